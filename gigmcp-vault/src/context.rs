@@ -186,62 +186,6 @@ pub(crate) mod tests {
         }
     }
 
-    /// The example, changed in one field; one row per field.
-    pub(crate) fn changed() -> Vec<(&'static str, Context)> {
-        let example = example();
-        vec![
-            (
-                "tenant",
-                Context {
-                    tenant: "profile-8".parse().expect("valid"),
-                    ..example.clone()
-                },
-            ),
-            (
-                "vault",
-                Context {
-                    vault: "other".parse().expect("valid"),
-                    ..example.clone()
-                },
-            ),
-            (
-                "secret",
-                Context {
-                    secret: "github/toke".parse().expect("valid"),
-                    ..example.clone()
-                },
-            ),
-            (
-                "older version",
-                Context {
-                    version: 2,
-                    ..example.clone()
-                },
-            ),
-            (
-                "purpose",
-                Context {
-                    purpose: "query".parse().expect("valid"),
-                    ..example.clone()
-                },
-            ),
-            (
-                "created_at",
-                Context {
-                    created_at: 1_767_225_601,
-                    ..example.clone()
-                },
-            ),
-            (
-                "policy",
-                Context {
-                    policy: PolicyHash::of(&[("hosts", &["evil.test"])]),
-                    ..example
-                },
-            ),
-        ]
-    }
-
     #[test]
     fn moving_a_byte_between_fields_changes_the_encoding() {
         let left = Context {

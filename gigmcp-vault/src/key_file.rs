@@ -4,7 +4,7 @@ mod error;
 mod text;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -46,8 +46,9 @@ impl KeyRing {
 
     /// Makes a new key ring and the file that holds it, mode 0600. Never touches a file that is there already.
     ///
-    /// Missing parent directories are made with mode 0700. File and directory are synced to disk before the ring is
-    /// returned, so no secret is ever sealed under a key that a power cut can take away.
+    /// Missing parent directories are made with mode 0700. The file appears whole or not at all, and is synced to disk
+    /// with its directory before the ring is returned, so no secret is sealed under a key that a power cut can take
+    /// away. The file system must know hard links.
     ///
     /// # Errors
     /// [`KeyFileError::Exists`] if the path is taken, by whatever; otherwise what could not be done to which file.
@@ -60,7 +61,15 @@ impl KeyRing {
             .mode(0o700)
             .create(directory)
             .map_err(|source| KeyFileError::io("making the directory of", path, source))?;
-        write_new(path, &ring)?;
+        // A file that is there must be whole, also for a process that starts at the same time: written under a
+        // name of its own, then linked to the right one, which fails if that is taken.
+        let mut suffix = [0; 8];
+        getrandom::fill(&mut suffix)?;
+        let new = with_suffix(path, &format!(".{}.new", hex::encode(suffix)));
+        write_new(&new, &ring)?;
+        let linked = fs::hard_link(&new, path);
+        remove_unfinished(&new);
+        linked.map_err(|source| KeyFileError::creating(path, source))?;
         sync_directory(directory)?;
         Ok(ring)
     }
@@ -88,9 +97,7 @@ impl KeyRing {
     /// [`KeyFileError::Exists`] names a left-over `PATH.new`: another replacement is running or was interrupted.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
         let path = path.as_ref();
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        let new = PathBuf::from(new);
+        let new = with_suffix(path, ".new");
         write_new(&new, self)?;
         if let Err(source) = fs::rename(&new, path) {
             remove_unfinished(&new);
@@ -133,10 +140,7 @@ fn write_new(path: &Path, ring: &KeyRing) -> Result<(), KeyFileError> {
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
         .open(path)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.into() },
-            _ => KeyFileError::io("creating", path, source),
-        })?;
+        .map_err(|source| KeyFileError::creating(path, source))?;
     let written = file
         .set_permissions(fs::Permissions::from_mode(0o600)) // a umask may have taken more away
         .and_then(|()| file.write_all(text::render(ring).as_bytes()))
@@ -150,6 +154,12 @@ fn write_new(path: &Path, ring: &KeyRing) -> Result<(), KeyFileError> {
 /// The error that led here is the one to report; a file that cannot be removed is named by the next attempt.
 fn remove_unfinished(path: &Path) {
     drop(fs::remove_file(path));
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn sync_directory(directory: &Path) -> Result<(), KeyFileError> {

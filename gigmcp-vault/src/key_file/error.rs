@@ -105,6 +105,18 @@ impl KeyFileError {
         }
     }
 
+    pub(super) fn creating(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::AlreadyExists => Self::Exists { path },
+            _ => Self::Io {
+                action: "creating",
+                path,
+                source,
+            },
+        }
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,

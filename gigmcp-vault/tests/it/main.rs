@@ -1,0 +1,21 @@
+//! The vault through its public API, on real files.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+mod key_file;
+mod sealing;
+mod vectors;
+
+use gigmcp_vault::{Context, PolicyHash};
+
+fn context() -> Context {
+    Context {
+        tenant: "profile-7".parse().unwrap(),
+        vault: "main".parse().unwrap(),
+        secret: "github/token".parse().unwrap(),
+        version: 3,
+        purpose: "header".parse().unwrap(),
+        created_at: 1_767_225_600,
+        policy: PolicyHash::of(&[("hosts", &["api.github.com"])]),
+    }
+}
