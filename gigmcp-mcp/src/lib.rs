@@ -1,1 +1,26 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod aggregator;
+mod catalogue;
+mod http;
+mod message;
+mod name;
+mod object;
+mod stdio;
+mod upstream;
+mod version;
+
+pub use aggregator::{
+    Aggregator, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
+    Fault, FaultKind, Listing,
+};
+pub use catalogue::{Catalogue, CatalogueError, CatalogueLimits, OddTool, Tool};
+pub use http::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use message::{
+    InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict,
+};
+pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
+pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
+pub use upstream::{BoxFuture, Call, CallError, Launch, LaunchError, Outcome, Upstream};
+pub use version::{LATEST_LEGACY, ProtocolVersion, UnknownVersion};

@@ -1,0 +1,207 @@
+//! Streamable HTTP towards clients, for the revisions with a handshake.
+
+mod dispatch;
+mod guard;
+mod reply;
+mod session;
+
+use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use self::{
+    guard::{accepts_json, is_json, single_header},
+    reply::{empty, plain, rpc_error},
+    session::Sessions,
+};
+use crate::{message::RpcError, upstream::Upstream};
+
+/// Whoever the caller authenticated, and what for: a session made by one principal is unknown to
+/// every other. A gateway with several profiles names the profile in it too.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Principal(Arc<str>);
+
+impl Principal {
+    /// A principal of this name. It is compared and never shown to a client.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+}
+
+/// What clients are told they are talking to.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// `serverInfo.name`.
+    pub name: String,
+    /// `serverInfo.version`.
+    pub version: String,
+}
+
+/// Bounds on what clients can cost.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamableHttpLimits {
+    /// Longest body; against a body that fills the memory. Default 4 MiB.
+    pub max_body_bytes: usize,
+    /// Time for a body to arrive; against one that never ends. Default 30 s.
+    pub body_timeout: Duration,
+    /// Sessions of one principal; the one unused for longest makes room. Default 256.
+    pub max_sessions_per_principal: usize,
+    /// Sessions of all; the one unused for longest makes room. Default 16,384.
+    pub max_sessions: usize,
+    /// How long a session may be unused. Default 12 h, because few clients survive the loss of one.
+    pub session_idle: Duration,
+    /// Requests under way in one session; more are refused. Default 128.
+    pub max_in_flight_per_session: usize,
+    /// Messages in one batch. Default 64.
+    pub max_batch: usize,
+}
+
+impl Default for StreamableHttpLimits {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 4 << 20,
+            body_timeout: Duration::from_secs(30),
+            max_sessions_per_principal: 256,
+            max_sessions: 16_384,
+            session_idle: Duration::from_secs(12 * 3600),
+            max_in_flight_per_session: 128,
+            max_batch: 64,
+        }
+    }
+}
+
+/// The server end of MCP's streamable HTTP, for the revisions 2024-11-05 to 2025-11-25. It knows no
+/// web framework and authenticates nobody: the caller does that first.
+#[derive(Debug)]
+pub struct StreamableHttp {
+    identity: ServerIdentity,
+    limits: StreamableHttpLimits,
+    sessions: Sessions,
+    hosts: HashSet<Box<str>>,
+    origins: HashSet<Box<str>>,
+}
+
+impl StreamableHttp {
+    /// An endpoint that answers only under the names of this machine itself (`localhost`,
+    /// `127.0.0.1`, `[::1]`, any port), and browsers only from pages of such an origin.
+    #[must_use]
+    pub fn new(identity: ServerIdentity, limits: StreamableHttpLimits) -> Self {
+        Self {
+            identity,
+            sessions: Sessions::new(limits),
+            limits,
+            hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
+            origins: HashSet::new(),
+        }
+    }
+
+    /// Answers under this host name too (without port).
+    #[must_use]
+    pub fn allow_host(mut self, host: &str) -> Self {
+        self.hosts.insert(host.to_ascii_lowercase().into());
+        self
+    }
+
+    /// Answers browsers on pages of this origin too, such as `https://app.example.com`.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: &str) -> Self {
+        self.origins.insert(origin.to_ascii_lowercase().into());
+        self
+    }
+
+    /// Answers one HTTP request of a client that the caller has authenticated as `principal`.
+    ///
+    /// Dropping the future does not end a call under way: in these revisions a lost connection is
+    /// not a cancellation. Needs a tokio runtime.
+    pub async fn handle<U, B>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
+    where
+        U: Upstream + ?Sized + 'static,
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if !guard::host_is_allowed(&self.hosts, request.uri(), request.headers()) {
+            return plain(StatusCode::FORBIDDEN, "this host name is not served here");
+        }
+        if !guard::origin_is_allowed(&self.origins, request.headers()) {
+            return plain(StatusCode::FORBIDDEN, "this origin is not allowed");
+        }
+        match *request.method() {
+            Method::POST => self.post(principal, upstream, request).await,
+            Method::DELETE => self.delete(principal, &request),
+            _ => {
+                let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+                let allowed = header::HeaderValue::from_static("POST, DELETE");
+                response.headers_mut().insert(header::ALLOW, allowed);
+                response
+            }
+        }
+    }
+
+    async fn post<U, B>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        request: Request<B>,
+    ) -> Response<Full<Bytes>>
+    where
+        U: Upstream + ?Sized + 'static,
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        if !accepts_json(&parts.headers) {
+            return plain(
+                StatusCode::NOT_ACCEPTABLE,
+                "the client does not accept application/json",
+            );
+        }
+        if !is_json(&parts.headers) {
+            return plain(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body is not application/json",
+            );
+        }
+        let version = single_header(&parts.headers, VERSION_HEADER);
+        let session = single_header(&parts.headers, SESSION_HEADER);
+        let (Ok(version), Ok(session)) = (version, session) else {
+            let error = RpcError::new(RpcError::INVALID_REQUEST, "a header is ambiguous");
+            return rpc_error(StatusCode::BAD_REQUEST, None, &error);
+        };
+        let reading = Limited::new(body, self.limits.max_body_bytes).collect();
+        let body = match timeout(self.limits.body_timeout, reading).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+            }
+            Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the body could not be read"),
+            Err(_) => {
+                return plain(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body did not arrive in time",
+                );
+            }
+        };
+        let headers = dispatch::Headers { version, session };
+        self.dispatch(principal, upstream, headers, &body).await
+    }
+
+    fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<Full<Bytes>> {
+        match single_header(request.headers(), SESSION_HEADER) {
+            Ok(Some(id)) if self.sessions.end(principal, id) => empty(StatusCode::NO_CONTENT),
+            Ok(Some(_)) => plain(StatusCode::NOT_FOUND, "there is no such session"),
+            Ok(None) | Err(_) => plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"),
+        }
+    }
+}
+
+const VERSION_HEADER: &str = "mcp-protocol-version";
+const SESSION_HEADER: &str = "mcp-session-id";

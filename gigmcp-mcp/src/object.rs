@@ -1,0 +1,162 @@
+//! The members of one JSON object, each still as written, and where each stands in the text.
+
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The members of one object, in the order written.
+#[derive(Debug)]
+pub(crate) struct Members<'a> {
+    text: &'a str,
+    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> Members<'a> {
+    /// Reads the outermost object of `raw`; nothing below it is looked at.
+    ///
+    /// A member named twice is refused: two readers may pick different ones, and then what was
+    /// checked is not what is used.
+    pub(crate) fn of(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
+        let text = raw.get();
+        let Listed(members) = serde_json::from_str(text)?;
+        Ok(Self { text, members })
+    }
+
+    /// The value of a member, as written.
+    pub(crate) fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.members
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| *value)
+    }
+
+    /// The value of a member that is a string.
+    pub(crate) fn string(&self, name: &str) -> Option<Cow<'a, str>> {
+        string(self.value(name)?)
+    }
+
+    /// The object's text with the value of one member replaced and every other byte kept.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Option<Box<RawValue>> {
+        let Range { start, end } = self.span(name)?;
+        let (before, after) = (&self.text[..start], &self.text[end..]);
+        let mut text = String::with_capacity(before.len() + value.len() + after.len() + 2);
+        text.push_str(before);
+        text.push_str(&quoted(value));
+        text.push_str(after);
+        Some(RawValue::from_string(text).expect("one value of an object was replaced by a string"))
+    }
+
+    fn span(&self, name: &str) -> Option<Range<usize>> {
+        let value = self.value(name)?.get();
+        // The value was borrowed from the text, so the distance of the two is its position.
+        let start = value.as_ptr() as usize - self.text.as_ptr() as usize;
+        Some(start..start + value.len())
+    }
+}
+
+/// The text of a JSON string, or nothing if the value is not one.
+pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str(raw.get()).ok().map(|Text(text)| text)
+}
+
+/// A JSON string with this text.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is always JSON")
+}
+
+pub(crate) fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+struct Listed<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Listed<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Listed<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
+                while let Some(Key(name)) = map.next_key()? {
+                    if !seen.insert(name.clone()) {
+                        return Err(de::Error::custom("a member is named twice"));
+                    }
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Listed(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn one_value_is_replaced_and_every_other_byte_kept() {
+        for (case, text, expected) in [
+            (
+                "plain",
+                r#"{"name":"a","x":1}"#,
+                Some(r#"{"name":"b\"c","x":1}"#),
+            ),
+            (
+                "spaces, order and odd numbers",
+                r#"{ "z" : 1e400 ,"name" :  "a" , "y":[ 1.0,-0 ]}"#,
+                Some(r#"{ "z" : 1e400 ,"name" :  "b\"c" , "y":[ 1.0,-0 ]}"#),
+            ),
+            (
+                "key spelled with an escape",
+                r#"{"n\u0061me":"a"}"#,
+                Some(r#"{"n\u0061me":"b\"c"}"#),
+            ),
+            (
+                "a deeper member of the same name is left alone",
+                r#"{"arguments":{"name":"x"},"name":"a"}"#,
+                Some(r#"{"arguments":{"name":"x"},"name":"b\"c"}"#),
+            ),
+            ("absent", r#"{"x":1}"#, None),
+        ] {
+            let raw = raw(text);
+            let replaced = Members::of(&raw).unwrap().with("name", "b\"c");
+            assert_eq!(replaced.as_deref().map(RawValue::get), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_member_named_twice_is_refused_however_it_is_spelled() {
+        for (text, accepted) in [
+            (r#"{"a":1,"b":2}"#, true),
+            (r#"{"a":1,"a":2}"#, false),
+            (r#"{"a":1,"\u0061":2}"#, false),
+            (r#"{"x":{"a":1,"a":2}}"#, true), // below the first level it is the server's affair
+            (r#"[1]"#, false),
+        ] {
+            assert_eq!(Members::of(&raw(text)).is_ok(), accepted, "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `initialize` with a server.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{GivingUp, StdioUpstream};
+use crate::{
+    message::Verdict,
+    upstream::{CallError, LaunchError},
+    version::{LATEST_LEGACY, ProtocolVersion},
+};
+
+/// What a server said of itself in `initialize`.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The revision it chose.
+    pub version: ProtocolVersion,
+    /// The whole result, as written: capabilities, name, instructions.
+    pub result: Box<RawValue>,
+}
+
+impl Hello {
+    pub(super) fn unspoken() -> Self {
+        Self {
+            version: LATEST_LEGACY,
+            result: RawValue::NULL.to_owned(),
+        }
+    }
+}
+
+/// Why a server is not connected.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It did not answer `initialize`.
+    #[error("no answer to initialize within {} s", after.as_secs_f32())]
+    Timeout {
+        /// The deadline.
+        after: Duration,
+    },
+    /// Its output ended before it had answered.
+    #[error("the server exited before it answered initialize")]
+    Exited,
+    /// It answered with an error object, which is for the operator only.
+    #[error("the server refused initialize")]
+    Refused {
+        /// The error object, as written.
+        error: Box<RawValue>,
+    },
+    /// It chose a revision we do not speak.
+    #[error("the server speaks no known revision of the protocol")]
+    Version {
+        /// What it chose.
+        offered: String,
+    },
+    /// Its answer is no answer to `initialize`.
+    #[error("the server broke the protocol at initialize: {reason}")]
+    Protocol {
+        /// What is wrong with it; fixed text.
+        reason: &'static str,
+    },
+}
+
+impl From<ConnectError> for LaunchError {
+    fn from(error: ConnectError) -> Self {
+        let code = match &error {
+            ConnectError::Timeout { .. } => "server-timeout",
+            ConnectError::Exited => "server-exited",
+            ConnectError::Refused { .. } => "server-refused",
+            ConnectError::Version { .. } => "server-version",
+            ConnectError::Protocol { .. } => "server-protocol",
+        };
+        Self::new("initialize", code, error.to_string()).caused_by(error)
+    }
+}
+
+pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, ConnectError> {
+    let params = serde_json::value::to_raw_value(&serde_json::json!({
+        "protocolVersion": LATEST_LEGACY.as_str(),
+        "capabilities": {},
+        "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+    }))
+    .expect("strings are JSON");
+    let timeout = upstream.limits.initialize_timeout;
+    let verdict = upstream
+        .request("initialize", Some(&params), timeout, GivingUp::Silently)
+        .await
+        .map_err(|error| match error {
+            CallError::Timeout { after } => ConnectError::Timeout { after },
+            CallError::Exited => ConnectError::Exited,
+            CallError::TooLong { .. } => ConnectError::Protocol {
+                reason: "the answer is too long",
+            },
+            CallError::Protocol { reason } => ConnectError::Protocol { reason },
+        })?;
+    let result = match verdict {
+        Verdict::Result(result) => result,
+        Verdict::Error(error) => return Err(ConnectError::Refused { error }),
+    };
+    let Chosen { version } =
+        serde_json::from_str(result.get()).map_err(|_| ConnectError::Protocol {
+            reason: "the result has no protocolVersion",
+        })?;
+    let version = version
+        .parse()
+        .map_err(|_| ConnectError::Version { offered: version })?;
+    upstream
+        .notify("notifications/initialized")
+        .await
+        .map_err(|_| ConnectError::Exited)?;
+    Ok(Hello { version, result })
+}
+
+#[derive(Deserialize)]
+struct Chosen {
+    #[serde(rename = "protocolVersion")]
+    version: String,
+}

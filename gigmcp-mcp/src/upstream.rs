@@ -1,0 +1,187 @@
+//! The one seam: everything that answers MCP requests is an [`Upstream`].
+
+use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+
+use crate::{message::RpcError, name::ServerId};
+
+/// A boxed future, so that the traits here can be used as `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that answers MCP requests: a server behind pipes, a whole [`Aggregator`], a tool of
+/// one's own.
+///
+/// [`Aggregator`]: crate::Aggregator
+pub trait Upstream: Send + Sync {
+    /// Sends one request and waits for its answer.
+    ///
+    /// Dropping the future gives the request up; an implementation tells its server so.
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome>;
+
+    /// Whether a request has any hope of an answer. `false` is final.
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    /// Grows when the server said that its list of tools changed.
+    fn tools_revision(&self) -> u64 {
+        0
+    }
+}
+
+/// One request on its way to a server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Call {
+    /// What is asked for.
+    pub method: Box<str>,
+    /// As the client wrote it; absent stays absent.
+    pub params: Option<Box<RawValue>>,
+    /// How long the answer may take, if not as long as the upstream allows by itself.
+    pub timeout: Option<Duration>,
+}
+
+impl Call {
+    /// A request.
+    pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
+        Self {
+            method: method.into(),
+            params,
+            timeout: None,
+        }
+    }
+
+    /// The same with a shorter deadline. It never lengthens the upstream's own.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The server's result, as written.
+    Complete(Box<RawValue>),
+    /// The server's error object, or ours (see [`RpcError::to_raw`]), as it goes to the client.
+    Error(Box<RawValue>),
+    /// The server did not answer.
+    Failed(CallError),
+}
+
+impl Outcome {
+    /// An error of our own.
+    #[must_use]
+    pub fn refused(error: &RpcError) -> Self {
+        Self::Error(error.to_raw())
+    }
+}
+
+/// Why a server did not answer a request.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The deadline passed; the server was told that we no longer wait.
+    #[error("no answer within {} s", after.as_secs_f32())]
+    Timeout {
+        /// The deadline.
+        after: Duration,
+    },
+    /// The server's output ended. Whether the request had an effect is unknown.
+    #[error("the server exited")]
+    Exited,
+    /// The answer was one line longer than allowed and was not kept.
+    #[error("the answer is longer than {limit_bytes} bytes")]
+    TooLong {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// What came back is no answer.
+    #[error("the server broke the protocol: {reason}")]
+    Protocol {
+        /// What is wrong with it; fixed text.
+        reason: &'static str,
+    },
+}
+
+impl CallError {
+    /// The stable code a client finds in the error's `data`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Timeout { .. } => "server-timeout",
+            Self::Exited => "server-exited",
+            Self::TooLong { .. } => "server-answer-too-long",
+            Self::Protocol { .. } => "server-protocol",
+        }
+    }
+
+    /// The error a client gets.
+    #[must_use]
+    pub fn to_rpc(&self, server: &ServerId) -> RpcError {
+        failure(server, "call", self.code(), &self.to_string())
+    }
+}
+
+/// Starts a server. The aggregator calls it when the server is needed and not there; never twice at
+/// the same time.
+pub trait Launch: Send + Sync {
+    /// Starts the server and speaks `initialize` with it.
+    ///
+    /// Dropping the future must leave nothing running. Dropping the last handle to the upstream
+    /// must end the server.
+    fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>>;
+}
+
+/// Why a server did not start. For two readers: `detail` may go to a client, the source is for the
+/// operator's log only.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{stage}: {detail}")]
+pub struct LaunchError {
+    /// The step that failed, such as `start` or `initialize`.
+    pub stage: &'static str,
+    /// The stable code a client finds in the error's `data`.
+    pub code: &'static str,
+    /// What may be shown to a client: no path, no secret.
+    pub detail: String,
+    /// The cause, for the operator.
+    #[source]
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl LaunchError {
+    /// A failure with nothing more to tell the operator.
+    pub fn new(stage: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            stage,
+            code,
+            detail: detail.into(),
+            source: None,
+        }
+    }
+
+    /// The same with its cause.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The error a client gets.
+    #[must_use]
+    pub fn to_rpc(&self, server: &ServerId) -> RpcError {
+        failure(server, self.stage, self.code, &self.detail)
+    }
+}
+
+/// The error object for a fault on this side of a server.
+pub(crate) fn failure(server: &ServerId, stage: &str, code: &str, detail: &str) -> RpcError {
+    RpcError::new(
+        RpcError::INTERNAL_ERROR,
+        format!("server {server} failed at {stage}: {detail}"),
+    )
+    .with_data(&serde_json::json!({ "code": code, "server": server.as_str(), "stage": stage }))
+}
