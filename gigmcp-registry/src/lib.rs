@@ -1,1 +1,28 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod digest;
+mod egress_host;
+mod index;
+mod keys;
+mod manifest;
+mod name;
+mod signatures;
+mod strict_json;
+mod verify;
+mod version;
+
+pub use digest::{Digest, InvalidDigest};
+pub use egress_host::{EgressHost, InvalidEgressHost};
+pub use index::{Index, IndexFault, InvalidIndex, Server};
+pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};
+pub use manifest::{
+    Builder, Category, Credential, CredentialKind, Fault, Image, Inject, InvalidManifest, Manifest,
+    ManifestHash, Problem, Source, Tier, Tool,
+};
+pub use name::{
+    CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName,
+};
+pub use signatures::{InvalidSignatures, Signature, Signatures};
+pub use verify::{Freshness, MAX_INDEX_BYTES, Seen, SignedIndex, Verified, VerifyError};
+pub use version::{InvalidVersion, Version};

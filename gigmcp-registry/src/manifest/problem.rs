@@ -1,0 +1,132 @@
+//! What can be wrong with a manifest.
+
+use std::fmt;
+
+use crate::digest::InvalidDigest;
+use crate::egress_host::InvalidEgressHost;
+use crate::name::{InvalidCredentialId, InvalidServerName, InvalidToolName};
+use crate::version::InvalidVersion;
+
+/// Why a text is not a manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidManifest {
+    /// Not JSON of the right shape; the cause names line and column.
+    #[error("the manifest is not JSON of its format")]
+    Syntax(#[from] serde_json::Error),
+    /// The values are wrong; all of them are listed.
+    #[error("the manifest has {} faults: {}", .0.len(), List(.0))]
+    Faults(Vec<Fault>),
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{path}: {problem}")]
+pub struct Fault {
+    /// The field, for example `credentials[0].inject.header`.
+    pub path: String,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The schema version is not one that this program knows.
+    #[error("schema version {found} is not supported, only 1 is")]
+    SchemaVersion {
+        /// The version found; 0 if there was none.
+        found: u64,
+    },
+    /// The field is required.
+    #[error("is required")]
+    Missing,
+    /// The value is not one of the words of the format.
+    #[error("is none of {}", .allowed.join(", "))]
+    Word {
+        /// The words of the format.
+        allowed: &'static [&'static str],
+    },
+    /// Not a server name.
+    #[error(transparent)]
+    ServerName(#[from] InvalidServerName),
+    /// Not a version.
+    #[error(transparent)]
+    Version(#[from] InvalidVersion),
+    /// Not a digest.
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
+    /// Not an egress host.
+    #[error(transparent)]
+    EgressHost(#[from] InvalidEgressHost),
+    /// Not a credential id.
+    #[error(transparent)]
+    CredentialId(#[from] InvalidCredentialId),
+    /// Not a tool name.
+    #[error(transparent)]
+    ToolName(#[from] InvalidToolName),
+    /// Too long, or with characters that a line of plain text does not have.
+    #[error("is longer than {max_bytes} bytes or has control characters")]
+    Text {
+        /// The longest text allowed here.
+        max_bytes: usize,
+    },
+    /// Spaces, control characters, non-ASCII, or a leading hyphen where a program would read an option.
+    #[error("is not one plain ASCII word, or starts with a hyphen")]
+    PlainWord,
+    /// Not an absolute path, or one that wanders.
+    #[error("is not an absolute path of plain segments")]
+    Entrypoint,
+    /// The bundle would cover the root directory.
+    #[error("must be in a directory of its own, because the bundle's directory is mounted whole")]
+    EntrypointInRoot,
+    /// Not a directory inside the repository.
+    #[error("is not a relative path of letters, digits, `.`, `_` and `-` without `..`")]
+    Package,
+    /// Not a lower-case slug.
+    #[error("is not lower-case letters, digits and inner hyphens")]
+    Slug,
+    /// Not a header name.
+    #[error("is not a header name")]
+    HeaderName,
+    /// A header that frames or routes the request.
+    #[error("is a header that frames or routes the request, which no credential goes into")]
+    ReservedHeader,
+    /// Not a header value with one hole.
+    #[error("is not printable ASCII with `{{token}}` exactly once")]
+    Format,
+    /// Not the name of an environment variable.
+    #[error("is not an upper-case variable name")]
+    EnvName,
+    /// A variable that changes how programs are loaded or reach the network.
+    #[error("is a variable that steers the loader, a runtime or the network")]
+    ReservedEnv,
+    /// The same value stands earlier in the list.
+    #[error("occurs twice")]
+    Repeated,
+    /// The tier does not allow it.
+    #[error("is not allowed in the {tier} tier")]
+    NotInTier {
+        /// The manifest's tier.
+        tier: &'static str,
+    },
+    /// An OAuth credential needs a vendor.
+    #[error("is required for credentials of type oauth2")]
+    VendorMissing,
+    /// The document's place in the index says something else.
+    #[error("differs from its key in the index")]
+    NotItsKey,
+}
+
+struct List<'a>(&'a [Fault]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{fault}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Two readings that serde's derive leaves lenient: structs written as arrays, and maps that name a key twice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+
+/// A struct that must be written as an object; serde's derive would also take `["a", "b"]` for its fields in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+impl<T: Serialize> Serialize for Object<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// A map in which a repeated key is an error instead of the last one winning.
+#[derive(Debug, Default)]
+pub(crate) struct UniqueMap<V>(pub(crate) BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UniqueVisitor<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for UniqueVisitor<V> {
+            type Value = UniqueMap<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object without repeated keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueMap<V>, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if entries.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("repeated key {key:?}")));
+                    }
+                    entries.insert(key, map.next_value()?);
+                }
+                Ok(UniqueMap(entries))
+            }
+        }
+
+        deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, Eq, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Pair {
+        one: u8,
+        two: u8,
+    }
+
+    #[test]
+    fn structs_are_objects_with_each_field_once() {
+        for (case, text, expected) in [
+            ("as it should be", r#"{"two":2,"one":1}"#, Ok(())),
+            ("an array", "[1,2]", Err("expected an object")),
+            (
+                "a field twice",
+                r#"{"one":1,"two":2,"one":1}"#,
+                Err("duplicate field `one`"),
+            ),
+            (
+                "an unknown field",
+                r#"{"one":1,"two":2,"six":6}"#,
+                Err("unknown field `six`"),
+            ),
+            ("null", "null", Err("expected an object")),
+            (
+                "something after it",
+                r#"{"one":1,"two":2} {}"#,
+                Err("trailing characters"),
+            ),
+        ] {
+            let parsed = serde_json::from_str::<Object<Pair>>(text)
+                .map(|_| ())
+                .map_err(|error| error.to_string());
+            match (&parsed, expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{case}: {found}"),
+                _ => panic!("{case}: {parsed:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_repeated_key_is_an_error_however_it_is_spelled() {
+        let parse = |text| serde_json::from_str::<UniqueMap<u8>>(text).map(|map| map.0.len());
+        assert!(matches!(parse(r#"{"a":1,"b":1}"#), Ok(2)));
+        for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#] {
+            let error = parse(text).expect_err("repeated").to_string();
+            assert!(error.contains("repeated key \"a\""), "{text}: {error}");
+        }
+    }
+}
