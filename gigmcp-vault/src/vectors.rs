@@ -1,5 +1,6 @@
 //! Makes the published test vectors and proves that the checked-in files are what this code makes, that each refused
-//! one is refused at the step it names, and that the success ones open.
+//! one is refused at the step it names, and that the success ones open. Run with `GMV1_WRITE_VECTORS` set, it writes
+//! the files anew; a difference then is a change of the format.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
