@@ -1,0 +1,132 @@
+//! The server's process, from fork to its program.
+
+use std::fs::{self, File};
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::protocol::{Plan, Report, SERVER_ID, STDIN_FD, STDOUT_FD, Stage};
+use crate::{At, Failure, landlock, sys};
+
+/// Confines the calling process and starts the server in it. Says over `tell`, which the
+/// program does not inherit, what was enforced, or which step failed.
+pub(crate) fn start(plan: &Plan, mut tell: PipeWriter) -> ! {
+    let Err(failure) = confine_and_start(plan, &mut tell);
+    let _ = tell.write_all(&framed(&failure.report()));
+    sys::exit_now(1)
+}
+
+/// A report with its length in front, for a pipe.
+pub(crate) fn framed(report: &Report) -> Vec<u8> {
+    let mut out = crate::wire::Writer::default();
+    out.bytes(&report.encode());
+    out.finish()
+}
+
+fn confine_and_start(plan: &Plan, tell: &mut PipeWriter) -> Result<std::convert::Infallible, Failure> {
+    sys::new_session();
+    take_stdio().at(Stage::Fork)?;
+    std::env::set_current_dir(std::ffi::OsStr::from_bytes(&plan.working_dir))
+        .at_with(Stage::WorkingDir, &plan.working_dir)?;
+    let mut found = vec![("nested_userns".to_owned(), refuse_nested_user_namespace()?)];
+    for (resource, value) in &plan.rlimits {
+        let resource = u32::try_from(*resource).unwrap_or(u32::MAX);
+        let detail = format!("{resource}={value}");
+        // Never more than the host's own hard limit, which we could not raise.
+        let allowed = sys::rlimit(resource).at_with(Stage::Rlimits, detail.as_bytes())?;
+        sys::set_rlimit(resource, allowed.min(*value)).at_with(Stage::Rlimits, detail.as_bytes())?;
+        let now = sys::rlimit(resource).at_with(Stage::Rlimits, detail.as_bytes())?;
+        found.push((format!("rlimit.{resource}"), now.to_string()));
+    }
+    drop_capabilities()?;
+    sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    let abi = landlock::apply(&plan.writable).at(Stage::Landlock)?;
+    found.push(("landlock".to_owned(), abi.unwrap_or(0).to_string()));
+    sys::reset_signals().at(Stage::Fork)?;
+    // Opened before the filters, read after them: what the kernel says is in force.
+    let status = File::open("/proc/self/status").at(Stage::Seccomp)?;
+    for filter in &plan.filters {
+        sys::install_filter(filter).at(Stage::Seccomp)?;
+    }
+    found.push(("status".to_owned(), io::read_to_string(status).at(Stage::Seccomp)?));
+    tell.write_all(&framed(&Report::Posture(found))).at(Stage::Exec)?;
+    sys::close_on_exec_from(3).at(Stage::Exec)?;
+    Err(exec(plan))
+}
+
+/// Takes the server's pipes as standard input and output; standard error is in place.
+fn take_stdio() -> io::Result<()> {
+    for (from, to) in [(STDIN_FD, 0), (STDOUT_FD, 1)] {
+        // SAFETY: both numbers are open, the first one placed by the outer half, and no value of
+        // this process owns either.
+        unsafe {
+            let pipe = sys::inherited(from);
+            sys::place(pipe.as_fd(), to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries to make a user namespace, which must fail. The only proof is to try.
+fn refuse_nested_user_namespace() -> Result<String, Failure> {
+    match sys::enter_namespaces(sys::CLONE_NEWUSER) {
+        Err(error) => Ok(error.raw_os_error().unwrap_or(0).to_string()),
+        Ok(()) => {
+            let error = io::Error::from_raw_os_error(0);
+            Err(Failure::new(Stage::NestedUserNamespace, &error, "one could be made"))
+        }
+    }
+}
+
+/// Empties every capability set and checks that it, and the identity, is as it must be.
+fn drop_capabilities() -> Result<(), Failure> {
+    // Ambient capabilities came with Linux 4.3.
+    let _ = sys::process_control(sys::PR_CAP_AMBIENT, sys::PR_CAP_AMBIENT_CLEAR_ALL);
+    sys::drop_capabilities().at(Stage::Capabilities)?;
+    let status = fs::read_to_string("/proc/self/status").at(Stage::Capabilities)?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned();
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        if field(set).bytes().any(|digit| digit != b'0') {
+            let error = io::Error::from_raw_os_error(EPERM);
+            return Err(Failure::new(Stage::Capabilities, &error, format!("{set} is not empty")));
+        }
+    }
+    if sys::ids() != (SERVER_ID, SERVER_ID) {
+        let error = io::Error::from_raw_os_error(EPERM);
+        return Err(Failure::new(Stage::Capabilities, &error, "wrong user"));
+    }
+    Ok(())
+}
+
+/// Replaces the process with the server's program. Returns only the failure.
+fn exec(plan: &Plan) -> Failure {
+    let Some(name) = plan.command.first() else {
+        return Failure::new(Stage::Exec, &io::ErrorKind::InvalidInput.into(), "empty command");
+    };
+    let mut error = io::Error::from_raw_os_error(ENOENT);
+    for path in candidates(name, &plan.environment) {
+        let failed = sys::execute(&path, &plan.command, &plan.environment);
+        // As in a shell: a program that may not be run says more than one that is not there.
+        if error.raw_os_error() == Some(ENOENT) {
+            error = failed;
+        }
+    }
+    Failure::new(Stage::Exec, &error, String::from_utf8_lossy(name))
+}
+
+fn candidates(name: &[u8], environment: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    if name.contains(&b'/') {
+        return vec![name.to_vec()];
+    }
+    let path = environment.iter().find_map(|item| item.strip_prefix(b"PATH="));
+    path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin")
+        .split(|byte| *byte == b':')
+        .filter(|dir| dir.starts_with(b"/"))
+        .map(|dir| Path::new(std::ffi::OsStr::from_bytes(dir)).join(std::ffi::OsStr::from_bytes(name)))
+        .map(|path| path.into_os_string().as_bytes().to_vec())
+        .collect()
+}
+
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;

@@ -1,0 +1,146 @@
+//! PID 1 of the sandbox: starts the server, reaps, and ends with the host.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use crate::outer::read_plan;
+use crate::protocol::{CONTROL_FD, LIFELINE_FD, PLAN_FD, Plan, Report, STDIN_FD, STDOUT_FD, Stage};
+use crate::{At, Failure, confine, sys, wire};
+
+/// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
+pub(crate) fn run() -> ExitCode {
+    // SAFETY: the outer half placed these numbers and bubblewrap passed them on; nobody owns
+    // them here, and nothing above them is of use.
+    let (control, lifeline, plan) = unsafe {
+        if sys::close_from(STDOUT_FD + 1).is_err() {
+            return ExitCode::FAILURE;
+        }
+        (sys::inherited(CONTROL_FD), sys::inherited(LIFELINE_FD), sys::inherited(PLAN_FD))
+    };
+    match serve(&control, &lifeline, plan) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(report)) => {
+            let _ = sys::send(control.as_fd(), &report.encode(), &[]);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns how the server ended, or nothing if the host let go first.
+fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd) -> Result<Option<Report>, Failure> {
+    // If bubblewrap's monitor dies, so do we. It has one thread, so this follows the process.
+    sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
+    // The server goes first when memory runs out, and nobody dumps its memory. Written now:
+    // a process that is not dumpable cannot write to its own /proc any more.
+    let _ = fs::write("/proc/self/oom_score_adj", "500");
+    let _ = fs::write("/proc/self/coredump_filter", "0");
+    sys::process_control(sys::PR_SET_DUMPABLE, 0).at(Stage::Init)?;
+    let plan = read_plan(&File::from(plan))?;
+    let posture = posture();
+    let signals = sys::child_signals().at(Stage::Init)?;
+    if sys::wait_readable([lifeline.as_fd(), lifeline.as_fd()], 0).at(Stage::Init)?[0] {
+        return Ok(None);
+    }
+    let server = start_server(&plan, posture, control)?;
+    drop(plan);
+    watch(lifeline, signals, server)
+}
+
+/// Forks the server's process and returns once its program runs.
+fn start_server(plan: &Plan, mut posture: Vec<(String, String)>, control: &OwnedFd) -> Result<i32, Failure> {
+    let (mut heard, tell) = io::pipe().at(Stage::Fork)?;
+    let (side, pid) = sys::fork_process().at(Stage::Fork)?;
+    if let sys::Forked::Child = side {
+        confine::start(plan, tell);
+    }
+    drop(tell);
+    // SAFETY: these are the server's now; no value of this process owns the numbers.
+    drop(unsafe { [sys::inherited(STDIN_FD), sys::inherited(STDOUT_FD)] });
+    let mut bytes = Vec::new();
+    heard.read_to_end(&mut bytes).at(Stage::Fork)?;
+    let mut told = false;
+    let mut from = wire::Reader::new(&bytes);
+    while let Ok(report) = from.bytes().and_then(Report::decode) {
+        match report {
+            Report::Posture(more) => {
+                posture.extend(more);
+                told = true;
+            }
+            Report::Failed { stage, errno, detail } => {
+                return Err(Failure { stage, errno, detail });
+            }
+            Report::Network | Report::Bubblewrap | Report::Running | Report::Exited(_) | Report::Signaled(_) => {}
+        }
+    }
+    if !told {
+        return Err(Failure::new(Stage::Fork, &io::ErrorKind::BrokenPipe.into(), "it died"));
+    }
+    for report in [Report::Posture(posture), Report::Running] {
+        sys::send(control.as_fd(), &report.encode(), &[]).at(Stage::Init)?;
+    }
+    Ok(pid)
+}
+
+/// Reaps until the server has ended or the host lets go.
+fn watch(lifeline: &OwnedFd, mut signals: File, server: i32) -> Result<Option<Report>, Failure> {
+    loop {
+        while let Some((pid, ended)) = sys::reap() {
+            match ended {
+                sys::Ended::Exited(code) if pid == server => return Ok(Some(Report::Exited(code))),
+                sys::Ended::Signaled(signal) if pid == server => return Ok(Some(Report::Signaled(signal))),
+                sys::Ended::Exited(_) | sys::Ended::Signaled(_) => {}
+            }
+        }
+        match sys::wait_readable([lifeline.as_fd(), signals.as_fd()], -1) {
+            Ok([true, _]) => return Ok(None),
+            Ok([false, true]) => {
+                let mut record = [0; 128];
+                let _ = signals.read(&mut record);
+            }
+            Ok([false, false]) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::new(Stage::Init, &error, "poll")),
+        }
+    }
+}
+
+/// What PID 1 can read about the walls around it.
+fn posture() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for name in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        let link = fs::read_link(format!("/proc/self/ns/{name}"));
+        let link = link.map(|link| link.to_string_lossy().into_owned()).unwrap_or_default();
+        found.push((format!("ns.{name}"), link));
+    }
+    found.push(("uid_map".to_owned(), fs::read_to_string("/proc/self/uid_map").unwrap_or_default()));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    found.push(("root".to_owned(), root_options(&mounts).to_owned()));
+    let owner = File::open("/proc/self/ns/net").and_then(|namespace| sys::owning_user_namespace(namespace.as_fd()));
+    let owner = match owner {
+        Ok(_) => "ours".to_owned(),
+        Err(error) if error.raw_os_error() == Some(EPERM) => "outside".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    found.push(("netns_owner".to_owned(), owner));
+    found
+}
+
+/// The mount options of `/`, the sixth field; the last mount at a place is the one on top.
+fn root_options(mounts: &str) -> &str {
+    let mut options = "";
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(4);
+        if fields.next() == Some("/") {
+            options = fields.next().unwrap_or("");
+        }
+    }
+    options
+}
+
+const EPERM: i32 = 1;

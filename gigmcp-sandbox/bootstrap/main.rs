@@ -1,0 +1,63 @@
+//! The trusted program that builds a sandbox and becomes its PID 1.
+//!
+//! One static binary without dependencies, started twice. As `outer` it runs on the host:
+//! it puts the root together, gives up the host's root user, makes the user and network
+//! namespaces, hands the listeners to the host and becomes bubblewrap. As `init` it is PID 1
+//! inside: it confines a child, starts the server in it, reaps, and ends everything when the
+//! host's lifeline closes.
+
+mod confine;
+mod identity;
+mod init;
+mod landlock;
+mod net;
+mod outer;
+mod protocol;
+mod stage;
+mod sys;
+mod wire;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match std::env::args_os().nth(1) {
+        Some(mode) if mode == "outer" => outer::run(),
+        Some(mode) if mode == "init" => init::run(),
+        // Seen by `host_report` and by people who find the program: it does nothing alone.
+        Some(mode) if mode == "probe" => ExitCode::SUCCESS,
+        Some(_) | None => ExitCode::from(2),
+    }
+}
+
+/// A step that failed, as it is reported to the host.
+struct Failure {
+    stage: protocol::Stage,
+    errno: i32,
+    detail: String,
+}
+
+impl Failure {
+    fn new(stage: protocol::Stage, error: &std::io::Error, detail: impl Into<String>) -> Self {
+        Self { stage, errno: error.raw_os_error().unwrap_or(0), detail: detail.into() }
+    }
+
+    fn report(self) -> protocol::Report {
+        protocol::Report::Failed { stage: self.stage, errno: self.errno, detail: self.detail }
+    }
+}
+
+/// Says at which stage an operation failed.
+trait At<T> {
+    fn at(self, stage: protocol::Stage) -> Result<T, Failure>;
+    fn at_with(self, stage: protocol::Stage, detail: &[u8]) -> Result<T, Failure>;
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, stage: protocol::Stage) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(stage, &error, ""))
+    }
+
+    fn at_with(self, stage: protocol::Stage, detail: &[u8]) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(stage, &error, String::from_utf8_lossy(detail)))
+    }
+}

@@ -1,0 +1,328 @@
+//! What the host and the bootstrap say to each other.
+//!
+//! Compiled into both: the host writes a [`Plan`], the bootstrap carries it out and answers
+//! with [`Report`]s. Both ends are built together, so there is no version to negotiate.
+
+use super::wire::{Malformed, Reader, Writer};
+
+/// The control socket while bubblewrap and init run. Reports go to the host through it.
+pub(crate) const CONTROL_FD: i32 = 3;
+/// The read end of the lifeline; end of file means that the host is gone or wants the end.
+pub(crate) const LIFELINE_FD: i32 = 4;
+/// The memfd with the encoded [`Plan`].
+pub(crate) const PLAN_FD: i32 = 5;
+/// The memfd with bubblewrap's arguments, so that its command line stays empty.
+pub(crate) const ARGS_FD: i32 = 6;
+/// The server's standard input and output. Not 0 and 1: bubblewrap's monitor keeps those open, and
+/// the host must see when the server closes them.
+pub(crate) const STDIN_FD: i32 = 7;
+/// See [`STDIN_FD`].
+pub(crate) const STDOUT_FD: i32 = 8;
+
+/// The uid and gid of every process inside, as seen from inside.
+pub(crate) const SERVER_ID: u32 = 65534;
+/// The ports whose listeners are handed to the host, in the order they are sent; the last two
+/// descriptors of the message are UDP and TCP 53.
+pub(crate) const TCP_PORTS: [u16; 3] = [443, 80, 3128];
+/// The port of DNS.
+pub(crate) const DNS_PORT: u16 = 53;
+
+/// Everything needed to build one sandbox and start its server.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Plan {
+    /// The unprivileged host uid and gid to become; absent where the host runs unprivileged.
+    pub host_uid: Option<u32>,
+    /// Absolute path of bubblewrap.
+    pub bubblewrap: Vec<u8>,
+    /// Bubblewrap's arguments; the stage directory's path replaces a leading `@`.
+    pub bubblewrap_args: Vec<Vec<u8>>,
+    /// How the root is put together, in order.
+    pub steps: Vec<Step>,
+    /// Whether listeners and the catch-all route are made.
+    pub handoff: bool,
+    /// The server's command line; the first is looked up in `PATH` if it has no slash.
+    pub command: Vec<Vec<u8>>,
+    /// The whole environment, as `NAME=value`.
+    pub environment: Vec<Vec<u8>>,
+    /// The directory the server starts in.
+    pub working_dir: Vec<u8>,
+    /// Resource number and value, soft and hard alike.
+    pub rlimits: Vec<(u64, u64)>,
+    /// seccomp programs in kernel form, in the order they are installed.
+    pub filters: Vec<Vec<u8>>,
+    /// Directories the server may write to.
+    pub writable: Vec<Vec<u8>>,
+}
+
+/// One step of building the root on a tmpfs of our own. Destinations are relative to that
+/// tmpfs; they are resolved without following any symlink and without leaving it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// An empty directory, and its parents.
+    Dir { to: Vec<u8>, mode: u32 },
+    /// A file with this content.
+    File { to: Vec<u8>, mode: u32, content: Vec<u8> },
+    /// A file with the content of the descriptor with this number among those sent along.
+    Copy { to: Vec<u8>, mode: u32, descriptor: u32 },
+    /// A symlink.
+    Symlink { to: Vec<u8>, target: Vec<u8> },
+    /// A host directory or file, read-only. With `beneath`, that path is resolved below `from`
+    /// without following a symlink.
+    Bind { to: Vec<u8>, from: Vec<u8>, beneath: Option<Vec<u8>> },
+    /// A writable tmpfs with a size in bytes and a number of inodes, owned by the server.
+    Tmpfs { to: Vec<u8>, mode: u32, bytes: u64, inodes: u64 },
+    /// The bootstrap itself.
+    Bootstrap { to: Vec<u8> },
+}
+
+impl Plan {
+    /// Encodes the plan.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.number(self.host_uid.map_or(u64::MAX, u64::from));
+        out.bytes(&self.bubblewrap);
+        out.list(&self.bubblewrap_args, |out, item| out.bytes(item));
+        out.list(&self.steps, |out, step| step.encode(out));
+        out.byte(u8::from(self.handoff));
+        out.list(&self.command, |out, item| out.bytes(item));
+        out.list(&self.environment, |out, item| out.bytes(item));
+        out.bytes(&self.working_dir);
+        out.list(&self.rlimits, |out, (resource, value)| {
+            out.number(*resource);
+            out.number(*value);
+        });
+        out.list(&self.filters, |out, item| out.bytes(item));
+        out.list(&self.writable, |out, item| out.bytes(item));
+        out.finish()
+    }
+
+    /// Decodes what [`Plan::encode`] wrote.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let owned = |from: &mut Reader<'_>| from.bytes().map(<[u8]>::to_vec);
+        Ok(Self {
+            host_uid: match from.number()? {
+                u64::MAX => None,
+                uid => Some(u32::try_from(uid).map_err(|_| Malformed)?),
+            },
+            bubblewrap: owned(&mut from)?,
+            bubblewrap_args: from.list(owned)?,
+            steps: from.list(Step::decode)?,
+            handoff: from.byte()? != 0,
+            command: from.list(owned)?,
+            environment: from.list(owned)?,
+            working_dir: owned(&mut from)?,
+            rlimits: from.list(|from| Ok((from.number()?, from.number()?)))?,
+            filters: from.list(owned)?,
+            writable: from.list(owned)?,
+        })
+    }
+}
+
+impl Step {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            Self::Dir { to, mode } => {
+                out.byte(0);
+                out.bytes(to);
+                out.number(u64::from(*mode));
+            }
+            Self::File { to, mode, content } => {
+                out.byte(1);
+                out.bytes(to);
+                out.number(u64::from(*mode));
+                out.bytes(content);
+            }
+            Self::Copy { to, mode, descriptor } => {
+                out.byte(2);
+                out.bytes(to);
+                out.number(u64::from(*mode));
+                out.number(u64::from(*descriptor));
+            }
+            Self::Symlink { to, target } => {
+                out.byte(3);
+                out.bytes(to);
+                out.bytes(target);
+            }
+            Self::Bind { to, from, beneath } => {
+                out.byte(4);
+                out.bytes(to);
+                out.bytes(from);
+                out.byte(u8::from(beneath.is_some()));
+                out.bytes(beneath.as_deref().unwrap_or_default());
+            }
+            Self::Tmpfs { to, mode, bytes, inodes } => {
+                out.byte(5);
+                out.bytes(to);
+                out.number(u64::from(*mode));
+                out.number(*bytes);
+                out.number(*inodes);
+            }
+            Self::Bootstrap { to } => {
+                out.byte(6);
+                out.bytes(to);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let kind = from.byte()?;
+        let to = from.bytes()?.to_vec();
+        let short = |from: &mut Reader<'_>| u32::try_from(from.number()?).map_err(|_| Malformed);
+        Ok(match kind {
+            0 => Self::Dir { to, mode: short(from)? },
+            1 => Self::File { to, mode: short(from)?, content: from.bytes()?.to_vec() },
+            2 => Self::Copy { to, mode: short(from)?, descriptor: short(from)? },
+            3 => Self::Symlink { to, target: from.bytes()?.to_vec() },
+            4 => {
+                let source = from.bytes()?.to_vec();
+                let below = from.byte()? != 0;
+                let beneath = from.bytes()?.to_vec();
+                Self::Bind { to, from: source, beneath: below.then_some(beneath) }
+            }
+            5 => Self::Tmpfs { to, mode: short(from)?, bytes: from.number()?, inodes: from.number()? },
+            6 => Self::Bootstrap { to },
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+/// What the bootstrap tells the host, one message of the control socket each.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Report {
+    /// The network namespace stands; with hand-off, the listeners come with this message.
+    Network,
+    /// Bubblewrap starts now.
+    Bubblewrap,
+    /// What PID 1 and the server's process read back about themselves, as `key` and `value`.
+    Posture(Vec<(String, String)>),
+    /// The server's program runs.
+    Running,
+    /// A step failed and nothing runs.
+    Failed { stage: Stage, errno: i32, detail: String },
+    /// The server ended by itself with this code.
+    Exited(i32),
+    /// The server was ended by this signal.
+    Signaled(i32),
+}
+
+impl Report {
+    /// Encodes the report.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        match self {
+            Self::Network => out.byte(0),
+            Self::Bubblewrap => out.byte(1),
+            Self::Posture(entries) => {
+                out.byte(2);
+                out.list(entries, |out, (key, value)| {
+                    out.bytes(key.as_bytes());
+                    out.bytes(value.as_bytes());
+                });
+            }
+            Self::Running => out.byte(3),
+            Self::Failed { stage, errno, detail } => {
+                out.byte(4);
+                out.byte(*stage as u8);
+                out.number(u64::from(errno.unsigned_abs()));
+                out.bytes(detail.as_bytes());
+            }
+            Self::Exited(code) => {
+                out.byte(5);
+                out.number(u64::from(code.unsigned_abs()));
+            }
+            Self::Signaled(signal) => {
+                out.byte(6);
+                out.number(u64::from(signal.unsigned_abs()));
+            }
+        }
+        out.finish()
+    }
+
+    /// Decodes what [`Report::encode`] wrote.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        let small = |from: &mut Reader<'_>| i32::try_from(from.number()?).map_err(|_| Malformed);
+        Ok(match from.byte()? {
+            0 => Self::Network,
+            1 => Self::Bubblewrap,
+            2 => Self::Posture(from.list(|from| Ok((from.text()?, from.text()?)))?),
+            3 => Self::Running,
+            4 => Self::Failed { stage: Stage::decode(from.byte()?)?, errno: small(&mut from)?, detail: from.text()? },
+            5 => Self::Exited(small(&mut from)?),
+            6 => Self::Signaled(small(&mut from)?),
+            _ => return Err(Malformed),
+        })
+    }
+}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// The step of starting a sandbox that failed.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Stage { $($(#[$doc])* $name,)* }
+
+        impl Stage {
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stage in words, for a message.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+impl Stage {
+    fn decode(number: u8) -> Result<Self, Malformed> {
+        Self::ALL.get(usize::from(number)).copied().ok_or(Malformed)
+    }
+}
+
+stages! {
+    /// Reading the plan and its descriptors.
+    Plan = "reading the plan",
+    /// A fresh session keyring.
+    Keyring = "leaving the session keyring",
+    /// The private mount namespace.
+    MountNamespace = "making the mount namespace",
+    /// Opening what is to be shown inside.
+    Source = "opening a part of the root",
+    /// Building the root on a tmpfs.
+    Root = "building the root",
+    /// Giving up the host's root user.
+    DropUser = "becoming an unprivileged host user",
+    /// The user and network namespaces.
+    UserNamespace = "making the user and network namespaces",
+    /// Mapping the one user.
+    UserMap = "mapping the user",
+    /// The loopback interface and the route.
+    Network = "setting up the network namespace",
+    /// The listeners that are handed to the host.
+    Listeners = "opening the listeners",
+    /// Starting bubblewrap.
+    Bubblewrap = "starting bubblewrap",
+    /// PID 1 of the sandbox.
+    Init = "preparing PID 1",
+    /// The server's process.
+    Fork = "making the server's process",
+    /// Resource limits.
+    Rlimits = "setting resource limits",
+    /// Capabilities and identity.
+    Capabilities = "checking that no capability is left",
+    /// User namespaces inside must be impossible.
+    NestedUserNamespace = "refusing nested user namespaces",
+    /// `no_new_privs`.
+    NoNewPrivs = "setting no_new_privs",
+    /// Landlock.
+    Landlock = "applying the Landlock ruleset",
+    /// seccomp.
+    Seccomp = "installing the seccomp filters",
+    /// The working directory.
+    WorkingDir = "entering the working directory",
+    /// Starting the program itself.
+    Exec = "starting the server's program",
+}

@@ -1,0 +1,340 @@
+//! Describes a sandbox and starts it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Gid, MemfdFlags, Mode, Uid, fchmod, fchown};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::sync::{oneshot, watch};
+
+use crate::host_uids::UidLease;
+use crate::plan::Root;
+use crate::posture::Posture;
+use crate::protocol::Plan;
+use crate::rootfs::Rootfs;
+use crate::sandbox::Lifeline;
+use crate::stderr::StderrLog;
+use crate::supervisor::{self, Job, Started};
+use crate::{HostUids, Layer, Limits, Network, NetworkHandle, Sandbox, SpawnError, bootstrap, host, seccomp};
+
+/// Describes a sandbox. Made by [`Sandbox::builder`].
+#[derive(Clone, Debug)]
+pub struct SandboxBuilder {
+    rootfs: Rootfs,
+    command: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    read_only: Vec<PathBuf>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    network: Network,
+    limits: Limits,
+    required: Vec<Layer>,
+    host_uids: HostUids,
+    working_dir: PathBuf,
+}
+
+impl SandboxBuilder {
+    pub(crate) fn new(rootfs: Rootfs) -> Self {
+        Self {
+            rootfs,
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            read_only: Vec::new(),
+            files: Vec::new(),
+            network: Network::none(),
+            limits: Limits::default(),
+            required: Vec::new(),
+            host_uids: HostUids::default(),
+            working_dir: PathBuf::from("/tmp"),
+        }
+    }
+
+    /// The program and its arguments. A program without a slash is looked up inside, in the `PATH`
+    /// of the sandbox's environment. Default: `/server`, which only a single-file root has.
+    #[must_use]
+    pub fn command(mut self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.command = command.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a variable. The environment is otherwise empty: nothing of the host's is passed on.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Shows a directory or file of the host at the same path inside, read-only. Refused at
+    /// [`spawn`](Self::spawn) if it is a directory of the system or holds a socket or device.
+    #[must_use]
+    pub fn read_only(mut self, path: impl Into<PathBuf>) -> Self {
+        self.read_only.push(path.into());
+        self
+    }
+
+    /// Puts a small read-only file at an absolute path inside.
+    #[must_use]
+    pub fn file(mut self, inside: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((inside.into(), content.into()));
+        self
+    }
+
+    /// What network the server sees. Default: [`Network::none`].
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// How much the server may use. Default: [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Makes it an error if this layer is not fully in force.
+    #[must_use]
+    pub fn require(mut self, layer: Layer) -> Self {
+        self.required.push(layer);
+        self
+    }
+
+    /// The host uids to run as when the host process is root. Default: [`HostUids::default`].
+    #[must_use]
+    pub fn host_uids(mut self, host_uids: HostUids) -> Self {
+        self.host_uids = host_uids;
+        self
+    }
+
+    /// The directory inside that the server starts in. Default: `/tmp`.
+    #[must_use]
+    pub fn working_dir(mut self, inside: impl Into<PathBuf>) -> Self {
+        self.working_dir = inside.into();
+        self
+    }
+
+    /// Builds the sandbox and starts the server in it.
+    ///
+    /// Returns once the server's program runs. May be called on any thread of any runtime; the
+    /// sandbox does not depend on either afterwards.
+    ///
+    /// Cancel safe: dropping the future ends whatever was started of the sandbox.
+    ///
+    /// # Errors
+    /// [`SpawnError`], which names the step that failed and the fix. Nothing runs then.
+    pub async fn spawn(self) -> Result<Sandbox, SpawnError> {
+        if !cfg!(target_os = "linux") {
+            return Err(SpawnError::NotLinux);
+        }
+        let required = self.required.clone();
+        let rlimits = self.limits.rlimits();
+        let log = Arc::new(StderrLog::new(&self.limits));
+        let prepared = tokio::task::spawn_blocking(move || self.prepare()).await;
+        let prepared = prepared
+            .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
+        let Prepared { plan, copied, uid, handoff } = prepared;
+
+        let pipes = Pipes::new(uid.as_ref())
+            .map_err(|source| SpawnError::Host { what: "making the server's pipes", source })?;
+        let lifeline = Lifeline::new(pipes.lifeline.1);
+        let (started_sender, started) = oneshot::channel();
+        let (ended_sender, ended) = watch::channel(None);
+        let mut descriptors = vec![plan, pipes.lifeline.0, pipes.stdin.0, pipes.stdout.1, pipes.stderr.1];
+        descriptors.extend(copied);
+        supervisor::submit(Job {
+            descriptors,
+            stderr: pipes.stderr.0,
+            lifeline: lifeline.scissors(),
+            log: log.clone(),
+            uid,
+            handoff,
+            started: started_sender,
+            ended: ended_sender,
+        })?;
+        let started = started.await.map_err(|_| SpawnError::Host {
+            what: "the supervisor thread is gone",
+            source: io::ErrorKind::BrokenPipe.into(),
+        })?;
+        let Started { posture, intake } = started?;
+        let posture = Posture { found: &posture, rlimits: &rlimits, unknown_calls: &seccomp::programs()?.unknown };
+        let enforcement = posture.enforcement();
+        if let Some(layer) = required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
+            let why = enforcement.level(layer).to_string();
+            return Err(SpawnError::LayerMissing { layer, why });
+        }
+        Ok(Sandbox {
+            id: next_id(),
+            lifeline,
+            stdio: Some((pipes.stdin.1, pipes.stdout.0)),
+            network: NetworkHandle { intake },
+            enforcement,
+            log,
+            ended,
+        })
+    }
+
+    /// Everything that may block: reading the root, compiling the policy, finding bubblewrap.
+    fn prepare(self) -> Result<Prepared, SpawnError> {
+        let command = match self.command.is_empty() {
+            false => self.command,
+            true => vec![OsString::from("/server")],
+        };
+        if command[0].is_empty() {
+            return Err(SpawnError::EmptyCommand);
+        }
+        let command: Vec<Vec<u8>> = command.into_iter().map(OsString::into_vec).collect();
+        let environment = self.environment.into_iter().map(|(name, value)| {
+            let valid = !name.is_empty() && !name.as_bytes().contains(&b'=');
+            let joined = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            valid.then_some(joined).ok_or(SpawnError::InvalidText { what: "an environment variable" })
+        });
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
+        let working_dir = self.working_dir.into_os_string().into_vec();
+        for (what, items) in [
+            ("the command", &command),
+            ("an environment variable", &environment),
+            ("the working directory", &vec![working_dir.clone()]),
+        ] {
+            if items.iter().any(|item| item.contains(&0)) {
+                return Err(SpawnError::InvalidText { what });
+            }
+        }
+        let bubblewrap = host::find_bubblewrap().ok_or(SpawnError::BubblewrapMissing)?;
+        let root = Root::new(&self.rootfs, &self.read_only, &self.files, &self.limits)?;
+        let uid = if host::is_root() { Some(self.host_uids.lease()?) } else { None };
+        let plan = Plan {
+            host_uid: uid.as_ref().map(UidLease::uid),
+            bubblewrap: bubblewrap.into_os_string().into_vec(),
+            bubblewrap_args: bubblewrap_args(),
+            steps: root.steps,
+            handoff: self.network.handoff,
+            command,
+            environment,
+            working_dir,
+            rlimits: self.limits.rlimits(),
+            filters: seccomp::programs()?.filters.clone(),
+            writable: WRITABLE.iter().map(|path| path.as_bytes().to_vec()).collect(),
+        };
+        let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
+            .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
+        Ok(Prepared { plan, copied: root.copied, uid, handoff: self.network.handoff })
+    }
+}
+
+struct Prepared {
+    plan: OwnedFd,
+    copied: Vec<OwnedFd>,
+    uid: Option<UidLease>,
+    handoff: bool,
+}
+
+/// Read end and write end each.
+struct Pipes {
+    lifeline: (OwnedFd, OwnedFd),
+    stdin: (OwnedFd, OwnedFd),
+    stdout: (OwnedFd, OwnedFd),
+    stderr: (OwnedFd, OwnedFd),
+}
+
+impl Pipes {
+    /// The server owns its ends, so that it can open `/dev/stdout`, but only in the direction of
+    /// the pipe.
+    fn new(uid: Option<&UidLease>) -> io::Result<Self> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let (stdin, stdout, stderr) = (pipe()?, pipe()?, pipe()?);
+        for (fd, mode) in [(&stdin.0, Mode::RUSR), (&stdout.1, Mode::WUSR), (&stderr.1, Mode::WUSR)] {
+            if let Some(uid) = uid {
+                fchown(fd, Some(Uid::from_raw(uid.uid())), Some(Gid::from_raw(uid.uid())))?;
+            }
+            fchmod(fd, mode)?;
+        }
+        Ok(Self { lifeline: pipe()?, stdin, stdout, stderr })
+    }
+}
+
+/// Bubblewrap's arguments; `@` stands for the stage directory.
+///
+/// The network namespace is not bubblewrap's: it is owned by the user namespace around it.
+fn bubblewrap_args() -> Vec<Vec<u8>> {
+    let mut args: Vec<String> = [
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--disable-userns",
+        "--uid",
+        "65534",
+        "--gid",
+        "65534",
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+        "--new-session",
+        "--as-pid-1",
+        "--hostname",
+        "sandbox",
+        "--bind",
+        "@/root",
+        "/",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--bind",
+        "@/shm",
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if Path::new("/proc/self/ns/cgroup").exists() {
+        args.push("--unshare-cgroup".to_owned());
+    }
+    for name in MASKED_PROC {
+        let path = format!("/proc/{name}");
+        if let Ok(found) = fs::symlink_metadata(&path) {
+            let empty = if found.is_dir() { "@/empty-dir" } else { "@/empty-file" };
+            args.extend(["--ro-bind", empty, &path].map(str::to_owned));
+        }
+    }
+    args.extend(["--remount-ro", "/proc", "--remount-ro", "/"].map(str::to_owned));
+    args.into_iter().map(String::into_bytes).collect()
+}
+
+fn next_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Places inside that the server may write to.
+const WRITABLE: &[&str] = &["/tmp", "/run", "/dev/shm"];
+
+/// Files of `/proc` that tell about the host.
+const MASKED_PROC: &[&str] = &[
+    "acpi",
+    "asound",
+    "cmdline",
+    "config.gz",
+    "driver",
+    "interrupts",
+    "iomem",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "modules",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "timer_list",
+    "vmallocinfo",
+];

@@ -1,0 +1,165 @@
+//! Why a sandbox did not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::Layer;
+use crate::protocol::Stage;
+
+/// Why a sandbox did not start. Whatever the variant, nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// This is not Linux. The crate compiles elsewhere, but only Linux has the mechanisms.
+    #[error("sandboxes need Linux")]
+    NotLinux,
+    /// bubblewrap is not in `PATH`.
+    #[error("bubblewrap (`bwrap`) was not found; on Debian and Ubuntu: apt-get install bubblewrap")]
+    BubblewrapMissing,
+    /// The command has no program.
+    #[error("the command is empty")]
+    EmptyCommand,
+    /// A name, argument, variable or path that the kernel could not take, such as one with a NUL.
+    #[error("{what} cannot be used: it holds a NUL byte, or is not an absolute path inside")]
+    InvalidText {
+        /// Which input.
+        what: &'static str,
+    },
+    /// A path given to [`SandboxBuilder::read_only`](crate::SandboxBuilder::read_only) is not shown.
+    #[error("{} cannot be shown in a sandbox: {why}", path.display())]
+    RefusedPath {
+        /// The host's path.
+        path: PathBuf,
+        /// The reason.
+        why: PathRefusal,
+    },
+    /// The root file system cannot be used.
+    #[error("the root file system {} cannot be used: {why}", path.display())]
+    RefusedRootfs {
+        /// The host's path.
+        path: PathBuf,
+        /// The reason.
+        why: RootfsRefusal,
+    },
+    /// A file of the root file system could not be read.
+    #[error("reading {}", path.display())]
+    Read {
+        /// The host's path.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Every uid of the range is in use by a live sandbox, or the range is unusable.
+    #[error("all {range} host uids for sandboxes are in use")]
+    HostUidsExhausted {
+        /// How many the range holds.
+        range: usize,
+    },
+    /// The host's libseccomp could not compile the policy.
+    #[error("compiling the seccomp policy: {reason}")]
+    SeccompPolicy {
+        /// What libseccomp, or the parser, said.
+        reason: String,
+    },
+    /// The host process could not make a pipe, socket, memfd, thread or process.
+    #[error("{what}")]
+    Host {
+        /// What was attempted.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A step of building the sandbox failed.
+    #[error("{}{}; {fix}", stage.name(), detail_in_brackets(detail))]
+    Setup {
+        /// The step.
+        stage: Stage,
+        /// What it was about, such as a path or a program's name; may be empty.
+        detail: String,
+        /// What to do about it.
+        fix: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Bubblewrap gave up.
+    #[error("bubblewrap failed: {message}; {fix}")]
+    Bubblewrap {
+        /// The last it said, without control characters.
+        message: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
+    /// The sandbox did not come up in time.
+    #[error("the sandbox did not start within {seconds} s")]
+    TimedOut {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A layer demanded by [`SandboxBuilder::require`](crate::SandboxBuilder::require) is not, or
+    /// not fully, in force. The server's program was ended before anything was sent to it.
+    #[error("{layer} is required but not fully in force: {why}")]
+    LayerMissing {
+        /// The layer.
+        layer: Layer,
+        /// What is missing, and the fix where one is known.
+        why: String,
+    },
+}
+
+fn detail_in_brackets(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+/// Why a host path is not shown inside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathRefusal {
+    /// It is not absolute, or not in its simplest form (`..`, `.`, double slashes).
+    #[error("it is not a plain absolute path")]
+    NotAbsolute,
+    /// It is a directory that holds the host's secrets, devices or sockets.
+    #[error("it is a directory of the system; name what is needed below it")]
+    System,
+    /// Its last part is a symlink, so what is shown could change behind our back.
+    #[error("it is a symlink; name its target")]
+    Symlink,
+    /// It is a socket, device or pipe, a way out of the sandbox.
+    #[error("it is a socket, device or pipe")]
+    Special,
+    /// A directory below it holds a socket, device or pipe.
+    #[error("a socket, device or pipe lies below it")]
+    SpecialBelow,
+    /// It has more entries than are looked through for sockets.
+    #[error("it has too many entries to be looked through for sockets")]
+    TooLarge,
+    /// It does not exist or may not be read.
+    #[error("it does not exist or cannot be read")]
+    Unreadable,
+    /// Its mount point would have to be made inside the image, which is not trusted.
+    #[error("its mount point would lie inside the image")]
+    InsideImage,
+    /// It would cover something the sandbox makes itself.
+    #[error("the sandbox has something of its own there")]
+    Reserved,
+}
+
+/// Why a root file system is not used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootfsRefusal {
+    /// It is not a directory, or for a single file not a regular file.
+    #[error("it is not of the right kind")]
+    WrongKind,
+    /// `/etc` is not a plain directory. Images that make it a symlink aim at the host.
+    #[error("its /etc is not a directory")]
+    EtcNotADirectory,
+    /// A symlink at the top level leads out of the image.
+    #[error("a symlink at its top leads out of it")]
+    EscapingSymlink,
+    /// A device, socket or pipe at the top level or in `/etc`.
+    #[error("it holds a device, socket or pipe at its top or in /etc")]
+    Special,
+    /// `/etc` has more entries or bytes than are copied.
+    #[error("its /etc is too large")]
+    EtcTooLarge,
+}

@@ -1,0 +1,156 @@
+//! What this host can do, and what to change where it cannot.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::enforcement::{Enforcement, Layer, Level};
+use crate::protocol::Stage;
+use crate::{Network, Rootfs, Sandbox, SpawnError, bootstrap};
+
+/// Finds out which layers this host can enforce, by starting a sandbox around a program of our
+/// own that does nothing. Needs nothing but what a real sandbox needs.
+///
+/// Where no sandbox can start at all, every layer is [`Level::None`] with the fix.
+pub async fn host_report() -> Enforcement {
+    match probe().await {
+        Ok(sandbox) => sandbox.enforcement().clone(),
+        Err(error) => {
+            let fix = match &error {
+                SpawnError::Setup { fix, .. } | SpawnError::Bubblewrap { fix, .. } => fix,
+                SpawnError::BubblewrapMissing => "apt-get install bubblewrap",
+                SpawnError::NotLinux => "use Linux; on macOS and Windows, a Linux virtual machine",
+                _ => "see the message",
+            };
+            let why = with_causes(&error);
+            Enforcement::new(|_: Layer| Level::None { why: why.clone(), fix: (*fix).to_owned() })
+        }
+    }
+}
+
+async fn probe() -> Result<Sandbox, SpawnError> {
+    let program =
+        bootstrap::program().map_err(|source| SpawnError::Host { what: "making the bootstrap's memfd", source })?;
+    Sandbox::builder(Rootfs::single_file(program))
+        .command(["/server", "probe"])
+        .network(Network::handoff())
+        .spawn()
+        .await
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Looks for bubblewrap in this process's `PATH`, then at its usual place.
+pub(crate) fn find_bubblewrap() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .filter(|dir| dir.is_absolute())
+        .chain([PathBuf::from("/usr/bin")])
+        .map(|dir| dir.join("bwrap"))
+        .find(|program| fs::metadata(program).is_ok_and(|found| found.is_file()))
+}
+
+/// Whether this process is the host's root, who must be left behind.
+///
+/// In a user namespace where uid 0 is somebody else on the host, there is no root to leave; such a
+/// namespace often has no second user to become.
+pub(crate) fn is_root() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && is_everybody(&map)
+}
+
+fn is_everybody(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// What to do about a step that failed with this error.
+pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
+    match stage {
+        Stage::UserNamespace | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
+        Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
+        Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.12 or later",
+        Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
+        Stage::Root | Stage::Source => "check that mounts are allowed to this process",
+        Stage::DropUser => "run the host process without root, or with CAP_SETUID and CAP_SETGID",
+        Stage::Exec if errno == ENOENT => "install the program in the root shown to the server",
+        Stage::Exec if errno == EACCES => "make the program executable for everybody",
+        Stage::Exec if errno == ENOEXEC => "use a program built for this machine",
+        Stage::Exec => "check that the program runs outside the sandbox",
+        Stage::WorkingDir => "name a directory that exists inside",
+        Stage::Bubblewrap => "check that bubblewrap is installed and runs",
+        Stage::Plan
+        | Stage::Keyring
+        | Stage::Listeners
+        | Stage::Init
+        | Stage::Fork
+        | Stage::Rlimits
+        | Stage::Capabilities
+        | Stage::NestedUserNamespace
+        | Stage::NoNewPrivs
+        | Stage::Landlock
+        | Stage::Seccomp => "this should not happen; please report it with the kernel's version",
+    }
+}
+
+fn namespace_fix(errno: i32) -> &'static str {
+    let restricted = fs::read_to_string(APPARMOR_SWITCH).is_ok_and(|value| value.trim() == "1");
+    match errno {
+        EPERM | EACCES if restricted => {
+            "AppArmor keeps unprivileged user namespaces from this program (Ubuntu 23.10 and later): \
+             install an AppArmor profile for it that has the rule `userns,`"
+        }
+        EPERM if std::path::Path::new("/.dockerenv").exists() => {
+            "this container's seccomp profile refuses namespaces: run it with a profile that allows \
+             clone, unshare and mount, and with systempaths=unconfined"
+        }
+        ENOSPC => "raise user.max_user_namespaces (sysctl)",
+        EINVAL | ENOSYS => "use a kernel with user and network namespaces",
+        _ => "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1)",
+    }
+}
+
+/// What to do about something bubblewrap said.
+pub(crate) fn bubblewrap_fix(message: &str) -> &'static str {
+    if message.contains("proc") {
+        "/proc is covered in part, as in a container: run it with systempaths=unconfined"
+    } else if message.contains("uid map") || message.contains("namespace") {
+        namespace_fix(EPERM)
+    } else {
+        "check that bubblewrap 0.8 or later runs for this user"
+    }
+}
+
+const APPARMOR_SWITCH: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const ENOEXEC: i32 = 8;
+const EACCES: i32 = 13;
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+const ENOSYS: i32 = 38;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_identity_map_has_the_hosts_root() {
+        for (case, map, expected) in [
+            ("the host", "         0          0 4294967295\n", true),
+            ("rootless", "         0       1000          1\n", false),
+            ("a remapped container", "0 100000 65536\n", false),
+            ("unreadable", "", false),
+        ] {
+            assert_eq!(is_everybody(map), expected, "{case}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! How much a server may use.
+
+/// Bounds on what a server can use up. Each names the attack it answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Processes and threads at once, init included; answers fork bombs. Default 256.
+    pub processes: u64,
+    /// Open files of a process; answers descriptor exhaustion. Default 4096.
+    pub open_files: u64,
+    /// The largest file a process may write, in bytes. Default 256 MiB.
+    pub file_bytes: u64,
+    /// The stack of a process in bytes. Default 8 MiB.
+    pub stack_bytes: u64,
+    /// Memory a process may lock, in bytes. Default 8 MiB.
+    pub locked_bytes: u64,
+    /// The size of `/tmp` in bytes; answers filling the host's memory. Default 256 MiB.
+    pub tmp_bytes: u64,
+    /// Files and directories in `/tmp`; answers a million empty files. Default 65,536.
+    pub tmp_files: u64,
+    /// The size of `/dev/shm` in bytes. Default 64 MiB.
+    pub shm_bytes: u64,
+    /// The longest line of standard error kept, in bytes; the rest of it is dropped. Default 4096.
+    pub stderr_line_bytes: usize,
+    /// How many last lines of standard error are kept. Default 200.
+    pub stderr_lines: usize,
+    /// Bytes of standard error taken a second, on average; what is more is dropped and counted.
+    /// Answers log floods. Default 64 KiB.
+    pub stderr_bytes_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            processes: 256,
+            open_files: 4096,
+            file_bytes: 256 << 20,
+            stack_bytes: 8 << 20,
+            locked_bytes: 8 << 20,
+            tmp_bytes: 256 << 20,
+            tmp_files: 65_536,
+            shm_bytes: 64 << 20,
+            stderr_line_bytes: 4096,
+            stderr_lines: 200,
+            stderr_bytes_per_second: 64 << 10,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
+        impl Limits {
+            $($(#[$doc])* #[must_use] pub fn $name(mut self, value: $kind) -> Self { self.$name = value; self })*
+
+            /// Resource numbers of Linux with the value each gets, soft and hard.
+            pub(crate) fn rlimits(&self) -> Vec<(u64, u64)> {
+                vec![
+                    (RLIMIT_FSIZE, self.file_bytes),
+                    (RLIMIT_STACK, self.stack_bytes),
+                    // 1 and not 0: with a pipe as core_pattern the kernel runs the host's handler
+                    // even for 0, while 1 is its own mark for "do not dump".
+                    (RLIMIT_CORE, 1),
+                    (RLIMIT_NPROC, self.processes),
+                    (RLIMIT_NOFILE, self.open_files),
+                    (RLIMIT_MEMLOCK, self.locked_bytes),
+                    (RLIMIT_SIGPENDING, 1024),
+                    (RLIMIT_MSGQUEUE, 0),
+                    (RLIMIT_NICE, 0),
+                    (RLIMIT_RTPRIO, 0),
+                ]
+            }
+        }
+    };
+}
+
+setters! {
+    /// Sets [`Limits::processes`].
+    processes: u64,
+    /// Sets [`Limits::open_files`].
+    open_files: u64,
+    /// Sets [`Limits::file_bytes`].
+    file_bytes: u64,
+    /// Sets [`Limits::tmp_bytes`].
+    tmp_bytes: u64,
+    /// Sets [`Limits::tmp_files`].
+    tmp_files: u64,
+    /// Sets [`Limits::shm_bytes`].
+    shm_bytes: u64,
+    /// Sets [`Limits::stderr_lines`].
+    stderr_lines: usize,
+}
+
+const RLIMIT_FSIZE: u64 = 1;
+const RLIMIT_STACK: u64 = 3;
+const RLIMIT_CORE: u64 = 4;
+const RLIMIT_NPROC: u64 = 6;
+const RLIMIT_NOFILE: u64 = 7;
+const RLIMIT_MEMLOCK: u64 = 8;
+const RLIMIT_SIGPENDING: u64 = 11;
+const RLIMIT_MSGQUEUE: u64 = 12;
+const RLIMIT_NICE: u64 = 13;
+const RLIMIT_RTPRIO: u64 = 14;

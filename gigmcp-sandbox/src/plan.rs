@@ -1,0 +1,330 @@
+//! Turns a builder's wishes into the steps that build a root.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::protocol::Step;
+use crate::rootfs::{Kind, Rootfs};
+use crate::{Limits, PathRefusal, RootfsRefusal, SpawnError, image};
+
+/// The steps of a root and the files they copy.
+#[derive(Debug)]
+pub(crate) struct Root {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) copied: Vec<OwnedFd>,
+    /// Directories of the root whose insides are not ours, or the host's.
+    foreign: Vec<PathBuf>,
+    image: bool,
+}
+
+impl Root {
+    /// Plans a root. Reads the file system, so it may block.
+    pub(crate) fn new(
+        rootfs: &Rootfs,
+        read_only: &[PathBuf],
+        files: &[(PathBuf, Vec<u8>)],
+        limits: &Limits,
+    ) -> Result<Self, SpawnError> {
+        let mut root = Self { steps: Vec::new(), copied: Vec::new(), foreign: Vec::new(), image: false };
+        root.frame(limits);
+        match &rootfs.0 {
+            Kind::SingleFile(path) => root.single_file(path)?,
+            Kind::Image(dir) => {
+                root.image = true;
+                image::plan(&mut root, dir)?;
+            }
+            Kind::HostTools => root.host_tools(),
+        }
+        root.etc_files();
+        for (path, content) in files {
+            root.extra_file(path, content)?;
+        }
+        for path in read_only {
+            root.read_only(path)?;
+        }
+        Ok(root)
+    }
+
+    /// Directories every root has, the bootstrap, and the writable places.
+    fn frame(&mut self, limits: &Limits) {
+        for (dir, mode) in [("", 0o755), ("/proc", 0o555), ("/dev", 0o755), ("/etc", 0o755), ("/.gig", 0o755)] {
+            self.steps.push(Step::Dir { to: inside(Path::new(dir)), mode });
+        }
+        self.steps.push(Step::Bootstrap { to: b"/root/.gig/init".to_vec() });
+        self.steps.push(Step::File { to: b"/empty-file".to_vec(), mode: 0o444, content: Vec::new() });
+        self.steps.push(Step::Dir { to: b"/empty-dir".to_vec(), mode: 0o555 });
+        let tmpfs = |to: &str, mode, bytes, inodes| Step::Tmpfs { to: to.into(), mode, bytes, inodes };
+        self.steps.push(tmpfs("/root/tmp", 0o1777, limits.tmp_bytes, limits.tmp_files));
+        self.steps.push(tmpfs("/root/run", 0o755, RUN_BYTES, RUN_FILES));
+        self.steps.push(tmpfs("/shm", 0o1777, limits.shm_bytes, limits.tmp_files));
+    }
+
+    fn single_file(&mut self, path: &Path) -> Result<(), SpawnError> {
+        let refused = |why| SpawnError::RefusedRootfs { path: path.to_owned(), why };
+        let file = File::options()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+            .open(path)
+            .and_then(|file| Ok((file.metadata()?, file)))
+            .map_err(|source| SpawnError::Read { path: path.to_owned(), source });
+        let (metadata, file) = file?;
+        if !metadata.is_file() {
+            return Err(refused(RootfsRefusal::WrongKind));
+        }
+        let descriptor = self.copied.len() as u32;
+        self.copied.push(file.into());
+        self.steps.push(Step::Copy { to: b"/root/server".to_vec(), mode: 0o555, descriptor });
+        Ok(())
+    }
+
+    fn host_tools(&mut self) {
+        self.bind_host(Path::new("/usr"));
+        for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"] {
+            let path = Path::new(name);
+            match fs::symlink_metadata(path) {
+                Ok(found) if found.is_symlink() => {
+                    let Ok(target) = fs::read_link(path) else {
+                        continue;
+                    };
+                    self.symlink(path, &target);
+                }
+                Ok(found) if found.is_dir() => self.bind_host(path),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let wanted = HOST_ETC.iter().any(|known| name == *known)
+                || HOST_ETC_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
+            if wanted {
+                self.host_etc(&entry.path());
+            }
+        }
+        for name in HOST_ETC_BELOW {
+            self.host_etc(Path::new(name));
+        }
+    }
+
+    fn host_etc(&mut self, path: &Path) {
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_symlink() => {
+                let Ok(target) = fs::read_link(path) else {
+                    return;
+                };
+                self.symlink(path, &target);
+            }
+            Ok(found) if found.is_dir() || found.is_file() => self.bind_host(path),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn bind_host(&mut self, path: &Path) {
+        self.foreign.push(path.to_owned());
+        self.steps.push(Step::Bind { to: inside(path), from: path.as_os_str().as_bytes().to_vec(), beneath: None });
+    }
+
+    pub(crate) fn symlink(&mut self, path: &Path, target: &Path) {
+        let target = target.as_os_str().as_bytes().to_vec();
+        self.steps.push(Step::Symlink { to: inside(path), target });
+    }
+
+    pub(crate) fn bind_beneath(&mut self, path: &Path, dir: &Path, name: &Path) {
+        self.foreign.push(path.to_owned());
+        self.steps.push(Step::Bind {
+            to: inside(path),
+            from: dir.as_os_str().as_bytes().to_vec(),
+            beneath: Some(name.as_os_str().as_bytes().to_vec()),
+        });
+    }
+
+    /// The files of `/etc` that are always ours.
+    fn etc_files(&mut self) {
+        for (name, content) in ETC_FILES {
+            let path = Path::new("/etc").join(name);
+            self.steps.push(Step::File { to: inside(&path), mode: 0o444, content: content.as_bytes().to_vec() });
+        }
+    }
+
+    fn extra_file(&mut self, path: &Path, content: &[u8]) -> Result<(), SpawnError> {
+        self.check_place(path)?;
+        self.steps.push(Step::File { to: inside(path), mode: 0o444, content: content.to_vec() });
+        Ok(())
+    }
+
+    fn read_only(&mut self, path: &Path) -> Result<(), SpawnError> {
+        self.check_place(path)?;
+        check_source(path).map_err(|why| SpawnError::RefusedPath { path: path.to_owned(), why })?;
+        if !self.image && self.foreign.iter().any(|shown| path.starts_with(shown)) {
+            return Ok(()); // the host's own tree shows it already
+        }
+        self.bind_host(path);
+        Ok(())
+    }
+
+    /// Whether something may be put at this path inside.
+    fn check_place(&self, path: &Path) -> Result<(), SpawnError> {
+        let refused = |why| Err(SpawnError::RefusedPath { path: path.to_owned(), why });
+        if !is_plain(path) {
+            return refused(PathRefusal::NotAbsolute);
+        }
+        let reserved = ["/proc", "/dev", "/run", "/server", "/.gig/init"].map(Path::new);
+        let etc = ETC_FILES.iter().any(|(name, _)| path == Path::new("/etc").join(name));
+        if etc || reserved.iter().any(|reserved| path.starts_with(reserved)) || path == Path::new("/tmp") {
+            return refused(PathRefusal::Reserved);
+        }
+        if self.image && self.foreign.iter().any(|shown| path.starts_with(shown)) {
+            return refused(PathRefusal::InsideImage);
+        }
+        Ok(())
+    }
+}
+
+/// Where a path inside lies on the stage.
+pub(crate) fn inside(path: &Path) -> Vec<u8> {
+    [b"/root", path.as_os_str().as_bytes()].concat()
+}
+
+fn is_plain(path: &Path) -> bool {
+    let mut components = path.components();
+    components.next() == Some(Component::RootDir)
+        && components.all(|part| matches!(part, Component::Normal(_)))
+        && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str()
+        && !path.as_os_str().as_bytes().contains(&0)
+}
+
+/// Whether a host path may be shown inside.
+fn check_source(path: &Path) -> Result<(), PathRefusal> {
+    if REFUSED_SOURCES.iter().any(|refused| path == Path::new(refused)) {
+        return Err(PathRefusal::System);
+    }
+    if ["/proc", "/sys", "/dev"].iter().any(|tree| path.starts_with(tree)) {
+        return Err(PathRefusal::System);
+    }
+    let found = fs::symlink_metadata(path).map_err(|_| PathRefusal::Unreadable)?;
+    let kind = found.file_type();
+    if kind.is_symlink() {
+        return Err(PathRefusal::Symlink);
+    }
+    if is_special(kind) {
+        return Err(PathRefusal::Special);
+    }
+    if kind.is_dir() { check_below(path) } else { Ok(()) }
+}
+
+fn is_special(kind: fs::FileType) -> bool {
+    kind.is_socket() || kind.is_fifo() || kind.is_block_device() || kind.is_char_device()
+}
+
+/// Looks for sockets, which can be connected to through a read-only mount.
+fn check_below(top: &Path) -> Result<(), PathRefusal> {
+    let mut left = SCANNED_ENTRIES;
+    let mut open = vec![top.to_owned()];
+    while let Some(dir) = open.pop() {
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            // What we may not read, the sandbox may not enter either: it has no more rights.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            Err(_) => return Err(PathRefusal::Unreadable),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|_| PathRefusal::Unreadable)?;
+            left = left.checked_sub(1).ok_or(PathRefusal::TooLarge)?;
+            let kind = entry.file_type().map_err(|_| PathRefusal::Unreadable)?;
+            if is_special(kind) {
+                return Err(PathRefusal::SpecialBelow);
+            }
+            if kind.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+const RUN_BYTES: u64 = 1 << 20;
+const RUN_FILES: u64 = 1024;
+const SCANNED_ENTRIES: usize = 1_000_000;
+
+/// Host directories that are never shown whole.
+const REFUSED_SOURCES: &[&str] =
+    &["/", "/proc", "/sys", "/dev", "/run", "/var", "/var/run", "/etc", "/root", "/home", "/boot", "/tmp"];
+
+/// Entries of the host's `/etc` that runtimes read.
+const HOST_ETC: &[&str] = &[
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "alternatives",
+    "mime.types",
+    "localtime",
+    "timezone",
+    "os-release",
+    "debian_version",
+    "protocols",
+    "services",
+    "gai.conf",
+    "locale.alias",
+    "magic",
+    "magic.mime",
+    "ca-certificates",
+];
+const HOST_ETC_PREFIXES: &[&str] = &["java-", "python", "perl"];
+/// Public parts of directories whose other parts are private.
+const HOST_ETC_BELOW: &[&str] = &[
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/crypto-policies",
+];
+
+/// The address of the resolver is arbitrary: every address is the sandbox's own.
+pub(crate) const ETC_FILES: &[(&str, &str)] = &[
+    ("passwd", "server:x:65534:65534:server:/tmp:/bin/sh\n"),
+    ("group", "server:x:65534:\n"),
+    ("hosts", "127.0.0.1 localhost\n127.0.0.1 sandbox\n"),
+    ("hostname", "sandbox\n"),
+    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+    ("resolv.conf", "nameserver 10.255.255.53\noptions timeout:1 attempts:2\n"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_absolute_paths_outside_the_system_are_shown() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (case, path, expected) in [
+            ("a directory", dir.to_owned(), Ok(())), // twin of the refusals
+            ("a file", dir.join("Cargo.toml"), Ok(())),
+            ("the root", "/".into(), Err(PathRefusal::System)),
+            ("a system directory", "/etc".into(), Err(PathRefusal::System)),
+            ("below /proc", "/proc/self".into(), Err(PathRefusal::System)),
+            ("a device", "/dev/null".into(), Err(PathRefusal::System)),
+            ("not there", dir.join("missing"), Err(PathRefusal::Unreadable)),
+        ] {
+            assert_eq!(check_source(&path), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn paths_are_plain_or_not() {
+        for (path, expected) in [
+            ("/opt/app", true),
+            ("opt/app", false),
+            ("/opt/../etc", false),
+            ("/opt/./app", false),
+            ("/opt//app", false),
+            ("/opt/app/", false),
+        ] {
+            assert_eq!(is_plain(Path::new(path)), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Reads the enforcement off what the kernel said inside.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::enforcement::{Enforcement, Layer, Level};
+use crate::protocol::SERVER_ID;
+
+/// What PID 1 and the server's process reported, joined with what was asked for.
+pub(crate) struct Posture<'a> {
+    /// Pairs as the bootstrap sent them.
+    pub(crate) found: &'a BTreeMap<String, String>,
+    /// Resource limits asked for.
+    pub(crate) rlimits: &'a [(u64, u64)],
+    /// Allowed calls the filter could not name.
+    pub(crate) unknown_calls: &'a [String],
+}
+
+impl Posture<'_> {
+    pub(crate) fn enforcement(&self) -> Enforcement {
+        Enforcement::new(|layer| self.level(layer))
+    }
+
+    fn level(&self, layer: Layer) -> Level {
+        match layer {
+            Layer::User => self.namespace("user").unwrap_or_else(|| self.user_map()),
+            Layer::Mount => self.namespace("mnt").unwrap_or(Level::Full),
+            Layer::Pid => self.namespace("pid").unwrap_or(Level::Full),
+            Layer::Net => self.namespace("net").unwrap_or(Level::Full),
+            Layer::Ipc => self.namespace("ipc").unwrap_or(Level::Full),
+            Layer::Uts => self.namespace("uts").unwrap_or(Level::Full),
+            Layer::Cgroup => self.namespace("cgroup").unwrap_or(Level::Full),
+            Layer::NetnsOwnership => match self.value("netns_owner") {
+                "outside" => Level::Full,
+                other => none(format!("its owner is {other:?}"), UNEXPECTED),
+            },
+            Layer::Capabilities => self.capabilities(),
+            Layer::NoNewPrivs => match self.status("NoNewPrivs") {
+                "1" => Level::Full,
+                other => none(format!("the kernel says {other:?}"), UNEXPECTED),
+            },
+            Layer::Seccomp => self.seccomp(),
+            Layer::Landlock => self.landlock(),
+            Layer::Rlimits => self.limits(),
+            Layer::CgroupLimits => none(
+                "the sandbox is in no control group of its own".to_owned(),
+                "limit the host process as a whole, for example MemoryMax= and TasksMax= in its unit",
+            ),
+            Layer::ReadOnlyRoot => match self.value("root").split(',').next() {
+                Some("ro") => Level::Full,
+                _ => none("/ is writable".to_owned(), UNEXPECTED),
+            },
+            Layer::NestedUserns => match self.value("nested_userns") {
+                "28" => Level::Full, // ENOSPC: the limit of zero that --disable-userns set
+                other => Level::Partial(format!("refused with error {other}, not by the limit")),
+            },
+        }
+    }
+
+    fn value(&self, key: &str) -> &str {
+        self.found.get(key).map_or("", String::as_str)
+    }
+
+    fn status(&self, field: &str) -> &str {
+        let line = |line: &'_ str| line.split_once(':').filter(|(name, _)| *name == field).is_some();
+        let found = self.value("status").lines().find(|found| line(found));
+        found.and_then(|found| found.split_once(':')).map_or("", |(_, value)| value.trim())
+    }
+
+    /// `None` if the namespace differs from ours.
+    fn namespace(&self, name: &str) -> Option<Level> {
+        let inside = self.value(&format!("ns.{name}"));
+        let ours = fs::read_link(format!("/proc/self/ns/{name}"));
+        let ours = ours.map(|link| link.to_string_lossy().into_owned());
+        match ours {
+            _ if inside.is_empty() => {
+                Some(none("the kernel does not have it".to_owned(), "use a kernel with all namespaces"))
+            }
+            Ok(ours) if ours != inside => None,
+            Ok(_) => Some(none("it is the host's".to_owned(), UNEXPECTED)),
+            Err(error) => Some(Level::Partial(format!("it could not be compared: {error}"))),
+        }
+    }
+
+    fn user_map(&self) -> Level {
+        let map: Vec<&str> = self.value("uid_map").split_whitespace().collect();
+        match map[..] {
+            [inside, _, "1"] if inside == SERVER_ID.to_string() => Level::Full,
+            _ => none(format!("unexpected user map {map:?}"), UNEXPECTED),
+        }
+    }
+
+    fn capabilities(&self) -> Level {
+        let left = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].into_iter().find(|set| {
+            let value = self.status(set);
+            value.is_empty() || value.bytes().any(|digit| digit != b'0')
+        });
+        match left {
+            None => Level::Full,
+            Some(set) => none(format!("{set} is not empty"), UNEXPECTED),
+        }
+    }
+
+    fn seccomp(&self) -> Level {
+        let filters = self.status("Seccomp_filters").parse::<u32>();
+        match (self.status("Seccomp"), filters) {
+            ("2", Ok(count)) if count < 2 => none("a filter is missing".to_owned(), UNEXPECTED),
+            ("2", _) if !self.unknown_calls.is_empty() => Level::Partial(format!(
+                "refused although allowed, as this libseccomp does not know them: {}",
+                self.unknown_calls.join(", ")
+            )),
+            ("2", _) => Level::Full,
+            (other, _) => none(format!("the kernel says mode {other:?}"), UNEXPECTED),
+        }
+    }
+
+    fn landlock(&self) -> Level {
+        let gap = match self.value("landlock").parse::<u32>() {
+            Ok(0) | Err(_) => {
+                return none(
+                    "the kernel has no Landlock, or it is off".to_owned(),
+                    "use Linux 6.12 or later with landlock in CONFIG_LSM or the lsm= boot parameter",
+                );
+            }
+            Ok(abi @ 1..=3) => {
+                format!("ABI {abi}: no TCP ports (4), device ioctls (5) or scopes (6)")
+            }
+            Ok(abi @ 4) => format!("ABI {abi}: no device ioctls (5) or scopes (6)"),
+            Ok(abi @ 5) => format!("ABI {abi}: no scopes for signals and abstract sockets (6)"),
+            Ok(_) => return Level::Full,
+        };
+        Level::Partial(gap)
+    }
+
+    fn limits(&self) -> Level {
+        let missing = self.rlimits.iter().find(|(resource, value)| {
+            let now = self.value(&format!("rlimit.{resource}")).parse::<u64>();
+            !now.is_ok_and(|now| now <= *value)
+        });
+        match missing {
+            None => Level::Full,
+            Some((resource, value)) => none(format!("resource {resource} is not limited to {value}"), UNEXPECTED),
+        }
+    }
+}
+
+pub(crate) fn none(why: String, fix: &str) -> Level {
+    Level::None { why, fix: fix.to_owned() }
+}
+
+const UNEXPECTED: &str = "this should not happen; please report it";

@@ -1,0 +1,135 @@
+//! A running sandbox.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::rootfs::Rootfs;
+use crate::stderr::StderrLog;
+use crate::{Enforcement, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines};
+
+/// One confined server. Dropping it ends every process inside and leaves nothing behind.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub(crate) id: String,
+    pub(crate) lifeline: Lifeline,
+    pub(crate) stdio: Option<(OwnedFd, OwnedFd)>,
+    pub(crate) network: NetworkHandle,
+    pub(crate) enforcement: Enforcement,
+    pub(crate) log: Arc<StderrLog>,
+    pub(crate) ended: watch::Receiver<Option<Exit>>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Exit {
+    /// Its program returned this code.
+    Exited(i32),
+    /// A signal of its own making ended it, such as 31 (`SIGSYS`) from the seccomp filter.
+    Signaled(i32),
+    /// The host ended it, or a process of the sandbox's frame was killed from outside.
+    Killed,
+}
+
+impl Sandbox {
+    /// Starts describing a sandbox with this root.
+    #[must_use]
+    pub fn builder(rootfs: Rootfs) -> SandboxBuilder {
+        SandboxBuilder::new(rootfs)
+    }
+
+    /// A short text that no other sandbox of this host process has.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The server's standard input and output, once.
+    ///
+    /// `None` after the first call.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with I/O enabled.
+    pub fn stdio(&mut self) -> Option<(SandboxStdin, SandboxStdout)> {
+        let (stdin, stdout) = self.stdio.take()?;
+        SandboxStdin::new(stdin).ok().zip(SandboxStdout::new(stdout).ok())
+    }
+
+    /// The host's end of the sandbox's network.
+    pub fn network(&mut self) -> &mut NetworkHandle {
+        &mut self.network
+    }
+
+    /// What is in force, as read back from the kernel before the server's program started.
+    #[must_use]
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
+    }
+
+    /// The last lines of the server's standard error, bounded and without control characters.
+    #[must_use]
+    pub fn stderr_tail(&self) -> Vec<String> {
+        self.log.tail()
+    }
+
+    /// The lines kept of the server's standard error, then those to come.
+    #[must_use]
+    pub fn stderr_lines(&self) -> StderrLines {
+        self.log.lines()
+    }
+
+    /// Waits until the server has ended and nothing of the sandbox is left.
+    ///
+    /// Cancel safe; may be called again.
+    pub async fn wait(&mut self) -> Exit {
+        match self.ended.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(Exit::Killed),
+            Err(_) => Exit::Killed, // the supervisor is gone, and with it every lifeline
+        }
+    }
+
+    /// Ends every process inside and waits until nothing of the sandbox is left.
+    ///
+    /// Cancel safe: the end is certain from the first poll on.
+    pub async fn kill(&mut self) -> Exit {
+        self.lifeline.cut();
+        self.wait().await
+    }
+}
+
+/// The write end of the pipe that keeps a sandbox alive. Once every copy in this process is gone,
+/// by [`Lifeline::cut`], by drop, or because the process died, PID 1 inside ends.
+#[derive(Debug)]
+pub(crate) struct Lifeline(Arc<Mutex<Option<OwnedFd>>>);
+
+/// The supervisor's handle to cut a lifeline it does not keep alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Scissors(Arc<Mutex<Option<OwnedFd>>>);
+
+impl Lifeline {
+    pub(crate) fn new(write_end: OwnedFd) -> Self {
+        Self(Arc::new(Mutex::new(Some(write_end))))
+    }
+
+    pub(crate) fn scissors(&self) -> Scissors {
+        Scissors(self.0.clone())
+    }
+
+    pub(crate) fn cut(&self) {
+        self.scissors().cut();
+    }
+}
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.cut();
+    }
+}
+
+impl Scissors {
+    pub(crate) fn cut(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}

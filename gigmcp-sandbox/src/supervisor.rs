@@ -1,0 +1,461 @@
+//! The one thread that starts sandboxes and watches them.
+//!
+//! It lives as long as the host process, so a sandbox depends on no runtime, no worker and no
+//! caller's thread. Every descriptor it passes on goes through a socket after the fork, so no
+//! descriptor of one sandbox is ever open in another's process.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::host_uids::UidLease;
+use crate::protocol::{Report, Stage};
+use crate::sandbox::Scissors;
+use crate::stderr::StderrLog;
+use crate::{Exit, Intake, SpawnError, bootstrap, host};
+
+/// A sandbox to be started.
+pub(crate) struct Job {
+    /// Plan, lifeline, standard input, output and error, then the files to be copied.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// The read end of standard error.
+    pub(crate) stderr: OwnedFd,
+    pub(crate) lifeline: Scissors,
+    pub(crate) log: Arc<StderrLog>,
+    pub(crate) uid: Option<UidLease>,
+    pub(crate) handoff: bool,
+    pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
+    pub(crate) ended: watch::Sender<Option<Exit>>,
+}
+
+/// What is known once the server's program runs.
+pub(crate) struct Started {
+    pub(crate) posture: BTreeMap<String, String>,
+    pub(crate) intake: Option<Intake>,
+}
+
+/// Hands a job to the thread, which is started at first use.
+pub(crate) fn submit(job: Job) -> Result<(), SpawnError> {
+    static SUPERVISOR: OnceLock<Result<Handle, Errno>> = OnceLock::new();
+    let failed = |source: io::Error| SpawnError::Host { what: "starting the supervisor", source };
+    let handle = SUPERVISOR
+        .get_or_init(|| start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
+        .as_ref()
+        .map_err(|errno| failed((*errno).into()))?;
+    let gone = || failed(io::ErrorKind::BrokenPipe.into());
+    handle.jobs.send(job).map_err(|_| gone())?;
+    rustix::io::write(&handle.wake, &1_u64.to_ne_bytes()).map_err(|error| failed(error.into()))?;
+    Ok(())
+}
+
+struct Handle {
+    jobs: mpsc::Sender<Job>,
+    wake: OwnedFd,
+}
+
+fn start() -> io::Result<Handle> {
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&events, &wake, Source::Wake.data(0), epoll::EventFlags::IN)?;
+    let (jobs, queue) = mpsc::channel();
+    let mut supervisor = Supervisor { events, wake: wake.try_clone()?, queue, live: HashMap::new(), next: 1 };
+    std::thread::Builder::new().name("gigmcp-sandbox".to_owned()).spawn(move || supervisor.run())?;
+    Ok(Handle { jobs, wake })
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    Wake,
+    Process,
+    Control,
+    Stderr,
+}
+
+impl Source {
+    fn data(self, key: u64) -> epoll::EventData {
+        epoll::EventData::new_u64(key << 2 | self as u64)
+    }
+
+    fn parse(data: u64) -> (Self, u64) {
+        let source = match data & 3 {
+            0 => Self::Wake,
+            1 => Self::Process,
+            2 => Self::Control,
+            _ => Self::Stderr,
+        };
+        (source, data >> 2)
+    }
+}
+
+struct Supervisor {
+    events: OwnedFd,
+    wake: OwnedFd,
+    queue: mpsc::Receiver<Job>,
+    live: HashMap<u64, Live>,
+    next: u64,
+}
+
+/// A sandbox from fork to the end of its last process.
+struct Live {
+    child: Child,
+    process: Option<OwnedFd>,
+    control: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    lifeline: Scissors,
+    log: Arc<StderrLog>,
+    handoff: bool,
+    starting: Option<Starting>,
+    exit: Option<Exit>,
+    ended: watch::Sender<Option<Exit>>,
+    _uid: Option<UidLease>,
+}
+
+struct Starting {
+    started: oneshot::Sender<Result<Started, SpawnError>>,
+    deadline: Instant,
+    posture: BTreeMap<String, String>,
+    descriptors: Vec<OwnedFd>,
+    in_bubblewrap: bool,
+    failure: Option<SpawnError>,
+}
+
+impl Supervisor {
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(64);
+        loop {
+            let timeout = self.until_deadline();
+            match epoll::wait(&self.events, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                // Only possible with arguments that are wrong from the start.
+                Err(_) => return,
+            }
+            for event in events.drain(..) {
+                let (source, key) = Source::parse(event.data.u64());
+                match source {
+                    Source::Wake => self.take_jobs(),
+                    Source::Process => self.reap(key),
+                    Source::Control => self.listen(key),
+                    Source::Stderr => self.read_stderr(key),
+                }
+                self.settle(key);
+            }
+            self.enforce_deadlines();
+        }
+    }
+
+    fn take_jobs(&mut self) {
+        let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
+        while let Ok(job) = self.queue.try_recv() {
+            let key = self.next;
+            self.next += 1;
+            match launch(&job.descriptors) {
+                Ok(launched) => {
+                    if let Some(live) = self.watch(key, job, launched) {
+                        self.live.insert(key, live);
+                    }
+                }
+                Err(source) => {
+                    let _ = job.started.send(Err(SpawnError::Host { what: "starting the bootstrap", source }));
+                }
+            }
+        }
+    }
+
+    fn watch(&self, key: u64, job: Job, launched: Launched) -> Option<Live> {
+        let Launched { mut child, process, control } = launched;
+        let readable = epoll::EventFlags::IN;
+        let watched = epoll::add(&self.events, &process, Source::Process.data(key), readable)
+            .and_then(|()| epoll::add(&self.events, &control, Source::Control.data(key), readable))
+            .and_then(|()| epoll::add(&self.events, &job.stderr, Source::Stderr.data(key), readable))
+            .and_then(|()| fcntl_setfl(&job.stderr, fcntl_getfl(&job.stderr)? | OFlags::NONBLOCK));
+        if let Err(error) = watched {
+            job.lifeline.cut();
+            // It has not read its plan yet, or will find the lifeline cut.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            let _ = child.wait();
+            let source = error.into();
+            let _ = job.started.send(Err(SpawnError::Host { what: "watching the sandbox", source }));
+            return None;
+        }
+        Some(Live {
+            child,
+            process: Some(process),
+            control: Some(control),
+            stderr: Some(job.stderr),
+            lifeline: job.lifeline,
+            log: job.log,
+            handoff: job.handoff,
+            starting: Some(Starting {
+                started: job.started,
+                deadline: Instant::now() + START_TIME,
+                posture: BTreeMap::new(),
+                descriptors: Vec::new(),
+                in_bubblewrap: false,
+                failure: None,
+            }),
+            exit: None,
+            ended: job.ended,
+            _uid: job.uid,
+        })
+    }
+
+    fn reap(&mut self, key: u64) {
+        let Some(live) = self.live.get_mut(&key) else {
+            return;
+        };
+        match live.child.try_wait() {
+            Ok(None) => {}
+            // An error says that somebody else in the process has reaped it.
+            Ok(Some(_)) | Err(_) => {
+                live.process = None;
+                live.lifeline.cut();
+            }
+        }
+    }
+
+    fn listen(&mut self, key: u64) {
+        let Some(live) = self.live.get_mut(&key) else {
+            return;
+        };
+        let Some(control) = &live.control else { return };
+        loop {
+            match receive(control, live.starting.is_some()) {
+                Ok(Some((report, descriptors))) => live.hear(report, descriptors),
+                Ok(None) => {
+                    live.control = None;
+                    return;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                Err(_) => {
+                    live.lifeline.cut();
+                    live.control = None;
+                    return;
+                }
+            }
+            if live.control.is_none() {
+                return;
+            }
+            let Some(_) = &live.control else { return };
+            break;
+        }
+    }
+
+    fn read_stderr(&mut self, key: u64) {
+        let Some(live) = self.live.get_mut(&key) else {
+            return;
+        };
+        live.read_stderr();
+    }
+
+    /// Ends the bookkeeping once neither bubblewrap nor PID 1 is left.
+    fn settle(&mut self, key: u64) {
+        let done = self.live.get(&key).is_some_and(|live| live.process.is_none() && live.control.is_none());
+        if !done {
+            return;
+        }
+        let Some(mut live) = self.live.remove(&key) else {
+            return;
+        };
+        while live.read_stderr() {}
+        live.log.finish();
+        if let Some(starting) = live.starting.take() {
+            let error = starting.failure.unwrap_or_else(|| failed_silently(&live.log));
+            let _ = starting.started.send(Err(error));
+        }
+        let exit = live.exit.unwrap_or(Exit::Killed);
+        let _ = live.ended.send(Some(exit));
+    }
+
+    fn until_deadline(&self) -> Option<Timespec> {
+        let starting = self.live.values().filter_map(|live| live.starting.as_ref());
+        let next = starting.map(|starting| starting.deadline).min()?;
+        let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        Timespec::try_from(left).ok()
+    }
+
+    fn enforce_deadlines(&mut self) {
+        let now = Instant::now();
+        for live in self.live.values_mut() {
+            let Some(starting) = &mut live.starting else {
+                continue;
+            };
+            if starting.deadline > now {
+                continue;
+            }
+            live.lifeline.cut();
+            starting.failure.get_or_insert(SpawnError::TimedOut { seconds: START_TIME.as_secs() });
+            if let Some(process) = &live.process {
+                // Bubblewrap gets a grace to reach PID 1, which ends by itself: killing its
+                // monitor while it forks could leave the fork waiting for it.
+                if !starting.in_bubblewrap || starting.deadline + GRACE < now {
+                    let _ = pidfd_send_signal(process, Signal::KILL);
+                }
+            }
+            if starting.in_bubblewrap {
+                starting.deadline = now + GRACE;
+            } else {
+                starting.deadline = now + START_TIME;
+            }
+            starting.in_bubblewrap = false;
+        }
+    }
+}
+
+impl Live {
+    fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
+        match (report, &mut self.starting) {
+            (Report::Network, Some(starting)) => starting.descriptors = descriptors,
+            (Report::Bubblewrap, Some(starting)) => starting.in_bubblewrap = true,
+            (Report::Posture(found), Some(starting)) => starting.posture.extend(found),
+            (Report::Failed { stage, errno, detail }, Some(starting)) => {
+                let source = io::Error::from_raw_os_error(errno);
+                let fix = host::fix(stage, errno);
+                starting.failure = Some(SpawnError::Setup { stage, detail, fix, source });
+                self.lifeline.cut();
+            }
+            (Report::Running, Some(_)) => self.running(),
+            (Report::Exited(code), None) => self.exit = Some(Exit::Exited(code)),
+            (Report::Signaled(signal), None) => self.exit = Some(Exit::Signaled(signal)),
+            // Out of turn: only a PID 1 that is not ours any more would say so.
+            (
+                Report::Network
+                | Report::Bubblewrap
+                | Report::Posture(_)
+                | Report::Failed { .. }
+                | Report::Running
+                | Report::Exited(_)
+                | Report::Signaled(_),
+                _,
+            ) => self.lifeline.cut(),
+        }
+    }
+
+    fn running(&mut self) {
+        let Some(starting) = self.starting.take() else {
+            return;
+        };
+        let intake = if self.handoff { Intake::from_descriptors(starting.descriptors) } else { None };
+        let result = if self.handoff && intake.is_none() {
+            Err(SpawnError::Setup {
+                stage: Stage::Listeners,
+                detail: "not all arrived".to_owned(),
+                fix: "raise the host process's limit of open files",
+                source: io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()),
+            })
+        } else {
+            Ok(Started { posture: starting.posture, intake })
+        };
+        // A caller that has given up has cut the lifeline.
+        let _ = starting.started.send(result);
+    }
+
+    /// Reads once; whether there may be more.
+    fn read_stderr(&mut self) -> bool {
+        let Some(stderr) = &self.stderr else {
+            return false;
+        };
+        let mut buffer = [0_u8; 16 << 10];
+        match rustix::io::read(stderr, &mut buffer) {
+            Ok(0) => {
+                self.stderr = None;
+                false
+            }
+            Ok(length) => {
+                self.log.push(&buffer[..length]);
+                true
+            }
+            Err(Errno::INTR) => true,
+            Err(_) => false,
+        }
+    }
+}
+
+struct Launched {
+    child: Child,
+    process: OwnedFd,
+    control: OwnedFd,
+}
+
+/// Starts the bootstrap with an empty environment and one descriptor, and sends it the rest.
+fn launch(descriptors: &[OwnedFd]) -> io::Result<Launched> {
+    let flags = SocketFlags::CLOEXEC;
+    let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let mut child = Command::new(bootstrap::program()?)
+        .arg("outer")
+        .env_clear()
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let prepare = || -> io::Result<OwnedFd> {
+        let pid = Pid::from_child(&child);
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); 256];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let bytes = [IoSlice::new(b"plan")];
+        sendmsg(&control, &bytes, &mut ancillary, SendFlags::NOSIGNAL)?;
+        fcntl_setfl(&control, fcntl_getfl(&control)? | OFlags::NONBLOCK)?;
+        Ok(process)
+    };
+    match prepare() {
+        Ok(process) => Ok(Launched { child, process, control }),
+        Err(error) => {
+            // It waits for its plan and has done nothing yet.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+/// Receives one report; `None` at the end. Descriptors are taken only while the sandbox starts, so
+/// nothing inside can send any later.
+fn receive(control: &OwnedFd, starting: bool) -> Result<Option<(Report, Vec<OwnedFd>)>, Errno> {
+    let mut bytes = vec![0_u8; REPORT_BYTES];
+    let mut space = [MaybeUninit::uninit(); 256];
+    let mut ancillary = if starting { RecvAncillaryBuffer::new(&mut space) } else { RecvAncillaryBuffer::default() };
+    let mut buffers = [IoSliceMut::new(&mut bytes)];
+    let received = recvmsg(control, &mut buffers, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
+        }
+    }
+    let report = Report::decode(&bytes[..received.bytes]).map_err(|_| Errno::PROTO)?;
+    Ok(Some((report, descriptors)))
+}
+
+/// Bubblewrap died without PID 1 saying anything: its last words are on standard error.
+fn failed_silently(log: &StderrLog) -> SpawnError {
+    let message = log.tail().pop().unwrap_or_else(|| "it was killed".to_owned());
+    let fix = host::bubblewrap_fix(&message);
+    SpawnError::Bubblewrap { message, fix }
+}
+
+/// Far longer than a start takes on a machine under load.
+const START_TIME: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(5);
+const REPORT_BYTES: usize = 32 << 10;

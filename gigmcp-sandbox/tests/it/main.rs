@@ -1,0 +1,4 @@
+//! The sandbox through its public API, on the real kernel.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+mod start;
