@@ -1,0 +1,113 @@
+use http::header::{ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use crate::body::{Body, full};
+use crate::refusal::Refusal;
+use crate::request::is_hop_by_hop;
+use crate::scrub::Scrubber;
+
+/// The header that tells our refusals from answers of an upstream; never passed on from one.
+pub(crate) const REFUSAL_HEADER: HeaderName = HeaderName::from_static("x-gigmcp-refusal");
+
+/// The answer to a refused request: a stable code and a fixed text, nothing of the request or of an upstream.
+pub(crate) fn refusal(refusal: Refusal) -> Response<Body> {
+    let (code, message) = (refusal.code(), refusal.message());
+    // Codes and messages are constants without a character that JSON escapes.
+    let mut response = Response::new(full(format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#)));
+    *response.status_mut() = refusal.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFUSAL_HEADER, HeaderValue::from_static(code));
+    if !refusal.keeps_connection() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The headers of an answer as they may reach the sandbox when nothing secret went out.
+pub(crate) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    // Another way to the same host, which would not lead through us.
+    headers.remove(ALT_SVC);
+    headers.remove(REFUSAL_HEADER);
+    headers
+}
+
+/// Whether we can read a body with these headers.
+pub(crate) fn is_scannable(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Puts placeholders back into values; drops a header whose very name spells a secret.
+pub(crate) fn scrub_headers(headers: HeaderMap, scrubber: &Scrubber) -> HeaderMap {
+    let mut clean = HeaderMap::with_capacity(headers.len());
+    let mut name = None;
+    for (next, value) in headers {
+        name = next.or(name);
+        let Some(name) = name.as_ref().filter(|name| !scrubber.finds(name.as_str().as_bytes())) else { continue };
+        let value = match scrubber.scrub(value.as_bytes()) {
+            Some(scrubbed) => HeaderValue::from_bytes(&scrubbed).expect("a placeholder is visible ASCII"),
+            None => value,
+        };
+        clean.append(name.clone(), value);
+    }
+    clean
+}
+
+/// Removes the length of a body that will be scrubbed: it may change.
+pub(crate) fn forget_length(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+    use crate::placeholder::{Placeholder, Shape};
+    use crate::secret::SecretString;
+
+    #[test]
+    fn headers_reach_the_sandbox_clean() {
+        let secret = SecretString::new("sk-live-S3NT1N3L-0123456789");
+        let placeholder = Placeholder::mint(&Shape::of(&secret));
+        let scrubber = Scrubber::new([(&secret, &placeholder)]).unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("set-cookie", "a=1"),
+            ("set-cookie", "k=sk-live-S3NT1N3L-0123456789"),
+            ("location", "/?k=sk-live-S3NT1N3L-0123456789&x=1"),
+            ("x-sk-live-s3nt1n3l-0123456789", "1"),
+            ("alt-svc", "h3=\":443\""),
+            ("x-gigmcp-refusal", "host-denied"),
+            ("connection", "keep-alive"),
+        ] {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        let clean = scrub_headers(end_to_end(headers), &scrubber);
+        let values: Vec<_> = clean.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let expected = [
+            "set-cookie: a=1".to_owned(),
+            format!("set-cookie: k={placeholder}"),
+            format!("location: /?k={placeholder}&x=1"),
+        ];
+        assert_eq!(values, expected, "EGR-200, EGR-205");
+    }
+
+    #[test]
+    fn only_plain_bodies_are_scannable() {
+        for (coding, expected) in [
+            (None, true),
+            (Some("identity"), true),
+            (Some("gzip"), false),
+            (Some("x-unknown"), false),
+            (Some(""), false),
+        ] {
+            let headers = coding.map(|coding| (CONTENT_ENCODING, coding.parse().unwrap())).into_iter().collect();
+            assert_eq!(is_scannable(&headers), expected, "EGR-201: {coding:?}");
+        }
+    }
+}

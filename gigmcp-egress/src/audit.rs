@@ -1,0 +1,247 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::StatusCode;
+
+use crate::grant::BoxFuture;
+use crate::identity::{CredentialId, Identity};
+use crate::refusal::Refusal;
+
+/// Takes one event for every decision. A sink that cannot take events makes the proxy refuse.
+pub trait AuditSink: Send + Sync {
+    /// Whether the next event will be taken. Asked before a credential is read or anything is sent; an error refuses the request.
+    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>>;
+
+    /// Takes an event: for a refusal before the sandbox is told, for a request let through when its answer has ended.
+    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>>;
+}
+
+/// What was decided and what came of it. Holds names of credentials, never values, and no text of an upstream.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AuditEvent {
+    /// Who asked.
+    pub identity: Identity,
+    /// When.
+    pub time: SystemTime,
+    /// What kind of thing was asked.
+    pub kind: AuditKind,
+    /// The method of a request, or the type of a DNS question.
+    pub method: Option<String>,
+    /// The host, escaped and at most 256 bytes, as it was asked for.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The path without query, escaped and at most 1024 bytes; left out when it holds a placeholder.
+    pub path: Option<String>,
+    /// The decision.
+    pub verdict: Verdict,
+    /// The status the sandbox saw.
+    pub status: Option<u16>,
+    /// The credentials that were injected.
+    pub credentials: Vec<CredentialId>,
+    /// Body bytes to the upstream.
+    pub bytes_up: u64,
+    /// Body bytes to the sandbox.
+    pub bytes_down: u64,
+    /// From the question to the end of the answer.
+    pub duration: Duration,
+    /// Whether somebody should look at this now.
+    pub alarm: bool,
+}
+
+/// What an [`AuditEvent`] is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AuditKind {
+    /// A DNS question: refused, or the first for a name.
+    Dns,
+    /// A connection that was refused before it carried a request.
+    Connect,
+    /// An HTTP request.
+    Request,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Let through, and the answer arrived whole.
+    Allowed,
+    /// Let through, but one side ended before the answer did.
+    Aborted,
+    /// Not let through, or its answer was not.
+    Refused(Refusal),
+}
+
+impl Verdict {
+    /// A code that stays the same: `allowed`, `aborted`, or the code of the refusal.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Aborted => "aborted",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+}
+
+impl AuditKind {
+    /// `dns`, `connect` or `request`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The audit log did not take an event, or will not.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit log is not available")]
+pub struct AuditUnavailable {
+    /// The cause, for the operator's log.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The one event of a decision in the making. Recorded exactly once, however the exchange ends: by [`Entry::record`], or
+/// when it is dropped.
+pub(crate) struct Entry {
+    sink: Arc<dyn AuditSink>,
+    event: Option<AuditEvent>,
+    started: Instant,
+}
+
+impl Entry {
+    pub(crate) fn new(sink: Arc<dyn AuditSink>, kind: AuditKind, identity: Identity) -> Self {
+        let event = AuditEvent {
+            identity,
+            time: SystemTime::now(),
+            kind,
+            method: None,
+            host: None,
+            port: None,
+            path: None,
+            // What an exchange that just stops has been.
+            verdict: Verdict::Aborted,
+            status: None,
+            credentials: Vec::new(),
+            bytes_up: 0,
+            bytes_down: 0,
+            duration: Duration::ZERO,
+            alarm: false,
+        };
+        Self { sink, event: Some(event), started: Instant::now() }
+    }
+
+    pub(crate) fn host(mut self, host: &str, port: Option<u16>) -> Self {
+        let event = self.event();
+        event.host = Some(escaped(host, MAX_HOST_BYTES));
+        event.port = port;
+        self
+    }
+
+    pub(crate) fn method(mut self, method: &str) -> Self {
+        self.event().method = Some(escaped(method, MAX_METHOD_BYTES));
+        self
+    }
+
+    pub(crate) fn set_path(&mut self, path: Option<&str>) {
+        self.event().path = path.map(|path| escaped(path, MAX_PATH_BYTES));
+    }
+
+    pub(crate) fn set_credentials(&mut self, credentials: Vec<CredentialId>) {
+        self.event().credentials = credentials;
+    }
+
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        self.event().status = Some(status.as_u16());
+    }
+
+    pub(crate) fn set_bytes(&mut self, up: u64, down: u64) {
+        let event = self.event();
+        (event.bytes_up, event.bytes_down) = (up, down);
+    }
+
+    pub(crate) fn set_verdict(&mut self, verdict: Verdict) {
+        let event = self.event();
+        event.verdict = verdict;
+        event.alarm = matches!(verdict, Verdict::Refused(refusal) if refusal.is_alarm());
+    }
+
+    /// Records now, and waits for the sink. A failure is logged; [`AuditSink::ready`] will refuse what comes next.
+    pub(crate) async fn record(mut self) {
+        if let Some(event) = self.take() {
+            deliver(Arc::clone(&self.sink), event).await;
+        }
+    }
+
+    /// Records nothing: the decision was recorded when it was first made.
+    pub(crate) fn forget(mut self) {
+        self.event = None;
+    }
+
+    fn event(&mut self) -> &mut AuditEvent {
+        self.event.as_mut().expect("an entry is recorded by consuming it")
+    }
+
+    fn take(&mut self) -> Option<AuditEvent> {
+        let mut event = self.event.take()?;
+        event.duration = self.started.elapsed();
+        Some(event)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(event) = self.take() else { return };
+        let sink = Arc::clone(&self.sink);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { deliver(sink, event).await })),
+            Err(_) => tracing::error!(?event, "audit event lost: the runtime is gone"),
+        }
+    }
+}
+
+async fn deliver(sink: Arc<dyn AuditSink>, event: AuditEvent) {
+    tracing::debug!(identity = %event.identity, kind = event.kind.code(), host = event.host, verdict = %event.verdict, "egress decision");
+    if let Err(error) = sink.record(event).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "audit event not recorded");
+    }
+}
+
+/// Text of a sandbox as it may stand in a log: printable ASCII, cut to a length.
+fn escaped(text: &str, max_bytes: usize) -> String {
+    let mut escaped: String = text.chars().take(max_bytes).flat_map(char::escape_default).collect();
+    escaped.truncate(max_bytes);
+    escaped
+}
+
+const MAX_HOST_BYTES: usize = 256;
+const MAX_METHOD_BYTES: usize = 32;
+const MAX_PATH_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_sandbox_cannot_break_a_log() {
+        for (case, text, expected) in [
+            ("plain", "api.example.com", "api.example.com"),
+            ("line break", "a\r\nb", "a\\r\\nb"),
+            ("escape sequence", "a\x1b[2Jb", "a\\u{1b}["),
+            ("too long", "aaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaa"),
+        ] {
+            let cap = if case == "escape sequence" { 8 } else { 15 };
+            assert_eq!(escaped(text, cap), expected, "{case}");
+        }
+    }
+}

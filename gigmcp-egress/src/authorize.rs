@@ -1,0 +1,133 @@
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use crate::encoding::percent_decoded;
+use crate::grant::{CredentialRule, Grant, Rule, Scheme, Sink};
+use crate::identity::Identity;
+use crate::live::{LivePlaceholders, Owner};
+use crate::refusal::Refusal;
+use crate::request::{Destination, ValidRequest};
+use crate::slot::{self, Slot};
+
+/// A request that a rule allows, with every placeholder in its place. Only [`AuthorizedRequest::decide`] makes one; nothing
+/// secret was touched for it.
+pub(crate) struct AuthorizedRequest {
+    pub(crate) request: ValidRequest,
+    pub(crate) injections: Vec<Injection>,
+}
+
+/// One credential to put in.
+pub(crate) struct Injection {
+    pub(crate) credential: CredentialRule,
+    pub(crate) header: HeaderName,
+    pub(crate) slot: Slot,
+}
+
+impl AuthorizedRequest {
+    /// Decides on all of a request but its body.
+    pub(crate) fn decide(request: ValidRequest, grant: &Grant, live: &LivePlaceholders) -> Result<Self, Refusal> {
+        let Destination { scheme, host, .. } = &request.downstream.destination;
+        destination_allowed(grant, &request.downstream.destination, Some(&request))?;
+        let mut injections = Vec::new();
+        for credential in &grant.credentials {
+            let found = places(&request, credential)?;
+            let mut found = found.into_iter();
+            if let Some((header, slot)) = found.next() {
+                if found.next().is_some() {
+                    return Err(Refusal::PlaceholderAmbiguous);
+                }
+                if *scheme == Scheme::Http {
+                    return Err(Refusal::CleartextCredential);
+                }
+                if !credential.is_bound_to(host) {
+                    return Err(Refusal::PlaceholderWrongHost);
+                }
+                injections.push(Injection { credential: credential.clone(), header, slot });
+            }
+        }
+        refuse_strays(&request, &injections, live)?;
+        refuse_own_credentials(&request, grant, &injections)?;
+        Ok(Self { request, injections })
+    }
+}
+
+/// Whether a rule allows this destination and, once it is known, the method.
+///
+/// # Errors
+/// The refusal tells which part no rule agrees with: the host, then scheme and port, then the method.
+pub(crate) fn destination_allowed(
+    grant: &Grant,
+    destination: &Destination,
+    request: Option<&ValidRequest>,
+) -> Result<(), Refusal> {
+    let mut rules = grant.rules_for(&destination.host).peekable();
+    if rules.peek().is_none() {
+        return Err(Refusal::HostDenied);
+    }
+    let reaches = |rule: &&Rule| rule.scheme == destination.scheme && rule.ports.contains(&destination.port);
+    let mut rules = rules.filter(reaches).peekable();
+    if rules.peek().is_none() {
+        return Err(Refusal::PortDenied);
+    }
+    let Some(request) = request else { return Ok(()) };
+    let allows = |rule: &Rule| rule.methods.as_ref().is_none_or(|methods| methods.contains(&request.method));
+    if rules.any(allows) { Ok(()) } else { Err(Refusal::MethodDenied) }
+}
+
+/// What a placeholder that was found means for this caller.
+pub(crate) fn refused_placeholder(owner: &Owner, caller: &Identity, scheme: Scheme) -> Refusal {
+    match (owner.identity == *caller, scheme) {
+        (false, _) => Refusal::ForeignPlaceholder,
+        (true, Scheme::Http) => Refusal::CleartextCredential,
+        (true, Scheme::Https) => Refusal::PlaceholderWrongPlace,
+    }
+}
+
+/// Where the placeholder of a credential stands as its sink wants it.
+fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(HeaderName, Slot)>, Refusal> {
+    let Sink::Header { name: wanted } = &credential.sink;
+    let mut places = Vec::new();
+    for (name, value) in &request.headers {
+        if wanted.as_ref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        if let Some(slot) = slot::parse(name, value, &credential.placeholder) {
+            if request.headers.get_all(name).iter().count() > 1 {
+                return Err(Refusal::PlaceholderAmbiguous);
+            }
+            places.push((name.clone(), slot));
+        }
+    }
+    Ok(places)
+}
+
+/// Looks for placeholders everywhere else: every header but the ones that will be replaced whole, names included, and the target.
+fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePlaceholders) -> Result<(), Refusal> {
+    let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
+    let in_headers = request.headers.iter().find_map(|(name, value)| {
+        let in_value = || live.find(&percent_decoded(value.as_bytes())).or_else(|| live.find(value.as_bytes()));
+        let outside_slot = if replaced(name) { None } else { in_value() };
+        outside_slot.or_else(|| live.find(name.as_str().as_bytes()))
+    });
+    let target = request.target.as_bytes();
+    let in_target = || live.find(target).or_else(|| live.find(&percent_decoded(target)));
+    let beside_slot = || injections.iter().find_map(|injection| live.find(injection.slot.rest().as_bytes()));
+    match in_headers.or_else(in_target).or_else(beside_slot) {
+        Some(owner) => {
+            Err(refused_placeholder(&owner, &request.downstream.identity, request.downstream.destination.scheme))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A host that our credentials are for takes no other: a key of the attacker's own would carry data out through an allowed host.
+fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[Injection]) -> Result<(), Refusal> {
+    let host = &request.downstream.destination.host;
+    let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
+    let brought = grant.credentials.iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
+        let Sink::Header { name } = &credential.sink;
+        let name = name.as_ref().unwrap_or(&AUTHORIZATION);
+        [name, &AUTHORIZATION].into_iter().any(|name| request.headers.contains_key(name) && !replaced(name))
+    });
+    if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
+}

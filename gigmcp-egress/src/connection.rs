@@ -1,0 +1,174 @@
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::Service as _;
+
+use crate::audit::{AuditKind, Verdict};
+use crate::authorize::destination_allowed;
+use crate::exchange::within;
+use crate::grant::Scheme;
+use crate::idle::IdleStream;
+use crate::intake::{Door, Site};
+use crate::limits::Limits;
+use crate::name::HostName;
+use crate::refusal::Refusal;
+use crate::request::{Destination, Downstream};
+use crate::tunnel;
+
+/// Serves one accepted connection to its end.
+pub(crate) async fn serve(stream: TcpStream, door: Door, site: Arc<Site>) {
+    let local = stream.local_addr().map(|address| address.ip().to_canonical());
+    let stream = IdleStream::new(stream, site.limits().idle_deadline);
+    match door {
+        Door::Proxy => tunnel::serve_proxy(stream, site).await,
+        Door::Dns => serve_dns(stream, site).await,
+        Door::Port(port) => {
+            let name = match local {
+                Ok(IpAddr::V4(address)) => site.dns.name(address),
+                Ok(IpAddr::V6(_)) | Err(_) => None,
+            };
+            let Some(host) = name else {
+                let shown = local.map(|address| address.to_string()).unwrap_or_default();
+                return site.record_connect(&shown, port, Refusal::UnknownAddress).await;
+            };
+            if port == Scheme::Http.default_port() {
+                serve_http(stream, site, Destination { scheme: Scheme::Http, host, port }).await;
+            } else {
+                serve_tls(stream, site, Destination { scheme: Scheme::Https, host, port }).await;
+            }
+        }
+    }
+}
+
+/// Ends TLS for a connection to a known place, and serves the requests inside. Anything but TLS for that very name is refused
+/// before a certificate is made; nothing is ever passed through unread.
+pub(crate) async fn serve_tls<T>(stream: T, site: Arc<Site>, destination: Destination)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let handshake = within(site.limits().handshake_deadline, handshake(stream, &site, &destination)).await;
+    match handshake.unwrap_or(Err(Refusal::TlsHandshake)) {
+        Ok(stream) => serve_http(stream, site, destination).await,
+        Err(refusal) => site.record_connect(destination.host.as_str(), destination.port, refusal).await,
+    }
+}
+
+async fn handshake<T>(stream: T, site: &Site, destination: &Destination) -> Result<TlsStream<BufReader<T>>, Refusal>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stream = BufReader::new(stream);
+    let first = stream.fill_buf().await.map_err(|_| Refusal::TlsHandshake)?.first().copied();
+    if first.is_some_and(|byte| byte != TLS_HANDSHAKE) {
+        let _ = stream.write_all(CLEARTEXT_ANSWER).await;
+        let _ = stream.shutdown().await;
+        return Err(Refusal::CleartextInTunnel);
+    }
+    let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream)
+        .await
+        .map_err(|_| Refusal::TlsHandshake)?;
+    if let Err(refusal) = judge_hello(start.client_hello().server_name(), site, destination).await {
+        let _ = start.io.write_all(UNRECOGNIZED_NAME_ALERT).await;
+        let _ = start.io.shutdown().await;
+        return Err(refusal);
+    }
+    let config = site.tls.of(&destination.host, &site.shared.ca).await.map_err(|error| {
+        tracing::error!(host = %destination.host, error = &error as &dyn std::error::Error, "no certificate");
+        Refusal::TlsHandshake
+    })?;
+    start.into_stream(config).await.map_err(|error| {
+        tracing::info!(identity = %site.identity, host = %destination.host, %error, "TLS handshake of the sandbox failed");
+        Refusal::TlsHandshake
+    })
+}
+
+/// The name in the handshake must be where the connection goes, and allowed now.
+async fn judge_hello(sni: Option<&str>, site: &Site, destination: &Destination) -> Result<(), Refusal> {
+    let name: HostName = sni.ok_or(Refusal::SniMissing)?.parse().map_err(|_| Refusal::SniNotCanonical)?;
+    if name != destination.host {
+        return Err(Refusal::SniMismatch);
+    }
+    let grant = site.shared.policy().grant(&site.identity).await?;
+    destination_allowed(&grant, destination, None)
+}
+
+/// Serves the requests of a connection whose destination is known.
+pub(crate) async fn serve_http<T>(stream: T, site: Arc<Site>, destination: Destination)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let egress = site.shared.service.clone();
+    let downstream = Downstream { identity: site.identity.clone(), destination: destination.clone() };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(downstream.clone());
+        let answer = egress.clone().call(request);
+        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+    });
+    let served = server(site.limits()).serve_connection(TokioIo::new(stream), service).await;
+    if served.is_err_and(|error| error.is_parse()) {
+        site.record_connect(destination.host.as_str(), destination.port, Refusal::Malformed).await;
+    }
+}
+
+/// HTTP/1.1 as we accept it from a sandbox.
+pub(crate) fn server(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_deadline)
+        .max_headers(limits.header_fields)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes.max(MIN_BUFFER))
+        .auto_date_header(false);
+    builder
+}
+
+/// DNS over TCP: questions with their length before them (RFC 1035, section 4.2.2).
+async fn serve_dns<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T, site: Arc<Site>) {
+    let mut question = Vec::new();
+    loop {
+        let read = within(site.limits().head_deadline, async {
+            let length = stream.read_u16().await?;
+            question.resize(usize::from(length), 0);
+            stream.read_exact(&mut question).await
+        });
+        let Some(Ok(_)) = read.await else { return };
+        let Some(reply) = site.dns.reply(site.shared.policy(), &site.identity, &question).await else { return };
+        let Ok(length) = u16::try_from(reply.len()) else { return };
+        let framed = [&length.to_be_bytes(), reply.as_slice()].concat();
+        if stream.write_all(&framed).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Site {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.policy().limits
+    }
+
+    /// Records a connection that carried no request.
+    pub(crate) async fn record_connect(&self, host: &str, port: u16, refusal: Refusal) {
+        let mut entry = self.shared.policy().entry(AuditKind::Connect, &self.identity).host(host, Some(port));
+        entry.set_verdict(Verdict::Refused(refusal));
+        entry.record().await;
+    }
+}
+
+/// The record type every TLS connection begins with.
+const TLS_HANDSHAKE: u8 = 22;
+/// A fatal alert, 112 (RFC 6066, section 3), before any key: the library cannot be told to send one of our choice.
+const UNRECOGNIZED_NAME_ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+const CLEARTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nx-gigmcp-refusal: cleartext-in-tunnel\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// The least hyper takes.
+const MIN_BUFFER: usize = 8 << 10;

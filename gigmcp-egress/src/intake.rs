@@ -1,0 +1,144 @@
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection;
+use crate::dns::Responder;
+use crate::identity::Identity;
+use crate::packet::PacketSocket;
+use crate::proxy::Shared;
+use crate::tls::ServerConfigs;
+
+/// The sockets of one sandbox: opened inside its network namespace, accepted here. Which socket accepted is the identity.
+///
+/// Every address is local in the sandbox, so the local address of an accepted connection is where the program wanted to go.
+#[derive(Debug)]
+pub struct Intake {
+    /// The port a program connects to, and its listener: 80 is plain HTTP, all others are TLS.
+    pub tcp: Vec<(u16, std::net::TcpListener)>,
+    /// Where `HTTP_PROXY` and `HTTPS_PROXY` point.
+    pub proxy: std::net::TcpListener,
+    /// Port 53 over UDP; bound to an IPv4 address.
+    pub dns_udp: std::net::UdpSocket,
+    /// Port 53 over TCP.
+    pub dns_tcp: std::net::TcpListener,
+}
+
+impl Intake {
+    /// Hands all sockets to the runtime, or none.
+    pub(crate) fn register(self) -> io::Result<Sockets> {
+        let listener = |listener: std::net::TcpListener| {
+            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener))
+        };
+        let tcp = self.tcp.into_iter().map(|(port, socket)| Ok((listener(socket)?, Door::Port(port))));
+        let mut listeners = tcp.collect::<io::Result<Vec<_>>>()?;
+        listeners.push((listener(self.proxy)?, Door::Proxy));
+        listeners.push((listener(self.dns_tcp)?, Door::Dns));
+        Ok(Sockets { listeners, dns_udp: PacketSocket::new(self.dns_udp)? })
+    }
+}
+
+/// Sockets of a sandbox that the runtime watches.
+pub(crate) struct Sockets {
+    listeners: Vec<(TcpListener, Door)>,
+    dns_udp: PacketSocket,
+}
+
+/// What comes in through a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    Port(u16),
+    Proxy,
+    Dns,
+}
+
+/// One sandbox, as its connections see it.
+pub(crate) struct Site {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) identity: Identity,
+    pub(crate) dns: Responder,
+    pub(crate) tls: ServerConfigs,
+    connections: Arc<Semaphore>,
+}
+
+impl Site {
+    pub(crate) fn new(shared: Arc<Shared>, identity: Identity) -> Self {
+        let limits = &shared.policy().limits;
+        let (dns, tls) = (Responder::new(limits), ServerConfigs::new(limits.tls_names));
+        let connections = Arc::new(Semaphore::new(limits.connections.max(1)));
+        Self { shared, identity, dns, tls, connections }
+    }
+}
+
+impl Sockets {
+    /// Starts the tasks of a sandbox, all of which end with the token.
+    pub(crate) fn serve(self, site: &Arc<Site>, token: &CancellationToken, tasks: &TaskTracker) {
+        for (listener, door) in self.listeners {
+            let accepting = accept(listener, door, Arc::clone(site), token.clone(), tasks.clone());
+            tasks.spawn(token.clone().run_until_cancelled_owned(accepting));
+        }
+        let answering = answer_packets(self.dns_udp, Arc::clone(site));
+        tasks.spawn(token.clone().run_until_cancelled_owned(answering));
+        let noting = note_placeholders(Arc::clone(site));
+        tasks.spawn(token.clone().run_until_cancelled_owned(noting));
+    }
+}
+
+async fn accept(listener: TcpListener, door: Door, site: Arc<Site>, token: CancellationToken, tasks: TaskTracker) {
+    loop {
+        // At its limit a sandbox waits in the kernel's queue and costs nothing here.
+        let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
+        let stream = match listener.accept().await.and_then(|(stream, _)| no_delay(stream)) {
+            Ok(stream) => stream,
+            Err(error) => {
+                // The connection is gone already, or descriptors are short; either passes.
+                tracing::debug!(error = &error as &dyn std::error::Error, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let serving = connection::serve(stream, door, Arc::clone(&site));
+        let token = token.clone();
+        tasks.spawn(async move {
+            token.run_until_cancelled(serving).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer_packets(socket: PacketSocket, site: Arc<Site>) {
+    let mut buffer = vec![0; MAX_PACKET_BYTES];
+    loop {
+        let outcome = match socket.receive(&mut buffer).await {
+            Ok((length, route)) => {
+                match site.dns.reply(site.shared.policy(), &site.identity, &buffer[..length]).await {
+                    Some(reply) => socket.send(&reply, &route).await,
+                    None => Ok(()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(error = &error as &dyn std::error::Error, "DNS packet lost");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+/// Learns the placeholders of a sandbox before it has used one, so that they are recognised in the requests of others.
+async fn note_placeholders(site: Arc<Site>) {
+    // A failure was logged; the first request asks again.
+    let _ = site.shared.policy().grant(&site.identity).await;
+}
+
+fn no_delay(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+const MAX_PACKET_BYTES: usize = 4096;
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -1,0 +1,395 @@
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, Method, Version, request};
+
+use crate::encoding::percent_decoded;
+use crate::grant::Scheme;
+use crate::identity::Identity;
+use crate::limits::Limits;
+use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
+use crate::refusal::Refusal;
+
+/// What is known of a request before it is read: who asks, and where the connection goes. Put into the extensions of each
+/// request by the server that accepted the connection; [`EgressLayer`](crate::EgressLayer) refuses a request without it.
+#[derive(Clone, Debug)]
+pub struct Downstream {
+    /// Who asks, known from the listener.
+    pub identity: Identity,
+    /// Where the connection goes: the original destination, `CONNECT` and TLS name, which agree.
+    pub destination: Destination,
+}
+
+/// A place requests go to.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Destination {
+    /// In clear text or not.
+    pub scheme: Scheme,
+    /// The host.
+    pub host: HostName,
+    /// The port.
+    pub port: u16,
+}
+
+/// A request in canonical form: what we judge is what every other program will read. Only [`ValidRequest::check`] makes one.
+#[derive(Debug)]
+pub(crate) struct ValidRequest {
+    pub(crate) downstream: Downstream,
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: String,
+    /// Without `Host`, and without all that speaks of the connection or of framing.
+    pub(crate) headers: HeaderMap,
+    pub(crate) length: BodyLength,
+}
+
+/// How long the body of a request is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyLength {
+    Known(u64),
+    Chunked,
+}
+
+impl ValidRequest {
+    /// Checks the form of a request and that it goes where its connection goes. Decides nothing else.
+    pub(crate) fn check(parts: request::Parts, downstream: Downstream, limits: &Limits) -> Result<Self, Refusal> {
+        let request::Parts { method, uri, version, headers, .. } = parts;
+        check_method(&method)?;
+        if uri.scheme().is_some() || uri.authority().is_some() {
+            return Err(Refusal::TargetNotCanonical);
+        }
+        let target = uri.path_and_query().map(|target| target.as_str().to_owned()).unwrap_or_default();
+        check_target(&target, limits.target_bytes)?;
+        check_host(&headers, &downstream.destination)?;
+        let length = check_framing(&headers, version)?;
+        check_connection(&headers)?;
+        check_expectation(&headers)?;
+        check_spelling(&headers)?;
+        let bodiless = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if bodiless && length != BodyLength::Known(0) {
+            // Programs disagree whether such a body exists. DELETE is not among them: public APIs do rely on its body.
+            return Err(Refusal::Framing);
+        }
+        let headers = headers.into_iter().collect::<Vec<_>>();
+        Ok(Self { downstream, method, target, headers: end_to_end(headers), length })
+    }
+}
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    let never = ["TRACE", "TRACK", "CONNECT", "PRI"].contains(&method.as_str());
+    if never || !method.as_str().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Err(Refusal::MethodRefused);
+    }
+    Ok(())
+}
+
+/// A target is `/` and visible ASCII that needs no interpretation: no dot segments in any spelling, no broken escapes, no
+/// controls. Other escapes pass as they are, because no rule looks at paths.
+fn check_target(target: &str, max_bytes: usize) -> Result<(), Refusal> {
+    if target.len() > max_bytes {
+        return Err(Refusal::TargetTooLong);
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&byte);
+    if !target.starts_with('/') || !target.bytes().all(plain) {
+        return Err(Refusal::TargetNotCanonical);
+    }
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    let once = percent_decoded(path.as_bytes());
+    let twice = percent_decoded(&once);
+    let broken = path
+        .split('%')
+        .skip(1)
+        .any(|after| !after.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
+    let control = once.iter().any(|byte| byte.is_ascii_control());
+    if broken || control || std::str::from_utf8(&once).is_err() || has_dot_segment(&once) || has_dot_segment(&twice) {
+        return Err(Refusal::TargetNotCanonical);
+    }
+    Ok(())
+}
+
+/// `.` and `..` between any two things that some program takes for a separator, with or without parameters (`..;x`).
+fn has_dot_segment(path: &[u8]) -> bool {
+    path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
+        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+        matches!(name, b"." | b"..")
+    })
+}
+
+/// Exactly one `Host`, and it is where the connection goes.
+fn check_host(headers: &HeaderMap, destination: &Destination) -> Result<(), Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Err(Refusal::HostNotCanonical);
+    };
+    let authority: Authority =
+        host.to_str().map_err(|_| Refusal::HostNotCanonical)?.parse().map_err(refused_authority)?;
+    let agrees = authority.host == destination.host
+        && authority.port.unwrap_or(destination.scheme.default_port()) == destination.port;
+    if agrees { Ok(()) } else { Err(Refusal::HostMismatch) }
+}
+
+/// The refusal for a text that should have been `host:port`.
+pub(crate) fn refused_authority(invalid: InvalidAuthority) -> Refusal {
+    match invalid {
+        InvalidAuthority::Host(InvalidHostName::Address) => Refusal::IpLiteral,
+        InvalidAuthority::Host(_) | InvalidAuthority::Port => Refusal::HostNotCanonical,
+    }
+}
+
+/// One statement about the length, in its plainest form.
+pub(crate) fn check_framing(headers: &HeaderMap, version: Version) -> Result<BodyLength, Refusal> {
+    let one = |name: HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            (_, Some(_)) => Err(Refusal::Framing),
+        }
+    };
+    match (one(CONTENT_LENGTH)?, one(TRANSFER_ENCODING)?) {
+        (None, None) => Ok(BodyLength::Known(0)),
+        (Some(length), None) => {
+            let text = length.to_str().map_err(|_| Refusal::Framing)?;
+            let plain = text == "0" || !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = if plain { text.parse().ok() } else { None };
+            number.map(BodyLength::Known).ok_or(Refusal::Framing)
+        }
+        (None, Some(coding)) if version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(BodyLength::Chunked)
+        }
+        (_, Some(_)) => Err(Refusal::Framing),
+    }
+}
+
+/// `Connection` may speak of itself only: a name of another header in it would have that header removed on the way.
+fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut upgrade = false;
+    for value in headers.get_all(CONNECTION) {
+        let text = value.to_str().map_err(|_| Refusal::Header)?.to_ascii_lowercase();
+        for token in text.split(',').map(str::trim) {
+            match token {
+                "" | "close" | "keep-alive" | "te" => {}
+                "upgrade" => upgrade = true,
+                _ => return Err(Refusal::Header),
+            }
+        }
+    }
+    if upgrade || headers.contains_key(UPGRADE) { Err(Refusal::Upgrade) } else { Ok(()) }
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut values = headers.get_all(EXPECT).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        (Some(_), _) => Err(Refusal::Expectation),
+    }
+}
+
+/// CGI and its successors read `a_b` as `a-b`, so an underscore must not spell a header that means something to a proxy or
+/// stands in the request already.
+fn check_spelling(headers: &HeaderMap) -> Result<(), Refusal> {
+    let confusing = headers.keys().filter(|name| name.as_str().contains('_')).any(|name| {
+        let read = name.as_str().replace('_', "-");
+        headers.contains_key(&read)
+            || is_hop_by_hop(&read)
+            || is_forwarding(&read)
+            || ["host", "content-length", "authorization", "cookie", "expect"].contains(&&*read)
+    });
+    if confusing { Err(Refusal::Header) } else { Ok(()) }
+}
+
+/// Leaves what is meant for the other end: without `Host`, framing, hop-by-hop and forwarding headers, which we write or drop.
+fn end_to_end(headers: Vec<(Option<HeaderName>, http::HeaderValue)>) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let mut name = None;
+    for (next, value) in headers {
+        // `HeaderMap` names only the first of several values.
+        name = next.or(name);
+        let Some(name) = &name else { continue };
+        let ours = [HOST, CONTENT_LENGTH, EXPECT].contains(name);
+        if !ours && !is_hop_by_hop(name.as_str()) && !is_forwarding(name.as_str()) {
+            kept.append(name.clone(), value);
+        }
+    }
+    kept
+}
+
+/// Headers about one connection (RFC 9110, section 7.6.1, and what older programs add).
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES.contains(&name)
+}
+
+/// Headers in which proxies tell where a request came from; a sandbox has no say in that.
+fn is_forwarding(name: &str) -> bool {
+    ["forwarded", "via", "x-real-ip", "max-forwards"].contains(&name) || name.starts_with("x-forwarded-")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    fn check(edit: impl FnOnce(&mut request::Parts)) -> Result<ValidRequest, Refusal> {
+        let (mut parts, ()) =
+            http::Request::get("/v1/x?y=1").header("host", "api.example.com").body(()).unwrap().into_parts();
+        edit(&mut parts);
+        let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+        ValidRequest::check(parts, Downstream { identity: Identity::new("one"), destination }, &Limits::default())
+    }
+
+    #[test]
+    fn a_target_must_be_canonical() {
+        for (case, target, expected) in [
+            ("plain", "/v1/read/x", Ok(())),
+            ("G1 encoded slash", "/api/v4/projects/group%2Fproject", Ok(())),
+            ("G2 blank and tilde", "/a%20b/~c+d", Ok(())),
+            ("dots that are no segments", "/a..b/.c/d./...", Ok(())),
+            ("a percent sign in the query", "/a?q=100%", Ok(())),
+            ("EGR-169 dot dot", "/v1/read/../admin", Err(Refusal::TargetNotCanonical)),
+            ("EGR-169 dot", "/v1/read/./x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-169 at the end", "/v1/read/..", Err(Refusal::TargetNotCanonical)),
+            ("EGR-170 encoded", "/v1/read/%2e%2e/admin", Err(Refusal::TargetNotCanonical)),
+            ("EGR-170 half encoded", "/v1/read/.%2E/admin", Err(Refusal::TargetNotCanonical)),
+            ("EGR-170 with encoded slashes", "/v1/read/a%2f..%2fb", Err(Refusal::TargetNotCanonical)),
+            ("EGR-173 parameter", "/v1/read/..;/admin", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 twice encoded", "/v1/%252e%252e/x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 overlong UTF-8", "/v1/%c0%ae/x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 %u", "/v1/%u002e/x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 cut", "/v1/%2", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 not hex", "/v1/%zz", Err(Refusal::TargetNotCanonical)),
+            ("EGR-174 NUL", "/v1/%00", Err(Refusal::TargetNotCanonical)),
+            ("line break", "/v1/%0d%0aX:1", Err(Refusal::TargetNotCanonical)),
+            ("backslash", "/v1/..%5cadmin", Err(Refusal::TargetNotCanonical)),
+            ("EGR-138 fragment", "/v1#frag", Err(Refusal::TargetNotCanonical)),
+            ("EGR-138 quote", "/v1\"x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-138 pipe", "/v1|x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-138 UTF-8", "/v1/é", Err(Refusal::TargetNotCanonical)),
+            ("EGR-126 star", "*", Err(Refusal::TargetNotCanonical)),
+            ("empty", "", Err(Refusal::TargetNotCanonical)),
+        ] {
+            assert_eq!(check_target(target, 1 << 14), expected, "{case}: {target}");
+        }
+        let long = format!("/{}", "a".repeat(1 << 14));
+        assert_eq!(check_target(&long, 1 << 14), Err(Refusal::TargetTooLong), "EGR-140");
+    }
+
+    #[test]
+    fn host_must_be_the_destination() {
+        for (case, hosts, expected) in [
+            ("the same", &["api.example.com"][..], None),
+            ("EGR-001 other case", &["API.example.COM"], None),
+            ("G17 with its port", &["api.example.com:443"], None),
+            ("EGR-124 none", &[], Some(Refusal::HostNotCanonical)),
+            ("EGR-124 two", &["api.example.com", "api.example.com"], Some(Refusal::HostNotCanonical)),
+            ("EGR-124 empty", &[""], Some(Refusal::HostNotCanonical)),
+            ("EGR-124 list", &["api.example.com, b"], Some(Refusal::HostNotCanonical)),
+            ("EGR-002 trailing dot", &["api.example.com."], Some(Refusal::HostNotCanonical)),
+            ("EGR-012 userinfo", &["api.example.com@evil.test"], Some(Refusal::HostNotCanonical)),
+            ("EGR-024 other port", &["api.example.com:8443"], Some(Refusal::HostMismatch)),
+            ("other host", &["evil.test"], Some(Refusal::HostMismatch)),
+            ("EGR-026 address", &["1.2.3.4"], Some(Refusal::IpLiteral)),
+        ] {
+            let checked = check(|parts| {
+                parts.headers.remove("host");
+                for host in hosts {
+                    parts.headers.append("host", host.parse().unwrap());
+                }
+            });
+            assert_eq!(checked.err(), expected, "{case}: {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn headers_must_not_be_read_in_two_ways() {
+        for (case, headers, expected) in [
+            ("ordinary", &[("accept", "*/*"), ("connection", "keep-alive")][..], None),
+            ("length", &[("content-length", "5")], None),
+            ("chunked", &[("transfer-encoding", "Chunked")], None),
+            ("EGR-112 two lengths", &[("content-length", "5"), ("content-length", "5")], Some(Refusal::Framing)),
+            ("EGR-112 list", &[("content-length", "5, 5")], Some(Refusal::Framing)),
+            ("EGR-113 plus", &[("content-length", "+5")], Some(Refusal::Framing)),
+            ("EGR-113 zero", &[("content-length", "05")], Some(Refusal::Framing)),
+            ("EGR-113 too large", &[("content-length", "18446744073709551616")], Some(Refusal::Framing)),
+            ("EGR-113 empty", &[("content-length", "")], Some(Refusal::Framing)),
+            (
+                "length and chunked",
+                &[("content-length", "5"), ("transfer-encoding", "chunked")],
+                Some(Refusal::Framing),
+            ),
+            ("EGR-114 twice", &[("transfer-encoding", "chunked, chunked")], Some(Refusal::Framing)),
+            ("EGR-114 other coding", &[("transfer-encoding", "gzip, chunked")], Some(Refusal::Framing)),
+            ("EGR-114 identity", &[("transfer-encoding", "identity")], Some(Refusal::Framing)),
+            ("removes a header", &[("connection", "authorization")], Some(Refusal::Header)),
+            ("EGR-132 h2c", &[("connection", "upgrade"), ("upgrade", "h2c")], Some(Refusal::Upgrade)),
+            ("upgrade without connection", &[("upgrade", "websocket")], Some(Refusal::Upgrade)),
+            ("EGR-130 expectation", &[("expect", "foo")], Some(Refusal::Expectation)),
+            ("G3 continue", &[("expect", "100-continue")], None),
+            ("EGR-136 underscore", &[("content_length", "5")], Some(Refusal::Header)),
+            ("EGR-136 twin", &[("x-auth", "a"), ("x_auth", "b")], Some(Refusal::Header)),
+            ("harmless underscore", &[("x_request_id", "b")], None),
+        ] {
+            let checked = check(|parts| {
+                parts.method = Method::POST;
+                for (name, value) in headers {
+                    parts.headers.append(*name, value.parse().unwrap());
+                }
+            });
+            assert_eq!(checked.err(), expected, "{case}: {headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_is_left_behind() {
+        let valid = check(|parts| {
+            for (name, value) in [
+                ("te", "trailers"),
+                ("via", "1.1 x"),
+                ("x-forwarded-for", "1"),
+                ("forwarded", "for=1"),
+                ("proxy-authorization", "x"),
+                ("accept", "a"),
+                ("accept", "b"),
+            ] {
+                parts.headers.append(name, value.parse().unwrap());
+            }
+        });
+        let headers = valid.unwrap().headers;
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+        assert_eq!(headers.get_all("accept").iter().count(), 2, "G10");
+    }
+
+    #[test]
+    fn methods_that_echo_or_tunnel_are_refused() {
+        for (method, expected) in [
+            ("GET", None),
+            ("PATCH", None),
+            ("PROPFIND", None),
+            ("TRACE", Some(Refusal::MethodRefused)),
+            ("TRACK", Some(Refusal::MethodRefused)),
+            ("CONNECT", Some(Refusal::MethodRefused)),
+            ("get", Some(Refusal::MethodRefused)),
+        ] {
+            let checked = check(|parts| parts.method = method.parse().unwrap());
+            assert_eq!(checked.err(), expected, "EGR-196, EGR-178: {method}");
+        }
+        let with_length = |length: &'static str| {
+            check(|parts| {
+                parts.headers.insert("content-length", length.parse().unwrap());
+            })
+        };
+        let fat = with_length("5");
+        assert_eq!(fat.err(), Some(Refusal::Framing), "EGR-129");
+        let empty = with_length("0");
+        assert!(empty.is_ok(), "G5");
+    }
+}

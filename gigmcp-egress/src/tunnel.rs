@@ -1,0 +1,216 @@
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::Service as _;
+
+use crate::audit::AuditKind;
+use crate::authorize::destination_allowed;
+use crate::body::{Body, full};
+use crate::connection::{serve_tls, server};
+use crate::grant::Scheme;
+use crate::intake::Site;
+use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
+use crate::refusal::Refusal;
+use crate::request::{Destination, Downstream, refused_authority};
+
+/// A tunnel that was allowed; it begins when its `200` has been sent.
+type Opened = Mutex<Option<(OnUpgrade, Destination)>>;
+
+/// Serves a program that knows it speaks to a proxy: `CONNECT` for https, whole URLs for http.
+pub(crate) async fn serve_proxy<T>(stream: T, site: Arc<Site>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let opened = Arc::new(Opened::default());
+    let service = service_fn({
+        let (site, opened) = (Arc::clone(&site), Arc::clone(&opened));
+        move |request: Request<Incoming>| {
+            let (site, opened) = (Arc::clone(&site), Arc::clone(&opened));
+            async move {
+                Ok::<_, Infallible>(match *request.method() {
+                    Method::CONNECT => connect(&site, request, &opened).await,
+                    _ => forward(&site, request).await,
+                })
+            }
+        }
+    });
+    let served = server(site.limits()).serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+    if served.is_err_and(|error| error.is_parse()) {
+        return site.record_connect("", PROXY_PORT, Refusal::Malformed).await;
+    }
+    let tunnel = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+    if let Some((upgrade, destination)) = tunnel
+        && let Ok(stream) = upgrade.await
+    {
+        serve_tls(TokioIo::new(stream), site, destination).await;
+    }
+}
+
+async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -> Response<Body> {
+    let policy = site.shared.policy();
+    let target = request.uri().to_string();
+    let entry = policy.entry(AuditKind::Connect, &site.identity).host(&target, None).method("CONNECT");
+    let decided = async {
+        let destination = check_connect(&request)?;
+        destination_allowed(&*policy.grant(&site.identity).await?, &destination, None)?;
+        Ok(destination)
+    };
+    match decided.await {
+        Ok(destination) => {
+            // What goes through the tunnel is recorded; that it was opened says nothing more.
+            entry.forget();
+            let upgrade = hyper::upgrade::on(&mut request);
+            *opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((upgrade, destination));
+            Response::new(full(""))
+        }
+        Err(refusal) => {
+            let mut response = policy.refuse(entry, refusal).await;
+            // Whatever follows was meant for a tunnel that does not exist (RFC 9931).
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    }
+}
+
+/// A whole URL in clear text; `https` has no business here.
+async fn forward(site: &Site, mut request: Request<Incoming>) -> Response<Body> {
+    let policy = site.shared.policy();
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    match check_absolute(request.uri(), authority.as_deref()) {
+        Ok(destination) => {
+            let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+            *request.uri_mut() = Uri::from(target);
+            request.extensions_mut().insert(Downstream { identity: site.identity.clone(), destination });
+            site.shared.service.clone().call(request).await.unwrap_or_else(|never| match never {})
+        }
+        Err(refusal) => {
+            let entry = policy
+                .entry(AuditKind::Request, &site.identity)
+                .host(authority.as_deref().unwrap_or_default(), None)
+                .method(request.method().as_str());
+            policy.refuse(entry, refusal).await
+        }
+    }
+}
+
+fn check_absolute(uri: &Uri, authority: Option<&str>) -> Result<Destination, Refusal> {
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), authority) else {
+        return Err(Refusal::TargetNotCanonical);
+    };
+    let Authority { host, port } = authority.parse().map_err(refused_authority)?;
+    Ok(Destination { scheme: Scheme::Http, host, port: port.unwrap_or(Scheme::Http.default_port()) })
+}
+
+/// `CONNECT host:port`, with the same in `Host` if it is there at all, and nothing to send.
+fn check_connect<B>(request: &Request<B>) -> Result<Destination, Refusal> {
+    let uri = request.uri();
+    let (None, None, Some(authority)) = (uri.scheme(), uri.path_and_query(), uri.authority()) else {
+        return Err(Refusal::ConnectTarget);
+    };
+    let (host, port) = strict_authority(authority.as_str())?;
+    let headers = request.headers();
+    let mut named = headers.get_all(HOST).iter();
+    match (named.next(), named.next()) {
+        (None, _) => {}
+        (Some(named), None) => {
+            let named: Authority =
+                named.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Refusal::ConnectTarget)?;
+            if named.host != host || named.port.is_some_and(|named| named != port) {
+                return Err(Refusal::ConnectTarget);
+            }
+        }
+        (Some(_), Some(_)) => return Err(Refusal::ConnectTarget),
+    }
+    let empty = headers.get_all(CONTENT_LENGTH).iter().all(|length| length == "0");
+    if !empty || headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Refusal::ConnectTarget);
+    }
+    Ok(Destination { scheme: Scheme::Https, host, port })
+}
+
+fn strict_authority(text: &str) -> Result<(HostName, u16), Refusal> {
+    match text.parse() {
+        Ok(Authority { host, port: Some(port) }) => Ok((host, port)),
+        Ok(Authority { port: None, .. }) | Err(InvalidAuthority::Port) => Err(Refusal::ConnectTarget),
+        Err(InvalidAuthority::Host(InvalidHostName::Address)) => Err(Refusal::IpLiteral),
+        Err(InvalidAuthority::Host(_)) => Err(Refusal::HostNotCanonical),
+    }
+}
+
+const PROXY_PORT: u16 = 3128;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_takes_exactly_host_and_port() {
+        for (case, target, headers, expected) in [
+            ("plain", "api.example.com:443", &[][..], Ok(443)),
+            ("with host", "api.example.com:443", &[("host", "api.example.com:443")], Ok(443)),
+            ("EGR-066 other host", "api.example.com:443", &[("host", "b.example.com")], Err(Refusal::ConnectTarget)),
+            (
+                "EGR-066 other port",
+                "api.example.com:443",
+                &[("host", "api.example.com:80")],
+                Err(Refusal::ConnectTarget),
+            ),
+            (
+                "two hosts",
+                "api.example.com:443",
+                &[("host", "api.example.com"), ("host", "api.example.com")],
+                Err(Refusal::ConnectTarget),
+            ),
+            ("EGR-068 length", "api.example.com:443", &[("content-length", "5")], Err(Refusal::ConnectTarget)),
+            (
+                "EGR-068 chunked",
+                "api.example.com:443",
+                &[("transfer-encoding", "chunked")],
+                Err(Refusal::ConnectTarget),
+            ),
+            ("EGR-072 URL", "https://api.example.com/", &[], Err(Refusal::ConnectTarget)),
+            ("EGR-072 no port", "api.example.com", &[], Err(Refusal::ConnectTarget)),
+            ("EGR-072 path", "/", &[], Err(Refusal::ConnectTarget)),
+            ("EGR-022 leading zero", "api.example.com:0443", &[], Err(Refusal::ConnectTarget)),
+            ("EGR-012 userinfo", "a@api.example.com:443", &[], Err(Refusal::HostNotCanonical)),
+            ("EGR-002 trailing dot", "api.example.com.:443", &[], Err(Refusal::HostNotCanonical)),
+            ("EGR-026 address", "1.2.3.4:443", &[], Err(Refusal::IpLiteral)),
+            ("EGR-028 IPv6", "[::1]:443", &[], Err(Refusal::IpLiteral)),
+        ] {
+            let mut request = Request::connect(target);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let checked = check_connect(&request.body(()).unwrap()).map(|destination| destination.port);
+            assert_eq!(checked, expected, "{case}: {target}");
+        }
+    }
+
+    #[test]
+    fn whole_urls_are_http_only() {
+        for (case, target, expected) in [
+            ("plain", "http://api.example.com/x", Ok(80)),
+            ("port", "http://api.example.com:8080/x", Ok(8080)),
+            ("https", "https://api.example.com/x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-080 other scheme", "ftp://api.example.com/", Err(Refusal::TargetNotCanonical)),
+            ("EGR-080 no scheme", "//api.example.com/", Err(Refusal::TargetNotCanonical)),
+            ("no host", "/x", Err(Refusal::TargetNotCanonical)),
+            ("EGR-076 address", "http://169.254.169.254/latest/", Err(Refusal::IpLiteral)),
+            ("EGR-012 userinfo", "http://u@api.example.com/", Err(Refusal::HostNotCanonical)),
+        ] {
+            let uri: Uri = target.parse().unwrap();
+            let checked = check_absolute(&uri, uri.authority().map(|authority| authority.as_str()))
+                .map(|destination| destination.port);
+            assert_eq!(checked, expected, "{case}: {target}");
+        }
+    }
+}
