@@ -1,1 +1,27 @@
-fn main() {}
+//! `gigmcp-gateway`: runs other people's MCP servers without giving them your keys.
+//!
+//! This binary composes the gigmcp crates. No security mechanism lives here.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod demo;
+mod doctor;
+mod egress;
+mod endpoint;
+mod exec;
+mod host;
+mod profiles;
+mod runtime;
+mod secrets;
+mod serve;
+mod settings;
+mod spec;
+mod store;
+mod supervisor;
+mod token;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

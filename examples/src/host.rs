@@ -1,0 +1,99 @@
+//! A host of its own: starts an MCP server in a sandbox, lets it reach one host, and lists its tools.
+//! The server uses the key in `API_KEY` without ever holding it.
+
+use std::{collections::BTreeMap, env, error::Error, sync::Arc};
+
+use gigmcp_egress::{
+    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
+    Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostPattern, Identity, Placeholder, Rule, SecretString,
+    Shape, Sink,
+};
+use gigmcp_mcp::{Call, Outcome, StdioLimits, StdioUpstream, Upstream};
+use gigmcp_sandbox::{Network, Rootfs, Sandbox};
+
+/// Everything the proxy asks its host: the rules, the key, and where to write down what happened.
+struct OneServer {
+    grant: Arc<Grant>,
+    key: SecretString,
+}
+
+impl Grants for OneServer {
+    fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
+        Box::pin(async { Ok(Arc::clone(&self.grant)) }) // asked at every request, so it could change
+    }
+}
+
+impl Credentials for OneServer {
+    fn credential<'a>(
+        &'a self,
+        _: &'a Identity,
+        _: &'a CredentialId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        Box::pin(async { Ok(self.key.clone()) }) // asked only after the request was allowed
+    }
+}
+
+impl AuditSink for OneServer {
+    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+        eprintln!("{}: {:?} {}", event.identity, event.host, event.verdict);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let host: HostPattern = arguments.next().ok_or("usage: host HOST COMMAND...")?.parse()?;
+    let key = SecretString::new(env::var("API_KEY")?);
+    let placeholder = Placeholder::mint(&Shape::of(&key));
+
+    // 1. What the server may do: reach one host, with one credential that goes nowhere else.
+    let credential = CredentialRule {
+        id: CredentialId::new("API_KEY"),
+        placeholder: placeholder.clone(),
+        hosts: vec![host.clone()],
+        sink: Sink::Header { name: None },
+    };
+    let grant = Arc::new(Grant { rules: vec![Rule::https(host)], credentials: vec![credential] });
+    let policy = Arc::new(OneServer { grant, key });
+    let proxy = EgressProxy::builder(Arc::<OneServer>::clone(&policy), Arc::<OneServer>::clone(&policy), policy).build()?;
+
+    // 2. The server, with the placeholder where the key would be and our authority among its roots.
+    let variables = BTreeMap::from([
+        ("API_KEY", placeholder.as_str()),
+        ("HOME", "/tmp"),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("SSL_CERT_FILE", "/.gig/ca.pem"),
+        ("NODE_EXTRA_CA_CERTS", "/.gig/ca.pem"),
+    ]);
+    let mut sandbox = Sandbox::builder(Rootfs::host_tools())
+        .command(arguments)
+        .file("/.gig/ca.pem", proxy.ca_bundle_pem())
+        .network(Network::handoff())
+        .working_dir("/tmp");
+    for (name, value) in variables {
+        sandbox = sandbox.env(name, value);
+    }
+    let mut sandbox = sandbox.spawn().await?;
+
+    // 3. Its listeners go to the proxy under a name that only this sandbox can have.
+    let intake = sandbox.network().take().ok_or("the listeners were taken before")?;
+    let (proxied, direct) = intake.tcp.into_iter().partition::<Vec<_>, _>(|port| port.port == intake.proxy_port);
+    let intake = gigmcp_egress::Intake {
+        tcp: direct.into_iter().map(|port| (port.port, port.listener)).collect(),
+        proxy: proxied.into_iter().next().ok_or("no proxy port")?.listener,
+        dns_udp: intake.dns_udp,
+        dns_tcp: intake.dns_tcp,
+    };
+    let _attachment = proxy.attach(Identity::new(sandbox.id()), intake)?;
+
+    // 4. MCP over its standard input and output.
+    let (stdin, stdout) = sandbox.stdio().ok_or("the pipes were taken before")?;
+    let server = StdioUpstream::connect(stdin, stdout, StdioLimits::default()).await?;
+    match server.call(Call::new("tools/list", None)).await {
+        Outcome::Complete(tools) => println!("{tools}"),
+        other => eprintln!("{other:?}\n{:#?}", sandbox.stderr_tail()),
+    }
+    sandbox.kill().await;
+    Ok(())
+}

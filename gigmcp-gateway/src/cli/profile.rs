@@ -1,0 +1,114 @@
+//! `profile create|list|delete|token|add|remove`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Failure, Output, columns};
+use crate::{
+    host::Host,
+    spec::{Owner, ProfileSlug, ServerName},
+    token::Token,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create a profile and print its token, once
+    Create {
+        /// Name in the endpoint /mcp/p/NAME
+        name: ProfileSlug,
+        /// Server to put into it
+        #[arg(long)]
+        server: Vec<ServerName>,
+    },
+    /// List profiles
+    List,
+    /// Delete a profile; its token stops working at once
+    Delete {
+        /// Name of the profile
+        name: ProfileSlug,
+    },
+    /// Print a new token, once; the old one stops working at once
+    Token {
+        /// Name of the profile
+        name: ProfileSlug,
+    },
+    /// Put a server into a profile
+    Add {
+        /// Name of the profile
+        name: ProfileSlug,
+        /// Name of the server
+        server: ServerName,
+    },
+    /// Take a server out of a profile
+    Remove {
+        /// Name of the profile
+        name: ProfileSlug,
+        /// Name of the server
+        server: ServerName,
+    },
+}
+
+/// Does what was asked.
+pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Create { name, server } => {
+            let token = Token::mint();
+            host.store.create_profile(name.clone(), Owner::local(), server, token.hash()).await?;
+            print_token(&name, &token, out)
+        }
+        Command::Token { name } => {
+            let token = Token::mint();
+            host.store.replace_token(name.clone(), token.hash()).await?;
+            print_token(&name, &token, out)
+        }
+        Command::List => list(&host, out).await,
+        Command::Delete { name } => {
+            host.store.delete_profile(name.clone()).await?;
+            out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+        }
+        Command::Add { name, server } => {
+            host.store.add_to_profile(name.clone(), server.clone()).await?;
+            out.print(&json!({ "profile": name.as_str(), "added": server.as_str() }), |_| {
+                vec![format!("{server} is in {name}")]
+            })
+        }
+        Command::Remove { name, server } => {
+            host.store.remove_from_profile(name.clone(), server.clone()).await?;
+            out.print(&json!({ "profile": name.as_str(), "removed": server.as_str() }), |_| {
+                vec![format!("{server} is no longer in {name}")]
+            })
+        }
+    }
+}
+
+fn print_token(name: &ProfileSlug, token: &Token, out: &Output) -> Result<(), Failure> {
+    let endpoint = format!("/mcp/p/{name}");
+    let document = json!({ "profile": name.as_str(), "endpoint": endpoint, "token": token.expose() });
+    out.print(&document, |_| {
+        vec![
+            format!("profile {name}, endpoint {endpoint}"),
+            format!("token (shown once, only its hash is kept): {}", token.expose()),
+        ]
+    })
+}
+
+async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
+    let profiles = host.store.profiles().await?;
+    let servers =
+        |profile: &crate::store::Profile| profile.servers.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    let listed = profiles.iter().map(|profile| {
+        json!({
+            "name": profile.slug.as_str(),
+            "owner": profile.owner.as_str(),
+            "endpoint": format!("/mcp/p/{}", profile.slug),
+            "servers": servers(profile),
+            "created_at": profile.created_at,
+        })
+    });
+    out.print(&listed.collect::<Vec<_>>(), |_| {
+        let rows = profiles.iter().map(|profile| {
+            vec![profile.slug.to_string(), format!("/mcp/p/{}", profile.slug), servers(profile).join(",")]
+        });
+        columns(&["NAME", "ENDPOINT", "SERVERS"], &rows.collect::<Vec<_>>())
+    })
+}

@@ -1,0 +1,123 @@
+//! `secret set|list|delete`. A value comes from standard input or a file, never from an argument.
+
+use std::{io::IsTerminal, path::PathBuf};
+
+use clap::Subcommand;
+use gigmcp_vault::SecretBytes;
+use serde_json::json;
+
+use super::{Failure, Output, columns, read_input, server::EXEC};
+use crate::{
+    host::Host,
+    spec::{EnvName, Owner, SecretSlot, ServerName},
+    store::SecretKey,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Set a secret; its value is read from standard input or a file, less one newline at the end
+    Set {
+        /// Server that uses it, or `exec` for `gigmcp-gateway exec`
+        server: ServerName,
+        /// The variable declared with the server; for `exec`, ENV=HOST
+        name: String,
+        /// File to read instead of standard input
+        #[arg(long, default_value = "-", hide_default_value = true)]
+        file: PathBuf,
+    },
+    /// List secrets, never their values
+    List,
+    /// Delete a secret
+    Delete {
+        /// Server that uses it, or `exec`
+        server: ServerName,
+        /// The variable
+        name: EnvName,
+    },
+}
+
+/// Does what was asked.
+pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Set { server, name, file } => set(&host, server, &name, &file, out).await,
+        Command::List => list(&host, out).await,
+        Command::Delete { server, name } => {
+            let key = SecretKey { owner: Owner::local(), server, name: name.clone() };
+            host.store.delete_secret(key).await?;
+            out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+        }
+    }
+}
+
+async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &Output) -> Result<(), Failure> {
+    let slot = declared(host, &server, name).await?;
+    if file.as_os_str() == "-" && std::io::stdin().is_terminal() {
+        eprintln!("value for {} (ends with Enter and Ctrl-D; it will be visible while you type):", slot.env);
+    }
+    let mut value = read_input(file, MAX_SECRET_BYTES)?;
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    check_value(&value)?;
+    let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.env.clone() };
+    let version = host.secrets()?.put(key, &slot.host, SecretBytes::new(value.to_vec())).await?;
+    let document = json!({
+        "server": server.as_str(), "name": slot.env.as_str(), "host": slot.host.to_string(), "version": version,
+    });
+    out.print(&document, |_| {
+        vec![format!("set {} of {server}, version {version}; it goes to {} only", slot.env, slot.host)]
+    })
+}
+
+/// The place the secret is declared for.
+async fn declared(host: &Host, server: &ServerName, name: &str) -> Result<SecretSlot, Failure> {
+    if server.as_str() == EXEC {
+        return Ok(name.parse()?);
+    }
+    let row = host.store.server(server.clone()).await?;
+    let name: EnvName = name.parse()?;
+    let slots = row.spec.secrets;
+    slots.iter().find(|slot| slot.env == name).cloned().ok_or_else(|| {
+        let names = slots.iter().map(|slot| slot.env.to_string()).collect::<Vec<_>>().join(", ");
+        let known = if names.is_empty() { "it declares none".to_owned() } else { format!("it declares: {names}") };
+        format!("server `{server}` declares no secret `{name}`; {known}").into()
+    })
+}
+
+/// A header cannot carry these, and a value with a newline in it was most likely pasted by mistake.
+fn check_value(value: &[u8]) -> Result<(), Failure> {
+    match value {
+        [] => Err("the value is empty".into()),
+        value if value.len() < MIN_SECRET_BYTES => Err(format!(
+            "the value is shorter than {MIN_SECRET_BYTES} bytes: too short to be told apart from other text in answers"
+        )
+        .into()),
+        value => match value.iter().position(|byte| !byte.is_ascii_graphic() && *byte != b' ') {
+            Some(at) => Err(format!("byte {at} of the value is not visible ASCII; a header cannot carry it").into()),
+            None => Ok(()),
+        },
+    }
+}
+
+async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
+    let secrets = host.store.secrets().await?;
+    let listed = secrets.iter().map(|row| {
+        json!({
+            "server": row.key.server.as_str(), "name": row.key.name.as_str(), "host": row.policy,
+            "version": row.version, "created_at": row.created_at,
+        })
+    });
+    out.print(&listed.collect::<Vec<_>>(), |_| {
+        let rows = secrets.iter().map(|row| {
+            vec![row.key.server.to_string(), row.key.name.to_string(), row.policy.clone(), row.version.to_string()]
+        });
+        columns(&["SERVER", "NAME", "HOST", "VERSION"], &rows.collect::<Vec<_>>())
+    })
+}
+
+const MAX_SECRET_BYTES: u64 = 16 * 1024;
+/// Below this, scrubbing answers would hit innocent text.
+const MIN_SECRET_BYTES: usize = 8;

@@ -1,0 +1,152 @@
+//! `server add|list|remove`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Failure, Output, columns};
+use crate::{
+    host::Host,
+    spec::{
+        EnvName, InvalidSpec, SecretSlot, ServerName, ServerSpec, Source, launcher_registries, parse_env, parse_host,
+    },
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Add a server
+    ///
+    /// With --command the server runs from this host's own tools, read-only and unreviewed: nobody has checked
+    /// what it is. With --binary one static executable is copied and runs in an otherwise empty root.
+    Add(Box<Add>),
+    /// List servers
+    List,
+    /// Remove a server, its secrets and its place in profiles
+    Remove {
+        /// Name of the server
+        name: ServerName,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Add {
+    /// Name of the server; its tools appear as NAME_tool
+    name: ServerName,
+
+    /// Command line that speaks MCP on standard input and output, in one argument
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["binary", "words"])]
+    command: Option<String>,
+
+    /// Static executable to run instead of a host tool
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+
+    /// Host the server may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth)
+    #[arg(long, value_name = "HOST")]
+    allow: Vec<String>,
+
+    /// Host the server may read from by https, with GET and HEAD only
+    #[arg(long, value_name = "HOST")]
+    allow_read: Vec<String>,
+
+    /// Credential the server uses without holding it; it goes to HOST only
+    #[arg(long, value_name = "ENV=HOST")]
+    secret: Vec<SecretSlot>,
+
+    /// Plain variable for the server
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
+    env: Vec<(EnvName, String)>,
+
+    /// Host file or directory the server may read besides the tools
+    #[arg(long, value_name = "PATH")]
+    read_only: Vec<PathBuf>,
+
+    /// Profile to put the server into
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<crate::spec::ProfileSlug>,
+
+    /// The command, or for --binary its arguments
+    #[arg(last = true, value_name = "WORD")]
+    words: Vec<String>,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Add(add) => self::add(&host, *add, out).await,
+        Command::List => list(&host, out).await,
+        Command::Remove { name } => {
+            host.store.remove_server(name.clone()).await?;
+            out.print(&json!({ "removed": name.as_str() }), |_| vec![format!("removed {name}")])
+        }
+    }
+}
+
+async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
+    if add.name.as_str() == EXEC {
+        return Err(
+            format!("the name `{EXEC}` is kept for the secrets of `gigmcp-gateway exec`; choose another").into()
+        );
+    }
+    let words = match &add.command {
+        Some(line) => shlex::split(line).ok_or(InvalidSpec::Unquoted)?,
+        None => add.words,
+    };
+    let source = match &add.binary {
+        Some(path) => Source::Binary { sha256: host.keep_binary(path)? },
+        None => Source::HostTools,
+    };
+    let mut allow_read = add.allow_read.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
+    allow_read.extend(launcher_registries(&words).into_iter().map(|(_, host)| host));
+    let spec = ServerSpec {
+        source,
+        command: words,
+        env: add.env.into_iter().collect(),
+        allow: add.allow.iter().map(|text| parse_host(text)).collect::<Result<_, _>>()?,
+        allow_read,
+        secrets: add.secret,
+        read_only: add.read_only,
+    };
+    spec.check()?;
+    host.store.add_server(add.name.clone(), spec.clone()).await?;
+    for profile in add.profile {
+        host.store.add_to_profile(profile, add.name.clone()).await?;
+    }
+    let name = &add.name;
+    out.print(&json!({ "added": name.as_str(), "spec": spec, "reviewed": false }), |_| {
+        let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];
+        for slot in &spec.secrets {
+            lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.env));
+        }
+        lines
+    })
+}
+
+async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
+    let servers = host.store.servers().await?;
+    let listed = servers.iter().map(|server| {
+        json!({
+            "name": server.name.as_str(),
+            "revision": server.revision,
+            "created_at": server.created_at,
+            "spec": server.spec,
+        })
+    });
+    out.print(&listed.collect::<Vec<_>>(), |_| {
+        let rows = servers.iter().map(|server| {
+            let source = match &server.spec.source {
+                Source::Binary { sha256 } => format!("binary {}", &sha256[..12]),
+                Source::HostTools => "host tools, unreviewed".to_owned(),
+            };
+            let read = server.spec.allow_read.iter().map(|host| format!("{host} (read)"));
+            let hosts = server.spec.hosts().iter().map(ToString::to_string).chain(read).collect::<Vec<_>>().join(",");
+            let secrets = server.spec.secrets.iter().map(|slot| slot.env.to_string()).collect::<Vec<_>>().join(",");
+            vec![server.name.to_string(), source, hosts, secrets, server.spec.command.join(" ")]
+        });
+        columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())
+    })
+}
+
+/// The name under which secrets of `exec` lie.
+pub(crate) const EXEC: &str = "exec";

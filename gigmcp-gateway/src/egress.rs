@@ -1,0 +1,247 @@
+//! Joins the egress proxy to this installation: who is calling, what it may do now, which secret is meant.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use gigmcp_egress::{
+    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
+    Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, Placeholder, Rule, SecretString, Sink,
+};
+
+use http::Method;
+
+use crate::{
+    secrets::Secrets,
+    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
+    store::{AuditRow, SecretKey, Store, StoreError, now_millis},
+};
+
+/// One running sandbox: what the proxy must know about the listener it hears from.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) identity: Identity,
+    pub(crate) owner: Owner,
+    pub(crate) server: ServerName,
+    pub(crate) slots: Vec<(SecretSlot, Placeholder)>,
+    pub(crate) entitlement: Entitlement,
+}
+
+/// Where an instance's rules stand.
+#[derive(Debug)]
+pub(crate) enum Entitlement {
+    /// In the database, read anew at every request.
+    Installed {
+        profile: ProfileSlug,
+        /// The revision the instance was started under; another one ends its rights.
+        revision: i64,
+    },
+    /// On the command line of `exec`, for the life of the process.
+    Declared(ServerSpec),
+}
+
+/// The running instances, by identity.
+#[derive(Debug, Default)]
+pub(crate) struct Instances(Mutex<HashMap<Identity, Arc<Instance>>>);
+
+impl Instances {
+    /// Makes an instance known for as long as the answer lives.
+    pub(crate) fn enter(self: &Arc<Self>, instance: Instance) -> Entered {
+        let identity = instance.identity.clone();
+        self.lock().insert(identity.clone(), Arc::new(instance));
+        Entered { instances: Arc::clone(self), identity }
+    }
+
+    fn find(&self, identity: &Identity) -> Option<Arc<Instance>> {
+        self.lock().get(identity).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Identity, Arc<Instance>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets the instance when dropped.
+pub(crate) struct Entered {
+    instances: Arc<Instances>,
+    identity: Identity,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.instances.lock().remove(&self.identity);
+    }
+}
+
+/// The proxy's view of this installation.
+#[derive(Clone)]
+pub(crate) struct Policy {
+    store: Store,
+    secrets: Arc<Secrets>,
+    instances: Arc<Instances>,
+    /// Values that came from the caller's environment, for `exec`.
+    given: Arc<HashMap<CredentialId, SecretString>>,
+}
+
+impl Policy {
+    pub(crate) fn new(
+        store: Store,
+        secrets: Arc<Secrets>,
+        instances: Arc<Instances>,
+        given: HashMap<CredentialId, SecretString>,
+    ) -> Self {
+        Self { store, secrets, instances, given: Arc::new(given) }
+    }
+
+    async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, StoreError> {
+        let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
+        let spec = match &instance.entitlement {
+            Entitlement::Declared(spec) => spec.clone(),
+            Entitlement::Installed { profile, revision } => {
+                let profile = match self.store.profile(profile.clone()).await {
+                    Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
+                    profile => profile?,
+                };
+                let member = profile.servers.contains(&(instance.server.clone(), *revision));
+                if profile.owner != instance.owner || !member {
+                    return Ok(Arc::default());
+                }
+                match self.store.server(instance.server.clone()).await {
+                    Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
+                    server => server?.spec,
+                }
+            }
+        };
+        Ok(Arc::new(grant(&spec, &instance.slots)))
+    }
+
+    async fn read_credential(
+        &self,
+        identity: &Identity,
+        id: &CredentialId,
+    ) -> Result<SecretString, CredentialUnavailable> {
+        if let Some(value) = self.given.get(id) {
+            return Ok(value.clone());
+        }
+        let instance = self.instances.find(identity).ok_or(CredentialUnavailable::Denied)?;
+        let slot = instance.slots.iter().map(|(slot, _)| slot).find(|slot| slot.env.as_str() == id.as_str());
+        let slot = slot.ok_or(CredentialUnavailable::Denied)?;
+        let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.env.clone() };
+        match self.secrets.open(key, &slot.host).await {
+            Ok(Some(value)) => text(value).ok_or(CredentialUnavailable::Denied),
+            Ok(None) => Err(CredentialUnavailable::Denied),
+            Err(error) => Err(CredentialUnavailable::Unreachable { source: Some(Box::new(error)) }),
+        }
+    }
+}
+
+/// The rules of a specification, with the placeholders of one instance.
+fn grant(spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Grant {
+    Grant {
+        rules: spec
+            .hosts()
+            .into_iter()
+            .map(Rule::https)
+            .chain(spec.allow_read.iter().cloned().map(read_only))
+            .collect(),
+        credentials: slots
+            .iter()
+            .filter(|(slot, _)| spec.secrets.contains(slot))
+            .map(|(slot, placeholder)| CredentialRule {
+                id: CredentialId::new(slot.env.as_str()),
+                placeholder: placeholder.clone(),
+                hosts: vec![slot.host.clone()],
+                sink: Sink::Header { name: None },
+            })
+            .collect(),
+    }
+}
+
+fn read_only(host: HostPattern) -> Rule {
+    Rule { methods: Some(vec![Method::GET, Method::HEAD]), ..Rule::https(host) }
+}
+
+/// A secret as text; what is not text cannot stand in a header.
+pub(crate) fn text(value: gigmcp_vault::SecretBytes) -> Option<SecretString> {
+    value.expose(|bytes| std::str::from_utf8(bytes).ok().map(SecretString::new))
+}
+
+impl Grants for Policy {
+    fn grant<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
+        Box::pin(async {
+            self.read_grant(identity).await.map_err(|error| GrantUnavailable { source: Some(Box::new(error)) })
+        })
+    }
+}
+
+impl Credentials for Policy {
+    fn credential<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        Box::pin(self.read_credential(identity, id))
+    }
+}
+
+impl AuditSink for Policy {
+    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+        Box::pin(async {
+            self.store.takes_audit().await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
+        })
+    }
+
+    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+        Box::pin(async move {
+            let row = self.row(&event);
+            self.store.add_audit(row).await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
+        })
+    }
+}
+
+impl Policy {
+    fn row(&self, event: &AuditEvent) -> AuditRow {
+        let instance = self.instances.find(&event.identity);
+        let (owner, profile, server) = match instance.as_deref() {
+            None => Default::default(),
+            Some(Instance { owner, server, entitlement, .. }) => {
+                let profile = match entitlement {
+                    Entitlement::Installed { profile, .. } => profile.to_string(),
+                    Entitlement::Declared(_) => String::new(),
+                };
+                (owner.to_string(), profile, server.to_string())
+            }
+        };
+        AuditRow {
+            at_ms: now_millis(),
+            kind: event.kind.code().to_owned(),
+            owner,
+            profile,
+            server,
+            instance: event.identity.to_string(),
+            subject: subject(event),
+            verdict: event.verdict.code().to_owned(),
+            status: event.status.map(i64::from),
+            credentials: event.credentials.iter().map(CredentialId::as_str).collect::<Vec<_>>().join(","),
+            bytes_up: event.bytes_up.cast_signed(),
+            bytes_down: event.bytes_down.cast_signed(),
+            duration_us: i64::try_from(event.duration.as_micros()).unwrap_or(i64::MAX),
+            alarm: event.alarm,
+        }
+    }
+}
+
+/// What was asked for, in one line.
+fn subject(event: &AuditEvent) -> String {
+    let mut text = event.method.clone().unwrap_or_default();
+    if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(event.host.as_deref().unwrap_or("-"));
+    if let Some(port) = event.port {
+        text.push_str(&format!(":{port}"));
+    }
+    text.push_str(event.path.as_deref().unwrap_or_default());
+    text
+}

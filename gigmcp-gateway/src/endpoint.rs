@@ -1,0 +1,166 @@
+//! The HTTP side: which profile is meant, and whether the caller may.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use gigmcp_mcp::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::{profiles::Profiles, settings::Settings, spec::ProfileSlug, store::StoreError, token};
+
+/// Everything behind the listener.
+pub(crate) struct Endpoint {
+    profiles: Profiles,
+    transitional: Option<Transitional>,
+    transport: StreamableHttp,
+}
+
+/// The mounts `/mcp` and `/` with their token.
+pub(crate) struct Transitional {
+    pub(crate) slug: ProfileSlug,
+    pub(crate) token_hash: String,
+}
+
+/// What a path leads to.
+enum Mount {
+    Profile(ProfileSlug),
+    Transitional,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Endpoint {
+    pub(crate) fn new(
+        profiles: Profiles,
+        transitional: Option<Transitional>,
+        address: SocketAddr,
+        settings: &Settings,
+    ) -> Self {
+        Self { profiles, transitional, transport: transport(address, settings) }
+    }
+
+    /// Answers one request. Never fails: every fault is an answer.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        if path == "/healthz" {
+            return plain(StatusCode::OK, "ok\n");
+        }
+        let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
+        match self.admit(mount, request.headers()).await {
+            Ok(Some((slug, principal))) => self.serve(&slug, &principal, request).await,
+            Ok(None) => unauthorized(),
+            Err(error) => {
+                tracing::error!("the token could not be checked: {error}");
+                plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+            }
+        }
+    }
+
+    /// Ends every server.
+    pub(crate) async fn stop(&self) {
+        self.profiles.stop().await;
+    }
+
+    async fn serve(&self, slug: &ProfileSlug, principal: &Principal, request: Request<Incoming>) -> Answer {
+        match self.profiles.aggregator(slug).await {
+            Ok(aggregator) => self.transport.handle(principal, &aggregator, request).await,
+            // The profile went away between the two look-ups.
+            Err(StoreError::Missing { .. }) => unauthorized(),
+            Err(error) => {
+                tracing::error!("profile {slug}: {error}");
+                plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+            }
+        }
+    }
+
+    fn mount(&self, path: &str) -> Option<Mount> {
+        match path.strip_prefix("/mcp/p/") {
+            Some(slug) => slug.parse().ok().map(Mount::Profile),
+            None => (self.transitional.is_some() && matches!(path, "/" | "/mcp")).then_some(Mount::Transitional),
+        }
+    }
+
+    /// Who is calling, if the token opens the mount.
+    ///
+    /// A missing, malformed or wrong token and a profile that is not there take the same steps and get the
+    /// same answer, so that nothing tells them apart.
+    async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(ProfileSlug, Principal)>, StoreError> {
+        let hash = token::hash(bearer(headers).unwrap_or_default());
+        let owner = self.profiles.token_owner(hash.clone()).await?;
+        let admitted = match (mount, &self.transitional) {
+            (Mount::Profile(slug), _) => {
+                let opens = owner.is_some_and(|owner| token::same(&owner.hash, &hash) & (owner.slug == slug));
+                opens.then_some(slug)
+            }
+            (Mount::Transitional, Some(transitional)) => {
+                token::same(&transitional.token_hash, &hash).then(|| transitional.slug.clone())
+            }
+            (Mount::Transitional, None) => None,
+        };
+        Ok(admitted.map(|slug| {
+            let principal = Principal::new(format!("{slug}/{hash}"));
+            (slug, principal)
+        }))
+    }
+}
+
+fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
+    let identity = ServerIdentity { name: "gigmcp".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let mut transport = StreamableHttp::new(identity, StreamableHttpLimits::default());
+    if !address.ip().is_loopback() && !address.ip().is_unspecified() {
+        transport = transport.allow_host(&address.ip().to_string());
+    }
+    for host in &settings.allowed_hosts {
+        transport = transport.allow_host(host);
+    }
+    for origin in &settings.allowed_origins {
+        transport = transport.allow_origin(origin);
+    }
+    transport
+}
+
+/// The token of exactly one `Authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (values.next()?, values.next());
+    let (scheme, token) = first.to_str().ok()?.split_once(' ')?;
+    (second.is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token)
+}
+
+fn unauthorized() -> Answer {
+    let mut answer = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_well_formed_bearer_header_counts() {
+        for (case, values, expected) in [
+            ("well formed", &["Bearer abc"][..], Some("abc")), // twin of the refusals
+            ("scheme in any case", &["bearer abc"], Some("abc")),
+            ("none", &[], None),
+            ("two", &["Bearer abc", "Bearer abc"], None),
+            ("other scheme", &["Basic abc"], None),
+            ("no token", &["Bearer"], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            assert_eq!(bearer(&headers), expected, "{case}");
+        }
+    }
+}

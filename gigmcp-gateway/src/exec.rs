@@ -1,0 +1,216 @@
+//! `exec`: the sandbox and the egress proxy around one stdio server, for a client's configuration.
+//!
+//! Standard output carries the server's bytes and nothing else.
+
+use std::{collections::HashMap, env, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use gigmcp_egress::{CredentialId, SecretString, Shape};
+use gigmcp_sandbox::{Exit, SandboxStdin, SandboxStdout, SpawnError, Stage};
+use tokio::{
+    io::{self, AsyncReadExt, AsyncWriteExt},
+    signal::unix::{SignalKind, signal},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::{EXEC, Failure},
+    egress::{Entitlement, text},
+    serve,
+    settings::Settings,
+    spec::{EnvName, Owner, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host},
+    store::SecretKey,
+    supervisor::{Plan, Running, StartError, Supervisor},
+};
+
+#[derive(Args)]
+pub(crate) struct Exec {
+    /// Host the server may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth)
+    #[arg(long, value_name = "HOST")]
+    allow: Vec<String>,
+
+    /// Host the server may read from by https, with GET and HEAD only
+    #[arg(long, value_name = "HOST")]
+    allow_read: Vec<String>,
+
+    /// Credential the server uses without holding it: the value of variable ENV here, or what
+    /// `secret set exec ENV=HOST` stored; it goes to HOST only
+    #[arg(long, value_name = "ENV=HOST")]
+    secret: Vec<SecretSlot>,
+
+    /// Plain variable for the server; nothing else of the caller's environment gets in
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
+    env: Vec<(EnvName, String)>,
+
+    /// Host file or directory the server may read besides the tools
+    #[arg(long, value_name = "PATH")]
+    read_only: Vec<PathBuf>,
+
+    /// The server's command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs the server and gives its exit code; 125 when the sandbox failed and 127 when there is no such command.
+pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Failure> {
+    match start(settings, exec).await {
+        Ok((supervisor, running)) => {
+            let exit = relay(running).await;
+            drop(supervisor);
+            Ok(ExitCode::from(exit_code(&exit)))
+        }
+        Err(error) => {
+            let code = match error.downcast_ref::<StartError>() {
+                Some(StartError::Spawn { source, .. }) if is_not_found(source) => NOT_FOUND,
+                _ => OUR_FAULT,
+            };
+            crate::cli::report(&*error);
+            Ok(ExitCode::from(code))
+        }
+    }
+}
+
+async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), Failure> {
+    let settings = Settings { data_dir: Some(data_dir(&settings)?), ..settings };
+    let mut allow_read = exec.allow_read.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
+    for (launcher, host) in launcher_registries(&exec.command) {
+        tracing::warn!("{launcher} fetches packages, so {host} may be read from too");
+        allow_read.push(host);
+    }
+    let spec = ServerSpec {
+        source: Source::HostTools,
+        command: exec.command,
+        env: exec.env.into_iter().collect(),
+        allow: exec.allow.iter().map(|text| parse_host(text)).collect::<Result<_, _>>()?,
+        allow_read,
+        secrets: exec.secret,
+        read_only: exec.read_only,
+    };
+    spec.check()?;
+    let mut given = HashMap::new();
+    let mut shapes = Vec::new();
+    for slot in &spec.secrets {
+        if let Some(value) = from_environment(&slot.env)? {
+            shapes.push((slot.clone(), Shape::of(&value)));
+            given.insert(CredentialId::new(slot.env.as_str()), value);
+        }
+    }
+    let supervisor = serve::supervisor(&settings, given)?;
+    for slot in &spec.secrets {
+        let known = shapes.iter().any(|(known, _)| known == slot);
+        if !known && stored(&supervisor, slot).await?.is_none() {
+            return Err(format!(
+                "there is no value for {0}: set the variable {0}, or store one with `gigmcp-gateway secret set {EXEC} {0}={1} --data-dir {2}`",
+                slot.env, slot.host, settings.data_dir().display()
+            )
+            .into());
+        }
+    }
+    let entitlement = Entitlement::Declared(spec.clone());
+    let server = EXEC.parse().expect("a server name");
+    let plan = Plan { owner: Owner::local(), server, spec, entitlement, shapes };
+    let running = supervisor.start(plan).await?;
+    Ok((supervisor, running))
+}
+
+async fn stored(supervisor: &Supervisor, slot: &SecretSlot) -> Result<Option<SecretString>, Failure> {
+    let key = SecretKey { owner: Owner::local(), server: EXEC.parse().expect("a server name"), name: slot.env.clone() };
+    Ok(supervisor.secrets.open(key, &slot.host).await?.and_then(text))
+}
+
+/// The caller's value. It stays in this process; the sandbox starts with an empty environment.
+fn from_environment(name: &EnvName) -> Result<Option<SecretString>, Failure> {
+    let Some(value) = env::var_os(name.as_str()) else { return Ok(None) };
+    let value = value.into_string().map_err(|_| format!("the value of {name} is not text"))?;
+    let value = SecretString::new(Zeroizing::new(value).as_str());
+    value.check().map_err(|error| format!("{name}: {error}"))?;
+    Ok(Some(value))
+}
+
+/// A client starts us in a directory of its own choice, so `./data` would leave databases about.
+fn data_dir(settings: &Settings) -> Result<PathBuf, Failure> {
+    if let Some(chosen) = &settings.data_dir {
+        return Ok(chosen.clone());
+    }
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .map(|base| base.join("gigmcp"))
+        .ok_or_else(|| "neither HOME nor XDG_DATA_HOME is set; name a directory with --data-dir".into())
+}
+
+/// Moves bytes until the server ends. The end of our input is the end of the server's.
+async fn relay(mut running: Running) -> Exit {
+    let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
+    let mut lines = running.sandbox.stderr_lines();
+    let input = tokio::spawn(copy_input(stdin));
+    let errors = tokio::spawn(async move {
+        while let Some(line) = lines.next().await {
+            eprintln!("{line}");
+        }
+    });
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be watched");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be watched");
+    let mut output = tokio::spawn(copy_output(stdout));
+    let exit = tokio::select! {
+        exit = running.sandbox.wait() => exit,
+        // Nobody reads the answers any more.
+        Ok(Output::Closed) = &mut output => running.sandbox.kill().await,
+        _ = terminate.recv() => running.sandbox.kill().await,
+        _ = interrupt.recv() => running.sandbox.kill().await,
+    };
+    input.abort();
+    // What the server wrote before it ended still goes out; its pipes are closed by now.
+    if !output.is_finished() {
+        drop(output.await);
+    }
+    drop(running);
+    drop(errors.await);
+    exit
+}
+
+enum Output {
+    /// The server closed its standard output.
+    Ended,
+    /// Ours was closed.
+    Closed,
+}
+
+async fn copy_input(mut stdin: SandboxStdin) {
+    // An error means that either side is gone, which the other tasks notice.
+    drop(io::copy(&mut io::stdin(), &mut stdin).await);
+    drop(stdin.shutdown().await);
+}
+
+async fn copy_output(mut stdout: SandboxStdout) -> Output {
+    let mut ours = io::stdout();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stdout.read(&mut buffer).await {
+            Ok(0) | Err(_) => return Output::Ended,
+            Ok(length) => {
+                if ours.write_all(&buffer[..length]).await.is_err() || ours.flush().await.is_err() {
+                    return Output::Closed;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the sandbox stood and only its program is missing.
+fn is_not_found(error: &SpawnError) -> bool {
+    matches!(error, SpawnError::Setup { stage: Stage::Exec, source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// As a shell gives it: the server's own code, or 128 and the signal.
+fn exit_code(exit: &Exit) -> u8 {
+    match exit {
+        Exit::Exited(code) => u8::try_from(*code).unwrap_or(OUR_FAULT),
+        Exit::Signaled(signal) => u8::try_from(128 + signal).unwrap_or(OUR_FAULT),
+        _ => OUR_FAULT,
+    }
+}
+
+/// As `env` and `docker run` have it.
+const OUR_FAULT: u8 = 125;
+const NOT_FOUND: u8 = 127;

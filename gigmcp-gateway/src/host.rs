@@ -1,0 +1,207 @@
+//! What lies on this host: the data directory with the database, the key and the servers.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use gigmcp_vault::{KeyFileError, KeyId, KeyRing, SecretBytes, Vault};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    secrets::Secrets,
+    settings::{Settings, SettingsError},
+    store::{Store, StoreError},
+};
+
+/// The opened data directory.
+pub(crate) struct Host {
+    pub(crate) store: Store,
+    settings: Settings,
+}
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum HostError {
+    #[error("cannot create the data directory {}; name another with --data-dir or GIG_DATA_DIR", .path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("the master key cannot be used")]
+    Key(#[from] KeyFileError),
+    #[error(
+        "the master key file {} is missing, but the database holds secrets sealed with it; restore the file from your backup, or delete the secrets (`gigmcp-gateway secret list`, `secret delete`) and start again",
+        .path.display()
+    )]
+    KeyLost { path: PathBuf },
+    #[error("GIG_MASTER_KEY must be exactly 64 hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`")]
+    KeyText,
+    #[error("{}: cannot read the executable", .path.display())]
+    Binary { path: PathBuf, source: io::Error },
+    #[error("{}: {reason}", .path.display())]
+    NotStatic { path: PathBuf, reason: &'static str },
+}
+
+impl Host {
+    /// Opens the data directory, creating what is missing with private modes.
+    pub(crate) fn open(settings: &Settings) -> Result<Self, HostError> {
+        create_private_dir(settings.data_dir())
+            .map_err(|source| HostError::DataDir { path: settings.data_dir().to_owned(), source })?;
+        Ok(Self { store: Store::open(&settings.database())?, settings: settings.clone() })
+    }
+
+    /// The secrets, with the master key. Creates the key file when there is none and nothing was sealed.
+    pub(crate) fn secrets(&self) -> Result<Secrets, HostError> {
+        Ok(Secrets::new(self.store.clone(), Vault::new(self.key_ring()?)))
+    }
+
+    fn key_ring(&self) -> Result<KeyRing, HostError> {
+        if let Some(text) = self.settings.master_key_text()? {
+            let mut key = zeroize::Zeroizing::new([0_u8; 32]);
+            hex::decode_to_slice(text.as_bytes(), &mut *key).map_err(|_| HostError::KeyText)?;
+            // The id says which key sealed a secret; a hash of 256 random bits tells nothing about them.
+            let digest = Sha256::new().chain_update("gigmcp key id v1").chain_update(*key).finalize();
+            let id = KeyId::from_bytes(digest[..16].try_into().expect("a SHA-256 has 32 bytes"));
+            return Ok(KeyRing::from_key(id, 1, &SecretBytes::new(key.to_vec())).expect("the key has 32 bytes"));
+        }
+        let path = self.settings.key_file();
+        match KeyRing::load(&path) {
+            Err(KeyFileError::Missing { .. }) if self.store.holds_secrets()? => Err(HostError::KeyLost { path }),
+            Err(KeyFileError::Missing { .. }) => Ok(KeyRing::create(&path)?),
+            loaded => Ok(loaded?),
+        }
+    }
+
+    /// Where the executable of that digest lies.
+    pub(crate) fn binary(&self, sha256: &str) -> PathBuf {
+        self.binaries().join(sha256)
+    }
+
+    fn binaries(&self) -> PathBuf {
+        self.settings.data_dir().join("servers").join("sha256")
+    }
+
+    /// Copies a static executable into the data directory and returns its SHA-256.
+    pub(crate) fn keep_binary(&self, path: &Path) -> Result<String, HostError> {
+        let failed = |source| HostError::Binary { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path).map_err(failed)?;
+        file.take(MAX_BINARY_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_BINARY_BYTES {
+            return Err(HostError::NotStatic { path: path.to_owned(), reason: "larger than 512 MiB" });
+        }
+        is_static_elf(&bytes).map_err(|reason| HostError::NotStatic { path: path.to_owned(), reason })?;
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        create_private_dir(&self.binaries()).map_err(failed)?;
+        let kept = self.binary(&sha256);
+        let staged = kept.with_extension(format!("{}.new", std::process::id()));
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.create(true).truncate(true).write(true).mode(0o500).open(&staged).map_err(failed)?;
+        io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+        drop(file);
+        fs::rename(&staged, &kept).map_err(failed)?;
+        Ok(sha256)
+    }
+
+    /// Checks that a kept executable still is what its name says.
+    pub(crate) fn verify_binary(&self, sha256: &str) -> io::Result<bool> {
+        let mut digest = Sha256::new();
+        io::copy(&mut fs::File::open(self.binary(sha256))?, &mut HashWriter(&mut digest))?;
+        Ok(hex::encode(digest.finalize()) == sha256)
+    }
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Creates a directory of mode 0700; one that is there keeps its mode unless others may write to it.
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let mode = fs::metadata(path)?.permissions().mode();
+    match mode & 0o022 {
+        0 => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "others may write to it (mode {:o}); run: chmod go-w {}",
+            mode & 0o777,
+            path.display()
+        ))),
+    }
+}
+
+/// An executable without an interpreter segment needs no loader and no libraries.
+fn is_static_elf(bytes: &[u8]) -> Result<(), &'static str> {
+    const PT_INTERP: u32 = 3;
+    let word = |at: usize, length: usize| -> Option<u64> {
+        let bytes = bytes.get(at..at.checked_add(length)?)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    let short = "not a complete ELF executable";
+    if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
+        return Err("not a 64-bit little-endian ELF executable; for scripts and interpreters use --command");
+    }
+    let machine = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    if word(18, 2) != Some(machine) {
+        return Err("built for another processor architecture");
+    }
+    let table = word(32, 8).ok_or(short)?;
+    let size = word(54, 2).ok_or(short)?;
+    let count = word(56, 2).ok_or(short)?;
+    for index in 0..count {
+        let at = table.checked_add(index * size).and_then(|at| usize::try_from(at).ok()).ok_or(short)?;
+        if word(at, 4).ok_or(short)? == u64::from(PT_INTERP) {
+            return Err(
+                "dynamically linked: it needs a loader and libraries that are not in the sandbox; link it statically, or use --command",
+            );
+        }
+    }
+    Ok(())
+}
+
+const MAX_BINARY_BYTES: u64 = 512 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_static_executables_are_kept() {
+        let mut elf = vec![0_u8; 64 + 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[18] = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+        elf[32] = 64; // program headers follow the file header
+        elf[54] = 56;
+        elf[56] = 1;
+        elf[64] = 1; // PT_LOAD
+        assert_eq!(is_static_elf(&elf), Ok(())); // twin of the refusals
+        let dynamic = {
+            let mut elf = elf.clone();
+            elf[64] = 3;
+            elf
+        };
+        let foreign = {
+            let mut elf = elf.clone();
+            elf[18] = 40;
+            elf
+        };
+        for (case, bytes) in
+            [("dynamic", &dynamic[..]), ("foreign", &foreign), ("script", b"#!/bin/sh\n"), ("cut", &elf[..70])]
+        {
+            assert!(is_static_elf(bytes).is_err(), "{case}");
+        }
+    }
+}

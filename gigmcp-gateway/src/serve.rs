@@ -1,0 +1,185 @@
+//! `serve`: checks the host, opens what is needed, listens, drains.
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use gigmcp_egress::{CredentialId, EgressProxy, SecretString};
+use gigmcp_sandbox::host_report;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+use crate::{
+    cli::Failure,
+    doctor,
+    egress::{Instances, Policy},
+    endpoint::{Endpoint, Transitional},
+    host::Host,
+    profiles::Profiles,
+    settings::Settings,
+    spec::{Owner, ProfileSlug},
+    store::StoreError,
+    supervisor::Supervisor,
+    token,
+};
+
+/// Serves until a signal says to stop.
+pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    let server = Server::open(&settings).await?;
+    tracing::info!("listening on http://{}", server.address);
+    server.run().await
+}
+
+/// A gateway that holds its port but does not answer yet.
+pub(crate) struct Server {
+    listener: TcpListener,
+    pub(crate) address: SocketAddr,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Server {
+    /// Checks the host, opens the data directory and takes the port.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        if let Some(problem) = doctor::missing(&host_report().await) {
+            return Err(format!("{problem}\n  `gigmcp-gateway doctor` shows the whole report").into());
+        }
+        let supervisor = Arc::new(supervisor(settings, HashMap::new())?);
+        let transitional = transitional(settings, &supervisor).await?;
+        let listener = listen(settings.listen).await?;
+        let address = listener.local_addr()?;
+        let profiles = Profiles::new(supervisor, Duration::from_secs(settings.start_timeout));
+        let endpoint = Endpoint::new(profiles, transitional, address, settings);
+        Ok(Self { listener, address, endpoint: Arc::new(endpoint) })
+    }
+
+    /// Answers until a signal says to stop, then lets calls in flight end and stops every server.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        let (stop, stopping) = tokio::sync::watch::channel(());
+        loop {
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of descriptors, most likely. Waiting for a connection to end is all one can do.
+                        tracing::warn!("cannot accept a connection: {error}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            };
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            let endpoint = Arc::clone(&self.endpoint);
+            let stopping = stopping.clone();
+            connections.spawn(async move {
+                serve_connection(stream, endpoint, stopping).await;
+                drop(place);
+            });
+        }
+        tracing::info!("stopping: waiting for calls in flight, at most {} s", DRAIN.as_secs());
+        drop(self.listener);
+        drop(stop);
+        drop(tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await);
+        connections.shutdown().await;
+        self.endpoint.stop().await;
+        Ok(())
+    }
+}
+
+async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stopping: tokio::sync::watch::Receiver<()>) {
+    // Small answers must not wait for the client's acknowledgement of earlier ones.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("TCP_NODELAY: {error}");
+    }
+    let service = hyper::service::service_fn(move |request| {
+        let endpoint = Arc::clone(&endpoint);
+        async move { Ok::<_, std::convert::Infallible>(endpoint.answer(request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection: {error}");
+    }
+}
+
+/// The parts that `serve` and `exec` share.
+pub(crate) fn supervisor(
+    settings: &Settings,
+    given: HashMap<CredentialId, SecretString>,
+) -> Result<Supervisor, Failure> {
+    let host = Host::open(settings)?;
+    let secrets = Arc::new(host.secrets()?);
+    let instances = Arc::new(Instances::default());
+    let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
+    let proxy = EgressProxy::builder(Arc::<Policy>::clone(&policy), Arc::<Policy>::clone(&policy), policy)
+        .extra_roots_pem(settings.extra_roots()?)
+        .build()?;
+    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
+}
+
+/// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.
+async fn transitional(settings: &Settings, supervisor: &Supervisor) -> Result<Option<Transitional>, Failure> {
+    let Some(token) = settings.bearer_token()? else { return Ok(None) };
+    let slug: ProfileSlug = DEFAULT_PROFILE.parse().expect("a profile name");
+    let store = &supervisor.host.store;
+    match store.profile(slug.clone()).await {
+        Ok(_) => {}
+        Err(StoreError::Missing { .. }) => {
+            // Its own token is never shown; the mounts have the one from the setting.
+            store.create_profile(slug.clone(), Owner::local(), Vec::new(), token::Token::mint().hash()).await?;
+            tracing::warn!(
+                "GIG_BEARER_TOKEN is set, so an empty profile `{slug}` was created; fill it with `gigmcp-gateway profile add {slug} SERVER`"
+            );
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Some(Transitional { slug, token_hash: token::hash(&token) }))
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is taken by another program (`ss -ltnp sport = :{}` shows which); stop it, or choose another address with --listen or GIG_LISTEN",
+            address.port()
+        )
+        .into(),
+        io::ErrorKind::PermissionDenied => format!(
+            "{address} may not be listened on by this user; choose a port of 1024 or higher with --listen or GIG_LISTEN"
+        )
+        .into(),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is not an address of this machine; choose another with --listen or GIG_LISTEN").into()
+        }
+        _ => Failure::from(error),
+    })
+}
+
+/// The profile behind the transitional mounts.
+const DEFAULT_PROFILE: &str = "default";
+/// More at once than any one machine's clients need; bounds memory and descriptors.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long a client may take to send a request's head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How long calls in flight may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,234 @@
+//! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use gigmcp_sandbox::HostUids;
+use zeroize::Zeroizing;
+
+/// Where things are and how the gateway listens.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Settings {
+    /// Directory of the database, the master key and installed servers [default: data; for exec,
+    /// gigmcp in the user's data directory]
+    #[arg(long, env = "GIG_DATA_DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// SQLite database file [default: gigmcp.db in the data directory]
+    #[arg(long, env = "GIG_DB_PATH", global = true)]
+    pub(crate) db_path: Option<PathBuf>,
+
+    /// Master key file, mode 0600 [default: master.key in the data directory, created when missing]
+    #[arg(long, env = "GIG_MASTER_KEY_FILE", global = true)]
+    pub(crate) master_key_file: Option<PathBuf>,
+
+    /// Address the gateway listens on
+    #[arg(long, env = "GIG_LISTEN", default_value = "127.0.0.1:8080", global = true)]
+    pub(crate) listen: SocketAddr,
+
+    /// Host names under which clients reach the gateway, besides loopback names (comma separated)
+    #[arg(long, env = "GIG_ALLOWED_HOSTS", value_delimiter = ',', global = true)]
+    pub(crate) allowed_hosts: Vec<String>,
+
+    /// Browser origins that may call the gateway (comma separated); none by default
+    #[arg(long, env = "GIG_ALLOWED_ORIGINS", value_delimiter = ',', global = true)]
+    pub(crate) allowed_origins: Vec<String>,
+
+    /// PEM file of certificate authorities trusted upstream, besides those of this machine
+    #[arg(long, env = "GIG_UPSTREAM_EXTRA_ROOTS", global = true)]
+    pub(crate) upstream_extra_roots: Option<PathBuf>,
+
+    /// Host user ids for sandboxes when the gateway runs as root, as FIRST-LAST [default: 61184-65519]
+    #[arg(long, env = "GIG_SANDBOX_UIDS", global = true)]
+    pub(crate) sandbox_uids: Option<String>,
+
+    /// File holding the bearer token of the transitional mounts `/mcp` and `/`
+    #[arg(long, env = "GIG_BEARER_TOKEN_FILE", global = true)]
+    pub(crate) bearer_token_file: Option<PathBuf>,
+
+    /// Seconds a server may take from its start to its answer to `initialize`
+    #[arg(
+        long, env = "GIG_START_TIMEOUT", value_name = "SECONDS", default_value = "60", global = true,
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
+    pub(crate) start_timeout: u64,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
+    /// [default: info; for exec, warn]
+    #[arg(long, env = "GIG_LOG", global = true)]
+    pub(crate) log: Option<String>,
+}
+
+/// What is wrong with the settings. Every text names the setting and the fix.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SettingsError {
+    #[error("{name} is not a setting of gigmcp{}; unset it, or see `gigmcp-gateway help`", suggestion(.nearest))]
+    Unknown { name: String, nearest: Option<&'static str> },
+    #[error("{name} is set but is not valid UTF-8")]
+    NotText { name: String },
+    #[error("{file}: cannot read it ({source}); it is named by {name}", file = .path.display())]
+    Unreadable { name: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{name} and {name}_FILE are both set; keep one of them")]
+    Twice { name: &'static str },
+    #[error("GIG_SANDBOX_UIDS is `{text}`; write FIRST-LAST without 0, for example 61184-65519")]
+    HostUids { text: String },
+    #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
+    BearerToken,
+}
+
+/// Every variable this program reads.
+const NAMES: [&str; 13] = [
+    "GIG_ALLOWED_HOSTS",
+    "GIG_ALLOWED_ORIGINS",
+    "GIG_BEARER_TOKEN",
+    "GIG_BEARER_TOKEN_FILE",
+    "GIG_DATA_DIR",
+    "GIG_DB_PATH",
+    "GIG_LISTEN",
+    "GIG_LOG",
+    "GIG_MASTER_KEY",
+    "GIG_MASTER_KEY_FILE",
+    "GIG_SANDBOX_UIDS",
+    "GIG_START_TIMEOUT",
+    "GIG_UPSTREAM_EXTRA_ROOTS",
+];
+
+impl Settings {
+    /// The data directory in force.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("data"))
+    }
+
+    /// The SQLite file in force.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.db_path.clone().unwrap_or_else(|| self.data_dir().join("gigmcp.db"))
+    }
+
+    /// The key file in force.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data_dir().join("master.key"))
+    }
+
+    /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
+    pub(crate) fn bearer_token(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
+        let token = secret("GIG_BEARER_TOKEN", self.bearer_token_file.as_deref())?;
+        if let Some(token) = &token {
+            let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
+            if !visible || !(16..=512).contains(&token.len()) {
+                return Err(SettingsError::BearerToken);
+            }
+        }
+        Ok(token)
+    }
+
+    /// The master key as text, when it is given by `GIG_MASTER_KEY` instead of a file.
+    pub(crate) fn master_key_text(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
+        match variable("GIG_MASTER_KEY")? {
+            Some(_) if self.master_key_file.is_some() => Err(SettingsError::Twice { name: "GIG_MASTER_KEY" }),
+            text => Ok(text),
+        }
+    }
+
+    /// The host user ids of sandboxes.
+    pub(crate) fn host_uids(&self) -> Result<HostUids, SettingsError> {
+        match &self.sandbox_uids {
+            None => Ok(HostUids::default()),
+            Some(text) => {
+                let range =
+                    text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+                let uids = range.and_then(|(first, last): (u32, u32)| HostUids::new(first..=last).ok());
+                uids.ok_or_else(|| SettingsError::HostUids { text: text.clone() })
+            }
+        }
+    }
+
+    /// The PEM text of the extra roots, empty when none are set.
+    pub(crate) fn extra_roots(&self) -> Result<Vec<u8>, SettingsError> {
+        let Some(path) = &self.upstream_extra_roots else { return Ok(Vec::new()) };
+        fs::read(path).map_err(|source| SettingsError::Unreadable {
+            name: "GIG_UPSTREAM_EXTRA_ROOTS",
+            path: path.clone(),
+            source,
+        })
+    }
+}
+
+/// Refuses unknown `GIG_*` variables: a misspelled setting must not be a setting left at its default.
+pub(crate) fn check_names<I: Iterator<Item = (OsString, OsString)>>(environment: I) -> Result<(), SettingsError> {
+    for (name, _) in environment {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("GIG_")) else { continue };
+        if NAMES.contains(&name) {
+            continue;
+        }
+        let nearest = NAMES
+            .iter()
+            .map(|known| (strsim::osa_distance(name, known), *known))
+            .min()
+            .filter(|(distance, _)| *distance <= 6)
+            .map(|(_, known)| known);
+        return Err(SettingsError::Unknown { name: name.to_owned(), nearest });
+    }
+    Ok(())
+}
+
+fn suggestion(nearest: &Option<&'static str>) -> String {
+    nearest.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
+}
+
+fn secret(name: &'static str, file: Option<&Path>) -> Result<Option<Zeroizing<String>>, SettingsError> {
+    match (variable(name)?, file) {
+        (Some(_), Some(_)) => Err(SettingsError::Twice { name }),
+        (Some(text), None) => Ok(Some(text)),
+        (None, Some(path)) => {
+            let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
+                name,
+                path: path.to_owned(),
+                source,
+            })?;
+            let text = Zeroizing::new(text);
+            Ok(Some(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned())))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn variable(name: &str) -> Result<Option<Zeroizing<String>>, SettingsError> {
+    match std::env::var_os(name) {
+        None => Ok(None),
+        Some(value) if value.is_empty() => Ok(None),
+        Some(value) => {
+            let text = value.into_string().map_err(|_| SettingsError::NotText { name: name.to_owned() })?;
+            Ok(Some(Zeroizing::new(text)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest_known_one() {
+        let check = |name: &str| check_names([(OsString::from(name), OsString::from("x"))].into_iter());
+        for name in NAMES {
+            assert!(check(name).is_ok(), "{name} is known"); // twin of the refusals
+        }
+        assert!(check("PATH").is_ok(), "other programs' variables are not ours");
+        for (name, expected) in [
+            ("GIG_LISTN", Some("GIG_LISTEN")),
+            ("GIG_DATADIR", Some("GIG_DATA_DIR")),
+            ("GIG_SOMETHING_ELSE_ENTIRELY", None),
+        ] {
+            match check(name) {
+                Err(SettingsError::Unknown { nearest, .. }) => assert_eq!(nearest, expected, "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What an operator declares about a server, parsed once.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+use gigmcp_egress::HostPattern;
+pub(crate) use gigmcp_registry::ServerName;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Where a server's files come from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Source {
+    /// One static executable, kept in the data directory under its SHA-256.
+    Binary {
+        /// 64 lower-case hexadecimal digits.
+        sha256: String,
+    },
+    /// The host's own tools, read-only. Nobody reviewed what the command will run.
+    HostTools,
+}
+
+/// One credential a server may have used on its behalf.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretSlot {
+    /// The variable in which the server finds its placeholder.
+    pub(crate) env: EnvName,
+    /// The host that gets the real value; no other does.
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    pub(crate) host: HostPattern,
+}
+
+/// How a server runs and what it may reach.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerSpec {
+    pub(crate) source: Source,
+    /// Program and arguments; for [`Source::Binary`] only the arguments.
+    pub(crate) command: Vec<String>,
+    pub(crate) env: BTreeMap<EnvName, String>,
+    #[serde(serialize_with = "all_as_text", deserialize_with = "all_from_text")]
+    pub(crate) allow: Vec<HostPattern>,
+    /// Hosts that may be read from only, with GET and HEAD: package registries.
+    #[serde(serialize_with = "all_as_text", deserialize_with = "all_from_text")]
+    pub(crate) allow_read: Vec<HostPattern>,
+    pub(crate) secrets: Vec<SecretSlot>,
+    /// Host paths the server may read, besides the tools.
+    pub(crate) read_only: Vec<PathBuf>,
+}
+
+impl ServerSpec {
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a specification has text keys only")
+    }
+
+    pub(crate) fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// Every host the server may send anything to: what is allowed, and where its secrets go.
+    pub(crate) fn hosts(&self) -> Vec<HostPattern> {
+        let mut hosts = self.allow.clone();
+        for slot in &self.secrets {
+            if !hosts.contains(&slot.host) {
+                hosts.push(slot.host.clone());
+            }
+        }
+        hosts
+    }
+
+    /// Checks what one field alone cannot tell.
+    pub(crate) fn check(&self) -> Result<(), InvalidSpec> {
+        for (index, slot) in self.secrets.iter().enumerate() {
+            let named_before = self.secrets.iter().take(index).any(|other| other.env == slot.env);
+            if named_before || self.env.contains_key(&slot.env) {
+                return Err(InvalidSpec::VariableTwice { name: slot.env.to_string() });
+            }
+        }
+        if matches!(self.source, Source::HostTools) && self.command.is_empty() {
+            return Err(InvalidSpec::NoCommand);
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a declaration.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum InvalidSpec {
+    #[error(
+        "`{text}` is not a profile name: use 1 to 48 characters a-z, 0-9 and `-`, beginning and ending with a letter or digit"
+    )]
+    ProfileSlug { text: String },
+    #[error("`{text}` is not a variable name: use A-Z, a-z, 0-9 and `_`, not beginning with a digit")]
+    EnvName { text: String },
+    #[error("`{text}` cannot be set for a server: it changes which code the server's interpreter or loader runs")]
+    LoaderVariable { text: String },
+    #[error("`{text}` belongs to gigmcp and cannot be set for a server")]
+    OurVariable { text: String },
+    #[error("`{text}` is not ENV=HOST, for example API_KEY=api.example.com")]
+    SecretSlot { text: String },
+    #[error("`{text}` is not NAME=VALUE")]
+    EnvPair { text: String },
+    #[error("host `{text}`: {reason}")]
+    Host { text: String, reason: String },
+    #[error("{name} is declared twice")]
+    VariableTwice { name: String },
+    #[error("a server that runs from the host's tools needs a command, after `--command` or after `--`")]
+    NoCommand,
+    #[error("the command cannot be split into words: a quote is not closed")]
+    Unquoted,
+    #[error("`{text}` is not an owner name")]
+    Owner { text: String },
+}
+
+/// Name of a profile in its endpoint, `/mcp/p/<slug>`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct ProfileSlug(Box<str>);
+
+impl FromStr for ProfileSlug {
+    type Err = InvalidSpec;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let valid =
+            (1..=48).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+        valid.then(|| Self(text.into())).ok_or_else(|| InvalidSpec::ProfileSlug { text: text.to_owned() })
+    }
+}
+
+/// Whose secrets and profiles these are. Until there are accounts, `local`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Owner(Box<str>);
+
+impl Owner {
+    /// The person at this machine.
+    pub(crate) fn local() -> Self {
+        Self("local".into())
+    }
+}
+
+impl FromStr for Owner {
+    type Err = InvalidSpec;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
+        let valid = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        valid.then(|| Self(text.into())).ok_or_else(|| InvalidSpec::Owner { text: text.to_owned() })
+    }
+}
+
+/// Name of an environment variable that may be given to a server.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct EnvName(Box<str>);
+
+impl FromStr for EnvName {
+    type Err = InvalidSpec;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let first = text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        let text = match text {
+            text if !first || text.len() > 128 || !text.bytes().all(inner) => {
+                return Err(InvalidSpec::EnvName { text: text.to_owned() });
+            }
+            text if text.starts_with("GIG_") => return Err(InvalidSpec::OurVariable { text: text.to_owned() }),
+            text => text,
+        };
+        let upper = text.to_ascii_uppercase();
+        let steers_code =
+            STEERS_CODE.contains(&upper.as_str()) || upper.starts_with("LD_") || upper.starts_with("DYLD_");
+        match steers_code {
+            true => Err(InvalidSpec::LoaderVariable { text: text.to_owned() }),
+            false => Ok(Self(text.into())),
+        }
+    }
+}
+
+/// Variables through which a value becomes code before the server's own first line (W39).
+const STEERS_CODE: [&str; 12] = [
+    "BASH_ENV",
+    "ENV",
+    "GCONV_PATH",
+    "JAVA_TOOL_OPTIONS",
+    "NODE_OPTIONS",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RUBYLIB",
+    "RUBYOPT",
+];
+
+macro_rules! text_type {
+    ($name:ident) => {
+        impl $name {
+            pub(crate) fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_type!(ProfileSlug);
+text_type!(Owner);
+text_type!(EnvName);
+
+impl Serialize for EnvName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+fn as_text<S: Serializer>(host: &HostPattern, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(host)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HostPattern, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn all_as_text<S: Serializer>(hosts: &[HostPattern], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(hosts.iter().map(HostPattern::to_string))
+}
+
+fn all_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPattern>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+/// `ENV=HOST`, as after `--secret`.
+impl FromStr for SecretSlot {
+    type Err = InvalidSpec;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
+        let (env, host) = text.split_once('=').ok_or_else(|| InvalidSpec::SecretSlot { text: text.to_owned() })?;
+        Ok(Self { env: env.parse()?, host: parse_host(host)? })
+    }
+}
+
+/// A host pattern as after `--allow`.
+pub(crate) fn parse_host(text: &str) -> Result<HostPattern, InvalidSpec> {
+    text.parse().map_err(|error: gigmcp_egress::InvalidHostPattern| InvalidSpec::Host {
+        text: text.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// The registries that a package launcher needs to be of any use, with the launcher's name.
+pub(crate) fn launcher_registries(command: &[String]) -> Vec<(&str, HostPattern)> {
+    let program = command.first().map_or("", String::as_str);
+    let launcher = program.rsplit('/').next().unwrap_or(program);
+    let hosts: &[&str] = match launcher {
+        "npx" | "npm" | "pnpm" | "pnpx" => &["registry.npmjs.org"],
+        "uvx" | "uv" | "pipx" => &["pypi.org", "files.pythonhosted.org"],
+        _ => &[],
+    };
+    hosts.iter().map(|host| (launcher, parse_host(host).expect("a public host name"))).collect()
+}
+
+/// `NAME=VALUE`, as after `--env`.
+pub(crate) fn parse_env(text: &str) -> Result<(EnvName, String), InvalidSpec> {
+    let (name, value) = text.split_once('=').ok_or_else(|| InvalidSpec::EnvPair { text: text.to_owned() })?;
+    if value.contains('\0') {
+        return Err(InvalidSpec::EnvPair { text: name.to_owned() });
+    }
+    Ok((name.parse()?, value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        for (text, expected) in [
+            ("API_KEY", true), // twin of the refusals
+            ("_x9", true),
+            ("", false),
+            ("9X", false),
+            ("A-B", false),
+            ("LD_PRELOAD", false),
+            ("ld_library_path", false),
+            ("NODE_OPTIONS", false),
+            ("PYTHONPATH", false),
+            ("GIG_DATA_DIR", false),
+            ("A\0B", false),
+        ] {
+            assert_eq!(text.parse::<EnvName>().is_ok(), expected, "{text:?}");
+        }
+        for (text, expected) in
+            [("work", true), ("a-1", true), ("", false), ("-a", false), ("a/b", false), ("A", false)]
+        {
+            assert_eq!(text.parse::<ProfileSlug>().is_ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_specification_survives_its_json() {
+        let spec = ServerSpec {
+            source: Source::HostTools,
+            command: vec!["node".into(), "/srv/x.js".into()],
+            env: BTreeMap::from([("MODE".parse().expect("a name"), "fast".into())]),
+            allow: vec![parse_host("*.example.com").expect("a pattern")],
+            allow_read: vec![parse_host("files.example.org").expect("a pattern")],
+            secrets: vec!["API_KEY=api.example.com".parse().expect("a slot")],
+            read_only: vec!["/srv".into()],
+        };
+        assert_eq!(ServerSpec::from_json(&spec.to_json()).expect("our own JSON"), spec);
+        assert_eq!(spec.check(), Ok(()));
+        let twice = ServerSpec { secrets: [spec.secrets.clone(), spec.secrets.clone()].concat(), ..spec };
+        assert_eq!(twice.check(), Err(InvalidSpec::VariableTwice { name: "API_KEY".into() }));
+    }
+}

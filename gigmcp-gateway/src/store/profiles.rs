@@ -1,0 +1,231 @@
+//! Profiles, the servers in them, and their tokens.
+
+use rusqlite::{Connection, OptionalExtension};
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SqliteQueryBuilder};
+use sea_query_rusqlite::RusqliteBinder;
+
+use super::{
+    Store, StoreError, now_seconds,
+    schema::{ProfileServers, Profiles, Tokens},
+    servers,
+};
+use crate::spec::{Owner, ProfileSlug, ServerName};
+
+/// One profile with its servers.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) id: i64,
+    pub(crate) slug: ProfileSlug,
+    pub(crate) owner: Owner,
+    /// Name and revision of each server, by name.
+    pub(crate) servers: Vec<(ServerName, i64)>,
+    pub(crate) created_at: i64,
+}
+
+/// What a token opens.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenOwner {
+    pub(crate) slug: ProfileSlug,
+    /// The stored hash, for a comparison in constant time.
+    pub(crate) hash: String,
+}
+
+impl Store {
+    /// Creates a profile with its first token, of which only the hash is given.
+    pub(crate) async fn create_profile(
+        &self,
+        slug: ProfileSlug,
+        owner: Owner,
+        members: Vec<ServerName>,
+        token_hash: String,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            if find(connection, &slug)?.is_some() {
+                return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
+            }
+            let (sql, values) = Query::insert()
+                .into_table(Profiles::Table)
+                .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
+                .values_panic([slug.as_str().into(), owner.as_str().into(), now_seconds().into()])
+                .build_rusqlite(SqliteQueryBuilder);
+            connection.execute(&sql, &*values.as_params())?;
+            let id = connection.last_insert_rowid();
+            for server in &members {
+                servers::require(connection, server)?;
+                insert_member(connection, id, server)?;
+            }
+            insert_token(connection, id, &token_hash)
+        })
+        .await
+    }
+
+    /// Puts one more server into a profile; one that is there already stays.
+    pub(crate) async fn add_to_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let profile = require(connection, &slug)?;
+            servers::require(connection, &server)?;
+            insert_member(connection, profile.id, &server)
+        })
+        .await
+    }
+
+    /// Takes a server out of a profile.
+    pub(crate) async fn remove_from_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let profile = require(connection, &slug)?;
+            let (sql, values) = Query::delete()
+                .from_table(ProfileServers::Table)
+                .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id))
+                .and_where(Expr::col(ProfileServers::Server).eq(server.as_str()))
+                .build_rusqlite(SqliteQueryBuilder);
+            match connection.execute(&sql, &*values.as_params())? {
+                0 => {
+                    let known = profile.servers.iter().map(|(name, _)| name.to_string()).collect();
+                    Err(StoreError::Missing { what: "server in the profile", name: server.to_string(), known })
+                }
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Deletes a profile and its tokens.
+    pub(crate) async fn delete_profile(&self, slug: ProfileSlug) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let profile = require(connection, &slug)?;
+            let (sql, values) = Query::delete()
+                .from_table(Profiles::Table)
+                .and_where(Expr::col(Profiles::Id).eq(profile.id))
+                .build_rusqlite(SqliteQueryBuilder);
+            connection.execute(&sql, &*values.as_params())?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Replaces a profile's token; the old one stops working at once.
+    pub(crate) async fn replace_token(&self, slug: ProfileSlug, token_hash: String) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let profile = require(connection, &slug)?;
+            let (sql, values) = Query::delete()
+                .from_table(Tokens::Table)
+                .and_where(Expr::col(Tokens::ProfileId).eq(profile.id))
+                .build_rusqlite(SqliteQueryBuilder);
+            connection.execute(&sql, &*values.as_params())?;
+            insert_token(connection, profile.id, &token_hash)
+        })
+        .await
+    }
+
+    /// The profile of that slug, with its servers.
+    pub(crate) async fn profile(&self, slug: ProfileSlug) -> Result<Profile, StoreError> {
+        self.read(move |connection| require(connection, &slug)).await
+    }
+
+    /// All profiles by slug.
+    pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, StoreError> {
+        self.read(|connection| slugs(connection)?.iter().map(|slug| require(connection, slug)).collect()).await
+    }
+
+    /// Which profile a token opens, by the token's hash.
+    pub(crate) async fn token_owner(&self, token_hash: String) -> Result<Option<TokenOwner>, StoreError> {
+        self.read(move |connection| {
+            let (sql, values) = Query::select()
+                .column((Profiles::Table, Profiles::Slug))
+                .column((Tokens::Table, Tokens::Hash))
+                .from(Tokens::Table)
+                .inner_join(
+                    Profiles::Table,
+                    Expr::col((Tokens::Table, Tokens::ProfileId)).equals((Profiles::Table, Profiles::Id)),
+                )
+                .and_where(Expr::col((Tokens::Table, Tokens::Hash)).eq(token_hash))
+                .build_rusqlite(SqliteQueryBuilder);
+            let row = connection
+                .prepare_cached(&sql)?
+                .query_row(&*values.as_params(), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+                .optional()?;
+            row.map(|(slug, hash)| Ok(TokenOwner { slug: parse_slug(&slug)?, hash })).transpose()
+        })
+        .await
+    }
+}
+
+fn insert_member(connection: &Connection, profile: i64, server: &ServerName) -> Result<(), StoreError> {
+    let (sql, values) = Query::insert()
+        .into_table(ProfileServers::Table)
+        .columns([ProfileServers::ProfileId, ProfileServers::Server])
+        .values_panic([profile.into(), server.as_str().into()])
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .build_rusqlite(SqliteQueryBuilder);
+    connection.execute(&sql, &*values.as_params())?;
+    Ok(())
+}
+
+fn insert_token(connection: &Connection, profile: i64, hash: &str) -> Result<(), StoreError> {
+    let (sql, values) = Query::insert()
+        .into_table(Tokens::Table)
+        .columns([Tokens::Hash, Tokens::ProfileId, Tokens::CreatedAt])
+        .values_panic([hash.into(), profile.into(), now_seconds().into()])
+        .build_rusqlite(SqliteQueryBuilder);
+    connection.execute(&sql, &*values.as_params())?;
+    Ok(())
+}
+
+fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, StoreError> {
+    match find(connection, slug)? {
+        Some(profile) => Ok(profile),
+        None => {
+            let known = slugs(connection)?.iter().map(ProfileSlug::to_string).collect();
+            Err(StoreError::Missing { what: "profile", name: slug.to_string(), known })
+        }
+    }
+}
+
+fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, StoreError> {
+    let (sql, values) = Query::select()
+        .columns([Profiles::Id, Profiles::Owner, Profiles::CreatedAt])
+        .from(Profiles::Table)
+        .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
+        .build_rusqlite(SqliteQueryBuilder);
+    let row = connection
+        .prepare_cached(&sql)?
+        .query_row(&*values.as_params(), |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((id, owner, created_at)) = row else { return Ok(None) };
+    let owner = owner.parse().map_err(|_| StoreError::Corrupt { what: "owner of profile", name: slug.to_string() })?;
+    Ok(Some(Profile { id, slug: slug.clone(), owner, servers: members(connection, id)?, created_at }))
+}
+
+fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64)>, StoreError> {
+    let (sql, values) = Query::select()
+        .column(ProfileServers::Server)
+        .from(ProfileServers::Table)
+        .and_where(Expr::col(ProfileServers::ProfileId).eq(profile))
+        .order_by(ProfileServers::Server, Order::Asc)
+        .build_rusqlite(SqliteQueryBuilder);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let names = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(0))?;
+    names
+        .map(|name| {
+            let name = name?;
+            let name: ServerName = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
+            let server = servers::require(connection, &name)?;
+            Ok((name, server.revision))
+        })
+        .collect()
+}
+
+fn slugs(connection: &Connection) -> Result<Vec<ProfileSlug>, StoreError> {
+    let (sql, values) = Query::select()
+        .column(Profiles::Slug)
+        .from(Profiles::Table)
+        .order_by(Profiles::Slug, Order::Asc)
+        .build_rusqlite(SqliteQueryBuilder);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(0))?;
+    rows.map(|slug| parse_slug(&slug?)).collect()
+}
+
+fn parse_slug(slug: &str) -> Result<ProfileSlug, StoreError> {
+    slug.parse().map_err(|_| StoreError::Corrupt { what: "profile", name: slug.to_owned() })
+}

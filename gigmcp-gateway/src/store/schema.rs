@@ -1,0 +1,68 @@
+//! Table and column names, once.
+
+use sea_query::Iden;
+
+#[derive(Iden)]
+pub(super) enum Servers {
+    Table,
+    Name,
+    Spec,
+    Revision,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Profiles {
+    Table,
+    Id,
+    Slug,
+    Owner,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum ProfileServers {
+    Table,
+    ProfileId,
+    Server,
+}
+
+#[derive(Iden)]
+pub(super) enum Tokens {
+    Table,
+    Hash,
+    ProfileId,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Secrets {
+    Table,
+    Owner,
+    Server,
+    Name,
+    Version,
+    Policy,
+    CreatedAt,
+    Sealed,
+}
+
+#[derive(Iden)]
+pub(super) enum Audit {
+    Table,
+    Id,
+    AtMs,
+    Kind,
+    Owner,
+    Profile,
+    Server,
+    Instance,
+    Subject,
+    Verdict,
+    Status,
+    Credentials,
+    BytesUp,
+    BytesDown,
+    DurationUs,
+    Alarm,
+}

@@ -1,0 +1,158 @@
+//! Sealed secrets. This module moves opaque bytes; sealing and opening is the vault's.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SqliteQueryBuilder};
+use sea_query_rusqlite::RusqliteBinder;
+
+use super::{Store, StoreError, schema::Secrets, servers};
+use crate::spec::{EnvName, Owner, ServerName};
+
+/// Whose secret, for which server, under which name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct SecretKey {
+    pub(crate) owner: Owner,
+    pub(crate) server: ServerName,
+    pub(crate) name: EnvName,
+}
+
+/// A secret as it lies in the database.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretRow {
+    pub(crate) key: SecretKey,
+    pub(crate) version: i64,
+    /// The host the secret was set for; bound into the seal.
+    pub(crate) policy: String,
+    pub(crate) created_at: i64,
+    pub(crate) sealed: Vec<u8>,
+}
+
+impl Store {
+    /// Stores a sealed secret in place of an older version.
+    ///
+    /// Refused when another writer stored the same or a newer version in between.
+    pub(crate) async fn put_secret(&self, row: SecretRow) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            servers::require(connection, &row.key.server)?;
+            let (sql, values) = Query::insert()
+                .into_table(Secrets::Table)
+                .columns(COLUMNS)
+                .values_panic([
+                    row.key.owner.as_str().into(),
+                    row.key.server.as_str().into(),
+                    row.key.name.as_str().into(),
+                    row.version.into(),
+                    row.policy.into(),
+                    row.created_at.into(),
+                    row.sealed.into(),
+                ])
+                .on_conflict(
+                    OnConflict::columns([Secrets::Owner, Secrets::Server, Secrets::Name])
+                        .update_columns([Secrets::Version, Secrets::Policy, Secrets::CreatedAt, Secrets::Sealed])
+                        .action_and_where(Expr::col((Secrets::Table, Secrets::Version)).lt(row.version))
+                        .to_owned(),
+                )
+                .build_rusqlite(SqliteQueryBuilder);
+            match connection.execute(&sql, &*values.as_params())? {
+                0 => Err(StoreError::Exists { what: "a newer version of secret", name: row.key.name.to_string() }),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// The sealed secret, if there is one.
+    pub(crate) async fn secret(&self, key: SecretKey) -> Result<Option<SecretRow>, StoreError> {
+        self.read(move |connection| {
+            let (sql, values) = Query::select()
+                .columns(COLUMNS)
+                .from(Secrets::Table)
+                .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+                .build_rusqlite(SqliteQueryBuilder);
+            let row = connection.prepare_cached(&sql)?.query_row(&*values.as_params(), raw).optional()?;
+            row.map(parse).transpose()
+        })
+        .await
+    }
+
+    /// All secrets, still sealed, by server and name.
+    pub(crate) async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
+        self.read(|connection| {
+            let (sql, values) = Query::select()
+                .columns(COLUMNS)
+                .from(Secrets::Table)
+                .order_by(Secrets::Server, Order::Asc)
+                .order_by(Secrets::Name, Order::Asc)
+                .build_rusqlite(SqliteQueryBuilder);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(&*values.as_params(), raw)?;
+            rows.map(|row| parse(row?)).collect()
+        })
+        .await
+    }
+
+    /// Whether any secret was ever sealed and kept. Blocks; for the start of the program.
+    pub(crate) fn holds_secrets(&self) -> Result<bool, StoreError> {
+        self.read_blocking(|connection| {
+            let (sql, values) = Query::select()
+                .expr(Expr::col(Secrets::Name).count())
+                .from(Secrets::Table)
+                .build_rusqlite(SqliteQueryBuilder);
+            let count: i64 = connection.query_row(&sql, &*values.as_params(), |row| row.get(0))?;
+            Ok(count > 0)
+        })
+    }
+
+    /// Deletes a secret.
+    pub(crate) async fn delete_secret(&self, key: SecretKey) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let (sql, values) = Query::delete()
+                .from_table(Secrets::Table)
+                .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+                .build_rusqlite(SqliteQueryBuilder);
+            match connection.execute(&sql, &*values.as_params())? {
+                0 => Err(StoreError::Missing { what: "secret", name: key.name.to_string(), known: Vec::new() }),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<(), StoreError> {
+    let (sql, values) = Query::delete()
+        .from_table(Secrets::Table)
+        .and_where(Expr::col(Secrets::Server).eq(server.as_str()))
+        .build_rusqlite(SqliteQueryBuilder);
+    connection.execute(&sql, &*values.as_params())?;
+    Ok(())
+}
+
+const COLUMNS: [Secrets; 7] = [
+    Secrets::Owner,
+    Secrets::Server,
+    Secrets::Name,
+    Secrets::Version,
+    Secrets::Policy,
+    Secrets::CreatedAt,
+    Secrets::Sealed,
+];
+
+type Raw = (String, String, String, i64, String, i64, Vec<u8>);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+}
+
+fn parse((owner, server, name, version, policy, created_at, sealed): Raw) -> Result<SecretRow, StoreError> {
+    let corrupt = || StoreError::Corrupt { what: "secret", name: name.clone() };
+    let key = SecretKey {
+        owner: owner.parse().map_err(|_| corrupt())?,
+        server: server.parse().map_err(|_| corrupt())?,
+        name: name.parse().map_err(|_| corrupt())?,
+    };
+    Ok(SecretRow { key, version, policy, created_at, sealed })
+}

@@ -1,0 +1,162 @@
+//! Starts one server: rootfs, placeholders, sandbox, egress, in that order.
+
+use std::{io, sync::Arc};
+
+use gigmcp_egress::{AttachError, Attachment, EgressProxy, Identity, Placeholder, Shape};
+use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
+
+use crate::{
+    egress::{Entered, Entitlement, Instance, Instances},
+    host::Host,
+    runtime,
+    secrets::{SecretError, Secrets},
+    spec::{Owner, SecretSlot, ServerName, ServerSpec, Source},
+    store::SecretKey,
+};
+
+/// Starts servers.
+pub(crate) struct Supervisor {
+    pub(crate) host: Host,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) instances: Arc<Instances>,
+    pub(crate) proxy: EgressProxy,
+    pub(crate) host_uids: HostUids,
+}
+
+/// What to start, and for whom.
+pub(crate) struct Plan {
+    pub(crate) owner: Owner,
+    pub(crate) server: ServerName,
+    pub(crate) spec: ServerSpec,
+    pub(crate) entitlement: Entitlement,
+    /// The shape of each secret, where it is known without the vault.
+    pub(crate) shapes: Vec<(SecretSlot, Shape)>,
+}
+
+/// A started server. Dropping it ends the processes, then its connections, then its rights.
+pub(crate) struct Running {
+    pub(crate) sandbox: Sandbox,
+    _attachment: Attachment,
+    _entered: Entered,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StartError {
+    #[error("the sandbox of {server} did not start")]
+    Spawn { server: ServerName, source: SpawnError },
+    #[error("the executable of {server} cannot be read from the data directory")]
+    Binary { server: ServerName, source: io::Error },
+    #[error("the executable of {server} is not the one that was added; remove the server and add it again")]
+    Changed { server: ServerName },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error("the egress proxy cannot take over the listeners of {server}")]
+    Attach { server: ServerName, source: AttachError },
+}
+
+impl Supervisor {
+    /// Starts a server in its sandbox, with the egress proxy as its only way out.
+    pub(crate) async fn start(&self, plan: Plan) -> Result<Running, StartError> {
+        let slots = self.placeholders(&plan).await?;
+        let spec = &plan.spec;
+        let values = slots.iter().map(|(slot, placeholder)| (slot.env.clone(), placeholder.as_str().to_owned()));
+        let environment = runtime::environment(&spec.env, values);
+        let mut sandbox = Sandbox::builder(self.rootfs(&plan)?)
+            .command(command(spec))
+            .network(Network::handoff())
+            .limits(Limits::default())
+            .host_uids(self.host_uids.clone())
+            .working_dir("/tmp")
+            .file(runtime::CA_BUNDLE, self.proxy.ca_bundle_pem())
+            .file(runtime::CA, self.proxy.ca_pem());
+        for (name, value) in environment {
+            sandbox = sandbox.env(name, value);
+        }
+        for path in &spec.read_only {
+            sandbox = sandbox.read_only(path);
+        }
+        let server = &plan.server;
+        let mut sandbox =
+            sandbox.spawn().await.map_err(|source| StartError::Spawn { server: server.clone(), source })?;
+        let identity = Identity::new(format!("{server}-{}", sandbox.id()));
+        let entered = self.instances.enter(Instance {
+            identity: identity.clone(),
+            owner: plan.owner,
+            server: server.clone(),
+            slots,
+            entitlement: plan.entitlement,
+        });
+        let intake = sandbox.network().take().expect("a new sandbox with a handed-over network has its listeners");
+        let attachment = self
+            .proxy
+            .attach(identity, handed_over(intake))
+            .map_err(|source| StartError::Attach { server: server.clone(), source })?;
+        Ok(Running { sandbox, _attachment: attachment, _entered: entered })
+    }
+
+    fn rootfs(&self, plan: &Plan) -> Result<Rootfs, StartError> {
+        match &plan.spec.source {
+            Source::HostTools => Ok(Rootfs::host_tools()),
+            Source::Binary { sha256 } => {
+                let same = self
+                    .host
+                    .verify_binary(sha256)
+                    .map_err(|source| StartError::Binary { server: plan.server.clone(), source })?;
+                match same {
+                    true => Ok(Rootfs::single_file(self.host.binary(sha256))),
+                    false => Err(StartError::Changed { server: plan.server.clone() }),
+                }
+            }
+        }
+    }
+
+    /// One new placeholder a secret, in the shape of the real value.
+    async fn placeholders(&self, plan: &Plan) -> Result<Vec<(SecretSlot, Placeholder)>, StartError> {
+        let mut slots = Vec::new();
+        for slot in &plan.spec.secrets {
+            let known = plan.shapes.iter().find(|(known, _)| known == slot).map(|(_, shape)| shape.clone());
+            let shape = match known {
+                Some(shape) => shape,
+                None => self.stored_shape(plan, slot).await?,
+            };
+            slots.push((slot.clone(), Placeholder::mint(&shape)));
+        }
+        Ok(slots)
+    }
+
+    async fn stored_shape(&self, plan: &Plan, slot: &SecretSlot) -> Result<Shape, StartError> {
+        let key = SecretKey { owner: plan.owner.clone(), server: plan.server.clone(), name: slot.env.clone() };
+        let value = self.secrets.open(key, &slot.host).await?;
+        Ok(value.and_then(crate::egress::text).map_or_else(Shape::opaque, |value| Shape::of(&value)))
+    }
+}
+
+fn command(spec: &ServerSpec) -> Vec<String> {
+    match spec.source {
+        Source::HostTools => spec.command.clone(),
+        Source::Binary { .. } => [vec![SINGLE_FILE.to_owned()], spec.command.clone()].concat(),
+    }
+}
+
+/// The sandbox's listeners in the proxy's terms; neither crate knows the other.
+fn handed_over(intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
+    let mut tcp = Vec::new();
+    let mut proxy = None;
+    for listener in intake.tcp {
+        match listener.port == intake.proxy_port {
+            true => proxy = Some(listener.listener),
+            false => tcp.push((listener.port, listener.listener)),
+        }
+    }
+    gigmcp_egress::Intake {
+        tcp,
+        proxy: proxy.expect("the sandbox hands over its proxy port"),
+        dns_udp: intake.dns_udp,
+        dns_tcp: intake.dns_tcp,
+    }
+}
+
+/// Where the sandbox puts the one file of its root.
+const SINGLE_FILE: &str = "/server";

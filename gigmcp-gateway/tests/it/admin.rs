@@ -1,0 +1,153 @@
+//! Administration by command line: what each command answers, and what it says of bad input.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use serde_json::json;
+
+use crate::gateway::{Installation, demo_server};
+
+#[test]
+fn servers_profiles_and_secrets_are_kept() {
+    let installation = Installation::new();
+    let echo = demo_server("gigmcp-demo-echo");
+    installation.json(&["server", "add", "echo", "--binary", echo.to_str().unwrap()], "");
+    let command = ["server", "add", "notes", "--command", "node '/srv/my notes.js'", "--allow", "*.example.com"];
+    installation.json(&[&command[..], &["--secret", "API_KEY=api.example.com"]].concat(), "");
+    let servers = installation.json(&["server", "list"], "");
+    assert_eq!(servers[1]["spec"]["command"], json!(["node", "/srv/my notes.js"]));
+
+    assert_eq!(installation.json(&["secret", "set", "notes", "API_KEY"], "first-value\n")["version"], 1);
+    assert_eq!(installation.json(&["secret", "set", "notes", "API_KEY"], "second-value\n")["version"], 2);
+    let listed = installation.json(&["secret", "list"], "");
+    assert_eq!(listed[0]["host"], "api.example.com");
+    for (path, bytes) in installation.files() {
+        for value in ["first-value", "second-value"] {
+            assert!(!crate::search::holds(&bytes, value), "{value} lies open in {}", path.display());
+        }
+    }
+
+    let token = installation.profile("work", &["echo", "notes"]);
+    assert!(token.starts_with("gig_") && token.len() == 47, "{token}");
+    for (path, bytes) in installation.files() {
+        assert!(!crate::search::holds(&bytes, &token), "the token lies open in {}", path.display());
+    }
+    installation.json(&["server", "remove", "notes"], "");
+    assert_eq!(installation.json(&["profile", "list"], "")[0]["servers"], json!(["echo"]));
+    assert_eq!(installation.json(&["secret", "list"], ""), json!([]), "a removed server's secrets go with it");
+    installation.json(&["profile", "delete", "work"], "");
+    assert_eq!(installation.json(&["profile", "list"], ""), json!([]));
+}
+
+#[test]
+fn the_data_directory_is_private() {
+    let installation = Installation::new();
+    installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
+    installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&installation.data()), 0o700);
+    for name in ["gigmcp.db", "master.key"] {
+        assert_eq!(mode(&installation.data().join(name)), 0o600, "{name}");
+    }
+}
+
+#[test]
+fn bad_input_is_named_with_the_fix() {
+    let installation = Installation::new();
+    let add = ["server", "add", "echo", "--secret", "KEY=api.example.com", "--", "true"];
+    installation.json(&add, ""); // twin of what follows
+    let dynamic = "/bin/sh";
+    for (arguments, input, expected) in [
+        (&add[..], "", &["server `echo` already exists"][..]),
+        (&["server", "remove", "eco"], "", &["there is no server `eco`", "there are: echo"]),
+        (&["server", "add", "no_good", "--", "true"], "", &["no_good"]),
+        (&["server", "add", "a", "--allow", "*", "--", "true"], "", &["`*`"]),
+        (&["server", "add", "a", "--allow", "*.com", "--", "true"], "", &["`*.com`"]),
+        (&["server", "add", "a", "--allow", "10.0.0.1", "--", "true"], "", &["`10.0.0.1`"]),
+        (&["server", "add", "a", "--secret", "KEY", "--", "true"], "", &["`KEY` is not ENV=HOST"]),
+        (&["server", "add", "a", "--env", "LD_PRELOAD=/x", "--", "true"], "", &["LD_PRELOAD", "loader"]),
+        (&["server", "add", "a"], "", &["needs a command"]),
+        (&["server", "add", "a", "--command", "node 'x"], "", &["quote is not closed"]),
+        (&["server", "add", "a", "--binary", dynamic], "", &[dynamic, "dynamically linked"]),
+        (&["profile", "create", "Work"], "", &["`Work` is not a profile name"]),
+        (&["profile", "create", "work", "--server", "nothing"], "", &["there is no server `nothing`"]),
+        (&["profile", "token", "work"], "", &["there is no profile `work`"]),
+        (&["secret", "set", "echo", "OTHER"], "value-of-length", &["declares no secret `OTHER`", "KEY"]),
+        (&["secret", "set", "echo", "KEY"], "", &["the value is empty"]),
+        (&["secret", "set", "echo", "KEY"], "two\nlines-of-text\n", &["not visible ASCII"]),
+        (&["secret", "set", "echo", "KEY", "--file", "/nonexistent"], "", &["/nonexistent"]),
+        (&["secret", "delete", "echo", "KEY"], "", &["there is no secret `KEY`"]),
+    ] {
+        let output = installation.run(arguments, input);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{arguments:?} was accepted");
+        for part in expected {
+            assert!(error.contains(part), "{arguments:?}: {part:?} is not in {error}");
+        }
+    }
+    // Nothing of what was refused is left behind.
+    assert_eq!(installation.json(&["server", "list"], "").as_array().unwrap().len(), 1);
+    assert_eq!(installation.json(&["profile", "list"], ""), json!([]));
+}
+
+#[test]
+fn bad_settings_stop_the_program_with_the_fix() {
+    let installation = Installation::new();
+    installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
+    installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
+    let key = installation.data().join("master.key");
+    let with = |variables: &[(&str, &str)]| {
+        let output = installation
+            .command()
+            .args(["secret", "set", "x", "KEY", "--file", "/etc/hostname"])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert!(with(&[]).0, "twin: without a bad setting");
+    assert!(with(&[("GIG_DB_PATH", "")]).0, "an empty variable counts as unset");
+    for (variables, expected) in [
+        (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
+        (&[("GIG_LISTEN", "nowhere")], &["nowhere"]),
+        (&[("GIG_MASTER_KEY", "12345")], &["64 hexadecimal digits"]),
+        (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
+    ] {
+        let (succeeded, error) = with(variables);
+        assert!(!succeeded, "{variables:?} was accepted");
+        for part in expected {
+            assert!(error.contains(part), "{variables:?}: {part:?} is not in {error}");
+        }
+    }
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (succeeded, error) = with(&[]);
+    assert!(!succeeded && error.contains("chmod 600"), "{error}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(with(&[]).0, "twin: the mode is right again");
+    fs::write(&key, "not a key\n").unwrap();
+    let (succeeded, error) = with(&[]);
+    assert!(!succeeded && error.contains("master.key"), "{error}");
+    fs::remove_file(&key).unwrap();
+    let (succeeded, error) = with(&[]);
+    assert!(!succeeded && error.contains("restore"), "a lost key is not replaced by a new one: {error}");
+}
+
+#[test]
+fn doctor_reports_every_layer() {
+    let installation = Installation::new();
+    let output = installation.run(&["--json", "doctor"], "");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ready"], true, "{report}");
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.len() >= 12, "{report}");
+    for layer in layers.iter().filter(|layer| layer["level"] == "none") {
+        assert!(!layer["why"].as_str().unwrap().is_empty() && !layer["fix"].as_str().unwrap().is_empty(), "{layer}");
+    }
+    // The twin: a host without bubblewrap.
+    let empty = tempfile::tempdir().unwrap();
+    let output = installation.command().arg("doctor").env("PATH", empty.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && text.contains("apt-get install bubblewrap"), "{text}");
+    let output = installation.command().arg("serve").env("PATH", empty.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("apt-get install bubblewrap"), "{error}");
+}

@@ -1,0 +1,108 @@
+//! A small MCP client over HTTP, for what the official ones do not let a test say.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::internet::Internet;
+
+/// Where the gateway listens inside the tests' internet.
+pub(crate) const ADDRESS: &str = "127.0.0.1:8080";
+
+/// One answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {:?} {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The text of a tool's first content block.
+    pub(crate) fn text(&self) -> String {
+        let answer = self.json();
+        let text = answer["result"]["content"][0]["text"].as_str().map(str::to_owned);
+        text.unwrap_or_else(|| panic!("no text in {answer}"))
+    }
+}
+
+/// Sends one request as it is.
+pub(crate) fn send(internet: &Internet, request: Request<Bytes>) -> Answer {
+    internet.near(move || async move {
+        let stream = TcpStream::connect(ADDRESS).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (parts, body) = request.into_parts();
+        let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        drop(sender);
+        drop(connection.await);
+        Answer { status: parts.status, headers: parts.headers, body }
+    })
+}
+
+/// A POST as an MCP client makes it.
+pub(crate) fn post(path: &str, token: Option<&str>, body: impl Into<Bytes>) -> Request<Bytes> {
+    let mut request = Request::post(path)
+        .header(header::HOST, ADDRESS)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2025-11-25");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    request.body(body.into()).unwrap()
+}
+
+/// An initialized session on one profile.
+pub(crate) struct Session<'a> {
+    internet: &'a Internet,
+    path: String,
+    token: String,
+    id: String,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn open(internet: &'a Internet, path: &str, token: &str) -> Self {
+        let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+        }});
+        let answer = send(internet, post(path, Some(token), body.to_string()));
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let id = answer.headers["mcp-session-id"].to_str().unwrap().to_owned();
+        Self { internet, path: path.to_owned(), token: token.to_owned(), id }
+    }
+
+    /// The same caller using another's session.
+    pub(crate) fn with_id_of(mut self, other: &Session<'_>) -> Self {
+        self.id = other.id.clone();
+        self
+    }
+
+    /// Sends a request of any method.
+    pub(crate) fn request(&self, method: &str, params: &Value) -> Answer {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = post(&self.path, Some(&self.token), body.to_string());
+        request.headers_mut().insert("mcp-session-id", self.id.parse().unwrap());
+        send(self.internet, request)
+    }
+
+    pub(crate) fn call(&self, tool: &str, arguments: &Value) -> Answer {
+        self.request("tools/call", &json!({"name": tool, "arguments": arguments}))
+    }
+
+    pub(crate) fn tools(&self) -> Vec<String> {
+        let answer = self.request("tools/list", &json!({})).json();
+        let tools = answer["result"]["tools"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    }
+}

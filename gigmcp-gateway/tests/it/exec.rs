@@ -1,0 +1,168 @@
+//! `exec`: a prefix before the command in a client's configuration, and nothing else changes.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    gateway::{GATEWAY, Installation, real_servers},
+    internet::Internet,
+    search,
+};
+
+/// The gateway's binary where anybody may run it, and a home for a user without rights.
+struct Anywhere {
+    directory: tempfile::TempDir,
+}
+
+impl Anywhere {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();
+        let home = directory.path().join("home");
+        fs::create_dir(&home).unwrap();
+        std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
+        Self { directory }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// `exec` as user `nobody`, without any right.
+    fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        self.finish(&mut command);
+        command
+    }
+
+    fn command_within(&self, internet: &Internet) -> Command {
+        let mut command = internet.command("setpriv");
+        self.finish(&mut command);
+        command
+    }
+
+    fn finish(&self, command: &mut Command) {
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+            .arg(self.directory.path().join("gigmcp-gateway"))
+            .arg("exec")
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.home())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+    }
+}
+
+fn finish(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn bytes_pass_unchanged_and_the_exit_code_is_the_servers() {
+    let anywhere = Anywhere::new();
+    let mut command = anywhere.command();
+    command.args(["--", "sh", "-c", "cat; echo to stderr >&2; exit 7"]);
+    let input: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let output = finish(command, &input);
+    assert_eq!(output.stdout, input, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(7));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("to stderr"));
+
+    let mut missing = anywhere.command();
+    missing.args(["--", "no-such-command"]);
+    let output = finish(missing, b"");
+    assert_eq!(output.status.code(), Some(127), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-command"));
+    assert_eq!(output.stdout, b"");
+}
+
+#[test]
+fn the_callers_environment_and_files_stay_outside() {
+    let anywhere = Anywhere::new();
+    fs::write(anywhere.home().join("private"), "private-content").unwrap();
+    let script = "env; cat /proc/*/environ; ls -la /home /root /run /var/run 2>&1; cat /etc/shadow 2>&1; ls /";
+    let mut command = anywhere.command();
+    command.env("API_KEY", "the-real-value").env("OTHER", "other-value");
+    command.args(["--secret", "API_KEY=api.example.com", "--", "sh", "-c", script]);
+    let output = finish(command, b"");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("API_KEY="), "the server sees a variable of that name: {text}");
+    for needle in ["the-real-value", "other-value", "private", "root:"] {
+        assert!(!text.contains(needle), "{needle} is visible: {text}");
+    }
+    // The twin: the same script with nothing around it sees what there is to see.
+    let outside = Command::new("sh").args(["-c", "env"]).env("API_KEY", "the-real-value").output().unwrap();
+    assert!(search::holds(&outside.stdout, "the-real-value"));
+}
+
+#[test]
+fn a_real_server_uses_the_callers_key_without_holding_it() {
+    let internet = Internet::new();
+    let anywhere = Anywhere::new();
+    let real = anywhere.directory.path().join("real");
+    let copied = Command::new("cp").arg("-r").arg(real_servers()).arg(&real).status().unwrap();
+    assert!(copied.success());
+    let mut command = anywhere.command_within(&internet);
+    let authority = anywhere.directory.path().join("authority.pem");
+    fs::copy(&internet.authority, &authority).unwrap();
+    command.env("API_KEY", "sk-the-real-value-of-exec").env("GIG_UPSTREAM_EXTRA_ROOTS", &authority);
+    command.args(["--secret", "API_KEY=api.example.com", "--read-only"]).arg(&real);
+    command.args(["--", "node"]).arg(real.join("node/fetch.mjs"));
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut call = |message: Value| {
+        writeln!(stdin, "{message}").unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    };
+    let initialized = call(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+    }}));
+    assert_eq!(initialized["result"]["serverInfo"]["name"], "fetch", "{initialized}");
+    let answer = call(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+        "name": "fetch", "arguments": {"url": "https://api.example.com/exec"},
+    }}));
+    assert!(!answer.to_string().contains("sk-the-real-value-of-exec"), "{answer}");
+    let seen = internet.seen();
+    assert_eq!(seen.len(), 1, "{answer}");
+    assert_eq!(seen[0].count("sk-the-real-value-of-exec"), 1);
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_stored_secret_serves_when_the_environment_has_none() {
+    let installation = Installation::new();
+    let run = |extra: &[&str]| {
+        let mut command = installation.command();
+        command.args(["exec", "--secret", "API_KEY=api.example.com", "--", "sh", "-c", "echo $API_KEY"]);
+        command.args(extra).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let refused = run(&[]);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(125));
+    assert!(error.contains("secret set exec API_KEY=api.example.com"), "the fix is named: {error}");
+    installation.json(&["secret", "set", "exec", "API_KEY=api.example.com"], "sk-stored-real-value");
+    let output = run(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.starts_with("sk-") && !text.contains("stored-real"), "a placeholder of the same shape: {text}");
+    assert_eq!(text.trim().len(), "sk-stored-real-value".len());
+}

@@ -1,0 +1,294 @@
+//! An internet for one test: two network namespaces joined by a veth pair, with public-looking addresses, a DNS
+//! server and TLS origins, and no route out. So nothing here weakens the address guard or upstream TLS.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use bytes::Bytes;
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, ResponseCode},
+    rr::{RData, Record, RecordType, rdata::A},
+};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::oneshot,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Names that resolve to the origin.
+pub(crate) const NAMES: [&str; 3] = ["api.example.com", "other.example.com", "evil.test"];
+/// A name that resolves to loopback, as in a DNS rebinding attack.
+pub(crate) const REBOUND: &str = "rebound.example.com";
+
+const GATEWAY: &str = "93.184.215.2";
+const ORIGIN: Ipv4Addr = Ipv4Addr::new(93, 184, 215, 14);
+
+/// The two namespaces and what runs in the far one.
+pub(crate) struct Internet {
+    gateway: String,
+    origin: String,
+    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    /// Names the far DNS server was asked for.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// PEM file of the authority that signed the origin's certificate.
+    pub(crate) authority: PathBuf,
+    _directory: tempfile::TempDir,
+    stop: Vec<oneshot::Sender<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// One request as the origin got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Seen {
+    /// How often `needle` stands in the request.
+    pub(crate) fn count(&self, needle: &str) -> usize {
+        let headers =
+            self.headers.values().map(|value| String::from_utf8_lossy(value.as_bytes()).matches(needle).count());
+        headers.sum::<usize>()
+            + self.target.matches(needle).count()
+            + String::from_utf8_lossy(&self.body).matches(needle).count()
+    }
+}
+
+impl Internet {
+    /// Builds the namespaces and starts DNS and the TLS origin.
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let (gateway, origin) = (format!("gig-g-{name}"), format!("gig-o-{name}"));
+        for namespace in [&gateway, &origin] {
+            ip(&["netns", "add", namespace]);
+            ip(&["-n", namespace, "link", "set", "lo", "up"]);
+        }
+        ip(&["-n", &gateway, "link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", &origin]);
+        for (namespace, address) in [(&gateway, GATEWAY.to_owned()), (&origin, ORIGIN.to_string())] {
+            ip(&["-n", namespace, "address", "add", &format!("{address}/24"), "dev", "wan"]);
+            ip(&["-n", namespace, "link", "set", "wan", "up"]);
+        }
+        // `ip netns exec` puts this file over /etc/resolv.conf.
+        let etc = PathBuf::from("/etc/netns").join(&gateway);
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(etc.join("resolv.conf"), format!("nameserver {ORIGIN}\noptions timeout:2 attempts:2\n")).unwrap();
+
+        let directory = tempfile::tempdir().unwrap();
+        let (authority_pem, acceptor) = certificates();
+        let authority = directory.path().join("authority.pem");
+        fs::write(&authority, authority_pem).unwrap();
+        let mut internet = Self {
+            gateway,
+            origin,
+            seen: Arc::default(),
+            asked: Arc::default(),
+            authority,
+            _directory: directory,
+            stop: Vec::new(),
+            threads: Vec::new(),
+        };
+        let seen = Arc::clone(&internet.seen);
+        internet.start(move |ready, stop| serve_tls(acceptor, seen, ready, stop));
+        let asked = Arc::clone(&internet.asked);
+        internet.start(move |ready, stop| serve_dns(asked, ready, stop));
+        internet
+    }
+
+    /// A command that runs on the gateway's side.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.gateway]).arg(program);
+        command
+    }
+
+    /// Runs `work` on a thread of the gateway's side, with a tokio runtime of its own.
+    pub(crate) fn near<T: Send + 'static, F: Future<Output = T>>(
+        &self,
+        work: impl FnOnce() -> F + Send + 'static,
+    ) -> T {
+        let namespace = self.gateway.clone();
+        thread::spawn(move || {
+            enter(&namespace);
+            runtime().block_on(work())
+        })
+        .join()
+        .unwrap()
+    }
+
+    /// What the origin got.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn start<F: Future<Output = ()>>(
+        &mut self,
+        serve: impl FnOnce(oneshot::Sender<()>, oneshot::Receiver<()>) -> F + Send + 'static,
+    ) {
+        let namespace = self.origin.clone();
+        let (ready, is_ready) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        self.threads.push(thread::spawn(move || {
+            enter(&namespace);
+            runtime().block_on(serve(ready, stopped));
+        }));
+        self.stop.push(stop);
+        is_ready.blocking_recv().unwrap();
+    }
+}
+
+impl Drop for Internet {
+    fn drop(&mut self) {
+        self.stop.clear();
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+        for namespace in [&self.gateway, &self.origin] {
+            drop(Command::new("ip").args(["netns", "delete", namespace]).status());
+        }
+        drop(fs::remove_dir_all(PathBuf::from("/etc/netns").join(&self.gateway)));
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed by ./dev test");
+    assert!(
+        output.status.success(),
+        "ip {arguments:?} (these tests need root): {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn enter(namespace: &str) {
+    let file = fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn certificates() -> (String, TlsAcceptor) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let leaf_key = KeyPair::generate().unwrap();
+    let names = NAMES.iter().chain([&REBOUND]).map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&leaf_key, &issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![leaf.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
+        )
+        .unwrap();
+    (authority.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve_tls(
+    acceptor: TlsAcceptor,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    ready: oneshot::Sender<()>,
+    stop: oneshot::Receiver<()>,
+) {
+    let listener = TcpListener::bind(SocketAddr::from((ORIGIN, 443))).await.unwrap();
+    ready.send(()).unwrap();
+    let accept = async {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| echo(Arc::clone(&seen), request));
+                // A client that goes away is its own affair.
+                drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    };
+    tokio::select! { () = accept => {}, _ = stop => {} }
+}
+
+/// Echoes the request's headers in a header and in the body, as a careless debug endpoint would.
+async fn echo(seen: Arc<Mutex<Vec<Seen>>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let target = request.uri().to_string();
+    let headers = request.headers().clone();
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let text: HashMap<String, String> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let echoed = serde_json::json!({ "target": target, "headers": text }).to_string();
+    let mut response = Response::new(Full::new(Bytes::from(echoed)));
+    if let Some(value) = headers.get("authorization") {
+        response.headers_mut().insert("x-echo-authorization", value.clone());
+    }
+    response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    seen.lock().unwrap().push(Seen { target, headers, body });
+    Ok(response)
+}
+
+async fn serve_dns(asked: Arc<Mutex<Vec<String>>>, ready: oneshot::Sender<()>, stop: oneshot::Receiver<()>) {
+    let socket = UdpSocket::bind(SocketAddr::from((ORIGIN, 53))).await.unwrap();
+    ready.send(()).unwrap();
+    let answer = async {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let Ok(query) = Message::from_vec(&buffer[..length]) else { continue };
+            let reply = resolve(&query, &asked);
+            socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
+        }
+    };
+    tokio::select! { () = answer => {}, _ = stop => {} }
+}
+
+fn resolve(query: &Message, asked: &Mutex<Vec<String>>) -> Message {
+    let mut reply = Message::new(query.metadata.id, MessageType::Response, OpCode::Query);
+    reply.metadata.recursion_desired = true;
+    reply.metadata.recursion_available = true;
+    for question in &query.queries {
+        let name = question.name().to_ascii();
+        let name = name.trim_end_matches('.');
+        asked.lock().unwrap().push(name.to_owned());
+        let address = match name {
+            REBOUND => Some(Ipv4Addr::LOCALHOST),
+            name if NAMES.contains(&name) => Some(ORIGIN),
+            _ => None,
+        };
+        match address {
+            Some(address) if question.query_type() == RecordType::A => {
+                reply.add_answer(Record::from_rdata(question.name().clone(), 30, RData::A(A(address))));
+            }
+            Some(_) => {}
+            None => reply.metadata.response_code = ResponseCode::NXDomain,
+        }
+        reply.add_query(question.clone());
+    }
+    reply
+}

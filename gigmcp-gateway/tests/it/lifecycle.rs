@@ -1,0 +1,124 @@
+//! Starting, stopping and being killed: nothing is left behind, nothing runs as root.
+
+use std::{fs, process::Command};
+
+use serde_json::json;
+
+use crate::{
+    client::Session,
+    gateway::{Gateway, Installation, demo_server, wait_gone},
+    internet::Internet,
+};
+
+fn demo(installation: &Installation, internet: &Internet) -> Gateway {
+    let mut command: Command = internet.command(crate::gateway::GATEWAY);
+    let directory = demo_server("");
+    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(directory);
+    Gateway::start(&mut command)
+}
+
+/// The token in the block that `demo` prints.
+fn printed_token(gateway: &Gateway) -> String {
+    let log = gateway.wait_for("Ctrl-C ends everything");
+    let line = log.lines().find(|line| line.trim_start().starts_with("token ")).unwrap();
+    line.split_whitespace().last().unwrap().to_owned()
+}
+
+#[test]
+fn the_demo_prints_what_works_and_a_second_start_reuses_its_data() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let mut first = demo(&installation, &internet);
+    let token = printed_token(&first);
+    let log = first.log();
+    assert!(log.contains("claude mcp add --transport http gig http://127.0.0.1:8080/mcp/p/demo"), "{log}");
+    assert!(log.contains("\"mcpServers\""), "{log}");
+    // The curl of the block, as a person would paste it.
+    let curl = &log[log.find("  endpoint=").unwrap()..];
+    let curl = &curl[..curl.find("\n\n").unwrap()];
+    let output = internet.command("bash").args(["-c", curl]).output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert!(answer.contains("\"hello\""), "{answer} {}", String::from_utf8_lossy(&output.stderr));
+    let session = Session::open(&internet, "/mcp/p/demo", &token);
+    assert_eq!(session.tools(), ["echo_echo", "fetch_fetch"]);
+    session.call("fetch_fetch", &json!({"url": "https://api.example.com/"}));
+    let processes = first.descendants();
+    assert!(processes.len() >= 4, "two sandboxes run: {processes:?}");
+    assert!(first.interrupt().success());
+    assert_eq!(wait_gone(&processes), Vec::<u32>::new(), "after Ctrl-C");
+
+    let second = demo(&installation, &internet);
+    assert_eq!(printed_token(&second), token);
+    Session::open(&internet, "/mcp/p/demo", &token);
+}
+
+#[test]
+fn no_process_of_a_sandbox_is_root_and_none_survives_a_killed_gateway() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let echo = demo_server("gigmcp-demo-echo");
+    installation.json(&["server", "add", "echo", "--binary", echo.to_str().unwrap()], "");
+    installation.json(&["server", "add", "sleeper", "--", "sh", "-c", "setsid sleep 3600 & exec cat"], "");
+    let token = installation.profile("work", &["echo", "sleeper"]);
+    let mut gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    assert_eq!(session.call("echo_echo", &json!({"text": "warm"})).text(), "warm");
+    let processes = gateway.descendants();
+    assert!(processes.len() >= 3, "bubblewrap, our init and the server: {processes:?}");
+    for pid in &processes {
+        let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
+        let uids = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+        assert!(uids.split_whitespace().skip(1).all(|uid| uid != "0"), "pid {pid} is root: {status}");
+    }
+    gateway.kill();
+    assert_eq!(wait_gone(&processes), Vec::<u32>::new(), "after kill -9 of the gateway");
+}
+
+#[test]
+fn a_change_takes_effect_at_the_next_call() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let fetch = demo_server("gigmcp-demo-fetch");
+    let add = ["server", "add", "fetch", "--binary", fetch.to_str().unwrap(), "--secret", "API_KEY=api.example.com"];
+    installation.json(&add, "");
+    installation.json(&["secret", "set", "fetch", "API_KEY"], "the-first-real-value");
+    let token = installation.profile("work", &["fetch"]);
+    let _gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    let url = json!({"url": "https://api.example.com/"});
+    let sent = |session: &Session<'_>| {
+        session.call("fetch_fetch", &url);
+        internet.seen().last().map(|seen| seen.headers["authorization"].to_str().unwrap().to_owned())
+    };
+    assert_eq!(sent(&session).as_deref(), Some("Bearer the-first-real-value"));
+    installation.json(&["secret", "set", "fetch", "API_KEY"], "the-second-real-value");
+    assert_eq!(sent(&session).as_deref(), Some("Bearer the-second-real-value"), "without a restart");
+    let requests = internet.seen().len();
+    installation.json(&["secret", "delete", "fetch", "API_KEY"], "");
+    session.call("fetch_fetch", &url);
+    assert_eq!(internet.seen().len(), requests, "without its secret nothing leaves");
+    installation.json(&["profile", "remove", "work", "fetch"], "");
+    assert_eq!(session.tools(), Vec::<String>::new());
+    assert_eq!(session.call("fetch_fetch", &url).json()["error"]["code"], -32602);
+    assert_eq!(internet.seen().len(), requests);
+}
+
+#[test]
+fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let fetch = demo_server("gigmcp-demo-fetch");
+    let hosts = ["--allow", "rebound.example.com", "--allow", "api.example.com"];
+    let add = ["server", "add", "fetch", "--binary", fetch.to_str().unwrap(), "--env", "API_KEY=none"];
+    installation.json(&[&add[..], &hosts].concat(), "");
+    let token = installation.profile("work", &["fetch"]);
+    let _gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    session.call("fetch_fetch", &json!({"url": "https://rebound.example.com/"}));
+    let audit = installation.json(&["audit"], "");
+    let rows = audit.as_array().unwrap();
+    let rebound = rows.iter().find(|row| row["subject"].as_str().unwrap().contains("rebound.example.com"));
+    assert!(rebound.is_some_and(|row| row["verdict"] != "allowed"), "{audit}");
+    session.call("fetch_fetch", &json!({"url": "https://api.example.com/"})); // twin
+    assert_eq!(internet.seen().len(), 1);
+    let audit = installation.json(&["audit"], "");
+    let allowed =
+        audit.as_array().unwrap().iter().filter(|row| row["kind"] == "request" && row["verdict"] == "allowed");
+    assert_eq!(allowed.count(), 1, "one row a request: {audit}");
+}

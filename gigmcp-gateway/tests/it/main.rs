@@ -1,0 +1,15 @@
+//! The whole: the real binary, real servers in real sandboxes, an internet of the tests' own.
+//!
+//! Needs root, because it joins network namespaces. `./dev test` installs everything else.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+mod admin;
+mod client;
+mod custody;
+mod exec;
+mod gateway;
+mod internet;
+mod lifecycle;
+mod refusals;
+mod search;
+mod servers;

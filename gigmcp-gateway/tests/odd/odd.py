@@ -1,0 +1,54 @@
+"""MCP servers that misbehave, each in one way, named by the first argument."""
+
+import json
+import os
+import sys
+import time
+
+MODE = sys.argv[1]
+out = sys.stdout.buffer
+
+
+def send(message):
+    out.write(json.dumps(message).encode() + b"\n")
+    out.flush()
+
+
+def called(request):
+    name = request["params"]["name"]
+    if name == "good":
+        send({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [{"type": "text", "text": "fine"}]}})
+    elif MODE == "dies":
+        print("last words", file=sys.stderr, flush=True)
+        os._exit(3)
+    elif MODE == "huge":
+        block = b"x" * (1 << 20)
+        out.write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"' % request["id"])
+        for _ in range(1024):
+            out.write(block)
+        out.write(b'"}]}}\n')
+        out.flush()
+    elif MODE == "bytes":
+        out.write(b"\xff\xfe\xfd not text\n")
+        send({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [{"type": "text", "text": "after"}]}})
+
+
+if MODE == "silent":
+    print("I will \x1b[31mnever\x1b[0m answer", file=sys.stderr, flush=True)
+    time.sleep(3600)
+
+for line in sys.stdin:
+    request = json.loads(line)
+    method = request.get("method")
+    if method == "initialize":
+        version = request["params"]["protocolVersion"]
+        info = {"name": "odd", "version": "1"}
+        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+        send({"jsonrpc": "2.0", "id": request["id"], "result": result})
+    elif method == "tools/list":
+        tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("good", "odd")]
+        if MODE == "odd-tool":
+            tools += [{"name": "no-schema"}, {"inputSchema": {"type": "object"}}, 7]
+        send({"jsonrpc": "2.0", "id": request["id"], "result": {"tools": tools}})
+    elif method == "tools/call":
+        called(request)
