@@ -96,27 +96,16 @@ impl Aggregator {
     ///
     /// # Errors
     /// If two servers have the same name.
-    pub fn with_limits(
-        backends: Vec<Backend>,
-        limits: AggregatorLimits,
-    ) -> Result<Self, DuplicateServer> {
+    pub fn with_limits(backends: Vec<Backend>, limits: AggregatorLimits) -> Result<Self, DuplicateServer> {
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for Backend { name, launch } in backends {
-            if by_name
-                .insert(name.as_str().into(), entries.len())
-                .is_some()
-            {
+            if by_name.insert(name.as_str().into(), entries.len()).is_some() {
                 return Err(DuplicateServer { name });
             }
             entries.push(Arc::new(Entry::new(name, launch, limits)));
         }
-        Ok(Self {
-            entries,
-            by_name,
-            observer: None,
-            limits,
-        })
+        Ok(Self { entries, by_name, observer: None, limits })
     }
 
     /// The same, telling `observer` of every `tools/call`.
@@ -132,11 +121,7 @@ impl Aggregator {
     pub async fn tools(&self) -> Listing {
         let deadline = Instant::now() + self.limits.list_wait;
         // All are set going before the first is waited for; each runs in a task of its own.
-        let starting: Vec<_> = self
-            .entries
-            .iter()
-            .map(|entry| (entry, entry.ready()))
-            .collect();
+        let starting: Vec<_> = self.entries.iter().map(|entry| (entry, entry.ready())).collect();
         let mut tools = Vec::new();
         let mut faults = Vec::new();
         for (entry, ready) in starting {
@@ -158,10 +143,7 @@ impl Aggregator {
     /// What keeps servers and tools out of the list at this moment, without starting anything.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
-        self.entries
-            .iter()
-            .flat_map(|entry| entry.known_faults())
-            .collect()
+        self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
     }
 
     /// Calls a tool with the parameters of a `tools/call`. Only `name` in them is rewritten.
@@ -170,18 +152,10 @@ impl Aggregator {
     pub async fn call_tool(&self, params: Option<&RawValue>) -> Outcome {
         let observation = Observation::begin(params);
         let (entry, tool, outcome) = match self.route(params).await {
-            Ok(Route {
-                entry,
-                ready,
-                tool,
-                params,
-            }) => {
+            Ok(Route { entry, ready, tool, params }) => {
                 let call = Call::new("tools/call", Some(params));
                 let outcome = match ready.upstream.call(call).await {
-                    Outcome::Failed(error) => (
-                        Some(error.code()),
-                        Outcome::refused(&error.to_rpc(&entry.name)),
-                    ),
+                    Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     outcome @ (Outcome::Complete(_) | Outcome::Error(_)) => (None, outcome),
                 };
                 (Some(entry), Some(tool), outcome)
@@ -191,25 +165,17 @@ impl Aggregator {
         let (failure, outcome) = outcome;
         if let Some(observer) = &self.observer {
             let server = entry.map(|entry| entry.name.clone());
-            observer
-                .finished(&observation.end(server, tool, failure, &outcome))
-                .await;
+            observer.finished(&observation.end(server, tool, failure, &outcome)).await;
         }
         outcome
     }
 
     async fn route<'a>(&'a self, params: Option<&RawValue>) -> Result<Route<'a>, Refusal<'a>> {
-        let invalid = |reason: &str| Refusal {
-            entry: None,
-            code: None,
-            error: RpcError::new(RpcError::INVALID_PARAMS, reason),
-        };
+        let invalid =
+            |reason: &str| Refusal { entry: None, code: None, error: RpcError::new(RpcError::INVALID_PARAMS, reason) };
         let params = params.ok_or_else(|| invalid("tools/call needs params"))?;
-        let members = Members::of(params)
-            .map_err(|_| invalid("params is no object, or names a member twice"))?;
-        let exposed = members
-            .string("name")
-            .ok_or_else(|| invalid("params.name is not a string"))?;
+        let members = Members::of(params).map_err(|_| invalid("params is no object, or names a member twice"))?;
+        let exposed = members.string("name").ok_or_else(|| invalid("params.name is not a string"))?;
         let unknown = || invalid(&format!("Unknown tool: {exposed}"));
         let entry = server_of(&exposed)
             .and_then(|server| self.by_name.get(server))
@@ -228,19 +194,9 @@ impl Aggregator {
         if ready.catalogue.tool(&exposed).is_none() && entry.is_stale(&ready) {
             ready = entry.ready().await.map_err(failed)?;
         }
-        let tool = ready
-            .catalogue
-            .tool(&exposed)
-            .ok_or_else(unknown)?
-            .name
-            .clone();
+        let tool = ready.catalogue.tool(&exposed).ok_or_else(unknown)?.name.clone();
         let params = members.with("name", &tool).expect("the name was just read");
-        Ok(Route {
-            entry,
-            ready,
-            tool,
-            params,
-        })
+        Ok(Route { entry, ready, tool, params })
     }
 
     async fn list(&self, params: Option<&RawValue>) -> Outcome {
@@ -254,10 +210,7 @@ impl Aggregator {
         }
         let Listing { tools, .. } = self.tools().await;
         let definitions = tools.iter().map(|tool| tool.definition.get());
-        let length: usize = tools
-            .iter()
-            .map(|tool| tool.definition.get().len() + 1)
-            .sum();
+        let length: usize = tools.iter().map(|tool| tool.definition.get().len() + 1).sum();
         let mut text = String::with_capacity(length + 16);
         text.push_str(r#"{"tools":["#);
         for (index, definition) in definitions.enumerate() {
@@ -277,10 +230,9 @@ impl Upstream for Aggregator {
             match &*call.method {
                 "tools/call" => self.call_tool(call.params.as_deref()).await,
                 "tools/list" => self.list(call.params.as_deref()).await,
-                method => Outcome::refused(&RpcError::new(
-                    RpcError::METHOD_NOT_FOUND,
-                    format!("Method not found: {method}"),
-                )),
+                method => {
+                    Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
+                }
             }
         })
     }

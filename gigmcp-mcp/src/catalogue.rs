@@ -31,12 +31,7 @@ pub struct CatalogueLimits {
 
 impl Default for CatalogueLimits {
     fn default() -> Self {
-        Self {
-            max_pages: 100,
-            max_bytes: 32 << 20,
-            max_tools: 5_000,
-            timeout: Duration::from_secs(30),
-        }
+        Self { max_pages: 100, max_bytes: 32 << 20, max_tools: 5_000, timeout: Duration::from_secs(30) }
     }
 }
 
@@ -108,8 +103,7 @@ impl Catalogue {
             if bytes > limits.max_bytes {
                 return Err(CatalogueError::TooLarge("bytes"));
             }
-            let page: Page<'_> =
-                serde_json::from_str(result.get()).map_err(|_| CatalogueError::Malformed)?;
+            let page: Page<'_> = serde_json::from_str(result.get()).map_err(|_| CatalogueError::Malformed)?;
             tools.extend(page.tools.into_iter().map(ToOwned::to_owned));
             if tools.len() > limits.max_tools {
                 return Err(CatalogueError::TooLarge("tools"));
@@ -150,10 +144,7 @@ impl Catalogue {
             }
         }
         // Names that fit are given away first, so that a mended one can never take them.
-        let mut taken: HashSet<String> = named
-            .iter()
-            .filter_map(|(name, _)| plain(server, name))
-            .collect();
+        let mut taken: HashSet<String> = named.iter().filter_map(|(name, _)| plain(server, name)).collect();
         for (name, members) in named {
             let exposed = plain(server, &name).unwrap_or_else(|| {
                 (0..)
@@ -182,19 +173,13 @@ impl Catalogue {
     /// The tool that clients call by this name.
     #[must_use]
     pub fn tool(&self, exposed: &str) -> Option<&Tool> {
-        self.by_exposed
-            .get(exposed)
-            .map(|&index| &self.tools[index])
+        self.by_exposed.get(exposed).map(|&index| &self.tools[index])
     }
 
     fn add(&mut self, exposed: String, name: String, definition: Box<RawValue>) {
         let exposed: Box<str> = exposed.into();
         self.by_exposed.insert(exposed.clone(), self.tools.len());
-        self.tools.push(Tool {
-            exposed,
-            name: name.into(),
-            definition,
-        });
+        self.tools.push(Tool { exposed, name: name.into(), definition });
     }
 
     fn fault(&mut self, position: usize, reason: &'static str) {
@@ -279,36 +264,12 @@ mod tests {
         for (case, text, reason) in [
             ("no object", r#""tool""#, Some("it is not an object")),
             ("no name", r#"{"inputSchema":{}}"#, Some("it has no name")),
-            (
-                "name is a number",
-                r#"{"name":1,"inputSchema":{}}"#,
-                Some("it has no name"),
-            ),
-            (
-                "empty name",
-                r#"{"name":"","inputSchema":{}}"#,
-                Some("its name is empty"),
-            ),
-            (
-                "no schema",
-                r#"{"name":"a"}"#,
-                Some("it has no inputSchema"),
-            ),
-            (
-                "boolean schema",
-                r#"{"name":"a","inputSchema":true}"#,
-                Some("its inputSchema is not an object"),
-            ),
-            (
-                "two names",
-                r#"{"name":"a","name":"b","inputSchema":{}}"#,
-                Some("a member is named twice"),
-            ),
-            (
-                "same as a neighbour",
-                r#"{"name":"good","inputSchema":{}}"#,
-                Some("its name is already taken"),
-            ),
+            ("name is a number", r#"{"name":1,"inputSchema":{}}"#, Some("it has no name")),
+            ("empty name", r#"{"name":"","inputSchema":{}}"#, Some("its name is empty")),
+            ("no schema", r#"{"name":"a"}"#, Some("it has no inputSchema")),
+            ("boolean schema", r#"{"name":"a","inputSchema":true}"#, Some("its inputSchema is not an object")),
+            ("two names", r#"{"name":"a","name":"b","inputSchema":{}}"#, Some("a member is named twice")),
+            ("same as a neighbour", r#"{"name":"good","inputSchema":{}}"#, Some("its name is already taken")),
             ("whole", r#"{"name":"a","inputSchema":{}}"#, None),
         ] {
             let good = raw(r#"{"name":"good","inputSchema":{}}"#);
@@ -316,22 +277,16 @@ mod tests {
             let found = catalogue.odd().first().map(|odd| odd.reason);
             assert_eq!(found, reason, "{case}");
             assert!(catalogue.tool("test_good").is_some(), "{case}");
-            assert_eq!(
-                catalogue.tools().len(),
-                if reason.is_some() { 1 } else { 2 },
-                "{case}"
-            );
+            assert_eq!(catalogue.tools().len(), if reason.is_some() { 1 } else { 2 }, "{case}");
         }
     }
 
     #[test]
     fn a_definition_changes_in_its_name_only() {
-        let definition = r#"{ "x-vendor":[1e400, 1.0] ,"name" : "do" ,"inputSchema":{"b":1,"a":null},"title":"\u00e9" }"#;
+        let definition =
+            r#"{ "x-vendor":[1e400, 1.0] ,"name" : "do" ,"inputSchema":{"b":1,"a":null},"title":"\u00e9" }"#;
         let catalogue = Catalogue::of(&server(), &[raw(definition)]);
-        assert_eq!(
-            catalogue.tool("test_do").unwrap().definition.get(),
-            definition.replace(r#""do""#, r#""test_do""#)
-        );
+        assert_eq!(catalogue.tool("test_do").unwrap().definition.get(), definition.replace(r#""do""#, r#""test_do""#));
     }
 
     #[test]
@@ -348,11 +303,7 @@ mod tests {
         let mut names: HashSet<String> = HashSet::new();
         for _ in 0..2_000 {
             let length = [1, 2, 3, 57, 58, 59, 60, 200][next(8)];
-            names.insert(
-                (0..length)
-                    .map(|_| alphabet[next(alphabet.len())])
-                    .collect(),
-            );
+            names.insert((0..length).map(|_| alphabet[next(alphabet.len())]).collect());
         }
         // What mending makes of a name, claimed by a tool that is really called so.
         let claimed: Vec<String> = names
@@ -362,22 +313,11 @@ mod tests {
             .map(|name| mended(&server(), name, 0)["test_".len()..].to_owned())
             .collect();
         names.extend(claimed);
-        let definitions: Vec<_> = names
-            .iter()
-            .map(|name| {
-                raw(&format!(
-                    r#"{{"name":{},"inputSchema":{{}}}}"#,
-                    quoted(name)
-                ))
-            })
-            .collect();
+        let definitions: Vec<_> =
+            names.iter().map(|name| raw(&format!(r#"{{"name":{},"inputSchema":{{}}}}"#, quoted(name)))).collect();
         let catalogue = Catalogue::of(&server(), &definitions);
         assert_eq!(catalogue.tools().len(), names.len());
-        let exposed: HashSet<&str> = catalogue
-            .tools()
-            .iter()
-            .map(|tool| &*tool.exposed)
-            .collect();
+        let exposed: HashSet<&str> = catalogue.tools().iter().map(|tool| &*tool.exposed).collect();
         assert_eq!(exposed.len(), names.len(), "no two tools share a name");
         for tool in catalogue.tools() {
             assert!(tool.exposed.len() <= crate::MAX_NAME_LENGTH, "{tool:?}");

@@ -146,12 +146,7 @@ impl StreamableHttp {
         }
     }
 
-    async fn post<U, B>(
-        &self,
-        principal: &Principal,
-        upstream: &Arc<U>,
-        request: Request<B>,
-    ) -> Response<Full<Bytes>>
+    async fn post<U, B>(&self, principal: &Principal, upstream: &Arc<U>, request: Request<B>) -> Response<Full<Bytes>>
     where
         U: Upstream + ?Sized + 'static,
         B: Body,
@@ -159,16 +154,10 @@ impl StreamableHttp {
     {
         let (parts, body) = request.into_parts();
         if !accepts_json(&parts.headers) {
-            return plain(
-                StatusCode::NOT_ACCEPTABLE,
-                "the client does not accept application/json",
-            );
+            return plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept application/json");
         }
         if !is_json(&parts.headers) {
-            return plain(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the body is not application/json",
-            );
+            return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is not application/json");
         }
         let version = single_header(&parts.headers, VERSION_HEADER);
         let session = single_header(&parts.headers, SESSION_HEADER);
@@ -184,10 +173,7 @@ impl StreamableHttp {
             }
             Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the body could not be read"),
             Err(_) => {
-                return plain(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the body did not arrive in time",
-                );
+                return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
             }
         };
         let headers = dispatch::Headers { version, session };

@@ -87,9 +87,7 @@ impl Message {
             let id = match id {
                 None => return Err(envelope("neither method nor id")),
                 Some(id) if id.get() == "null" => None,
-                Some(id) => Some(
-                    RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer"))?,
-                ),
+                Some(id) => Some(RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer"))?),
             };
             let verdict = match (result, error) {
                 (Some(result), None) => Verdict::Result(result.to_owned()),
@@ -103,9 +101,7 @@ impl Message {
         if result.is_some() || error.is_some() {
             return Err(envelope("a request cannot carry a result or an error"));
         }
-        let method = string(method)
-            .ok_or(envelope("method is not a string"))?
-            .into();
+        let method = string(method).ok_or(envelope("method is not a string"))?.into();
         let params = members.value("params");
         if params.is_some_and(|params| !params.get().starts_with(['{', '['])) {
             return Err(envelope("params is neither object nor array"));
@@ -203,11 +199,7 @@ impl RpcError {
 
     /// An error without data.
     pub fn new(code: i64, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            data: None,
-        }
+        Self { code, message: message.into(), data: None }
     }
 
     /// The same with `data`.
@@ -260,15 +252,7 @@ pub(crate) fn write_response(id: Option<&RequestId>, verdict: &Verdict) -> Vec<u
     };
     let id = id.map_or("null", RequestId::as_json);
     let mut text = Vec::with_capacity(id.len() + value.get().len() + 40);
-    for part in [
-        r#"{"jsonrpc":"2.0","id":"#,
-        id,
-        r#",""#,
-        key,
-        r#"":"#,
-        value.get(),
-        "}",
-    ] {
+    for part in [r#"{"jsonrpc":"2.0","id":"#, id, r#",""#, key, r#"":"#, value.get(), "}"] {
         text.extend_from_slice(part.as_bytes());
     }
     text
@@ -292,99 +276,27 @@ mod tests {
     #[test]
     fn messages_are_told_apart_and_odd_ones_refused() {
         for (case, text, expected) in [
-            (
-                "request",
-                r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#,
-                Ok("request"),
-            ),
-            (
-                "string id",
-                r#"{"jsonrpc":"2.0","id":"x","method":"a","params":{}}"#,
-                Ok("request"),
-            ),
-            (
-                "huge integer id",
-                r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"a"}"#,
-                Ok("request"),
-            ),
-            (
-                "notification",
-                r#"{"jsonrpc":"2.0","method":"a"}"#,
-                Ok("notification"),
-            ),
-            (
-                "result",
-                r#"{"jsonrpc":"2.0","id":1,"result":null}"#,
-                Ok("response"),
-            ),
-            (
-                "error",
-                r#"{"jsonrpc":"2.0","id":null,"error":{}}"#,
-                Ok("response"),
-            ),
-            (
-                "unknown member",
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","x":1}"#,
-                Ok("request"),
-            ),
-            (
-                "null id of a request",
-                r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,
-                Err("envelope"),
-            ),
-            (
-                "fraction as id",
-                r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#,
-                Err("envelope"),
-            ),
+            ("request", r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#, Ok("request")),
+            ("string id", r#"{"jsonrpc":"2.0","id":"x","method":"a","params":{}}"#, Ok("request")),
+            ("huge integer id", r#"{"jsonrpc":"2.0","id":99999999999999999999,"method":"a"}"#, Ok("request")),
+            ("notification", r#"{"jsonrpc":"2.0","method":"a"}"#, Ok("notification")),
+            ("result", r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Ok("response")),
+            ("error", r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, Ok("response")),
+            ("unknown member", r#"{"jsonrpc":"2.0","id":1,"method":"a","x":1}"#, Ok("request")),
+            ("null id of a request", r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#, Err("envelope")),
+            ("fraction as id", r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#, Err("envelope")),
             ("no version", r#"{"id":1,"method":"a"}"#, Err("envelope")),
-            (
-                "other version",
-                r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#,
-                Err("envelope"),
-            ),
-            (
-                "id twice",
-                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#,
-                Err("envelope"),
-            ),
-            (
-                "method twice, escaped",
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","m\u0065thod":"b"}"#,
-                Err("envelope"),
-            ),
-            (
-                "both answers",
-                r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
-                Err("envelope"),
-            ),
+            ("other version", r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#, Err("envelope")),
+            ("id twice", r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#, Err("envelope")),
+            ("method twice, escaped", r#"{"jsonrpc":"2.0","id":1,"method":"a","m\u0065thod":"b"}"#, Err("envelope")),
+            ("both answers", r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, Err("envelope")),
             ("no answer", r#"{"jsonrpc":"2.0","id":1}"#, Err("envelope")),
-            (
-                "error as text",
-                r#"{"jsonrpc":"2.0","id":1,"error":"no"}"#,
-                Err("envelope"),
-            ),
-            (
-                "params as text",
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","params":"x"}"#,
-                Err("envelope"),
-            ),
-            (
-                "null params",
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","params":null}"#,
-                Err("envelope"),
-            ),
-            (
-                "batch",
-                r#"[{"jsonrpc":"2.0","id":1,"method":"a"}]"#,
-                Err("envelope"),
-            ),
+            ("error as text", r#"{"jsonrpc":"2.0","id":1,"error":"no"}"#, Err("envelope")),
+            ("params as text", r#"{"jsonrpc":"2.0","id":1,"method":"a","params":"x"}"#, Err("envelope")),
+            ("null params", r#"{"jsonrpc":"2.0","id":1,"method":"a","params":null}"#, Err("envelope")),
+            ("batch", r#"[{"jsonrpc":"2.0","id":1,"method":"a"}]"#, Err("envelope")),
             ("cut off", r#"{"jsonrpc":"2.0","id":1"#, Err("json")),
-            (
-                "two texts",
-                r#"{"jsonrpc":"2.0","method":"a"}{}"#,
-                Err("json"),
-            ),
+            ("two texts", r#"{"jsonrpc":"2.0","method":"a"}{}"#, Err("json")),
         ] {
             let parsed = match Message::parse(text.as_bytes()) {
                 Ok(Message::Request(_)) => Ok("request"),
@@ -424,9 +336,6 @@ mod tests {
     fn a_deeply_nested_message_is_read_without_deep_recursion() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{deep}}}"#);
-        assert!(matches!(
-            Message::parse(text.as_bytes()),
-            Ok(Message::Response(_))
-        ));
+        assert!(matches!(Message::parse(text.as_bytes()), Ok(Message::Response(_))));
     }
 }

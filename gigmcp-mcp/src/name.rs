@@ -60,27 +60,16 @@ pub(crate) fn plain(server: &ServerId, tool: &str) -> Option<String> {
 pub(crate) fn mended(server: &ServerId, tool: &str, attempt: u32) -> String {
     let mut name = format!("{server}_");
     let room = MAX_NAME_LENGTH - 1 - SUFFIX_LENGTH - name.len();
-    name.extend(
-        tool.chars()
-            .take(room)
-            .map(|character| match u8::try_from(character) {
-                Ok(byte) if is_accepted(byte) => character,
-                _ => '_',
-            }),
-    );
+    name.extend(tool.chars().take(room).map(|character| match u8::try_from(character) {
+        Ok(byte) if is_accepted(byte) => character,
+        _ => '_',
+    }));
     name.push('_');
-    let digest = Sha256::new()
-        .chain_update(attempt.to_be_bytes())
-        .chain_update(tool)
-        .finalize();
-    let bits = u64::from(u32::from_be_bytes([
-        digest[0], digest[1], digest[2], digest[3],
-    ]));
+    let digest = Sha256::new().chain_update(attempt.to_be_bytes()).chain_update(tool).finalize();
+    let bits = u64::from(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]));
     for position in 0..SUFFIX_LENGTH {
         let index = (bits >> (5 * position)) & 31;
-        name.push(char::from(
-            BASE32[usize::try_from(index).expect("five bits")],
-        ));
+        name.push(char::from(BASE32[usize::try_from(index).expect("five bits")]));
     }
     name
 }
@@ -125,10 +114,7 @@ mod tests {
     fn names_that_fit_are_kept_and_others_are_mended() {
         let server: ServerId = "github".parse().unwrap();
         assert_eq!(plain(&server, "list_issues").unwrap(), "github_list_issues");
-        assert_eq!(
-            plain(&server, &"t".repeat(57)).unwrap().len(),
-            MAX_NAME_LENGTH
-        );
+        assert_eq!(plain(&server, &"t".repeat(57)).unwrap().len(), MAX_NAME_LENGTH);
         for tool in ["", "a.b", "a b", "ünï", "a/b", &"t".repeat(58)] {
             assert_eq!(plain(&server, tool), None, "{tool:?}");
             let name = mended(&server, tool, 0);

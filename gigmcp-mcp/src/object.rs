@@ -28,10 +28,7 @@ impl<'a> Members<'a> {
 
     /// The value of a member, as written.
     pub(crate) fn value(&self, name: &str) -> Option<&'a RawValue> {
-        self.members
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| *value)
+        self.members.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
     /// The value of a member that is a string.
@@ -119,21 +116,13 @@ mod tests {
     #[test]
     fn one_value_is_replaced_and_every_other_byte_kept() {
         for (case, text, expected) in [
-            (
-                "plain",
-                r#"{"name":"a","x":1}"#,
-                Some(r#"{"name":"b\"c","x":1}"#),
-            ),
+            ("plain", r#"{"name":"a","x":1}"#, Some(r#"{"name":"b\"c","x":1}"#)),
             (
                 "spaces, order and odd numbers",
                 r#"{ "z" : 1e400 ,"name" :  "a" , "y":[ 1.0,-0 ]}"#,
                 Some(r#"{ "z" : 1e400 ,"name" :  "b\"c" , "y":[ 1.0,-0 ]}"#),
             ),
-            (
-                "key spelled with an escape",
-                r#"{"n\u0061me":"a"}"#,
-                Some(r#"{"n\u0061me":"b\"c"}"#),
-            ),
+            ("key spelled with an escape", r#"{"n\u0061me":"a"}"#, Some(r#"{"n\u0061me":"b\"c"}"#)),
             (
                 "a deeper member of the same name is left alone",
                 r#"{"arguments":{"name":"x"},"name":"a"}"#,

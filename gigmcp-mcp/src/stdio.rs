@@ -115,11 +115,7 @@ impl StdioUpstream {
             tools_revision: AtomicU64::new(0),
             counters: Counters::default(),
         });
-        let reader = tokio::spawn(read_from(
-            stdout,
-            Arc::clone(&shared),
-            limits.max_line_bytes,
-        ));
+        let reader = tokio::spawn(read_from(stdout, Arc::clone(&shared), limits.max_line_bytes));
         let writer = tokio::spawn(write_to(stdin, Arc::clone(&shared), queue));
         let mut upstream = Self {
             shared,
@@ -169,11 +165,7 @@ impl StdioUpstream {
         params: Option<&RawValue>,
         giving_up: GivingUp,
     ) -> Result<Verdict, CallError> {
-        let _slot = self
-            .in_flight
-            .acquire()
-            .await
-            .map_err(|_| CallError::Exited)?;
+        let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
         let (id, answer) = self.shared.pending.enter().ok_or(CallError::Exited)?;
         let mut waiting = Waiting {
             shared: &self.shared,
@@ -195,14 +187,10 @@ impl StdioUpstream {
 impl Upstream for StdioUpstream {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| {
-                timeout.min(self.limits.call_timeout)
-            });
+            let timeout =
+                call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
             let params = call.params.as_deref();
-            match self
-                .request(&call.method, params, timeout, GivingUp::TellingTheServer)
-                .await
-            {
+            match self.request(&call.method, params, timeout, GivingUp::TellingTheServer).await {
                 Ok(Verdict::Result(result)) => Outcome::Complete(result),
                 Ok(Verdict::Error(error)) => Outcome::Error(error),
                 Err(error) => Outcome::Failed(error),
@@ -235,26 +223,14 @@ impl Shared {
     async fn send(&self, line: Vec<u8>, max_queued_bytes: usize) -> Result<(), CallError> {
         let bytes = line.len().min(max_queued_bytes);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let budget = Arc::clone(&self.write_budget)
-            .acquire_many_owned(permits)
-            .await
-            .map_err(|_| CallError::Exited)?;
-        let outgoing = Outgoing {
-            line,
-            _budget: Some(budget),
-        };
-        self.outgoing
-            .send(outgoing)
-            .await
-            .map_err(|_| CallError::Exited)
+        let budget = Arc::clone(&self.write_budget).acquire_many_owned(permits).await.map_err(|_| CallError::Exited)?;
+        let outgoing = Outgoing { line, _budget: Some(budget) };
+        self.outgoing.send(outgoing).await.map_err(|_| CallError::Exited)
     }
 
     /// Queues a line if there is room; the reader and destructors cannot wait.
     fn send_now(&self, line: Vec<u8>) {
-        let outgoing = Outgoing {
-            line,
-            _budget: None,
-        };
+        let outgoing = Outgoing { line, _budget: None };
         if self.outgoing.try_send(outgoing).is_err() {
             Counters::add(&self.counters.unwritten);
         }
@@ -287,8 +263,7 @@ impl Drop for Waiting<'_> {
             GivingUp::TellingTheServer if was_waiting => {
                 let reason = quoted("the request was given up");
                 let params = format!(r#"{{"requestId":{},"reason":{reason}}}"#, self.id);
-                let params =
-                    RawValue::from_string(params).expect("an integer and a string are JSON");
+                let params = RawValue::from_string(params).expect("an integer and a string are JSON");
                 let line = write_notification("notifications/cancelled", Some(&params));
                 self.shared.send_now(line);
             }

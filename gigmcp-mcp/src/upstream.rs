@@ -45,11 +45,7 @@ pub struct Call {
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self {
-            method: method.into(),
-            params,
-            timeout: None,
-        }
+        Self { method: method.into(), params, timeout: None }
     }
 
     /// The same with a shorter deadline. It never lengthens the upstream's own.
@@ -155,12 +151,7 @@ pub struct LaunchError {
 impl LaunchError {
     /// A failure with nothing more to tell the operator.
     pub fn new(stage: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            stage,
-            code,
-            detail: detail.into(),
-            source: None,
-        }
+        Self { stage, code, detail: detail.into(), source: None }
     }
 
     /// The same with its cause.
@@ -179,9 +170,6 @@ impl LaunchError {
 
 /// The error object for a fault on this side of a server.
 pub(crate) fn failure(server: &ServerId, stage: &str, code: &str, detail: &str) -> RpcError {
-    RpcError::new(
-        RpcError::INTERNAL_ERROR,
-        format!("server {server} failed at {stage}: {detail}"),
-    )
-    .with_data(&serde_json::json!({ "code": code, "server": server.as_str(), "stage": stage }))
+    RpcError::new(RpcError::INTERNAL_ERROR, format!("server {server} failed at {stage}: {detail}"))
+        .with_data(&serde_json::json!({ "code": code, "server": server.as_str(), "stage": stage }))
 }

@@ -34,22 +34,12 @@ pub(super) struct Entry {
 enum State {
     Cold,
     Ready(Arc<Ready>),
-    Failed {
-        error: BackendError,
-        failures: u32,
-        retry_at: Instant,
-    },
+    Failed { error: BackendError, failures: u32, retry_at: Instant },
 }
 
 impl Entry {
     pub(super) fn new(name: ServerId, launch: Arc<dyn Launch>, limits: AggregatorLimits) -> Self {
-        Self {
-            name,
-            launch,
-            limits,
-            state: Mutex::new(State::Cold),
-            flight: Flight::idle(),
-        }
+        Self { name, launch, limits, state: Mutex::new(State::Cold), flight: Flight::idle() }
     }
 
     /// The server with a current list of its tools. What needs to be done for that starts now, in
@@ -59,11 +49,7 @@ impl Entry {
             return Box::pin(async { known });
         }
         let joined = self.flight.join(|| Self::prepare(Arc::downgrade(self)));
-        Box::pin(async {
-            joined
-                .await
-                .unwrap_or_else(|| Err(BackendError::interrupted()))
-        })
+        Box::pin(async { joined.await.unwrap_or_else(|| Err(BackendError::interrupted())) })
     }
 
     /// The server if it runs, whatever the age of its list.
@@ -84,10 +70,7 @@ impl Entry {
     }
 
     pub(super) fn fault(&self, kind: FaultKind) -> Fault {
-        Fault {
-            server: self.name.clone(),
-            kind,
-        }
+        Fault { server: self.name.clone(), kind }
     }
 
     pub(super) fn odd_tools(&self, ready: &Ready) -> Vec<Fault> {
@@ -110,9 +93,7 @@ impl Entry {
             return (!self.is_stale(&ready)).then_some(Ok(ready));
         }
         match &*self.lock() {
-            State::Failed {
-                error, retry_at, ..
-            } if Instant::now() < *retry_at => Some(Err(error.clone())),
+            State::Failed { error, retry_at, .. } if Instant::now() < *retry_at => Some(Err(error.clone())),
             State::Failed { .. } | State::Cold | State::Ready(_) => None,
         }
     }
@@ -122,12 +103,7 @@ impl Entry {
     async fn prepare(entry: Weak<Self>) -> Result<Arc<Ready>, BackendError> {
         let Some((name, launch, limits, running)) = entry.upgrade().map(|entry| {
             let running = entry.running().map(|ready| Arc::clone(&ready.upstream));
-            (
-                entry.name.clone(),
-                Arc::clone(&entry.launch),
-                entry.limits,
-                running,
-            )
+            (entry.name.clone(), Arc::clone(&entry.launch), entry.limits, running)
         }) else {
             return Err(BackendError::interrupted());
         };
@@ -150,11 +126,7 @@ impl Entry {
                 };
                 let doubled = self.limits.relaunch_backoff * 2_u32.saturating_pow(failures.min(16));
                 let wait = doubled.min(self.limits.max_relaunch_backoff);
-                State::Failed {
-                    error: error.clone(),
-                    failures,
-                    retry_at: Instant::now() + wait,
-                }
+                State::Failed { error: error.clone(), failures, retry_at: Instant::now() + wait }
             }
         };
     }
@@ -179,14 +151,8 @@ async fn start_and_read(
     };
     // Read before the list: a change during the reading makes the list stale, never lost.
     let revision = upstream.tools_revision();
-    let catalogue = Catalogue::read(name, &*upstream, &limits.catalogue)
-        .await
-        .map_err(BackendError::Catalogue)?;
-    Ok(Arc::new(Ready {
-        upstream,
-        catalogue: Arc::new(catalogue),
-        revision,
-    }))
+    let catalogue = Catalogue::read(name, &*upstream, &limits.catalogue).await.map_err(BackendError::Catalogue)?;
+    Ok(Arc::new(Ready { upstream, catalogue: Arc::new(catalogue), revision }))
 }
 
 fn too_slow(after: Duration) -> LaunchError {
@@ -205,11 +171,7 @@ pub(super) enum BackendError {
 
 impl BackendError {
     fn interrupted() -> Self {
-        Self::Launch(LaunchError::new(
-            "start",
-            "server-start-interrupted",
-            "the start was interrupted",
-        ))
+        Self::Launch(LaunchError::new("start", "server-start-interrupted", "the start was interrupted"))
     }
 
     pub(super) fn code(&self) -> &'static str {
@@ -222,9 +184,7 @@ impl BackendError {
     pub(super) fn to_rpc(&self, server: &ServerId) -> RpcError {
         match self {
             Self::Launch(error) => error.to_rpc(server),
-            Self::Catalogue(error) => {
-                failure(server, "tools/list", error.code(), &error.to_string())
-            }
+            Self::Catalogue(error) => failure(server, "tools/list", error.code(), &error.to_string()),
         }
     }
 }

@@ -25,9 +25,7 @@ struct Current<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     pub(super) fn idle() -> Self {
-        Self {
-            current: Mutex::new(None),
-        }
+        Self { current: Mutex::new(None) }
     }
 
     /// Joins the work under way or starts `work`. The future returned gives `None` if the work
@@ -47,10 +45,7 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
             let task = tokio::spawn(async move {
                 sender.send_replace(Some(work.await));
             });
-            *current = Some(Current {
-                done: done.clone(),
-                task: AbortOnDropHandle::new(task),
-            });
+            *current = Some(Current { done: done.clone(), task: AbortOnDropHandle::new(task) });
             done
         });
         Box::pin(async move { done.wait_for(Option::is_some).await.ok()?.clone() })

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::value::RawValue;
 
-use crate::{
-    message::error_code, name::ServerId, object::Members, upstream::BoxFuture, upstream::Outcome,
-};
+use crate::{message::error_code, name::ServerId, object::Members, upstream::BoxFuture, upstream::Outcome};
 
 /// Is told of every `tools/call` after its outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
@@ -86,9 +84,7 @@ impl Observation {
         outcome: &Outcome,
     ) -> CallRecord {
         let (verdict, response_bytes) = match outcome {
-            Outcome::Complete(result) if is_tool_error(result) => {
-                (CallVerdict::ToolError, result.get().len())
-            }
+            Outcome::Complete(result) if is_tool_error(result) => (CallVerdict::ToolError, result.get().len()),
             Outcome::Complete(result) => (CallVerdict::Ok, result.get().len()),
             Outcome::Error(error) => {
                 let code = error_code(error);

@@ -14,10 +14,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    message::{
-        InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict,
-        write_response,
-    },
+    message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
     upstream::{Call, Outcome, Upstream},
     version::{LATEST_LEGACY, ProtocolVersion},
@@ -84,10 +81,7 @@ impl StreamableHttp {
             #[serde(rename = "protocolVersion")]
             version: String,
         }
-        let asked = request
-            .params
-            .as_deref()
-            .and_then(|params| serde_json::from_str::<Asked>(params.get()).ok());
+        let asked = request.params.as_deref().and_then(|params| serde_json::from_str::<Asked>(params.get()).ok());
         let Some(Asked { version }) = asked else {
             let error = RpcError::new(RpcError::INVALID_PARAMS, "protocolVersion is missing");
             return rpc_error(StatusCode::OK, Some(&request.id), &error);
@@ -111,43 +105,25 @@ impl StreamableHttp {
     }
 
     /// The session of anything but `initialize`, or why there is none.
-    fn session(
-        &self,
-        principal: &Principal,
-        headers: &Headers<'_>,
-        method: &str,
-    ) -> Result<Arc<Session>, NoSession> {
-        let refuse = |status, code, text: String| NoSession {
-            status,
-            error: RpcError::new(code, text),
-        };
+    fn session(&self, principal: &Principal, headers: &Headers<'_>, method: &str) -> Result<Arc<Session>, NoSession> {
+        let refuse = |status, code, text: String| NoSession { status, error: RpcError::new(code, text) };
         let version = headers.version.map(str::parse::<ProtocolVersion>);
         if method == "server/discover" || matches!(version, Some(Err(_))) {
             // A client of both eras falls back to `initialize` when a 400 carries anything but one
             // of the errors that only servers of the newer era know. Saying "unsupported version"
             // in its code (-32022) would tell it that this server has no `initialize`.
             let (code, text) = match headers.version {
-                _ if method == "server/discover" => (
-                    RpcError::METHOD_NOT_FOUND,
-                    format!("Method not found: {method}"),
-                ),
+                _ if method == "server/discover" => (RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")),
                 version => {
                     let version: String = version.unwrap_or_default().chars().take(32).collect();
-                    (
-                        RpcError::INVALID_REQUEST,
-                        format!("Unsupported protocol version: {version}"),
-                    )
+                    (RpcError::INVALID_REQUEST, format!("Unsupported protocol version: {version}"))
                 }
             };
             return Err(refuse(StatusCode::BAD_REQUEST, code, text));
         }
         let Some(session) = headers.session else {
             let text = "Mcp-Session-Id is missing; initialize first".to_owned();
-            return Err(refuse(
-                StatusCode::BAD_REQUEST,
-                RpcError::INVALID_REQUEST,
-                text,
-            ));
+            return Err(refuse(StatusCode::BAD_REQUEST, RpcError::INVALID_REQUEST, text));
         };
         self.sessions.find(principal, session).ok_or_else(|| {
             let text = "there is no such session; initialize again".to_owned();
@@ -191,18 +167,12 @@ impl StreamableHttp {
                 }
                 Ok(Message::Request(request)) => {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
-                    answers.push(write_response(
-                        Some(&request.id),
-                        &Verdict::Error(error.to_raw()),
-                    ));
+                    answers.push(write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
                 Ok(Message::Notification(notification)) => take_note(&session, &notification),
                 Ok(Message::Response(_)) => {}
                 Err(error) => {
-                    answers.push(write_response(
-                        None,
-                        &Verdict::Error(invalid(&error).to_raw()),
-                    ));
+                    answers.push(write_response(None, &Verdict::Error(invalid(&error).to_raw())));
                 }
             }
         }
@@ -212,10 +182,7 @@ impl StreamableHttp {
         if answers.is_empty() {
             return empty(StatusCode::ACCEPTED);
         }
-        json_reply(
-            StatusCode::OK,
-            [&b"["[..], &answers.join(&b','), b"]"].concat(),
-        )
+        json_reply(StatusCode::OK, [&b"["[..], &answers.join(&b','), b"]"].concat())
     }
 }
 
@@ -236,10 +203,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
         return Ok(Verdict::Result(result));
     }
     let Ok(place) = Arc::clone(&session.places).try_acquire_owned() else {
-        return Err(RpcError::new(
-            RpcError::INTERNAL_ERROR,
-            "too many requests are under way",
-        ));
+        return Err(RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way"));
     };
     let under_way = session.enter(&request.id);
     let upstream = Arc::clone(upstream);
@@ -263,9 +227,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
             }
         }
     });
-    Ok(call.await.unwrap_or_else(|_| {
-        Verdict::Error(RpcError::new(RpcError::INTERNAL_ERROR, "internal error").to_raw())
-    }))
+    Ok(call
+        .await
+        .unwrap_or_else(|_| Verdict::Error(RpcError::new(RpcError::INTERNAL_ERROR, "internal error").to_raw())))
 }
 
 fn take_note(session: &Session, notification: &Notification) {

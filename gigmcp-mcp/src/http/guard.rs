@@ -12,17 +12,11 @@ pub(super) const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Ambiguous;
 
-pub(super) fn single_header<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-) -> Result<Option<&'a str>, Ambiguous> {
+pub(super) fn single_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value
-            .to_str()
-            .map(|text| Some(text.trim()))
-            .map_err(|_| Ambiguous),
+        (Some(value), None) => value.to_str().map(|text| Some(text.trim())).map_err(|_| Ambiguous),
         (Some(_), Some(_)) => Err(Ambiguous),
     }
 }
@@ -35,9 +29,7 @@ pub(super) fn host_is_allowed(allowed: &HashSet<Box<str>>, uri: &Uri, headers: &
     let target = uri.authority().map(http::uri::Authority::as_str);
     let mut names = [host, target].into_iter().flatten().peekable();
     names.peek().is_some()
-        && names.all(|name| {
-            without_port(name).is_some_and(|name| allowed.contains(&*name.to_ascii_lowercase()))
-        })
+        && names.all(|name| without_port(name).is_some_and(|name| allowed.contains(&*name.to_ascii_lowercase())))
 }
 
 pub(super) fn origin_is_allowed(allowed: &HashSet<Box<str>>, headers: &HeaderMap) -> bool {
@@ -46,12 +38,8 @@ pub(super) fn origin_is_allowed(allowed: &HashSet<Box<str>>, headers: &HeaderMap
         Ok(Some(origin)) => origin.to_ascii_lowercase(),
         Err(Ambiguous) => return false,
     };
-    let rest = origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"));
-    let local = rest
-        .and_then(without_port)
-        .is_some_and(|name| LOOPBACK.contains(&name));
+    let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let local = rest.and_then(without_port).is_some_and(|name| LOOPBACK.contains(&name));
     local || allowed.contains(&*origin)
 }
 
@@ -62,9 +50,9 @@ fn without_port(authority: &str) -> Option<&str> {
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(end);
-    let digits = port.strip_prefix(':').map_or(port.is_empty(), |port| {
-        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
-    });
+    let digits = port
+        .strip_prefix(':')
+        .map_or(port.is_empty(), |port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
     (digits && !host.is_empty()).then_some(host)
 }
 
@@ -82,9 +70,7 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();
             let refused = parts.any(|parameter| {
-                let quality = parameter
-                    .strip_prefix("q=")
-                    .or_else(|| parameter.strip_prefix("Q="));
+                let quality = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
                 quality.is_some_and(|quality| quality.parse() == Ok(0.0))
             });
             let json = ["application/json", "application/*", "*/*"];
@@ -94,11 +80,7 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     single_header(headers, header::CONTENT_TYPE.as_str()).is_ok_and(|value| {
-        let media = value
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default();
+        let media = value.unwrap_or_default().split(';').next().unwrap_or_default();
         media.trim().eq_ignore_ascii_case("application/json")
     })
 }
@@ -112,9 +94,7 @@ mod tests {
 
     fn headers(name: &str, values: &[&str]) -> HeaderMap {
         let name: HeaderName = name.parse().unwrap();
-        let values = values
-            .iter()
-            .map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        let values = values.iter().map(|value| HeaderValue::from_bytes(value.as_bytes()).unwrap());
         values.map(|value| (name.clone(), value)).collect()
     }
 
@@ -186,11 +166,7 @@ mod tests {
             (&["application/jsonx"], false),
             (&[""], false),
         ] {
-            assert_eq!(
-                accepts_json(&headers("accept", values)),
-                expected,
-                "{values:?}"
-            );
+            assert_eq!(accepts_json(&headers("accept", values)), expected, "{values:?}");
         }
         for (values, expected) in [
             (&["application/json"][..], true),
@@ -200,11 +176,7 @@ mod tests {
             (&["application/json", "application/json"], false),
             (&[], false),
         ] {
-            assert_eq!(
-                is_json(&headers("content-type", values)),
-                expected,
-                "{values:?}"
-            );
+            assert_eq!(is_json(&headers("content-type", values)), expected, "{values:?}");
         }
     }
 }

@@ -14,22 +14,14 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 
 /// A refusal before there is any JSON-RPC to answer.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    with_body(
-        status,
-        "text/plain; charset=utf-8",
-        Bytes::from_static(text.as_bytes()),
-    )
+    with_body(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
 }
 
 pub(super) fn json(status: StatusCode, text: Vec<u8>) -> Response<Full<Bytes>> {
     with_body(status, "application/json", text.into())
 }
 
-pub(super) fn rpc_error(
-    status: StatusCode,
-    id: Option<&RequestId>,
-    error: &RpcError,
-) -> Response<Full<Bytes>> {
+pub(super) fn rpc_error(status: StatusCode, id: Option<&RequestId>, error: &RpcError) -> Response<Full<Bytes>> {
     json(status, write_response(id, &Verdict::Error(error.to_raw())))
 }
 

@@ -54,11 +54,7 @@ impl Sessions {
     }
 
     /// Begins a session; its id is 144 random bits.
-    pub(super) fn begin(
-        &self,
-        principal: &Principal,
-        version: ProtocolVersion,
-    ) -> Result<String, getrandom::Error> {
+    pub(super) fn begin(&self, principal: &Principal, version: ProtocolVersion) -> Result<String, getrandom::Error> {
         let mut random = [0; 18];
         getrandom::fill(&mut random)?;
         let id = BASE64_URL_SAFE_NO_PAD.encode(random);
@@ -72,14 +68,9 @@ impl Sessions {
         let now = Instant::now();
         let mut table = self.lock();
         table.retain(|_, entry| now - entry.last_used < self.idle);
-        make_room(&mut table, self.max_per_principal, |entry| {
-            entry.session.principal == *principal
-        });
+        make_room(&mut table, self.max_per_principal, |entry| entry.session.principal == *principal);
         make_room(&mut table, self.max, |_| true);
-        let entry = Entry {
-            session: Arc::new(session),
-            last_used: now,
-        };
+        let entry = Entry { session: Arc::new(session), last_used: now };
         table.insert(id.as_str().into(), entry);
         Ok(id)
     }
@@ -141,11 +132,7 @@ impl Session {
             under_way.insert(id.clone(), token.clone());
         }
         drop(under_way);
-        UnderWay {
-            session: Arc::clone(self),
-            id: listed.then(|| id.clone()),
-            token,
-        }
+        UnderWay { session: Arc::clone(self), id: listed.then(|| id.clone()), token }
     }
 
     /// The client gave a request up.
@@ -156,9 +143,7 @@ impl Session {
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,10 +203,7 @@ mod tests {
         sessions.begin(&one, LATEST_LEGACY).unwrap(); // a third of `one`
         assert!(sessions.find(&one, &ids[1]).is_none());
         assert!(sessions.find(&one, &ids[0]).is_some());
-        assert!(
-            sessions.find(&two, &ids[2]).is_some(),
-            "others are not touched"
-        );
+        assert!(sessions.find(&two, &ids[2]).is_some(), "others are not touched");
     }
 
     #[tokio::test(start_paused = true)]

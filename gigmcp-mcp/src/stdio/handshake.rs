@@ -23,10 +23,7 @@ pub struct Hello {
 
 impl Hello {
     pub(super) fn unspoken() -> Self {
-        Self {
-            version: LATEST_LEGACY,
-            result: RawValue::NULL.to_owned(),
-        }
+        Self { version: LATEST_LEGACY, result: RawValue::NULL.to_owned() }
     }
 }
 
@@ -84,32 +81,22 @@ pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, Connec
     }))
     .expect("strings are JSON");
     let timeout = upstream.limits.initialize_timeout;
-    let verdict = upstream
-        .request("initialize", Some(&params), timeout, GivingUp::Silently)
-        .await
-        .map_err(|error| match error {
+    let verdict = upstream.request("initialize", Some(&params), timeout, GivingUp::Silently).await.map_err(
+        |error| match error {
             CallError::Timeout { after } => ConnectError::Timeout { after },
             CallError::Exited => ConnectError::Exited,
-            CallError::TooLong { .. } => ConnectError::Protocol {
-                reason: "the answer is too long",
-            },
+            CallError::TooLong { .. } => ConnectError::Protocol { reason: "the answer is too long" },
             CallError::Protocol { reason } => ConnectError::Protocol { reason },
-        })?;
+        },
+    )?;
     let result = match verdict {
         Verdict::Result(result) => result,
         Verdict::Error(error) => return Err(ConnectError::Refused { error }),
     };
-    let Chosen { version } =
-        serde_json::from_str(result.get()).map_err(|_| ConnectError::Protocol {
-            reason: "the result has no protocolVersion",
-        })?;
-    let version = version
-        .parse()
-        .map_err(|_| ConnectError::Version { offered: version })?;
-    upstream
-        .notify("notifications/initialized")
-        .await
-        .map_err(|_| ConnectError::Exited)?;
+    let Chosen { version } = serde_json::from_str(result.get())
+        .map_err(|_| ConnectError::Protocol { reason: "the result has no protocolVersion" })?;
+    let version = version.parse().map_err(|_| ConnectError::Version { offered: version })?;
+    upstream.notify("notifications/initialized").await.map_err(|_| ConnectError::Exited)?;
     Ok(Hello { version, result })
 }
 

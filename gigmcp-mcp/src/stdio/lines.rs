@@ -23,11 +23,7 @@ pub(crate) enum Line<'a> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(reader: R, max_bytes: usize) -> Self {
-        Self {
-            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
-            line: Vec::new(),
-            max_bytes,
-        }
+        Self { reader: BufReader::with_capacity(BUFFER_BYTES, reader), line: Vec::new(), max_bytes }
     }
 
     /// The next line; `None` at the end. Not cancel safe. A last line without an end is a line.
@@ -35,10 +31,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         self.line.clear();
         self.line.shrink_to(KEPT_CAPACITY);
         let limit = self.max_bytes as u64 + 1; // one more for the line's end
-        let read = (&mut self.reader)
-            .take(limit)
-            .read_until(b'\n', &mut self.line)
-            .await?;
+        let read = (&mut self.reader).take(limit).read_until(b'\n', &mut self.line).await?;
         if read == 0 {
             return Ok(None);
         }
@@ -65,10 +58,7 @@ async fn pass_over(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<u
     let mut piece = Vec::with_capacity(BUFFER_BYTES);
     loop {
         piece.clear();
-        let read = (&mut *reader)
-            .take(BUFFER_BYTES as u64)
-            .read_until(b'\n', &mut piece)
-            .await?;
+        let read = (&mut *reader).take(BUFFER_BYTES as u64).read_until(b'\n', &mut piece).await?;
         let ended = piece.last() == Some(&b'\n');
         if ended {
             piece.pop();
@@ -97,17 +87,9 @@ mod tests {
             ("plain", "a\nbc\n", vec!["a", "bc"]),
             ("carriage returns", "a\r\n\r\nb\n", vec!["a", "", "b"]),
             ("no end at the end", "a\nb", vec!["a", "b"]),
-            (
-                "exactly as long as allowed",
-                "12345678\nx\n",
-                vec!["12345678", "x"],
-            ),
+            ("exactly as long as allowed", "12345678\nx\n", vec!["12345678", "x"]),
             ("one longer", "123456789\nx\n", vec!["!123456789+", "x"]),
-            (
-                "far longer",
-                "1234567890abcdef\nx\n",
-                vec!["!123456789+0abcdef", "x"],
-            ),
+            ("far longer", "1234567890abcdef\nx\n", vec!["!123456789+0abcdef", "x"]),
             ("long and never ended", "1234567890", vec!["!123456789+0"]),
             ("nothing", "", vec![]),
         ] {
@@ -126,19 +108,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_gigabyte_without_a_line_end_is_not_kept() {
-        let endless = tokio::io::repeat(b'x')
-            .take(1 << 30)
-            .chain(&b"\nnext\n"[..]);
+        let endless = tokio::io::repeat(b'x').take(1 << 30).chain(&b"\nnext\n"[..]);
         let mut lines = Lines::new(endless, 1 << 20);
-        assert!(matches!(
-            lines.next().await.unwrap(),
-            Some(Line::TooLong { .. })
-        ));
-        assert!(
-            lines.line.capacity() <= 4 << 20,
-            "{}",
-            lines.line.capacity()
-        );
+        assert!(matches!(lines.next().await.unwrap(), Some(Line::TooLong { .. })));
+        assert!(lines.line.capacity() <= 4 << 20, "{}", lines.line.capacity());
         assert_eq!(lines.next().await.unwrap(), Some(Line::Whole(b"next")));
     }
 }

@@ -39,8 +39,7 @@ impl<'de> Visitor<'de> for Leading<'_> {
         while let Some(key) = map.next_key::<String>()? {
             if key == "id" {
                 let value: Box<RawValue> = map.next_value()?;
-                self.found
-                    .set(RequestId::from_raw(&value).and_then(|id| id.as_u64()));
+                self.found.set(RequestId::from_raw(&value).and_then(|id| id.as_u64()));
                 break;
             }
             map.next_value::<IgnoredAny>()?;
@@ -54,10 +53,7 @@ fn id_at_end(tail: &[u8]) -> Option<u64> {
     let body = tail.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end();
     let start = body.iter().rposition(|byte| !byte.is_ascii_digit())? + 1;
     let id = std::str::from_utf8(&body[start..]).ok()?.parse().ok()?;
-    let key = body[..start]
-        .trim_ascii_end()
-        .strip_suffix(b":")?
-        .trim_ascii_end();
+    let key = body[..start].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
     let before = key.strip_suffix(br#""id""#)?.trim_ascii_end();
     before.ends_with(b",").then_some(id)
 }
@@ -69,50 +65,16 @@ mod tests {
     #[test]
     fn the_id_is_found_at_either_end_and_not_inside() {
         for (case, head, tail, expected) in [
-            (
-                "first",
-                r#"{"jsonrpc":"2.0","id":7,"result":{"text":"xx"#,
-                "xx\"}}",
-                Some(7),
-            ),
-            (
-                "last",
-                r#"{"result":{"text":"xx"#,
-                r#"xx"},"jsonrpc":"2.0","id":7}"#,
-                Some(7),
-            ),
-            (
-                "last, spaced",
-                r#"{"result":{"text":"xx"#,
-                "xx\"} , \"id\" : 7 } ",
-                Some(7),
-            ),
-            (
-                "inside the result",
-                r#"{"result":{"id":7,"text":"xx"#,
-                r#"xx","id":8}}"#,
-                None,
-            ),
-            (
-                "inside a string at the end",
-                r#"{"result":{"text":"xx"#,
-                r#"xx,\"id\":7}"#,
-                None,
-            ),
-            (
-                "a text as id",
-                r#"{"id":"7","result":{"text":"xx"#,
-                "xx\"}}",
-                None,
-            ),
+            ("first", r#"{"jsonrpc":"2.0","id":7,"result":{"text":"xx"#, "xx\"}}", Some(7)),
+            ("last", r#"{"result":{"text":"xx"#, r#"xx"},"jsonrpc":"2.0","id":7}"#, Some(7)),
+            ("last, spaced", r#"{"result":{"text":"xx"#, "xx\"} , \"id\" : 7 } ", Some(7)),
+            ("inside the result", r#"{"result":{"id":7,"text":"xx"#, r#"xx","id":8}}"#, None),
+            ("inside a string at the end", r#"{"result":{"text":"xx"#, r#"xx,\"id\":7}"#, None),
+            ("a text as id", r#"{"id":"7","result":{"text":"xx"#, "xx\"}}", None),
             ("no object", "xxxxxxxx", "xxxxxxxx", None),
             ("nothing", "", "", None),
         ] {
-            assert_eq!(
-                answered_id(head.as_bytes(), tail.as_bytes()),
-                expected,
-                "{case}"
-            );
+            assert_eq!(answered_id(head.as_bytes(), tail.as_bytes()), expected, "{case}");
         }
     }
 }

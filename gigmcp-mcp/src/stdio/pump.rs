@@ -14,9 +14,7 @@ use super::{
     oversized::answered_id,
 };
 use crate::{
-    message::{
-        InvalidMessage, Message, Request, RequestId, Response, RpcError, Verdict, write_response,
-    },
+    message::{InvalidMessage, Message, Request, RequestId, Response, RpcError, Verdict, write_response},
     object::Members,
     upstream::CallError,
 };
@@ -29,20 +27,14 @@ pub(super) struct Outgoing {
 }
 
 /// Reads what the server says until it ends.
-pub(super) async fn read_from(
-    stdout: impl AsyncRead + Unpin,
-    shared: Arc<Shared>,
-    max_line_bytes: usize,
-) {
+pub(super) async fn read_from(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>, max_line_bytes: usize) {
     let mut lines = Lines::new(stdout, max_line_bytes);
     while let Ok(Some(line)) = lines.next().await {
         match line {
             Line::Whole(line) => shared.receive(line),
             Line::TooLong { head, tail } => {
                 Counters::add(&shared.counters.oversized_lines);
-                let error = CallError::TooLong {
-                    limit_bytes: max_line_bytes,
-                };
+                let error = CallError::TooLong { limit_bytes: max_line_bytes };
                 match answered_id(head, tail) {
                     Some(id) => shared.settle(id, Err(error)),
                     // It may have been the answer to any of them, and that one would never come.
@@ -107,9 +99,7 @@ impl Shared {
         if raw.get().starts_with('[') {
             // A server of revision 2025-03-26 may answer in batches.
             let batch: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-            batch
-                .into_iter()
-                .for_each(|message| self.receive_one(message));
+            batch.into_iter().for_each(|message| self.receive_one(message));
         } else {
             self.receive_one(raw);
         }
@@ -117,12 +107,10 @@ impl Shared {
 
     fn receive_one(&self, raw: &RawValue) {
         match Message::from_raw(raw) {
-            Ok(Message::Response(Response { id, verdict })) => {
-                match id.as_ref().and_then(RequestId::as_u64) {
-                    Some(id) => self.settle(id, Ok(verdict)),
-                    None => Counters::add(&self.counters.unexpected_responses),
-                }
-            }
+            Ok(Message::Response(Response { id, verdict })) => match id.as_ref().and_then(RequestId::as_u64) {
+                Some(id) => self.settle(id, Ok(verdict)),
+                None => Counters::add(&self.counters.unexpected_responses),
+            },
             Ok(Message::Request(request)) => self.answer(&request),
             Ok(Message::Notification(notification)) => {
                 if &*notification.method == "notifications/tools/list_changed" {
@@ -132,9 +120,7 @@ impl Shared {
             Err(InvalidMessage::Json(_)) => Counters::add(&self.counters.invalid_lines),
             Err(InvalidMessage::Envelope { reason }) => {
                 Counters::add(&self.counters.invalid_lines);
-                let id = Members::of(raw)
-                    .ok()
-                    .and_then(|members| RequestId::from_raw(members.value("id")?)?.as_u64());
+                let id = Members::of(raw).ok().and_then(|members| RequestId::from_raw(members.value("id")?)?.as_u64());
                 if let Some(id) = id {
                     self.settle(id, Err(CallError::Protocol { reason }));
                 }

@@ -1,0 +1,10 @@
+//! The crate through its public API, with real pipes and sockets.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
+mod aggregator;
+mod fidelity;
+mod oracle;
+mod scripted;
+mod serving;
+mod stdio;
+mod streamable_http;
