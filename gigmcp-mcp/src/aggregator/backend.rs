@@ -55,14 +55,14 @@ impl Entry {
     /// The server if it runs, whatever the age of its list.
     pub(super) fn running(&self) -> Option<Arc<Ready>> {
         let mut state = self.lock();
-        match &*state {
-            State::Ready(ready) if ready.upstream.is_open() => Some(Arc::clone(ready)),
-            State::Ready(_) => {
-                *state = State::Cold; // drops what is left of it
-                None
-            }
-            State::Cold | State::Failed { .. } => None,
-        }
+        let dead = match &*state {
+            State::Ready(ready) if ready.upstream.is_open() => return Some(Arc::clone(ready)),
+            State::Ready(_) => std::mem::replace(&mut *state, State::Cold),
+            State::Cold | State::Failed { .. } => return None,
+        };
+        drop(state);
+        drop(dead); // ends what is left of the server, and not under the lock
+        None
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
@@ -116,7 +116,7 @@ impl Entry {
 
     fn remember(&self, prepared: &Result<Arc<Ready>, BackendError>) {
         let mut state = self.lock();
-        *state = match prepared {
+        let next = match prepared {
             Ok(ready) => State::Ready(Arc::clone(ready)),
             Err(error) => {
                 tracing::warn!(server = %self.name, error = error as &dyn std::error::Error, "server failed");
@@ -129,6 +129,9 @@ impl Entry {
                 State::Failed { error: error.clone(), failures, retry_at: Instant::now() + wait }
             }
         };
+        let replaced = std::mem::replace(&mut *state, next);
+        drop(state);
+        drop(replaced); // may end a server, and not under the lock
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -261,6 +261,19 @@ async fn a_cancelled_request_is_given_up_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_gives_up_what_is_under_way_in_it() {
+    let (endpoint, _mirror, mut events) = serve_with(StreamableHttpLimits::default()).await;
+    let session = endpoint.initialize("2025-11-25").await;
+    let headers = [("mcp-session-id", &*session)];
+    let (reply, ()) = tokio::join!(endpoint.post(&headers, WAIT), async {
+        assert_eq!(events.recv().await, Some("waiting"));
+        endpoint.send(Method::DELETE, &headers, "").await;
+        assert_eq!(events.recv().await, Some("ended"));
+    });
+    assert_eq!(reply.json()["error"]["code"], RpcError::REQUEST_CANCELLED);
+}
+
+#[tokio::test]
 async fn requests_under_way_are_bounded_per_session() {
     let limits = StreamableHttpLimits { max_in_flight_per_session: 1, ..StreamableHttpLimits::default() };
     let (endpoint, mirror, mut events) = serve_with(limits).await;
