@@ -65,9 +65,25 @@ struct Denial {
     action: Action,
     reason: String,
     when: Vec<Vec<Comparison>>,
+    #[serde(default)]
+    each_with: Vec<Comparison>,
 }
 
-#[derive(Deserialize)]
+impl Denial {
+    /// The alternatives, each a list of comparisons that must all hold.
+    fn alternatives(&self) -> Vec<Vec<Comparison>> {
+        if self.each_with.is_empty() {
+            return self.when.clone();
+        }
+        let with = |one: &Comparison| {
+            let joined = |all: &Vec<Comparison>| all.iter().chain([one]).cloned().collect();
+            self.when.iter().map(joined).collect::<Vec<_>>()
+        };
+        self.each_with.iter().flat_map(with).collect()
+    }
+}
+
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Comparison {
     argument: u32,
@@ -179,7 +195,7 @@ fn denials(policy: &Policy) -> Result<Vec<u8>, String> {
         let Some(number) = policy.resolve(&denial.call) else {
             continue;
         };
-        for all in &denial.when {
+        for all in denial.alternatives() {
             let comparisons = all.iter().map(Comparison::compile).collect::<Result<Vec<_>, _>>()?;
             filter
                 .add_rule_conditional(denial.action.into(), number, &comparisons)

@@ -1,4 +1,11 @@
 //! The sandbox through its public API, on the real kernel.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
+mod attacks;
+mod lifecycle;
+mod probe;
+mod processes;
+mod rootfs;
+mod runtimes;
 mod start;
+mod unprivileged;

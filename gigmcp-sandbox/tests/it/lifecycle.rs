@@ -1,0 +1,195 @@
+//! Nothing outlives its host, its handle, or a part of its frame.
+
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::task::Poll;
+
+use gigmcp_sandbox::{Exit, Network, Rootfs, Sandbox};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
+
+use crate::probe::{probe, sandbox};
+use crate::processes::{Watched, descendants, field, of_server};
+
+/// Asks the test binary to be a host process that is going to be killed.
+const ROLE: &str = "GIGMCP_TEST_ROLE";
+
+async fn hanging(marker: &str) -> Sandbox {
+    let mut sandbox = sandbox(&["hang", marker]).network(Network::handoff()).spawn().await.unwrap();
+    let (_, stdout) = sandbox.stdio().unwrap();
+    let mut line = String::new();
+    AsyncBufReader::new(stdout).read_line(&mut line).await.unwrap();
+    assert_eq!(line, "ready\n");
+    sandbox
+}
+
+#[tokio::test]
+async fn plays_the_host_process_when_asked() {
+    let Some(marker) = std::env::var_os(ROLE) else { return };
+    let _sandbox = hanging(marker.to_str().unwrap()).await;
+    println!("host is ready");
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn kill_9_of_the_host_process_leaves_no_process() {
+    let mut host = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "lifecycle::plays_the_host_process_when_asked", "--nocapture"])
+        .env(ROLE, "host-killed")
+        .env(crate::probe::PROBE_VARIABLE, probe())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(host.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line.contains("host is ready")));
+    let processes = descendants(host.id());
+    assert_eq!(processes.len(), 3, "bubblewrap's monitor, PID 1, the server");
+    let watched = Watched::new(&processes);
+    host.kill().unwrap();
+    watched.assert_gone();
+    host.wait().unwrap();
+}
+
+#[tokio::test]
+async fn no_process_of_a_sandbox_is_the_hosts_root() {
+    let sandbox = hanging("identity").await;
+    let processes = of_server("identity");
+    assert_eq!(processes.len(), 3);
+    let mut ids = Vec::new();
+    for pid in &processes {
+        for name in ["Uid:", "Gid:"] {
+            let line = field(*pid, name).unwrap();
+            assert!(line.split_whitespace().all(|id| id != "0"), "process {pid}: {name} {line}");
+            ids.push(line);
+        }
+        assert_eq!(field(*pid, "Groups:").unwrap().split_whitespace().find(|group| *group == "0"), None);
+    }
+    ids.dedup();
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(ids.len(), 1, "one uid for all: {ids:?}");
+        let other = hanging("other-identity").await;
+        assert_ne!(field(of_server("other-identity")[0], "Uid:").unwrap(), ids[0], "its own uid");
+        drop(other);
+    }
+    drop(sandbox);
+}
+
+#[tokio::test]
+async fn dropping_a_sandbox_leaves_no_process() {
+    let sandbox = hanging("dropped").await;
+    let watched = Watched::new(&of_server("dropped"));
+    drop(sandbox);
+    watched.assert_gone();
+}
+
+#[tokio::test]
+async fn killing_reports_it_and_leaves_no_process() {
+    let mut sandbox = hanging("killed").await;
+    let watched = Watched::new(&of_server("killed"));
+    assert_eq!(sandbox.kill().await, Exit::Killed);
+    assert_eq!(sandbox.wait().await, Exit::Killed, "may be asked again");
+    watched.assert_gone();
+}
+
+#[tokio::test]
+async fn killing_any_part_of_the_frame_leaves_no_process() {
+    for (part, expected) in [(0, Exit::Signaled(9)), (1, Exit::Killed), (2, Exit::Killed)] {
+        let marker = format!("part-{part}");
+        let mut sandbox = hanging(&marker).await;
+        let processes = of_server(&marker);
+        let watched = Watched::new(&processes);
+        let pid = Pid::from_raw(i32::try_from(processes[part]).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        assert_eq!(sandbox.wait().await, expected, "part {part}");
+        watched.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn row_58_a_daemon_ends_with_its_server() {
+    let mut sandbox = sandbox(&["daemon", "daemon-marker"]).spawn().await.unwrap();
+    assert_eq!(sandbox.wait().await, Exit::Exited(0));
+    assert_eq!(of_server("daemon-marker"), [], "PID 1 took it along");
+}
+
+#[test]
+fn row_62_a_server_outlives_the_runtime_and_thread_that_started_it() {
+    let mut sandbox = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { sandbox(&["echo", "independent"]).spawn().await.unwrap() })
+    })
+    .join()
+    .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut stdin, mut stdout) = sandbox.stdio().unwrap();
+        stdin.write_all(b"still here\n").await.unwrap();
+        drop(stdin);
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "ready\nstill here\nallowed\n");
+        assert_eq!(sandbox.wait().await, Exit::Exited(0));
+    });
+}
+
+#[tokio::test]
+async fn cancelling_a_start_midway_leaves_no_process() {
+    for polls in 1..12 {
+        let marker = format!("cancelled-{polls}");
+        let mut spawning = pin!(sandbox(&["hang", &marker]).spawn());
+        let mut left = polls;
+        // Each poll comes after something has happened, so the start is cut at another point.
+        let finished = std::future::poll_fn(|context| {
+            left -= 1;
+            match spawning.as_mut().poll(context) {
+                Poll::Ready(_) => Poll::Ready(true),
+                Poll::Pending if left == 0 => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        if finished {
+            break;
+        }
+    }
+    // A sandbox started later is reaped later by the same thread, and the cut ones are gone.
+    let mut last = sandbox(&["daemon"]).spawn().await.unwrap();
+    last.wait().await;
+    let watched = Watched::new(&of_server("cancelled"));
+    watched.assert_gone();
+    assert_eq!(of_server("cancelled"), []);
+}
+
+#[tokio::test]
+async fn many_sandboxes_start_and_end_at_once_without_leaving_descriptors() {
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let round = async || {
+        let starts: Vec<_> = (0..16)
+            .map(|_| tokio::spawn(async { sandbox(&["daemon"]).network(Network::handoff()).spawn().await.unwrap() }))
+            .collect();
+        let mut ids = Vec::new();
+        for start in starts {
+            let mut sandbox = start.await.unwrap();
+            sandbox.wait().await;
+            ids.push(sandbox.id().to_owned());
+        }
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 16);
+    };
+    round().await;
+    let before = open();
+    round().await;
+    // Other tests of this binary hold some too, so this bounds growth only.
+    assert!(open() < before + 100, "{before} descriptors before, {} after", open());
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_is_a_typed_error() {
+    let error = Sandbox::builder(Rootfs::host_tools()).command(["/no/such/program"]).spawn().await.unwrap_err();
+    let gigmcp_sandbox::SpawnError::Setup { stage, detail, .. } = error else { panic!("{error}") };
+    assert_eq!(stage, gigmcp_sandbox::Stage::Exec);
+    assert_eq!(detail, "/no/such/program");
+}

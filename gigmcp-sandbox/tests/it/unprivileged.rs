@@ -1,0 +1,28 @@
+//! The same without root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::probe::{Dir, PROBE_VARIABLE, probe};
+
+#[test]
+fn everything_holds_when_the_host_process_is_not_root() {
+    if !rustix::process::geteuid().is_root() {
+        return; // this run is that test
+    }
+    let dir = Dir::new("unprivileged");
+    let binary = dir.path().join("it");
+    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(&binary)
+        .env(PROBE_VARIABLE, probe())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(" 0 ignored; 0 measured; 0 filtered out"), "{said}");
+}

@@ -1,0 +1,245 @@
+//! What a hostile server tries, one attempt a run: `probe NAME ARGUMENT...`.
+//!
+//! Prints `allowed` and what it got, or `refused` and the error number. Compiled by the tests as a
+//! static program without dependencies, so that the same bytes run inside and outside a sandbox.
+
+use std::ffi::{c_char, c_int, c_long, c_ulong};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+    fn unshare(flags: c_int) -> c_int;
+    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    fn fork() -> c_int;
+    fn pause() -> c_int;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
+    fn setuid(uid: u32) -> c_int;
+    fn chroot(path: *const c_char) -> c_int;
+    fn mount(a: *const c_char, b: *const c_char, c: *const c_char, flags: c_ulong, d: *const c_char) -> c_int;
+    fn ptrace(request: c_long, ...) -> c_long;
+    fn personality(persona: c_ulong) -> c_int;
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    fn sendto(fd: c_int, data: *const u8, length: usize, flags: c_int, to: *const u8, to_length: u32) -> isize;
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_int, length: u32) -> c_int;
+    fn sethostname(name: *const c_char, length: usize) -> c_int;
+    fn _exit(code: c_int) -> !;
+}
+
+fn check(result: c_long) -> io::Result<String> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result.to_string()) }
+}
+
+fn number(text: &str) -> i64 {
+    if text.is_empty() {
+        return 0;
+    }
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).expect("a number") as i64,
+        None => text.parse().expect("a number"),
+    }
+}
+
+fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
+    let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
+    let at = |index: usize| number(argument(index));
+    // SAFETY: a probe; each call gets integers or strings that live across it.
+    unsafe {
+        match name {
+            "read" => read(argument(0)),
+            "list" => list(argument(0)),
+            "climb" => {
+                std::env::set_current_dir("/")?;
+                read(&format!("{}{}", "../".repeat(30), argument(0).trim_start_matches('/')))
+            }
+            "chroot" => check(chroot(c"/tmp".as_ptr()).into()),
+            "write" => {
+                File::options().write(true).create(true).truncate(false).open(argument(0)).map(|_| String::new())
+            }
+            "fill" => fill(argument(0)),
+            "many-files" => many_files(argument(0)),
+            "unshare" => check(unshare(at(0) as c_int).into()),
+            "clone" => match syscall(56, at(0) | 17, 0_u64, 0_u64, 0_u64, 0_u64) {
+                0 => _exit(0),
+                result => check(result).map(|_| String::new()),
+            },
+            "clone3" => check(syscall(435, std::ptr::null::<u8>(), 0_usize)),
+            "syscall" => check(syscall(at(0), at(1), at(2), at(3))),
+            "int80" => int80(),
+            "x32" => check(syscall(0x4000_0000 | 39)),
+            "socket" => check(socket(at(0) as c_int, at(1) as c_int, at(2) as c_int).into()).map(|_| String::new()),
+            "ioctl" => check(ioctl(at(0) as c_int, at(1) as c_ulong, c"x".as_ptr()).into()),
+            "connect" => connect(argument(0)),
+            "http" => http(argument(0)),
+            "fastopen" => fastopen(argument(0)),
+            "tcp-option" => {
+                let fd = socket(2, 1, 0);
+                let on = 1;
+                check(setsockopt(fd, at(0) as c_int, at(1) as c_int, &raw const on, 4).into())
+            }
+            "descriptors" => {
+                let open = (0..65_536).filter(|fd| fcntl(*fd, 1) >= 0);
+                Ok(open.map(|fd| fd.to_string()).collect::<Vec<_>>().join(" "))
+            }
+            "environment" => Ok(std::env::vars().map(|(name, value)| format!("{name}={value} ")).collect()),
+            "fork-bomb" => Ok(fork_bomb(at(0))),
+            "setuid" => check(setuid(0).into()),
+            "kill" => check(kill(at(0) as c_int, at(1) as c_int).into()),
+            "mount" => check(mount(c"none".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, c"".as_ptr()).into()),
+            "ptrace" => {
+                let child = fork();
+                if child == 0 {
+                    loop {
+                        pause();
+                    }
+                }
+                let result = check(ptrace(16, c_long::from(child), 0_usize, 0_usize));
+                kill(child, 9);
+                result
+            }
+            "personality" => check(personality(at(0) as c_ulong).into()),
+            "hostname" => check(sethostname(c"evil".as_ptr(), 4).into()),
+            "daemon" => {
+                if fork() == 0 {
+                    syscall(112); // setsid
+                    if fork() == 0 {
+                        loop {
+                            pause();
+                        }
+                    }
+                    _exit(0);
+                }
+                Ok(String::new())
+            }
+            "echo" => {
+                println!("ready");
+                let mut line = String::new();
+                while io::stdin().read_line(&mut line)? > 0 {
+                    print!("{line}");
+                    io::stdout().flush()?;
+                    line.clear();
+                }
+                Ok(String::new())
+            }
+            "hang" => {
+                println!("ready");
+                loop {
+                    pause();
+                }
+            }
+            "abort" => std::process::abort(),
+            _ => Err(io::Error::from_raw_os_error(22)),
+        }
+    }
+}
+
+fn read(path: &str) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(1 << 16).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).replace('\0', " "))
+}
+
+fn list(path: &str) -> io::Result<String> {
+    let mut names = fs::read_dir(path)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names.join(" "))
+}
+
+fn fill(path: &str) -> io::Result<String> {
+    let mut file = File::create(path)?;
+    let block = vec![1; 1 << 20];
+    for _ in 0..64 {
+        file.write_all(&block)?;
+    }
+    Ok("64 MiB".to_owned())
+}
+
+fn many_files(dir: &str) -> io::Result<String> {
+    for number in 0..5000 {
+        File::create(format!("{dir}/file{number}"))?;
+    }
+    Ok("5000 files".to_owned())
+}
+
+fn connect(address: &str) -> io::Result<String> {
+    let address: SocketAddr = address.parse().expect("an address");
+    TcpStream::connect_timeout(&address, Duration::from_secs(5)).map(|_| String::new())
+}
+
+fn http(address: &str) -> io::Result<String> {
+    let address: SocketAddr = address.parse().expect("an address");
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn fastopen(address: &str) -> io::Result<String> {
+    let address: std::net::SocketAddrV4 = address.parse().expect("an address");
+    let mut to = [0_u8; 16];
+    to[..2].copy_from_slice(&2_u16.to_ne_bytes());
+    to[2..4].copy_from_slice(&address.port().to_be_bytes());
+    to[4..8].copy_from_slice(&address.ip().octets());
+    // SAFETY: 2 bytes of data and a 16-byte address, both alive.
+    unsafe {
+        let fd = socket(2, 1, 0);
+        check(sendto(fd, b"hi".as_ptr(), 2, 0x2000_0000, to.as_ptr(), 16) as c_long)
+    }
+}
+
+/// Forks until it is stopped or reaches the bound, so that it is safe outside too.
+fn fork_bomb(bound: i64) -> String {
+    let mut children = Vec::new();
+    let mut stopped = 0;
+    for _ in 0..bound {
+        // SAFETY: single-threaded; the child only waits to be killed.
+        match unsafe { fork() } {
+            0 => loop {
+                // SAFETY: no arguments.
+                unsafe { pause() };
+            },
+            -1 => {
+                stopped = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+                break;
+            }
+            child => children.push(child),
+        }
+    }
+    for child in &children {
+        // SAFETY: a child of ours.
+        unsafe { kill(*child, 9) };
+    }
+    format!("{} {stopped}", children.len())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn int80() -> io::Result<String> {
+    let result: i64;
+    // SAFETY: getpid in the i386 ABI, which clobbers nothing but its result and r8 to r11.
+    unsafe {
+        std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+    }
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(String::new()) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn int80() -> io::Result<String> {
+    Err(io::Error::from_raw_os_error(38))
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    match attempt(&name, &arguments) {
+        Ok(found) => println!("{}", format!("allowed {found}").trim_end()),
+        Err(error) => println!("refused {}", error.raw_os_error().unwrap_or(0)),
+    }
+}
