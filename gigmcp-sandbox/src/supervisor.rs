@@ -120,6 +120,7 @@ struct Live {
     log: Arc<StderrLog>,
     handoff: bool,
     starting: Option<Starting>,
+    deadline: Option<Instant>,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
     _uid: Option<UidLease>,
@@ -127,7 +128,6 @@ struct Live {
 
 struct Starting {
     started: oneshot::Sender<Result<Started, SpawnError>>,
-    deadline: Instant,
     posture: BTreeMap<String, String>,
     descriptors: Vec<OwnedFd>,
     in_bubblewrap: bool,
@@ -202,12 +202,12 @@ impl Supervisor {
             handoff: job.handoff,
             starting: Some(Starting {
                 started: job.started,
-                deadline: Instant::now() + START_TIME,
                 posture: BTreeMap::new(),
                 descriptors: Vec::new(),
                 in_bubblewrap: false,
                 failure: None,
             }),
+            deadline: Some(Instant::now() + START_TIME),
             exit: None,
             ended: job.ended,
             _uid: job.uid,
@@ -228,30 +228,18 @@ impl Supervisor {
         }
     }
 
+    /// Takes one report; the event comes again while there are more.
     fn listen(&mut self, key: u64) {
-        let Some(live) = self.live.get_mut(&key) else {
-            return;
-        };
+        let Some(live) = self.live.get_mut(&key) else { return };
         let Some(control) = &live.control else { return };
-        loop {
-            match receive(control, live.starting.is_some()) {
-                Ok(Some((report, descriptors))) => live.hear(report, descriptors),
-                Ok(None) => {
-                    live.control = None;
-                    return;
-                }
-                Err(Errno::AGAIN | Errno::INTR) => return,
-                Err(_) => {
-                    live.lifeline.cut();
-                    live.control = None;
-                    return;
-                }
+        match receive(control, live.starting.is_some()) {
+            Ok(Some((report, descriptors))) => live.hear(report, descriptors),
+            Ok(None) => live.control = None,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                live.lifeline.cut();
+                live.control = None;
             }
-            if live.control.is_none() {
-                return;
-            }
-            let Some(_) = &live.control else { return };
-            break;
         }
     }
 
@@ -282,8 +270,7 @@ impl Supervisor {
     }
 
     fn until_deadline(&self) -> Option<Timespec> {
-        let starting = self.live.values().filter_map(|live| live.starting.as_ref());
-        let next = starting.map(|starting| starting.deadline).min()?;
+        let next = self.live.values().filter_map(|live| live.deadline).min()?;
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(left).ok()
     }
@@ -291,32 +278,30 @@ impl Supervisor {
     fn enforce_deadlines(&mut self) {
         let now = Instant::now();
         for live in self.live.values_mut() {
-            let Some(starting) = &mut live.starting else {
-                continue;
-            };
-            if starting.deadline > now {
-                continue;
+            if live.deadline.is_some_and(|deadline| deadline <= now) {
+                live.run_late(now);
             }
-            live.lifeline.cut();
-            starting.failure.get_or_insert(SpawnError::TimedOut { seconds: START_TIME.as_secs() });
-            if let Some(process) = &live.process {
-                // Bubblewrap gets a grace to reach PID 1, which ends by itself: killing its
-                // monitor while it forks could leave the fork waiting for it.
-                if !starting.in_bubblewrap || starting.deadline + GRACE < now {
-                    let _ = pidfd_send_signal(process, Signal::KILL);
-                }
-            }
-            if starting.in_bubblewrap {
-                starting.deadline = now + GRACE;
-            } else {
-                starting.deadline = now + START_TIME;
-            }
-            starting.in_bubblewrap = false;
         }
     }
 }
 
 impl Live {
+    /// Gives up a start that takes too long. Bubblewrap gets a grace to reach PID 1, which ends by
+    /// itself: killing its monitor while it forks could leave the fork waiting for it.
+    fn run_late(&mut self, now: Instant) {
+        self.lifeline.cut();
+        self.deadline = None;
+        let in_bubblewrap = self.starting.as_ref().is_some_and(|starting| starting.in_bubblewrap);
+        if let Some(starting) = self.starting.take() {
+            let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
+        }
+        if in_bubblewrap {
+            self.deadline = Some(now + GRACE);
+        } else if let Some(process) = &self.process {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         match (report, &mut self.starting) {
             (Report::Network, Some(starting)) => starting.descriptors = descriptors,

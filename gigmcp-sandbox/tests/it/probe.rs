@@ -21,7 +21,7 @@ pub(crate) fn probe() -> &'static Path {
         if let Some(path) = std::env::var_os(PROBE_VARIABLE) {
             return PathBuf::from(path);
         }
-        let output = Dir::new("probe").keep().join("probe");
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("probe-{}", std::process::id()));
         let status = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
             .args(["--edition=2024", "--crate-name=probe", "-Copt-level=s", "-Cpanic=abort"])
             .args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static", "-o"])
@@ -30,7 +30,10 @@ pub(crate) fn probe() -> &'static Path {
             .status()
             .unwrap();
         assert!(status.success());
-        output
+        // Renamed, so that a test binary running beside this one never sees half a file.
+        let probe = output.with_file_name("probe");
+        fs::rename(&output, &probe).unwrap();
+        probe
     })
 }
 
@@ -89,10 +92,6 @@ impl Dir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
-    }
-
-    fn keep(self) -> PathBuf {
-        std::mem::ManuallyDrop::new(self).0.clone()
     }
 }
 

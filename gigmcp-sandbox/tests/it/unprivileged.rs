@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::probe::{Dir, PROBE_VARIABLE, probe};
@@ -12,13 +13,17 @@ fn everything_holds_when_the_host_process_is_not_root() {
         return; // this run is that test
     }
     let dir = Dir::new("unprivileged");
-    let binary = dir.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
-    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let copied = |name: &str, from: &Path| {
+        let to = dir.path().join(name);
+        fs::copy(from, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+        to
+    };
+    let binary = copied("it", &std::env::current_exe().unwrap());
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&binary)
-        .env(PROBE_VARIABLE, probe())
+        .env(PROBE_VARIABLE, copied("probe", probe()))
         .current_dir("/")
         .output()
         .unwrap();
