@@ -326,3 +326,62 @@ stages! {
     /// Starting the program itself.
     Exec = "starting the server's program",
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        let to = b"/root/x".to_vec();
+        Plan {
+            host_uid: Some(61_184),
+            bubblewrap: b"/usr/bin/bwrap".to_vec(),
+            bubblewrap_args: vec![b"@/root".to_vec(), Vec::new()],
+            steps: vec![
+                Step::Dir { to: to.clone(), mode: 0o755 },
+                Step::File { to: to.clone(), mode: 0o444, content: vec![0, 255] },
+                Step::Copy { to: to.clone(), mode: 0o555, descriptor: 3 },
+                Step::Symlink { to: to.clone(), target: b"usr".to_vec() },
+                Step::Bind { to: to.clone(), from: b"/usr".to_vec(), beneath: None },
+                Step::Bind { to: to.clone(), from: b"/image".to_vec(), beneath: Some(b"usr".to_vec()) },
+                Step::Tmpfs { to: to.clone(), mode: 0o1777, bytes: u64::MAX, inodes: 1 },
+                Step::Bootstrap { to },
+            ],
+            handoff: true,
+            command: vec![b"/server".to_vec()],
+            environment: vec![b"A=b".to_vec()],
+            working_dir: b"/tmp".to_vec(),
+            rlimits: vec![(7, 4096)],
+            filters: vec![vec![6; 8]],
+            writable: vec![b"/tmp".to_vec()],
+        }
+    }
+
+    #[test]
+    fn a_plan_and_every_report_come_back_as_they_were() {
+        assert_eq!(Plan::decode(&plan().encode()), Ok(plan()));
+        for report in [
+            Report::Network,
+            Report::Bubblewrap,
+            Report::Posture(vec![("a".to_owned(), "b".to_owned())]),
+            Report::Running,
+            Report::Failed { stage: Stage::Exec, errno: 2, detail: "x".to_owned() },
+            Report::Exited(255),
+            Report::Signaled(31),
+        ] {
+            assert_eq!(Report::decode(&report.encode()), Ok(report));
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_is_malformed() {
+        let whole = plan().encode();
+        for length in 0..whole.len() {
+            assert_eq!(Plan::decode(&whole[..length]), Err(Malformed), "{length} bytes");
+        }
+        let unknown_stage = [4, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(Report::decode(&unknown_stage), Err(Malformed));
+        let endless_list = [2, 255, 255, 255, 255, 255, 255, 255, 255];
+        assert_eq!(Report::decode(&endless_list), Err(Malformed));
+    }
+}

@@ -14,7 +14,10 @@ pub struct Network {
 impl Network {
     /// Every IPv4 address is local to the sandbox, and the sockets that listen there on ports
     /// 443, 80, 3128 and 53 are handed to the host as an [`Intake`]. IPv6 has no route, so a
-    /// connection to an IPv6 address fails at once.
+    /// connection to an IPv6 address fails at once and clients fall back to IPv4.
+    ///
+    /// Where the kernel has Landlock, TCP can be dialled at these ports only, also between
+    /// processes inside; Unix sockets and pipes are not limited so.
     #[must_use]
     pub fn handoff() -> Self {
         Self { handoff: true }

@@ -165,17 +165,17 @@ fn allowlist(policy: &Policy, unknown: &mut Vec<String>) -> Result<Vec<u8>, Stri
     for group in &policy.groups {
         for call in &group.calls {
             match policy.resolve(call) {
-                Some(number) => {
+                Resolved::Number(number) => {
                     filter.add_rule(group.action.into(), number).map_err(|error| format!("{call}: {error}"))?;
                 }
                 // A call that is only refused is refused by the default as well.
-                None if matches!(group.action, Action::Allow) => unknown.push(call.clone()),
-                None => {}
+                Resolved::Unknown if matches!(group.action, Action::Allow) => unknown.push(call.clone()),
+                Resolved::Unknown | Resolved::Absent => {}
             }
         }
     }
     for condition in &policy.conditions {
-        let Some(number) = policy.resolve(&condition.call) else {
+        let Resolved::Number(number) = policy.resolve(&condition.call) else {
             continue;
         };
         for value in &condition.values {
@@ -192,7 +192,7 @@ fn allowlist(policy: &Policy, unknown: &mut Vec<String>) -> Result<Vec<u8>, Stri
 fn denials(policy: &Policy) -> Result<Vec<u8>, String> {
     let mut filter = new_filter(ScmpAction::Allow).map_err(|error| error.to_string())?;
     for denial in &policy.denials {
-        let Some(number) = policy.resolve(&denial.call) else {
+        let Resolved::Number(number) = policy.resolve(&denial.call) else {
             continue;
         };
         for all in denial.alternatives() {
@@ -205,12 +205,26 @@ fn denials(policy: &Policy) -> Result<Vec<u8>, String> {
     export(&filter)
 }
 
+/// What a call's name means here.
+enum Resolved {
+    Number(ScmpSyscall),
+    /// The architecture never had the call.
+    Absent,
+    /// Neither libseccomp nor the policy knows the name.
+    Unknown,
+}
+
 impl Policy {
-    /// The call's number here; `None` if this architecture or libseccomp does not have it.
-    fn resolve(&self, call: &str) -> Option<ScmpSyscall> {
-        let named = ScmpSyscall::from_name(call).ok();
-        let native = named.filter(|number| number.as_raw_syscall() >= 0);
-        native.or_else(|| self.numbers.get(call).map(|number| ScmpSyscall::from(*number)))
+    fn resolve(&self, call: &str) -> Resolved {
+        match ScmpSyscall::from_name(call) {
+            Ok(number) if number.as_raw_syscall() >= 0 => Resolved::Number(number),
+            // A negative number is libseccomp's for a call of other architectures.
+            Ok(_) => Resolved::Absent,
+            Err(_) => match self.numbers.get(call) {
+                Some(number) => Resolved::Number(ScmpSyscall::from(*number)),
+                None => Resolved::Unknown,
+            },
+        }
     }
 }
 

@@ -1,15 +1,17 @@
-//! Starting, talking, ending.
+//! Starting, talking, reporting.
 
-use gigmcp_sandbox::{Exit, Level, Rootfs, Sandbox, host_report};
+use gigmcp_sandbox::{Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder, SpawnError, host_report};
 use tokio::io::AsyncReadExt;
+
+use crate::processes::of_server;
+
+fn shell(script: &str) -> SandboxBuilder {
+    Sandbox::builder(Rootfs::host_tools()).command(["sh", "-c", script])
+}
 
 #[tokio::test]
 async fn a_server_talks_on_its_streams_and_its_code_is_reported() {
-    let mut sandbox = Sandbox::builder(Rootfs::host_tools())
-        .command(["sh", "-c", "echo out; echo err >&2; exit 3"])
-        .spawn()
-        .await
-        .unwrap();
+    let mut sandbox = shell("echo out; echo err >&2; exit 3").spawn().await.unwrap();
     let (_stdin, mut stdout) = sandbox.stdio().unwrap();
     assert!(sandbox.stdio().is_none());
     let mut text = String::new();
@@ -20,10 +22,82 @@ async fn a_server_talks_on_its_streams_and_its_code_is_reported() {
 }
 
 #[tokio::test]
+async fn the_host_sees_a_stream_close_while_the_server_lives() {
+    let mut sandbox = shell("exec 1>&-; read line; exit 4").spawn().await.unwrap();
+    let (stdin, mut stdout) = sandbox.stdio().unwrap();
+    assert_eq!(stdout.read(&mut [0]).await.unwrap(), 0, "the server closed it");
+    drop(stdin);
+    assert_eq!(sandbox.wait().await, Exit::Exited(4), "and saw us close ours");
+}
+
+#[tokio::test]
+async fn row_13_streams_can_be_opened_by_name_but_not_turned_around() {
+    let mut sandbox =
+        shell("echo named > /dev/stdout; : < /dev/stdout || echo refused; : > /dev/stdin || echo refused")
+            .spawn()
+            .await
+            .unwrap();
+    let (_stdin, mut stdout) = sandbox.stdio().unwrap();
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "named\n", "dash ends at a redirection that fails");
+    assert_eq!(sandbox.wait().await, Exit::Exited(2));
+    assert!(sandbox.stderr_tail()[0].contains("Permission denied"), "{:?}", sandbox.stderr_tail());
+}
+
+#[tokio::test]
+async fn standard_error_is_streamed_without_escapes_and_bounded() {
+    let script = r"printf 'first\033[31m red\033[0m\n' >&2; read line; \
+        for n in 1 2 3 4 5; do echo line $n >&2; done; yes | head -c 2000000 >&2";
+    let limits = Limits::default().stderr_lines(3);
+    let mut sandbox = shell(script).limits(limits).spawn().await.unwrap();
+    let (stdin, _stdout) = sandbox.stdio().unwrap();
+    let mut lines = sandbox.stderr_lines();
+    assert_eq!(lines.next().await.as_deref(), Some("first red"));
+    drop(stdin);
+    assert_eq!(sandbox.wait().await, Exit::Exited(0));
+    let tail = sandbox.stderr_tail();
+    assert_eq!(tail.len(), 3);
+    assert!(tail.iter().any(|line| line.contains("bytes dropped")), "{tail:?}");
+    let mut count = 0;
+    while lines.next().await.is_some() {
+        count += 1;
+    }
+    assert!(count < 200_000, "the rest ended and was bounded: {count}");
+}
+
+#[tokio::test]
 async fn this_host_enforces_every_layer_but_control_groups() {
     let report = host_report().await;
     for (layer, level) in report.layers() {
-        let expected = layer == gigmcp_sandbox::Layer::CgroupLimits;
+        let expected = layer == Layer::CgroupLimits;
         assert_eq!(matches!(level, Level::None { .. }), expected, "{layer}: {level}");
     }
+}
+
+#[tokio::test]
+async fn a_required_layer_that_is_missing_is_an_error_and_nothing_is_left() {
+    let server = crate::probe::sandbox(&["hang", "required"]);
+    let sandbox = server.clone().require(Layer::Seccomp).spawn().await.unwrap();
+    assert!(sandbox.enforcement().is_full(Layer::Seccomp));
+    let watched = crate::processes::Watched::new(&of_server("required"));
+    drop(sandbox);
+    watched.assert_gone();
+    let error = server.require(Layer::CgroupLimits).spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::LayerMissing { layer: Layer::CgroupLimits, .. }), "{error}");
+    crate::processes::Watched::new(&of_server("required")).assert_gone();
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_starts() {
+    let error = shell("true").env("A=B", "c").spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::InvalidText { what: "an environment variable" }), "{error}");
+    let error = shell("a\0b").spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::InvalidText { what: "the command" }), "{error}");
+    let error = Sandbox::builder(Rootfs::host_tools()).command([""]).spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::EmptyCommand), "{error}");
+    let error = shell("true").working_dir("/nowhere").spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::Setup { stage: gigmcp_sandbox::Stage::WorkingDir, .. }), "{error}");
+    let error = Sandbox::builder(Rootfs::single_file("/no/such/file")).spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::Read { .. }), "{error}");
 }
