@@ -63,7 +63,7 @@ fn build(control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
 
     let args = write_args(&plan, stage).at(Stage::Bubblewrap)?;
     sys::send(control.as_fd(), &Report::Bubblewrap.encode(), &[]).at(Stage::Bubblewrap)?;
-    let error = become_bubblewrap(control, &inherited, &bubblewrap, &args);
+    let error = become_bubblewrap(control, &inherited, (&plan.bubblewrap[..], &bubblewrap), &args);
     Err(Failure::new(Stage::Bubblewrap, &error, String::from_utf8_lossy(&plan.bubblewrap)))
 }
 
@@ -127,7 +127,12 @@ fn write_args(plan: &Plan, stage: &str) -> io::Result<OwnedFd> {
     sys::move_up(file.into())
 }
 
-fn become_bubblewrap(control: &OwnedFd, inherited: &Inherited, bubblewrap: &OwnedFd, args: &OwnedFd) -> io::Error {
+fn become_bubblewrap(
+    control: &OwnedFd,
+    inherited: &Inherited,
+    (path, bubblewrap): (&[u8], &OwnedFd),
+    args: &OwnedFd,
+) -> io::Error {
     let null = File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
     let null = match null.and_then(sys::move_up) {
         Ok(null) => null,
@@ -151,9 +156,17 @@ fn become_bubblewrap(control: &OwnedFd, inherited: &Inherited, bubblewrap: &Owne
             return error;
         }
     }
-    let path = format!("/proc/self/fd/{}", bubblewrap.as_raw_fd());
     let argv = [&b"bwrap"[..], b"--args", b"6", b"--", b"/.gig/init", b"init"].map(<[u8]>::to_vec);
-    sys::execute(path.as_bytes(), &argv, &[])
+    // By its path, so that it goes by its name in process lists; by the descriptor where our tmpfs
+    // covers the path.
+    let error = sys::execute(path, &argv, &[]);
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let path = format!("/proc/self/fd/{}", bubblewrap.as_raw_fd());
+            sys::execute(path.as_bytes(), &argv, &[])
+        }
+        _ => error,
+    }
 }
 
 const ENOSYS: i32 = 38;

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod builder;
+mod channel;
 mod enforcement;
 mod error;
 mod host;
