@@ -1,7 +1,7 @@
 //! The server's process, from fork to its program.
 
 use std::fs::{self, File};
-use std::io::{self, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,8 +11,8 @@ use crate::{At, Failure, landlock, sys};
 
 /// Confines the calling process and starts the server in it. Says over `tell`, which the
 /// program does not inherit, what was enforced, or which step failed.
-pub(crate) fn start(plan: &Plan, mut tell: PipeWriter) -> ! {
-    let Err(failure) = confine_and_start(plan, &mut tell);
+pub(crate) fn start(plan: &Plan, mut tell: PipeWriter, consent: PipeReader) -> ! {
+    let Err(failure) = confine_and_start(plan, &mut tell, consent);
     let _ = tell.write_all(&framed(&failure.report()));
     sys::exit_now(1)
 }
@@ -24,7 +24,11 @@ pub(crate) fn framed(report: &Report) -> Vec<u8> {
     out.finish()
 }
 
-fn confine_and_start(plan: &Plan, tell: &mut PipeWriter) -> Result<std::convert::Infallible, Failure> {
+fn confine_and_start(
+    plan: &Plan,
+    tell: &mut PipeWriter,
+    mut consent: PipeReader,
+) -> Result<std::convert::Infallible, Failure> {
     sys::new_session();
     take_stdio().at(Stage::Fork)?;
     std::env::set_current_dir(std::ffi::OsStr::from_bytes(&plan.working_dir))
@@ -51,6 +55,8 @@ fn confine_and_start(plan: &Plan, tell: &mut PipeWriter) -> Result<std::convert:
     }
     found.push(("status".to_owned(), io::read_to_string(status).at(Stage::Seccomp)?));
     tell.write_all(&framed(&Report::Posture(found))).at(Stage::Exec)?;
+    // The host looks at it first; if it does not agree, the pipe just ends.
+    consent.read_exact(&mut [0]).at(Stage::Exec)?;
     sys::close_on_exec_from(3).at(Stage::Exec)?;
     Err(exec(plan))
 }

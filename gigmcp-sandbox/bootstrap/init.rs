@@ -1,7 +1,7 @@
 //! PID 1 of the sandbox: starts the server, reaps, and ends with the host.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -47,44 +47,95 @@ fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd) -> Result<Option<
     if sys::wait_readable([lifeline.as_fd(), lifeline.as_fd()], 0).at(Stage::Init)?[0] {
         return Ok(None);
     }
-    let server = start_server(&plan, posture, control)?;
+    let Some(server) = start_server(&plan, posture, control, lifeline)? else { return Ok(None) };
     drop(plan);
     watch(lifeline, signals, server)
 }
 
-/// Forks the server's process and returns once its program runs.
-fn start_server(plan: &Plan, mut posture: Vec<(String, String)>, control: &OwnedFd) -> Result<i32, Failure> {
+/// Forks the server's process and returns once its program runs; nothing if the host let go.
+///
+/// The program starts only when the host has seen the posture and agrees.
+fn start_server(
+    plan: &Plan,
+    posture: Vec<(String, String)>,
+    control: &OwnedFd,
+    lifeline: &OwnedFd,
+) -> Result<Option<i32>, Failure> {
     let (mut heard, tell) = io::pipe().at(Stage::Fork)?;
+    let (consent, mut agree) = io::pipe().at(Stage::Fork)?;
     let (side, pid) = sys::fork_process().at(Stage::Fork)?;
     if let sys::Forked::Child = side {
-        confine::start(plan, tell);
+        drop(agree);
+        confine::start(plan, tell, consent);
     }
-    drop(tell);
+    drop((tell, consent));
     // SAFETY: these are the server's now; no value of this process owns the numbers.
     drop(unsafe { [sys::inherited(STDIN_FD), sys::inherited(STDOUT_FD)] });
+    match next_report(&mut heard)? {
+        Some(Report::Posture(more)) => {
+            let posture = posture.into_iter().chain(more).collect();
+            sys::send(control.as_fd(), &Report::Posture(posture).encode(), &[]).at(Stage::Init)?;
+        }
+        other => return Err(unexpected(other)),
+    }
+    if !host_agrees(control, lifeline).at(Stage::Init)? {
+        return Ok(None);
+    }
+    agree.write_all(&[1]).at(Stage::Init)?;
+    drop(agree);
+    // End of file: the pipe was closed because the program runs.
+    match next_report(&mut heard)? {
+        None => {
+            sys::send(control.as_fd(), &Report::Running.encode(), &[]).at(Stage::Init)?;
+            Ok(Some(pid))
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The next report of the server's process; nothing if it closed the pipe.
+fn next_report(heard: &mut io::PipeReader) -> Result<Option<Report>, Failure> {
+    let mut length = [0; 8];
+    match heard.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result.at(Stage::Fork)?,
+    }
     let mut bytes = Vec::new();
-    heard.read_to_end(&mut bytes).at(Stage::Fork)?;
-    let mut told = false;
-    let mut from = wire::Reader::new(&bytes);
-    while let Ok(report) = from.bytes().and_then(Report::decode) {
-        match report {
-            Report::Posture(more) => {
-                posture.extend(more);
-                told = true;
+    heard.take(u64::from_le_bytes(length)).read_to_end(&mut bytes).at(Stage::Fork)?;
+    let report = Report::decode(&bytes);
+    report.map(Some).map_err(|_| Failure::new(Stage::Fork, &io::ErrorKind::InvalidData.into(), "malformed"))
+}
+
+/// The failure that was reported, or that nothing else was.
+fn unexpected(report: Option<Report>) -> Failure {
+    match report {
+        Some(Report::Failed { stage, errno, detail }) => Failure { stage, errno, detail },
+        Some(
+            Report::Network
+            | Report::Bubblewrap
+            | Report::Posture(_)
+            | Report::Running
+            | Report::Exited(_)
+            | Report::Signaled(_),
+        )
+        | None => Failure::new(Stage::Fork, &io::ErrorKind::BrokenPipe.into(), "it died"),
+    }
+}
+
+/// Waits for the host's word after it has seen the posture.
+fn host_agrees(control: &OwnedFd, lifeline: &OwnedFd) -> io::Result<bool> {
+    loop {
+        match sys::wait_readable([lifeline.as_fd(), control.as_fd()], -1) {
+            Ok([true, _]) => return Ok(false),
+            Ok([false, true]) => {
+                let (length, _) = sys::receive(control.as_fd(), &mut [0; 16])?;
+                return Ok(length > 0);
             }
-            Report::Failed { stage, errno, detail } => {
-                return Err(Failure { stage, errno, detail });
-            }
-            Report::Network | Report::Bubblewrap | Report::Running | Report::Exited(_) | Report::Signaled(_) => {}
+            Ok([false, false]) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    if !told {
-        return Err(Failure::new(Stage::Fork, &io::ErrorKind::BrokenPipe.into(), "it died"));
-    }
-    for report in [Report::Posture(posture), Report::Running] {
-        sys::send(control.as_fd(), &report.encode(), &[]).at(Stage::Init)?;
-    }
-    Ok(pid)
 }
 
 /// Reaps until the server has ended or the host lets go.

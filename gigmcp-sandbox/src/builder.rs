@@ -155,6 +155,14 @@ impl SandboxBuilder {
             log: log.clone(),
             uid,
             handoff,
+            check: Box::new(move |found| {
+                let unknown_calls = &seccomp::programs()?.unknown;
+                let enforcement = Posture { found, rlimits: &rlimits, unknown_calls }.enforcement();
+                match required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
+                    None => Ok(enforcement),
+                    Some(layer) => Err(SpawnError::LayerMissing { layer, why: enforcement.level(layer).to_string() }),
+                }
+            }),
             started: started_sender,
             ended: ended_sender,
         })?;
@@ -162,13 +170,7 @@ impl SandboxBuilder {
             what: "the supervisor thread is gone",
             source: io::ErrorKind::BrokenPipe.into(),
         })?;
-        let Started { posture, intake } = started?;
-        let posture = Posture { found: &posture, rlimits: &rlimits, unknown_calls: &seccomp::programs()?.unknown };
-        let enforcement = posture.enforcement();
-        if let Some(layer) = required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
-            let why = enforcement.level(layer).to_string();
-            return Err(SpawnError::LayerMissing { layer, why });
-        }
+        let Started { enforcement, intake } = started?;
         Ok(Sandbox {
             id: next_id(),
             lifeline,

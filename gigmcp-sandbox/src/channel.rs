@@ -60,6 +60,11 @@ pub(crate) fn launch(descriptors: &[OwnedFd]) -> io::Result<Launched> {
     }
 }
 
+/// Tells PID 1 that the server's program may start.
+pub(crate) fn agree(control: &OwnedFd) -> Result<(), Errno> {
+    rustix::net::send(control, b"start", SendFlags::NOSIGNAL).map(drop)
+}
+
 /// Receives one report; `None` at the end. Descriptors are taken only while the sandbox starts, so
 /// nothing inside can send any later.
 pub(crate) fn receive(control: &OwnedFd, starting: bool) -> Result<Option<(Report, Vec<OwnedFd>)>, Errno> {

@@ -96,7 +96,7 @@ pub enum SpawnError {
         seconds: u64,
     },
     /// A layer demanded by [`SandboxBuilder::require`](crate::SandboxBuilder::require) is not, or
-    /// not fully, in force. The server's program was ended before anything was sent to it.
+    /// not fully, in force. The server's program was not started.
     #[error("{layer} is required but not fully in force: {why}")]
     LayerMissing {
         /// The layer.

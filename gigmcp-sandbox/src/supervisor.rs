@@ -18,12 +18,12 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::channel::{Launched, launch, receive};
+use crate::channel::{Launched, agree, launch, receive};
 use crate::host_uids::UidLease;
 use crate::protocol::{Report, Stage};
 use crate::sandbox::Scissors;
 use crate::stderr::StderrLog;
-use crate::{Exit, Intake, SpawnError, host};
+use crate::{Enforcement, Exit, Intake, SpawnError, host};
 
 /// A sandbox to be started.
 pub(crate) struct Job {
@@ -35,13 +35,17 @@ pub(crate) struct Job {
     pub(crate) log: Arc<StderrLog>,
     pub(crate) uid: Option<UidLease>,
     pub(crate) handoff: bool,
+    pub(crate) check: Check,
     pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(crate) ended: watch::Sender<Option<Exit>>,
 }
 
+/// Judges what the bootstrap read back, before the server's program starts.
+pub(crate) type Check = Box<dyn FnOnce(&BTreeMap<String, String>) -> Result<Enforcement, SpawnError> + Send>;
+
 /// What is known once the server's program runs.
 pub(crate) struct Started {
-    pub(crate) posture: BTreeMap<String, String>,
+    pub(crate) enforcement: Enforcement,
     pub(crate) intake: Option<Intake>,
 }
 
@@ -116,7 +120,8 @@ struct Live {
     log: Arc<StderrLog>,
     handoff: bool,
     starting: Option<Starting>,
-    deadline: Option<Instant>,
+    /// When a start that was given up is ended by force.
+    kill_at: Option<Instant>,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
     _uid: Option<UidLease>,
@@ -124,7 +129,9 @@ struct Live {
 
 struct Starting {
     started: oneshot::Sender<Result<Started, SpawnError>>,
-    posture: BTreeMap<String, String>,
+    deadline: Instant,
+    check: Option<Check>,
+    enforcement: Option<Enforcement>,
     descriptors: Vec<OwnedFd>,
     in_bubblewrap: bool,
     failure: Option<SpawnError>,
@@ -198,12 +205,14 @@ impl Supervisor {
             handoff: job.handoff,
             starting: Some(Starting {
                 started: job.started,
-                posture: BTreeMap::new(),
+                deadline: Instant::now() + START_TIME,
+                check: Some(job.check),
+                enforcement: None,
                 descriptors: Vec::new(),
                 in_bubblewrap: false,
                 failure: None,
             }),
-            deadline: Some(Instant::now() + START_TIME),
+            kill_at: None,
             exit: None,
             ended: job.ended,
             _uid: job.uid,
@@ -266,7 +275,7 @@ impl Supervisor {
     }
 
     fn until_deadline(&self) -> Option<Timespec> {
-        let next = self.live.values().filter_map(|live| live.deadline).min()?;
+        let next = self.live.values().filter_map(Live::deadline).min()?;
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(left).ok()
     }
@@ -274,7 +283,7 @@ impl Supervisor {
     fn enforce_deadlines(&mut self) {
         let now = Instant::now();
         for live in self.live.values_mut() {
-            if live.deadline.is_some_and(|deadline| deadline <= now) {
+            if live.deadline().is_some_and(|deadline| deadline <= now) {
                 live.run_late(now);
             }
         }
@@ -282,18 +291,24 @@ impl Supervisor {
 }
 
 impl Live {
+    /// The next moment that something is overdue; none once the server runs.
+    fn deadline(&self) -> Option<Instant> {
+        self.starting.as_ref().map(|starting| starting.deadline).or(self.kill_at)
+    }
+
     /// Gives up a start that takes too long. Bubblewrap gets a grace to reach PID 1, which ends by
     /// itself: killing its monitor while it forks could leave the fork waiting for it.
     fn run_late(&mut self, now: Instant) {
         self.lifeline.cut();
-        self.deadline = None;
-        let in_bubblewrap = self.starting.as_ref().is_some_and(|starting| starting.in_bubblewrap);
+        self.kill_at = None;
         if let Some(starting) = self.starting.take() {
             let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
+            if starting.in_bubblewrap {
+                self.kill_at = Some(now + GRACE);
+                return;
+            }
         }
-        if in_bubblewrap {
-            self.deadline = Some(now + GRACE);
-        } else if let Some(process) = &self.process {
+        if let Some(process) = &self.process {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
     }
@@ -302,7 +317,7 @@ impl Live {
         match (report, &mut self.starting) {
             (Report::Network, Some(starting)) => starting.descriptors = descriptors,
             (Report::Bubblewrap, Some(starting)) => starting.in_bubblewrap = true,
-            (Report::Posture(found), Some(starting)) => starting.posture.extend(found),
+            (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
             (Report::Failed { stage, errno, detail }, Some(starting)) => {
                 let source = io::Error::from_raw_os_error(errno);
                 let fix = host::fix(stage, errno);
@@ -326,9 +341,26 @@ impl Live {
         }
     }
 
+    /// Lets the server's program start if every demanded layer is in force.
+    fn judge(&mut self, found: BTreeMap<String, String>) {
+        let Some(starting) = &mut self.starting else { return };
+        let Some(check) = starting.check.take() else { return self.lifeline.cut() };
+        match (check(&found), &self.control) {
+            (Ok(enforcement), Some(control)) if agree(control).is_ok() => starting.enforcement = Some(enforcement),
+            (Ok(_), _) => self.lifeline.cut(),
+            (Err(error), _) => {
+                starting.failure = Some(error);
+                self.lifeline.cut();
+            }
+        }
+    }
+
     fn running(&mut self) {
-        let Some(starting) = self.starting.take() else {
-            return;
+        let Some(mut starting) = self.starting.take() else { return };
+        let Some(enforcement) = starting.enforcement.take() else {
+            // It runs without our word, so it is not our PID 1 that says so.
+            self.starting = Some(starting);
+            return self.lifeline.cut();
         };
         let intake = if self.handoff { Intake::from_descriptors(starting.descriptors) } else { None };
         let result = if self.handoff && intake.is_none() {
@@ -339,7 +371,7 @@ impl Live {
                 source: io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()),
             })
         } else {
-            Ok(Started { posture: starting.posture, intake })
+            Ok(Started { enforcement, intake })
         };
         // A caller that has given up has cut the lifeline.
         let _ = starting.started.send(result);
