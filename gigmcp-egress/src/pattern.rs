@@ -27,7 +27,7 @@ pub struct HostPattern {
 enum Depth {
     Exact,
     OneLabel,
-    AnyDepth,
+    AnyLabels,
 }
 
 impl HostPattern {
@@ -36,7 +36,7 @@ impl HostPattern {
         match self.depth {
             Depth::Exact => *host == self.base,
             Depth::OneLabel => self.prefix(host).is_some_and(|prefix| !prefix.contains('.')),
-            Depth::AnyDepth => self.prefix(host).is_some(),
+            Depth::AnyLabels => self.prefix(host).is_some(),
         }
     }
 
@@ -59,7 +59,7 @@ impl FromStr for HostPattern {
             "" => return Err(InvalidHostPattern::Empty),
             "*" | "**" => return Err(InvalidHostPattern::BareWildcard),
             _ => match (text.strip_prefix("**."), text.strip_prefix("*.")) {
-                (Some(base), _) => (Depth::AnyDepth, base),
+                (Some(base), _) => (Depth::AnyLabels, base),
                 (None, Some(base)) => (Depth::OneLabel, base),
                 (None, None) => (Depth::Exact, text),
             },
@@ -87,7 +87,7 @@ impl fmt::Display for HostPattern {
         let prefix = match self.depth {
             Depth::Exact => "",
             Depth::OneLabel => "*.",
-            Depth::AnyDepth => "**.",
+            Depth::AnyLabels => "**.",
         };
         write!(f, "{prefix}{}", self.base)
     }

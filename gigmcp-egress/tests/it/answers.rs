@@ -1,0 +1,104 @@
+//! What comes back: scrubbed of the credential in every spelling, or not at all.
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::world::{SECRET, World};
+
+#[tokio::test]
+async fn an_echo_comes_back_with_the_placeholder() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    let p = sandbox.placeholder.as_str();
+    let basic = STANDARD.encode(format!("me:{p}"));
+    for (case, value) in [("bearer", format!("Bearer {p}")), ("basic", format!("Basic {basic}"))] {
+        let reply =
+            wire.ask(format!("GET /echo HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: {value}\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.whole), (200, true), "{case}");
+        let everything = format!("{}{}", reply.head, reply.body);
+        for spelling in
+            [SECRET.to_owned(), STANDARD.encode(SECRET), STANDARD.encode(format!("me:{SECRET}"))[8..40].to_owned()]
+        {
+            assert!(!everything.contains(&spelling), "{case}: {everything}");
+        }
+        assert!(reply.body.contains("host: api.example.com"), "{case}: the rest of the body is there");
+    }
+    let reply =
+        wire.ask(format!("GET /echo HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {p}\r\n\r\n")).await;
+    assert_eq!(reply.header("x-echo"), Some(format!("Bearer {p}").as_str()), "EGR-200");
+    assert!(reply.body.contains(&format!("authorization: Bearer {p}")), "{}", reply.body);
+    let sent = world
+        .origin
+        .seen()
+        .iter()
+        .filter(|seen| seen.headers["authorization"].to_str().unwrap().contains(SECRET))
+        .count();
+    assert_eq!(sent, 2, "positive control: the origin did have the secret to echo");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_passed_on() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    let with_key =
+        format!("GET /gzip HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {}\r\n\r\n", sandbox.placeholder);
+    let reply = wire.ask(with_key).await;
+    assert_eq!((reply.status, reply.code()), (502, Some("unscannable")), "EGR-201");
+    let mut wire = sandbox.https("b.example.com").await;
+    wire.send("GET /gzip HTTP/1.1\r\nHost: b.example.com\r\n\r\n").await;
+    let codes: Vec<_> = {
+        // The twin's body is not text; its audit event shows that it was passed on.
+        let mut body = Vec::new();
+        use tokio::io::AsyncReadExt as _;
+        let mut stream = wire.into_inner();
+        while !body.ends_with(b"0\r\n\r\n") {
+            body.push(stream.read_u8().await.unwrap());
+        }
+        assert!(body.starts_with(b"HTTP/1.1 200"));
+        world.finish().await.iter().map(|event| event.verdict.code()).collect()
+    };
+    assert_eq!(codes, ["unscannable", "allowed"]);
+}
+
+#[tokio::test]
+async fn headers_that_lead_past_us_or_pose_as_ours_are_removed() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let reply =
+        sandbox.https("api.example.com").await.ask("GET /headers HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+    assert_eq!((reply.status, reply.code(), reply.header("alt-svc")), (200, None, None), "EGR-205");
+    assert_eq!(reply.head.matches("set-cookie:").count(), 2, "G10");
+}
+
+#[tokio::test]
+async fn a_large_answer_passes_whole_with_and_without_scrubbing() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    for header in [String::new(), format!("Authorization: Bearer {}\r\n", sandbox.placeholder)] {
+        let reply = wire.ask(format!("GET /large HTTP/1.1\r\nHost: api.example.com\r\n{header}\r\n")).await;
+        assert_eq!((reply.status, reply.whole, reply.body.len()), (200, true, 1 << 20));
+    }
+    let down: Vec<_> = world.finish().await.iter().map(|event| event.bytes_down).collect();
+    assert_eq!(down, [1 << 20, 1 << 20]);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_recorded_as_aborted() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    wire.send("GET /large HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+    let mut stream = wire.into_inner();
+    use tokio::io::AsyncReadExt as _;
+    stream.read_u8().await.unwrap();
+    drop(stream);
+    let backstage = std::sync::Arc::clone(&world.backstage);
+    let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    assert_eq!(codes, ["aborted"]);
+    assert_eq!(backstage.dialled.load(Ordering::SeqCst), 1);
+}

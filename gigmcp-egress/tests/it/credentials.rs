@@ -1,0 +1,291 @@
+//! Placeholders: swapped in their place, an alarm anywhere else.
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gigmcp_egress::{CredentialId, Verdict};
+
+use crate::world::{SECRET, Sandbox, World};
+
+fn get(host: &str, headers: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn a_placeholder_in_its_place_becomes_the_secret_once() {
+    for (case, header, expected) in [
+        ("EGR-180 bearer", "Authorization: Bearer {P}", format!("Bearer {SECRET}")),
+        ("EGR-185 case of the scheme", "authorization: bearer {P}", format!("bearer {SECRET}")),
+        ("token", "Authorization: token {P}", format!("token {SECRET}")),
+        ("whole value", "X-Api-Key: {P}", SECRET.to_owned()),
+        ("basic password", "Authorization: Basic {me:P}", format!("Basic {}", STANDARD.encode(format!("me:{SECRET}")))),
+        ("basic user", "Authorization: Basic {P:}", format!("Basic {}", STANDARD.encode(format!("{SECRET}:")))),
+    ] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        let mut wire = sandbox.https("api.example.com").await;
+        let header = fill(header, &sandbox);
+        let reply = wire
+            .ask(get("api.example.com", &format!("{header}\r\nAccept-Encoding: gzip\r\nRange: bytes=0-3\r\n")))
+            .await;
+        assert_eq!(reply.status, 200, "{case}: {}", reply.body);
+        let seen = &world.origin.seen()[0];
+        let name = header.split_once(':').unwrap().0.to_ascii_lowercase();
+        assert_eq!(seen.headers[&name], expected.as_str(), "{case}");
+        assert_eq!(seen.headers["accept-encoding"], "identity", "{case}: EGR-201");
+        assert!(!seen.headers.contains_key("range"), "{case}: EGR-202");
+        assert_eq!(world.backstage.opened.load(Ordering::SeqCst), 1, "{case}");
+        let events = world.finish().await;
+        assert_eq!(events.len(), 1, "{case}");
+        assert_eq!(
+            (events[0].verdict, &events[0].credentials),
+            (Verdict::Allowed, &vec![CredentialId::new("key")]),
+            "{case}"
+        );
+        assert!(!format!("{events:?}").contains("S3NT1N3L"), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
+    let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let wrong = "placeholder-wrong-place";
+    let cases: Vec<(&str, &str, Box<dyn Fn(&str) -> String>, &str)> = vec![
+        (
+            "EGR-181 unbound host",
+            "b.example.com",
+            Box::new(|p| get("b.example.com", &format!("Authorization: Bearer {p}\r\n"))),
+            "placeholder-wrong-host",
+        ),
+        (
+            "EGR-181 unbound host under a wildcard",
+            "img.cdn.example.com",
+            Box::new(|p| get("img.cdn.example.com", &format!("X-Key: {p}\r\n"))),
+            "placeholder-wrong-host",
+        ),
+        (
+            "EGR-185 inside a value",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: xx{p}yy\r\n"))),
+            wrong,
+        ),
+        (
+            "EGR-185 two blanks",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: Bearer  {p}\r\n"))),
+            wrong,
+        ),
+        (
+            "EGR-185 list",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}, x\r\n"))),
+            wrong,
+        ),
+        ("cookie", "api.example.com", Box::new(|p| get("api.example.com", &format!("Cookie: a={p}\r\n"))), wrong),
+        (
+            "path",
+            "api.example.com",
+            Box::new(|p| format!("GET /x/{p}/y HTTP/1.1\r\nHost: api.example.com\r\n\r\n")),
+            wrong,
+        ),
+        (
+            "query",
+            "api.example.com",
+            Box::new(|p| format!("GET /?k={p} HTTP/1.1\r\nHost: api.example.com\r\n\r\n")),
+            wrong,
+        ),
+        (
+            "query, escaped",
+            "api.example.com",
+            Box::new(move |p| format!("GET /?k={} HTTP/1.1\r\nHost: api.example.com\r\n\r\n", escaped(p))),
+            wrong,
+        ),
+        (
+            "query, one byte escaped",
+            "api.example.com",
+            Box::new(|p| {
+                format!("GET /?k=%{:02x}{} HTTP/1.1\r\nHost: api.example.com\r\n\r\n", p.as_bytes()[0], &p[1..])
+            }),
+            wrong,
+        ),
+        (
+            "query, base64",
+            "b.example.com",
+            Box::new(|p| {
+                format!(
+                    "GET /?k={} HTTP/1.1\r\nHost: b.example.com\r\n\r\n",
+                    STANDARD.encode(format!("x{p}")).replace('=', "")
+                )
+            }),
+            wrong,
+        ),
+        (
+            "body",
+            "b.example.com",
+            Box::new(|p| {
+                format!(
+                    "POST / HTTP/1.1\r\nHost: b.example.com\r\nContent-Length: {}\r\n\r\n{{\"k\":\"{p}\"}}",
+                    p.len() + 8
+                )
+            }),
+            wrong,
+        ),
+        (
+            "body, base64",
+            "b.example.com",
+            Box::new(|p| {
+                let body = STANDARD.encode(format!("key={p}"));
+                format!("POST / HTTP/1.1\r\nHost: b.example.com\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            }),
+            wrong,
+        ),
+        (
+            "EGR-188 in two places",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}\r\nX-Api-Key: {p}\r\n"))),
+            "placeholder-ambiguous",
+        ),
+        (
+            "twice the same header",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}\r\nAuthorization: x\r\n"))),
+            "placeholder-ambiguous",
+        ),
+        (
+            "EGR-186 a key of its own",
+            "api.example.com",
+            Box::new(|_| get("api.example.com", "Authorization: Bearer sk-attacker\r\n")),
+            "agent-credential",
+        ),
+    ];
+    for (case, host, request, code) in cases {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        let reply = sandbox.https(host).await.ask(request(sandbox.placeholder.as_str())).await;
+        assert_eq!(reply.code(), Some(code), "{case}: {}", reply.head);
+        assert_eq!(
+            sandbox.https(host).await.ask("GET /? HTTP/1.1\r\nHost: x\r\n\r\n").await.status,
+            421,
+            "the host can be reached"
+        );
+        let placeholder = sandbox.placeholder.clone();
+        let backstage = std::sync::Arc::clone(&world.backstage);
+        let events = world.finish().await;
+        assert_eq!(events[0].verdict.code(), code, "{case}");
+        assert_eq!(events.len(), 2, "{case}");
+        assert_eq!(events[0].alarm, code != "placeholder-ambiguous", "{case}");
+        assert!(
+            !format!("{:?}", events[0]).contains(placeholder.as_str()),
+            "{case}: not even the placeholder is in the audit"
+        );
+        assert_eq!(
+            (backstage.dialled.load(Ordering::SeqCst), backstage.opened.load(Ordering::SeqCst)),
+            (0, 0),
+            "{case}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_placeholder_of_another_sandbox_is_refused_and_an_alarm() {
+    for place in ["header", "body"] {
+        let mut world = World::new().await;
+        let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+        // The second sandbox has done nothing yet but to be there; its first question shows that it is known.
+        assert!(two.resolve("api.example.com").await.is_ok());
+        let foreign = two.placeholder.as_str();
+        let request = match place {
+            "header" => get("b.example.com", &format!("Authorization: Bearer {foreign}\r\n")),
+            _ => {
+                format!("POST / HTTP/1.1\r\nHost: b.example.com\r\nContent-Length: {}\r\n\r\n{foreign}", foreign.len())
+            }
+        };
+        let reply = one.https("b.example.com").await.ask(request).await;
+        assert_eq!((reply.status, reply.code()), (403, Some("foreign-placeholder")), "EGR-182: {place}");
+        assert!(world.refused_untouched(place, "foreign-placeholder").await.alarm);
+    }
+}
+
+#[tokio::test]
+async fn a_placeholder_in_a_streamed_body_never_leaves_whole() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("b.example.com").await;
+    wire.send("POST / HTTP/1.1\r\nHost: b.example.com\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for piece in format!("before {} after", sandbox.placeholder).as_bytes().chunks(5) {
+        wire.send([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).await;
+    }
+    wire.send("0\r\n\r\n").await;
+    assert_eq!(wire.reply().await.code(), Some("placeholder-wrong-place"));
+    let seen = world.origin.seen();
+    assert!(seen.iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains(sandbox.placeholder.as_str())));
+    assert_eq!(world.backstage.opened.load(Ordering::SeqCst), 0);
+    let events = world.finish().await;
+    assert_eq!(events.iter().map(|event| event.verdict.code()).collect::<Vec<_>>(), ["placeholder-wrong-place"]);
+}
+
+#[tokio::test]
+async fn credentials_do_not_travel_in_clear_text() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    // Even where the credential is bound to the very host.
+    world.grant(&sandbox.identity, &sandbox.placeholder, |grant| {
+        grant.credentials[0].hosts.push("plain.example.com".parse().unwrap())
+    });
+    let mut wire = sandbox.http("plain.example.com").await;
+    let reply = wire.ask(get("plain.example.com", &format!("Authorization: Bearer {}\r\n", sandbox.placeholder))).await;
+    assert_eq!((reply.status, reply.code()), (403, Some("cleartext-credential")), "EGR-077");
+    assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 0);
+    assert_eq!(wire.ask(get("plain.example.com", "")).await.status, 200, "twin");
+    assert_eq!(world.backstage.opened.load(Ordering::SeqCst), 0);
+    let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    assert_eq!(codes, ["cleartext-credential", "allowed"]);
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_stand_in_a_header_is_not_sent() {
+    for (case, secret, code) in [
+        ("EGR-190 CR LF", Some("sk-live-0123\r\nX-Evil: S3NT1N3L"), "credential-unusable"),
+        ("EGR-190 NUL", Some("sk-live-0123\0"), "credential-unusable"),
+        ("too short", Some("short"), "credential-unusable"),
+        ("EGR-189 revoked", None, "credential-denied"),
+    ] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        world.set_secret(secret);
+        let mut wire = sandbox.https("api.example.com").await;
+        let request = get("api.example.com", &format!("Authorization: Bearer {}\r\n", sandbox.placeholder));
+        let reply = wire.ask(&request).await;
+        assert_eq!(reply.code(), Some(code), "{case}");
+        assert!(!reply.body.contains("S3NT1N3L"));
+        assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 0, "{case}");
+        world.set_secret(Some(SECRET));
+        assert_eq!(wire.ask(&request).await.status, 200, "twin of {case}");
+        let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+        assert_eq!(codes, [code, "allowed"], "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_audit_log_denies() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    let request = get("api.example.com", &format!("Authorization: Bearer {}\r\n", sandbox.placeholder));
+    world.backstage.audit_full.store(true, Ordering::SeqCst);
+    let reply = wire.ask(&request).await;
+    assert_eq!((reply.status, reply.code()), (503, Some("audit-unavailable")), "EGR-209");
+    assert_eq!(world.backstage.opened.load(Ordering::SeqCst), 0, "no credential was read");
+    assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 0);
+    world.backstage.audit_full.store(false, Ordering::SeqCst);
+    assert_eq!(wire.ask(&request).await.status, 200, "twin");
+}
+
+fn fill(header: &str, sandbox: &Sandbox) -> String {
+    let p = sandbox.placeholder.as_str();
+    header
+        .replace("{me:P}", &STANDARD.encode(format!("me:{p}")))
+        .replace("{P:}", &STANDARD.encode(format!("{p}:")))
+        .replace("{P}", p)
+}

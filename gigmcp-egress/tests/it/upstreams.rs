@@ -1,0 +1,72 @@
+//! Upstreams that are not where or who they should be.
+
+use std::sync::atomic::Ordering;
+
+use crate::world::{Trust, World};
+
+#[tokio::test]
+async fn an_upstream_must_prove_its_name() {
+    for (case, trust, host, expected) in [
+        ("EGR-102 unknown authority", Trust::PublicOnly, "api.example.com", Some("upstream-tls")),
+        ("EGR-102 wrong name", Trust::Origin, "other.cdn.example.com", Some("upstream-tls")),
+        ("twin", Trust::Origin, "api.example.com", None),
+    ] {
+        let mut world = World::with(trust, |_| ()).await;
+        let sandbox = world.sandbox("one");
+        world.grant(&sandbox.identity, &sandbox.placeholder, |grant| {
+            grant.credentials[0].hosts.push("*.cdn.example.com".parse().unwrap())
+        });
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\r\n", sandbox.placeholder);
+        let reply = sandbox.https(host).await.ask(request).await;
+        assert_eq!(reply.code(), expected, "{case}: {}", reply.head);
+        assert_eq!(world.origin.seen().len(), usize::from(expected.is_none()), "{case}: no request was sent");
+        assert_eq!(world.finish().await.len(), 1, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn every_address_of_a_host_must_be_public() {
+    for (case, addresses, code) in [
+        ("EGR-036 loopback", &["127.0.0.1"][..], "address-class"),
+        ("EGR-042 one of two", &["93.184.216.34", "10.0.0.1"], "address-class"),
+        ("EGR-042 the other of two", &["10.0.0.1", "93.184.216.34"], "address-class"),
+        ("EGR-044 metadata", &["169.254.169.254"], "metadata-address"),
+        ("EGR-034 metadata at a public address", &["168.63.129.16"], "metadata-address"),
+        ("EGR-028 mapped loopback", &["::ffff:127.0.0.1"], "address-class"),
+        ("EGR-057 no address", &[], "dns"),
+    ] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        world.set_addresses("api.example.com", addresses);
+        let mut wire = sandbox.https("api.example.com").await;
+        let reply = wire.ask("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+        assert_eq!(reply.code(), Some(code), "{case}");
+        assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 0, "{case}");
+        world.set_addresses("api.example.com", &["93.184.216.34", "2606:2800:220:1::1"]);
+        assert_eq!(wire.ask("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await.status, 200, "twin of {case}");
+        let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+        assert_eq!(codes, [code, "allowed"], "{case}");
+    }
+}
+
+#[tokio::test]
+async fn one_identity_never_gets_the_connection_of_another() {
+    let mut world = World::new().await;
+    let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+    for sandbox in [&one, &two, &one, &two] {
+        let reply = sandbox.https("api.example.com").await.ask("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+        assert_eq!(reply.status, 200);
+    }
+    assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 2, "each has its own, and uses it again");
+}
+
+#[tokio::test]
+async fn the_bundle_holds_our_authority_and_not_the_extra_roots() {
+    let world = World::new().await;
+    let bundle = String::from_utf8(world.proxy.ca_bundle_pem()).unwrap();
+    let ours = String::from_utf8(world.proxy.ca_pem()).unwrap();
+    assert!(bundle.contains(ours.trim()));
+    let body: String = world.origin.ca_pem.lines().filter(|line| !line.starts_with('-')).collect();
+    assert!(!bundle.replace('\n', "").contains(&body), "the sandbox never sees an upstream's certificate");
+}
