@@ -15,7 +15,6 @@ use std::{
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
-pub(crate) use server::EXEC;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -81,6 +80,9 @@ pub(crate) fn run() -> ExitCode {
     };
     let quiet = matches!(cli.command, Command::Exec(_));
     let filter = cli.settings.log.clone().unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
+    if let Err(error) = cli.settings.check() {
+        return fail(&error, cli.json);
+    }
     match start_log(&filter).and_then(|()| execute(cli.settings, cli.command, cli.json)) {
         Ok(code) => code,
         Err(error) => fail(&*error, cli.json),

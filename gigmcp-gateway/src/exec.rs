@@ -14,11 +14,11 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{EXEC, Failure},
+    cli::Failure,
     egress::{Entitlement, text},
     serve,
     settings::Settings,
-    spec::{EnvName, Owner, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host},
+    spec::{EXEC, EnvName, Owner, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host},
     store::SecretKey,
     supervisor::{Plan, Running, StartError, Supervisor},
 };

@@ -100,6 +100,15 @@ const NAMES: [&str; 13] = [
 ];
 
 impl Settings {
+    /// Checks what the flag parser could not, so that a bad setting is told of by every command.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        self.host_uids()?;
+        self.bearer_token()?;
+        self.master_key_text()?;
+        self.extra_roots()?;
+        Ok(())
+    }
+
     /// The data directory in force.
     pub(crate) fn data_dir(&self) -> &Path {
         self.data_dir.as_deref().unwrap_or(Path::new("data"))

@@ -6,6 +6,9 @@ use gigmcp_egress::HostPattern;
 pub(crate) use gigmcp_registry::ServerName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+/// The name under which secrets of `exec` lie. No server can have it.
+pub(crate) const EXEC: &str = "exec";
+
 /// Where a server's files come from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

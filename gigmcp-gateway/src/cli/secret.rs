@@ -6,10 +6,10 @@ use clap::Subcommand;
 use gigmcp_vault::SecretBytes;
 use serde_json::json;
 
-use super::{Failure, Output, columns, read_input, server::EXEC};
+use super::{Failure, Output, columns, read_input};
 use crate::{
     host::Host,
-    spec::{EnvName, Owner, SecretSlot, ServerName},
+    spec::{EXEC, EnvName, Owner, SecretSlot, ServerName},
     store::SecretKey,
 };
 

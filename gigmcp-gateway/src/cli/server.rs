@@ -9,7 +9,8 @@ use super::{Failure, Output, columns};
 use crate::{
     host::Host,
     spec::{
-        EnvName, InvalidSpec, SecretSlot, ServerName, ServerSpec, Source, launcher_registries, parse_env, parse_host,
+        EXEC, EnvName, InvalidSpec, SecretSlot, ServerName, ServerSpec, Source, launcher_registries, parse_env,
+        parse_host,
     },
 };
 
@@ -147,6 +148,3 @@ async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())
     })
 }
-
-/// The name under which secrets of `exec` lie.
-pub(crate) const EXEC: &str = "exec";

@@ -1,10 +1,10 @@
 //! Administration by command line: what each command answers, and what it says of bad input.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::json;
 
-use crate::gateway::{Installation, demo_server};
+use crate::gateway::{GATEWAY, Installation, demo_server};
 
 #[test]
 fn servers_profiles_and_secrets_are_kept() {
@@ -95,10 +95,13 @@ fn bad_settings_stop_the_program_with_the_fix() {
     installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
     installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
     let key = installation.data().join("master.key");
+    let value = installation.data().join("value");
+    fs::write(&value, "another-value-of-some-length").unwrap();
     let with = |variables: &[(&str, &str)]| {
         let output = installation
             .command()
-            .args(["secret", "set", "x", "KEY", "--file", "/etc/hostname"])
+            .args(["secret", "set", "x", "KEY", "--file"])
+            .arg(&value)
             .envs(variables.iter().copied())
             .output()
             .unwrap();
@@ -143,11 +146,13 @@ fn doctor_reports_every_layer() {
         assert!(!layer["why"].as_str().unwrap().is_empty() && !layer["fix"].as_str().unwrap().is_empty(), "{layer}");
     }
     // The twin: a host without bubblewrap.
-    let empty = tempfile::tempdir().unwrap();
-    let output = installation.command().arg("doctor").env("PATH", empty.path()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(!output.status.success() && text.contains("apt-get install bubblewrap"), "{text}");
-    let output = installation.command().arg("serve").env("PATH", empty.path()).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("apt-get install bubblewrap"), "{error}");
+    for command in ["doctor", "serve"] {
+        let script = "mount -t tmpfs none /usr/bin && exec \"$0\" \"$1\"";
+        let mut without = Command::new("unshare");
+        without.args(["--mount", "--propagation", "private", "sh", "-c", script, GATEWAY, command]);
+        let output = without.env("GIG_DATA_DIR", installation.data()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!output.status.success() && said.contains("apt-get install bubblewrap"), "{command}: {said}");
+    }
 }

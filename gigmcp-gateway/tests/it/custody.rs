@@ -85,6 +85,9 @@ fn holds_nothing(case: &Case) {
     assert_eq!(seen[0].count(&key), 1, "the origin gets the real key exactly once: {:?}", seen[0]);
     assert!(text.contains("x-echo-authorization") || text.contains("authorization"), "the echo came back: {text}");
 
+    // A decoy for what the log and the audit trail say: a name that is refused.
+    session.call(case.tool, &json!({"url": format!("https://{decoy}.example.com/")}));
+    assert_eq!(internet.seen().len(), 1, "the decoy's host was not reached");
     let pid = server_process(&gateway, case.process);
     let inside = |needle: &str| search::in_sandbox(pid, needle);
     assert_eq!(inside(&key), Vec::<String>::new(), "inside the sandbox");

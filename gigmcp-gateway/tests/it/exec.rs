@@ -66,8 +66,13 @@ impl Anywhere {
 
 fn finish(mut command: Command, input: &[u8]) -> Output {
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // On a thread of its own, because the answer fills the other pipe meanwhile.
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    drop(writer.join());
+    output
 }
 
 #[test]
@@ -159,10 +164,10 @@ fn a_stored_secret_serves_when_the_environment_has_none() {
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(125));
     assert!(error.contains("secret set exec API_KEY=api.example.com"), "the fix is named: {error}");
-    installation.json(&["secret", "set", "exec", "API_KEY=api.example.com"], "sk-stored-real-value");
+    installation.json(&["secret", "set", "exec", "API_KEY=api.example.com"], "sk-stored-real-value-of-usual-length-0123456789");
     let output = run(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.starts_with("sk-") && !text.contains("stored-real"), "a placeholder of the same shape: {text}");
-    assert_eq!(text.trim().len(), "sk-stored-real-value".len());
+    assert_eq!(text.trim().len(), "sk-stored-real-value-of-usual-length-0123456789".len());
 }
