@@ -34,6 +34,10 @@ impl Credentials for OneServer {
 }
 
 impl AuditSink for OneServer {
+    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+        Box::pin(async { Ok(()) }) // an error here refuses the request: nothing leaves unrecorded
+    }
+
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         eprintln!("{}: {:?} {}", event.identity, event.host, event.verdict);
         Box::pin(async { Ok(()) })
@@ -56,7 +60,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let grant = Arc::new(Grant { rules: vec![Rule::https(host)], credentials: vec![credential] });
     let policy = Arc::new(OneServer { grant, key });
-    let proxy = EgressProxy::builder(Arc::<OneServer>::clone(&policy), Arc::<OneServer>::clone(&policy), policy).build()?;
+    let proxy =
+        EgressProxy::builder(Arc::<OneServer>::clone(&policy), Arc::<OneServer>::clone(&policy), policy).build()?;
 
     // 2. The server, with the placeholder where the key would be and our authority among its roots.
     let variables = BTreeMap::from([

@@ -40,8 +40,9 @@ pub struct Limits {
     pub pooled_deadline: Duration,
     /// TLS configurations kept per identity, one per name. Bounds memory under a wildcard. Default 256.
     pub tls_names: usize,
-    /// Where the addresses come from that stand for names inside the sandbox. Default 198.18.0.0/15, which RFC 2544 keeps
-    /// off the internet.
+    /// Where the addresses come from that stand for names inside the sandbox. They are never dialled: inside, every address
+    /// is local, and no literal address is ever allowed. Default 28.18.0.0/15, of a block that is assigned and not routed,
+    /// because servers that guard themselves against private addresses refuse RFC 2544's 198.18.0.0/15 as one.
     pub dns_pool: Ipv4Net,
     /// Seconds a DNS answer may be kept. Default 30.
     pub dns_ttl_seconds: u32,
@@ -69,7 +70,7 @@ impl Default for Limits {
             pooled_per_host: 8,
             pooled_deadline: Duration::from_secs(60),
             tls_names: 256,
-            dns_pool: Ipv4Net { first: Ipv4Addr::new(198, 18, 0, 0), prefix: 15 },
+            dns_pool: Ipv4Net { first: Ipv4Addr::new(28, 18, 0, 0), prefix: 15 },
             dns_ttl_seconds: 30,
             dns_wildcard_names: 256,
             dns_questions_per_second: 200,

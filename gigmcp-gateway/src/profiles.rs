@@ -1,7 +1,7 @@
 //! The aggregators of the profiles, each kept as long as its servers stay what they are.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
@@ -28,7 +28,7 @@ pub(crate) struct Profiles {
 /// One profile's aggregator and what it was made from.
 struct Entry {
     id: i64,
-    servers: HashMap<ServerName, Arc<ServerLaunch>>,
+    servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
     aggregator: Arc<Aggregator>,
 }
 
@@ -69,7 +69,7 @@ impl Profiles {
     }
 
     fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
-        let servers: HashMap<_, _> = profile
+        let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
             .map(|(name, revision)| {

@@ -164,7 +164,8 @@ fn a_stored_secret_serves_when_the_environment_has_none() {
     let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(125));
     assert!(error.contains("secret set exec API_KEY=api.example.com"), "the fix is named: {error}");
-    installation.json(&["secret", "set", "exec", "API_KEY=api.example.com"], "sk-stored-real-value-of-usual-length-0123456789");
+    installation
+        .json(&["secret", "set", "exec", "API_KEY=api.example.com"], "sk-stored-real-value-of-usual-length-0123456789");
     let output = run(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
