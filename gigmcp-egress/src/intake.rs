@@ -90,8 +90,6 @@ impl Sockets {
 
 async fn accept(listener: TcpListener, door: Door, site: Arc<Site>, token: CancellationToken, tasks: TaskTracker) {
     loop {
-        // At its limit a sandbox waits in the kernel's queue and costs nothing here.
-        let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
         let stream = match listener.accept().await.and_then(|(stream, _)| no_delay(stream)) {
             Ok(stream) => stream,
             Err(error) => {
@@ -101,6 +99,8 @@ async fn accept(listener: TcpListener, door: Door, site: Arc<Site>, token: Cance
                 continue;
             }
         };
+        // At its limit a sandbox waits: one connection here, the rest in the kernel's queue.
+        let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
         let serving = connection::serve(stream, door, Arc::clone(&site));
         let token = token.clone();
         tasks.spawn(async move {

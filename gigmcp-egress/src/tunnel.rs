@@ -56,8 +56,11 @@ where
 
 async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -> Response<Body> {
     let policy = site.shared.policy();
-    let target = request.uri().to_string();
-    let entry = policy.entry(AuditKind::Connect, &site.identity).host(&target, None).method("CONNECT");
+    let (host, port) = match request.uri().authority() {
+        Some(authority) => (authority.host().to_owned(), authority.port_u16()),
+        None => (request.uri().to_string(), None),
+    };
+    let entry = policy.entry(AuditKind::Connect, &site.identity).host(&host, port).method("CONNECT");
     let decided = async {
         let destination = check_connect(&request)?;
         destination_allowed(&*policy.grant(&site.identity).await?, &destination, None)?;

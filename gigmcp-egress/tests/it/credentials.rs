@@ -51,7 +51,8 @@ async fn a_placeholder_in_its_place_becomes_the_secret_once() {
 async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
     let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let wrong = "placeholder-wrong-place";
-    let cases: Vec<(&str, &str, Box<dyn Fn(&str) -> String>, &str)> = vec![
+    type Case = (&'static str, &'static str, Box<dyn Fn(&str) -> String>, &'static str);
+    let cases: Vec<Case> = vec![
         (
             "EGR-181 unbound host",
             "b.example.com",
@@ -192,8 +193,7 @@ async fn the_placeholder_of_another_sandbox_is_refused_and_an_alarm() {
     for place in ["header", "body"] {
         let mut world = World::new().await;
         let (one, two) = (world.sandbox("one"), world.sandbox("two"));
-        // The second sandbox has done nothing yet but to be there; its first question shows that it is known.
-        assert!(two.resolve("api.example.com").await.is_ok());
+        // The second sandbox has done nothing yet but to be there.
         let foreign = two.placeholder.as_str();
         let request = match place {
             "header" => get("b.example.com", &format!("Authorization: Bearer {foreign}\r\n")),

@@ -23,6 +23,16 @@ async fn a_tunnel_to_an_allowed_host_carries_requests() {
 }
 
 #[tokio::test]
+async fn a_tunnel_may_be_asked_for_in_http_1_0() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut tunnel = sandbox.proxy().await;
+    assert_eq!(tunnel.ask("CONNECT api.example.com:443 HTTP/1.0\r\n\r\n").await.status, 200, "older Python");
+    let mut wire = Wire::new(sandbox.handshake(tunnel.into_inner(), "api.example.com").await.unwrap());
+    assert_eq!(wire.ask("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await.status, 200);
+}
+
+#[tokio::test]
 async fn connect_goes_to_allowed_names_only() {
     for (case, request, code, status) in [
         ("denied host", "CONNECT evil.test:443 HTTP/1.1\r\n\r\n", "host-denied", 403),

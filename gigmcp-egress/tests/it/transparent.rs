@@ -7,7 +7,7 @@ use gigmcp_egress::{AuditKind, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::wire::Wire;
-use crate::world::World;
+use crate::world::{Trust, World};
 
 #[tokio::test]
 async fn a_program_without_proxy_settings_reaches_an_allowed_host() {
@@ -215,6 +215,22 @@ async fn clear_text_on_the_tls_port_is_refused() {
     let reply = Wire::new(sandbox.connect(address).await).ask("GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
     assert_eq!((reply.status, reply.code()), (400, Some("cleartext-in-tunnel")), "EGR-101");
     world.refused_untouched("EGR-101", "cleartext-in-tunnel").await;
+}
+
+#[tokio::test]
+async fn a_sandbox_at_its_limit_waits_and_harms_nobody() {
+    let mut world = World::with(Trust::Origin, |limits| limits.connections = 1).await;
+    let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+    let request = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    let mut first = one.https("api.example.com").await;
+    assert_eq!(first.ask(request).await.status, 200);
+    let mut waiting = one.proxy().await;
+    waiting.send("GET http://plain.example.com/ HTTP/1.1\r\nHost: plain.example.com\r\n\r\n").await;
+    assert_eq!(two.https("api.example.com").await.ask(request).await.status, 200, "EGR-208");
+    assert_eq!(first.ask(request).await.status, 200);
+    assert_eq!(world.origin.seen().len(), 3, "the second connection still waits");
+    drop(first);
+    assert_eq!(waiting.reply().await.status, 200, "and is served when there is room");
 }
 
 #[tokio::test]
