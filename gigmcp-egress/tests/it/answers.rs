@@ -65,6 +65,16 @@ async fn an_answer_that_cannot_be_read_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn an_event_arrives_at_once_though_the_answer_is_scrubbed() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    let key = format!("Authorization: Bearer {}\r\n", sandbox.placeholder);
+    wire.send(format!("GET /events HTTP/1.1\r\nHost: api.example.com\r\n{key}\r\n")).await;
+    wire.until("data: one\n\n").await; // EGR-204: the origin sends nothing more
+}
+
+#[tokio::test]
 async fn headers_that_lead_past_us_or_pose_as_ours_are_removed() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");

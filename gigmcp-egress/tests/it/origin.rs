@@ -116,6 +116,8 @@ fn answer(path: &str, headers: &HeaderMap) -> Response<Chunks> {
         "/gzip" => {
             Response::builder().header("content-encoding", "gzip").body(Chunks::of(b"\x1f\x8b not read", 99)).unwrap()
         }
+        // One event, and then silence.
+        "/events" => Response::new(Chunks { end: End::Never, ..Chunks::of(b"data: one\n\n", 99) }),
         "/large" => Response::new(Chunks::of(&vec![b'x'; 1 << 20], 16 << 10)),
         "/headers" => Response::builder()
             .header("alt-svc", "h3=\":443\"")
@@ -129,11 +131,21 @@ fn answer(path: &str, headers: &HeaderMap) -> Response<Chunks> {
 }
 
 /// A body in pieces of a chosen size.
-pub(crate) struct Chunks(VecDeque<Bytes>);
+pub(crate) struct Chunks {
+    left: VecDeque<Bytes>,
+    end: End,
+}
+
+/// What comes after the last piece.
+#[derive(Clone, Copy)]
+enum End {
+    Regular,
+    Never,
+}
 
 impl Chunks {
     fn of(bytes: &[u8], size: usize) -> Self {
-        Self(bytes.chunks(size).map(Bytes::copy_from_slice).collect())
+        Self { left: bytes.chunks(size).map(Bytes::copy_from_slice).collect(), end: End::Regular }
     }
 }
 
@@ -142,6 +154,10 @@ impl http_body::Body for Chunks {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+        match (self.left.pop_front(), self.end) {
+            (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+            (None, End::Regular) => Poll::Ready(None),
+            (None, End::Never) => Poll::Pending,
+        }
     }
 }

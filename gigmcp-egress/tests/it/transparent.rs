@@ -136,6 +136,13 @@ async fn what_is_not_http_is_refused_and_recorded() {
         ("EGR-112 two lengths", format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "malformed", 400),
         ("EGR-113 signed length", format!("{post}Content-Length: +1\r\n\r\na"), "malformed", 400),
         ("EGR-114 unknown coding", format!("{post}Transfer-Encoding: gzip\r\n\r\n"), "malformed", 400),
+        ("EGR-113 leading zero", format!("{post}Content-Length: 01\r\n\r\na"), "framing", 400),
+        (
+            "EGR-114 chunked twice",
+            format!("{post}Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+            "framing",
+            400,
+        ),
         ("EGR-116 blank before the colon", format!("{post}Content-Length : 1\r\n\r\na"), "malformed", 400),
         ("EGR-117 folded header", format!("{plain}X: a\r\n b\r\n\r\n"), "malformed", 400),
         (

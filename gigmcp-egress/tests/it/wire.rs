@@ -70,6 +70,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         reply
     }
 
+    /// Reads until these bytes have come.
+    pub(crate) async fn until(&mut self, expected: &str) {
+        let mut seen = Vec::new();
+        while !seen.ends_with(expected.as_bytes()) {
+            seen.push(self.0.read_u8().await.expect("the connection ended before the bytes came"));
+        }
+    }
+
     /// Whether the other side closed the connection.
     pub(crate) async fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]).await, Ok(0) | Err(_))
