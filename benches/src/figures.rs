@@ -1,0 +1,41 @@
+//! Medians and how they compare.
+
+use std::time::Duration;
+
+/// What was measured, as often as it was.
+#[derive(Default)]
+pub(crate) struct Figures(Vec<Duration>);
+
+impl Figures {
+    pub(crate) fn add(&mut self, taken: Duration) {
+        self.0.push(taken);
+    }
+
+    /// The value below which `percent` of all lie.
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(at).copied().unwrap_or_default()
+    }
+}
+
+/// Prints one path beside its bare alternative.
+pub(crate) fn compare(path: &str, ours: &Figures, bare_name: &str, bare: &Figures) {
+    let (ours_50, bare_50) = (ours.percentile(50), bare.percentile(50));
+    println!("{path}");
+    println!("  ours       p50 {:>9.1?}  p95 {:>9.1?}", ours_50, ours.percentile(95));
+    println!("  {bare_name:<10} p50 {:>9.1?}  p95 {:>9.1?}", bare_50, bare.percentile(95));
+    println!(
+        "  ratio of p50 {:.2}, added {:.1?}\n",
+        ours_50.as_secs_f64() / bare_50.as_secs_f64(),
+        ours_50.saturating_sub(bare_50)
+    );
+}
+
+/// Prints two rates.
+pub(crate) fn compare_rates(path: &str, ours: f64, bare_name: &str, bare: f64) {
+    println!("{path}");
+    println!("  ours       {ours:>9.0} /s\n  {bare_name:<10} {bare:>9.0} /s");
+    println!("  ratio {:.2}\n", ours / bare);
+}
