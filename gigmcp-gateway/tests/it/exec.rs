@@ -152,6 +152,39 @@ fn a_real_server_uses_the_callers_key_without_holding_it() {
 }
 
 #[test]
+fn npx_fetches_a_package_through_the_proxy_and_runs_it() {
+    let internet = Internet::new();
+    let anywhere = Anywhere::new();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tiny");
+    let packed = Command::new("npm").args(["pack", source, "--silent"]).current_dir(anywhere.directory.path()).output();
+    assert!(packed.unwrap().status.success());
+    let tarball = fs::read(anywhere.directory.path().join("tiny-server-1.0.0.tgz")).unwrap();
+    let archive = "https://registry.npmjs.org/tiny-server/-/tiny-server-1.0.0.tgz";
+    let version = json!({"name": "tiny-server", "version": "1.0.0", "bin": {"tiny-server": "index.js"},
+        "dist": {"tarball": archive}});
+    let package = json!({"name": "tiny-server", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}});
+    internet.publish("/tiny-server", package.to_string());
+    internet.publish("/tiny-server/-/tiny-server-1.0.0.tgz", tarball);
+
+    let authority = anywhere.directory.path().join("authority.pem");
+    fs::copy(&internet.authority, &authority).unwrap();
+    let mut command = anywhere.command_within(&internet);
+    command.env("API_KEY", "sk-the-real-value-of-npx").env("GIG_UPSTREAM_EXTRA_ROOTS", &authority);
+    command.args(["--allow", "api.example.com", "--secret", "API_KEY=api.example.com", "--", "npx", "-y", "tiny-server"]);
+    let output = finish(command, b"{\"id\":7}\n");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answer: Value = serde_json::from_str(text.trim())
+        .unwrap_or_else(|error| panic!("{error}: {text:?} {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(answer["id"], 7);
+    assert!(answer["holds"].as_str().unwrap().starts_with("sk-"), "{answer}");
+    assert!(!text.contains("the-real-value"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(internet.seen().iter().all(|seen| seen.count("the-real-value") == 0), "the registry never gets the key");
+    // The launcher's registry may be read from, not written to.
+    assert!(internet.seen().iter().all(|seen| seen.body.is_empty()), "{:?}", internet.seen());
+}
+
+#[test]
 fn a_stored_secret_serves_when_the_environment_has_none() {
     let installation = Installation::new();
     let run = |extra: &[&str]| {

@@ -35,7 +35,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 /// Names that resolve to the origin.
-pub(crate) const NAMES: [&str; 3] = ["api.example.com", "other.example.com", "evil.test"];
+pub(crate) const NAMES: [&str; 4] = ["api.example.com", "other.example.com", "evil.test", "registry.npmjs.org"];
 /// A name that resolves to loopback, as in a DNS rebinding attack.
 pub(crate) const REBOUND: &str = "rebound.example.com";
 
@@ -46,7 +46,9 @@ const ORIGIN: Ipv4Addr = Ipv4Addr::new(93, 184, 215, 14);
 pub(crate) struct Internet {
     gateway: String,
     origin: String,
-    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// What the origin answers for a path instead of an echo.
+    files: Files,
     /// Names the far DNS server was asked for.
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
     /// PEM file of the authority that signed the origin's certificate.
@@ -55,6 +57,8 @@ pub(crate) struct Internet {
     stop: Vec<oneshot::Sender<()>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
+
+type Files = Arc<Mutex<HashMap<String, Bytes>>>;
 
 /// One request as the origin got it.
 #[derive(Clone, Debug)]
@@ -103,14 +107,15 @@ impl Internet {
             gateway,
             origin,
             seen: Arc::default(),
+            files: Arc::default(),
             asked: Arc::default(),
             authority,
             _directory: directory,
             stop: Vec::new(),
             threads: Vec::new(),
         };
-        let seen = Arc::clone(&internet.seen);
-        internet.start(move |ready, stop| serve_tls(acceptor, seen, ready, stop));
+        let answers = (Arc::clone(&internet.seen), Arc::clone(&internet.files));
+        internet.start(move |ready, stop| serve_tls(acceptor, answers, ready, stop));
         let asked = Arc::clone(&internet.asked);
         internet.start(move |ready, stop| serve_dns(asked, ready, stop));
         internet
@@ -135,6 +140,11 @@ impl Internet {
         })
         .join()
         .unwrap()
+    }
+
+    /// Makes the origin answer `path` with these bytes.
+    pub(crate) fn publish(&self, path: &str, bytes: impl Into<Bytes>) {
+        self.files.lock().unwrap().insert(path.to_owned(), bytes.into());
     }
 
     /// What the origin got.
@@ -213,7 +223,7 @@ fn certificates() -> (String, TlsAcceptor) {
 
 async fn serve_tls(
     acceptor: TlsAcceptor,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    answers: (Arc<Mutex<Vec<Seen>>>, Files),
     ready: oneshot::Sender<()>,
     stop: oneshot::Receiver<()>,
 ) {
@@ -222,10 +232,10 @@ async fn serve_tls(
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+            let (acceptor, answers) = (acceptor.clone(), answers.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| echo(Arc::clone(&seen), request));
+                let service = service_fn(move |request| answer(answers.clone(), request));
                 // A client that goes away is its own affair.
                 drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
             });
@@ -234,8 +244,12 @@ async fn serve_tls(
     tokio::select! { () = accept => {}, _ = stop => {} }
 }
 
-/// Echoes the request's headers in a header and in the body, as a careless debug endpoint would.
-async fn echo(seen: Arc<Mutex<Vec<Seen>>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Gives a published file, or echoes the request's headers in a header and in the body, as a careless debug
+/// endpoint would.
+async fn answer(
+    (seen, files): (Arc<Mutex<Vec<Seen>>>, Files),
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let target = request.uri().to_string();
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -249,6 +263,9 @@ async fn echo(seen: Arc<Mutex<Vec<Seen>>>, request: Request<Incoming>) -> Result
         response.headers_mut().insert("x-echo-authorization", value.clone());
     }
     response.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    if let Some(file) = files.lock().unwrap().get(&target) {
+        response = Response::new(Full::new(file.clone()));
+    }
     seen.lock().unwrap().push(Seen { target, headers, body });
     Ok(response)
 }
