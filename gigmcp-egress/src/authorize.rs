@@ -14,6 +14,8 @@ use crate::slot::{self, Slot};
 pub(crate) struct AuthorizedRequest {
     pub(crate) request: ValidRequest,
     pub(crate) injections: Vec<Injection>,
+    /// Credentials of this host that the request does not carry. An answer may hold what an earlier request brought.
+    pub(crate) others: Vec<CredentialRule>,
 }
 
 /// One credential to put in.
@@ -47,7 +49,17 @@ impl AuthorizedRequest {
         }
         refuse_strays(&request, &injections, live)?;
         refuse_own_credentials(&request, grant, &injections)?;
-        Ok(Self { request, injections })
+        let carried = |other: &CredentialRule| injections.iter().any(|injection| injection.credential.id == other.id);
+        let others = grant.credentials.iter().filter(|other| other.is_bound_to(host) && !carried(other));
+        let others = others.cloned().collect();
+        Ok(Self { request, injections, others })
+    }
+}
+
+impl AuthorizedRequest {
+    /// Whether the host has any credential, so that its answers are searched.
+    pub(crate) fn is_credentialed(&self) -> bool {
+        !self.injections.is_empty() || !self.others.is_empty()
     }
 }
 

@@ -13,9 +13,10 @@ use crate::authorize::{AuthorizedRequest, refused_placeholder};
 use crate::body::{AnswerBody, Body, BoxError, Progress, SearchedBody, full};
 use crate::forward::ForwardError;
 use crate::grant::{BoxFuture, CredentialUnavailable, Credentials, Grant, Grants};
-use crate::identity::Identity;
+use crate::identity::{CredentialId, Identity};
 use crate::limits::Limits;
 use crate::live::{LivePlaceholders, Owner};
+use crate::placeholder::Placeholder;
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
 use crate::request::{BodyLength, Downstream, ValidRequest};
@@ -56,22 +57,40 @@ impl Policy {
         answer::refusal(refusal)
     }
 
+    /// The values to inject, in the order of the injections.
     async fn secrets(&self, authorized: &AuthorizedRequest) -> Result<Vec<SecretString>, Refusal> {
         let identity = &authorized.request.downstream.identity;
         let mut secrets = Vec::with_capacity(authorized.injections.len());
         for injection in &authorized.injections {
-            let id = &injection.credential.id;
-            let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
-            let secret = secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
-                tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not read");
-                match error {
-                    CredentialUnavailable::Denied => Refusal::CredentialDenied,
-                    CredentialUnavailable::Unreachable { .. } => Refusal::CredentialUnavailable,
-                }
-            })?;
-            secrets.push(secret);
+            secrets.push(self.secret(identity, &injection.credential.id).await?);
         }
         Ok(secrets)
+    }
+
+    /// The values that an answer may hold although the request did not carry them. One that is not set, or no longer, is
+    /// not known to anybody here.
+    async fn other_secrets(&self, authorized: &AuthorizedRequest) -> Result<Vec<(SecretString, Placeholder)>, Refusal> {
+        let identity = &authorized.request.downstream.identity;
+        let mut secrets = Vec::with_capacity(authorized.others.len());
+        for credential in &authorized.others {
+            match self.secret(identity, &credential.id).await {
+                Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
+                Err(Refusal::CredentialDenied) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(secrets)
+    }
+
+    async fn secret(&self, identity: &Identity, id: &CredentialId) -> Result<SecretString, Refusal> {
+        let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
+        secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
+            tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not read");
+            match error {
+                CredentialUnavailable::Denied => Refusal::CredentialDenied,
+                CredentialUnavailable::Unreachable { .. } => Refusal::CredentialUnavailable,
+            }
+        })
     }
 }
 
@@ -124,7 +143,7 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
 /// A request that may be sent now.
 struct Prepared {
     request: RenderedRequest,
-    secrets: Vec<crate::identity::CredentialId>,
+    secrets: Vec<CredentialId>,
     scrub: Option<Scrubber>,
     progress: Arc<Progress>,
     head: bool,
@@ -158,11 +177,13 @@ async fn prepare(
             return Err(Refusal::AuditUnavailable);
         }
         let secrets = policy.secrets(&authorized).await?;
-        let pairs = secrets.iter().zip(authorized.injections.iter().map(|injection| &injection.credential.placeholder));
-        let scrub = if secrets.is_empty() {
-            None
-        } else {
-            Some(Scrubber::new(pairs).map_err(|_| Refusal::CredentialUnusable)?)
+        let others = policy.other_secrets(&authorized).await?;
+        let carried =
+            secrets.iter().zip(authorized.injections.iter().map(|injection| &injection.credential.placeholder));
+        let pairs: Vec<_> = carried.chain(others.iter().map(|(secret, placeholder)| (secret, placeholder))).collect();
+        let scrub = match pairs.is_empty() {
+            true => None,
+            false => Some(Scrubber::new(pairs).map_err(|_| Refusal::CredentialUnusable)?),
         };
         let ids = authorized.injections.iter().map(|injection| injection.credential.id.clone()).collect();
         let head = authorized.request.method == Method::HEAD;

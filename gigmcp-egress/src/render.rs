@@ -13,7 +13,8 @@ pub(crate) struct RenderedRequest(Request<Body>);
 impl RenderedRequest {
     /// Writes the request. `secrets` are those of the injections, in their order.
     pub(crate) fn write(authorized: AuthorizedRequest, secrets: &[SecretString], body: Body) -> Result<Self, Refusal> {
-        let AuthorizedRequest { request, injections } = authorized;
+        let is_credentialed = authorized.is_credentialed();
+        let AuthorizedRequest { request, injections, others: _ } = authorized;
         let destination = request.downstream.destination.clone();
         let host = host_value(&destination);
         let uri = format!("{}://{host}{}", destination.scheme, request.target);
@@ -29,7 +30,7 @@ impl RenderedRequest {
             })?;
             headers.insert(header.clone(), value);
         }
-        if !injections.is_empty() {
+        if is_credentialed {
             // We must be able to read the answer, and slices of an answer could be put together beyond us.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             headers.remove(RANGE);

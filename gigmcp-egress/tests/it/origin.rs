@@ -92,7 +92,12 @@ where
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map(|body| body.to_bytes().to_vec()).unwrap_or_default();
-            let answer = answer(parts.uri.path(), &parts.headers);
+            let last = seen.lock().unwrap().last().map(|seen| seen.headers.clone());
+            let answer = match (parts.uri.path(), last) {
+                // What an earlier request brought, as a request log would show it.
+                ("/last", Some(last)) => answer("/echo", &last),
+                (path, _) => answer(path, &parts.headers),
+            };
             seen.lock().unwrap().push(Seen { target: parts.uri.to_string(), headers: parts.headers, body });
             Ok::<_, Infallible>(answer)
         }
