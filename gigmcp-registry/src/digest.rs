@@ -68,22 +68,14 @@ mod tests {
             ("no algorithm", digits.clone(), false),
             ("another algorithm", format!("sha512:{digits}"), false),
             ("upper-case algorithm", format!("SHA256:{digits}"), false),
-            (
-                "upper-case digits",
-                format!("sha256:{}", digits.to_uppercase()),
-                false,
-            ),
+            ("upper-case digits", format!("sha256:{}", digits.to_uppercase()), false),
             ("a digit less", format!("sha256:{}", &digits[1..]), false),
             ("a digit more", format!("sha256:{digits}0"), false),
             ("not hex", format!("sha256:g{}", &digits[1..]), false),
             ("empty", String::new(), false),
         ] {
             let parsed = text.parse::<Digest>();
-            assert_eq!(
-                parsed.map(|digest| digest.to_string()),
-                valid.then_some(text).ok_or(InvalidDigest),
-                "{case}"
-            );
+            assert_eq!(parsed.map(|digest| digest.to_string()), valid.then_some(text).ok_or(InvalidDigest), "{case}");
         }
     }
 

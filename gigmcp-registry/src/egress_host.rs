@@ -28,9 +28,7 @@ impl FromStr for EgressHost {
         let wide = name.len() < text.len();
         let labels = name.split('.').count();
         let valid = name.len() <= 253
-            && name
-                .split('.')
-                .all(|label| label.len() <= 63 && is_label(label))
+            && name.split('.').all(|label| label.len() <= 63 && is_label(label))
             && !name.rsplit('.').next().is_some_and(is_number)
             && (labels >= 2 || !wide);
         valid.then(|| Self(text.into())).ok_or(InvalidEgressHost)
@@ -45,9 +43,7 @@ impl fmt::Display for EgressHost {
 
 /// The text is not an egress entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "an egress host is a lower-case name, or `*.` and at least two labels; no address, port or path"
-)]
+#[error("an egress host is a lower-case name, or `*.` and at least two labels; no address, port or path")]
 pub struct InvalidEgressHost;
 
 /// What a resolver may read as part of an address: `127`, `0x7f`.
@@ -93,24 +89,12 @@ mod tests {
             ("example.com\n", false),
             ("", false),
         ] {
-            assert_eq!(
-                text.parse::<EgressHost>().err(),
-                (!valid).then_some(InvalidEgressHost),
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<EgressHost>().err(), (!valid).then_some(InvalidEgressHost), "{text:?}");
         }
         let label = "a".repeat(63);
         let longest = [label.as_str(); 4].join(".");
         assert!(longest[2..].parse::<EgressHost>().is_ok(), "253 bytes");
-        assert_eq!(
-            longest[1..].parse::<EgressHost>(),
-            Err(InvalidEgressHost),
-            "254 bytes"
-        );
-        assert_eq!(
-            format!("a{label}.test").parse::<EgressHost>(),
-            Err(InvalidEgressHost),
-            "64-byte label"
-        );
+        assert_eq!(longest[1..].parse::<EgressHost>(), Err(InvalidEgressHost), "254 bytes");
+        assert_eq!(format!("a{label}.test").parse::<EgressHost>(), Err(InvalidEgressHost), "64-byte label");
     }
 }

@@ -38,17 +38,13 @@ impl Index {
     /// The manifest of a server's latest version.
     #[must_use]
     pub fn latest(&self, name: &ServerName) -> Option<&Manifest> {
-        self.servers
-            .get(name)
-            .and_then(|server| server.versions.get(&server.latest))
+        self.servers.get(name).and_then(|server| server.versions.get(&server.latest))
     }
 
     /// The manifest of one version of a server.
     #[must_use]
     pub fn version(&self, name: &ServerName, version: &Version) -> Option<&Manifest> {
-        self.servers
-            .get(name)
-            .and_then(|server| server.versions.get(version))
+        self.servers.get(name).and_then(|server| server.versions.get(version))
     }
 
     /// Called with verified bytes only.
@@ -56,9 +52,7 @@ impl Index {
         let Object(document): Object<IndexDocument> = serde_json::from_slice(bytes)?;
         let mut faults = Vec::new();
         if document.schema_version != 2 {
-            faults.push(IndexFault::SchemaVersion {
-                found: document.schema_version,
-            });
+            faults.push(IndexFault::SchemaVersion { found: document.schema_version });
         }
         let expires = moment(&document.expires);
         if expires.is_none() {
@@ -77,11 +71,7 @@ impl Index {
         let (Some(expires), true) = (expires, faults.is_empty()) else {
             return Err(InvalidIndex::Faults(faults));
         };
-        Ok(Self {
-            sequence: document.sequence,
-            expires,
-            servers,
-        })
+        Ok(Self { sequence: document.sequence, expires, servers })
     }
 }
 
@@ -90,18 +80,11 @@ fn server(name: &str, document: ServerDocument, faults: &mut Vec<IndexFault>) ->
     let mut versions = BTreeMap::new();
     for (key, Object(document)) in document.versions.0 {
         let mut add = |fault| {
-            faults.push(IndexFault::Manifest {
-                server: name.into(),
-                version: key.clone(),
-                fault,
-            });
+            faults.push(IndexFault::Manifest { server: name.into(), version: key.clone(), fault });
         };
         match validate(document) {
             Ok(manifest) => {
-                let not_its_key = |path: &str| Fault {
-                    path: path.into(),
-                    problem: Problem::NotItsKey,
-                };
+                let not_its_key = |path: &str| Fault { path: path.into(), problem: Problem::NotItsKey };
                 if manifest.name.as_str() != name {
                     add(not_its_key("name"));
                 }
@@ -115,23 +98,16 @@ fn server(name: &str, document: ServerDocument, faults: &mut Vec<IndexFault>) ->
     }
     // Only a server whose versions could all be read has a highest one.
     let highest = versions.keys().next_back().copied();
-    if found == faults.len() && highest.is_none_or(|highest| highest.to_string() != document.latest)
-    {
-        faults.push(IndexFault::Latest {
-            server: name.into(),
-        });
+    if found == faults.len() && highest.is_none_or(|highest| highest.to_string() != document.latest) {
+        faults.push(IndexFault::Latest { server: name.into() });
     }
-    (found == faults.len()).then_some(Server {
-        latest: highest?,
-        versions,
-    })
+    (found == faults.len()).then_some(Server { latest: highest?, versions })
 }
 
 /// RFC 3339 in UTC with whole seconds and a `Z`: one spelling for each moment.
 fn moment(text: &str) -> Option<SystemTime> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    let canonical =
-        moment.offset().is_utc() && moment.format(&Rfc3339).ok()? == text && text.len() == 20;
+    let canonical = moment.offset().is_utc() && moment.format(&Rfc3339).ok()? == text && text.len() == 20;
     canonical.then(|| moment.into())
 }
 

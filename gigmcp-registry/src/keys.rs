@@ -91,10 +91,7 @@ impl SigningKey {
     #[must_use]
     pub fn sign_index(&self, index: &[u8]) -> Signature {
         let message = crate::verify::signed_message(Digest::of(index));
-        Signature {
-            key_id: self.public_key().id(),
-            bytes: self.0.sign(&message).to_bytes(),
-        }
+        Signature { key_id: self.public_key().id(), bytes: self.0.sign(&message).to_bytes() }
     }
 }
 
@@ -116,10 +113,7 @@ impl TrustRoot {
     ///
     /// # Errors
     /// [`InvalidTrustRoot`] if a key is given twice, or if there are fewer keys than the threshold.
-    pub fn new(
-        keys: impl IntoIterator<Item = PublicKey>,
-        threshold: NonZeroUsize,
-    ) -> Result<Self, InvalidTrustRoot> {
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>, threshold: NonZeroUsize) -> Result<Self, InvalidTrustRoot> {
         let mut trusted = BTreeMap::new();
         for key in keys {
             if trusted.insert(key.id(), key).is_some() {
@@ -127,15 +121,9 @@ impl TrustRoot {
             }
         }
         if trusted.len() < threshold.get() {
-            return Err(InvalidTrustRoot::TooFew {
-                keys: trusted.len(),
-                threshold: threshold.get(),
-            });
+            return Err(InvalidTrustRoot::TooFew { keys: trusted.len(), threshold: threshold.get() });
         }
-        Ok(Self {
-            keys: trusted,
-            threshold,
-        })
+        Ok(Self { keys: trusted, threshold })
     }
 
     /// How many keys must have signed.
@@ -192,39 +180,15 @@ mod tests {
     #[test]
     fn a_trust_root_has_distinct_keys_and_a_threshold_they_can_meet() {
         let root = |seeds: &[u8], threshold| {
-            TrustRoot::new(
-                seeds.iter().map(|seed| key(*seed)),
-                NonZeroUsize::new(threshold).expect("not zero"),
-            )
-            .map(|root| root.threshold().get())
+            TrustRoot::new(seeds.iter().map(|seed| key(*seed)), NonZeroUsize::new(threshold).expect("not zero"))
+                .map(|root| root.threshold().get())
         };
         for (case, seeds, threshold, expected) in [
             ("one", &[1][..], 1, Ok(1)),
             ("two of three", &[1, 2, 3], 2, Ok(2)),
-            (
-                "none",
-                &[],
-                1,
-                Err(InvalidTrustRoot::TooFew {
-                    keys: 0,
-                    threshold: 1,
-                }),
-            ),
-            (
-                "two of one",
-                &[1],
-                2,
-                Err(InvalidTrustRoot::TooFew {
-                    keys: 1,
-                    threshold: 2,
-                }),
-            ),
-            (
-                "one given twice",
-                &[1, 1],
-                2,
-                Err(InvalidTrustRoot::Repeated { key: key(1).id() }),
-            ),
+            ("none", &[], 1, Err(InvalidTrustRoot::TooFew { keys: 0, threshold: 1 })),
+            ("two of one", &[1], 2, Err(InvalidTrustRoot::TooFew { keys: 1, threshold: 2 })),
+            ("one given twice", &[1, 1], 2, Err(InvalidTrustRoot::Repeated { key: key(1).id() })),
         ] {
             assert_eq!(root(seeds, threshold), expected, "{case}");
         }
@@ -234,10 +198,7 @@ mod tests {
     fn public_keys_have_one_spelling_and_are_usable() {
         let good = key(1).to_string();
         assert_eq!(good.parse(), Ok(key(1)));
-        assert_eq!(
-            good.to_uppercase().parse::<PublicKey>(),
-            Err(InvalidKey::Hex)
-        );
+        assert_eq!(good.to_uppercase().parse::<PublicKey>(), Err(InvalidKey::Hex));
         assert_eq!(good[2..].parse::<PublicKey>(), Err(InvalidKey::Hex));
         // The neutral element and a point of order 4: everybody can sign for them.
         for weak in [format!("01{}", "00".repeat(31)), "00".repeat(32)] {
@@ -250,9 +211,6 @@ mod tests {
     #[test]
     fn a_signing_key_does_not_print() {
         let signer = SigningKey::from_seed(&[0xab; 32]);
-        assert_eq!(
-            format!("{signer:?}"),
-            format!("SigningKey({:?})", signer.public_key().id())
-        );
+        assert_eq!(format!("{signer:?}"), format!("SigningKey({:?})", signer.public_key().id()));
     }
 }

@@ -17,12 +17,10 @@ pub use egress_host::{EgressHost, InvalidEgressHost};
 pub use index::{Index, IndexFault, InvalidIndex, Server};
 pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};
 pub use manifest::{
-    Builder, Category, Credential, CredentialKind, Fault, Image, Inject, InvalidManifest, Manifest,
-    ManifestHash, Problem, Source, Tier, Tool,
+    Builder, Category, Credential, CredentialKind, Fault, Image, Inject, InvalidManifest, Manifest, ManifestHash,
+    Problem, Source, Tier, Tool,
 };
-pub use name::{
-    CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName,
-};
+pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use signatures::{InvalidSignatures, Signature, Signatures};
 pub use verify::{Freshness, MAX_INDEX_BYTES, Seen, SignedIndex, Verified, VerifyError};
 pub use version::{InvalidVersion, Version};

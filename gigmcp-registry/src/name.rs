@@ -53,9 +53,7 @@ impl FromStr for ToolName {
     type Err = InvalidToolName;
 
     fn from_str(text: &str) -> Result<Self, InvalidToolName> {
-        is_word(text)
-            .then(|| Self(text.into()))
-            .ok_or(InvalidToolName)
+        is_word(text).then(|| Self(text.into())).ok_or(InvalidToolName)
     }
 }
 
@@ -86,9 +84,7 @@ impl FromStr for CredentialId {
     type Err = InvalidCredentialId;
 
     fn from_str(text: &str) -> Result<Self, InvalidCredentialId> {
-        is_word(text)
-            .then(|| Self(text.into()))
-            .ok_or(InvalidCredentialId)
+        is_word(text).then(|| Self(text.into())).ok_or(InvalidCredentialId)
     }
 }
 
@@ -113,9 +109,7 @@ pub(crate) fn is_label(text: &str) -> bool {
 
 fn is_word(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -144,11 +138,7 @@ mod tests {
             ("gïthub", false),
             ("a\n", false),
         ] {
-            assert_eq!(
-                text.parse::<ServerName>().err(),
-                (!valid).then_some(InvalidServerName),
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<ServerName>().err(), (!valid).then_some(InvalidServerName), "{text:?}");
         }
     }
 
@@ -166,16 +156,8 @@ mod tests {
             ("nöte", false),
             ("note\u{200b}", false),
         ] {
-            assert_eq!(
-                text.parse::<ToolName>().err(),
-                (!valid).then_some(InvalidToolName),
-                "{text:?}"
-            );
-            assert_eq!(
-                text.parse::<CredentialId>().err(),
-                (!valid).then_some(InvalidCredentialId),
-                "{text:?}"
-            );
+            assert_eq!(text.parse::<ToolName>().err(), (!valid).then_some(InvalidToolName), "{text:?}");
+            assert_eq!(text.parse::<CredentialId>().err(), (!valid).then_some(InvalidCredentialId), "{text:?}");
         }
     }
 }

@@ -51,27 +51,16 @@ impl Signatures {
             let bytes = lower_hex(&entry.signature).ok_or(InvalidSignatures::Hex)?;
             Ok(Signature { key_id, bytes })
         };
-        document
-            .signatures
-            .into_iter()
-            .map(read)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        document.signatures.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
     /// The document to publish.
     #[must_use]
     pub fn to_json(&self) -> String {
         let signatures = self.0.iter().map(|signature| {
-            Object(Entry {
-                key_id: signature.key_id.to_string(),
-                signature: hex::encode(signature.bytes),
-            })
+            Object(Entry { key_id: signature.key_id.to_string(), signature: hex::encode(signature.bytes) })
         });
-        serde_json::to_string(&Document {
-            signatures: signatures.collect(),
-        })
-        .expect("text always has JSON")
+        serde_json::to_string(&Document { signatures: signatures.collect() }).expect("text always has JSON")
     }
 
     pub(crate) fn as_slice(&self) -> &[Signature] {
@@ -122,64 +111,24 @@ mod tests {
     fn only_the_format_is_read() {
         let signature = SigningKey::from_seed(&[1; 32]).sign_index(b"index");
         let good = Signatures::new(vec![signature; 2]);
-        assert_eq!(
-            Signatures::from_json(good.to_json().as_bytes()).expect("valid"),
-            good
-        );
+        assert_eq!(Signatures::from_json(good.to_json().as_bytes()).expect("valid"), good);
         let one = Signatures::new(vec![signature]).to_json();
         for (case, text, expected) in [
             ("empty", String::new(), "Syntax"),
-            (
-                "unknown field",
-                one.replace("}]}", "}],\"more\":1}"),
-                "Syntax",
-            ),
-            (
-                "entry with more",
-                one.replace("}]}", ",\"more\":1}]}"),
-                "Syntax",
-            ),
+            ("unknown field", one.replace("}]}", "}],\"more\":1}"), "Syntax"),
+            ("entry with more", one.replace("}]}", ",\"more\":1}]}"), "Syntax"),
             ("missing field", "{}".into(), "Syntax"),
-            (
-                "repeated field",
-                "{\"signatures\":[],\"signatures\":[]}".into(),
-                "Syntax",
-            ),
+            ("repeated field", "{\"signatures\":[],\"signatures\":[]}".into(), "Syntax"),
             ("an array", "[[]]".into(), "Syntax"),
             ("something after it", one.clone() + "x", "Syntax"),
-            (
-                "short signature",
-                one.replace("\"}]}", "")
-                    .split_at(one.len() - 6)
-                    .0
-                    .to_owned()
-                    + "\"}]}",
-                "Hex",
-            ),
-            (
-                "upper-case hex",
-                one.replace(
-                    &hex::encode(signature.bytes),
-                    &hex::encode_upper(signature.bytes),
-                ),
-                "Hex",
-            ),
-            (
-                "too many",
-                Signatures::new(vec![signature; 65]).to_json(),
-                "TooMany",
-            ),
+            ("short signature", one.replace("\"}]}", "").split_at(one.len() - 6).0.to_owned() + "\"}]}", "Hex"),
+            ("upper-case hex", one.replace(&hex::encode(signature.bytes), &hex::encode_upper(signature.bytes)), "Hex"),
+            ("too many", Signatures::new(vec![signature; 65]).to_json(), "TooMany"),
             ("too long", " ".repeat(MAX_DOCUMENT_BYTES + 1), "TooLong"),
         ] {
             let error = Signatures::from_json(text.as_bytes()).expect_err(case);
-            assert!(
-                format!("{error:?}").starts_with(expected),
-                "{case}: {error:?}"
-            );
+            assert!(format!("{error:?}").starts_with(expected), "{case}: {error:?}");
         }
-        assert!(
-            Signatures::from_json(Signatures::new(vec![signature; 64]).to_json().as_bytes())
-                .is_ok()
-        );
+        assert!(Signatures::from_json(Signatures::new(vec![signature; 64]).to_json().as_bytes()).is_ok());
     }
 }

@@ -87,26 +87,12 @@ mod tests {
         for (case, text, expected) in [
             ("as it should be", r#"{"two":2,"one":1}"#, Ok(())),
             ("an array", "[1,2]", Err("expected an object")),
-            (
-                "a field twice",
-                r#"{"one":1,"two":2,"one":1}"#,
-                Err("duplicate field `one`"),
-            ),
-            (
-                "an unknown field",
-                r#"{"one":1,"two":2,"six":6}"#,
-                Err("unknown field `six`"),
-            ),
+            ("a field twice", r#"{"one":1,"two":2,"one":1}"#, Err("duplicate field `one`")),
+            ("an unknown field", r#"{"one":1,"two":2,"six":6}"#, Err("unknown field `six`")),
             ("null", "null", Err("expected an object")),
-            (
-                "something after it",
-                r#"{"one":1,"two":2} {}"#,
-                Err("trailing characters"),
-            ),
+            ("something after it", r#"{"one":1,"two":2} {}"#, Err("trailing characters")),
         ] {
-            let parsed = serde_json::from_str::<Object<Pair>>(text)
-                .map(|_| ())
-                .map_err(|error| error.to_string());
+            let parsed = serde_json::from_str::<Object<Pair>>(text).map(|_| ()).map_err(|error| error.to_string());
             match (&parsed, expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{case}: {found}"),

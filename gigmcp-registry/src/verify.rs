@@ -32,9 +32,7 @@ impl SignedIndex {
         freshness: &Freshness,
     ) -> Result<Verified<Index>, VerifyError> {
         if bytes.len() > MAX_INDEX_BYTES {
-            return Err(VerifyError::TooLong {
-                length: bytes.len(),
-            });
+            return Err(VerifyError::TooLong { length: bytes.len() });
         }
         let digest = Digest::of(bytes);
         let message = signed_message(digest);
@@ -44,44 +42,28 @@ impl SignedIndex {
                 continue;
             };
             if !key.verifies(&message, signature) {
-                return Err(VerifyError::WrongSignature {
-                    key: signature.key_id,
-                });
+                return Err(VerifyError::WrongSignature { key: signature.key_id });
             }
             signed_by.insert(signature.key_id);
         }
         if signed_by.len() < root.threshold().get() {
-            return Err(VerifyError::Threshold {
-                signed: signed_by.len(),
-                needed: root.threshold().get(),
-            });
+            return Err(VerifyError::Threshold { signed: signed_by.len(), needed: root.threshold().get() });
         }
 
         let index = Index::parse(bytes)?;
         if freshness.now >= index.expires {
             return Err(VerifyError::Expired);
         }
-        let seen = Seen {
-            sequence: index.sequence,
-            digest,
-        };
+        let seen = Seen { sequence: index.sequence, digest };
         if let Some(last) = freshness.last_seen {
             if seen.sequence < last.sequence {
-                return Err(VerifyError::Older {
-                    sequence: seen.sequence,
-                    last_seen: last.sequence,
-                });
+                return Err(VerifyError::Older { sequence: seen.sequence, last_seen: last.sequence });
             }
             if seen.sequence == last.sequence && seen.digest != last.digest {
-                return Err(VerifyError::Forked {
-                    sequence: seen.sequence,
-                });
+                return Err(VerifyError::Forked { sequence: seen.sequence });
             }
         }
-        Ok(Verified {
-            document: index,
-            seen,
-        })
+        Ok(Verified { document: index, seen })
     }
 }
 

@@ -19,21 +19,10 @@ impl FromStr for Version {
 
     fn from_str(text: &str) -> Result<Self, InvalidVersion> {
         let mut parts = text.split('.');
-        let mut next = || {
-            parts
-                .next()
-                .and_then(|part| part.parse().ok())
-                .ok_or(InvalidVersion)
-        };
-        let version = Self {
-            major: next()?,
-            minor: next()?,
-            patch: next()?,
-        };
+        let mut next = || parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidVersion);
+        let version = Self { major: next()?, minor: next()?, patch: next()? };
         // Writing it again catches what `parse` lets through: leading zeros, a plus sign, a fourth part.
-        (version.to_string() == text)
-            .then_some(version)
-            .ok_or(InvalidVersion)
+        (version.to_string() == text).then_some(version).ok_or(InvalidVersion)
     }
 }
 
@@ -71,11 +60,7 @@ mod tests {
             ("", false),
         ] {
             let parsed = text.parse::<Version>().map(|version| version.to_string());
-            assert_eq!(
-                parsed,
-                valid.then(|| text.into()).ok_or(InvalidVersion),
-                "{text:?}"
-            );
+            assert_eq!(parsed, valid.then(|| text.into()).ok_or(InvalidVersion), "{text:?}");
         }
     }
 

@@ -24,12 +24,7 @@ pub(crate) struct Body {
 
 impl Body {
     /// `context` is the canonical encoding.
-    pub(crate) fn derive(
-        data_key: &Key,
-        salt: &[u8; 32],
-        nonce: &[u8; 24],
-        context: &[u8],
-    ) -> Self {
+    pub(crate) fn derive(data_key: &Key, salt: &[u8; 32], nonce: &[u8; 24], context: &[u8]) -> Self {
         let info: [u8; 64] = Sha512::new()
             .chain_update(PREFIX)
             .chain_update(salt)
@@ -38,19 +33,13 @@ impl Body {
             .finalize()
             .into();
         let extracted = Hkdf::<Sha512>::new(Some(salt), data_key.as_bytes());
-        let encryption_key =
-            Key::fill(|key| extracted.expand_multi_info(&[ENCRYPTION_LABEL, &info], key))
-                .expect("32 bytes are fewer than HKDF can give");
+        let encryption_key = Key::fill(|key| extracted.expand_multi_info(&[ENCRYPTION_LABEL, &info], key))
+            .expect("32 bytes are fewer than HKDF can give");
         let mut commitment = [0; 32];
         extracted
             .expand_multi_info(&[COMMITMENT_LABEL, &info], &mut commitment)
             .expect("32 bytes are fewer than HKDF can give");
-        Self {
-            encryption_key,
-            commitment,
-            info,
-            nonce: *nonce,
-        }
+        Self { encryption_key, commitment, info, nonce: *nonce }
     }
 
     pub(crate) fn commitment(&self) -> &[u8; 32] {
@@ -67,11 +56,7 @@ impl Body {
         let tag = self
             .encryption_key
             .cipher()
-            .encrypt_inout_detached(
-                &XNonce::from(self.nonce),
-                &self.info,
-                buffer.as_mut_slice().into(),
-            )
+            .encrypt_inout_detached(&XNonce::from(self.nonce), &self.info, buffer.as_mut_slice().into())
             .expect("the vault bounds the length");
         (std::mem::take(&mut *buffer), tag.into())
     }
@@ -100,15 +85,8 @@ pub(crate) fn wrap_associated_data(
     commitment: &[u8; 32],
     context: &[u8],
 ) -> Vec<u8> {
-    [
-        PREFIX.as_slice(),
-        key_id.as_bytes(),
-        &key_version.to_be_bytes(),
-        salt,
-        commitment,
-        &Sha512::digest(context),
-    ]
-    .concat()
+    [PREFIX.as_slice(), key_id.as_bytes(), &key_version.to_be_bytes(), salt, commitment, &Sha512::digest(context)]
+        .concat()
 }
 
 const ENCRYPTION_LABEL: &[u8] = b"gmv1 enc";

@@ -163,9 +163,7 @@ fn put(encoded: &mut Vec<u8>, field: &[u8]) {
 }
 
 fn length(length: usize) -> [u8; 4] {
-    u32::try_from(length)
-        .expect("names and rules are far shorter than 4 GiB")
-        .to_be_bytes()
+    u32::try_from(length).expect("names and rules are far shorter than 4 GiB").to_be_bytes()
 }
 
 const MAX_NAME_BYTES: usize = 255;
@@ -188,16 +186,8 @@ pub(crate) mod tests {
 
     #[test]
     fn moving_a_byte_between_fields_changes_the_encoding() {
-        let left = Context {
-            tenant: "ab".parse().expect("valid"),
-            vault: "c".parse().expect("valid"),
-            ..example()
-        };
-        let right = Context {
-            tenant: "a".parse().expect("valid"),
-            vault: "bc".parse().expect("valid"),
-            ..example()
-        };
+        let left = Context { tenant: "ab".parse().expect("valid"), vault: "c".parse().expect("valid"), ..example() };
+        let right = Context { tenant: "a".parse().expect("valid"), vault: "bc".parse().expect("valid"), ..example() };
         assert_ne!(left.encode(), right.encode());
         assert_eq!(left.encode(), left.clone().encode());
     }
@@ -205,9 +195,9 @@ pub(crate) mod tests {
     #[test]
     fn encoding_is_lengths_and_bytes_in_order() {
         let encoded = example().encode();
-        assert!(encoded.starts_with(
-            b"\0\0\0\x09profile-7\0\0\0\x04main\0\0\0\x0cgithub/token\0\0\0\x08\0\0\0\0\0\0\0\x03"
-        ));
+        assert!(
+            encoded.starts_with(b"\0\0\0\x09profile-7\0\0\0\x04main\0\0\0\x0cgithub/token\0\0\0\x08\0\0\0\0\0\0\0\x03")
+        );
         assert_eq!(encoded.len(), 7 * 4 + 9 + 4 + 12 + 8 + 6 + 8 + 32);
     }
 
@@ -215,11 +205,7 @@ pub(crate) mod tests {
     fn names_have_1_to_255_bytes() {
         for (length, expected) in [(0, false), (1, true), (255, true), (256, false)] {
             let parsed = "x".repeat(length).parse::<TenantId>();
-            assert_eq!(
-                parsed.err(),
-                (!expected).then_some(InvalidName { length }),
-                "{length}"
-            );
+            assert_eq!(parsed.err(), (!expected).then_some(InvalidName { length }), "{length}");
         }
     }
 

@@ -82,20 +82,11 @@ impl WrappingKey {
     pub(crate) fn random(version: u32) -> Result<Self, getrandom::Error> {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
-        Ok(Self {
-            id: KeyId(id),
-            version,
-            key: Key::random()?,
-        })
+        Ok(Self { id: KeyId(id), version, key: Key::random()? })
     }
 
     /// The 32 bytes of `data_key`, encrypted, and the 16 bytes of the tag.
-    pub(crate) fn wrap(
-        &self,
-        nonce: &[u8; 24],
-        associated_data: &[u8],
-        data_key: &Key,
-    ) -> [u8; 48] {
+    pub(crate) fn wrap(&self, nonce: &[u8; 24], associated_data: &[u8], data_key: &Key) -> [u8; 48] {
         let mut wrapped = [0; 48];
         let (body, tag) = wrapped.split_at_mut(32);
         body.copy_from_slice(data_key.as_bytes());
@@ -109,15 +100,8 @@ impl WrappingKey {
     }
 
     /// The data key, if this key wrapped it with this nonce and associated data.
-    pub(crate) fn unwrap(
-        &self,
-        nonce: &[u8; 24],
-        associated_data: &[u8],
-        wrapped: &[u8; 48],
-    ) -> Option<Key> {
-        let (body, tag) = wrapped
-            .split_last_chunk::<16>()
-            .expect("48 is more than 16");
+    pub(crate) fn unwrap(&self, nonce: &[u8; 24], associated_data: &[u8], wrapped: &[u8; 48]) -> Option<Key> {
+        let (body, tag) = wrapped.split_last_chunk::<16>().expect("48 is more than 16");
         Key::fill(|key| {
             key.copy_from_slice(body);
             self.key.cipher().decrypt_inout_detached(
@@ -133,9 +117,6 @@ impl WrappingKey {
 
 impl fmt::Debug for WrappingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WrappingKey")
-            .field("id", &self.id)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("WrappingKey").field("id", &self.id).field("version", &self.version).finish_non_exhaustive()
     }
 }

@@ -37,11 +37,7 @@ impl KeyRing {
         file.take(MAX_FILE_BYTES as u64 + 1)
             .read_to_end(&mut content)
             .map_err(|source| KeyFileError::io("reading", path, source))?;
-        text::parse(&content).map_err(|(line, problem)| KeyFileError::Malformed {
-            path: path.into(),
-            line,
-            problem,
-        })
+        text::parse(&content).map_err(|(line, problem)| KeyFileError::Malformed { path: path.into(), line, problem })
     }
 
     /// Makes a new key ring and the file that holds it, mode 0600. Never touches a file that is there already.
@@ -108,26 +104,17 @@ impl KeyRing {
 }
 
 fn check(path: &Path, file: &File) -> Result<(), KeyFileError> {
-    let found = file
-        .metadata()
-        .map_err(|source| KeyFileError::io("examining", path, source))?;
+    let found = file.metadata().map_err(|source| KeyFileError::io("examining", path, source))?;
     if !found.is_file() {
         return Err(KeyFileError::NotRegular { path: path.into() });
     }
     let user = rustix::process::geteuid().as_raw();
     if found.uid() != user && found.uid() != 0 {
-        return Err(KeyFileError::WrongOwner {
-            path: path.into(),
-            owner: found.uid(),
-            user,
-        });
+        return Err(KeyFileError::WrongOwner { path: path.into(), owner: found.uid(), user });
     }
     let mode = found.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::OpenToOthers {
-            path: path.into(),
-            mode,
-        });
+        return Err(KeyFileError::OpenToOthers { path: path.into(), mode });
     }
     Ok(())
 }
@@ -169,9 +156,7 @@ fn sync_directory(directory: &Path) -> Result<(), KeyFileError> {
 }
 
 fn directory_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Room for some 600 keys.

@@ -22,10 +22,7 @@ impl KeyRing {
     /// # Errors
     /// If the kernel gives no random bytes.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        Ok(Self {
-            keys: vec![WrappingKey::random(1)?],
-            minimum_version: 1,
-        })
+        Ok(Self { keys: vec![WrappingKey::random(1)?], minimum_version: 1 })
     }
 
     /// A ring with one key that is kept elsewhere. `key` must be 32 bytes from a cryptographic random generator.
@@ -36,9 +33,7 @@ impl KeyRing {
         let key = Key::fill(|place| {
             key.expose(|bytes| {
                 let length = bytes.len();
-                let key: &[u8; 32] = bytes
-                    .try_into()
-                    .map_err(|_| InvalidKeyRing::KeyLength { length })?;
+                let key: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKeyRing::KeyLength { length })?;
                 place.copy_from_slice(key);
                 Ok(())
             })
@@ -54,11 +49,7 @@ impl KeyRing {
     /// # Panics
     /// After 2³² rotations.
     pub fn rotate(&mut self) -> Result<(), getrandom::Error> {
-        let version = self
-            .active()
-            .version
-            .checked_add(1)
-            .expect("nobody rotates four billion times");
+        let version = self.active().version.checked_add(1).expect("nobody rotates four billion times");
         self.keys.insert(0, WrappingKey::random(version)?);
         Ok(())
     }
@@ -94,27 +85,19 @@ impl KeyRing {
     }
 
     /// `keys` newest first.
-    pub(crate) fn from_keys(
-        keys: Vec<WrappingKey>,
-        minimum_version: u32,
-    ) -> Result<Self, InvalidKeyRing> {
+    pub(crate) fn from_keys(keys: Vec<WrappingKey>, minimum_version: u32) -> Result<Self, InvalidKeyRing> {
         let mut ids = HashSet::new();
         let newest = keys.first().ok_or(InvalidKeyRing::NoKey)?.version;
         if minimum_version == 0 || minimum_version > newest {
             return Err(InvalidKeyRing::MinimumVersion);
         }
-        if keys.iter().any(|key| key.version == 0)
-            || !keys.is_sorted_by(|newer, older| newer.version > older.version)
-        {
+        if keys.iter().any(|key| key.version == 0) || !keys.is_sorted_by(|newer, older| newer.version > older.version) {
             return Err(InvalidKeyRing::Order);
         }
         if !keys.iter().all(|key| ids.insert(key.id)) {
             return Err(InvalidKeyRing::RepeatedId);
         }
-        Ok(Self {
-            keys,
-            minimum_version,
-        })
+        Ok(Self { keys, minimum_version })
     }
 
     pub(crate) fn active(&self) -> &WrappingKey {
@@ -127,9 +110,7 @@ impl KeyRing {
 
     /// The key with this id and version, if it may still open.
     pub(crate) fn find(&self, id: KeyId, version: u32) -> Option<&WrappingKey> {
-        self.keys
-            .iter()
-            .find(|key| key.id == id && key.version == version && version >= self.minimum_version)
+        self.keys.iter().find(|key| key.id == id && key.version == version && version >= self.minimum_version)
     }
 }
 
@@ -176,42 +157,12 @@ mod tests {
             ("one key", &[(1, 1)][..], 1, None),
             ("two keys", &[(2, 5), (1, 3)], 4, None),
             ("none", &[], 1, Some(InvalidKeyRing::NoKey)),
-            (
-                "version 0",
-                &[(1, 0)],
-                0,
-                Some(InvalidKeyRing::MinimumVersion),
-            ),
-            (
-                "retired version 0",
-                &[(2, 1), (1, 0)],
-                1,
-                Some(InvalidKeyRing::Order),
-            ),
-            (
-                "oldest first",
-                &[(1, 1), (2, 2)],
-                1,
-                Some(InvalidKeyRing::Order),
-            ),
-            (
-                "one version twice",
-                &[(2, 1), (1, 1)],
-                1,
-                Some(InvalidKeyRing::Order),
-            ),
-            (
-                "one id twice",
-                &[(1, 2), (1, 1)],
-                1,
-                Some(InvalidKeyRing::RepeatedId),
-            ),
-            (
-                "minimum above all",
-                &[(1, 1)],
-                2,
-                Some(InvalidKeyRing::MinimumVersion),
-            ),
+            ("version 0", &[(1, 0)], 0, Some(InvalidKeyRing::MinimumVersion)),
+            ("retired version 0", &[(2, 1), (1, 0)], 1, Some(InvalidKeyRing::Order)),
+            ("oldest first", &[(1, 1), (2, 2)], 1, Some(InvalidKeyRing::Order)),
+            ("one version twice", &[(2, 1), (1, 1)], 1, Some(InvalidKeyRing::Order)),
+            ("one id twice", &[(1, 2), (1, 1)], 1, Some(InvalidKeyRing::RepeatedId)),
+            ("minimum above all", &[(1, 1)], 2, Some(InvalidKeyRing::MinimumVersion)),
         ] {
             assert_eq!(ring(keys, minimum).err(), expected, "{case}");
         }
@@ -222,19 +173,10 @@ mod tests {
         let mut ring = ring(&[(2, 2), (1, 1)], 1).expect("valid");
         let old = KeyId::from_bytes([1; 16]);
         assert!(ring.find(old, 1).is_some());
-        assert!(
-            ring.find(old, 2).is_none(),
-            "the id of one key with the version of another"
-        );
-        assert_eq!(
-            ring.raise_minimum_version(3),
-            Err(InvalidKeyRing::MinimumVersion)
-        );
+        assert!(ring.find(old, 2).is_none(), "the id of one key with the version of another");
+        assert_eq!(ring.raise_minimum_version(3), Err(InvalidKeyRing::MinimumVersion));
         assert_eq!(ring.raise_minimum_version(2), Ok(()));
-        assert_eq!(
-            ring.raise_minimum_version(1),
-            Err(InvalidKeyRing::MinimumVersion)
-        );
+        assert_eq!(ring.raise_minimum_version(1), Err(InvalidKeyRing::MinimumVersion));
         assert!(ring.find(old, 1).is_none());
         assert!(ring.find(KeyId::from_bytes([2; 16]), 2).is_some());
     }
@@ -254,12 +196,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_key() {
-        let ring = KeyRing::from_key(
-            KeyId::from_bytes([1; 16]),
-            1,
-            &SecretBytes::from(vec![0xab; 32]),
-        )
-        .expect("valid");
+        let ring = KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &SecretBytes::from(vec![0xab; 32])).expect("valid");
         let shown = format!("{ring:?}").to_lowercase();
         assert!(shown.contains("minimum_version: 1"));
         assert!(!shown.contains("abab") && !shown.contains("171"), "{shown}");

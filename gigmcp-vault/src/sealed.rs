@@ -108,10 +108,7 @@ impl<'a> Layout<'a> {
     /// # Panics
     /// If the ciphertext is longer than [`MAX_SECRET_BYTES`].
     pub(crate) fn write(&self) -> Sealed {
-        assert!(
-            self.ciphertext.len() <= MAX_SECRET_BYTES,
-            "the vault checked the length"
-        );
+        assert!(self.ciphertext.len() <= MAX_SECRET_BYTES, "the vault checked the length");
         let length = u32::try_from(self.ciphertext.len()).expect("checked above");
         let mut bytes = Vec::with_capacity(OVERHEAD_BYTES + self.ciphertext.len());
         bytes.extend_from_slice(&PREFIX);
@@ -161,10 +158,7 @@ mod tests {
             let sealed = example(&vec![9; length]);
             assert_eq!(sealed.as_bytes().len(), length + 206);
             assert_eq!(Sealed::from_bytes(sealed.as_bytes()), Ok(sealed.clone()));
-            assert_eq!(
-                (sealed.key_id(), sealed.key_version()),
-                (KeyId::from_bytes([1; 16]), 2)
-            );
+            assert_eq!((sealed.key_id(), sealed.key_version()), (KeyId::from_bytes([1; 16]), 2));
             assert_eq!(sealed.layout().ciphertext.len(), length);
         }
     }
@@ -188,20 +182,12 @@ mod tests {
             ("a byte more", [good.as_slice(), b"x"].concat()),
             ("header only", good[..190].to_vec()),
         ] {
-            assert_eq!(
-                Sealed::from_bytes(&bytes),
-                Err(OpenError::Refused),
-                "{case}"
-            );
+            assert_eq!(Sealed::from_bytes(&bytes), Err(OpenError::Refused), "{case}");
         }
         let mut long = example(&vec![9; MAX_SECRET_BYTES]).as_bytes().to_vec();
         long.push(0);
         long[186..190].copy_from_slice(&(MAX_SECRET_BYTES as u32 + 1).to_be_bytes());
-        assert_eq!(
-            Sealed::from_bytes(&long),
-            Err(OpenError::Refused),
-            "longer than a secret may be"
-        );
+        assert_eq!(Sealed::from_bytes(&long), Err(OpenError::Refused), "longer than a secret may be");
         assert!(Sealed::from_bytes(&good).is_ok());
     }
 
@@ -209,11 +195,7 @@ mod tests {
     fn every_truncation_is_refused() {
         let good = example(b"body");
         for length in 0..good.as_bytes().len() {
-            assert_eq!(
-                Sealed::from_bytes(&good.as_bytes()[..length]),
-                Err(OpenError::Refused),
-                "{length}"
-            );
+            assert_eq!(Sealed::from_bytes(&good.as_bytes()[..length]), Err(OpenError::Refused), "{length}");
         }
     }
 }

@@ -44,12 +44,10 @@ impl SecretBytes {
     /// # Errors
     /// [`NotUtf8`] if they are not UTF-8; they are wiped.
     pub fn into_text(mut self) -> Result<SecretString, NotUtf8> {
-        String::from_utf8(std::mem::take(&mut *self.0))
-            .map(SecretString::new)
-            .map_err(|refused| {
-                drop(Zeroizing::new(refused.into_bytes()));
-                NotUtf8
-            })
+        String::from_utf8(std::mem::take(&mut *self.0)).map(SecretString::new).map_err(|refused| {
+            drop(Zeroizing::new(refused.into_bytes()));
+            NotUtf8
+        })
     }
 }
 
@@ -159,21 +157,14 @@ mod tests {
     fn debug_shows_neither_content_nor_length() {
         let bytes = SecretBytes::from(b"hunter2".to_vec());
         let text = SecretString::from(String::from("hunter2"));
-        assert_eq!(
-            format!("{bytes:?} {text:?}"),
-            "SecretBytes(..) SecretString(..)"
-        );
+        assert_eq!(format!("{bytes:?} {text:?}"), "SecretBytes(..) SecretString(..)");
     }
 
     #[test]
     fn equality_is_of_the_whole_content() {
-        for (left, right, same) in [
-            ("", "", true),
-            ("abc", "abc", true),
-            ("abc", "abd", false),
-            ("abc", "abcd", false),
-            ("", "a", false),
-        ] {
+        for (left, right, same) in
+            [("", "", true), ("abc", "abc", true), ("abc", "abd", false), ("abc", "abcd", false), ("", "a", false)]
+        {
             let [left, right] = [left, right].map(|text| SecretString::from(String::from(text)));
             assert_eq!(left == right, same);
             assert_eq!(left.into_bytes() == right.into_bytes(), same);
@@ -191,9 +182,6 @@ mod tests {
             assert_eq!(text, "pässwörd");
             assert_eq!(text.as_ptr(), address);
         });
-        assert_eq!(
-            SecretBytes::from(vec![0xff]).into_text().err(),
-            Some(NotUtf8)
-        );
+        assert_eq!(SecretBytes::from(vec![0xff]).into_text().err(), Some(NotUtf8));
     }
 }

@@ -24,8 +24,7 @@ impl Vault {
         let decoy = WrappingKey {
             id: ring.active_id(),
             version: 0,
-            key: Key::fill(|_| Ok::<_, std::convert::Infallible>(()))
-                .expect("filling with zeros cannot fail"),
+            key: Key::fill(|_| Ok::<_, std::convert::Infallible>(())).expect("filling with zeros cannot fail"),
         };
         Self { ring, decoy }
     }
@@ -53,8 +52,7 @@ impl Vault {
     /// # Errors
     /// [`OpenError::Refused`] if the key, the context or any byte is wrong; on purpose not told apart.
     pub fn open(&self, context: &Context, sealed: &Sealed) -> Result<SecretBytes, OpenError> {
-        self.open_staged(context, sealed)
-            .map_err(|_| OpenError::Refused)
+        self.open_staged(context, sealed).map_err(|_| OpenError::Refused)
     }
 
     /// Wraps the data key anew with the active key. The body stays as it is, byte for byte, and is not decrypted:
@@ -65,34 +63,19 @@ impl Vault {
     pub fn rewrap(&self, context: &Context, sealed: &Sealed) -> Result<Sealed, RewrapError> {
         let layout = sealed.layout();
         let context = context.encode();
-        let (data_key, _) = self
-            .data_key(&context, &layout)
-            .map_err(|_| OpenError::Refused)?;
+        let (data_key, _) = self.data_key(&context, &layout).map_err(|_| OpenError::Refused)?;
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce)?;
-        Ok(self.wrapped(
-            &context,
-            &data_key,
-            &Layout {
-                wrap_nonce: &nonce,
-                ..layout
-            },
-        ))
+        Ok(self.wrapped(&context, &data_key, &Layout { wrap_nonce: &nonce, ..layout }))
     }
 
     /// Whether the header names the active key. If not, [`rewrap`](Self::rewrap) is due.
     #[must_use]
     pub fn is_current(&self, sealed: &Sealed) -> bool {
-        sealed.key_id() == self.ring.active_id()
-            && sealed.key_version() == self.ring.active_version()
+        sealed.key_id() == self.ring.active_id() && sealed.key_version() == self.ring.active_version()
     }
 
-    pub(crate) fn seal_with(
-        &self,
-        context: &Context,
-        secret: &SecretBytes,
-        fresh: &Fresh,
-    ) -> Sealed {
+    pub(crate) fn seal_with(&self, context: &Context, secret: &SecretBytes, fresh: &Fresh) -> Sealed {
         let context = context.encode();
         let body = Body::derive(&fresh.data_key, &fresh.salt, &fresh.nonce, &context);
         let (ciphertext, tag) = body.seal(secret);
@@ -113,28 +96,12 @@ impl Vault {
     /// `layout` with its data key wrapped by the active key under the layout's `wrap_nonce`.
     pub(crate) fn wrapped(&self, context: &[u8], data_key: &Key, layout: &Layout<'_>) -> Sealed {
         let active = self.ring.active();
-        let bound = wrap_associated_data(
-            active.id,
-            active.version,
-            layout.salt,
-            layout.commitment,
-            context,
-        );
+        let bound = wrap_associated_data(active.id, active.version, layout.salt, layout.commitment, context);
         let wrapped_key = active.wrap(layout.wrap_nonce, &bound, data_key);
-        Layout {
-            key_id: active.id,
-            key_version: active.version,
-            wrapped_key: &wrapped_key,
-            ..*layout
-        }
-        .write()
+        Layout { key_id: active.id, key_version: active.version, wrapped_key: &wrapped_key, ..*layout }.write()
     }
 
-    pub(crate) fn open_staged(
-        &self,
-        context: &Context,
-        sealed: &Sealed,
-    ) -> Result<SecretBytes, Stage> {
+    pub(crate) fn open_staged(&self, context: &Context, sealed: &Sealed) -> Result<SecretBytes, Stage> {
         let layout = sealed.layout();
         let (_, body) = self.data_key(&context.encode(), &layout)?;
         body.open(layout.ciphertext, layout.tag).ok_or(Stage::Body)
@@ -146,23 +113,12 @@ impl Vault {
     /// differs. The body is decrypted by the caller, after the commitment has been compared.
     fn data_key(&self, context: &[u8], layout: &Layout<'_>) -> Result<(Key, Body), Stage> {
         let known = self.ring.find(layout.key_id, layout.key_version);
-        let bound = wrap_associated_data(
-            layout.key_id,
-            layout.key_version,
-            layout.salt,
-            layout.commitment,
-            context,
-        );
+        let bound = wrap_associated_data(layout.key_id, layout.key_version, layout.salt, layout.commitment, context);
         let unwrapped = known
             .unwrap_or(&self.decoy)
             .unwrap(layout.wrap_nonce, &bound, layout.wrapped_key)
             .filter(|_| known.is_some());
-        let body = Body::derive(
-            unwrapped.as_ref().unwrap_or(&self.decoy.key),
-            layout.salt,
-            layout.nonce,
-            context,
-        );
+        let body = Body::derive(unwrapped.as_ref().unwrap_or(&self.decoy.key), layout.salt, layout.nonce, context);
         let committed = bool::from(body.commits_to(layout.commitment));
         match (known, unwrapped, committed) {
             (None, _, _) => Err(Stage::KeyLookup),
@@ -183,12 +139,7 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     fn random() -> Result<Self, getrandom::Error> {
-        let mut fresh = Self {
-            data_key: Key::random()?,
-            wrap_nonce: [0; 24],
-            salt: [0; 32],
-            nonce: [0; 24],
-        };
+        let mut fresh = Self { data_key: Key::random()?, wrap_nonce: [0; 24], salt: [0; 32], nonce: [0; 24] };
         getrandom::fill(&mut fresh.wrap_nonce)?;
         getrandom::fill(&mut fresh.salt)?;
         getrandom::fill(&mut fresh.nonce)?;

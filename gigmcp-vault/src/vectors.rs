@@ -32,17 +32,8 @@ impl Vector {
         let mut text = String::new();
         let context = &self.context;
         let (id, version, key) = self.key;
-        let mut line = |name: &str, value: &str| {
-            writeln!(text, "{name}: {value}").expect("a String takes all")
-        };
-        line(
-            "expect",
-            if self.step.is_none() {
-                "success"
-            } else {
-                "refused"
-            },
-        );
+        let mut line = |name: &str, value: &str| writeln!(text, "{name}: {value}").expect("a String takes all");
+        line("expect", if self.step.is_none() { "success" } else { "refused" });
         line("step", self.step.unwrap_or("none"));
         line("comment", self.comment);
         line("key-id", &hex::encode([id; 16]));
@@ -74,14 +65,12 @@ impl Vector {
         let (id, version, key) = self.key;
         let vault = vault(id, version, key, self.minimum_version);
         let sealed = Sealed::from_bytes(&self.sealed).map_err(|_| "layout")?;
-        let opened = vault
-            .open_staged(&self.context, &sealed)
-            .map_err(|stage| match stage {
-                Stage::KeyLookup => "key",
-                Stage::Unwrap => "unwrap",
-                Stage::Commitment => "commitment",
-                Stage::Body => "body",
-            })?;
+        let opened = vault.open_staged(&self.context, &sealed).map_err(|stage| match stage {
+            Stage::KeyLookup => "key",
+            Stage::Unwrap => "unwrap",
+            Stage::Commitment => "commitment",
+            Stage::Body => "body",
+        })?;
         Ok(opened.expose(<[u8]>::to_vec))
     }
 }
@@ -96,13 +85,9 @@ fn checked_in_vectors_are_what_this_code_makes_and_does() {
         if std::env::var_os("GMV1_WRITE_VECTORS").is_some() {
             std::fs::write(&path, &text).expect("writable");
         }
-        let stored = std::fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(stored, text, "{}", vector.name);
-        let expected = vector.step.map_or_else(
-            || Ok(vector.plaintext.clone().expect("success has one")),
-            Err,
-        );
+        let expected = vector.step.map_or_else(|| Ok(vector.plaintext.clone().expect("success has one")), Err);
         assert_eq!(vector.open(), expected, "{}", vector.name);
     }
     let files = std::fs::read_dir(directory).expect("readable").count();
@@ -112,11 +97,7 @@ fn checked_in_vectors_are_what_this_code_makes_and_does() {
 fn vectors() -> Vec<Vector> {
     let honest = |label: &'static str, comment, context: Context, plaintext: &[u8]| {
         let fresh = fresh(label);
-        let sealed = vault(KEY.0, KEY.1, KEY.2, 1).seal_with(
-            &context,
-            &SecretBytes::new(plaintext.to_vec()),
-            &fresh,
-        );
+        let sealed = vault(KEY.0, KEY.1, KEY.2, 1).seal_with(&context, &SecretBytes::new(plaintext.to_vec()), &fresh);
         Vector {
             name: label,
             comment,
@@ -131,13 +112,7 @@ fn vectors() -> Vec<Vector> {
     };
     let base = || honest("success", "a token", context(), SECRET);
     let refused = |name, comment, step, change: &dyn Fn(&mut Vector)| {
-        let mut vector = Vector {
-            name,
-            comment,
-            step: Some(step),
-            plaintext: None,
-            ..base()
-        };
+        let mut vector = Vector { name, comment, step: Some(step), plaintext: None, ..base() };
         change(&mut vector);
         vector
     };
@@ -163,12 +138,7 @@ fn vectors() -> Vec<Vector> {
     vec![
         base(),
         honest("success-empty", "a secret of zero bytes", context(), b""),
-        honest(
-            "success-long-names",
-            "longest name, non-ASCII text, largest number",
-            unicode,
-            &[0xa5; 1000],
-        ),
+        honest("success-long-names", "longest name, non-ASCII text, largest number", unicode, &[0xa5; 1000]),
         refused("layout-empty", "no bytes at all", "layout", &|vector| {
             vector.random = None;
             vector.sealed.clear();
@@ -177,97 +147,41 @@ fn vectors() -> Vec<Vector> {
         flipped("layout-suite", "suite 0", "layout", 4),
         flipped("layout-flags", "flag 1", "layout", 5),
         flipped("layout-length", "length one off", "layout", 189),
-        refused(
-            "layout-truncated",
-            "last byte missing",
-            "layout",
-            &|vector| {
-                vector.random = None;
-                vector.sealed.pop();
-            },
-        ),
-        refused(
-            "layout-trailing",
-            "a zero byte after the tag",
-            "layout",
-            &|vector| {
-                vector.random = None;
-                vector.sealed.push(0);
-            },
-        ),
-        refused(
-            "layout-too-long",
-            "consistent, but one byte longer than a secret may be",
-            "layout",
-            &|vector| {
-                vector.random = None;
-                let length = MAX_SECRET_BYTES + 1;
-                vector.sealed.truncate(190);
-                vector.sealed[186..190]
-                    .copy_from_slice(&u32::try_from(length).expect("small").to_be_bytes());
-                vector.sealed.resize(190 + length + 16, 0);
-            },
-        ),
+        refused("layout-truncated", "last byte missing", "layout", &|vector| {
+            vector.random = None;
+            vector.sealed.pop();
+        }),
+        refused("layout-trailing", "a zero byte after the tag", "layout", &|vector| {
+            vector.random = None;
+            vector.sealed.push(0);
+        }),
+        refused("layout-too-long", "consistent, but one byte longer than a secret may be", "layout", &|vector| {
+            vector.random = None;
+            let length = MAX_SECRET_BYTES + 1;
+            vector.sealed.truncate(190);
+            vector.sealed[186..190].copy_from_slice(&u32::try_from(length).expect("small").to_be_bytes());
+            vector.sealed.resize(190 + length + 16, 0);
+        }),
         flipped("key-id", "an id that is not in the ring", "key", 6),
-        flipped(
-            "key-version",
-            "the id of a key with another version",
-            "key",
-            25,
-        ),
-        refused(
-            "key-below-minimum",
-            "sealed under version 1, minimum is 2",
-            "key",
-            &|vector| {
-                vector.minimum_version = 2;
-            },
-        ),
-        refused(
-            "unwrap-other-key",
-            "the ring has another key under the same id",
-            "unwrap",
-            &|vector| {
-                vector.key.2[0] ^= 1;
-            },
-        ),
+        flipped("key-version", "the id of a key with another version", "key", 25),
+        refused("key-below-minimum", "sealed under version 1, minimum is 2", "key", &|vector| {
+            vector.minimum_version = 2;
+        }),
+        refused("unwrap-other-key", "the ring has another key under the same id", "unwrap", &|vector| {
+            vector.key.2[0] ^= 1;
+        }),
         flipped("unwrap-nonce", "a bit of the wrap nonce", "unwrap", 26),
-        flipped(
-            "unwrap-wrapped-key",
-            "a bit of the wrapped key",
-            "unwrap",
-            50,
-        ),
+        flipped("unwrap-wrapped-key", "a bit of the wrapped key", "unwrap", 50),
         flipped("unwrap-salt", "a bit of the salt", "unwrap", 98),
-        flipped(
-            "unwrap-commitment",
-            "a bit of the commitment",
-            "unwrap",
-            130,
-        ),
-        in_context("context-tenant", &|context| {
-            context.tenant = "profile-8".parse().expect("valid")
-        }),
-        in_context("context-vault", &|context| {
-            context.vault = "Main".parse().expect("valid")
-        }),
-        in_context("context-secret", &|context| {
-            context.secret = "github/token2".parse().expect("valid")
-        }),
+        flipped("unwrap-commitment", "a bit of the commitment", "unwrap", 130),
+        in_context("context-tenant", &|context| context.tenant = "profile-8".parse().expect("valid")),
+        in_context("context-vault", &|context| context.vault = "Main".parse().expect("valid")),
+        in_context("context-secret", &|context| context.secret = "github/token2".parse().expect("valid")),
         in_context("context-version", &|context| context.version = 2),
-        in_context("context-purpose", &|context| {
-            context.purpose = "query".parse().expect("valid")
-        }),
+        in_context("context-purpose", &|context| context.purpose = "query".parse().expect("valid")),
         in_context("context-created-at", &|context| context.created_at += 1),
-        in_context("context-policy", &|context| {
-            context.policy = PolicyHash::from_bytes([0; 32])
-        }),
-        flipped(
-            "commitment-nonce",
-            "a bit of the body's nonce",
-            "commitment",
-            162,
-        ),
+        in_context("context-policy", &|context| context.policy = PolicyHash::from_bytes([0; 32])),
+        flipped("commitment-nonce", "a bit of the body's nonce", "commitment", 162),
         refused(
             "commitment-other",
             "wrapped by the key's holder around a commitment to nothing",
@@ -294,12 +208,7 @@ fn vectors() -> Vec<Vector> {
 /// What only the holder of the key can make: everything is genuine but the commitment, which the wrapping covers.
 fn wrapped_around_false_commitment(context: &Context) -> Vec<u8> {
     let fresh = fresh("commitment-other");
-    let body = Body::derive(
-        &fresh.data_key,
-        &fresh.salt,
-        &fresh.nonce,
-        &context.encode(),
-    );
+    let body = Body::derive(&fresh.data_key, &fresh.salt, &fresh.nonce, &context.encode());
     let (ciphertext, tag) = body.seal(&SecretBytes::new(SECRET.to_vec()));
     let layout = Layout {
         key_id: KeyId::from_bytes([KEY.0; 16]),
@@ -313,40 +222,24 @@ fn wrapped_around_false_commitment(context: &Context) -> Vec<u8> {
         tag: &tag,
     };
     let vault = vault(KEY.0, KEY.1, KEY.2, 1);
-    vault
-        .wrapped(&context.encode(), &fresh.data_key, &layout)
-        .as_bytes()
-        .to_vec()
+    vault.wrapped(&context.encode(), &fresh.data_key, &layout).as_bytes().to_vec()
 }
 
 /// An honest body, but the wrapped key is another one: the commitment is to the first.
 fn wrapped_other_data_key(context: &Context, sealed: &[u8]) -> Vec<u8> {
     let sealed = Sealed::from_bytes(sealed).expect("sealed honestly");
     let other = fresh("commitment-other-data-key").data_key;
-    vault(KEY.0, KEY.1, KEY.2, 1)
-        .wrapped(&context.encode(), &other, &sealed.layout())
-        .as_bytes()
-        .to_vec()
+    vault(KEY.0, KEY.1, KEY.2, 1).wrapped(&context.encode(), &other, &sealed.layout()).as_bytes().to_vec()
 }
 
 #[test]
 fn associated_data_of_the_wrap_is_154_bytes() {
-    let bound = wrap_associated_data(
-        KeyId::from_bytes([1; 16]),
-        1,
-        &[2; 32],
-        &[3; 32],
-        b"context",
-    );
+    let bound = wrap_associated_data(KeyId::from_bytes([1; 16]), 1, &[2; 32], &[3; 32], b"context");
     assert_eq!(bound.len(), 154);
 }
 
 fn vault(id: u8, version: u32, key: [u8; 32], minimum_version: u32) -> Vault {
-    let key = WrappingKey {
-        id: KeyId::from_bytes([id; 16]),
-        version,
-        key: key_of(key),
-    };
+    let key = WrappingKey { id: KeyId::from_bytes([id; 16]), version, key: key_of(key) };
     // A newer key stands above it only where the minimum asks for one.
     let newer = (minimum_version > version).then(|| WrappingKey {
         id: KeyId::from_bytes([0xee; 16]),
@@ -359,14 +252,8 @@ fn vault(id: u8, version: u32, key: [u8; 32], minimum_version: u32) -> Vault {
 
 /// Reproducible bytes that look random: no vector may depend on what this code happens to draw.
 fn fresh(label: &str) -> Fresh {
-    let bytes =
-        |part: &str| -> [u8; 64] { Sha512::digest(format!("gmv1 vector {label} {part}")).into() };
-    let (data_key, salt, nonce, wrap_nonce) = (
-        bytes("data key"),
-        bytes("salt"),
-        bytes("nonce"),
-        bytes("wrap nonce"),
-    );
+    let bytes = |part: &str| -> [u8; 64] { Sha512::digest(format!("gmv1 vector {label} {part}")).into() };
+    let (data_key, salt, nonce, wrap_nonce) = (bytes("data key"), bytes("salt"), bytes("nonce"), bytes("wrap nonce"));
     Fresh {
         data_key: key_of(*data_key.first_chunk().expect("64 bytes")),
         salt: *salt.first_chunk().expect("64 bytes"),

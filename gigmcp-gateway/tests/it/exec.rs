@@ -170,7 +170,16 @@ fn npx_fetches_a_package_through_the_proxy_and_runs_it() {
     fs::copy(&internet.authority, &authority).unwrap();
     let mut command = anywhere.command_within(&internet);
     command.env("API_KEY", "sk-the-real-value-of-npx").env("GIG_UPSTREAM_EXTRA_ROOTS", &authority);
-    command.args(["--allow", "api.example.com", "--secret", "API_KEY=api.example.com", "--", "npx", "-y", "tiny-server"]);
+    command.args([
+        "--allow",
+        "api.example.com",
+        "--secret",
+        "API_KEY=api.example.com",
+        "--",
+        "npx",
+        "-y",
+        "tiny-server",
+    ]);
     let output = finish(command, b"{\"id\":7}\n");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let answer: Value = serde_json::from_str(text.trim())

@@ -107,30 +107,17 @@ impl From<&Manifest> for Document {
                 reference: manifest.image.reference.clone(),
                 digest: manifest.image.digest.to_string(),
                 entrypoint: manifest.image.entrypoint.clone(),
-                builder: manifest
-                    .image
-                    .builder
-                    .map_or_else(String::new, |builder| builder.as_str().into()),
+                builder: manifest.image.builder.map_or_else(String::new, |builder| builder.as_str().into()),
             }),
             tier: manifest.tier.as_str().into(),
             entitlements: Object(EntitlementsDocument {
                 egress: manifest.egress.iter().map(ToString::to_string).collect(),
             }),
-            credentials: manifest
-                .credentials
-                .iter()
-                .map(|credential| Object(credential.into()))
-                .collect(),
-            tools: manifest
-                .tools
-                .iter()
-                .map(|tool| Object(tool.into()))
-                .collect(),
+            credentials: manifest.credentials.iter().map(|credential| Object(credential.into())).collect(),
+            tools: manifest.tools.iter().map(|tool| Object(tool.into())).collect(),
             display_name: text(&manifest.display_name),
             description: text(&manifest.description),
-            category: manifest
-                .category
-                .map_or_else(String::new, |category| category.as_str().into()),
+            category: manifest.category.map_or_else(String::new, |category| category.as_str().into()),
             icon: text(&manifest.icon),
         }
     }
@@ -139,15 +126,8 @@ impl From<&Manifest> for Document {
 impl From<&Credential> for CredentialDocument {
     fn from(credential: &Credential) -> Self {
         let inject = match credential.inject.clone() {
-            Inject::Header { name, format } => InjectDocument {
-                header: name,
-                format,
-                env: String::new(),
-            },
-            Inject::Env { name } => InjectDocument {
-                env: name,
-                ..InjectDocument::default()
-            },
+            Inject::Header { name, format } => InjectDocument { header: name, format, env: String::new() },
+            Inject::Env { name } => InjectDocument { env: name, ..InjectDocument::default() },
         };
         Self {
             id: credential.id.to_string(),
@@ -162,9 +142,6 @@ impl From<&Credential> for CredentialDocument {
 
 impl From<&Tool> for ToolDocument {
     fn from(tool: &Tool) -> Self {
-        Self {
-            name: tool.name.to_string(),
-            default: tool.default,
-        }
+        Self { name: tool.name.to_string(), default: tool.default }
     }
 }

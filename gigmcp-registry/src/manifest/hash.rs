@@ -67,9 +67,7 @@ fn canonical(document: &Document) -> String {
     for char in json.chars() {
         match char {
             // Outside of strings, JSON has none of these.
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(char)))
-            }
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
             _ => escaped.push(char),
         }
     }
@@ -110,10 +108,7 @@ mod tests {
         );
         let manifest = manifest(MANIFEST);
         assert_eq!(canonical(&(&manifest).into()), expected);
-        assert_eq!(
-            manifest.hash().to_string(),
-            hex::encode(Sha256::digest(expected))
-        );
+        assert_eq!(manifest.hash().to_string(), hex::encode(Sha256::digest(expected)));
     }
 
     #[test]
@@ -128,22 +123,13 @@ mod tests {
             ("egress", "api.acme-notes", "api.evil", false),
             ("header", "Authorization", "X-Key", false),
             ("scope", "read", "write", false),
-            (
-                "tool switched on",
-                "drop_note\"",
-                "drop_note\",\"default\":true",
-                false,
-            ),
+            ("tool switched on", "drop_note\"", "drop_note\",\"default\":true", false),
             ("entrypoint", "/app/server", "/app/other", false),
             ("tag", "\"v1.2.0\"", "\"v1.2.1\"", false),
         ] {
             let changed = manifest(&MANIFEST.replace(from, to));
             assert_ne!(changed.hash(), original.hash(), "{case}");
-            assert_eq!(
-                changed.runtime_hash() == original.runtime_hash(),
-                same,
-                "{case}"
-            );
+            assert_eq!(changed.runtime_hash() == original.runtime_hash(), same, "{case}");
         }
     }
 

@@ -4,9 +4,7 @@ use super::problem::Problem;
 use crate::name::is_label;
 
 pub(super) fn plain_word(text: &str) -> Result<(), Problem> {
-    let valid = text.bytes().all(|byte| byte.is_ascii_graphic())
-        && !text.starts_with('-')
-        && text.len() <= 512;
+    let valid = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.starts_with('-') && text.len() <= 512;
     required(text)?;
     valid.then_some(()).ok_or(Problem::PlainWord)
 }
@@ -17,22 +15,17 @@ pub(super) fn line(text: &str, max_bytes: usize) -> Result<(), Problem> {
 }
 
 pub(super) fn paragraph(text: &str, max_bytes: usize) -> Result<(), Problem> {
-    let valid =
-        text.len() <= max_bytes && !text.chars().any(|char| char.is_control() && char != '\n');
+    let valid = text.len() <= max_bytes && !text.chars().any(|char| char.is_control() && char != '\n');
     valid.then_some(()).ok_or(Problem::Text { max_bytes })
 }
 
 pub(super) fn slug(text: &str) -> Result<(), Problem> {
-    (text.len() <= 64 && is_label(text))
-        .then_some(())
-        .ok_or(Problem::Slug)
+    (text.len() <= 64 && is_label(text)).then_some(()).ok_or(Problem::Slug)
 }
 
 /// `^[a-zA-Z0-9._/-]+$`, no `..`, not absolute; nor may it look like an option.
 pub(super) fn package(text: &str) -> Result<(), Problem> {
-    let valid = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-'))
+    let valid = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-'))
         && !text.contains("..")
         && !text.starts_with(['/', '-'])
         && text.len() <= 256;
@@ -42,15 +35,12 @@ pub(super) fn package(text: &str) -> Result<(), Problem> {
 pub(super) fn entrypoint(text: &str, own_directory: bool) -> Result<(), Problem> {
     required(text)?;
     let segments = text.strip_prefix('/').ok_or(Problem::Entrypoint)?;
-    let plain = |segment: &str| {
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(|byte| byte.is_ascii_graphic())
-    };
+    let plain =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(|byte| byte.is_ascii_graphic());
     if text.len() > 256 || !segments.split('/').all(plain) {
         return Err(Problem::Entrypoint);
     }
-    (segments.contains('/') || !own_directory)
-        .then_some(())
-        .ok_or(Problem::EntrypointInRoot)
+    (segments.contains('/') || !own_directory).then_some(()).ok_or(Problem::EntrypointInRoot)
 }
 
 /// A token of RFC 9110, section 5.6.2, that is not about the connection or the route.
@@ -67,13 +57,8 @@ pub(super) fn header_name(text: &str) -> Result<(), Problem> {
 
 pub(super) fn format(text: &str) -> Result<(), Problem> {
     required(text)?;
-    let printable = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    let valid = printable
-        && text.matches("{token}").count() == 1
-        && text.trim() == text
-        && text.len() <= 256;
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let valid = printable && text.matches("{token}").count() == 1 && text.trim() == text && text.len() <= 256;
     valid.then_some(()).ok_or(Problem::Format)
 }
 
@@ -81,16 +66,12 @@ pub(super) fn env_name(text: &str) -> Result<(), Problem> {
     required(text)?;
     let valid = text.len() <= 128
         && !text.starts_with(|char: char| char.is_ascii_digit())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     if !valid {
         return Err(Problem::EnvName);
     }
     let reserved = RESERVED_ENV.contains(&text)
-        || RESERVED_ENV_PREFIXES
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
+        || RESERVED_ENV_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
         || text.ends_with("_PROXY")
         || text.ends_with("_OPTIONS");
     (!reserved).then_some(()).ok_or(Problem::ReservedEnv)
@@ -99,10 +80,7 @@ pub(super) fn env_name(text: &str) -> Result<(), Problem> {
 /// A scope token of RFC 6749, section 3.3.
 pub(super) fn scope(text: &str) -> Result<(), Problem> {
     required(text)?;
-    let valid = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-        && text.len() <= 256;
+    let valid = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) && text.len() <= 256;
     valid.then_some(()).ok_or(Problem::PlainWord)
 }
 
@@ -124,9 +102,8 @@ const RESERVED_HEADERS: [&str; 11] = [
     "upgrade",
 ];
 
-const RESERVED_ENV_PREFIXES: [&str; 9] = [
-    "LD_", "DYLD_", "GIG_", "GLIBC_", "MALLOC_", "PYTHON", "PERL5", "RUBY", "SSL_",
-];
+const RESERVED_ENV_PREFIXES: [&str; 9] =
+    ["LD_", "DYLD_", "GIG_", "GLIBC_", "MALLOC_", "PYTHON", "PERL5", "RUBY", "SSL_"];
 
 const RESERVED_ENV: [&str; 15] = [
     "BASH_ENV",
@@ -229,11 +206,7 @@ mod tests {
             ("cmd server", false),
             ("cmd\nserver", false),
         ] {
-            assert_eq!(
-                package(text).err(),
-                (!valid).then_some(Problem::Package),
-                "{text:?}"
-            );
+            assert_eq!(package(text).err(), (!valid).then_some(Problem::Package), "{text:?}");
         }
     }
 
@@ -251,15 +224,9 @@ mod tests {
         assert_eq!(line("Notes für alle", 64), Ok(()));
         assert_eq!(line("a\nb", 64), Err(Problem::Text { max_bytes: 64 }));
         assert_eq!(paragraph("a\nb", 64), Ok(()));
-        assert_eq!(
-            paragraph("a\u{1b}[31m", 64),
-            Err(Problem::Text { max_bytes: 64 })
-        );
+        assert_eq!(paragraph("a\u{1b}[31m", 64), Err(Problem::Text { max_bytes: 64 }));
         assert_eq!(line("aaa", 2), Err(Problem::Text { max_bytes: 2 }));
-        assert_eq!(
-            scope("https://www.googleapis.com/auth/gmail.readonly"),
-            Ok(())
-        );
+        assert_eq!(scope("https://www.googleapis.com/auth/gmail.readonly"), Ok(()));
         assert_eq!(scope("a b"), Err(Problem::PlainWord));
         assert_eq!(slug("acme"), Ok(()));
         assert_eq!(slug("Acme"), Err(Problem::Slug));

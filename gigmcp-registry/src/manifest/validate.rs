@@ -3,58 +3,30 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
-use super::document::{
-    CredentialDocument, Document, ImageDocument, InjectDocument, SourceDocument, ToolDocument,
-};
+use super::document::{CredentialDocument, Document, ImageDocument, InjectDocument, SourceDocument, ToolDocument};
 use super::problem::{Fault, Problem};
-use super::{
-    Builder, Category, Credential, CredentialKind, Image, Inject, Manifest, Source, Tier, Tool,
-    rules,
-};
+use super::{Builder, Category, Credential, CredentialKind, Image, Inject, Manifest, Source, Tier, Tool, rules};
 use crate::strict_json::Object;
 
 /// The checked manifest, or everything that is wrong with it.
 pub(crate) fn validate(document: Document) -> Result<Manifest, Vec<Fault>> {
     let mut faults = Faults::default();
     if document.schema_version != 1 {
-        faults.add(
-            "schemaVersion",
-            Problem::SchemaVersion {
-                found: document.schema_version,
-            },
-        );
+        faults.add("schemaVersion", Problem::SchemaVersion { found: document.schema_version });
     }
     let name = faults.parsed("name", &document.name);
     let version = faults.parsed("version", &document.version);
     let source = source(&mut faults, document.source.0);
     let image = image(&mut faults, document.image.0);
     let tier = faults.word("tier", &document.tier, Tier::from_word, Tier::WORDS);
-    let egress = faults.each(
-        "entitlements.egress",
-        document.entitlements.0.egress,
-        |faults, path, host| faults.parsed(path, &host),
-    );
-    faults.unique(
-        "credentials",
-        "id",
-        document
-            .credentials
-            .iter()
-            .map(|Object(credential)| credential.id.as_str()),
-    );
-    let credentials = faults.each(
-        "credentials",
-        document.credentials,
-        |faults, path, Object(document)| credential(faults, path, document, tier),
-    );
-    faults.unique(
-        "tools",
-        "name",
-        document.tools.iter().map(|Object(tool)| tool.name.as_str()),
-    );
-    let tools = faults.each("tools", document.tools, |faults, path, Object(document)| {
-        tool(faults, path, &document)
+    let egress = faults
+        .each("entitlements.egress", document.entitlements.0.egress, |faults, path, host| faults.parsed(path, &host));
+    faults.unique("credentials", "id", document.credentials.iter().map(|Object(credential)| credential.id.as_str()));
+    let credentials = faults.each("credentials", document.credentials, |faults, path, Object(document)| {
+        credential(faults, path, document, tier)
     });
+    faults.unique("tools", "name", document.tools.iter().map(|Object(tool)| tool.name.as_str()));
+    let tools = faults.each("tools", document.tools, |faults, path, Object(document)| tool(faults, path, &document));
     faults.check("displayName", rules::line(&document.display_name, 128));
     faults.check("description", rules::paragraph(&document.description, 4096));
     faults.check("icon", rules::line(&document.icon, 64 << 10));
@@ -87,11 +59,7 @@ fn source(faults: &mut Faults, document: SourceDocument) -> Option<Source> {
     faults.check("source.repo", rules::plain_word(&document.repo));
     faults.check("source.tag", rules::plain_word(&document.tag));
     faults.check("source.package", rules::package(&document.package));
-    Some(Source {
-        repo: document.repo,
-        tag: document.tag,
-        package: non_empty(document.package),
-    })
+    Some(Source { repo: document.repo, tag: document.tag, package: non_empty(document.package) })
 }
 
 fn image(faults: &mut Faults, document: ImageDocument) -> Option<Image> {
@@ -100,36 +68,15 @@ fn image(faults: &mut Faults, document: ImageDocument) -> Option<Image> {
         faults.word("image.builder", text, Builder::from_word, Builder::WORDS)
     });
     let bundle = builder == Some(Builder::Toolpack);
-    faults.check(
-        "image.entrypoint",
-        rules::entrypoint(&document.entrypoint, bundle),
-    );
+    faults.check("image.entrypoint", rules::entrypoint(&document.entrypoint, bundle));
     let digest = faults.parsed("image.digest", &document.digest)?;
-    Some(Image {
-        reference: document.reference,
-        digest,
-        entrypoint: document.entrypoint,
-        builder,
-    })
+    Some(Image { reference: document.reference, digest, entrypoint: document.entrypoint, builder })
 }
 
-fn credential(
-    faults: &mut Faults,
-    path: &str,
-    document: CredentialDocument,
-    tier: Option<Tier>,
-) -> Option<Credential> {
+fn credential(faults: &mut Faults, path: &str, document: CredentialDocument, tier: Option<Tier>) -> Option<Credential> {
     let id = faults.parsed(&format!("{path}.id"), &document.id);
-    let kind = faults.word(
-        &format!("{path}.type"),
-        &document.kind,
-        CredentialKind::from_word,
-        CredentialKind::WORDS,
-    );
-    faults.check(
-        &format!("{path}.provider"),
-        rules::line(&document.provider, 64),
-    );
+    let kind = faults.word(&format!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
+    faults.check(&format!("{path}.provider"), rules::line(&document.provider, 64));
     for (index, scope) in document.scopes.iter().enumerate() {
         faults.check(&format!("{path}.scopes[{index}]"), rules::scope(scope));
     }
@@ -138,8 +85,7 @@ fn credential(
     } else if kind == Some(CredentialKind::Oauth2) {
         faults.add(&format!("{path}.vendor"), Problem::VendorMissing);
     }
-    let inject =
-        tier.map(|tier| inject(faults, &format!("{path}.inject"), document.inject.0, tier));
+    let inject = tier.map(|tier| inject(faults, &format!("{path}.inject"), document.inject.0, tier));
     Some(Credential {
         id: id?,
         kind: kind?,
@@ -153,26 +99,15 @@ fn credential(
 fn inject(faults: &mut Faults, path: &str, document: InjectDocument, tier: Tier) -> Inject {
     let mut foreign = |field: &str, text: &str| {
         if !text.is_empty() {
-            faults.add(
-                &format!("{path}.{field}"),
-                Problem::NotInTier {
-                    tier: tier.as_str(),
-                },
-            );
+            faults.add(&format!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
         }
     };
     match tier {
         Tier::Sealed => {
             foreign("env", &document.env);
-            faults.check(
-                &format!("{path}.header"),
-                rules::header_name(&document.header),
-            );
+            faults.check(&format!("{path}.header"), rules::header_name(&document.header));
             faults.check(&format!("{path}.format"), rules::format(&document.format));
-            Inject::Header {
-                name: document.header,
-                format: document.format,
-            }
+            Inject::Header { name: document.header, format: document.format }
         }
         Tier::Entrusted => {
             foreign("header", &document.header);
@@ -185,10 +120,7 @@ fn inject(faults: &mut Faults, path: &str, document: InjectDocument, tier: Tier)
 
 fn tool(faults: &mut Faults, path: &str, document: &ToolDocument) -> Option<Tool> {
     let name = faults.parsed(&format!("{path}.name"), &document.name)?;
-    Some(Tool {
-        name,
-        default: document.default,
-    })
+    Some(Tool { name, default: document.default })
 }
 
 fn non_empty(text: String) -> Option<String> {
@@ -200,10 +132,7 @@ struct Faults(Vec<Fault>);
 
 impl Faults {
     fn add(&mut self, path: &str, problem: Problem) {
-        self.0.push(Fault {
-            path: path.into(),
-            problem,
-        });
+        self.0.push(Fault { path: path.into(), problem });
     }
 
     fn check(&mut self, path: &str, outcome: Result<(), Problem>) {
@@ -217,9 +146,7 @@ impl Faults {
             self.add(path, Problem::Missing);
             return None;
         }
-        text.parse()
-            .map_err(|problem: T::Err| self.add(path, problem.into()))
-            .ok()
+        text.parse().map_err(|problem: T::Err| self.add(path, problem.into())).ok()
     }
 
     fn word<T>(
@@ -236,28 +163,13 @@ impl Faults {
         value
     }
 
-    fn optional<T>(
-        &mut self,
-        text: &str,
-        read: impl FnOnce(&mut Self, &str) -> Option<T>,
-    ) -> Option<T> {
-        if text.is_empty() {
-            None
-        } else {
-            read(self, text)
-        }
+    fn optional<T>(&mut self, text: &str, read: impl FnOnce(&mut Self, &str) -> Option<T>) -> Option<T> {
+        if text.is_empty() { None } else { read(self, text) }
     }
 
-    fn each<D, T>(
-        &mut self,
-        path: &str,
-        documents: Vec<D>,
-        read: impl Fn(&mut Self, &str, D) -> Option<T>,
-    ) -> Vec<T> {
+    fn each<D, T>(&mut self, path: &str, documents: Vec<D>, read: impl Fn(&mut Self, &str, D) -> Option<T>) -> Vec<T> {
         let numbered = documents.into_iter().enumerate();
-        numbered
-            .filter_map(|(index, document)| read(self, &format!("{path}[{index}]"), document))
-            .collect()
+        numbered.filter_map(|(index, document)| read(self, &format!("{path}[{index}]"), document)).collect()
     }
 
     fn unique<'a>(&mut self, path: &str, field: &str, values: impl Iterator<Item = &'a str>) {

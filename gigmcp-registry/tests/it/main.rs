@@ -37,12 +37,7 @@ fn signer(seed: u8) -> SigningKey {
 }
 
 fn signed_by(seeds: &[u8], index: &str) -> Signatures {
-    Signatures::new(
-        seeds
-            .iter()
-            .map(|seed| signer(*seed).sign_index(index.as_bytes()))
-            .collect(),
-    )
+    Signatures::new(seeds.iter().map(|seed| signer(*seed).sign_index(index.as_bytes())).collect())
 }
 
 fn root(seeds: &[u8], threshold: usize) -> TrustRoot {
@@ -52,10 +47,7 @@ fn root(seeds: &[u8], threshold: usize) -> TrustRoot {
 
 /// The middle of 2029, nothing seen before.
 fn fresh() -> Freshness {
-    Freshness {
-        now: expiry() - Duration::from_secs(180 * 24 * 3600),
-        last_seen: None,
-    }
+    Freshness { now: expiry() - Duration::from_secs(180 * 24 * 3600), last_seen: None }
 }
 
 /// When the index expires: 2030-01-01T00:00:00Z.

@@ -7,13 +7,7 @@ use crate::{expiry, fresh, index, root, signed_by, signer};
 #[test]
 fn a_signed_index_is_accepted_and_read() {
     let text = index(7);
-    let verified = SignedIndex::verify(
-        text.as_bytes(),
-        &signed_by(&[1], &text),
-        &root(&[1], 1),
-        &fresh(),
-    )
-    .unwrap();
+    let verified = SignedIndex::verify(text.as_bytes(), &signed_by(&[1], &text), &root(&[1], 1), &fresh()).unwrap();
     assert_eq!((verified.sequence, verified.expires), (7, expiry()));
     assert_eq!(verified.seen().sequence, 7);
     let name = "acme-notes".parse().unwrap();
@@ -40,10 +34,7 @@ fn every_changed_byte_of_the_index_is_refused_before_parsing() {
             assert!(refused(&bytes), "byte {at} of {text}");
         }
         assert!(refused(&text.as_bytes()[1..]), "first byte missing");
-        assert!(
-            refused(&text.as_bytes()[..text.len() - 1]),
-            "last byte missing"
-        );
+        assert!(refused(&text.as_bytes()[..text.len() - 1]), "last byte missing");
         assert!(refused(format!("{text}\n").as_bytes()), "a newline more");
         assert!(refused(b""), "nothing");
         assert!(SignedIndex::verify(text.as_bytes(), &signatures, &root, &fresh()).is_ok());
@@ -79,23 +70,13 @@ fn the_threshold_counts_distinct_trusted_keys() {
         ("all three", &[1, 2, 3], 2, &[1, 2, 3], None),
         ("one too few", &[1, 2, 3], 2, &[2], Some((1, 2))),
         ("one key twice", &[1, 2, 3], 2, &[2, 2], Some((1, 2))),
-        (
-            "one key twice, and another",
-            &[1, 2, 3],
-            2,
-            &[2, 2, 1],
-            None,
-        ),
+        ("one key twice, and another", &[1, 2, 3], 2, &[2, 2, 1], None),
         ("a stranger", &[1, 2, 3], 2, &[2, 9], Some((1, 2))),
         ("a stranger besides", &[1, 2, 3], 2, &[2, 9, 3], None),
         ("nobody", &[1], 1, &[], Some((0, 1))),
     ] {
-        let verified = SignedIndex::verify(
-            text.as_bytes(),
-            &signed_by(signed, &text),
-            &root(trusted, threshold),
-            &fresh(),
-        );
+        let verified =
+            SignedIndex::verify(text.as_bytes(), &signed_by(signed, &text), &root(trusted, threshold), &fresh());
         match (verified, expected) {
             (Ok(_), None) => {}
             (Err(VerifyError::Threshold { signed, needed }), Some(expected)) => {
@@ -111,9 +92,7 @@ fn the_threshold_counts_distinct_trusted_keys() {
         signer(3).sign_index(other.as_bytes()),
     ]);
     let refused = SignedIndex::verify(text.as_bytes(), &mixed, &root(&[1, 2, 3], 2), &fresh());
-    assert!(
-        matches!(refused, Err(VerifyError::WrongSignature { key }) if key == signer(3).public_key().id())
-    );
+    assert!(matches!(refused, Err(VerifyError::WrongSignature { key }) if key == signer(3).public_key().id()));
 }
 
 #[test]
@@ -123,72 +102,32 @@ fn a_signature_does_not_count_for_another_key() {
     let [one, two] = [1, 2].map(|seed| signer(seed).public_key().id().to_string());
     let renamed = Signatures::from_json(document.replace(&one, &two).as_bytes()).unwrap();
     let refused = SignedIndex::verify(text.as_bytes(), &renamed, &root(&[1, 2], 1), &fresh());
-    assert!(
-        matches!(refused, Err(VerifyError::WrongSignature { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VerifyError::WrongSignature { .. })), "{refused:?}");
 }
 
 #[test]
 fn expiry_is_exact() {
     let text = index(7);
     let (signatures, root) = (signed_by(&[1], &text), root(&[1], 1));
-    let at = |now| {
-        SignedIndex::verify(
-            text.as_bytes(),
-            &signatures,
-            &root,
-            &Freshness {
-                now,
-                last_seen: None,
-            },
-        )
-    };
+    let at = |now| SignedIndex::verify(text.as_bytes(), &signatures, &root, &Freshness { now, last_seen: None });
     assert!(at(expiry() - Duration::from_secs(1)).is_ok());
     assert!(matches!(at(expiry()), Err(VerifyError::Expired)));
-    assert!(matches!(
-        at(expiry() + Duration::from_secs(1)),
-        Err(VerifyError::Expired)
-    ));
+    assert!(matches!(at(expiry() + Duration::from_secs(1)), Err(VerifyError::Expired)));
 }
 
 #[test]
 fn older_and_forked_indexes_are_refused() {
     let root = root(&[1], 1);
     let verify = |text: &str, last_seen: Option<Seen>| {
-        SignedIndex::verify(
-            text.as_bytes(),
-            &signed_by(&[1], text),
-            &root,
-            &Freshness {
-                last_seen,
-                ..fresh()
-            },
-        )
+        SignedIndex::verify(text.as_bytes(), &signed_by(&[1], text), &root, &Freshness { last_seen, ..fresh() })
     };
     let seven = verify(&index(7), None).unwrap().seen();
-    assert_eq!(
-        verify(&index(7), Some(seven)).unwrap().seen(),
-        seven,
-        "the same again"
-    );
+    assert_eq!(verify(&index(7), Some(seven)).unwrap().seen(), seven, "the same again");
     let eight = verify(&index(8), Some(seven)).unwrap().seen();
-    assert!(matches!(
-        verify(&index(7), Some(eight)),
-        Err(VerifyError::Older {
-            sequence: 7,
-            last_seen: 8
-        })
-    ));
+    assert!(matches!(verify(&index(7), Some(eight)), Err(VerifyError::Older { sequence: 7, last_seen: 8 })));
     let fork = index(8).replace("Acme Notes", "Acme Fork");
-    assert!(matches!(
-        verify(&fork, Some(eight)),
-        Err(VerifyError::Forked { sequence: 8 })
-    ));
-    assert!(
-        verify(&fork, Some(seven)).is_ok(),
-        "the fork alone is a good index"
-    );
+    assert!(matches!(verify(&fork, Some(eight)), Err(VerifyError::Forked { sequence: 8 })));
+    assert!(verify(&fork, Some(seven)).is_ok(), "the fork alone is a good index");
 }
 
 #[test]
@@ -198,19 +137,10 @@ fn an_index_that_is_too_long_is_not_looked_at() {
         let padding = " ".repeat(length - text.len());
         text + &padding
     };
-    let verify = |text: &str| {
-        SignedIndex::verify(
-            text.as_bytes(),
-            &signed_by(&[1], text),
-            &root(&[1], 1),
-            &fresh(),
-        )
-    };
+    let verify = |text: &str| SignedIndex::verify(text.as_bytes(), &signed_by(&[1], text), &root(&[1], 1), &fresh());
     assert!(verify(&padded(MAX_INDEX_BYTES)).is_ok());
     let refused = verify(&padded(MAX_INDEX_BYTES + 1));
-    assert!(
-        matches!(refused, Err(VerifyError::TooLong { length }) if length == MAX_INDEX_BYTES + 1)
-    );
+    assert!(matches!(refused, Err(VerifyError::TooLong { length }) if length == MAX_INDEX_BYTES + 1));
 }
 
 #[test]
@@ -228,15 +158,9 @@ fn a_signature_of_the_bare_bytes_is_none_of_an_index() {
     let refused = SignedIndex::verify(text.as_bytes(), &signatures, &root(&[1], 1), &fresh());
     assert!(matches!(refused, Err(VerifyError::WrongSignature { .. })));
     // The message as the README states it, made without this crate.
-    let message = format!(
-        "gigmcp index v2\n{}\n",
-        gigmcp_registry::Digest::of(text.as_bytes())
-    );
+    let message = format!("gigmcp index v2\n{}\n", gigmcp_registry::Digest::of(text.as_bytes()));
     let labelled = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).sign(message.as_bytes());
-    let document = document.replace(
-        &hex::encode(bare.to_bytes()),
-        &hex::encode(labelled.to_bytes()),
-    );
+    let document = document.replace(&hex::encode(bare.to_bytes()), &hex::encode(labelled.to_bytes()));
     let signatures = Signatures::from_json(document.as_bytes()).unwrap();
     assert!(SignedIndex::verify(text.as_bytes(), &signatures, &root(&[1], 1), &fresh()).is_ok());
 }

@@ -87,21 +87,14 @@ impl KeyFileError {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { path },
-            io::ErrorKind::PermissionDenied => Self::Unreadable {
-                path,
-                user: rustix::process::geteuid().as_raw(),
-            },
+            io::ErrorKind::PermissionDenied => Self::Unreadable { path, user: rustix::process::geteuid().as_raw() },
             // NOFOLLOW answers a symbolic link with ELOOP, and a socket cannot be opened at all (ENXIO).
             _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
                 || source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) =>
             {
                 Self::NotRegular { path }
             }
-            _ => Self::Io {
-                action: "opening",
-                path,
-                source,
-            },
+            _ => Self::Io { action: "opening", path, source },
         }
     }
 
@@ -109,20 +102,12 @@ impl KeyFileError {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::AlreadyExists => Self::Exists { path },
-            _ => Self::Io {
-                action: "creating",
-                path,
-                source,
-            },
+            _ => Self::Io { action: "creating", path, source },
         }
     }
 
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+        Self::Io { action, path: path.into(), source }
     }
 }
 

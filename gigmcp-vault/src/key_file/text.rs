@@ -32,9 +32,7 @@ pub(super) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)
     if content.len() > MAX_FILE_BYTES {
         return Err((1, MalformedKeyFile::TooLong));
     }
-    let text = std::str::from_utf8(content)
-        .ok()
-        .filter(|text| text.is_ascii() && text.ends_with('\n'));
+    let text = std::str::from_utf8(content).ok().filter(|text| text.is_ascii() && text.ends_with('\n'));
     let text = text.ok_or((1, MalformedKeyFile::NotText))?;
     let lines: Vec<&str> = text[..text.len() - 1].split('\n').collect();
     let last = lines.len();
@@ -42,28 +40,11 @@ pub(super) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)
     if *header != HEADER {
         return Err((1, MalformedKeyFile::Header));
     }
-    let minimum = lines
-        .first()
-        .and_then(|line| line.strip_prefix("minimum-version "));
-    let minimum = minimum.ok_or((
-        2,
-        MalformedKeyFile::Line {
-            expected: "minimum-version N",
-        },
-    ))?;
+    let minimum = lines.first().and_then(|line| line.strip_prefix("minimum-version "));
+    let minimum = minimum.ok_or((2, MalformedKeyFile::Line { expected: "minimum-version N" }))?;
     let minimum = number(minimum).map_err(|problem| (2, problem))?;
-    let (digest, key_lines) = lines[1..].split_last().ok_or((
-        3,
-        MalformedKeyFile::Line {
-            expected: ACTIVE_LINE,
-        },
-    ))?;
-    let digest = digest.strip_prefix(DIGEST).ok_or((
-        last,
-        MalformedKeyFile::Line {
-            expected: "digest SHA256",
-        },
-    ))?;
+    let (digest, key_lines) = lines[1..].split_last().ok_or((3, MalformedKeyFile::Line { expected: ACTIVE_LINE }))?;
+    let digest = digest.strip_prefix(DIGEST).ok_or((last, MalformedKeyFile::Line { expected: "digest SHA256" }))?;
     let mut keys = Vec::with_capacity(key_lines.len());
     for ((number, role), line) in (3..).zip(roles()).zip(key_lines) {
         keys.push(key_line(role, line).map_err(|problem| (number, problem))?);
@@ -76,11 +57,7 @@ pub(super) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)
 }
 
 fn key_line(role: &'static str, line: &str) -> Result<WrappingKey, MalformedKeyFile> {
-    let expected = if role == ACTIVE {
-        ACTIVE_LINE
-    } else {
-        RETIRED_LINE
-    };
+    let expected = if role == ACTIVE { ACTIVE_LINE } else { RETIRED_LINE };
     let words: Vec<&str> = line.split(' ').collect();
     let [found, version, id, key] = words[..] else {
         return Err(MalformedKeyFile::Line { expected });
@@ -91,24 +68,16 @@ fn key_line(role: &'static str, line: &str) -> Result<WrappingKey, MalformedKeyF
     let mut id_bytes = [0; 16];
     let version = number(version)?;
     hex_digits(id, &mut id_bytes)?;
-    Ok(WrappingKey {
-        id: KeyId::from_bytes(id_bytes),
-        version,
-        key: Key::fill(|place| hex_digits(key, place))?,
-    })
+    Ok(WrappingKey { id: KeyId::from_bytes(id_bytes), version, key: Key::fill(|place| hex_digits(key, place))? })
 }
 
 fn number(word: &str) -> Result<u32, MalformedKeyFile> {
     let number: u32 = word.parse().map_err(|_| MalformedKeyFile::Number)?;
-    (number.to_string() == word)
-        .then_some(number)
-        .ok_or(MalformedKeyFile::Number)
+    (number.to_string() == word).then_some(number).ok_or(MalformedKeyFile::Number)
 }
 
 fn hex_digits(word: &str, place: &mut [u8]) -> Result<(), MalformedKeyFile> {
-    let refused = MalformedKeyFile::Hex {
-        digits: place.len() * 2,
-    };
+    let refused = MalformedKeyFile::Hex { digits: place.len() * 2 };
     if word.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(refused);
     }
@@ -139,21 +108,14 @@ mod tests {
 
     fn two_keys() -> String {
         let (id, key) = ("1f".repeat(16), "2e".repeat(32));
-        lines(&format!(
-            "minimum-version 3\nactive 4 {id} {key}\nretired 2 {} {}\n",
-            "00".repeat(16),
-            "00".repeat(32)
-        ))
+        lines(&format!("minimum-version 3\nactive 4 {id} {key}\nretired 2 {} {}\n", "00".repeat(16), "00".repeat(32)))
     }
 
     #[test]
     fn what_is_rendered_reads_back() {
         let ring = parse(two_keys().as_bytes()).expect("valid");
         assert_eq!((ring.minimum_version(), ring.keys().len()), (3, 2));
-        assert_eq!(
-            (ring.active_version(), ring.active_id()),
-            (4, KeyId::from_bytes([0x1f; 16]))
-        );
+        assert_eq!((ring.active_version(), ring.active_id()), (4, KeyId::from_bytes([0x1f; 16])));
         assert_eq!(ring.active().key.as_bytes(), &[0x2e; 32]);
         assert_eq!(*render(&ring), two_keys());
     }
@@ -165,82 +127,42 @@ mod tests {
         for (case, text, line, problem) in [
             ("empty", String::new(), 1, MalformedKeyFile::NotText),
             ("not text", "\u{e9}\n".into(), 1, MalformedKeyFile::NotText),
-            (
-                "no last newline",
-                two_keys().trim_end().into(),
-                1,
-                MalformedKeyFile::NotText,
-            ),
-            (
-                "another version",
-                two_keys().replace("keys 1", "keys 2"),
-                1,
-                MalformedKeyFile::Header,
-            ),
-            (
-                "carriage returns",
-                two_keys().replace('\n', "\r\n"),
-                1,
-                MalformedKeyFile::Header,
-            ),
+            ("no last newline", two_keys().trim_end().into(), 1, MalformedKeyFile::NotText),
+            ("another version", two_keys().replace("keys 1", "keys 2"), 1, MalformedKeyFile::Header),
+            ("carriage returns", two_keys().replace('\n', "\r\n"), 1, MalformedKeyFile::Header),
             ("a raw key", format!("{key}\n"), 1, MalformedKeyFile::Header),
             (
                 "header alone",
                 "gigmcp-vault-keys 1\n".into(),
                 2,
-                MalformedKeyFile::Line {
-                    expected: "minimum-version N",
-                },
+                MalformedKeyFile::Line { expected: "minimum-version N" },
             ),
-            (
-                "leading zero",
-                lines(&format!("minimum-version 01\nactive 1 {id} {key}\n")),
-                2,
-                MalformedKeyFile::Number,
-            ),
-            (
-                "plus sign",
-                lines(&format!("minimum-version 1\nactive +1 {id} {key}\n")),
-                3,
-                MalformedKeyFile::Number,
-            ),
-            (
-                "no key",
-                lines("minimum-version 1\n"),
-                3,
-                InvalidKeyRing::NoKey.into(),
-            ),
+            ("leading zero", lines(&format!("minimum-version 01\nactive 1 {id} {key}\n")), 2, MalformedKeyFile::Number),
+            ("plus sign", lines(&format!("minimum-version 1\nactive +1 {id} {key}\n")), 3, MalformedKeyFile::Number),
+            ("no key", lines("minimum-version 1\n"), 3, InvalidKeyRing::NoKey.into()),
             (
                 "two spaces",
                 lines(&format!("minimum-version 1\nactive  1 {id} {key}\n")),
                 3,
-                MalformedKeyFile::Line {
-                    expected: ACTIVE_LINE,
-                },
+                MalformedKeyFile::Line { expected: ACTIVE_LINE },
             ),
             (
                 "trailing space",
                 lines(&format!("minimum-version 1\nactive 1 {id} {key} \n")),
                 3,
-                MalformedKeyFile::Line {
-                    expected: ACTIVE_LINE,
-                },
+                MalformedKeyFile::Line { expected: ACTIVE_LINE },
             ),
             (
                 "retired first",
                 lines(&format!("minimum-version 1\nretired 1 {id} {key}\n")),
                 3,
-                MalformedKeyFile::Line {
-                    expected: ACTIVE_LINE,
-                },
+                MalformedKeyFile::Line { expected: ACTIVE_LINE },
             ),
             (
                 "two active",
                 two_keys().replace("retired", "active"),
                 4,
-                MalformedKeyFile::Line {
-                    expected: RETIRED_LINE,
-                },
+                MalformedKeyFile::Line { expected: RETIRED_LINE },
             ),
             (
                 "short id",
@@ -256,9 +178,7 @@ mod tests {
             ),
             (
                 "a digit of the key",
-                two_keys()
-                    .replace("2e2e ", "2e2e")
-                    .replacen("2e2e", "2e2f", 1),
+                two_keys().replace("2e2e ", "2e2e").replacen("2e2e", "2e2f", 1),
                 5,
                 MalformedKeyFile::Digest,
             ),
@@ -274,45 +194,20 @@ mod tests {
             ),
             (
                 "no digest",
-                two_keys()
-                    .lines()
-                    .take(4)
-                    .map(|line| format!("{line}\n"))
-                    .collect(),
+                two_keys().lines().take(4).map(|line| format!("{line}\n")).collect(),
                 4,
-                MalformedKeyFile::Line {
-                    expected: "digest SHA256",
-                },
+                MalformedKeyFile::Line { expected: "digest SHA256" },
             ),
-            (
-                "more after it",
-                two_keys() + "\n",
-                6,
-                MalformedKeyFile::Line {
-                    expected: "digest SHA256",
-                },
-            ),
+            ("more after it", two_keys() + "\n", 6, MalformedKeyFile::Line { expected: "digest SHA256" }),
             (
                 "wrong order",
-                lines(&format!(
-                    "minimum-version 1\nactive 1 {id} {key}\nretired 2 {} {key}\n",
-                    "00".repeat(16)
-                )),
+                lines(&format!("minimum-version 1\nactive 1 {id} {key}\nretired 2 {} {key}\n", "00".repeat(16))),
                 3,
                 InvalidKeyRing::Order.into(),
             ),
-            (
-                "too long",
-                "x".repeat(MAX_FILE_BYTES + 1),
-                1,
-                MalformedKeyFile::TooLong,
-            ),
+            ("too long", "x".repeat(MAX_FILE_BYTES + 1), 1, MalformedKeyFile::TooLong),
         ] {
-            assert_eq!(
-                parse(text.as_bytes()).err(),
-                Some((line, problem)),
-                "{case}"
-            );
+            assert_eq!(parse(text.as_bytes()).err(), Some((line, problem)), "{case}");
         }
         let twin = lines(&format!("minimum-version 1\nactive 1 {id} {key}\n"));
         assert!(parse(twin.as_bytes()).is_ok());

@@ -9,8 +9,7 @@ use crate::context;
 
 /// A new empty directory for one test, mode 0700.
 pub(crate) fn directory(name: &str) -> PathBuf {
-    let path =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     if path.exists() {
         fs::remove_dir_all(&path).unwrap();
     }
@@ -33,19 +32,11 @@ fn a_created_file_is_private_and_loads_to_the_same_ring() {
     let created = Vault::new(KeyRing::create(&path).unwrap());
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
-    let sealed = created
-        .seal(&context(), SecretBytes::from(b"token".to_vec()))
-        .unwrap();
+    let sealed = created.seal(&context(), SecretBytes::from(b"token".to_vec())).unwrap();
     let loaded = Vault::new(KeyRing::load(&path).unwrap());
-    assert_eq!(
-        loaded.open(&context(), &sealed),
-        Ok(SecretBytes::from(b"token".to_vec()))
-    );
+    assert_eq!(loaded.open(&context(), &sealed), Ok(SecretBytes::from(b"token".to_vec())));
     let lines = fs::read_to_string(&path).unwrap();
-    assert!(
-        lines.starts_with("gigmcp-vault-keys 1\nminimum-version 1\nactive 1 "),
-        "as FORMAT.md says"
-    );
+    assert!(lines.starts_with("gigmcp-vault-keys 1\nminimum-version 1\nactive 1 "), "as FORMAT.md says");
     assert_eq!(lines.lines().count(), 4);
 }
 
@@ -53,12 +44,8 @@ fn a_created_file_is_private_and_loads_to_the_same_ring() {
 fn create_never_touches_what_is_there() {
     let directory = directory("exists");
     let target = directory.join("target");
-    for (case, path) in [
-        ("file", "file"),
-        ("directory", "directory"),
-        ("link", "link"),
-        ("dangling link", "dangling"),
-    ] {
+    for (case, path) in [("file", "file"), ("directory", "directory"), ("link", "link"), ("dangling link", "dangling")]
+    {
         let path = directory.join(path);
         match case {
             "file" => fs::write(&path, "precious").unwrap(),
@@ -66,15 +53,9 @@ fn create_never_touches_what_is_there() {
             "link" => symlink(directory.join("file"), &path).unwrap(),
             _ => symlink(&target, &path).unwrap(),
         }
-        assert!(
-            matches!(KeyRing::create(&path), Err(KeyFileError::Exists { path: named }) if named == path),
-            "{case}"
-        );
+        assert!(matches!(KeyRing::create(&path), Err(KeyFileError::Exists { path: named }) if named == path), "{case}");
     }
-    assert_eq!(
-        fs::read_to_string(directory.join("file")).unwrap(),
-        "precious"
-    );
+    assert_eq!(fs::read_to_string(directory.join("file")).unwrap(), "precious");
     assert!(!target.exists(), "nothing was written through the link");
     assert!(KeyRing::create(directory.join("free")).is_ok());
 }
@@ -99,14 +80,9 @@ fn a_file_open_to_others_is_refused_with_the_fix() {
             Ok(_) => assert!(fine, "{bits:o}"),
             Err(error) => {
                 assert!(!fine, "{bits:o}: {error}");
-                assert!(
-                    matches!(error, KeyFileError::OpenToOthers { mode, .. } if mode == bits),
-                    "{bits:o}"
-                );
+                assert!(matches!(error, KeyFileError::OpenToOthers { mode, .. } if mode == bits), "{bits:o}");
                 let path = path.display();
-                let text = format!(
-                    "key file {path} is open to other users (mode {bits:04o}); run: chmod 600 {path}"
-                );
+                let text = format!("key file {path} is open to other users (mode {bits:04o}); run: chmod 600 {path}");
                 assert_eq!(error.to_string(), text);
             }
         }
@@ -119,21 +95,11 @@ fn what_is_not_a_regular_file_is_refused() {
     let key = directory.join("key");
     KeyRing::create(&key).unwrap();
     symlink(&key, directory.join("link")).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        directory.join("fifo"),
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, directory.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let _listener = UnixListener::bind(directory.join("socket")).unwrap();
     for kind in ["link", "fifo", "socket", "."] {
         let path = directory.join(kind);
-        assert!(
-            matches!(KeyRing::load(&path), Err(KeyFileError::NotRegular { .. })),
-            "{kind}"
-        );
+        assert!(matches!(KeyRing::load(&path), Err(KeyFileError::NotRegular { .. })), "{kind}");
     }
     assert!(KeyRing::load(&key).is_ok());
 }
@@ -146,23 +112,8 @@ fn a_foreign_owner_is_refused() {
     if is_root() {
         chown(&path, Some(65_533), None).unwrap();
         let error = KeyRing::load(&path).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                KeyFileError::WrongOwner {
-                    owner: 65_533,
-                    user: 0,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert!(
-            error
-                .to_string()
-                .ends_with(&format!("run: chown 0 {}", path.display())),
-            "{error}"
-        );
+        assert!(matches!(error, KeyFileError::WrongOwner { owner: 65_533, user: 0, .. }), "{error}");
+        assert!(error.to_string().ends_with(&format!("run: chown 0 {}", path.display())), "{error}");
     } else {
         // Nobody else's file can be made here, but one that root owns and nobody may read is on every system.
         let error = KeyRing::load("/etc/shadow").unwrap_err();
@@ -180,26 +131,13 @@ fn damage_is_found_and_nothing_of_the_key_is_quoted() {
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
         let error = KeyRing::load(&path).unwrap_err();
-        assert!(
-            matches!(error, KeyFileError::Malformed { .. }),
-            "byte {at}: {error}"
-        );
+        assert!(matches!(error, KeyFileError::Malformed { .. }), "byte {at}: {error}");
         let key = &std::str::from_utf8(&good).unwrap().lines().nth(2).unwrap()[42..];
         assert!(!error.to_string().contains(&key[..8]), "byte {at}: {error}");
     }
     fs::write(&path, b"").unwrap();
     let error = KeyRing::load(&path).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            KeyFileError::Malformed {
-                line: 1,
-                problem: MalformedKeyFile::NotText,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, KeyFileError::Malformed { line: 1, problem: MalformedKeyFile::NotText, .. }), "{error}");
     fs::write(&path, &good).unwrap();
     assert!(KeyRing::load(&path).is_ok());
 }
@@ -215,27 +153,14 @@ fn load_or_create_makes_one_ring_and_replaces_nothing() {
             KeyRing::load_or_create(&path)
         };
         let racers: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
-        racers
-            .into_iter()
-            .map(|racer| racer.join().unwrap().unwrap().active_id())
-            .collect()
+        racers.into_iter().map(|racer| racer.join().unwrap().unwrap().active_id()).collect()
     });
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(
-        fs::read_dir(&directory).unwrap().count(),
-        1,
-        "the losers left nothing behind"
-    );
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "the losers left nothing behind");
     fs::write(&path, "damaged").unwrap();
-    assert!(matches!(
-        KeyRing::load_or_create(&path),
-        Err(KeyFileError::Malformed { .. })
-    ));
+    assert!(matches!(KeyRing::load_or_create(&path), Err(KeyFileError::Malformed { .. })));
     assert_eq!(fs::read_to_string(&path).unwrap(), "damaged");
-    assert!(matches!(
-        KeyRing::load(directory.join("none")),
-        Err(KeyFileError::Missing { .. })
-    ));
+    assert!(matches!(KeyRing::load(directory.join("none")), Err(KeyFileError::Missing { .. })));
 }
 
 #[test]
@@ -247,10 +172,7 @@ fn saving_replaces_whole_files_and_leaves_no_other() {
     ring.rotate().unwrap();
     fs::write(directory.join("key.new"), "from a crash").unwrap();
     let error = ring.save(&path).unwrap_err();
-    assert!(
-        matches!(&error, KeyFileError::Exists { path } if path.ends_with("key.new")),
-        "{error}"
-    );
+    assert!(matches!(&error, KeyFileError::Exists { path } if path.ends_with("key.new")), "{error}");
     assert_eq!(fs::read(&path).unwrap(), first);
     fs::remove_file(directory.join("key.new")).unwrap();
     ring.save(&path).unwrap();

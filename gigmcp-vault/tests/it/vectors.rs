@@ -11,13 +11,8 @@ fn published_vectors_do_what_they_say() {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        let vector: HashMap<&str, &str> = text
-            .lines()
-            .map(|line| {
-                line.split_once(": ")
-                    .unwrap_or((line.trim_end_matches(':'), ""))
-            })
-            .collect();
+        let vector: HashMap<&str, &str> =
+            text.lines().map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), ""))).collect();
         let opened = Sealed::from_bytes(&hex(vector["sealed"]))
             .and_then(|sealed| vault(&vector).open(&context(&vector), &sealed));
         let expected = match vector["expect"] {
@@ -29,10 +24,7 @@ fn published_vectors_do_what_they_say() {
         *seen.entry(String::from(vector["step"])).or_insert(0) += 1;
     }
     for step in ["none", "layout", "key", "unwrap", "commitment", "body"] {
-        assert!(
-            seen.get(step).is_some_and(|count| *count >= 2),
-            "{step}: {seen:?}"
-        );
+        assert!(seen.get(step).is_some_and(|count| *count >= 2), "{step}: {seen:?}");
     }
 }
 
@@ -44,8 +36,7 @@ fn vault(vector: &HashMap<&str, &str>) -> Vault {
     while ring.active_version() < number("minimum-version") {
         ring.rotate().unwrap();
     }
-    ring.raise_minimum_version(number("minimum-version").max(ring.minimum_version()))
-        .unwrap();
+    ring.raise_minimum_version(number("minimum-version").max(ring.minimum_version())).unwrap();
     Vault::new(ring)
 }
 
