@@ -1,4 +1,4 @@
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::encoding::spellings;
@@ -30,7 +30,11 @@ impl Scrubber {
             }
         }
         // Leftmost-longest, so that a spelling which begins like another is not cut in the middle.
-        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&patterns)?;
+        // This is built for every request, so that no secret is kept: a DFA took longer to build than the rest of a request.
+        let search = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::NoncontiguousNFA))
+            .build(&patterns)?;
         Ok(Self { patterns, replacements, search })
     }
 
