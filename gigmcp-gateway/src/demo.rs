@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::{
     cli::Failure,
     host::Host,
-    serve::Server,
+    serve::{self, Server},
     settings::Settings,
     spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, parse_host},
     store::{SecretKey, StoreError},
@@ -38,6 +38,7 @@ pub(crate) struct Demo {
 
 /// Prepares the demo, serves, and prints the block once a call went through.
 pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
+    serve::check_host().await?;
     let token = prepare(&settings, &demo).await?;
     let server = Server::open(&settings).await?;
     let address = server.address;

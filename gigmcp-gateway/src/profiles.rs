@@ -11,6 +11,8 @@ use gigmcp_mcp::{
     Outcome, ServerId, StdioLimits, StdioUpstream, Upstream,
 };
 
+use gigmcp_sandbox::StderrLines;
+
 use crate::{
     egress::Entitlement,
     spec::{Owner, ProfileSlug, ServerName},
@@ -173,6 +175,7 @@ impl ServerLaunch {
             shapes: Vec::new(),
         };
         let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
+        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
         let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
@@ -201,6 +204,13 @@ impl ServerLaunch {
             false => format!("{}; its last lines on standard error: {}", failed.detail, last.join(" | ")),
         };
         LaunchError { detail, ..failed }
+    }
+}
+
+/// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.
+async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
+    while let Some(line) = lines.next().await {
+        tracing::debug!(%profile, %server, "stderr: {line}");
     }
 }
 

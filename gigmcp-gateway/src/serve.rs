@@ -28,6 +28,7 @@ use crate::{
 
 /// Serves until a signal says to stop.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    check_host().await?;
     let server = Server::open(&settings).await?;
     tracing::info!("listening on http://{}", server.address);
     server.run().await
@@ -41,11 +42,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Checks the host, opens the data directory and takes the port.
+    /// Opens the data directory and takes the port.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        if let Some(problem) = doctor::missing(&host_report().await) {
-            return Err(format!("{problem}\n  `gigmcp-gateway doctor` shows the whole report").into());
-        }
         let supervisor = Arc::new(supervisor(settings, HashMap::new())?);
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
@@ -92,6 +90,14 @@ impl Server {
         connections.shutdown().await;
         self.endpoint.stop().await;
         Ok(())
+    }
+}
+
+/// Refuses a host on which no server could be confined, before anything is written.
+pub(crate) async fn check_host() -> Result<(), Failure> {
+    match doctor::missing(&host_report().await) {
+        None => Ok(()),
+        Some(problem) => Err(format!("{problem}\n  `gigmcp-gateway doctor` shows the whole report").into()),
     }
 }
 
