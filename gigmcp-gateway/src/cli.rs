@@ -67,13 +67,14 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
-    if let Err(error) = settings::check_names(env::vars_os()) {
-        return fail(&error, false);
-    }
+    // Help and version are printed here, also to somebody whose settings are wrong.
     let matches = match without_empty_variables(Cli::command()).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => error.exit(),
     };
+    if let Err(error) = settings::check_names(env::vars_os()) {
+        return fail(&error, matches.get_flag("json"));
+    }
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -182,8 +183,14 @@ impl Output {
     }
 }
 
-/// Lays out rows in columns as wide as their widest cell.
+/// Lays out rows in columns as wide as their widest cell. Some cells come from servers and models, so what could
+/// steer a terminal is shown escaped.
 pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let harmless = |cell: &String| -> String {
+        let escape = |character: char| character.is_control() || !character.is_ascii();
+        cell.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(harmless).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
@@ -208,7 +215,8 @@ pub(crate) fn read_input(path: &PathBuf, max_bytes: u64) -> Result<zeroize::Zero
             Box::new(file)
         }
     };
-    reader.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    let read = reader.take(max_bytes + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     match u64::try_from(bytes.len()).is_ok_and(|length| length <= max_bytes) {
         true => Ok(bytes),
         false => Err(format!("the input is larger than {max_bytes} bytes").into()),

@@ -43,16 +43,18 @@ pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
     let server = Server::open(&settings).await?;
     let address = server.address;
     tracing::info!("listening on http://{address}");
-    let check = tokio::spawn(async move {
-        match call_echo(reachable(address), &token).await {
-            Ok(()) => print!("{}", block(reachable(address), &token)),
-            Err(error) => tracing::error!("the demo does not answer as it should: {error}"),
-        }
-        drop(io::stdout().flush());
-    });
-    let served = server.run().await;
-    check.abort();
-    served
+    let check = async {
+        call_echo(reachable(address), &token)
+            .await
+            .map_err(|error| format!("the demo does not answer as it should: {error}"))?;
+        write!(io::stdout(), "{}", block(reachable(address), &token))?;
+        io::stdout().flush()?;
+        std::future::pending::<Result<(), Failure>>().await
+    };
+    tokio::select! {
+        served = server.run() => served,
+        failed = check => failed,
+    }
 }
 
 /// Installs the demo servers and the profile, or finds them as an earlier start left them.
@@ -75,7 +77,11 @@ async fn prepare(settings: &Settings, demo: &Demo) -> Result<Zeroizing<String>, 
         let value = format!("demo-{}", Token::mint().expose());
         secrets.put(key, &slot.host, SecretBytes::new(value.into_bytes())).await?;
     }
-    profile_token(settings, &host, &[echo, fetch]).await
+    let token = profile_token(settings, &host).await?;
+    for server in [echo, fetch] {
+        host.store.add_to_profile(PROFILE.parse()?, server).await?;
+    }
+    Ok(token)
 }
 
 async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<SecretSlot>) -> Result<(), Failure> {
@@ -88,15 +94,25 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
         secrets,
         read_only: Vec::new(),
     };
-    match host.store.add_server(name.clone(), spec.clone()).await {
-        Err(StoreError::Exists { .. }) => Ok(host.store.replace_server(name.clone(), spec).await?),
-        added => Ok(added?),
+    let present = match host.store.server(name.clone()).await {
+        Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),
+        present => present?.spec,
+    };
+    // Another build of the same server may take the place of the earlier one; somebody's own server may not be lost.
+    match (ServerSpec { source: spec.source.clone(), ..present.clone() }) == spec {
+        true if matches!(present.source, Source::Binary { .. }) => {
+            Ok(host.store.replace_server(name.clone(), spec).await?)
+        }
+        _ => Err(format!(
+            "there is a server `{name}` that is not the demo's; choose another data directory for the demo with --data-dir"
+        )
+        .into()),
     }
 }
 
 /// The profile's token. Its text lies in a file of mode 0600 beside the master key, because the database
 /// holds the hash only and a second start must print the same token.
-async fn profile_token(settings: &Settings, host: &Host, servers: &[ServerName]) -> Result<Zeroizing<String>, Failure> {
+async fn profile_token(settings: &Settings, host: &Host) -> Result<Zeroizing<String>, Failure> {
     let slug: ProfileSlug = PROFILE.parse()?;
     let path = settings.data_dir().join("demo.token");
     let kept = match fs::read_to_string(&path) {
@@ -111,7 +127,7 @@ async fn profile_token(settings: &Settings, host: &Host, servers: &[ServerName])
         }
     }
     let token = Token::mint();
-    match host.store.create_profile(slug.clone(), Owner::local(), servers.to_vec(), token.hash()).await {
+    match host.store.create_profile(slug.clone(), Owner::local(), Vec::new(), token.hash()).await {
         Err(StoreError::Exists { .. }) => host.store.replace_token(slug, token.hash()).await?,
         created => created?,
     }
@@ -183,7 +199,7 @@ Claude Code:
 Other clients:
 {snippet}
 
-A call by hand:
+A call by hand, in bash:
   endpoint={endpoint}
   headers=(-H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \
     -H 'Accept: application/json, text/event-stream')
@@ -193,8 +209,8 @@ A call by hand:
   curl -sS "${{headers[@]}}" -H "$session" $endpoint -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",
     "params":{{"name":"echo_echo","arguments":{{"text":"hello"}}}}}}'
 
-`fetch` holds a placeholder, and https://{FETCH_HOST} alone gets the real value: ask it for
-https://{FETCH_HOST}/headers, which echoes what it was sent, and compare. Ctrl-C ends everything.
+`fetch` holds a placeholder for a demo key, and https://{FETCH_HOST} alone gets the real one. Have it get
+https://{FETCH_HOST}/headers, which echoes what it was sent: you will see the placeholder. Ctrl-C ends everything.
 
 "#
     )

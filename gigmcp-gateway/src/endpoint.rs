@@ -59,8 +59,13 @@ impl Endpoint {
     }
 
     /// Ends every server.
-    pub(crate) async fn stop(&self) {
-        self.profiles.stop().await;
+    pub(crate) fn stop(&self) {
+        self.profiles.stop();
+    }
+
+    /// Ends servers that were taken out of their profile; never returns.
+    pub(crate) async fn follow_changes(&self) {
+        self.profiles.follow_changes().await;
     }
 
     async fn serve(&self, slug: &ProfileSlug, principal: &Principal, request: Request<Incoming>) -> Answer {

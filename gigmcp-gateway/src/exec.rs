@@ -2,11 +2,15 @@
 //!
 //! Standard output carries the server's bytes and nothing else.
 
-use std::{collections::HashMap, env, path::PathBuf, process::ExitCode};
+use std::{collections::HashMap, env, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use gigmcp_egress::{CredentialId, SecretString, Shape};
 use gigmcp_sandbox::{Exit, SandboxStdin, SandboxStdout, SpawnError, Stage};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::Signal,
+};
 use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt},
     signal::unix::{SignalKind, signal},
@@ -55,9 +59,9 @@ pub(crate) struct Exec {
 pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Failure> {
     match start(settings, exec).await {
         Ok((supervisor, running)) => {
-            let exit = relay(running).await;
+            let code = relay(running).await;
             drop(supervisor);
-            Ok(ExitCode::from(exit_code(&exit)))
+            Ok(ExitCode::from(code))
         }
         Err(error) => {
             let code = match error.downcast_ref::<StartError>() {
@@ -139,41 +143,79 @@ fn data_dir(settings: &Settings) -> Result<PathBuf, Failure> {
         .ok_or_else(|| "neither HOME nor XDG_DATA_HOME is set; name a directory with --data-dir".into())
 }
 
-/// Moves bytes until the server ends. The end of our input is the end of the server's.
-async fn relay(mut running: Running) -> Exit {
+/// Moves bytes until the server ends, and gives the exit code. The end of our input is the end of the server's.
+async fn relay(mut running: Running) -> u8 {
     let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
     let mut lines = running.sandbox.stderr_lines();
     let input = tokio::spawn(copy_input(stdin));
+    let (show, shown) = std::sync::mpsc::sync_channel(STDERR_LINES);
+    // On a thread of its own: a client that does not read our standard error must not stop the rest.
+    std::thread::spawn(move || shown.into_iter().for_each(|line: String| eprintln!("{line}")));
     let errors = tokio::spawn(async move {
         while let Some(line) = lines.next().await {
-            eprintln!("{line}");
+            // Full means that nobody reads; what is not shown is lost, as in a log that turns over.
+            drop(show.try_send(line));
         }
     });
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be watched");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be watched");
-    let mut output = tokio::spawn(copy_output(stdout));
-    let exit = tokio::select! {
-        exit = running.sandbox.wait() => exit,
-        // Nobody reads the answers any more.
-        Ok(Output::Closed) = &mut output => running.sandbox.kill().await,
-        _ = terminate.recv() => running.sandbox.kill().await,
-        _ = interrupt.recv() => running.sandbox.kill().await,
+    let output = tokio::spawn(copy_output(stdout));
+    let ended = tokio::select! {
+        exit = running.sandbox.wait() => Ended::Server(exit),
+        () = reader_is_gone() => Ended::Signal(Signal::PIPE),
+        _ = terminate.recv() => Ended::Signal(Signal::TERM),
+        _ = interrupt.recv() => Ended::Signal(Signal::INT),
     };
+    // The end of its input asks a server to end, as the protocol has it; then it has to.
     input.abort();
+    if let Ended::Signal(_) = ended {
+        drop(tokio::time::timeout(GRACE, running.sandbox.wait()).await);
+        running.sandbox.kill().await;
+    }
     // What the server wrote before it ended still goes out; its pipes are closed by now.
     if !output.is_finished() {
         drop(output.await);
     }
     drop(running);
     drop(errors.await);
-    exit
+    ended.code()
 }
 
-enum Output {
-    /// The server closed its standard output.
-    Ended,
-    /// Ours was closed.
-    Closed,
+/// How it came to an end.
+enum Ended {
+    Server(Exit),
+    /// A signal to us, or what would have been one.
+    Signal(Signal),
+}
+
+impl Ended {
+    /// As a shell gives it: the server's own code, or 128 and the signal.
+    fn code(&self) -> u8 {
+        let code = match self {
+            Self::Server(Exit::Exited(code)) => *code,
+            Self::Server(Exit::Signaled(signal)) => 128 + signal,
+            Self::Signal(signal) => 128 + signal.as_raw(),
+            Self::Server(_) => i32::from(OUR_FAULT),
+        };
+        u8::try_from(code).unwrap_or(OUR_FAULT)
+    }
+}
+
+/// Ends when nobody can read our standard output any more, also while the server says nothing: a client that was
+/// killed must not leave its server behind.
+async fn reader_is_gone() {
+    let (gone, heard) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let stdout = std::io::stdout();
+        // No event is asked for; errors and hang-ups are always told.
+        let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+        while !matches!(poll(&mut watched, None), Ok(1..)) {}
+        // Nobody listens when the server ended first.
+        let _ = gone.send(());
+    });
+    if heard.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn copy_input(mut stdin: SandboxStdin) {
@@ -182,15 +224,15 @@ async fn copy_input(mut stdin: SandboxStdin) {
     drop(stdin.shutdown().await);
 }
 
-async fn copy_output(mut stdout: SandboxStdout) -> Output {
+async fn copy_output(mut stdout: SandboxStdout) {
     let mut ours = io::stdout();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match stdout.read(&mut buffer).await {
-            Ok(0) | Err(_) => return Output::Ended,
+            Ok(0) | Err(_) => return,
             Ok(length) => {
                 if ours.write_all(&buffer[..length]).await.is_err() || ours.flush().await.is_err() {
-                    return Output::Closed;
+                    return; // nobody reads it, which the other task notices
                 }
             }
         }
@@ -202,15 +244,10 @@ fn is_not_found(error: &SpawnError) -> bool {
     matches!(error, SpawnError::Setup { stage: Stage::Exec, source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-/// As a shell gives it: the server's own code, or 128 and the signal.
-fn exit_code(exit: &Exit) -> u8 {
-    match exit {
-        Exit::Exited(code) => u8::try_from(*code).unwrap_or(OUR_FAULT),
-        Exit::Signaled(signal) => u8::try_from(128 + signal).unwrap_or(OUR_FAULT),
-        _ => OUR_FAULT,
-    }
-}
-
+/// Lines of standard error that wait for a slow reader.
+const STDERR_LINES: usize = 1024;
+/// How long a server may take to end after its input did.
+const GRACE: Duration = Duration::from_secs(2);
 /// As `env` and `docker run` have it.
 const OUR_FAULT: u8 = 125;
 const NOT_FOUND: u8 = 127;

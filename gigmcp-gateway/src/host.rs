@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gigmcp_sandbox::PathRefusal;
 use gigmcp_vault::{KeyFileError, KeyId, KeyRing, SecretBytes, Vault};
 use sha2::{Digest, Sha256};
 
@@ -39,8 +40,12 @@ pub(crate) enum HostError {
         .path.display()
     )]
     KeyLost { path: PathBuf },
-    #[error("GIG_MASTER_KEY must be exactly 64 hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`")]
-    KeyText,
+    #[error("--read-only {} cannot be shown to a server", .path.display())]
+    ReadOnly { path: PathBuf, source: PathRefusal },
+    #[error(
+        "--read-only {} holds, or lies in, the data directory {}, which no server may see", .path.display(), .data.display()
+    )]
+    OwnData { path: PathBuf, data: PathBuf },
     #[error("{}: cannot read the executable", .path.display())]
     Binary { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", .path.display())]
@@ -61,9 +66,7 @@ impl Host {
     }
 
     fn key_ring(&self) -> Result<KeyRing, HostError> {
-        if let Some(text) = self.settings.master_key_text()? {
-            let mut key = zeroize::Zeroizing::new([0_u8; 32]);
-            hex::decode_to_slice(text.as_bytes(), &mut *key).map_err(|_| HostError::KeyText)?;
+        if let Some(key) = self.settings.master_key()? {
             // The id says which key sealed a secret; a hash of 256 random bits tells nothing about them.
             let digest = Sha256::new().chain_update("gigmcp key id v1").chain_update(*key).finalize();
             let id = KeyId::from_bytes(digest[..16].try_into().expect("a SHA-256 has 32 bytes"));
@@ -72,9 +75,25 @@ impl Host {
         let path = self.settings.key_file();
         match KeyRing::load(&path) {
             Err(KeyFileError::Missing { .. }) if self.store.holds_secrets()? => Err(HostError::KeyLost { path }),
-            Err(KeyFileError::Missing { .. }) => Ok(KeyRing::create(&path)?),
+            // Another process may create it at the same time; then that one's key counts.
+            Err(KeyFileError::Missing { .. }) => Ok(KeyRing::load_or_create(&path)?),
             loaded => Ok(loaded?),
         }
+    }
+
+    /// Refuses paths that would show a server what is ours.
+    pub(crate) fn check_read_only(&self, paths: &[PathBuf]) -> Result<(), HostError> {
+        let data = fs::canonicalize(self.settings.data_dir())
+            .map_err(|source| HostError::DataDir { path: self.settings.data_dir().to_owned(), source })?;
+        for path in paths {
+            gigmcp_sandbox::check_read_only(path)
+                .map_err(|source| HostError::ReadOnly { path: path.clone(), source })?;
+            let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            if real.starts_with(&data) || data.starts_with(&real) {
+                return Err(HostError::OwnData { path: path.clone(), data });
+            }
+        }
+        Ok(())
     }
 
     /// Where the executable of that digest lies.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -49,7 +52,9 @@ impl Profiles {
     pub(crate) async fn aggregator(&self, slug: &ProfileSlug) -> Result<Arc<Aggregator>, StoreError> {
         let profile = match self.store().profile(slug.clone()).await {
             Err(error @ StoreError::Missing { .. }) => {
-                self.entries().remove(slug);
+                if let Some(entry) = self.entries().remove(slug) {
+                    entry.end_all_but(&BTreeMap::new());
+                }
                 return Err(error);
             }
             profile => profile?,
@@ -61,13 +66,33 @@ impl Profiles {
         }
         let entry = self.entry(&profile, before);
         let aggregator = Arc::clone(&entry.aggregator);
-        entries.insert(slug.clone(), entry);
+        let kept = entry.servers.clone();
+        if let Some(replaced) = entries.insert(slug.clone(), entry) {
+            replaced.end_all_but(&kept);
+        }
         Ok(aggregator)
     }
 
+    /// Ends, every few seconds, the servers of profiles that changed, so that a revocation does not wait for a call.
+    pub(crate) async fn follow_changes(&self) {
+        let mut clock = tokio::time::interval(REVOCATION_DELAY);
+        loop {
+            clock.tick().await;
+            let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
+            for slug in slugs {
+                match self.aggregator(&slug).await {
+                    Ok(_) | Err(StoreError::Missing { .. }) => {}
+                    Err(error) => tracing::error!("profile {slug}: {error}"),
+                }
+            }
+        }
+    }
+
     /// Ends every server.
-    pub(crate) async fn stop(&self) {
-        self.entries().clear();
+    pub(crate) fn stop(&self) {
+        for (_, entry) in self.entries().drain() {
+            entry.end_all_but(&BTreeMap::new());
+        }
     }
 
     fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
@@ -98,6 +123,7 @@ impl Profiles {
             revision,
             start_timeout: self.start_timeout,
             running: Mutex::default(),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -111,6 +137,15 @@ impl Profiles {
 }
 
 impl Entry {
+    /// Ends the servers that are not among `kept`, calls under way included.
+    fn end_all_but(&self, kept: &BTreeMap<ServerName, Arc<ServerLaunch>>) {
+        for (name, launch) in &self.servers {
+            if !kept.get(name).is_some_and(|kept| Arc::ptr_eq(kept, launch)) {
+                launch.end();
+            }
+        }
+    }
+
     fn matches(&self, profile: &Profile) -> bool {
         let same = |(name, revision): &(ServerName, i64)| {
             self.servers.get(name).is_some_and(|launch| launch.revision == *revision)
@@ -134,6 +169,7 @@ struct ServerLaunch {
     revision: i64,
     start_timeout: Duration,
     running: Mutex<Option<Arc<Server>>>,
+    ended: AtomicBool,
 }
 
 impl Launch for ServerLaunch {
@@ -144,6 +180,9 @@ impl Launch for ServerLaunch {
             }
             let server = Arc::new(self.start().await?);
             *self.slot() = Some(Arc::clone(&server));
+            if self.ended.load(Ordering::SeqCst) {
+                self.end(); // it was taken out of the profile while it started
+            }
             Ok(server as Arc<dyn Upstream>)
         })
     }
@@ -154,6 +193,14 @@ impl ServerLaunch {
         // A dead server is forgotten here, which ends what is left of its sandbox.
         self.slot().take_if(|server| !server.is_open());
         self.slot().clone()
+    }
+
+    /// Ends the server, and starts none from now on.
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(server) = self.slot().take() {
+            server.end();
+        }
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
@@ -179,7 +226,7 @@ impl ServerLaunch {
         let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
-            Ok(upstream) => Ok(Server { upstream, _running: running }),
+            Ok(upstream) => Ok(Server { upstream, running: Mutex::new(Some(running)) }),
             Err(error) => Err(self.not_connected(error, &running)),
         }
     }
@@ -217,8 +264,15 @@ async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrL
 /// A running server: its messages, and its life.
 struct Server {
     upstream: StdioUpstream,
-    /// Dropping it ends the server.
-    _running: Running,
+    /// Dropping it ends the processes and their connections.
+    running: Mutex<Option<Running>>,
+}
+
+impl Server {
+    /// Ends the server although calls may be under way; they fail as they do when a server dies.
+    fn end(&self) {
+        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 impl Upstream for Server {
@@ -271,7 +325,7 @@ impl ToolAudit {
             profile: self.profile.to_string(),
             server: record.server.as_ref().map(ToString::to_string).unwrap_or_default(),
             instance: String::new(),
-            subject: record.exposed.to_string(),
+            subject: record.exposed.escape_default().to_string(),
             verdict,
             status: None,
             credentials: String::new(),
@@ -295,5 +349,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How long a server that was taken out of a profile may go on without being called.
+const REVOCATION_DELAY: Duration = Duration::from_secs(2);
 /// How many of a server's last lines a client is shown when it does not start.
 const LINES_TO_CLIENT: usize = 5;

@@ -17,6 +17,8 @@ pub(crate) struct Secrets {
 pub(crate) enum SecretError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("no stored secret opens with this master key; restore the key file or GIG_MASTER_KEY that sealed them")]
+    OtherKey { source: Box<SecretError> },
     #[error("the secret cannot be sealed")]
     Seal(#[from] SealError),
     #[error(
@@ -39,6 +41,28 @@ impl Secrets {
         let sealed = sealed.as_bytes().to_vec();
         self.store.put_secret(SecretRow { key, version, policy, created_at, sealed }).await?;
         Ok(version)
+    }
+
+    /// Checks that the master key is the one that sealed what is stored. A secret that does not open while others do is
+    /// a fault of its own; when none opens, the key is another one.
+    pub(crate) async fn check_key(&self) -> Result<(), SecretError> {
+        let rows = self.store.secrets().await?;
+        let count = rows.len();
+        let mut refused = Vec::new();
+        for row in rows {
+            let context = context(&row.key, row.version, row.created_at, &row.policy);
+            let opened = Sealed::from_bytes(&row.sealed).and_then(|sealed| self.vault.open(&context, &sealed));
+            refused.extend(opened.err().map(|source| (row.key, source)));
+        }
+        let all = count > 0 && refused.len() == count;
+        for (key, source) in refused {
+            let error = SecretError::Refused { server: key.server.to_string(), name: key.name.to_string(), source };
+            match all {
+                true => return Err(SecretError::OtherKey { source: Box::new(error) }),
+                false => tracing::warn!("{error}"),
+            }
+        }
+        Ok(())
     }
 
     /// Opens the secret of that key for `host`, if one is set.

@@ -5,10 +5,11 @@ use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use gigmcp_egress::{CredentialId, EgressProxy, SecretString};
 use gigmcp_sandbox::host_report;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
 
@@ -45,6 +46,7 @@ impl Server {
     /// Opens the data directory and takes the port.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let supervisor = Arc::new(supervisor(settings, HashMap::new())?);
+        supervisor.secrets.check_key().await?;
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
@@ -60,22 +62,15 @@ impl Server {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         let (stop, stopping) = tokio::sync::watch::channel(());
+        let endpoint = Arc::clone(&self.endpoint);
+        connections.spawn(async move { endpoint.follow_changes().await });
         loop {
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        // Out of descriptors, most likely. Waiting for a connection to end is all one can do.
-                        tracing::warn!("cannot accept a connection: {error}");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                },
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            let (stream, place) = tokio::select! {
+                next = next_connection(&self.listener, &places) => next,
+                Some(_) = connections.join_next() => continue,
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             };
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
             let endpoint = Arc::clone(&self.endpoint);
             let stopping = stopping.clone();
             connections.spawn(async move {
@@ -86,10 +81,40 @@ impl Server {
         tracing::info!("stopping: waiting for calls in flight, at most {} s", DRAIN.as_secs());
         drop(self.listener);
         drop(stop);
-        drop(tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await);
+        // The task that follows changes never ends; all others do.
+        let drained = async { while connections.len() > 1 && connections.join_next().await.is_some() {} };
+        tokio::select! {
+            _ = tokio::time::timeout(DRAIN, drained) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         connections.shutdown().await;
-        self.endpoint.stop().await;
+        self.endpoint.stop();
         Ok(())
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn next_connection(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                // Out of descriptors, most likely. Waiting for a connection to end is all one can do.
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Each sandbox may hold hundreds of connections, and the usual soft limit is 1024 descriptors for all of them.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = raised {
+        tracing::warn!("the limit on open files stays at {:?}: {error}", limit.current);
     }
 }
 
@@ -133,6 +158,7 @@ pub(crate) fn supervisor(
     settings: &Settings,
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<Supervisor, Failure> {
+    raise_descriptor_limit();
     let host = Host::open(settings)?;
     let secrets = Arc::new(host.secrets()?);
     let instances = Arc::new(Instances::default());

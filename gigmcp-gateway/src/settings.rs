@@ -72,12 +72,14 @@ pub(crate) enum SettingsError {
     Unknown { name: String, nearest: Option<&'static str> },
     #[error("{name} is set but is not valid UTF-8")]
     NotText { name: String },
-    #[error("{file}: cannot read it ({source}); it is named by {name}", file = .path.display())]
+    #[error("{file}, which {name} names, cannot be read", file = .path.display())]
     Unreadable { name: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{name} and {name}_FILE are both set; keep one of them")]
     Twice { name: &'static str },
     #[error("GIG_SANDBOX_UIDS is `{text}`; write FIRST-LAST without 0, for example 61184-65519")]
     HostUids { text: String },
+    #[error("GIG_MASTER_KEY must be exactly 64 hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`")]
+    MasterKey,
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
 }
@@ -104,7 +106,7 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         self.host_uids()?;
         self.bearer_token()?;
-        self.master_key_text()?;
+        self.master_key()?;
         self.extra_roots()?;
         Ok(())
     }
@@ -126,7 +128,7 @@ impl Settings {
 
     /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
     pub(crate) fn bearer_token(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
-        let token = secret("GIG_BEARER_TOKEN", self.bearer_token_file.as_deref())?;
+        let token = bearer_token(self.bearer_token_file.as_deref())?;
         if let Some(token) = &token {
             let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
             if !visible || !(16..=512).contains(&token.len()) {
@@ -136,12 +138,15 @@ impl Settings {
         Ok(token)
     }
 
-    /// The master key as text, when it is given by `GIG_MASTER_KEY` instead of a file.
-    pub(crate) fn master_key_text(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
-        match variable("GIG_MASTER_KEY")? {
-            Some(_) if self.master_key_file.is_some() => Err(SettingsError::Twice { name: "GIG_MASTER_KEY" }),
-            text => Ok(text),
+    /// The master key, when it is given by `GIG_MASTER_KEY` instead of a file.
+    pub(crate) fn master_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, SettingsError> {
+        let Some(text) = variable("GIG_MASTER_KEY")? else { return Ok(None) };
+        if self.master_key_file.is_some() {
+            return Err(SettingsError::Twice { name: "GIG_MASTER_KEY" });
         }
+        let mut key = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.as_bytes(), &mut *key).map_err(|_| SettingsError::MasterKey)?;
+        Ok(Some(key))
     }
 
     /// The host user ids of sandboxes.
@@ -179,7 +184,7 @@ pub(crate) fn check_names<I: Iterator<Item = (OsString, OsString)>>(environment:
             .iter()
             .map(|known| (strsim::osa_distance(name, known), *known))
             .min()
-            .filter(|(distance, _)| *distance <= 6)
+            .filter(|(distance, known)| *distance <= known.len() / 3)
             .map(|(_, known)| known);
         return Err(SettingsError::Unknown { name: name.to_owned(), nearest });
     }
@@ -190,13 +195,13 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
     nearest.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-fn secret(name: &'static str, file: Option<&Path>) -> Result<Option<Zeroizing<String>>, SettingsError> {
-    match (variable(name)?, file) {
-        (Some(_), Some(_)) => Err(SettingsError::Twice { name }),
+fn bearer_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, SettingsError> {
+    match (variable("GIG_BEARER_TOKEN")?, file) {
+        (Some(_), Some(_)) => Err(SettingsError::Twice { name: "GIG_BEARER_TOKEN" }),
         (Some(text), None) => Ok(Some(text)),
         (None, Some(path)) => {
             let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
-                name,
+                name: "GIG_BEARER_TOKEN_FILE",
                 path: path.to_owned(),
                 source,
             })?;

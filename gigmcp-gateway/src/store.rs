@@ -181,11 +181,8 @@ fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
 }
 
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
     let failed = |source| StoreError::Create { path: path.to_owned(), source };
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
-    }
     let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     options.map(drop).map_err(failed)
 }

@@ -7,7 +7,7 @@ use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
 
 use crate::{
     egress::{Entered, Entitlement, Instance, Instances},
-    host::Host,
+    host::{Host, HostError},
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source},
@@ -51,6 +51,8 @@ pub(crate) enum StartError {
     #[error("the executable of {server} is not the one that was added; remove the server and add it again")]
     Changed { server: ServerName },
     #[error(transparent)]
+    Host(#[from] Box<HostError>),
+    #[error(transparent)]
     Secret(#[from] SecretError),
     #[error("the egress proxy cannot take over the listeners of {server}")]
     Attach { server: ServerName, source: AttachError },
@@ -59,6 +61,8 @@ pub(crate) enum StartError {
 impl Supervisor {
     /// Starts a server in its sandbox, with the egress proxy as its only way out.
     pub(crate) async fn start(&self, plan: Plan) -> Result<Running, StartError> {
+        // Again at each start: what a path leads to may have changed.
+        self.host.check_read_only(&plan.spec.read_only).map_err(Box::new)?;
         let slots = self.placeholders(&plan).await?;
         let spec = &plan.spec;
         let values = slots.iter().map(|(slot, placeholder)| (slot.env.clone(), placeholder.as_str().to_owned()));

@@ -165,6 +165,10 @@ impl StreamableHttp {
             let error = RpcError::new(RpcError::INVALID_REQUEST, "a header is ambiguous");
             return rpc_error(StatusCode::BAD_REQUEST, None, &error);
         };
+        // A length that is declared need not be waited for.
+        if body.size_hint().lower() > self.limits.max_body_bytes as u64 {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+        }
         let reading = Limited::new(body, self.limits.max_body_bytes).collect();
         let body = match timeout(self.limits.body_timeout, reading).await {
             Ok(Ok(body)) => body.to_bytes(),

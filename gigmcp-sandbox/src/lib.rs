@@ -33,6 +33,7 @@ pub use host::host_report;
 pub use host_uids::{HostUids, InvalidHostUids};
 pub use limits::Limits;
 pub use network::{Intake, Network, NetworkHandle, PortListener};
+pub use plan::check_read_only;
 pub use protocol::Stage;
 pub use rootfs::Rootfs;
 pub use sandbox::{Exit, Sandbox};

@@ -196,6 +196,19 @@ fn is_plain(path: &Path) -> bool {
         && !path.as_os_str().as_bytes().contains(&0)
 }
 
+/// Whether a host path may be shown inside by
+/// [`SandboxBuilder::read_only`](crate::SandboxBuilder::read_only), which checks the same at every spawn.
+///
+/// # Errors
+/// The reason why not.
+pub fn check_read_only(path: impl AsRef<Path>) -> Result<(), PathRefusal> {
+    let path = path.as_ref();
+    if !is_plain(path) {
+        return Err(PathRefusal::NotAbsolute);
+    }
+    check_source(path)
+}
+
 /// Whether a host path may be shown inside.
 fn check_source(path: &Path) -> Result<(), PathRefusal> {
     if REFUSED_SOURCES.iter().any(|refused| path == Path::new(refused)) {

@@ -8,7 +8,7 @@ use crate::{host::Host, store::AuditRow};
 #[derive(Args)]
 pub(crate) struct Audit {
     /// How many rows
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     limit: u64,
 }
 

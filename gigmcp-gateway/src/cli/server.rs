@@ -36,7 +36,7 @@ pub(crate) struct Add {
     name: ServerName,
 
     /// Command line that speaks MCP on standard input and output, in one argument
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["binary", "words"])]
+    #[arg(long, value_name = "COMMAND", conflicts_with = "binary")]
     command: Option<String>,
 
     /// Static executable to run instead of a host tool
@@ -67,7 +67,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "PROFILE")]
     profile: Vec<crate::spec::ProfileSlug>,
 
-    /// The command, or for --binary its arguments
+    /// The command where no --command is given, else arguments after its own
     #[arg(last = true, value_name = "WORD")]
     words: Vec<String>,
 }
@@ -90,10 +90,11 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
             format!("the name `{EXEC}` is kept for the secrets of `gigmcp-gateway exec`; choose another").into()
         );
     }
-    let words = match &add.command {
+    let mut words = match &add.command {
         Some(line) => shlex::split(line).ok_or(InvalidSpec::Unquoted)?,
-        None => add.words,
+        None => Vec::new(),
     };
+    words.extend(add.words);
     let source = match &add.binary {
         Some(path) => Source::Binary { sha256: host.keep_binary(path)? },
         None => Source::HostTools,
@@ -110,10 +111,8 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         read_only: add.read_only,
     };
     spec.check()?;
-    host.store.add_server(add.name.clone(), spec.clone()).await?;
-    for profile in add.profile {
-        host.store.add_to_profile(profile, add.name.clone()).await?;
-    }
+    host.check_read_only(&spec.read_only)?;
+    host.store.add_server(add.name.clone(), spec.clone(), add.profile).await?;
     let name = &add.name;
     out.print(&json!({ "added": name.as_str(), "spec": spec, "reviewed": false }), |_| {
         let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];

@@ -61,12 +61,7 @@ impl Store {
 
     /// Puts one more server into a profile; one that is there already stays.
     pub(crate) async fn add_to_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            let profile = require(connection, &slug)?;
-            servers::require(connection, &server)?;
-            insert_member(connection, profile.id, &server)
-        })
-        .await
+        self.write(move |connection| add_member(connection, &slug, &server)).await
     }
 
     /// Takes a server out of a profile.
@@ -148,6 +143,12 @@ impl Store {
         })
         .await
     }
+}
+
+pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {
+    let profile = require(connection, slug)?;
+    servers::require(connection, server)?;
+    insert_member(connection, profile.id, server)
 }
 
 fn insert_member(connection: &Connection, profile: i64, server: &ServerName) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, Order, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
 use super::{Store, StoreError, now_seconds, schema::Servers};
-use crate::spec::{ServerName, ServerSpec};
+use crate::spec::{ProfileSlug, ServerName, ServerSpec};
 
 /// One installed server.
 #[derive(Clone, Debug)]
@@ -18,8 +18,13 @@ pub(crate) struct ServerRow {
 }
 
 impl Store {
-    /// Adds a server.
-    pub(crate) async fn add_server(&self, name: ServerName, spec: ServerSpec) -> Result<(), StoreError> {
+    /// Adds a server and puts it into these profiles, or does neither.
+    pub(crate) async fn add_server(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        profiles: Vec<ProfileSlug>,
+    ) -> Result<(), StoreError> {
         self.write(move |connection| {
             if find(connection, &name)?.is_some() {
                 return Err(StoreError::Exists { what: "server", name: name.to_string() });
@@ -32,6 +37,9 @@ impl Store {
                 .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), revision.into()])
                 .build_rusqlite(SqliteQueryBuilder);
             connection.execute(&sql, &*values.as_params())?;
+            for profile in &profiles {
+                super::profiles::add_member(connection, profile, &name)?;
+            }
             Ok(())
         })
         .await

@@ -56,6 +56,8 @@ fn bad_input_is_named_with_the_fix() {
     let add = ["server", "add", "echo", "--secret", "KEY=api.example.com", "--", "true"];
     installation.json(&add, ""); // twin of what follows
     let dynamic = "/bin/sh";
+    let data = installation.data();
+    let data = data.to_str().unwrap();
     for (arguments, input, expected) in [
         (&add[..], "", &["server `echo` already exists"][..]),
         (&["server", "remove", "eco"], "", &["there is no server `eco`", "there are: echo"]),
@@ -68,12 +70,17 @@ fn bad_input_is_named_with_the_fix() {
         (&["server", "add", "a"], "", &["needs a command"]),
         (&["server", "add", "a", "--command", "node 'x"], "", &["quote is not closed"]),
         (&["server", "add", "a", "--binary", dynamic], "", &[dynamic, "dynamically linked"]),
+        (&["server", "add", "a", "--read-only", "relative", "--", "true"], "", &["--read-only relative"]),
+        (&["server", "add", "a", "--read-only", "/etc", "--", "true"], "", &["--read-only /etc"]),
+        (&["server", "add", "a", "--read-only", data, "--", "true"], "", &["the data directory"]),
+        (&["server", "add", "a", "--profile", "none", "--", "true"], "", &["there is no profile `none`"]),
         (&["profile", "create", "Work"], "", &["`Work` is not a profile name"]),
         (&["profile", "create", "work", "--server", "nothing"], "", &["there is no server `nothing`"]),
         (&["profile", "token", "work"], "", &["there is no profile `work`"]),
         (&["secret", "set", "echo", "OTHER"], "value-of-length", &["declares no secret `OTHER`", "KEY"]),
         (&["secret", "set", "echo", "KEY"], "", &["the value is empty"]),
-        (&["secret", "set", "echo", "KEY"], "two\nlines-of-text\n", &["not visible ASCII"]),
+        (&["secret", "set", "echo", "KEY"], "two\nlines-of-text\n", &["line break"]),
+        (&["secret", "set", "echo", "KEY"], "short", &["shorter than 8 bytes"]),
         (&["secret", "set", "echo", "KEY", "--file", "/nonexistent"], "", &["/nonexistent"]),
         (&["secret", "delete", "echo", "KEY"], "", &["there is no secret `KEY`"]),
     ] {
@@ -113,6 +120,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
         (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
         (&[("GIG_LISTEN", "nowhere")], &["nowhere"]),
         (&[("GIG_MASTER_KEY", "12345")], &["64 hexadecimal digits"]),
+        (&[("GIG_BEARER_TOKEN_FILE", "/nonexistent")], &["/nonexistent", "GIG_BEARER_TOKEN_FILE"]),
         (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
     ] {
         let (succeeded, error) = with(variables);
@@ -121,6 +129,12 @@ fn bad_settings_stop_the_program_with_the_fix() {
             assert!(error.contains(part), "{variables:?}: {part:?} is not in {error}");
         }
     }
+    let other_key = "ab".repeat(32);
+    let output = installation.command().arg("serve").env("GIG_MASTER_KEY", &other_key).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("no stored secret opens with this master key"), "{error}");
+    let help = installation.command().arg("help").env("GIG_LISTN", "x").output().unwrap();
+    assert!(help.status.success(), "help is there for somebody whose settings are wrong");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let (succeeded, error) = with(&[]);
     assert!(!succeeded && error.contains("chmod 600"), "{error}");

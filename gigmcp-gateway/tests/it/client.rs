@@ -5,7 +5,10 @@ use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::internet::Internet;
 
@@ -47,6 +50,22 @@ pub(crate) fn send(internet: &Internet, request: Request<Bytes>) -> Answer {
         drop(sender);
         drop(connection.await);
         Answer { status: parts.status, headers: parts.headers, body }
+    })
+}
+
+/// Sends a request's head and what there is of its body, and gives the answer's first line.
+pub(crate) fn send_head(internet: &Internet, request: Request<Bytes>) -> String {
+    internet.near(move || async move {
+        let mut stream = TcpStream::connect(ADDRESS).await.unwrap();
+        let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
+        for (name, value) in request.headers() {
+            head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        }
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        stream.write_all(request.body()).await.unwrap();
+        let mut line = String::new();
+        tokio::io::BufReader::new(stream).read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
     })
 }
 

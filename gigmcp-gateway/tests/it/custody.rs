@@ -70,8 +70,10 @@ fn holds_nothing(case: &Case) {
     let internet = Internet::new();
     let installation = Installation::new();
     let decoy_variable = format!("DECOY={decoy}");
+    let decoy_argument = format!("--decoy={decoy}");
     let mut add = vec!["server", "add", "subject", "--secret", "API_KEY=api.example.com", "--env", &decoy_variable];
     add.extend(case.source.iter().map(String::as_str));
+    add.extend(["--", &decoy_argument]);
     installation.json(&add, "");
     installation.json(&["secret", "set", "subject", "API_KEY"], &format!("{key}\n"));
     let token = installation.profile("work", &["subject"]);
@@ -83,12 +85,15 @@ fn holds_nothing(case: &Case) {
     let seen = internet.seen();
     assert_eq!(seen.len(), 1, "one call is one request: {seen:?}\n{text}");
     assert_eq!(seen[0].count(&key), 1, "the origin gets the real key exactly once: {:?}", seen[0]);
-    assert!(text.contains("x-echo-authorization") || text.contains("authorization"), "the echo came back: {text}");
 
     // A decoy for what the log and the audit trail say: a name that is refused.
     session.call(case.tool, &json!({"url": format!("https://{decoy}.example.com/")}));
     assert_eq!(internet.seen().len(), 1, "the decoy's host was not reached");
     let pid = server_process(&gateway, case.process);
+    let placeholder = environment(pid, "API_KEY");
+    let echoes = text.matches(&format!("Bearer {placeholder}")).count();
+    assert!(text.contains("x-echo-authorization") && echoes >= 2, "header and body came back: {text}");
+    assert_eq!(echoes, text.matches("Bearer ").count(), "each echo holds the placeholder: {text}");
     let inside = |needle: &str| search::in_sandbox(pid, needle);
     assert_eq!(inside(&key), Vec::<String>::new(), "inside the sandbox");
     let audit = installation.json(&["audit", "--limit", "100"], "").to_string();
@@ -99,8 +104,11 @@ fn holds_nothing(case: &Case) {
         assert!(search::holds(content.as_bytes(), &decoy), "the decoy is not found in {place}: {content}");
     }
     let found = inside(&decoy);
-    assert!(found.iter().any(|place| place.starts_with("environ")), "the decoy is in the environment: {found:?}");
-    assert!(found.iter().any(|place| place.starts_with("memory")), "the decoy is in memory: {found:?}");
+    for place in ["environ", "cmdline", "memory"] {
+        assert!(found.iter().any(|found| found.starts_with(place)), "the decoy is in {place}: {found:?}");
+    }
+    let found = inside("BEGIN CERTIFICATE");
+    assert!(found.iter().any(|found| found.starts_with("file")), "a file known to be there is found: {found:?}");
     let in_files = |needle: &str| installation.files().iter().any(|(_, bytes)| search::holds(bytes, needle));
     assert!(!in_files(&key), "the key lies in the data directory");
     assert!(in_files(&decoy), "the decoy is in the database's audit rows");
@@ -109,6 +117,13 @@ fn holds_nothing(case: &Case) {
         let bytes = fs::read(format!("/proc/{}/{name}", gateway.pid())).unwrap();
         assert!(!search::holds(&bytes, &key), "the key is in the gateway's {name}");
     }
+}
+
+/// A variable of a process's environment.
+fn environment(pid: u32, name: &str) -> String {
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    let value = environment.split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap().to_owned()
 }
 
 /// The process of the server itself, among everything below the gateway.

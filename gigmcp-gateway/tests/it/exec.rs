@@ -8,10 +8,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{GATEWAY, Installation, real_servers},
+    gateway::{GATEWAY, Installation, descendants, real_servers, wait_gone},
     internet::Internet,
     search,
 };
@@ -191,6 +192,48 @@ fn npx_fetches_a_package_through_the_proxy_and_runs_it() {
     assert!(internet.seen().iter().all(|seen| seen.count("the-real-value") == 0), "the registry never gets the key");
     // The launcher's registry may be read from, not written to.
     assert!(internet.seen().iter().all(|seen| seen.body.is_empty()), "{:?}", internet.seen());
+}
+
+#[test]
+fn several_first_starts_at_once_share_one_key() {
+    let installation = Installation::new();
+    let start = || {
+        let mut command = installation.command();
+        command.args(["exec", "--", "true"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let started: Vec<_> = (0..6).map(|_| start()).collect();
+    for child in started {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn signals_and_a_lost_reader_end_the_server_with_the_usual_codes() {
+    let installation = Installation::new();
+    let start = || {
+        let mut command = installation.command();
+        command.args(["exec", "--", "sh", "-c", "echo ready; exec sleep 3600"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        (child, stdout)
+    };
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let (mut child, _stdout) = start();
+        let below = descendants(child.id());
+        kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal:?}");
+        assert_eq!(wait_gone(&below), Vec::<u32>::new(), "{signal:?}");
+    }
+    // A client that was killed: nobody reads any more, and the server says nothing.
+    let (mut child, stdout) = start();
+    let below = descendants(child.id());
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(wait_gone(&below), Vec::<u32>::new());
 }
 
 #[test]

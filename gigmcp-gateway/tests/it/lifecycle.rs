@@ -52,6 +52,19 @@ fn the_demo_prints_what_works_and_a_second_start_reuses_its_data() {
 }
 
 #[test]
+fn the_demo_leaves_somebodys_own_server_alone() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    installation.json(&["server", "add", "echo", "--command", "my-own echo"], "");
+    let mut command: Command = internet.command(crate::gateway::GATEWAY);
+    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(demo_server(""));
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("server `echo` that is not the demo's"), "{error}");
+    let kept = installation.json(&["server", "list"], "");
+    assert_eq!(kept[0]["spec"]["command"], json!(["my-own", "echo"]));
+}
+
+#[test]
 fn no_process_of_a_sandbox_is_root_and_none_survives_a_killed_gateway() {
     let (internet, installation) = (Internet::new(), Installation::new());
     let echo = demo_server("gigmcp-demo-echo");
@@ -98,6 +111,27 @@ fn a_change_takes_effect_at_the_next_call() {
     assert_eq!(session.tools(), Vec::<String>::new());
     assert_eq!(session.call("fetch_fetch", &url).json()["error"]["code"], -32602);
     assert_eq!(internet.seen().len(), requests);
+}
+
+#[test]
+fn a_server_taken_out_of_its_profile_ends_without_being_called() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let echo = demo_server("gigmcp-demo-echo");
+    for name in ["stays", "goes"] {
+        installation.json(&["server", "add", name, "--binary", echo.to_str().unwrap()], "");
+    }
+    let token = installation.profile("work", &["stays", "goes"]);
+    let gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    session.call("stays_echo", &json!({"text": "warm"}));
+    let first = gateway.descendants();
+    session.call("goes_echo", &json!({"text": "warm"}));
+    let second: Vec<u32> = gateway.descendants().into_iter().filter(|pid| !first.contains(pid)).collect();
+    assert!(!second.is_empty());
+    installation.json(&["profile", "remove", "work", "goes"], "");
+    assert_eq!(wait_gone(&second), Vec::<u32>::new(), "the server that was taken out");
+    let left = gateway.descendants();
+    assert!(first.iter().all(|pid| left.contains(pid)), "twin: the other runs on, {first:?} in {left:?}");
 }
 
 #[test]

@@ -13,3 +13,4 @@ mod lifecycle;
 mod refusals;
 mod search;
 mod servers;
+mod tampering;

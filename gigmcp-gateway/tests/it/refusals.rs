@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::{
-    client::{ADDRESS, Answer, Session, post, send},
+    client::{ADDRESS, Answer, Session, post, send, send_head},
     gateway::{Gateway, Installation, demo_server},
     internet::Internet,
 };
@@ -89,8 +89,9 @@ fn malformed_messages_get_json_rpc_errors() {
     assert!(unknown.json()["error"]["message"].as_str().unwrap().contains("echo_nothing"));
     let method = session.request("no/such/method", &json!({}));
     assert_eq!(method.json()["error"]["code"], -32601);
-    let large = send(&internet, post(PATH, Some(&token), vec![b' '; 32 << 20]));
-    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let mut large = post(PATH, Some(&token), "{");
+    large.headers_mut().insert("content-length", "33554432".parse().unwrap());
+    assert_eq!(send_head(&internet, large), "HTTP/1.1 413 Payload Too Large");
     let mut foreign = post(PATH, Some(&token), r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
     foreign.headers_mut().insert("origin", "https://evil.test".parse().unwrap());
     assert_eq!(send(&internet, foreign).status, StatusCode::FORBIDDEN);
@@ -133,6 +134,11 @@ fn odd_servers_hurt_nobody_but_themselves() {
     let grown = resident_kib(gateway.pid()).saturating_sub(before);
     assert!(grown < 128 << 10, "a line of 1 GiB took {grown} KiB");
 
+    // What a model or a server wrote cannot forge lines or steer the terminal of who reads the audit trail.
+    session.call("x\n2026 INFO forged\u{1b}[2J", &json!({}));
+    let audit = installation.run(&["audit"], "");
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert!(text.contains("forged") && !text.contains('\u{1b}') && !text.contains("\n2026 INFO"), "{text}");
     assert_eq!(session.call("bytes_odd", &json!({})).text(), "after", "a line that is not text is passed over");
     assert_eq!(session.call("echo_echo", &json!({"text": "still here"})).text(), "still here");
 }
