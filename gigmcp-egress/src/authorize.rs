@@ -1,7 +1,6 @@
 use http::HeaderName;
 use http::header::AUTHORIZATION;
 
-use crate::encoding::percent_decoded;
 use crate::grant::{CredentialRule, Grant, Rule, Scheme, Sink};
 use crate::identity::Identity;
 use crate::live::{LivePlaceholders, Owner};
@@ -117,12 +116,10 @@ fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(He
 fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePlaceholders) -> Result<(), Refusal> {
     let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
     let in_headers = request.headers.iter().find_map(|(name, value)| {
-        let in_value = || live.find(&percent_decoded(value.as_bytes())).or_else(|| live.find(value.as_bytes()));
-        let outside_slot = if replaced(name) { None } else { in_value() };
+        let outside_slot = if replaced(name) { None } else { live.find(value.as_bytes()) };
         outside_slot.or_else(|| live.find(name.as_str().as_bytes()))
     });
-    let target = request.target.as_bytes();
-    let in_target = || live.find(target).or_else(|| live.find(&percent_decoded(target)));
+    let in_target = || live.find(request.target.as_bytes());
     let beside_slot = || injections.iter().find_map(|injection| live.find(injection.slot.rest().as_bytes()));
     match in_headers.or_else(in_target).or_else(beside_slot) {
         Some(owner) => {

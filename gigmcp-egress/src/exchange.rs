@@ -74,6 +74,8 @@ impl Policy {
         let mut secrets = Vec::with_capacity(authorized.others.len());
         for credential in &authorized.others {
             match self.secret(identity, &credential.id).await {
+                // What cannot be injected never left.
+                Ok(secret) if secret.check().is_err() => {}
                 Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
                 Err(Refusal::CredentialDenied) => {}
                 Err(refusal) => return Err(refusal),
@@ -157,13 +159,7 @@ async fn prepare(
     body: Body,
 ) -> (Result<Prepared, Refusal>, Option<String>) {
     // What is not valid was not searched, but the audit may still show it if nothing known is in it.
-    let shown = |path: &str| {
-        policy
-            .live
-            .find(path.as_bytes())
-            .or_else(|| policy.live.find(&crate::encoding::percent_decoded(path.as_bytes())))
-            .is_none()
-    };
+    let shown = |path: &str| policy.live.find(path.as_bytes()).is_none();
     let raw_path = parts.uri.path().to_owned();
     let grant = policy.grant(&downstream.identity).await;
     let path = shown(&raw_path).then_some(raw_path);
@@ -183,7 +179,7 @@ async fn prepare(
         let pairs: Vec<_> = carried.chain(others.iter().map(|(secret, placeholder)| (secret, placeholder))).collect();
         let scrub = match pairs.is_empty() {
             true => None,
-            false => Some(Scrubber::new(pairs).map_err(|_| Refusal::CredentialUnusable)?),
+            false => Some(Scrubber::new(pairs)),
         };
         let ids = authorized.injections.iter().map(|injection| injection.credential.id.clone()).collect();
         let head = authorized.request.method == Method::HEAD;

@@ -11,6 +11,7 @@ mod connection;
 mod dial;
 mod dns;
 mod encoding;
+mod escape;
 mod exchange;
 mod forward;
 mod grant;

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::RwLock;
 
 use crate::encoding::spellings;
+use crate::escape::unescape;
 use crate::grant::CredentialRule;
 use crate::identity::{CredentialId, Identity};
 use crate::placeholder::Placeholder;
@@ -62,14 +63,14 @@ impl LivePlaceholders {
         }
     }
 
-    /// Looks for a placeholder in one whole text.
+    /// Looks for a placeholder in one whole text, as it is and with its escapes read.
     pub(crate) fn find(&self, text: &[u8]) -> Option<Owner> {
-        self.read().find(text, 0)
+        self.scan().feed(self, text)
     }
 
     /// A search that follows a stream over chunk boundaries.
     pub(crate) fn scan(&self) -> StreamScan {
-        StreamScan { tail: Vec::new() }
+        StreamScan::default()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
@@ -77,20 +78,43 @@ impl LivePlaceholders {
     }
 }
 
-/// The state of a search through a stream: the last bytes, as many as a spelling may be long.
+/// The state of a search through a stream, as it is and, from the first escape on, with its escapes read.
+#[derive(Default)]
 pub(crate) struct StreamScan {
-    tail: Vec<u8>,
+    plain: Tail,
+    unescaped: Option<Tail>,
+    /// An escape of which the end has not come.
+    cut: Vec<u8>,
 }
+
+/// The last bytes, as many as a spelling may be long.
+#[derive(Clone, Default)]
+struct Tail(Vec<u8>);
 
 impl StreamScan {
     /// Looks at the next chunk together with what came before it.
     pub(crate) fn feed(&mut self, live: &LivePlaceholders, chunk: &[u8]) -> Option<Owner> {
         let table = live.read();
-        let seen = self.tail.len();
-        self.tail.extend_from_slice(chunk);
-        let found = table.find(&self.tail, (seen + 1).saturating_sub(WINDOW_BYTES));
-        let keep = table.longest.min(self.tail.len());
-        self.tail.drain(..self.tail.len() - keep);
+        if self.unescaped.is_none() && chunk.iter().any(|byte| matches!(byte, b'%' | b'\\' | b'&')) {
+            self.unescaped = Some(self.plain.clone());
+        }
+        let as_it_is = self.plain.feed(&table, chunk);
+        let Some(unescaped) = &mut self.unescaped else { return as_it_is };
+        self.cut.extend_from_slice(chunk);
+        let mut read = Vec::with_capacity(self.cut.len());
+        let cut = unescape(&self.cut, &mut read).err().map(<[u8]>::to_vec);
+        self.cut = cut.unwrap_or_default();
+        as_it_is.or_else(|| unescaped.feed(&table, &read))
+    }
+}
+
+impl Tail {
+    fn feed(&mut self, table: &Table, chunk: &[u8]) -> Option<Owner> {
+        let seen = self.0.len();
+        self.0.extend_from_slice(chunk);
+        let found = table.find(&self.0, (seen + 1).saturating_sub(WINDOW_BYTES));
+        let keep = table.longest.min(self.0.len());
+        self.0.drain(..self.0.len() - keep);
         found
     }
 }
@@ -193,6 +217,10 @@ mod tests {
             ("EGR-184 hex", hex, true),
             ("EGR-184 escaped", format!("\"{escaped}\""), true),
             ("EGR-184 upper case", text.to_uppercase(), true),
+            ("one byte in percent", format!("k=%{:02x}{}", text.as_bytes()[0], &text[1..]), true),
+            ("one byte in JSON", format!("{}\\u{:04X}\"", &text[..39], text.as_bytes()[39]), true),
+            ("one byte in HTML", format!("&#{};{}", text.as_bytes()[0], &text[1..]), true),
+            ("behind half an escape", format!("%4{text}"), true),
             ("all but the first byte", text[1..].to_owned(), false),
             ("all but the last byte", text[..text.len() - 1].to_owned(), false),
             ("nothing", "a".repeat(1000), false),
@@ -204,15 +232,17 @@ mod tests {
     #[test]
     fn a_stream_is_searched_over_every_split() {
         let (live, identity, text) = live("one");
-        let message = format!("before {text} after");
-        for split in 0..message.len() {
+        let escaped = format!("be\\\"fore {}&#x{:x};{} after", &text[..9], text.as_bytes()[9], &text[10..]);
+        for message in [format!("before {text} after"), escaped] {
+            for split in 0..message.len() {
+                let mut scan = live.scan();
+                let (left, right) = message.as_bytes().split_at(split);
+                let found = scan.feed(&live, left).or_else(|| scan.feed(&live, right));
+                assert_eq!(found.map(|owner| owner.identity), Some(identity.clone()), "split at {split}");
+            }
             let mut scan = live.scan();
-            let (left, right) = message.as_bytes().split_at(split);
-            let found = scan.feed(&live, left).or_else(|| scan.feed(&live, right));
-            assert_eq!(found.map(|owner| owner.identity), Some(identity.clone()), "split at {split}");
+            assert!(message.bytes().any(|byte| scan.feed(&live, &[byte]).is_some()), "one byte at a time");
         }
-        let mut scan = live.scan();
-        assert!(message.bytes().any(|byte| scan.feed(&live, &[byte]).is_some()), "one byte at a time");
     }
 
     #[test]

@@ -16,13 +16,16 @@ impl SecretString {
         &self.0
     }
 
-    /// Checks that the secret can stand in a header, alone and unchanged: 8 bytes or more of visible ASCII.
+    /// Checks that the secret can stand in a header, alone and unchanged: 8 bytes to 8 KiB of visible ASCII.
     ///
     /// # Errors
     /// [`UnusableSecret`] says which rule is broken. A shorter secret would be found everywhere when answers are scrubbed.
     pub fn check(&self) -> Result<(), UnusableSecret> {
         if self.0.len() < MIN_SECRET_BYTES {
             return Err(UnusableSecret::TooShort);
+        }
+        if self.0.len() > MAX_SECRET_BYTES {
+            return Err(UnusableSecret::TooLong);
         }
         if !self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UnusableSecret::NotVisibleAscii);
@@ -62,12 +65,16 @@ pub enum UnusableSecret {
     /// Fewer than 8 bytes.
     #[error("the secret is shorter than 8 bytes, too short to be recognised in answers")]
     TooShort,
+    /// More than 8 KiB, which no header takes, and for which every answer would be searched.
+    #[error("the secret is longer than 8 KiB, too long for a header")]
+    TooLong,
     /// A line break, NUL, blank or anything outside visible ASCII, which could start a second header.
     #[error("the secret holds something else than visible ASCII, such as a line break or a blank")]
     NotVisibleAscii,
 }
 
 const MIN_SECRET_BYTES: usize = 8;
+const MAX_SECRET_BYTES: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -86,6 +93,9 @@ mod tests {
             ("empty", "", Err(UnusableSecret::TooShort)),
         ] {
             assert_eq!(SecretString::new(text).check(), expected, "{case}");
+        }
+        for (length, expected) in [(8 << 10, Ok(())), ((8 << 10) + 1, Err(UnusableSecret::TooLong))] {
+            assert_eq!(SecretString::new("k".repeat(length)).check(), expected, "{length} bytes");
         }
     }
 

@@ -130,3 +130,20 @@ async fn a_client_that_leaves_is_recorded_as_aborted() {
     assert_eq!(codes, ["aborted"]);
     assert_eq!(backstage.dialled.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn the_frames_of_an_answer_do_not_tell_a_right_guess_from_a_wrong_one() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    let mut frames = Vec::new();
+    let right = &SECRET[..SECRET.len() - 1];
+    for guess in [right, &right.replace("S3NT", "GUES"), &SECRET[..4], "nope"] {
+        let head =
+            format!("POST /tail HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {}", sandbox.placeholder);
+        let reply = wire.ask(format!("{head}\r\nContent-Length: {}\r\n\r\n.....{guess}", guess.len() + 5)).await;
+        assert_eq!((reply.status, reply.body), (200, format!(".....{guess}")));
+        frames.push(reply.frames);
+    }
+    assert_eq!((&frames[0], &frames[2]), (&frames[1], &frames[3]));
+}

@@ -142,6 +142,15 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
             wrong,
         ),
         (
+            "body, one byte escaped",
+            "api.example.com",
+            Box::new(|p| {
+                let body = format!("{{\"k\":\"\\u{:04x}{}\"}}", p.as_bytes()[0], &p[1..]);
+                format!("POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            }),
+            wrong,
+        ),
+        (
             "EGR-188 in two places",
             "api.example.com",
             Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}\r\nX-Api-Key: {p}\r\n"))),

@@ -96,6 +96,8 @@ where
             let answer = match (parts.uri.path(), last) {
                 // What an earlier request brought, as a request log would show it.
                 ("/last", Some(last)) => answer("/echo", &last),
+                // The request's body in one piece, with more to come.
+                ("/tail", _) => Response::new(Chunks::of(&body, 4096).then_empty()),
                 (path, _) => answer(path, &parts.headers),
             };
             seen.lock().unwrap().push(Seen { target: parts.uri.to_string(), headers: parts.headers, body });
@@ -151,6 +153,12 @@ enum End {
 impl Chunks {
     fn of(bytes: &[u8], size: usize) -> Self {
         Self { left: bytes.chunks(size).map(Bytes::copy_from_slice).collect(), end: End::Regular }
+    }
+
+    /// Ends only after one more turn, so that the piece before is sent alone.
+    fn then_empty(mut self) -> Self {
+        self.left.push_back(Bytes::new());
+        self
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Reply {
     pub(crate) body: String,
     /// Whether the body ended as its framing promised.
     pub(crate) whole: bool,
+    /// The sizes of its chunks, if it came in chunks.
+    pub(crate) frames: Vec<usize>,
 }
 
 impl Reply {
@@ -62,7 +64,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         let length = reply.header("content-length").map(|length| length.parse::<usize>().unwrap());
         let body = match length {
             Some(length) => self.exactly(length).await,
-            None if reply.header("transfer-encoding").is_some() => self.chunked().await,
+            None if reply.header("transfer-encoding").is_some() => self.chunked(&mut reply.frames).await,
             None => Some(Vec::new()),
         };
         reply.whole = body.is_some();
@@ -99,7 +101,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         self.0.read_exact(&mut body).await.ok().map(|_| body)
     }
 
-    async fn chunked(&mut self) -> Option<Vec<u8>> {
+    async fn chunked(&mut self, frames: &mut Vec<usize>) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
             let mut line = String::new();
@@ -107,6 +109,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             let size = usize::from_str_radix(line.trim(), 16).ok()?;
             let chunk = self.exactly(size + 2).await?;
             body.extend_from_slice(&chunk[..size]);
+            frames.push(size);
             if size == 0 {
                 return Some(body);
             }
