@@ -1,7 +1,6 @@
 use http::HeaderName;
-use http::header::AUTHORIZATION;
 
-use crate::grant::{CredentialRule, Grant, Rule, Scheme, Sink};
+use crate::grant::{CREDENTIAL_HEADERS, CredentialRule, Grant, Rule, Scheme, Sink};
 use crate::identity::Identity;
 use crate::live::{LivePlaceholders, Owner};
 use crate::refusal::Refusal;
@@ -13,8 +12,21 @@ use crate::slot::{self, Slot};
 pub(crate) struct AuthorizedRequest {
     pub(crate) request: ValidRequest,
     pub(crate) injections: Vec<Injection>,
-    /// Credentials of this host that the request does not carry. An answer may hold what an earlier request brought.
+    /// Credentials of the grant that the request does not carry. An answer may hold what an earlier request brought, to
+    /// this host or to one that it speaks with.
     pub(crate) others: Vec<CredentialRule>,
+    pub(crate) reading: Reading,
+}
+
+/// Whether the answer must be readable for us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reading {
+    /// The host gets credentials: what cannot be searched is not passed on.
+    Required,
+    /// Only other hosts get credentials: plain text is asked for, and searched if it comes.
+    Preferred,
+    /// There is nothing to search for.
+    Needless,
 }
 
 /// One credential to put in.
@@ -49,16 +61,14 @@ impl AuthorizedRequest {
         refuse_strays(&request, &injections, live)?;
         refuse_own_credentials(&request, grant, &injections)?;
         let carried = |other: &CredentialRule| injections.iter().any(|injection| injection.credential.id == other.id);
-        let others = grant.credentials.iter().filter(|other| other.is_bound_to(host) && !carried(other));
-        let others = others.cloned().collect();
-        Ok(Self { request, injections, others })
-    }
-}
-
-impl AuthorizedRequest {
-    /// Whether the host has any credential, so that its answers are searched.
-    pub(crate) fn is_credentialed(&self) -> bool {
-        !self.injections.is_empty() || !self.others.is_empty()
+        let others = grant.credentials.iter().filter(|other| !carried(other)).cloned().collect();
+        let is_bound = grant.credentials.iter().any(|credential| credential.is_bound_to(host));
+        let reading = match (is_bound, grant.credentials.is_empty()) {
+            (true, _) => Reading::Required,
+            (false, false) => Reading::Preferred,
+            (false, true) => Reading::Needless,
+        };
+        Ok(Self { request, injections, others, reading })
     }
 }
 
@@ -99,7 +109,8 @@ fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(He
     let Sink::Header { name: wanted } = &credential.sink;
     let mut places = Vec::new();
     for (name, value) in &request.headers {
-        if wanted.as_ref().is_some_and(|wanted| wanted != name) {
+        let fits = wanted.as_ref().map_or_else(|| is_credential_header(name), |wanted| wanted == name);
+        if !fits {
             continue;
         }
         if let Some(slot) = slot::parse(name, value, &credential.placeholder) {
@@ -134,9 +145,13 @@ fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[I
     let host = &request.downstream.destination.host;
     let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
     let brought = grant.credentials.iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
-        let Sink::Header { name } = &credential.sink;
-        let name = name.as_ref().unwrap_or(&AUTHORIZATION);
-        [name, &AUTHORIZATION].into_iter().any(|name| request.headers.contains_key(name) && !replaced(name))
+        let Sink::Header { name: wanted } = &credential.sink;
+        let is_credential = |name: &HeaderName| wanted.as_ref() == Some(name) || is_credential_header(name);
+        request.headers.keys().any(|name| is_credential(name) && !replaced(name))
     });
     if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
+}
+
+fn is_credential_header(name: &HeaderName) -> bool {
+    CREDENTIAL_HEADERS.contains(&name.as_str())
 }

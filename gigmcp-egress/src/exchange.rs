@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 
 use crate::answer;
 use crate::audit::{AuditKind, AuditSink, Entry, Verdict};
-use crate::authorize::{AuthorizedRequest, refused_placeholder};
+use crate::authorize::{AuthorizedRequest, Reading, refused_placeholder};
 use crate::body::{AnswerBody, Body, BoxError, Progress, SearchedBody, full};
 use crate::forward::ForwardError;
 use crate::grant::{BoxFuture, CredentialUnavailable, Credentials, Grant, Grants};
@@ -114,7 +114,7 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         .method(parts.method.as_str());
     let (prepared, path) = prepare(&policy, parts, downstream, body).await;
     entry.set_path(path.as_deref());
-    let Prepared { request, secrets, scrub, progress, head } = match prepared {
+    let Prepared { request, secrets, scrub, reading, progress, head } = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return policy.refuse(entry, refusal).await,
     };
@@ -133,7 +133,7 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         }
         None => return policy.refuse(entry, Refusal::UpstreamTimeout).await,
     };
-    match clean(answer, scrub, head) {
+    match clean(answer, scrub, reading, head) {
         Ok((parts, body, scrub)) => {
             entry.set_status(parts.status);
             Response::from_parts(parts, AnswerBody::new(body, scrub, entry, progress).boxed_unsync())
@@ -147,6 +147,7 @@ struct Prepared {
     request: RenderedRequest,
     secrets: Vec<CredentialId>,
     scrub: Option<Scrubber>,
+    reading: Reading,
     progress: Arc<Progress>,
     head: bool,
 }
@@ -182,9 +183,9 @@ async fn prepare(
             false => Some(Scrubber::new(pairs)),
         };
         let ids = authorized.injections.iter().map(|injection| injection.credential.id.clone()).collect();
-        let head = authorized.request.method == Method::HEAD;
+        let (head, reading) = (authorized.request.method == Method::HEAD, authorized.reading);
         let request = RenderedRequest::write(authorized, &secrets, body)?;
-        Ok(Prepared { request, secrets: ids, scrub, progress, head })
+        Ok(Prepared { request, secrets: ids, scrub, reading, progress, head })
     };
     (prepared.await, path)
 }
@@ -233,6 +234,7 @@ async fn read_whole(mut body: Body, length: u64) -> Result<Bytes, Refusal> {
 fn clean(
     answer: Response<Body>,
     scrub: Option<Scrubber>,
+    reading: Reading,
     head: bool,
 ) -> Result<(http::response::Parts, Body, Option<StreamScrub>), Refusal> {
     let (parts, body) = answer.into_parts();
@@ -241,19 +243,20 @@ fn clean(
     }
     let mut headers = answer::end_to_end(parts.headers);
     let has_body = !head && !http_body::Body::is_end_stream(&body);
+    let scrubs_body = scrub.is_some() && has_body && answer::is_scannable(&headers);
+    if has_body && !scrubs_body && scrub.is_some() && reading == Reading::Required {
+        return Err(Refusal::Unscannable);
+    }
     if let Some(scrubber) = &scrub {
-        if has_body && !answer::is_scannable(&headers) {
-            return Err(Refusal::Unscannable);
-        }
         headers = answer::scrub_headers(headers, scrubber);
-        if has_body {
-            answer::forget_length(&mut headers);
-        }
+    }
+    if scrubs_body {
+        answer::forget_length(&mut headers);
     }
     // Made anew, so that the upstream's reason phrase stays behind with all other extensions.
     let (mut clean, ()) = Response::new(()).into_parts();
     (clean.status, clean.headers) = (parts.status, headers);
-    Ok((clean, body, scrub.filter(|_| has_body).map(StreamScrub::new)))
+    Ok((clean, body, scrub.filter(|_| scrubs_body).map(StreamScrub::new)))
 }
 
 /// The outcome of a future, if it comes in time.

@@ -73,10 +73,38 @@ pub enum Sink {
     /// A header value: the placeholder alone, after one authentication scheme (`Bearer P`), or as user or password of
     /// `Basic`. Never sent in clear text.
     Header {
-        /// The header, or any.
+        /// The header, or any of [`CREDENTIAL_HEADERS`].
         name: Option<HeaderName>,
     },
 }
+
+/// The headers that carry credentials and nothing else. Only in these a placeholder is swapped if its [`Sink`] names none:
+/// in another, such as `User-Agent`, an upstream would write the key into its logs or give it to others. A host that our
+/// credentials are for takes none of these headers with anything else.
+pub const CREDENTIAL_HEADERS: &[&str] = &[
+    "api-key",
+    "apikey",
+    "authorization",
+    "dd-api-key",
+    "dd-application-key",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "x-access-token",
+    "x-api-key",
+    "x-api-token",
+    "x-apikey",
+    "x-auth-key",
+    "x-auth-token",
+    "x-figma-token",
+    "x-gitlab-token",
+    "x-goog-api-key",
+    "x-rapidapi-key",
+    "x-shopify-access-token",
+    "x-subscription-token",
+    "x-token",
+    "x-vault-token",
+    "xi-api-key",
+];
 
 /// How a request travels.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -43,7 +43,8 @@ pub use body::{Body, BoxError};
 pub use dial::{Connect, DirectConnect, Resolver, SystemResolver};
 pub use forward::ForwardError;
 pub use grant::{
-    BoxFuture, CredentialRule, CredentialUnavailable, Credentials, Grant, GrantUnavailable, Grants, Rule, Scheme, Sink,
+    BoxFuture, CREDENTIAL_HEADERS, CredentialRule, CredentialUnavailable, Credentials, Grant, GrantUnavailable, Grants,
+    Rule, Scheme, Sink,
 };
 pub use identity::{CredentialId, Identity};
 pub use intake::Intake;

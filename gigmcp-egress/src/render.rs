@@ -1,7 +1,7 @@
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, IF_RANGE, RANGE};
 use http::{HeaderValue, Request, Uri};
 
-use crate::authorize::{AuthorizedRequest, Injection};
+use crate::authorize::{AuthorizedRequest, Injection, Reading};
 use crate::body::Body;
 use crate::refusal::Refusal;
 use crate::request::{BodyLength, Destination};
@@ -13,8 +13,7 @@ pub(crate) struct RenderedRequest(Request<Body>);
 impl RenderedRequest {
     /// Writes the request. `secrets` are those of the injections, in their order.
     pub(crate) fn write(authorized: AuthorizedRequest, secrets: &[SecretString], body: Body) -> Result<Self, Refusal> {
-        let is_credentialed = authorized.is_credentialed();
-        let AuthorizedRequest { request, injections, others: _ } = authorized;
+        let AuthorizedRequest { request, injections, others: _, reading } = authorized;
         let destination = request.downstream.destination.clone();
         let host = host_value(&destination);
         let uri = format!("{}://{host}{}", destination.scheme, request.target);
@@ -30,9 +29,11 @@ impl RenderedRequest {
             })?;
             headers.insert(header.clone(), value);
         }
-        if is_credentialed {
-            // We must be able to read the answer, and slices of an answer could be put together beyond us.
+        if reading != Reading::Needless {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        if reading == Reading::Required {
+            // Slices of an answer could be put together beyond us.
             headers.remove(RANGE);
             headers.remove(IF_RANGE);
         }

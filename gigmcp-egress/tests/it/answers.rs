@@ -147,3 +147,26 @@ async fn the_frames_of_an_answer_do_not_tell_a_right_guess_from_a_wrong_one() {
     }
     assert_eq!((&frames[0], &frames[2]), (&frames[1], &frames[3]));
 }
+
+#[tokio::test]
+async fn a_key_that_another_host_shows_does_not_come_back_either() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let key = format!("Authorization: Bearer {}\r\n", sandbox.placeholder);
+    let mut wire = sandbox.https("api.example.com").await;
+    assert_eq!(wire.ask(format!("GET / HTTP/1.1\r\nHost: api.example.com\r\n{key}\r\n")).await.status, 200);
+    let mut wire = sandbox.https("b.example.com").await;
+    let request = "GET /last HTTP/1.1\r\nHost: b.example.com\r\nRange: bytes=0-3\r\nAccept-Encoding: gzip\r\n\r\n";
+    let reply = wire.ask(request).await;
+    let everything = format!("{}{}", reply.head, reply.body);
+    assert!(!everything.contains(SECRET), "{everything}");
+    assert!(reply.body.contains(&format!("authorization: Bearer {}", sandbox.placeholder)), "{everything}");
+    let sent = &world.origin.seen()[1].headers;
+    assert_eq!(
+        (&sent["range"], &sent["accept-encoding"]),
+        (&"bytes=0-3".parse().unwrap(), &"identity".parse().unwrap())
+    );
+    world.set_secret(None);
+    let reply = wire.ask(request.replace("/last", "/echo")).await;
+    assert_eq!(reply.status, 200, "a credential that is not set hinders nothing");
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gigmcp_egress::{CredentialId, Verdict};
+use gigmcp_egress::{CredentialId, Sink, Verdict};
 
 use crate::world::{SECRET, Sandbox, World};
 
@@ -62,7 +62,7 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
         (
             "EGR-181 unbound host under a wildcard",
             "img.cdn.example.com",
-            Box::new(|p| get("img.cdn.example.com", &format!("X-Key: {p}\r\n"))),
+            Box::new(|p| get("img.cdn.example.com", &format!("X-Api-Key: {p}\r\n"))),
             "placeholder-wrong-host",
         ),
         (
@@ -168,6 +168,18 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
             Box::new(|_| get("api.example.com", "Authorization: Bearer sk-attacker\r\n")),
             "agent-credential",
         ),
+        (
+            "EGR-186 a key of its own in another header",
+            "api.example.com",
+            Box::new(|_| get("api.example.com", "X-Api-Key: sk-attacker\r\n")),
+            "agent-credential",
+        ),
+        (
+            "EGR-186 a key of its own beside ours",
+            "api.example.com",
+            Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}\r\nApi-Key: sk-attacker\r\n"))),
+            "agent-credential",
+        ),
     ];
     for (case, host, request, code) in cases {
         let mut world = World::new().await;
@@ -195,6 +207,29 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
             "{case}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_placeholder_is_swapped_only_in_headers_for_credentials() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    for name in ["User-Agent", "Referer", "X-Goog-Meta-Note", "X-Request-Id", "Content-Type", "X-Custom"] {
+        let reply = wire.ask(get("api.example.com", &format!("{name}: {}\r\n", sandbox.placeholder))).await;
+        assert_eq!(reply.code(), Some("placeholder-wrong-place"), "{name}");
+    }
+    for name in gigmcp_egress::CREDENTIAL_HEADERS {
+        let reply = wire.ask(get("api.example.com", &format!("{name}: {}\r\n", sandbox.placeholder))).await;
+        assert_eq!(reply.status, 200, "twin: {name}");
+        assert_eq!(world.origin.seen().last().unwrap().headers[*name], SECRET, "{name}");
+    }
+    world.grant(&sandbox.identity, &sandbox.placeholder, |grant| {
+        grant.credentials[0].sink = Sink::Header { name: Some("x-custom".parse().unwrap()) };
+    });
+    let reply = wire.ask(get("api.example.com", &format!("X-Custom: {}\r\n", sandbox.placeholder))).await;
+    assert_eq!(reply.status, 200, "twin: named by the sink");
+    let reply = wire.ask(get("api.example.com", &format!("X-Api-Key: {}\r\n", sandbox.placeholder))).await;
+    assert_eq!(reply.code(), Some("placeholder-wrong-place"), "the sink names another");
 }
 
 #[tokio::test]
@@ -229,7 +264,6 @@ async fn a_placeholder_in_a_streamed_body_never_leaves_whole() {
     assert_eq!(wire.reply().await.code(), Some("placeholder-wrong-place"));
     let seen = world.origin.seen();
     assert!(seen.iter().all(|seen| !String::from_utf8_lossy(&seen.body).contains(sandbox.placeholder.as_str())));
-    assert_eq!(world.backstage.opened.load(Ordering::SeqCst), 0);
     let events = world.finish().await;
     assert_eq!(events.iter().map(|event| event.verdict.code()).collect::<Vec<_>>(), ["placeholder-wrong-place"]);
 }
