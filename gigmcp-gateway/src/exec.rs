@@ -19,36 +19,19 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::Failure,
+    declare::Declaration,
     egress::{Entitlement, text},
     serve,
     settings::Settings,
-    spec::{EXEC, EnvName, Owner, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host},
+    spec::{EXEC, EnvName, Owner, SecretSlot, Source},
     store::SecretKey,
     supervisor::{Plan, Running, StartError, Supervisor},
 };
 
 #[derive(Args)]
 pub(crate) struct Exec {
-    /// Host the server may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth)
-    #[arg(long, value_name = "HOST")]
-    allow: Vec<String>,
-
-    /// Host the server may read from by https, with GET and HEAD only
-    #[arg(long, value_name = "HOST")]
-    allow_read: Vec<String>,
-
-    /// Credential the server uses without holding it: the value of variable ENV here, or what
-    /// `secret set exec ENV=HOST` stored; it goes to HOST only
-    #[arg(long, value_name = "ENV=HOST")]
-    secret: Vec<SecretSlot>,
-
-    /// Plain variable for the server; nothing else of the caller's environment gets in
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
-    env: Vec<(EnvName, String)>,
-
-    /// Host file or directory the server may read besides the tools
-    #[arg(long, value_name = "PATH")]
-    read_only: Vec<PathBuf>,
+    #[command(flatten)]
+    declaration: Declaration,
 
     /// The server's command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -76,21 +59,10 @@ pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Fail
 
 async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), Failure> {
     let settings = Settings { data_dir: Some(data_dir(&settings)?), ..settings };
-    let mut allow_read = exec.allow_read.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
-    for (launcher, host) in launcher_registries(&exec.command) {
-        tracing::warn!("{launcher} fetches packages, so {host} may be read from too");
-        allow_read.push(host);
+    let (spec, notes) = exec.declaration.into_spec(Source::HostTools, exec.command)?;
+    for note in notes {
+        tracing::warn!("{note}");
     }
-    let spec = ServerSpec {
-        source: Source::HostTools,
-        command: exec.command,
-        env: exec.env.into_iter().collect(),
-        allow: exec.allow.iter().map(|text| parse_host(text)).collect::<Result<_, _>>()?,
-        allow_read,
-        secrets: exec.secret,
-        read_only: exec.read_only,
-    };
-    spec.check()?;
     let mut given = HashMap::new();
     let mut shapes = Vec::new();
     for slot in &spec.secrets {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod declare;
 mod demo;
 mod doctor;
 mod egress;

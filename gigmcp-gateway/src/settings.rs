@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Settings, each also a variable")]
 pub(crate) struct Settings {
     /// Directory of the database, the master key and installed servers [default: data; for exec,
     /// gigmcp in the user's data directory]

@@ -7,11 +7,9 @@ use serde_json::json;
 
 use super::{Failure, Output, columns};
 use crate::{
+    declare::Declaration,
     host::Host,
-    spec::{
-        EXEC, EnvName, InvalidSpec, SecretSlot, ServerName, ServerSpec, Source, launcher_registries, parse_env,
-        parse_host,
-    },
+    spec::{EXEC, InvalidSpec, ServerName, Source},
 };
 
 #[derive(Subcommand)]
@@ -43,25 +41,8 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 
-    /// Host the server may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth)
-    #[arg(long, value_name = "HOST")]
-    allow: Vec<String>,
-
-    /// Host the server may read from by https, with GET and HEAD only
-    #[arg(long, value_name = "HOST")]
-    allow_read: Vec<String>,
-
-    /// Credential the server uses without holding it; it goes to HOST only
-    #[arg(long, value_name = "ENV=HOST")]
-    secret: Vec<SecretSlot>,
-
-    /// Plain variable for the server
-    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
-    env: Vec<(EnvName, String)>,
-
-    /// Host file or directory the server may read besides the tools
-    #[arg(long, value_name = "PATH")]
-    read_only: Vec<PathBuf>,
+    #[command(flatten)]
+    declaration: Declaration,
 
     /// Profile to put the server into
     #[arg(long, value_name = "PROFILE")]
@@ -99,23 +80,13 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         Some(path) => Source::Binary { sha256: host.keep_binary(path)? },
         None => Source::HostTools,
     };
-    let mut allow_read = add.allow_read.iter().map(|text| parse_host(text)).collect::<Result<Vec<_>, _>>()?;
-    allow_read.extend(launcher_registries(&words).into_iter().map(|(_, host)| host));
-    let spec = ServerSpec {
-        source,
-        command: words,
-        env: add.env.into_iter().collect(),
-        allow: add.allow.iter().map(|text| parse_host(text)).collect::<Result<_, _>>()?,
-        allow_read,
-        secrets: add.secret,
-        read_only: add.read_only,
-    };
-    spec.check()?;
+    let (spec, notes) = add.declaration.into_spec(source, words)?;
     host.check_read_only(&spec.read_only)?;
     host.store.add_server(add.name.clone(), spec.clone(), add.profile).await?;
     let name = &add.name;
     out.print(&json!({ "added": name.as_str(), "spec": spec, "reviewed": false }), |_| {
         let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];
+        lines.extend(notes);
         for slot in &spec.secrets {
             lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.env));
         }

@@ -135,6 +135,18 @@ fn bad_settings_stop_the_program_with_the_fix() {
     assert!(!output.status.success() && error.contains("no stored secret opens with this master key"), "{error}");
     let help = installation.command().arg("help").env("GIG_LISTN", "x").output().unwrap();
     assert!(help.status.success(), "help is there for somebody whose settings are wrong");
+    std::os::unix::fs::chown(installation.data(), Some(65534), None).unwrap();
+    for name in ["gigmcp.db", "gigmcp.db-wal", "gigmcp.db-shm", "value"] {
+        // The two beside the database are there only while somebody uses it.
+        drop(std::os::unix::fs::chown(installation.data().join(name), Some(65534), None));
+    }
+    let copy = copy_for_anybody();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy.path().join("gigmcp-gateway"));
+    nobody.args(["secret", "set", "x", "KEY", "--file"]).arg(&value).env("GIG_DATA_DIR", installation.data());
+    fs::set_permissions(installation.data().parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let error = String::from_utf8(nobody.output().unwrap().stderr).unwrap();
+    assert!(error.contains("cannot be read by uid 65534") && error.contains("chown"), "{error}");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let (succeeded, error) = with(&[]);
     assert!(!succeeded && error.contains("chmod 600"), "{error}");
@@ -146,6 +158,25 @@ fn bad_settings_stop_the_program_with_the_fix() {
     fs::remove_file(&key).unwrap();
     let (succeeded, error) = with(&[]);
     assert!(!succeeded && error.contains("restore"), "a lost key is not replaced by a new one: {error}");
+}
+
+/// The gateway's binary where anybody may run it.
+fn copy_for_anybody() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();
+    directory
+}
+
+#[test]
+fn a_missing_kernel_feature_is_named_with_the_fix() {
+    let installation = Installation::new();
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" serve";
+    let mut without = Command::new("unshare");
+    without.args(["--user", "--map-root-user", "sh", "-c", script, GATEWAY]);
+    let output = without.env("GIG_DATA_DIR", installation.data()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("raise user.max_user_namespaces"), "{error}");
 }
 
 #[test]

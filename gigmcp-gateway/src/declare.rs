@@ -1,0 +1,68 @@
+//! What an operator may declare about a server on a command line; the same for `server add` and `exec`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use gigmcp_egress::HostPattern;
+
+use crate::spec::{EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host};
+
+#[derive(Args)]
+pub(crate) struct Declaration {
+    /// Host the server may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth)
+    #[arg(long, value_name = "HOST", value_parser = parse_host)]
+    allow: Vec<HostPattern>,
+
+    /// Host the server may read from by https, with GET and HEAD only
+    #[arg(long, value_name = "HOST", value_parser = parse_host)]
+    allow_read: Vec<HostPattern>,
+
+    /// Credential the server uses without holding it: it finds a placeholder in the variable ENV, and HOST alone gets
+    /// the real value
+    #[arg(long, value_name = "ENV=HOST")]
+    secret: Vec<SecretSlot>,
+
+    /// Plain variable for the server; nothing else of the caller's environment gets in
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_env)]
+    env: Vec<(EnvName, String)>,
+
+    /// Host file or directory the server may read besides the tools
+    #[arg(long, value_name = "PATH")]
+    read_only: Vec<PathBuf>,
+}
+
+impl Declaration {
+    /// The whole specification, and notes on what was allowed beyond the words of the operator.
+    pub(crate) fn into_spec(
+        self,
+        source: Source,
+        command: Vec<String>,
+    ) -> Result<(ServerSpec, Vec<String>), InvalidSpec> {
+        let (mut allow_read, mut notes) = (self.allow_read, Vec::new());
+        for (launcher, host) in launcher_registries(&command) {
+            notes.push(format!("{launcher} fetches packages, so {host} may be read from too"));
+            allow_read.push(host);
+        }
+        let spec = ServerSpec {
+            source,
+            command,
+            env: self.env.into_iter().collect(),
+            allow: once_each(self.allow),
+            allow_read: once_each(allow_read),
+            secrets: self.secret,
+            read_only: self.read_only,
+        };
+        spec.check()?;
+        Ok((spec, notes))
+    }
+}
+
+fn once_each(hosts: Vec<HostPattern>) -> Vec<HostPattern> {
+    let mut once = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        if !once.contains(&host) {
+            once.push(host);
+        }
+    }
+    once
+}
