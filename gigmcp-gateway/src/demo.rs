@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::Failure,
     host::Host,
+    output::Failure,
     serve::{self, Server},
     settings::Settings,
     spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, parse_host},

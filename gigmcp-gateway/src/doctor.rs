@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use gigmcp_sandbox::{Enforcement, Layer, Level, host_report};
 use serde_json::json;
 
-use crate::cli::{Failure, Output};
+use crate::output::{Failure, Output};
 
 /// Prints the report; the exit code is 1 when servers cannot be started safely here.
 pub(crate) async fn run(out: &Output) -> Result<ExitCode, Failure> {

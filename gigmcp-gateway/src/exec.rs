@@ -18,9 +18,9 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::Failure,
     declare::Declaration,
     egress::{Entitlement, text},
+    output::Failure,
     serve,
     settings::Settings,
     spec::{EXEC, EnvName, Owner, SecretSlot, Source},
@@ -51,7 +51,7 @@ pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Fail
                 Some(StartError::Spawn { source, .. }) if is_not_found(source) => NOT_FOUND,
                 _ => OUR_FAULT,
             };
-            crate::cli::report(&*error);
+            crate::output::report(&*error);
             Ok(ExitCode::from(code))
         }
     }

@@ -11,6 +11,7 @@ mod egress;
 mod endpoint;
 mod exec;
 mod host;
+mod output;
 mod profiles;
 mod runtime;
 mod secrets;

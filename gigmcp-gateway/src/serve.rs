@@ -14,11 +14,11 @@ use tokio::{
 };
 
 use crate::{
-    cli::Failure,
     doctor,
     egress::{Instances, Policy},
     endpoint::{Endpoint, Transitional},
     host::Host,
+    output::Failure,
     profiles::Profiles,
     settings::Settings,
     spec::{Owner, ProfileSlug},

@@ -2,8 +2,11 @@
 
 use clap::Args;
 
-use super::{Failure, Output, columns};
-use crate::{host::Host, store::AuditRow};
+use crate::{
+    host::Host,
+    output::{Failure, Output, columns},
+    store::AuditRow,
+};
 
 #[derive(Args)]
 pub(crate) struct Audit {

@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Output, columns};
 use crate::{
     host::Host,
+    output::{Failure, Output, columns},
     spec::{Owner, ProfileSlug, ServerName},
     token::Token,
 };

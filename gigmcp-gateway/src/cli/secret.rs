@@ -7,9 +7,10 @@ use gigmcp_egress::SecretString;
 use gigmcp_vault::SecretBytes;
 use serde_json::json;
 
-use super::{Failure, Output, columns, read_input};
+use super::read_input;
 use crate::{
     host::Host,
+    output::{Failure, Output, columns},
     spec::{EXEC, EnvName, Owner, SecretSlot, ServerName},
     store::SecretKey,
 };

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Failure, Output, columns};
 use crate::{
     declare::Declaration,
     host::Host,
+    output::{Failure, Output, columns},
     spec::{EXEC, InvalidSpec, ServerName, Source},
 };
 

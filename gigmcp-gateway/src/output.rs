@@ -1,0 +1,74 @@
+//! What people and programs see: answers as text or JSON, errors with their whole chain.
+
+use std::{error::Error, io::Write, process::ExitCode};
+
+use serde::Serialize;
+
+/// An error on its way to the operator: the whole chain is printed.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// Prints the whole chain of an error to standard error.
+pub(crate) fn report(error: &(dyn Error + 'static)) {
+    fail(error, false);
+}
+
+/// Prints the whole chain of an error; causes go on lines of their own.
+pub(crate) fn fail(error: &(dyn Error + 'static), json: bool) -> ExitCode {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    let mut stderr = std::io::stderr().lock();
+    // Nothing is left to be done about a closed standard error.
+    drop(match json {
+        true => writeln!(stderr, "{}", serde_json::json!({ "error": error.to_string(), "causes": causes })),
+        false => causes
+            .iter()
+            .fold(writeln!(stderr, "gigmcp: {error}"), |done, cause| done.and(writeln!(stderr, "  because: {cause}"))),
+    });
+    ExitCode::FAILURE
+}
+
+/// Where answers go: text for people, or one JSON document.
+pub(crate) struct Output {
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints `value` as JSON, or the lines that `text` gives.
+    pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> Vec<String>) -> Result<(), Failure> {
+        let mut stdout = std::io::stdout().lock();
+        match self.json {
+            true => writeln!(stdout, "{}", serde_json::to_string_pretty(value)?)?,
+            false => {
+                for line in text(value) {
+                    writeln!(stdout, "{line}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lays out rows in columns as wide as their widest cell. Some cells come from servers and models, so what could
+/// steer a terminal is shown escaped.
+pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let harmless = |cell: &String| -> String {
+        let escape = |character: char| character.is_control() || !character.is_ascii();
+        cell.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(harmless).collect()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    [line(head.to_vec())].into_iter().chain(body).collect()
+}
