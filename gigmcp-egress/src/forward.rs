@@ -20,6 +20,7 @@ use crate::exchange::within;
 use crate::grant::{BoxFuture, Scheme};
 use crate::idle::IdleStream;
 use crate::limits::Limits;
+use crate::lookup::Lookups;
 use crate::name::HostName;
 use crate::pool::{Pool, PoolKey};
 use crate::refusal::Refusal;
@@ -94,7 +95,7 @@ impl ForwardError {
 pub(crate) struct Forward(Arc<Inner>);
 
 struct Inner {
-    resolver: Arc<dyn Resolver>,
+    lookups: Lookups,
     connect: Arc<dyn Connect>,
     tls: TlsConnector,
     limits: Limits,
@@ -109,7 +110,8 @@ impl Forward {
         limits: Limits,
     ) -> Self {
         let pool = Arc::new(Pool::new(limits.pooled_per_host, limits.pooled_deadline));
-        Self(Arc::new(Inner { resolver, connect, tls: tls.into(), limits, pool }))
+        let lookups = Lookups::new(resolver, &limits);
+        Self(Arc::new(Inner { lookups, connect, tls: tls.into(), limits, pool }))
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -152,7 +154,7 @@ impl Inner {
                 },
             }
         }
-        let mut sender = self.open(&key.destination).await?;
+        let mut sender = self.open(&key).await?;
         let response = sender.send_request(request).await.map_err(failed)?;
         Ok(self.pooled(key, sender, response))
     }
@@ -168,9 +170,12 @@ impl Inner {
         response.map(|body| pool.returning(key, sender, body).map_err(BoxError::from).boxed_unsync())
     }
 
-    async fn open(&self, destination: &Destination) -> Result<http1::SendRequest<Body>, ForwardError> {
+    async fn open(
+        &self,
+        PoolKey { identity, destination }: &PoolKey,
+    ) -> Result<http1::SendRequest<Body>, ForwardError> {
         let host = &destination.host;
-        let resolved = within(self.limits.resolve_deadline, self.resolver.resolve(host))
+        let resolved = within(self.limits.resolve_deadline, self.lookups.resolve(identity, host))
             .await
             .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
         let mut answer: Vec<IpAddr> =

@@ -21,6 +21,7 @@ mod intake;
 mod layer;
 mod limits;
 mod live;
+mod lookup;
 mod name;
 mod names;
 mod packet;

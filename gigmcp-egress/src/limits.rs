@@ -28,6 +28,11 @@ pub struct Limits {
     pub idle_deadline: Duration,
     /// For one answer of the resolver. Default 5 s.
     pub resolve_deadline: Duration,
+    /// Lookups of one identity that the resolver has not ended, whether somebody still waits for them or not; over it, names
+    /// are not resolved. Against names that never resolve, each of which holds a thread. Default 8.
+    pub lookups_per_identity: usize,
+    /// The same of all identities together. Default 64.
+    pub lookups: usize,
     /// For TCP and TLS to one upstream address. Default 10 s.
     pub connect_deadline: Duration,
     /// For one answer of `Grants`, `Credentials` or `AuditSink`. Default 5 s.
@@ -64,6 +69,8 @@ impl Default for Limits {
             head_deadline: Duration::from_secs(75),
             idle_deadline: Duration::from_secs(600),
             resolve_deadline: Duration::from_secs(5),
+            lookups_per_identity: 8,
+            lookups: 64,
             connect_deadline: Duration::from_secs(10),
             lookup_deadline: Duration::from_secs(5),
             response_deadline: Duration::from_secs(600),

@@ -51,6 +51,32 @@ async fn every_address_of_a_host_must_be_public() {
 }
 
 #[tokio::test]
+async fn names_that_never_resolve_hold_only_the_places_of_one_sandbox() {
+    let mut world = World::with(Trust::Origin, |limits| {
+        limits.resolve_deadline = std::time::Duration::from_millis(50);
+        limits.lookups_per_identity = 2;
+    })
+    .await;
+    let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+    for (host, lookups) in [
+        ("hang1.cdn.example.com", 1),
+        ("hang1.cdn.example.com", 1),
+        ("hang2.cdn.example.com", 2),
+        ("hang3.cdn.example.com", 2),
+        ("b.example.com", 2),
+    ] {
+        let reply = one.https(host).await.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(reply.code(), Some("dns"), "{host}");
+        assert_eq!(world.backstage.resolved.load(Ordering::SeqCst), lookups, "{host}");
+    }
+    let get = "GET / HTTP/1.1\r\nHost: b.example.com\r\n\r\n";
+    assert_eq!(two.https("b.example.com").await.ask(get).await.status, 200, "twin: another sandbox");
+    world.backstage.unhung.send_replace(true);
+    let mut wire = one.https("b.example.com").await;
+    while wire.ask(get).await.status != 200 {} // twin: the places are free once the lookups have ended
+}
+
+#[tokio::test]
 async fn one_identity_never_gets_the_connection_of_another() {
     let mut world = World::new().await;
     let (one, two) = (world.sandbox("one"), world.sandbox("two"));
