@@ -11,6 +11,7 @@ mod egress;
 mod endpoint;
 mod exec;
 mod host;
+mod launch;
 mod output;
 mod profiles;
 mod runtime;
@@ -21,6 +22,7 @@ mod spec;
 mod store;
 mod supervisor;
 mod token;
+mod tool_audit;
 
 use std::process::ExitCode;
 

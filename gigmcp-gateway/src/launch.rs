@@ -1,0 +1,192 @@
+//! Starts the servers of a profile, and ends them.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use gigmcp_mcp::{BoxFuture, Call, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream};
+use gigmcp_sandbox::StderrLines;
+
+use crate::{
+    egress::Entitlement,
+    spec::{Owner, ProfileSlug, ServerName},
+    store::Profile,
+    supervisor::{Plan, Running, StartError, Supervisor},
+};
+
+/// Starts one server of one profile when it is first needed.
+///
+/// It keeps what it started, so that a new aggregator of the same profile takes over the running server.
+pub(crate) struct ServerLaunch {
+    supervisor: Arc<Supervisor>,
+    profile: ProfileSlug,
+    owner: Owner,
+    server: ServerName,
+    revision: i64,
+    start_timeout: Duration,
+    running: Mutex<Option<Arc<Server>>>,
+    ended: AtomicBool,
+}
+
+impl ServerLaunch {
+    /// Starts nothing yet.
+    pub(crate) fn new(
+        supervisor: Arc<Supervisor>,
+        profile: &Profile,
+        server: ServerName,
+        revision: i64,
+        start_timeout: Duration,
+    ) -> Self {
+        Self {
+            supervisor,
+            profile: profile.slug.clone(),
+            owner: profile.owner.clone(),
+            server,
+            revision,
+            start_timeout,
+            running: Mutex::default(),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// The revision of the server that this starts.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+impl Launch for ServerLaunch {
+    fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
+        Box::pin(async {
+            if let Some(server) = self.running() {
+                return Ok(server as Arc<dyn Upstream>);
+            }
+            let server = Arc::new(self.start().await?);
+            *self.slot() = Some(Arc::clone(&server));
+            if self.ended.load(Ordering::SeqCst) {
+                self.end(); // it was taken out of the profile while it started
+            }
+            Ok(server as Arc<dyn Upstream>)
+        })
+    }
+}
+
+impl ServerLaunch {
+    fn running(&self) -> Option<Arc<Server>> {
+        // A dead server is forgotten here, which ends what is left of its sandbox.
+        self.slot().take_if(|server| !server.is_open());
+        self.slot().clone()
+    }
+
+    /// Ends the server, and starts none from now on.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(server) = self.slot().take() {
+            server.end();
+        }
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn start(&self) -> Result<Server, LaunchError> {
+        let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
+            LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
+        })?;
+        if row.revision != self.revision {
+            return Err(LaunchError::new("start", "server-changed", "it was changed; call again"));
+        }
+        let plan = Plan {
+            owner: self.owner.clone(),
+            server: self.server.clone(),
+            spec: row.spec,
+            entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision },
+            shapes: Vec::new(),
+        };
+        let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
+        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
+        let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
+        let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
+        match StdioUpstream::connect(stdin, stdout, limits).await {
+            Ok(upstream) => Ok(Server { upstream, running: Mutex::new(Some(running)) }),
+            Err(error) => Err(self.not_connected(error, &running)),
+        }
+    }
+
+    fn not_started(&self, error: StartError) -> LaunchError {
+        tracing::error!(profile = %self.profile, server = %self.server, "not started: {}", chain(&error));
+        LaunchError::new("start", "sandbox-not-started", "its sandbox did not start; the gateway's log says why")
+            .caused_by(error)
+    }
+
+    /// Names the stage and, for the operator, the server's own last words.
+    fn not_connected(&self, error: ConnectError, running: &Running) -> LaunchError {
+        let said = running.sandbox.stderr_tail();
+        tracing::error!(
+            profile = %self.profile, server = %self.server,
+            "not initialized: {}; its last lines on standard error: {said:?}", chain(&error)
+        );
+        let failed = LaunchError::from(error);
+        let last = said.iter().rev().take(LINES_TO_CLIENT).rev().cloned().collect::<Vec<_>>();
+        let detail = match last.is_empty() {
+            true => format!("{}; it wrote nothing on standard error", failed.detail),
+            false => format!("{}; its last lines on standard error: {}", failed.detail, last.join(" | ")),
+        };
+        LaunchError { detail, ..failed }
+    }
+}
+
+/// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.
+async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
+    while let Some(line) = lines.next().await {
+        tracing::debug!(%profile, %server, "stderr: {line}");
+    }
+}
+
+/// A running server: its messages, and its life.
+struct Server {
+    upstream: StdioUpstream,
+    /// Dropping it ends the processes and their connections.
+    running: Mutex<Option<Running>>,
+}
+
+impl Server {
+    /// Ends the server although calls may be under way; they fail as they do when a server dies.
+    fn end(&self) {
+        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Upstream for Server {
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
+        self.upstream.call(call)
+    }
+
+    fn is_open(&self) -> bool {
+        self.upstream.is_open()
+    }
+
+    fn tools_revision(&self) -> u64 {
+        self.upstream.tools_revision()
+    }
+}
+
+/// An error and its causes on one line, for the operator.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// How many of a server's last lines a client is shown when it does not start.
+const LINES_TO_CLIENT: usize = 5;
