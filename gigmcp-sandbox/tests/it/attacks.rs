@@ -37,6 +37,20 @@ const TABLE: &[(u32, &[&str], &str)] = &[
 const REFUSED_INSIDE: &[(u32, &[&str], &str)] = &[
     (41, &["clone3"], "refused 38"),
     (52, &["kill", "1", "9"], "refused 1"),
+    // Starving PID 1 would keep it from ending the sandbox: setpriority, of the process, its group
+    // and its user, then what else takes a process id.
+    (52, &["syscall", "141", "0", "1", "19"], "refused 1"),
+    (52, &["syscall", "141", "0", "0x100000001", "19"], "refused 1"),
+    (52, &["syscall", "141", "1", "1", "19"], "refused 1"),
+    (52, &["syscall", "141", "2", "0", "19"], "refused 1"),
+    (52, &["affinity", "1"], "refused 1"),
+    (52, &["affinity", "0x100000001"], "refused 1"),
+    (52, &["prlimit", "1"], "refused 1"),
+    (52, &["prlimit", "0x100000001"], "refused 1"),
+    (52, &["syscall", "142", "1", "0"], "refused 38"),
+    (52, &["syscall", "144", "1", "0"], "refused 38"),
+    (52, &["syscall", "251", "1", "1", "0x6007"], "refused 38"),
+    (52, &["syscall", "314", "1", "0"], "refused 38"),
     (75, &["ioctl", "0", "0x5412"], "refused 38"),
     (75, &["ioctl", "0", "0x100005412"], "refused 38"),
     (75, &["ioctl", "0", "0x541c"], "refused 38"),
@@ -109,10 +123,29 @@ async fn ordinary_calls_are_allowed_inside() {
         &["socket", "10", "1", "0"],
         &["personality", "0xffffffff"],
         &["tcp-option", "6", "1"],
+        // The server itself is process 2, and 0 to itself.
+        &["syscall", "141", "0", "0", "5"],
+        &["syscall", "141", "0", "2", "5"],
+        &["affinity", "0"],
+        &["affinity", "2"],
+        &["prlimit", "0"],
+        &["prlimit", "2"],
     ] {
         let found = inside(attempt).await;
         assert!(found.starts_with("allowed"), "{attempt:?}: {found}");
     }
+}
+
+#[tokio::test]
+async fn leases_and_directory_signals_which_hold_up_the_host_are_refused() {
+    let dir = Dir::new("lease");
+    let file = dir.path().join("file");
+    for (command, path) in [("1024", "/tmp/file"), ("0x100000400", "/tmp/file"), ("1026", "/tmp")] {
+        let control = if path == "/tmp" { dir.path() } else { &file };
+        assert_eq!(outside(&["lease", control.to_str().unwrap(), command]), "allowed 0", "the control: {command}");
+        assert_eq!(inside(&["lease", path, command]).await, "refused 22", "{command}");
+    }
+    assert_eq!(inside(&["lease", "/tmp/file", "1025"]).await, "allowed 2", "the twin: asking, F_GETLEASE");
 }
 
 #[tokio::test]

@@ -68,6 +68,12 @@ fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
             },
             "clone3" => check(syscall(435, std::ptr::null::<u8>(), 0_usize)),
             "syscall" => check(syscall(at(0), at(1), at(2), at(3))),
+            "affinity" => check(syscall(203, at(0), 8_usize, FIRST_CPU.as_ptr())),
+            "prlimit" => {
+                let mut old = [0_u64; 2];
+                check(syscall(302, at(0), 7, std::ptr::null::<u64>(), old.as_mut_ptr()))
+            }
+            "lease" => lease(argument(0), at(1)),
             "int80" => int80(),
             "x32" => check(syscall(0x4000_0000 | 39)),
             "socket" => check(socket(at(0) as c_int, at(1) as c_int, at(2) as c_int).into()).map(|_| String::new()),
@@ -165,6 +171,19 @@ fn many_files(dir: &str) -> io::Result<String> {
     }
     Ok("5000 files".to_owned())
 }
+
+/// `fcntl` with this command and 0, which is F_RDLCK to F_SETLEASE.
+fn lease(path: &str, command: i64) -> io::Result<String> {
+    use std::os::fd::AsRawFd;
+    if !fs::metadata(path).is_ok_and(|found| found.is_dir()) {
+        File::create(path)?;
+    }
+    let file = File::open(path)?;
+    // SAFETY: integers only.
+    check(unsafe { syscall(72, c_long::from(file.as_raw_fd()), command, 0_usize) })
+}
+
+static FIRST_CPU: [u64; 1] = [1];
 
 fn connect(address: &str) -> io::Result<String> {
     let address: SocketAddr = address.parse().expect("an address");
