@@ -40,6 +40,7 @@ impl AuthorizedRequest {
     /// Decides on all of a request but its body.
     pub(crate) fn decide(request: ValidRequest, grant: &Grant, live: &LivePlaceholders) -> Result<Self, Refusal> {
         let Destination { scheme, host, .. } = &request.downstream.destination;
+        refuse_as_name(&request.downstream.identity, host.as_str(), *scheme, live)?;
         destination_allowed(grant, &request.downstream.destination, Some(&request))?;
         let mut injections = Vec::new();
         for credential in &grant.credentials {
@@ -104,6 +105,16 @@ pub(crate) fn refused_placeholder(owner: &Owner, caller: &Identity, scheme: Sche
     }
 }
 
+/// A name carries a placeholder to whoever answers for the names around it.
+pub(crate) fn refuse_as_name(
+    identity: &Identity,
+    name: &str,
+    scheme: Scheme,
+    live: &LivePlaceholders,
+) -> Result<(), Refusal> {
+    live.find(name.as_bytes()).map_or(Ok(()), |owner| Err(refused_placeholder(&owner, identity, scheme)))
+}
+
 /// Where the placeholder of a credential stands as its sink wants it.
 fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(HeaderName, Slot)>, Refusal> {
     let Sink::Header { name: wanted } = &credential.sink;
@@ -123,7 +134,7 @@ fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(He
     Ok(places)
 }
 
-/// Looks for placeholders everywhere else: every header but the ones that will be replaced whole, names included, and the target.
+/// Looks for placeholders everywhere else: every header but the ones that will be replaced whole, names included, the method and the target.
 fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePlaceholders) -> Result<(), Refusal> {
     let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
     let in_headers = request.headers.iter().find_map(|(name, value)| {
@@ -132,7 +143,8 @@ fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePl
     });
     let in_target = || live.find(request.target.as_bytes());
     let beside_slot = || injections.iter().find_map(|injection| live.find(injection.slot.rest().as_bytes()));
-    match in_headers.or_else(in_target).or_else(beside_slot) {
+    let in_method = || live.find(request.method.as_str().as_bytes());
+    match in_headers.or_else(in_method).or_else(in_target).or_else(beside_slot) {
         Some(owner) => {
             Err(refused_placeholder(&owner, &request.downstream.identity, request.downstream.destination.scheme))
         }

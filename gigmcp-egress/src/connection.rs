@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
 use crate::audit::{AuditKind, Verdict};
-use crate::authorize::destination_allowed;
+use crate::authorize::{destination_allowed, refuse_as_name};
 use crate::exchange::within;
 use crate::grant::Scheme;
 use crate::idle::IdleStream;
@@ -94,11 +94,13 @@ where
 
 /// The name in the handshake must be where the connection goes, and allowed now.
 async fn judge_hello(sni: Option<&str>, site: &Site, destination: &Destination) -> Result<(), Refusal> {
+    let policy = site.shared.policy();
+    refuse_as_name(&site.identity, sni.unwrap_or_default(), destination.scheme, &policy.live)?;
     let name: HostName = sni.ok_or(Refusal::SniMissing)?.parse().map_err(|_| Refusal::SniNotCanonical)?;
     if name != destination.host {
         return Err(Refusal::SniMismatch);
     }
-    let grant = site.shared.policy().grant(&site.identity).await?;
+    let grant = policy.grant(&site.identity).await?;
     destination_allowed(&grant, destination, None)
 }
 

@@ -7,7 +7,9 @@ use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::audit::{AuditKind, Entry, Verdict};
+use crate::authorize::refuse_as_name;
 use crate::exchange::Policy;
+use crate::grant::Scheme;
 use crate::identity::Identity;
 use crate::name::HostName;
 use crate::names::{Answer, Named, Names};
@@ -66,7 +68,10 @@ impl Responder {
 
     async fn decide(&self, policy: &Policy, identity: &Identity, query: &Query) -> Reply {
         let text = query.name.to_ascii();
-        let entry = policy.entry(AuditKind::Dns, identity).host(&text, None).method(&query.query_type.to_string());
+        let entry = policy
+            .entry(AuditKind::Dns, identity)
+            .host(policy.shown(&text), None)
+            .method(&query.query_type.to_string());
         let grant = match policy.grant(identity).await {
             Ok(grant) => grant,
             Err(refusal) => {
@@ -74,6 +79,10 @@ impl Responder {
                 return Reply::Failed;
             }
         };
+        if let Err(refusal) = refuse_as_name(identity, &text, Scheme::Https, &policy.live) {
+            record(entry, Verdict::Refused(refusal)).await;
+            return Reply::Denied;
+        }
         // The dot at the end is how DNS writes a whole name.
         let host = text.strip_suffix('.').unwrap_or(&text).parse::<HostName>().ok().filter(|host| grant.names(host));
         let Some(host) = host else {

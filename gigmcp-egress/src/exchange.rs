@@ -49,6 +49,11 @@ impl Policy {
         Entry::new(Arc::clone(&self.audit), kind, identity.clone())
     }
 
+    /// What the audit may show of a text: nothing, if a placeholder is in it.
+    pub(crate) fn shown<'a>(&self, text: &'a str) -> &'a str {
+        if self.live.find(text.as_bytes()).is_none() { text } else { "" }
+    }
+
     /// Records a refusal, and only then gives the answer that tells the sandbox.
     pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
         entry.set_verdict(Verdict::Refused(refusal));
@@ -110,8 +115,8 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
     let destination = &downstream.destination;
     let mut entry = policy
         .entry(AuditKind::Request, &downstream.identity)
-        .host(destination.host.as_str(), Some(destination.port))
-        .method(parts.method.as_str());
+        .host(policy.shown(destination.host.as_str()), Some(destination.port))
+        .method(policy.shown(parts.method.as_str()));
     let (prepared, path) = prepare(&policy, parts, downstream, body).await;
     entry.set_path(path.as_deref());
     let Prepared { request, secrets, scrub, reading, progress, head } = match prepared {

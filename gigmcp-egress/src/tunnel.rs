@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service as _;
 
 use crate::audit::AuditKind;
-use crate::authorize::destination_allowed;
+use crate::authorize::{destination_allowed, refuse_as_name};
 use crate::body::{Body, full};
 use crate::connection::{serve_tls, server};
 use crate::grant::Scheme;
@@ -60,10 +60,12 @@ async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -
         Some(authority) => (authority.host().to_owned(), authority.port_u16()),
         None => (request.uri().to_string(), None),
     };
-    let entry = policy.entry(AuditKind::Connect, &site.identity).host(&host, port).method("CONNECT");
+    let entry = policy.entry(AuditKind::Connect, &site.identity).host(policy.shown(&host), port).method("CONNECT");
     let decided = async {
         let destination = check_connect(&request)?;
-        destination_allowed(&*policy.grant(&site.identity).await?, &destination, None)?;
+        let grant = policy.grant(&site.identity).await?;
+        refuse_as_name(&site.identity, destination.host.as_str(), destination.scheme, &policy.live)?;
+        destination_allowed(&grant, &destination, None)?;
         Ok(destination)
     };
     match decided.await {
@@ -97,8 +99,8 @@ async fn forward(site: &Site, mut request: Request<Incoming>) -> Response<Body> 
         Err(refusal) => {
             let entry = policy
                 .entry(AuditKind::Request, &site.identity)
-                .host(authority.as_deref().unwrap_or_default(), None)
-                .method(request.method().as_str());
+                .host(policy.shown(authority.as_deref().unwrap_or_default()), None)
+                .method(policy.shown(request.method().as_str()));
             policy.refuse(entry, refusal).await
         }
     }

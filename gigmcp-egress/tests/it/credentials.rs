@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gigmcp_egress::{CredentialId, Sink, Verdict};
+use gigmcp_egress::{CredentialId, Placeholder, SecretString, Shape, Sink, Verdict};
 
 use crate::world::{SECRET, Sandbox, World};
 
@@ -230,6 +230,64 @@ async fn a_placeholder_is_swapped_only_in_headers_for_credentials() {
     assert_eq!(reply.status, 200, "twin: named by the sink");
     let reply = wire.ask(get("api.example.com", &format!("X-Api-Key: {}\r\n", sandbox.placeholder))).await;
     assert_eq!(reply.code(), Some("placeholder-wrong-place"), "the sink names another");
+}
+
+#[tokio::test]
+async fn a_placeholder_as_a_name_or_a_method_is_an_alarm() {
+    for place in ["question", "CONNECT", "SNI", "URL", "method"] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        // One that can be a label, as many keys can.
+        let mut placeholder = Placeholder::mint(&Shape::of(&SecretString::new("0123456789abcdef0123456789abcdef")));
+        world.grant(&sandbox.identity, &placeholder, |grant| {
+            grant.rules.push(gigmcp_egress::Rule::http("*.cdn.example.com".parse().unwrap()))
+        });
+        // A request of its own, so that the new placeholder is known.
+        assert_eq!(sandbox.https("b.example.com").await.ask(get("b.example.com", "")).await.status, 200);
+        let host = format!("{placeholder}.cdn.example.com");
+        let code = match place {
+            "question" => {
+                assert_eq!(sandbox.resolve(&host).await, Err(hickory_proto::op::ResponseCode::NXDomain));
+                assert!(sandbox.resolve("img.cdn.example.com").await.is_ok(), "twin");
+                "placeholder-wrong-place"
+            }
+            "CONNECT" => {
+                let mut proxy = sandbox.proxy().await;
+                let reply = proxy.ask(format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n")).await;
+                assert_eq!(reply.code(), Some("placeholder-wrong-place"));
+                "placeholder-wrong-place"
+            }
+            "SNI" => {
+                let address = sandbox.resolve("img.cdn.example.com").await.unwrap();
+                assert!(sandbox.handshake(sandbox.connect(address).await, &host).await.is_err());
+                "placeholder-wrong-place"
+            }
+            "URL" => {
+                let mut proxy = sandbox.proxy().await;
+                let reply = proxy.ask(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+                assert_eq!(reply.code(), Some("cleartext-credential"));
+                "cleartext-credential"
+            }
+            _ => {
+                // A method is letters, and so is one placeholder in some thousands.
+                let mint = || Placeholder::mint(&Shape::of(&SecretString::new("abcdefghijklmnop")));
+                let letters = |text: &Placeholder| text.as_str().bytes().all(|byte| byte.is_ascii_lowercase());
+                placeholder = std::iter::repeat_with(mint).find(letters).unwrap();
+                world.grant(&sandbox.identity, &placeholder, |_| ());
+                let mut wire = sandbox.https("b.example.com").await;
+                assert_eq!(wire.ask(get("b.example.com", "")).await.status, 200);
+                let request = get("b.example.com", "").replace("GET", &placeholder.as_str().to_uppercase());
+                assert_eq!(wire.ask(request).await.code(), Some("placeholder-wrong-place"));
+                assert_eq!(wire.ask(get("b.example.com", "").replace("GET", "PURGE")).await.status, 200, "twin");
+                "placeholder-wrong-place"
+            }
+        };
+        let events = world.finish().await;
+        let event = events.iter().find(|event| event.verdict != Verdict::Allowed).unwrap();
+        assert_eq!((event.verdict.code(), event.alarm), (code, code == "placeholder-wrong-place"), "{place}");
+        let shown = format!("{events:?}").to_lowercase();
+        assert!(!shown.contains(placeholder.as_str()), "{place}: {events:?}");
+    }
 }
 
 #[tokio::test]
