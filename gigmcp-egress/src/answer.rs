@@ -1,4 +1,6 @@
-use http::header::{ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{
+    ALT_SVC, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::body::{Body, full};
@@ -37,9 +39,14 @@ pub(crate) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Whether we can read a body with these headers.
+/// Whether we can read a body with these headers, of a request or an answer.
 pub(crate) fn is_scannable(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether the body is what the upstream meant: chunks are read, but any other transfer coding would be passed on as content.
+pub(crate) fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    headers.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Puts placeholders back into values; drops a header whose very name spells a secret.

@@ -1,5 +1,6 @@
 use http::HeaderName;
 
+use crate::answer::is_scannable;
 use crate::grant::{CREDENTIAL_HEADERS, CredentialRule, Grant, Rule, Scheme, Sink};
 use crate::identity::Identity;
 use crate::live::{LivePlaceholders, Owner};
@@ -64,6 +65,9 @@ impl AuthorizedRequest {
         let carried = |other: &CredentialRule| injections.iter().any(|injection| injection.credential.id == other.id);
         let others = grant.credentials.iter().filter(|other| !carried(other)).cloned().collect();
         let is_bound = grant.credentials.iter().any(|credential| credential.is_bound_to(host));
+        if is_bound && !is_scannable(&request.headers) {
+            return Err(Refusal::UnscannableRequest);
+        }
         let reading = match (is_bound, grant.credentials.is_empty()) {
             (true, _) => Reading::Required,
             (false, false) => Reading::Preferred,

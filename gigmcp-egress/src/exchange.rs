@@ -243,7 +243,7 @@ fn clean(
     head: bool,
 ) -> Result<(http::response::Parts, Body, Option<StreamScrub>), Refusal> {
     let (parts, body) = answer.into_parts();
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS || !answer::is_plainly_framed(&parts.headers) {
         return Err(Refusal::UpstreamProtocol);
     }
     let mut headers = answer::end_to_end(parts.headers);

@@ -109,7 +109,7 @@ impl Forward {
         tls: Arc<rustls::ClientConfig>,
         limits: Limits,
     ) -> Self {
-        let pool = Arc::new(Pool::new(limits.pooled_per_host, limits.pooled_deadline));
+        let pool = Arc::new(Pool::new(&limits));
         let lookups = Lookups::new(resolver, &limits);
         Self(Arc::new(Inner { lookups, connect, tls: tls.into(), limits, pool }))
     }

@@ -41,6 +41,9 @@ pub struct Limits {
     pub response_deadline: Duration,
     /// Resting upstream connections kept per identity and host. Default 8.
     pub pooled_per_host: usize,
+    /// Resting upstream connections kept per identity; the one that rested longest is closed for the next. Against
+    /// connections to every name under a wildcard. Default 32.
+    pub pooled_per_identity: usize,
     /// How long an upstream connection may rest before it is closed. Default 60 s.
     pub pooled_deadline: Duration,
     /// TLS configurations kept per identity, one per name. Bounds memory under a wildcard. Default 256.
@@ -75,6 +78,7 @@ impl Default for Limits {
             lookup_deadline: Duration::from_secs(5),
             response_deadline: Duration::from_secs(600),
             pooled_per_host: 8,
+            pooled_per_identity: 32,
             pooled_deadline: Duration::from_secs(60),
             tls_names: 256,
             dns_pool: Ipv4Net { first: Ipv4Addr::new(28, 18, 0, 0), prefix: 15 },

@@ -11,12 +11,14 @@ use hyper::client::conn::http1::SendRequest;
 
 use crate::body::Body;
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::request::Destination;
 
 /// Resting upstream connections. One identity never gets the connection of another.
 pub(crate) struct Pool {
     resting: Mutex<HashMap<PoolKey, Vec<Resting>>>,
     per_key: usize,
+    per_identity: usize,
     deadline: Duration,
 }
 
@@ -32,8 +34,10 @@ struct Resting {
 }
 
 impl Pool {
-    pub(crate) fn new(per_key: usize, deadline: Duration) -> Self {
-        Self { resting: Mutex::default(), per_key, deadline }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits { pooled_per_host, pooled_per_identity, pooled_deadline, .. } = *limits;
+        let resting = Mutex::default();
+        Self { resting, per_key: pooled_per_host, per_identity: pooled_per_identity, deadline: pooled_deadline }
     }
 
     /// A connection that is open and has nothing under way.
@@ -70,9 +74,22 @@ impl Pool {
             senders.retain(|resting| !resting.sender.is_closed() && resting.since.elapsed() < self.deadline);
             !senders.is_empty()
         });
+        let identity = key.identity.clone();
         let senders = resting.entry(key).or_default();
-        if senders.len() < self.per_key {
-            senders.push(Resting { sender, since: Instant::now() });
+        if senders.len() >= self.per_key {
+            return;
+        }
+        senders.push(Resting { sender, since: Instant::now() });
+        let own = || resting.iter().filter(|(key, _)| key.identity == identity);
+        if own().map(|(_, senders)| senders.len()).sum::<usize>() > self.per_identity {
+            // The first of each is the one that has rested longest.
+            let oldest = own().min_by_key(|(_, senders)| senders.first().map(|resting| resting.since));
+            let oldest = oldest.map(|(key, _)| key.clone()).expect("more than none rest");
+            let senders = resting.get_mut(&oldest).expect("it was just found");
+            senders.remove(0);
+            if senders.is_empty() {
+                resting.remove(&oldest);
+            }
         }
     }
 

@@ -76,6 +76,8 @@ pub enum Refusal {
     UpstreamProtocol,
     /// The answer is encoded so that it cannot be searched for the credential.
     Unscannable,
+    /// The request is encoded so that it cannot be searched for placeholders, on the way to a host that credentials go to.
+    UnscannableRequest,
     /// The connection goes to an address that was given out for no name.
     UnknownAddress,
     /// The TLS handshake names no host.
@@ -188,6 +190,11 @@ impl Refusal {
             Self::UpstreamTimeout => ("upstream-timeout", S::GATEWAY_TIMEOUT, "the host did not answer in time"),
             Self::UpstreamProtocol => ("upstream-protocol", S::BAD_GATEWAY, "the host did not answer in valid HTTP"),
             Self::Unscannable => ("unscannable", S::BAD_GATEWAY, "the answer is encoded so that it cannot be checked"),
+            Self::UnscannableRequest => (
+                "unscannable-request",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "this host takes no request with a content encoding; send it plain",
+            ),
             Self::UnknownAddress => ("unknown-address", S::FORBIDDEN, "the address was not given out for a name"),
             Self::SniMissing => ("sni-missing", S::BAD_REQUEST, "the TLS handshake names no host"),
             Self::SniNotCanonical => {

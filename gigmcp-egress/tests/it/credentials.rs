@@ -210,6 +210,22 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
 }
 
 #[tokio::test]
+async fn a_request_in_an_encoding_is_refused_where_a_credential_goes() {
+    for (case, host, coding, code) in [
+        ("gzip", "api.example.com", "Content-Encoding: gzip\r\n", Some("unscannable-request")),
+        ("two", "api.example.com", "Content-Encoding: identity, br\r\n", Some("unscannable-request")),
+        ("twin: none", "api.example.com", "", None),
+        ("twin: identity", "api.example.com", "Content-Encoding: identity\r\n", None),
+        ("twin: no credential goes there", "b.example.com", "Content-Encoding: gzip\r\n", None),
+    ] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\n{coding}Content-Length: 2\r\n\r\nxx");
+        assert_eq!(sandbox.https(host).await.ask(request).await.code(), code, "{case}");
+    }
+}
+
+#[tokio::test]
 async fn a_placeholder_is_swapped_only_in_headers_for_credentials() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");

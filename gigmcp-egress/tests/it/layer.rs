@@ -61,3 +61,22 @@ async fn a_request_without_identity_is_refused() {
     let allowed = service.oneshot(request().extension(downstream).body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
     assert_eq!(allowed.status(), 200, "twin");
 }
+
+#[tokio::test]
+async fn an_answer_in_another_transfer_coding_is_refused() {
+    for (coding, expected) in
+        [("gzip", 502), ("gzip, chunked", 502), ("identity", 502), ("chunked", 200), ("Chunked", 200)]
+    {
+        let upstream = service_fn(move |_: Request<Body>| async move {
+            let answer = Response::builder().header("transfer-encoding", coding);
+            Ok::<_, Infallible>(answer.body(Full::new(Bytes::from("ok"))).unwrap())
+        });
+        let fixed = Arc::new(Fixed);
+        let service = EgressLayer::new(fixed.clone(), fixed.clone(), fixed, Limits::default()).layer(upstream);
+        let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+        let downstream = Downstream { identity: Identity::new("one"), destination };
+        let request = Request::get("/x").header("host", "api.example.com").extension(downstream);
+        let answer = service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), expected, "{coding}");
+    }
+}

@@ -88,6 +88,20 @@ async fn one_identity_never_gets_the_connection_of_another() {
 }
 
 #[tokio::test]
+async fn one_identity_keeps_a_few_connections_and_closes_the_oldest() {
+    let mut world = World::with(Trust::Origin, |limits| limits.pooled_per_identity = 2).await;
+    let sandbox = world.sandbox("one");
+    world.grant(&sandbox.identity, &sandbox.placeholder, |grant| {
+        grant.rules.push(gigmcp_egress::Rule::http("*.cdn.example.com".parse().unwrap()))
+    });
+    for (name, dialled) in [("a", 1), ("b", 2), ("c", 3), ("c", 3), ("b", 3), ("a", 4), ("b", 4), ("c", 5)] {
+        let host = format!("{name}.cdn.example.com");
+        let reply = sandbox.http(&host).await.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!((reply.status, world.backstage.dialled.load(Ordering::SeqCst)), (200, dialled), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_bundle_holds_our_authority_and_not_the_extra_roots() {
     let world = World::new().await;
     let bundle = String::from_utf8(world.proxy.ca_bundle_pem()).unwrap();
