@@ -2,17 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::protocol::{Plan, Report, SERVER_ID, STDIN_FD, STDOUT_FD, Stage};
+use crate::protocol::{Plan, Report, SERVER_ID, Stage};
 use crate::{At, Failure, landlock, sys};
 
 /// Confines the calling process and starts the server in it. Says over `tell`, which the
 /// program does not inherit, what was enforced, or which step failed.
-pub(crate) fn start(plan: &Plan, mut tell: PipeWriter, consent: PipeReader) -> ! {
-    let Err(failure) = confine_and_start(plan, &mut tell, consent);
+pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 2], mut tell: PipeWriter, consent: PipeReader) -> ! {
+    let Err(failure) = confine_and_start(plan, stdio, &mut tell, consent);
     let _ = tell.write_all(&framed(&failure.report()));
     sys::exit_now(1)
 }
@@ -26,11 +26,16 @@ pub(crate) fn framed(report: &Report) -> Vec<u8> {
 
 fn confine_and_start(
     plan: &Plan,
+    [stdin, stdout]: [OwnedFd; 2],
     tell: &mut PipeWriter,
     mut consent: PipeReader,
 ) -> Result<std::convert::Infallible, Failure> {
     sys::new_session();
-    take_stdio().at(Stage::Fork)?;
+    sys::set_umask(0o022);
+    // Standard error is in place.
+    sys::place(stdin.as_fd(), 0).at(Stage::Fork)?;
+    sys::place(stdout.as_fd(), 1).at(Stage::Fork)?;
+    drop([stdin, stdout]);
     std::env::set_current_dir(std::ffi::OsStr::from_bytes(&plan.working_dir))
         .at_with(Stage::WorkingDir, &plan.working_dir)?;
     let mut found = vec![("nested_userns".to_owned(), refuse_nested_user_namespace()?)];
@@ -59,19 +64,6 @@ fn confine_and_start(
     consent.read_exact(&mut [0]).at(Stage::Exec)?;
     sys::close_on_exec_from(3).at(Stage::Exec)?;
     Err(exec(plan))
-}
-
-/// Takes the server's pipes as standard input and output; standard error is in place.
-fn take_stdio() -> io::Result<()> {
-    for (from, to) in [(STDIN_FD, 0), (STDOUT_FD, 1)] {
-        // SAFETY: both numbers are open, the first one placed by the outer half, and no value of
-        // this process owns either.
-        unsafe {
-            let pipe = sys::inherited(from);
-            sys::place(pipe.as_fd(), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// Tries to make a user namespace, which must fail. The only proof is to try.

@@ -11,15 +11,9 @@ use crate::{At, Failure, confine, sys, wire};
 
 /// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
 pub(crate) fn run() -> ExitCode {
-    // SAFETY: the outer half placed these numbers and bubblewrap passed them on; nobody owns
-    // them here, and nothing above them is of use.
-    let (control, lifeline, plan) = unsafe {
-        if sys::close_from(STDOUT_FD + 1).is_err() {
-            return ExitCode::FAILURE;
-        }
-        (sys::inherited(CONTROL_FD), sys::inherited(LIFELINE_FD), sys::inherited(PLAN_FD))
-    };
-    match serve(&control, &lifeline, plan) {
+    let inherited = sys::inherit([CONTROL_FD, LIFELINE_FD, PLAN_FD, STDIN_FD, STDOUT_FD]);
+    let Ok([control, lifeline, plan, stdin, stdout]) = inherited else { return ExitCode::FAILURE };
+    match serve(&control, &lifeline, plan, [stdin, stdout]) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(report)) => {
             let _ = sys::send(control.as_fd(), &report.encode(), &[]);
@@ -33,7 +27,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Returns how the server ended, or nothing if the host let go first.
-fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd) -> Result<Option<Report>, Failure> {
+fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd, stdio: [OwnedFd; 2]) -> Result<Option<Report>, Failure> {
     // If bubblewrap's monitor dies, so do we. It has one thread, so this follows the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
     // The server goes first when memory runs out, and nobody dumps its memory. Written now:
@@ -47,7 +41,7 @@ fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd) -> Result<Option<
     if sys::wait_readable([lifeline.as_fd(), lifeline.as_fd()], 0).at(Stage::Init)?[0] {
         return Ok(None);
     }
-    let Some(server) = start_server(&plan, posture, control, lifeline)? else { return Ok(None) };
+    let Some(server) = start_server(&plan, posture, stdio, control, lifeline)? else { return Ok(None) };
     drop(plan);
     watch(lifeline, signals, server)
 }
@@ -58,6 +52,7 @@ fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd) -> Result<Option<
 fn start_server(
     plan: &Plan,
     posture: Vec<(String, String)>,
+    stdio: [OwnedFd; 2],
     control: &OwnedFd,
     lifeline: &OwnedFd,
 ) -> Result<Option<i32>, Failure> {
@@ -66,11 +61,10 @@ fn start_server(
     let (side, pid) = sys::fork_process().at(Stage::Fork)?;
     if let sys::Forked::Child = side {
         drop(agree);
-        confine::start(plan, tell, consent);
+        confine::start(plan, stdio, tell, consent);
     }
-    drop((tell, consent));
-    // SAFETY: these are the server's now; no value of this process owns the numbers.
-    drop(unsafe { [sys::inherited(STDIN_FD), sys::inherited(STDOUT_FD)] });
+    // These are the server's now.
+    drop((tell, consent, stdio));
     match next_report(&mut heard)? {
         Some(Report::Posture(more)) => {
             let posture = posture.into_iter().chain(more).collect();

@@ -5,6 +5,7 @@
 //! namespaces, hands the listeners to the host and becomes bubblewrap. As `init` it is PID 1
 //! inside: it confines a child, starts the server in it, reaps, and ends everything when the
 //! host's lifeline closes.
+#![deny(unsafe_code)]
 
 mod confine;
 mod identity;
@@ -14,6 +15,7 @@ mod net;
 mod outer;
 mod protocol;
 mod stage;
+#[allow(unsafe_code)]
 mod sys;
 mod wire;
 
@@ -42,7 +44,9 @@ impl Failure {
     }
 
     fn report(self) -> protocol::Report {
-        protocol::Report::Failed { stage: self.stage, errno: self.errno, detail: self.detail }
+        let mut detail = self.detail;
+        detail.truncate(detail.floor_char_boundary(DETAIL_BYTES));
+        protocol::Report::Failed { stage: self.stage, errno: self.errno, detail }
     }
 }
 
@@ -61,3 +65,6 @@ impl<T> At<T> for std::io::Result<T> {
         self.map_err(|error| Failure::new(stage, &error, String::from_utf8_lossy(detail)))
     }
 }
+
+/// A path of full length would not fit in what the host reads at once.
+const DETAIL_BYTES: usize = 1024;

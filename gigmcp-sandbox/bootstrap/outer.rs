@@ -11,14 +11,7 @@ use crate::{At, Failure, identity, net, stage, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
-    // SAFETY: nothing was opened yet; 0 is the control socket and has no other owner.
-    let control = unsafe {
-        if sys::close_from(3).is_err() {
-            return ExitCode::FAILURE;
-        }
-        sys::inherited(0)
-    };
-    let Ok(control) = sys::move_up(control) else { return ExitCode::FAILURE };
+    let Ok([control]) = sys::inherit([0]) else { return ExitCode::FAILURE };
     let Err(failure) = build(&control);
     // If the host does not listen any more, there is nobody to tell.
     let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
@@ -150,9 +143,7 @@ fn become_bubblewrap(
         (inherited.stdout.as_fd(), STDOUT_FD),
     ];
     for (fd, number) in placed {
-        // SAFETY: every descriptor owned at this point was moved to 64 or higher, and the
-        // standard streams are not used from here on.
-        if let Err(error) = unsafe { sys::place(fd, number) } {
+        if let Err(error) = sys::place(fd, number) {
             return error;
         }
     }

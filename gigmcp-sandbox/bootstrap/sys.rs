@@ -1,4 +1,4 @@
-//! The only unsafe code of the bootstrap: thin wrappers of system calls.
+//! The only unsafe code of the bootstrap: thin wrappers of system calls, each safe to call.
 //!
 //! The process is single-threaded all the way, which several notes below rely on.
 
@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) const CLONE_NEWNS: c_int = 0x0002_0000;
 pub(crate) const CLONE_NEWUSER: c_int = 0x1000_0000;
@@ -92,10 +93,18 @@ const SIOCGIFFLAGS: c_ulong = 0x8913;
 const SIOCSIFFLAGS: c_ulong = 0x8914;
 const IFF_UP: i16 = 1;
 const POLLIN: i16 = 1;
+const F_GETFD: c_int = 1;
 const F_SETFD: c_int = 2;
 const F_DUPFD_CLOEXEC: c_int = 1030;
 const CAP_VERSION_3: u32 = 0x2008_0522;
 const WNOHANG: c_int = 1;
+const EBADF: c_int = 9;
+const EBUSY: c_int = 16;
+
+/// The last of the standard streams.
+const LAST_STREAM: RawFd = 2;
+/// Descriptors of ours lie from here on where the fixed numbers of the protocol get in the way.
+const FIRST_HIGH: RawFd = 64;
 
 #[repr(C)]
 struct Iovec {
@@ -195,6 +204,7 @@ unsafe extern "C" {
     fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn setsid() -> c_int;
+    fn umask(mask: c_uint) -> c_uint;
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn bind(fd: c_int, address: *const SockaddrIn, length: c_uint) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
@@ -232,13 +242,35 @@ fn owned(fd: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Owns a descriptor that the process was started with.
+/// Takes the descriptors that the process was started with, all below 64, and closes every other
+/// one but the standard streams. Works once, and belongs before anything else is opened.
 ///
-/// # Safety
-/// The number must be open, and nothing else in the process may own it.
-pub(crate) unsafe fn inherited(fd: RawFd) -> OwnedFd {
-    // SAFETY: passed on to the caller.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+/// The standard streams stay open, also those taken. So the numbers 0 to 2 are never free, the
+/// kernel never hands them out, and no value ever owns them, which [`place`] relies on.
+pub(crate) fn inherit<const N: usize>(numbers: [RawFd; N]) -> io::Result<[OwnedFd; N]> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::from_raw_os_error(EBUSY));
+    }
+    // Nobody owns what is closed here and below: this comes first, and its copies lie in between.
+    close_range(FIRST_HIGH, RawFd::MAX, 0)?;
+    let mut taken = Vec::with_capacity(N);
+    for number in numbers {
+        // SAFETY: integers only; the result is a new descriptor of ours.
+        taken.push(owned(unsafe { fcntl(number, F_DUPFD_CLOEXEC, FIRST_HIGH) })?);
+    }
+    close_range(LAST_STREAM + 1, FIRST_HIGH - 1, 0)?;
+    taken.try_into().map_err(|_| io::Error::from_raw_os_error(EBADF))
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: c_long) -> io::Result<()> {
+    // SAFETY: integers only; the callers say why nobody uses what is closed.
+    check_long(unsafe { syscall(SYS_CLOSE_RANGE, c_long::from(first), c_long::from(last), flags) }).map(drop)
+}
+
+fn is_open(number: RawFd) -> bool {
+    // SAFETY: integers only.
+    unsafe { fcntl(number, F_GETFD) != -1 }
 }
 
 pub(crate) fn enter_namespaces(flags: c_int) -> io::Result<()> {
@@ -303,34 +335,24 @@ pub(crate) fn make_symlink_at(dir: BorrowedFd<'_>, name: &[u8], target: &[u8]) -
     check(unsafe { symlinkat(target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }).map(drop)
 }
 
-/// Closes every descriptor numbered `first` or higher.
-///
-/// # Safety
-/// Nothing in the process may use those descriptors again.
-pub(crate) unsafe fn close_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; the caller gave up the descriptors.
-    check_long(unsafe { syscall(SYS_CLOSE_RANGE, c_long::from(first), c_long::from(u32::MAX), 0) }).map(drop)
-}
-
 /// Marks every descriptor numbered `first` or higher to be closed by `execve`.
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; descriptors stay valid until the program is replaced.
-    check_long(unsafe { syscall(SYS_CLOSE_RANGE, c_long::from(first), c_long::from(u32::MAX), CLOSE_RANGE_CLOEXEC) })
-        .map(drop)
+    close_range(first, RawFd::MAX, CLOSE_RANGE_CLOEXEC)
 }
 
 /// Moves a descriptor out of the way of the fixed numbers.
 pub(crate) fn move_up(fd: OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: integers only; the result is a new descriptor of ours.
-    owned(unsafe { fcntl(fd.as_raw_fd(), F_DUPFD_CLOEXEC, 64 as c_int) })
+    owned(unsafe { fcntl(fd.as_raw_fd(), F_DUPFD_CLOEXEC, FIRST_HIGH) })
 }
 
-/// Makes `number` a copy of `fd` that survives `execve`.
-///
-/// # Safety
-/// Nothing in the process may own `number`.
-pub(crate) unsafe fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; the caller vouches for `number`.
+/// Makes `number` a copy of `fd` that survives `execve`. It must be a standard stream, which nobody
+/// owns, see [`inherit`], or not be open, so that nobody can.
+pub(crate) fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if !(0..=LAST_STREAM).contains(&number) && is_open(number) {
+        return Err(io::Error::from_raw_os_error(EBUSY));
+    }
+    // SAFETY: integers only; `number` has no owner whose descriptor this would replace.
     check(unsafe { dup2(fd.as_raw_fd(), number) })?;
     // SAFETY: integers only.
     check(unsafe { fcntl(number, F_SETFD, 0 as c_int) }).map(drop)
@@ -344,6 +366,12 @@ pub(crate) fn join_new_session_keyring() -> io::Result<()> {
 pub(crate) fn new_session() {
     // SAFETY: no arguments. Failure means that we lead a session already, which is as good.
     unsafe { setsid() };
+}
+
+/// Sets which rights new files lack.
+pub(crate) fn set_umask(mask: u32) {
+    // SAFETY: integers only, cannot fail.
+    unsafe { umask(mask) };
 }
 
 pub(crate) fn ids() -> (u32, u32) {

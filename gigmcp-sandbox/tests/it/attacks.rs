@@ -67,7 +67,16 @@ const REFUSED_INSIDE: &[(u32, &[&str], &str)] = &[
     (101, &["syscall", "425", "1"], "refused 38"),
     (101, &["syscall", "304", "0"], "refused 1"),
     (103, &["syscall", "317", "1"], "refused 1"),
-    (103, &["syscall", "157", "35"], "refused 1"),
+    // prctl: PR_SET_MM, PR_SET_PTRACER, PR_SET_SPECULATION_CTRL, PR_SET_SYSCALL_USER_DISPATCH,
+    // PR_SCHED_CORE, PR_SET_MEMORY_MERGE, one past the last.
+    (103, &["syscall", "157", "35"], "refused 38"),
+    (103, &["syscall", "157", "0x59616d61"], "refused 38"),
+    (103, &["syscall", "157", "53"], "refused 38"),
+    (103, &["syscall", "157", "59"], "refused 38"),
+    (103, &["syscall", "157", "62"], "refused 38"),
+    (103, &["syscall", "157", "67"], "refused 38"),
+    (103, &["syscall", "157", "0x7fffffff"], "refused 38"),
+    (101, &["syscall", "451", "0"], "refused 38"),
 ];
 
 fn is(expected: &str, found: &str) -> bool {
@@ -123,6 +132,10 @@ async fn ordinary_calls_are_allowed_inside() {
         &["socket", "10", "1", "0"],
         &["personality", "0xffffffff"],
         &["tcp-option", "6", "1"],
+        // prctl: PR_GET_DUMPABLE, PR_SET_TIMERSLACK, PR_CAPBSET_READ.
+        &["syscall", "157", "3"],
+        &["syscall", "157", "29", "50000"],
+        &["syscall", "157", "23", "0"],
         // The server itself is process 2, and 0 to itself.
         &["syscall", "141", "0", "0", "5"],
         &["syscall", "141", "0", "2", "5"],
