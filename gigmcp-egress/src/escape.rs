@@ -23,6 +23,12 @@ pub(crate) fn escape(text: &[u8]) -> Escape {
     }
 }
 
+/// Whether an escape may begin with this byte.
+#[inline]
+pub(crate) fn begins_escape(byte: u8) -> bool {
+    matches!(byte, b'%' | b'\\' | b'&')
+}
+
 /// Replaces every escape in a text, once; `Err` gives the last bytes, if more must come to tell what they are.
 pub(crate) fn unescape<'a>(mut text: &'a [u8], into: &mut Vec<u8>) -> Result<(), &'a [u8]> {
     while let Some((first, rest)) = text.split_first() {

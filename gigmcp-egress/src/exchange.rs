@@ -73,16 +73,14 @@ impl Policy {
     }
 
     /// The values that an answer may hold although the request did not carry them. One that is not set, or no longer, is
-    /// not known to anybody here.
+    /// not known to anybody here, and one that cannot be injected never left.
     async fn other_secrets(&self, authorized: &AuthorizedRequest) -> Result<Vec<(SecretString, Placeholder)>, Refusal> {
         let identity = &authorized.request.downstream.identity;
         let mut secrets = Vec::with_capacity(authorized.others.len());
         for credential in &authorized.others {
             match self.secret(identity, &credential.id).await {
-                // What cannot be injected never left.
-                Ok(secret) if secret.check().is_err() => {}
                 Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
-                Err(Refusal::CredentialDenied) => {}
+                Err(Refusal::CredentialDenied | Refusal::CredentialUnusable) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
@@ -91,13 +89,18 @@ impl Policy {
 
     async fn secret(&self, identity: &Identity, id: &CredentialId) -> Result<SecretString, Refusal> {
         let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
-        secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
+        let secret = secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
             tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not read");
             match error {
                 CredentialUnavailable::Denied => Refusal::CredentialDenied,
                 CredentialUnavailable::Unreachable { .. } => Refusal::CredentialUnavailable,
             }
-        })
+        })?;
+        secret.check().map_err(|error| {
+            tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not usable");
+            Refusal::CredentialUnusable
+        })?;
+        Ok(secret)
     }
 }
 

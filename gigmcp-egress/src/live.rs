@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::RwLock;
 
 use crate::encoding::spellings;
-use crate::escape::unescape;
+use crate::escape::{begins_escape, unescape};
 use crate::grant::CredentialRule;
 use crate::identity::{CredentialId, Identity};
 use crate::placeholder::Placeholder;
@@ -95,7 +95,7 @@ impl StreamScan {
     /// Looks at the next chunk together with what came before it.
     pub(crate) fn feed(&mut self, live: &LivePlaceholders, chunk: &[u8]) -> Option<Owner> {
         let table = live.read();
-        if self.unescaped.is_none() && chunk.iter().any(|byte| matches!(byte, b'%' | b'\\' | b'&')) {
+        if self.unescaped.is_none() && chunk.iter().copied().any(begins_escape) {
             self.unescaped = Some(self.plain.clone());
         }
         let as_it_is = self.plain.feed(&table, chunk);

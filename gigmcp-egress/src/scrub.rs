@@ -2,7 +2,7 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use crate::encoding::spellings;
-use crate::escape::{Escape, MAX_ESCAPE_BYTES, escape};
+use crate::escape::{Escape, MAX_ESCAPE_BYTES, begins_escape, escape};
 use crate::placeholder::Placeholder;
 use crate::secret::SecretString;
 
@@ -54,7 +54,7 @@ impl Scrubber {
     pub(crate) fn scrub(&self, text: &[u8]) -> Option<Vec<u8>> {
         let (mut clean, text) = (Vec::new(), [text, BREAK].concat());
         let pass = self.pass(&text, 0, text.len(), &mut clean);
-        clean.truncate(clean.len() - BREAK.len());
+        clean.truncate(clean.len().saturating_sub(BREAK.len()));
         pass.replaced.then_some(clean)
     }
 
@@ -64,6 +64,7 @@ impl Scrubber {
     }
 
     /// Scrubs `text` as far as `until`, or to the end of a match that begins before it. Up to `from` it was searched before.
+    /// Writes to `clean` only if something was replaced.
     fn pass(&self, text: &[u8], from: usize, until: usize, clean: &mut Vec<u8>) -> Pass {
         let (mut at, mut copied, mut replaced) = (from, 0, false);
         while at < text.len() {
@@ -79,13 +80,23 @@ impl Scrubber {
             }
         }
         let end = until.min(at).max(copied);
-        clean.extend_from_slice(&text[copied..end]);
+        if replaced {
+            clean.extend_from_slice(&text[copied..end]);
+        }
         Pass { end, searched: at, replaced }
     }
 
     /// The longest spelling that begins with `text`.
+    #[inline]
     fn found(&self, text: &[u8]) -> Found<'_> {
         let plain = self.by_first[usize::from(text[0])].as_slice();
+        if plain.is_empty() && !begins_escape(text[0]) {
+            return Found::Nothing;
+        }
+        self.compare(text, plain)
+    }
+
+    fn compare(&self, text: &[u8], plain: &[usize]) -> Found<'_> {
         let escaped = match escape(text) {
             Escape::Of(byte, _) => self.by_first[usize::from(byte)].as_slice(),
             Escape::No => &[],
@@ -102,14 +113,6 @@ impl Scrubber {
             }
         }
         longest
-    }
-
-    /// Where the part of `text` begins that is held back until more comes. This must not depend on what the secrets are, or
-    /// whoever has a host echo guesses would read them off the sizes of the pieces: it is what follows the last byte that
-    /// stands in no spelling of any secret, and never more than the longest of them may take.
-    fn held_from(&self, text: &[u8]) -> usize {
-        let after_break = text.iter().rposition(|byte| !byte.is_ascii_graphic()).map_or(0, |at| at + 1);
-        after_break.max(text.len().saturating_sub(self.longest))
     }
 }
 
@@ -129,6 +132,14 @@ enum Begins {
 
 /// Whether a text begins with a spelling, as it is or with any of its characters escaped.
 fn begins(text: &[u8], spelling: &[u8]) -> Begins {
+    // Nearly every comparison ends here.
+    if let ([_, byte, ..], [_, expected, ..]) = (text, spelling)
+        && byte != expected
+        && !begins_escape(text[0])
+        && !begins_escape(*byte)
+    {
+        return Begins::No;
+    }
     if text.starts_with(spelling) {
         return Begins::Yes(spelling.len());
     }
@@ -169,19 +180,29 @@ impl StreamScrub {
 
     /// Takes the next chunk and gives what is certain by now, possibly nothing.
     pub(crate) fn feed(&mut self, chunk: Bytes) -> Bytes {
-        let first = self.held.is_empty();
-        let text = if first {
-            chunk
-        } else {
-            self.held.extend_from_slice(&chunk);
-            self.held.split().freeze()
-        };
+        // What was held has no break in it.
+        let after_break = chunk.iter().rposition(|byte| !byte.is_ascii_graphic()).map(|at| self.held.len() + at + 1);
+        if self.held.is_empty() {
+            let (clean, pass) = self.step(&chunk, after_break);
+            self.held.extend_from_slice(&chunk[pass.end..]);
+            return if pass.replaced { clean.into() } else { chunk.slice(..pass.end) };
+        }
+        let mut text = std::mem::take(&mut self.held);
+        text.extend_from_slice(&chunk);
+        let (clean, pass) = self.step(&text, after_break);
+        self.held = text.split_off(pass.end);
+        if pass.replaced { clean.into() } else { text.freeze() }
+    }
+
+    /// Scrubs as much of the text as may be given. How much that is must not depend on what the secrets are, or whoever has a
+    /// host echo guesses would read them off the sizes of the pieces: all up to the last byte that stands in no spelling of
+    /// any secret, and all but what the longest of them may take.
+    fn step(&mut self, text: &[u8], after_break: Option<usize>) -> (Vec<u8>, Pass) {
         let mut clean = Vec::new();
-        let until = self.scrubber.held_from(&text);
-        let pass = self.scrubber.pass(&text, self.searched, until, &mut clean);
+        let until = after_break.unwrap_or_default().max(text.len().saturating_sub(self.scrubber.longest));
+        let pass = self.scrubber.pass(text, self.searched, until, &mut clean);
         self.searched = pass.searched - pass.end;
-        self.held = BytesMut::from(&text[pass.end..]);
-        if pass.replaced { clean.into() } else { text.slice(..pass.end) }
+        (clean, pass)
     }
 
     /// Gives what was held back, when nothing more comes.
@@ -257,6 +278,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_without_breaks_is_held_back_only_so_far() {
+        let (mut stream, _) = stream();
+        let longest = stream.scrubber().longest;
+        let given: Vec<_> = (0..longest + 3).map(|_| stream.feed(Bytes::from_static(b"x")).len()).collect();
+        assert_eq!((&given[..longest], &given[longest..]), (&vec![0; longest][..], &[1, 1, 1][..]));
+        assert_eq!(stream.finish().len(), longest);
+    }
+
+    #[test]
     fn a_stream_without_the_secret_passes_unchanged_and_at_once() {
         let (mut stream, _) = stream();
         for event in ["data: one\n\n", "data: two\n\n", "data: three\n\n"] {
@@ -289,7 +319,11 @@ mod tests {
         let secrets = ["sk-live-S3NT1N3L+/0123456789".to_owned(), "qa&%x\\ab-0123456789abcdefghi".to_owned()];
         let mut seed = 7;
         for round in 0..300 {
-            let text = noise(&mut seed, &secrets);
+            let mut text = noise(&mut seed, &secrets);
+            if round % 2 == 0 {
+                // Nothing to release anything but its length.
+                text = text.replace(char::is_whitespace, "") + &text.replace(char::is_whitespace, "");
+            }
             if secrets.iter().any(|secret| text.contains(secret)) {
                 continue;
             }
