@@ -122,7 +122,7 @@ async fn profile_token(settings: &Settings, host: &Host) -> Result<Zeroizing<Str
     };
     if let Some(kept) = kept {
         let owner = host.store.token_owner(token::hash(&kept)).await?;
-        if owner.is_some_and(|owner| owner.slug == slug) {
+        if owner.is_some_and(|owner| owner.profile.slug == slug) {
             return Ok(kept);
         }
     }

@@ -8,7 +8,13 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::{profiles::Profiles, settings::Settings, spec::ProfileSlug, store::StoreError, token};
+use crate::{
+    profiles::Profiles,
+    settings::Settings,
+    spec::ProfileSlug,
+    store::{Profile, StoreError},
+    token,
+};
 
 /// Everything behind the listener.
 pub(crate) struct Endpoint {
@@ -49,7 +55,10 @@ impl Endpoint {
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         match self.admit(mount, request.headers()).await {
-            Ok(Some((slug, principal))) => self.serve(&slug, &principal, request).await,
+            Ok(Some((profile, principal))) => {
+                let aggregator = self.profiles.aggregator(&profile);
+                self.transport.handle(&principal, &aggregator, request).await
+            }
             Ok(None) => unauthorized(),
             Err(error) => {
                 tracing::error!("the token could not be checked: {error}");
@@ -68,18 +77,6 @@ impl Endpoint {
         self.profiles.follow_changes().await;
     }
 
-    async fn serve(&self, slug: &ProfileSlug, principal: &Principal, request: Request<Incoming>) -> Answer {
-        match self.profiles.aggregator(slug).await {
-            Ok(aggregator) => self.transport.handle(principal, &aggregator, request).await,
-            // The profile went away between the two look-ups.
-            Err(StoreError::Missing { .. }) => unauthorized(),
-            Err(error) => {
-                tracing::error!("profile {slug}: {error}");
-                plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
-            }
-        }
-    }
-
     fn mount(&self, path: &str) -> Option<Mount> {
         match path.strip_prefix("/mcp/p/") {
             Some(slug) => slug.parse().ok().map(Mount::Profile),
@@ -91,22 +88,24 @@ impl Endpoint {
     ///
     /// A missing, malformed or wrong token and a profile that is not there take the same steps and get the
     /// same answer, so that nothing tells them apart.
-    async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(ProfileSlug, Principal)>, StoreError> {
+    async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(Profile, Principal)>, StoreError> {
         let hash = token::hash(bearer(headers).unwrap_or_default());
-        let owner = self.profiles.token_owner(hash.clone()).await?;
+        let owner = self.profiles.store().token_owner(hash.clone()).await?;
         let admitted = match (mount, &self.transitional) {
-            (Mount::Profile(slug), _) => {
-                let opens = owner.is_some_and(|owner| token::same(&owner.hash, &hash) & (owner.slug == slug));
-                opens.then_some(slug)
+            (Mount::Profile(slug), _) => owner
+                .filter(|owner| token::same(&owner.hash, &hash) & (owner.profile.slug == slug))
+                .map(|owner| owner.profile),
+            (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, &hash) => {
+                match self.profiles.store().profile(transitional.slug.clone()).await {
+                    Err(StoreError::Missing { .. }) => None,
+                    profile => Some(profile?),
+                }
             }
-            (Mount::Transitional, Some(transitional)) => {
-                token::same(&transitional.token_hash, &hash).then(|| transitional.slug.clone())
-            }
-            (Mount::Transitional, None) => None,
+            (Mount::Transitional, _) => None,
         };
-        Ok(admitted.map(|slug| {
-            let principal = Principal::new(format!("{slug}/{hash}"));
-            (slug, principal)
+        Ok(admitted.map(|profile| {
+            let principal = Principal::new(format!("{}/{hash}", profile.slug));
+            (profile, principal)
         }))
     }
 }

@@ -11,7 +11,7 @@ use gigmcp_mcp::{Aggregator, Backend, ServerId};
 use crate::{
     launch::ServerLaunch,
     spec::{ProfileSlug, ServerName},
-    store::{Profile, Store, StoreError, TokenOwner},
+    store::{Profile, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
 };
@@ -35,35 +35,21 @@ impl Profiles {
         Self { supervisor, start_timeout, entries: Mutex::default() }
     }
 
-    /// What a token opens.
-    pub(crate) async fn token_owner(&self, token_hash: String) -> Result<Option<TokenOwner>, StoreError> {
-        self.store().token_owner(token_hash).await
-    }
-
-    /// The profile's aggregator. The database is read at every call, so a change takes effect at the next one;
-    /// servers that did not change keep running.
-    pub(crate) async fn aggregator(&self, slug: &ProfileSlug) -> Result<Arc<Aggregator>, StoreError> {
-        let profile = match self.store().profile(slug.clone()).await {
-            Err(error @ StoreError::Missing { .. }) => {
-                if let Some(entry) = self.entries().remove(slug) {
-                    entry.end_all_but(&BTreeMap::new());
-                }
-                return Err(error);
-            }
-            profile => profile?,
-        };
+    /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
+    /// did not change keep running.
+    pub(crate) fn aggregator(&self, profile: &Profile) -> Arc<Aggregator> {
         let mut entries = self.entries();
-        let before = entries.get(slug).filter(|entry| entry.id == profile.id);
-        if let Some(entry) = before.filter(|entry| entry.matches(&profile)) {
-            return Ok(Arc::clone(&entry.aggregator));
+        let before = entries.get(&profile.slug).filter(|entry| entry.id == profile.id);
+        if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
+            return Arc::clone(&entry.aggregator);
         }
-        let entry = self.entry(&profile, before);
+        let entry = self.entry(profile, before);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
-        if let Some(replaced) = entries.insert(slug.clone(), entry) {
+        if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
             replaced.end_all_but(&kept);
         }
-        Ok(aggregator)
+        aggregator
     }
 
     /// Ends, every few seconds, the servers of profiles that changed, so that a revocation does not wait for a call.
@@ -73,8 +59,13 @@ impl Profiles {
             clock.tick().await;
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
-                match self.aggregator(&slug).await {
-                    Ok(_) | Err(StoreError::Missing { .. }) => {}
+                match self.store().profile(slug.clone()).await {
+                    Ok(profile) => drop(self.aggregator(&profile)),
+                    Err(StoreError::Missing { .. }) => {
+                        if let Some(entry) = self.entries().remove(&slug) {
+                            entry.end_all_but(&BTreeMap::new());
+                        }
+                    }
                     Err(error) => tracing::error!("profile {slug}: {error}"),
                 }
             }
@@ -111,7 +102,8 @@ impl Profiles {
         ServerLaunch::new(supervisor, profile, name.clone(), revision, self.start_timeout)
     }
 
-    fn store(&self) -> &Store {
+    /// Where profiles and tokens stand.
+    pub(crate) fn store(&self) -> &Store {
         &self.supervisor.host.store
     }
 

@@ -21,7 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 pub(crate) use audit::AuditRow;
-pub(crate) use profiles::{Profile, TokenOwner};
+pub(crate) use profiles::Profile;
 pub(crate) use secrets::{SecretKey, SecretRow};
 
 /// Why the database did not do what was asked.

@@ -6,7 +6,7 @@ use sea_query_rusqlite::RusqliteBinder;
 
 use super::{
     Store, StoreError, now_seconds,
-    schema::{ProfileServers, Profiles, Tokens},
+    schema::{ProfileServers, Profiles, Servers, Tokens},
     servers,
 };
 use crate::spec::{Owner, ProfileSlug, ServerName};
@@ -25,7 +25,7 @@ pub(crate) struct Profile {
 /// What a token opens.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenOwner {
-    pub(crate) slug: ProfileSlug,
+    pub(crate) profile: Profile,
     /// The stored hash, for a comparison in constant time.
     pub(crate) hash: String,
 }
@@ -139,7 +139,8 @@ impl Store {
                 .prepare_cached(&sql)?
                 .query_row(&*values.as_params(), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
                 .optional()?;
-            row.map(|(slug, hash)| Ok(TokenOwner { slug: parse_slug(&slug)?, hash })).transpose()
+            row.map(|(slug, hash)| Ok(TokenOwner { profile: require(connection, &parse_slug(&slug)?)?, hash }))
+                .transpose()
         })
         .await
     }
@@ -199,21 +200,24 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
 
 fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64)>, StoreError> {
     let (sql, values) = Query::select()
-        .column(ProfileServers::Server)
+        .column((Servers::Table, Servers::Name))
+        .column((Servers::Table, Servers::Revision))
         .from(ProfileServers::Table)
-        .and_where(Expr::col(ProfileServers::ProfileId).eq(profile))
-        .order_by(ProfileServers::Server, Order::Asc)
+        .inner_join(
+            Servers::Table,
+            Expr::col((ProfileServers::Table, ProfileServers::Server)).equals((Servers::Table, Servers::Name)),
+        )
+        .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile))
+        .order_by((Servers::Table, Servers::Name), Order::Asc)
         .build_rusqlite(SqliteQueryBuilder);
     let mut statement = connection.prepare_cached(&sql)?;
-    let names = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(0))?;
-    names
-        .map(|name| {
-            let name = name?;
-            let name: ServerName = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
-            let server = servers::require(connection, &name)?;
-            Ok((name, server.revision))
-        })
-        .collect()
+    let rows = statement.query_map(&*values.as_params(), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    rows.map(|row| {
+        let (name, revision) = row?;
+        let name = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
+        Ok((name, revision))
+    })
+    .collect()
 }
 
 fn slugs(connection: &Connection) -> Result<Vec<ProfileSlug>, StoreError> {
