@@ -30,10 +30,6 @@ pub(crate) fn run() -> ExitCode {
 fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd, stdio: [OwnedFd; 2]) -> Result<Option<Report>, Failure> {
     // If bubblewrap's monitor dies, so do we. It has one thread, so this follows the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
-    // The server goes first when memory runs out, and nobody dumps its memory. Written now:
-    // a process that is not dumpable cannot write to its own /proc any more.
-    let _ = fs::write("/proc/self/oom_score_adj", "500");
-    let _ = fs::write("/proc/self/coredump_filter", "0");
     sys::process_control(sys::PR_SET_DUMPABLE, 0).at(Stage::Init)?;
     let plan = read_plan(&File::from(plan))?;
     let posture = posture();

@@ -1,6 +1,6 @@
 //! The host side: from the host's process to bubblewrap, in one process.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -39,11 +39,13 @@ fn build(control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
     }
     sys::new_session();
     std::env::set_current_dir("/").at(Stage::Plan)?;
+    inherit_memory_settings()?;
 
     let bubblewrap = sys::open_at(None, &plan.bubblewrap, sys::O_PATH, 0, 0)
         .and_then(sys::move_up)
         .at_with(Stage::Bubblewrap, &plan.bubblewrap)?;
     let stage = make_namespaces(&plan, &inherited.copied)?;
+    limit_inotify()?;
     net::loopback_up()?;
     let listeners = if plan.handoff {
         net::route_everything_here()?;
@@ -81,6 +83,32 @@ fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<&'static str, Fail
             identity::map_single_user(ids)?;
             stage::build(&plan.steps, copied, 0)
         }
+    }
+}
+
+/// What everything inside inherits: it goes first when memory runs out, and nobody dumps its memory.
+/// Written here, because inside `/proc` is read-only.
+fn inherit_memory_settings() -> Result<(), Failure> {
+    let path = "/proc/self/oom_score_adj";
+    let present = fs::read_to_string(path).at_with(Stage::Rlimits, path.as_bytes())?;
+    // Less than the host's own would need a right.
+    let adjusted = present.trim().parse().unwrap_or(OOM_SCORE_ADJ).max(OOM_SCORE_ADJ);
+    fs::write(path, adjusted.to_string()).at_with(Stage::Rlimits, path.as_bytes())?;
+    write_if_there("/proc/self/coredump_filter", "0")
+}
+
+/// Bounds what is otherwise counted for the host user as a whole. These are limits of the user
+/// namespace we are root of, and hold for those below it.
+fn limit_inotify() -> Result<(), Failure> {
+    write_if_there("/proc/sys/user/max_inotify_instances", INOTIFY_INSTANCES)?;
+    write_if_there("/proc/sys/user/max_inotify_watches", INOTIFY_WATCHES)
+}
+
+/// Writes to a file of the kernel's, which has it only where it has the feature.
+fn write_if_there(path: &str, value: &str) -> Result<(), Failure> {
+    match fs::write(path, value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.at_with(Stage::Rlimits, path.as_bytes()),
     }
 }
 
@@ -160,5 +188,9 @@ fn become_bubblewrap(
     }
 }
 
+const OOM_SCORE_ADJ: i32 = 500;
+/// Of the 128 that a user has by default.
+const INOTIFY_INSTANCES: &str = "32";
+const INOTIFY_WATCHES: &str = "8192";
 const ENOSYS: i32 = 38;
 const EBADF: i32 = 9;

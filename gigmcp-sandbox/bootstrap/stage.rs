@@ -39,7 +39,7 @@ pub(crate) fn build(steps: &[Step], copied: &[OwnedFd], owner: u32) -> Result<&'
 fn open_source(step: &Step) -> Result<Option<OwnedFd>, Failure> {
     let Step::Bind { from, beneath, .. } = step else { return Ok(None) };
     let opened = match beneath {
-        None => sys::open_at(None, from, sys::O_PATH, 0, sys::RESOLVE_NO_MAGICLINKS),
+        None => sys::open_at(None, from, sys::O_PATH, 0, sys::RESOLVE_NO_SYMLINKS),
         Some(name) => sys::open_at(None, from, sys::O_PATH | sys::O_DIRECTORY, 0, sys::RESOLVE_NO_MAGICLINKS)
             .and_then(|dir| sys::open_at(Some(dir.as_fd()), name, sys::O_PATH | sys::O_NOFOLLOW, 0, WITHIN)),
     };

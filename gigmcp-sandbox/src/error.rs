@@ -120,8 +120,8 @@ pub enum PathRefusal {
     /// It is a directory that holds the host's secrets, devices or sockets.
     #[error("it is a directory of the system; name what is needed below it")]
     System,
-    /// Its last part is a symlink, so what is shown could change behind our back.
-    #[error("it is a symlink; name its target")]
+    /// It, or a directory on the way to it, is a symlink, so what is shown could be something else.
+    #[error("it is, or lies behind, a symlink; name its target")]
     Symlink,
     /// It is a socket, device or pipe, a way out of the sandbox.
     #[error("it is a socket, device or pipe")]
@@ -132,7 +132,7 @@ pub enum PathRefusal {
     /// It has more entries than are looked through for sockets.
     #[error("it has too many entries to be looked through for sockets")]
     TooLarge,
-    /// It does not exist or may not be read.
+    /// It does not exist or may not be read, or a directory below it may be entered but not listed.
     #[error("it does not exist or cannot be read")]
     Unreadable,
     /// Its mount point would have to be made inside the image, which is not trusted.

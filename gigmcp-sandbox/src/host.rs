@@ -86,6 +86,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::Exec if errno == ENOEXEC => "use a program built for this machine",
         Stage::Exec => "check that the program runs outside the sandbox",
         Stage::WorkingDir => "name a directory that exists inside",
+        Stage::Rlimits if errno == EROFS => READ_ONLY_PROC_FIX,
         Stage::Bubblewrap => "check that bubblewrap is installed and runs",
         Stage::Plan
         | Stage::Keyring
@@ -121,7 +122,7 @@ fn namespace_fix(errno: i32) -> &'static str {
 /// What to do about something bubblewrap said.
 pub(crate) fn bubblewrap_fix(message: &str) -> &'static str {
     if message.contains("proc") {
-        "/proc is covered in part, as in a container: run it with systempaths=unconfined"
+        READ_ONLY_PROC_FIX
     } else if message.contains("uid map") || message.contains("namespace") {
         namespace_fix(EPERM)
     } else {
@@ -129,6 +130,8 @@ pub(crate) fn bubblewrap_fix(message: &str) -> &'static str {
     }
 }
 
+const READ_ONLY_PROC_FIX: &str =
+    "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined";
 const APPARMOR_SWITCH: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
@@ -136,6 +139,7 @@ const ENOEXEC: i32 = 8;
 const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 const ENOSYS: i32 = 38;
 
 #[cfg(test)]

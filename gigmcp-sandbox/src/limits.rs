@@ -6,7 +6,9 @@
 pub struct Limits {
     /// Processes and threads at once, init included; answers fork bombs. Default 256.
     pub processes: u64,
-    /// Open files of a process; answers descriptor exhaustion. Default 4096.
+    /// Open files of a process; answers descriptor exhaustion. Default 768: the kernel also lets a user
+    /// have this many descriptors in flight between sockets, one message of 253 more, and then
+    /// refuses all programs of that user whose limit is below. The usual limit is 1024.
     pub open_files: u64,
     /// The largest file a process may write, in bytes. Default 256 MiB.
     pub file_bytes: u64,
@@ -33,7 +35,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             processes: 256,
-            open_files: 4096,
+            open_files: 768,
             file_bytes: 256 << 20,
             stack_bytes: 8 << 20,
             locked_bytes: 8 << 20,

@@ -122,9 +122,16 @@ impl Root {
         }
     }
 
+    /// Binds a part of the host's own system, which may lie behind symlinks of the host's making.
     fn bind_host(&mut self, path: &Path) {
+        let from = fs::canonicalize(path);
+        self.bind(path, from.as_deref().unwrap_or(path));
+    }
+
+    /// Binds `from`, which is opened without following any symlink.
+    fn bind(&mut self, path: &Path, from: &Path) {
         self.foreign.push(path.to_owned());
-        self.steps.push(Step::Bind { to: inside(path), from: path.as_os_str().as_bytes().to_vec(), beneath: None });
+        self.steps.push(Step::Bind { to: inside(path), from: from.as_os_str().as_bytes().to_vec(), beneath: None });
     }
 
     pub(crate) fn symlink(&mut self, path: &Path, target: &Path) {
@@ -161,7 +168,7 @@ impl Root {
         if !self.image && self.foreign.iter().any(|shown| path.starts_with(shown)) {
             return Ok(()); // the host's own tree shows it already
         }
-        self.bind_host(path);
+        self.bind(path, path);
         Ok(())
     }
 
@@ -222,6 +229,10 @@ fn check_source(path: &Path) -> Result<(), PathRefusal> {
     if kind.is_symlink() {
         return Err(PathRefusal::Symlink);
     }
+    // A symlink on the way could lead to what is refused by name above.
+    if fs::canonicalize(path).map_err(|_| PathRefusal::Unreadable)? != path {
+        return Err(PathRefusal::Symlink);
+    }
     if is_special(kind) {
         return Err(PathRefusal::Special);
     }
@@ -234,13 +245,15 @@ fn is_special(kind: fs::FileType) -> bool {
 
 /// Looks for sockets, which can be connected to through a read-only mount.
 fn check_below(top: &Path) -> Result<(), PathRefusal> {
+    let is_root = rustix::process::geteuid().is_root();
     let mut left = SCANNED_ENTRIES;
     let mut open = vec![top.to_owned()];
     while let Some(dir) = open.pop() {
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            // What we may not read, the sandbox may not enter either: it has no more rights.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => continue,
+            // What we may not enter, the sandbox may not either: it has no more rights. Root is
+            // refused only by other machines' file systems, which may well let others in.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root && !can_enter(&dir) => continue,
             Err(_) => return Err(PathRefusal::Unreadable),
         };
         for entry in entries {
@@ -256,6 +269,11 @@ fn check_below(top: &Path) -> Result<(), PathRefusal> {
         }
     }
     Ok(())
+}
+
+/// Whether names in a directory can be looked up, which needs no right to list them.
+fn can_enter(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 const RUN_BYTES: u64 = 1 << 20;

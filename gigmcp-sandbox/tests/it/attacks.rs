@@ -162,6 +162,36 @@ async fn leases_and_directory_signals_which_hold_up_the_host_are_refused() {
 }
 
 #[tokio::test]
+async fn memory_is_never_dumped_and_the_sandbox_goes_first_when_it_runs_out() {
+    let of_host = outside(&["read", "/proc/self/oom_score_adj"]);
+    let of_host: i32 = of_host.strip_prefix("allowed ").unwrap().parse().unwrap();
+    let score = format!("allowed {}", of_host.max(500));
+    for process in ["self", "1"] {
+        assert_eq!(inside(&["read", &format!("/proc/{process}/oom_score_adj")]).await, score);
+        let filter = inside(&["read", &format!("/proc/{process}/coredump_filter")]).await;
+        assert_eq!(filter, "allowed 00000000", "{process}");
+    }
+    assert_ne!(outside(&["read", "/proc/self/coredump_filter"]), "allowed 00000000", "the control");
+}
+
+#[tokio::test]
+async fn inotify_instances_and_watches_are_counted_for_the_sandbox() {
+    assert_eq!(outside(&["inotify", "64"]), "allowed 64 0", "the control");
+    let (one, other) = tokio::join!(inside(&["inotify", "64"]), inside(&["inotify", "64"]));
+    assert_eq!((one.as_str(), other.as_str()), ("allowed 32 24", "allowed 32 24"));
+}
+
+#[tokio::test]
+async fn descriptors_in_flight_leave_room_for_programs_with_the_usual_limit() {
+    let found = inside(&["in-flight", "2000"]).await;
+    let (count, error) = found.strip_prefix("allowed ").unwrap().split_once(' ').unwrap();
+    assert!(error == "109" && (200..1024).contains(&count.parse::<u32>().unwrap()), "{found}");
+    if is_root() {
+        assert_eq!(outside(&["in-flight", "2000"]), "allowed 2000 0", "the control");
+    }
+}
+
+#[tokio::test]
 async fn rows_1_and_2_files_of_the_host_are_not_there() {
     let dir = Dir::new("canary");
     let canary = dir.path().join("canary");

@@ -15,6 +15,7 @@ use crate::processes::{Watched, descendants, field, of_server};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
+const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
 async fn hanging(marker: &str) -> Sandbox {
     let mut sandbox = sandbox(&["hang", marker]).network(Network::handoff()).spawn().await.unwrap();
@@ -31,6 +32,29 @@ async fn plays_the_host_process_when_asked() {
     let _sandbox = hanging(marker.to_str().unwrap()).await;
     println!("host is ready");
     std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn tells_the_umask_inside_when_asked() {
+    let Some(_) = std::env::var_os(UMASK_ROLE) else { return };
+    // umask(2) sets 0 and returns what was.
+    println!("inside: {}", crate::probe::inside(&["syscall", "95", "0"]).await);
+}
+
+#[test]
+fn the_umask_inside_is_not_the_hosts() {
+    for of_host in ["0", "077"] {
+        let output = Command::new("sh")
+            .args(["-c", &format!("umask {of_host}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "lifecycle::tells_the_umask_inside_when_asked", "--nocapture"])
+            .env(UMASK_ROLE, "umask")
+            .env(crate::probe::PROBE_VARIABLE, probe())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("inside: allowed 18\n"), "022 is 18, not {of_host}: {said}");
+    }
 }
 
 #[test]

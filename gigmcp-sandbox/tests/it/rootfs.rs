@@ -138,3 +138,41 @@ async fn paths_that_lead_out_are_refused() {
         assert_eq!(why, expected, "{path:?}");
     }
 }
+
+#[tokio::test]
+async fn a_symlink_on_the_way_to_a_path_is_refused() {
+    let dir = Dir::new("way");
+    fs::create_dir(dir.path().join("real")).unwrap();
+    fs::write(dir.path().join("real/file"), "shown").unwrap();
+    symlink("/", dir.path().join("top")).unwrap();
+    symlink("real", dir.path().join("link")).unwrap();
+    for path in ["top/proc", "top/etc", "link/file"] {
+        let path = dir.path().join(path);
+        assert_eq!(gigmcp_sandbox::check_read_only(&path), Err(PathRefusal::Symlink), "{path:?}");
+        let error = sandbox(&["list", "/"]).read_only(&path).spawn().await.unwrap_err();
+        assert!(matches!(error, SpawnError::RefusedPath { why: PathRefusal::Symlink, .. }), "{path:?}: {error}");
+    }
+    let path = dir.path().join("real/file");
+    assert_eq!(gigmcp_sandbox::check_read_only(&path), Ok(()));
+    assert_eq!(run(sandbox(&["read", path.to_str().unwrap()]).read_only(&path)).await, "allowed shown");
+}
+
+#[test]
+fn a_directory_that_can_be_entered_but_not_listed_is_refused() {
+    let dir = Dir::new("unlisted");
+    let below = dir.path().join("below");
+    let refused = |mode| {
+        fs::set_permissions(&below, fs::Permissions::from_mode(mode)).unwrap();
+        let result = gigmcp_sandbox::check_read_only(dir.path());
+        fs::set_permissions(&below, fs::Permissions::from_mode(0o755)).unwrap();
+        result
+    };
+    fs::create_dir(&below).unwrap();
+    // Root lists every directory and need not refuse.
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(refused(0o111), if is_root { Ok(()) } else { Err(PathRefusal::Unreadable) });
+    assert_eq!(refused(0o000), Ok(()), "a twin: nobody may enter it");
+    assert_eq!(refused(0o555), Ok(()), "a twin: it can be listed");
+    let _socket = UnixListener::bind(below.join("socket")).unwrap();
+    assert_eq!(refused(0o111), Err(if is_root { PathRefusal::SpecialBelow } else { PathRefusal::Unreadable }));
+}

@@ -67,6 +67,14 @@ async fn standard_error_is_streamed_without_escapes_and_bounded() {
 }
 
 #[tokio::test]
+async fn a_failure_about_a_long_name_is_told_and_the_name_cut() {
+    let name = format!("/{}", "é".repeat(30_000));
+    let error = Sandbox::builder(Rootfs::host_tools()).command([name]).spawn().await.unwrap_err();
+    let SpawnError::Setup { stage: gigmcp_sandbox::Stage::Exec, detail, .. } = error else { panic!("{error}") };
+    assert!(detail.starts_with("/éé") && detail.len() <= 1024, "{} bytes", detail.len());
+}
+
+#[tokio::test]
 async fn this_host_enforces_every_layer_but_control_groups() {
     let report = host_report().await;
     for (layer, level) in report.layers() {

@@ -74,6 +74,8 @@ fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
                 check(syscall(302, at(0), 7, std::ptr::null::<u64>(), old.as_mut_ptr()))
             }
             "lease" => lease(argument(0), at(1)),
+            "inotify" => Ok(inotify(at(0))),
+            "in-flight" => in_flight(at(0)),
             "int80" => int80(),
             "x32" => check(syscall(0x4000_0000 | 39)),
             "socket" => check(socket(at(0) as c_int, at(1) as c_int, at(2) as c_int).into()).map(|_| String::new()),
@@ -181,6 +183,44 @@ fn lease(path: &str, command: i64) -> io::Result<String> {
     let file = File::open(path)?;
     // SAFETY: integers only.
     check(unsafe { syscall(72, c_long::from(file.as_raw_fd()), command, 0_usize) })
+}
+
+/// Makes inotify instances until it is stopped or reaches the bound.
+fn inotify(bound: i64) -> String {
+    for made in 0..bound {
+        // SAFETY: integers only.
+        if let Err(error) = check(unsafe { syscall(294, 0_usize) }) {
+            return format!("{made} {}", error.raw_os_error().unwrap_or(0));
+        }
+    }
+    format!("{bound} 0")
+}
+
+/// Sends descriptors that nobody receives until it is stopped or reaches the bound.
+fn in_flight(bound: i64) -> io::Result<String> {
+    use std::os::fd::AsRawFd;
+    const AT_ONCE: usize = 250;
+    let mut sent = 0;
+    let mut held = Vec::new();
+    while sent < bound {
+        let (socket, other) = std::os::unix::net::UnixDatagram::pair()?;
+        // struct cmsghdr, SOL_SOCKET, SCM_RIGHTS, then standard output many times
+        let mut control = [0_u32; 4 + AT_ONCE];
+        control[0] = 16 + 4 * AT_ONCE as u32;
+        control[2..4].fill(1);
+        control[4..].fill(1);
+        let data = [1_u8];
+        let part = [data.as_ptr() as usize, 1];
+        let message = [0, 0, part.as_ptr() as usize, 1, control.as_ptr() as usize, control.len() * 4, 0];
+        // SAFETY: `struct msghdr` of 64 bits with one part and one control message, all alive.
+        let result = unsafe { syscall(46, c_long::from(socket.as_raw_fd()), message.as_ptr(), 0x40_usize) };
+        if let Err(error) = check(result) {
+            return Ok(format!("{sent} {}", error.raw_os_error().unwrap_or(0)));
+        }
+        sent += AT_ONCE as i64;
+        held.push((socket, other));
+    }
+    Ok(format!("{sent} 0"))
 }
 
 static FIRST_CPU: [u64; 1] = [1];
