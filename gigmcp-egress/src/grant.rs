@@ -21,7 +21,8 @@ pub trait Grants: Send + Sync {
     fn grant<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>>;
 }
 
-/// Where the real values come from. Asked once per request and credential, after the request was authorised.
+/// Where the real values come from. Asked once per request and credential of the grant, after the request was authorised:
+/// for those that go out with it, and for those that its answer is searched for.
 pub trait Credentials: Send + Sync {
     /// The value of this credential for this identity, now.
     fn credential<'a>(
