@@ -280,6 +280,8 @@ fn bubblewrap_args() -> Vec<Vec<u8>> {
         "--clearenv",
         "--new-session",
         "--as-pid-1",
+        // With the thread that started it, which is the supervisor and lives as long as the process.
+        "--die-with-parent",
         "--hostname",
         "sandbox",
         "--bind",

@@ -2,7 +2,10 @@
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use crate::enforcement::{Enforcement, Layer, Level};
 use crate::protocol::Stage;
@@ -52,11 +55,35 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// Looks for bubblewrap in this process's `PATH`, then at its usual place.
 pub(crate) fn find_bubblewrap() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .filter(|dir| dir.is_absolute())
-        .chain([PathBuf::from("/usr/bin")])
-        .map(|dir| dir.join("bwrap"))
-        .find(|program| fs::metadata(program).is_ok_and(|found| found.is_file()))
+    let dirs = env::split_paths(&path).chain([PathBuf::from("/usr/bin")]);
+    find_in(dirs, if is_root() { Runs::AsOthers } else { Runs::AsCaller })
+}
+
+/// Who runs a program.
+#[derive(Clone, Copy)]
+enum Runs {
+    AsCaller,
+    /// A user who owns nothing.
+    AsOthers,
+}
+
+/// The first `bwrap` that can be read and run. A process whose program cannot be read may not write
+/// its user map, so running alone is not enough.
+fn find_in(dirs: impl Iterator<Item = PathBuf>, runs: Runs) -> Option<PathBuf> {
+    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join("bwrap")).find(|program| {
+        fs::metadata(program).is_ok_and(|found| {
+            found.is_file()
+                && match runs {
+                    Runs::AsCaller => access(program, Access::READ_OK | Access::EXEC_OK).is_ok(),
+                    Runs::AsOthers => found.mode() & 0o005 == 0o005 && others_reach(program),
+                }
+        })
+    })
+}
+
+fn others_reach(program: &Path) -> bool {
+    let Ok(program) = fs::canonicalize(program) else { return false };
+    program.ancestors().skip(1).all(|dir| fs::metadata(dir).is_ok_and(|found| found.mode() & 0o001 != 0))
 }
 
 /// Whether this process is the host's root, who must be left behind.
@@ -109,7 +136,7 @@ fn namespace_fix(errno: i32) -> &'static str {
             "AppArmor keeps unprivileged user namespaces from this program (Ubuntu 23.10 and later): \
              install an AppArmor profile for it that has the rule `userns,`"
         }
-        EPERM if std::path::Path::new("/.dockerenv").exists() => {
+        EPERM if Path::new("/.dockerenv").exists() => {
             "this container's seccomp profile refuses namespaces: run it with a profile that allows \
              clone, unshare and mount, and with systempaths=unconfined"
         }
@@ -145,6 +172,38 @@ const ENOSYS: i32 = 38;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bubblewrap_is_passed_over_where_it_cannot_be_read_and_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let top = env::temp_dir().join(format!("gigmcp-test-bwrap-{}", std::process::id()));
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+        let place = |name: &str, dir_mode, mode| {
+            let dir = top.join(name);
+            fs::create_dir_all(&dir).expect("a fresh directory");
+            fs::write(dir.join("bwrap"), "").expect("a fresh file");
+            set(&dir.join("bwrap"), mode);
+            set(&dir, dir_mode);
+            dir
+        };
+        fs::create_dir_all(&top).expect("a fresh directory");
+        set(&top, 0o755);
+        let good = place("good", 0o755, 0o755);
+        let relative = PathBuf::from(".");
+        for (case, bad, of_caller) in [
+            ("not executable", place("plain", 0o755, 0o644), false),
+            ("a directory is private", place("private", 0o700, 0o755), true),
+            ("only its owner's", place("owners", 0o755, 0o700), true),
+            ("a relative entry", relative, false),
+            ("not there", top.join("nowhere"), false),
+        ] {
+            let dirs = || [bad.clone(), good.clone()].into_iter();
+            assert_eq!(find_in(dirs(), Runs::AsOthers), Some(good.join("bwrap")), "{case}");
+            let expected = if of_caller { &bad } else { &good };
+            assert_eq!(find_in(dirs(), Runs::AsCaller), Some(expected.join("bwrap")), "{case}");
+        }
+        fs::remove_dir_all(&top).expect("ours");
+    }
 
     #[test]
     fn only_the_whole_identity_map_has_the_hosts_root() {

@@ -46,7 +46,9 @@ impl HostUids {
 }
 
 impl Default for HostUids {
-    /// 61184 to 65519, which systemd keeps for dynamic users.
+    /// 61184 to 65519, which systemd keeps for services with `DynamicUser=`: no distribution gives
+    /// them to people or packages, and containers that map the usual 65,536 ids have them. On a host
+    /// with such services, choose a range of your own.
     fn default() -> Self {
         Self(61184..=65519)
     }

@@ -26,8 +26,9 @@ pub struct Limits {
     pub stderr_line_bytes: usize,
     /// How many last lines of standard error are kept. Default 200.
     pub stderr_lines: usize,
-    /// Bytes of standard error taken a second, on average; what is more is dropped and counted.
-    /// Answers log floods. Default 64 KiB.
+    /// Bytes of standard error taken a second, on average; what is more is dropped and counted,
+    /// at 1.3 MB a second and no faster: a server that writes more waits. Answers log floods.
+    /// Default 64 KiB.
     pub stderr_bytes_per_second: u64,
 }
 

@@ -12,6 +12,17 @@ use crate::Limits;
 #[derive(Debug)]
 pub(crate) struct StderrLog(Mutex<State>);
 
+/// What a read of the pipe brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Read {
+    /// The end, or nothing yet.
+    Nothing,
+    /// Something, and there may be more.
+    Some,
+    /// More than the budget, and the rest of it was dropped.
+    OverBudget,
+}
+
 #[derive(Debug)]
 struct State {
     limits: Limits,
@@ -61,8 +72,8 @@ impl StderrLog {
         }))
     }
 
-    /// Takes what was read from the pipe.
-    pub(crate) fn push(&self, bytes: &[u8]) {
+    /// Takes what was read from the pipe, as far as the budget goes.
+    pub(crate) fn push(&self, bytes: &[u8]) -> Read {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = state.budget.take(bytes.len(), Instant::now());
         let (taken, rest) = bytes.split_at(taken);
@@ -70,6 +81,7 @@ impl StderrLog {
             state.push_byte(*byte);
         }
         state.dropped += rest.len() as u64;
+        if rest.is_empty() { Read::Some } else { Read::OverBudget }
     }
 
     /// Takes the unfinished line; nothing comes after it.
@@ -215,7 +227,7 @@ mod tests {
     fn lines_and_their_number_are_bounded() {
         let limits = Limits { stderr_line_bytes: 4, ..Limits::default().stderr_lines(2) };
         let log = StderrLog::new(&limits);
-        log.push(b"one\ntwo\nlong line\nend");
+        let _ = log.push(b"one\ntwo\nlong line\nend");
         assert_eq!(log.tail(), ["two", "long"]);
         log.finish();
         assert_eq!(log.tail(), ["long", "end"]);
@@ -225,7 +237,8 @@ mod tests {
     fn a_flood_is_dropped_and_counted() {
         let limits = Limits { stderr_bytes_per_second: 1, ..Limits::default() };
         let log = StderrLog::new(&limits);
-        log.push(b"abc\nmore and more\n");
+        assert_eq!(log.push(b"abc\n"), Read::Some);
+        assert_eq!(log.push(b"more and more\n"), Read::OverBudget);
         log.finish();
         assert_eq!(log.tail(), ["abc", "[14 bytes dropped: too much on standard error]"]);
     }

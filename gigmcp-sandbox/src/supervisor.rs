@@ -22,7 +22,7 @@ use crate::channel::{Launched, agree, launch, receive};
 use crate::host_uids::UidLease;
 use crate::protocol::{Report, Stage};
 use crate::sandbox::Scissors;
-use crate::stderr::StderrLog;
+use crate::stderr::{Read, StderrLog};
 use crate::{Enforcement, Exit, Intake, SpawnError, host};
 
 /// A sandbox to be started.
@@ -116,6 +116,8 @@ struct Live {
     process: Option<OwnedFd>,
     control: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
+    /// When standard error is read again, after more than its budget came.
+    stderr_resumes: Option<Instant>,
     lifeline: Scissors,
     log: Arc<StderrLog>,
     handoff: bool,
@@ -200,6 +202,7 @@ impl Supervisor {
             process: Some(process),
             control: Some(control),
             stderr: Some(job.stderr),
+            stderr_resumes: None,
             lifeline: job.lifeline,
             log: job.log,
             handoff: job.handoff,
@@ -248,11 +251,17 @@ impl Supervisor {
         }
     }
 
+    /// Reads what is there. After more than the budget, the pipe is left alone for a while, so that
+    /// a flood costs the server its time and not ours.
     fn read_stderr(&mut self, key: u64) {
         let Some(live) = self.live.get_mut(&key) else {
             return;
         };
-        live.read_stderr();
+        if let (Read::OverBudget, Some(stderr)) = (live.read_stderr(), &live.stderr)
+            && epoll::delete(&self.events, stderr).is_ok()
+        {
+            live.stderr_resumes = Some(Instant::now() + STDERR_PAUSE);
+        }
     }
 
     /// Ends the bookkeeping once neither bubblewrap nor PID 1 is left.
@@ -264,7 +273,7 @@ impl Supervisor {
         let Some(mut live) = self.live.remove(&key) else {
             return;
         };
-        while live.read_stderr() {}
+        while matches!(live.read_stderr(), Read::Some | Read::OverBudget) {}
         live.log.finish();
         if let Some(starting) = live.starting.take() {
             let error = starting.failure.unwrap_or_else(|| failed_silently(&live.log));
@@ -275,14 +284,22 @@ impl Supervisor {
     }
 
     fn until_deadline(&self) -> Option<Timespec> {
-        let next = self.live.values().filter_map(Live::deadline).min()?;
+        let next = self.live.values().filter_map(Live::next_time).min()?;
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(left).ok()
     }
 
     fn enforce_deadlines(&mut self) {
         let now = Instant::now();
-        for live in self.live.values_mut() {
+        for (key, live) in &mut self.live {
+            if live.stderr_resumes.is_some_and(|resumes| resumes <= now) {
+                live.stderr_resumes = None;
+                if let Some(stderr) = &live.stderr {
+                    let watched = epoll::add(&self.events, stderr, Source::Stderr.data(*key), epoll::EventFlags::IN);
+                    // Short of memory: tried again later.
+                    live.stderr_resumes = watched.err().map(|_| now + STDERR_PAUSE);
+                }
+            }
             if live.deadline().is_some_and(|deadline| deadline <= now) {
                 live.run_late(now);
             }
@@ -294,6 +311,11 @@ impl Live {
     /// The next moment that something is overdue; none once the server runs.
     fn deadline(&self) -> Option<Instant> {
         self.starting.as_ref().map(|starting| starting.deadline).or(self.kill_at)
+    }
+
+    /// When the supervisor has something to do for it even if nothing happens.
+    fn next_time(&self) -> Option<Instant> {
+        self.deadline().into_iter().chain(self.stderr_resumes).min()
     }
 
     /// Gives up a start that takes too long. Bubblewrap gets a grace to reach PID 1, which ends by
@@ -377,23 +399,20 @@ impl Live {
         let _ = starting.started.send(result);
     }
 
-    /// Reads once; whether there may be more.
-    fn read_stderr(&mut self) -> bool {
+    /// Reads once, at most what the pipe holds unless the server has enlarged it.
+    fn read_stderr(&mut self) -> Read {
         let Some(stderr) = &self.stderr else {
-            return false;
+            return Read::Nothing;
         };
-        let mut buffer = [0_u8; 16 << 10];
+        let mut buffer = [0_u8; 64 << 10];
         match rustix::io::read(stderr, &mut buffer) {
             Ok(0) => {
                 self.stderr = None;
-                false
+                Read::Nothing
             }
-            Ok(length) => {
-                self.log.push(&buffer[..length]);
-                true
-            }
-            Err(Errno::INTR) => true,
-            Err(_) => false,
+            Ok(length) => self.log.push(&buffer[..length]),
+            Err(Errno::INTR) => Read::Some,
+            Err(_) => Read::Nothing,
         }
     }
 }
@@ -408,3 +427,5 @@ fn failed_silently(log: &StderrLog) -> SpawnError {
 /// Far longer than a start takes on a machine under load.
 const START_TIME: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
+/// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
+const STDERR_PAUSE: Duration = Duration::from_millis(50);

@@ -59,9 +59,20 @@ fn the_umask_inside_is_not_the_hosts() {
 
 #[test]
 fn kill_9_of_the_host_process_leaves_no_process() {
+    kill_9_of_the_host("host-killed", |_| ());
+}
+
+#[test]
+fn kill_9_of_the_host_process_leaves_no_process_that_was_stopped() {
+    kill_9_of_the_host("host-killed-stopped", |process| {
+        kill_process(Pid::from_raw(i32::try_from(process).unwrap()).unwrap(), Signal::STOP).unwrap();
+    });
+}
+
+fn kill_9_of_the_host(marker: &str, prepare: impl Fn(u32)) {
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lifecycle::plays_the_host_process_when_asked", "--nocapture"])
-        .env(ROLE, "host-killed")
+        .env(ROLE, marker)
         .env(crate::probe::PROBE_VARIABLE, probe())
         .stdout(Stdio::piped())
         .spawn()
@@ -71,6 +82,7 @@ fn kill_9_of_the_host_process_leaves_no_process() {
     let processes = descendants(host.id());
     assert_eq!(processes.len(), 3, "bubblewrap's monitor, PID 1, the server");
     let watched = Watched::new(&processes);
+    processes.iter().copied().for_each(prepare);
     host.kill().unwrap();
     watched.assert_gone();
     host.wait().unwrap();

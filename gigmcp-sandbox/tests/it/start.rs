@@ -1,8 +1,11 @@
 //! Starting, talking, reporting.
 
+use std::time::Duration;
+
 use gigmcp_sandbox::{Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder, SpawnError, host_report};
 use tokio::io::AsyncReadExt;
 
+use crate::probe::run;
 use crate::processes::of_server;
 
 fn shell(script: &str) -> SandboxBuilder {
@@ -64,6 +67,25 @@ async fn standard_error_is_streamed_without_escapes_and_bounded() {
         count += 1;
     }
     assert!(count < 200_000, "the rest ended and was bounded: {count}");
+}
+
+#[tokio::test]
+async fn a_flood_on_standard_error_costs_the_server_its_time_and_not_the_host() {
+    let flood = "yes | head -c 3000000 >&2; echo done";
+    let started = std::time::Instant::now();
+    assert_eq!(run(shell(flood)).await, "done");
+    assert!(started.elapsed() > Duration::from_millis(1500), "3 MB at no more than 64 KiB in 50 ms");
+    // While the server is held up, another is not, and its end is still noticed.
+    let mut flooding = shell("yes >&2").spawn().await.unwrap();
+    assert_eq!(run(shell("echo quiet >&2; echo done")).await, "done");
+    assert_eq!(flooding.kill().await, Exit::Killed);
+    // A server that ends by itself while a child of it floods is noticed too.
+    let mut ending = shell("yes >&2 & read line; exit 5").spawn().await.unwrap();
+    let (stdin, _stdout) = ending.stdio().unwrap();
+    let mut lines = ending.stderr_lines();
+    while lines.next().await.unwrap() == "y" && ending.stderr_tail().len() < 200 {}
+    drop(stdin);
+    assert_eq!(ending.wait().await, Exit::Exited(5));
 }
 
 #[tokio::test]
