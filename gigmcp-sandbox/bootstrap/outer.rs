@@ -11,7 +11,15 @@ use crate::{At, Failure, identity, net, stage, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
-    let Ok([control]) = sys::inherit([0]) else { return ExitCode::FAILURE };
+    let control = match sys::inherit([0]) {
+        Ok([control]) => control,
+        Err(error) => {
+            // Still where it was.
+            let report = Failure::new(Stage::Plan, &error, "").report();
+            let _ = sys::send(io::stdin().as_fd(), &report.encode(), &[]);
+            return ExitCode::FAILURE;
+        }
+    };
     let Err(failure) = build(&control);
     // If the host does not listen any more, there is nobody to tell.
     let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);

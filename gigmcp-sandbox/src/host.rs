@@ -101,6 +101,9 @@ fn is_everybody(uid_map: &str) -> bool {
 
 /// What to do about a step that failed with this error.
 pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
+    if errno == EMFILE {
+        return OPEN_FILES_FIX;
+    }
     match stage {
         Stage::UserNamespace | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
@@ -113,6 +116,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::Exec if errno == ENOEXEC => "use a program built for this machine",
         Stage::Exec => "check that the program runs outside the sandbox",
         Stage::WorkingDir => "name a directory that exists inside",
+        Stage::Plan if errno == EINVAL => OPEN_FILES_FIX, // no number as high as we need
         Stage::Rlimits if errno == EROFS => READ_ONLY_PROC_FIX,
         Stage::Bubblewrap => "check that bubblewrap is installed and runs",
         Stage::Plan
@@ -157,6 +161,7 @@ pub(crate) fn bubblewrap_fix(message: &str) -> &'static str {
     }
 }
 
+const OPEN_FILES_FIX: &str = "raise the host process's limit of open files";
 const READ_ONLY_PROC_FIX: &str =
     "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined";
 const APPARMOR_SWITCH: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
@@ -165,6 +170,7 @@ const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const ENOSYS: i32 = 38;

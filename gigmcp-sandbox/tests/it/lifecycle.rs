@@ -15,6 +15,7 @@ use crate::processes::{Watched, descendants, field, of_server};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
+const START_ROLE: &str = "GIGMCP_TEST_START_ROLE";
 const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
 async fn hanging(marker: &str) -> Sandbox {
@@ -54,6 +55,32 @@ fn the_umask_inside_is_not_the_hosts() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(said.contains("inside: allowed 18\n"), "022 is 18, not {of_host}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn tells_whether_it_starts_when_asked() {
+    let Some(_) = std::env::var_os(START_ROLE) else { return };
+    match sandbox(&["list", "/"]).spawn().await {
+        Ok(_) => println!("inside: started"),
+        Err(error) => println!("inside: {error}"),
+    }
+}
+
+#[test]
+fn too_low_a_limit_of_open_files_is_named() {
+    for (limit, expected) in [("60", "limit of open files"), ("200", "started")] {
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "lifecycle::tells_whether_it_starts_when_asked", "--nocapture"])
+            .env(START_ROLE, "start")
+            .env(crate::probe::PROBE_VARIABLE, probe())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let said = said.lines().find_map(|line| line.split_once("inside: ")).map(|(_, said)| said);
+        assert!(said.is_some_and(|said| said.contains(expected)), "{limit}: {said:?}");
     }
 }
 
