@@ -14,7 +14,8 @@ pub(crate) fn run() -> ExitCode {
     let control = match sys::inherit([0]) {
         Ok([control]) => control,
         Err(error) => {
-            // Still where it was.
+            // It is still where it was. The host listens once it has sent its plan.
+            let _ = sys::receive(io::stdin().as_fd(), &mut [0; 16]);
             let report = Failure::new(Stage::Plan, &error, "").report();
             let _ = sys::send(io::stdin().as_fd(), &report.encode(), &[]);
             return ExitCode::FAILURE;
