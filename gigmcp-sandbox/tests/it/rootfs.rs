@@ -81,10 +81,10 @@ async fn no_mount_point_is_made_inside_an_image() {
     let shown = Dir::new("shown");
     // The place would be below the image's own directory.
     fs::create_dir_all(image.path().join("tmp")).unwrap();
-    fs::create_dir(image.path().join("work")).unwrap();
+    fs::create_dir(image.path().join("srv")).unwrap();
     let error = in_image(&image, &["list", "/"]).file("/srv/file", "x").spawn().await.unwrap_err();
     assert!(matches!(error, SpawnError::RefusedPath { why: PathRefusal::InsideImage, .. }), "{error}");
-    assert_eq!(fs::read_dir(image.path().join("work")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(image.path().join("srv")).unwrap().count(), 0);
     // The twin: on a tmpfs of ours.
     fs::write(shown.path().join("file"), "shown").unwrap();
     let path = shown.path().join("file");
