@@ -39,8 +39,9 @@ pub(crate) struct Demo {
 /// Prepares the demo, serves, and prints the block once a call went through.
 pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
     serve::check_host().await?;
-    let token = prepare(&settings, &demo).await?;
-    let server = Server::open(&settings).await?;
+    let host = Host::open(&settings)?;
+    let token = prepare(&settings, &demo, &host).await?;
+    let server = Server::open(&settings, host).await?;
     let address = server.address;
     tracing::info!("listening on http://{address}");
     let check = async {
@@ -58,8 +59,7 @@ pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
 }
 
 /// Installs the demo servers and the profile, or finds them as an earlier start left them.
-async fn prepare(settings: &Settings, demo: &Demo) -> Result<Zeroizing<String>, Failure> {
-    let host = Host::open(settings)?;
+async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroizing<String>, Failure> {
     // Before anything is written that would need it.
     let secrets = host.secrets()?;
     let directory = match &demo.servers {
@@ -69,15 +69,15 @@ async fn prepare(settings: &Settings, demo: &Demo) -> Result<Zeroizing<String>, 
     let echo: ServerName = "echo".parse()?;
     let fetch: ServerName = "fetch".parse()?;
     let slot = SecretSlot { env: "API_KEY".parse()?, host: parse_host(FETCH_HOST)? };
-    install(&host, &echo, &directory.join("gigmcp-demo-echo"), Vec::new()).await?;
-    install(&host, &fetch, &directory.join("gigmcp-demo-fetch"), vec![slot.clone()]).await?;
+    install(host, &echo, &directory.join("gigmcp-demo-echo"), Vec::new()).await?;
+    install(host, &fetch, &directory.join("gigmcp-demo-fetch"), vec![slot.clone()]).await?;
     let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.env.clone() };
     if host.store.secret(key.clone()).await?.is_none() {
         // A value nobody else knows, so that the demo can show that it left and did not come back.
         let value = format!("demo-{}", Token::mint().expose());
         secrets.put(key, &slot.host, SecretBytes::new(value.into_bytes())).await?;
     }
-    let token = profile_token(settings, &host).await?;
+    let token = profile_token(settings, host).await?;
     for server in [echo, fetch] {
         host.store.add_to_profile(PROFILE.parse()?, server).await?;
     }

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     declare::Declaration,
     egress::{Entitlement, text},
+    host::Host,
     output::Failure,
     serve,
     settings::Settings,
@@ -71,7 +72,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
             given.insert(CredentialId::new(slot.env.as_str()), value);
         }
     }
-    let supervisor = serve::supervisor(&settings, given)?;
+    let supervisor = serve::supervisor(&settings, Host::open(&settings)?, given)?;
     for slot in &spec.secrets {
         let known = shapes.iter().any(|(known, _)| known == slot);
         if !known && stored(&supervisor, slot).await?.is_none() {

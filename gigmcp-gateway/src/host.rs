@@ -54,6 +54,9 @@ pub(crate) enum HostError {
 
 impl Host {
     /// Opens the data directory, creating what is missing with private modes.
+    ///
+    /// Once a process: SQLite deadlocks now and then when a database in WAL mode is opened in one thread while its last
+    /// connection closes in another (seen in 3.51: `unixOpen` and `sqlite3WalClose` take two mutexes in opposite order).
     pub(crate) fn open(settings: &Settings) -> Result<Self, HostError> {
         create_private_dir(settings.data_dir())
             .map_err(|source| HostError::DataDir { path: settings.data_dir().to_owned(), source })?;

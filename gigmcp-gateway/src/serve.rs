@@ -30,7 +30,7 @@ use crate::{
 /// Serves until a signal says to stop.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     check_host().await?;
-    let server = Server::open(&settings).await?;
+    let server = Server::open(&settings, Host::open(&settings)?).await?;
     tracing::info!("listening on http://{}", server.address);
     server.run().await
 }
@@ -43,9 +43,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the data directory and takes the port.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let supervisor = Arc::new(supervisor(settings, HashMap::new())?);
+    /// Joins the parts and takes the port.
+    pub(crate) async fn open(settings: &Settings, host: Host) -> Result<Self, Failure> {
+        let supervisor = Arc::new(supervisor(settings, host, HashMap::new())?);
         supervisor.secrets.check_key().await?;
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
@@ -156,10 +156,10 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stoppi
 /// The parts that `serve` and `exec` share.
 pub(crate) fn supervisor(
     settings: &Settings,
+    host: Host,
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<Supervisor, Failure> {
     raise_descriptor_limit();
-    let host = Host::open(settings)?;
     let secrets = Arc::new(host.secrets()?);
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
