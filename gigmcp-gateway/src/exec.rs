@@ -123,7 +123,12 @@ async fn relay(mut running: Running) -> u8 {
     let input = tokio::spawn(copy_input(stdin));
     let (show, shown) = std::sync::mpsc::sync_channel(STDERR_LINES);
     // On a thread of its own: a client that does not read our standard error must not stop the rest.
-    std::thread::spawn(move || shown.into_iter().for_each(|line: String| eprintln!("{line}")));
+    let (done, all_shown) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        shown.into_iter().for_each(|line: String| eprintln!("{line}"));
+        // Nobody listens when we could not wait any longer.
+        let _ = done.send(());
+    });
     let errors = tokio::spawn(async move {
         while let Some(line) = lines.next().await {
             // Full means that nobody reads; what is not shown is lost, as in a log that turns over.
@@ -132,10 +137,12 @@ async fn relay(mut running: Running) -> u8 {
     });
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be watched");
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be watched");
-    let output = tokio::spawn(copy_output(stdout));
+    let mut output = tokio::spawn(copy_output(stdout));
+    let gone = reader_is_gone();
+    tokio::pin!(gone);
     let ended = tokio::select! {
         exit = running.sandbox.wait() => Ended::Server(exit),
-        () = reader_is_gone() => Ended::Signal(Signal::PIPE),
+        () = &mut gone => Ended::Signal(Signal::PIPE),
         _ = terminate.recv() => Ended::Signal(Signal::TERM),
         _ = interrupt.recv() => Ended::Signal(Signal::INT),
     };
@@ -146,11 +153,16 @@ async fn relay(mut running: Running) -> u8 {
         running.sandbox.kill().await;
     }
     // What the server wrote before it ended still goes out; its pipes are closed by now.
-    if !output.is_finished() {
-        drop(output.await);
+    tokio::select! {
+        _ = &mut output => {}
+        () = &mut gone, if matches!(ended, Ended::Server(_)) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     drop(running);
     drop(errors.await);
+    // A client that does not read our standard error is waited for no longer than this.
+    drop(tokio::time::timeout(GRACE, all_shown).await);
     ended.code()
 }
 
