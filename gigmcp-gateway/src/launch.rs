@@ -62,20 +62,27 @@ impl ServerLaunch {
 impl Launch for ServerLaunch {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
         Box::pin(async {
+            self.check_wanted()?;
             if let Some(server) = self.running() {
                 return Ok(server as Arc<dyn Upstream>);
             }
             let server = Arc::new(self.start().await?);
             *self.slot() = Some(Arc::clone(&server));
-            if self.ended.load(Ordering::SeqCst) {
-                self.end(); // it was taken out of the profile while it started
-            }
+            // It may have been taken out of the profile while it started.
+            self.check_wanted().inspect_err(|_| self.end())?;
             Ok(server as Arc<dyn Upstream>)
         })
     }
 }
 
 impl ServerLaunch {
+    fn check_wanted(&self) -> Result<(), LaunchError> {
+        match self.ended.load(Ordering::SeqCst) {
+            true => Err(changed()),
+            false => Ok(()),
+        }
+    }
+
     fn running(&self) -> Option<Arc<Server>> {
         // A dead server is forgotten here, which ends what is left of its sandbox.
         self.slot().take_if(|server| !server.is_open());
@@ -99,7 +106,7 @@ impl ServerLaunch {
             LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
         })?;
         if row.revision != self.revision {
-            return Err(LaunchError::new("start", "server-changed", "it was changed; call again"));
+            return Err(changed());
         }
         let plan = Plan {
             owner: self.owner.clone(),
@@ -174,6 +181,10 @@ impl Upstream for Server {
     fn tools_revision(&self) -> u64 {
         self.upstream.tools_revision()
     }
+}
+
+fn changed() -> LaunchError {
+    LaunchError::new("start", "server-changed", "it was changed; call again")
 }
 
 /// An error and its causes on one line, for the operator.
