@@ -11,7 +11,7 @@ use crate::{At, Failure, landlock, sys};
 
 /// Confines the calling process and starts the server in it. Says over `tell`, which the
 /// program does not inherit, what was enforced, or which step failed.
-pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 2], mut tell: PipeWriter, consent: PipeReader) -> ! {
+pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 3], mut tell: PipeWriter, consent: PipeReader) -> ! {
     let Err(failure) = confine_and_start(plan, stdio, &mut tell, consent);
     let _ = tell.write_all(&framed(&failure.report()));
     sys::exit_now(1)
@@ -26,16 +26,16 @@ pub(crate) fn framed(report: &Report) -> Vec<u8> {
 
 fn confine_and_start(
     plan: &Plan,
-    [stdin, stdout]: [OwnedFd; 2],
+    stdio: [OwnedFd; 3],
     tell: &mut PipeWriter,
     mut consent: PipeReader,
 ) -> Result<std::convert::Infallible, Failure> {
     sys::new_session();
     sys::set_umask(0o022);
-    // Standard error is in place.
-    sys::place(stdin.as_fd(), 0).at(Stage::Fork)?;
-    sys::place(stdout.as_fd(), 1).at(Stage::Fork)?;
-    drop([stdin, stdout]);
+    for (stream, number) in stdio.iter().zip(0..) {
+        sys::place(stream.as_fd(), number).at(Stage::Fork)?;
+    }
+    drop(stdio);
     std::env::set_current_dir(std::ffi::OsStr::from_bytes(&plan.working_dir))
         .at_with(Stage::WorkingDir, &plan.working_dir)?;
     let mut found = vec![("nested_userns".to_owned(), refuse_nested_user_namespace()?)];
@@ -48,8 +48,7 @@ fn confine_and_start(
         let now = sys::rlimit(resource).at_with(Stage::Rlimits, detail.as_bytes())?;
         found.push((format!("rlimit.{resource}"), now.to_string()));
     }
-    drop_capabilities()?;
-    sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    check_rights()?;
     let abi = landlock::apply(&plan.writable).at(Stage::Landlock)?;
     found.push(("landlock".to_owned(), abi.unwrap_or(0).to_string()));
     sys::reset_signals().at(Stage::Fork)?;
@@ -77,11 +76,8 @@ fn refuse_nested_user_namespace() -> Result<String, Failure> {
     }
 }
 
-/// Empties every capability set and checks that it, and the identity, is as it must be.
-fn drop_capabilities() -> Result<(), Failure> {
-    // Ambient capabilities came with Linux 4.3.
-    let _ = sys::process_control(sys::PR_CAP_AMBIENT, sys::PR_CAP_AMBIENT_CLEAR_ALL);
-    sys::drop_capabilities().at(Stage::Capabilities)?;
+/// Checks that PID 1 left no capability, and that the identity is as it must be.
+fn check_rights() -> Result<(), Failure> {
     let status = fs::read_to_string("/proc/self/status").at(Stage::Capabilities)?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim().to_owned();
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {

@@ -5,15 +5,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use crate::outer::read_plan;
-use crate::protocol::{CONTROL_FD, LIFELINE_FD, PLAN_FD, Plan, Report, STDIN_FD, STDOUT_FD, Stage};
-use crate::{At, Failure, confine, sys, wire};
+use crate::outer::Inside;
+use crate::protocol::{Plan, Report, Stage};
+use crate::{At, Failure, confine, identity, root, sys};
 
 /// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
-pub(crate) fn run() -> ExitCode {
-    let inherited = sys::inherit([CONTROL_FD, LIFELINE_FD, PLAN_FD, STDIN_FD, STDOUT_FD]);
-    let Ok([control, lifeline, plan, stdin, stdout]) = inherited else { return ExitCode::FAILURE };
-    match serve(&control, &lifeline, plan, [stdin, stdout]) {
+pub(crate) fn run(control: &OwnedFd, inside: Inside) -> ExitCode {
+    match serve(control, inside) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(report)) => {
             let _ = sys::send(control.as_fd(), &report.encode(), &[]);
@@ -27,19 +25,27 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Returns how the server ended, or nothing if the host let go first.
-fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd, stdio: [OwnedFd; 2]) -> Result<Option<Report>, Failure> {
-    // If bubblewrap's monitor dies, so do we. It has one thread, so this follows the process.
+fn serve(control: &OwnedFd, inside: Inside) -> Result<Option<Report>, Failure> {
+    let Inside { plan, staged, lifeline, stdin, stdout, stderr } = inside;
+    sys::set_name(c"gigmcp-init");
+    let host_proc = identity::open_proc().at(Stage::Proc)?;
+    root::enter(&staged, &plan.proc_files)?;
+    identity::enter_inner(&host_proc)?;
+    drop(host_proc);
+    sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    // If the process that waits for us dies, so do we. It has one thread, so this follows the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
     sys::process_control(sys::PR_SET_DUMPABLE, 0).at(Stage::Init)?;
-    let plan = read_plan(&File::from(plan))?;
-    let posture = posture();
+    let mut posture = posture();
+    posture.push(("image_path_shown".to_owned(), staged.image_path_shown.to_string()));
     let signals = sys::child_signals().at(Stage::Init)?;
     if sys::wait_readable([lifeline.as_fd(), lifeline.as_fd()], 0).at(Stage::Init)?[0] {
         return Ok(None);
     }
-    let Some(server) = start_server(&plan, posture, stdio, control, lifeline)? else { return Ok(None) };
+    let stdio = [stdin, stdout, stderr];
+    let Some(server) = start_server(&plan, posture, stdio, control, &lifeline)? else { return Ok(None) };
     drop(plan);
-    watch(lifeline, signals, server)
+    watch(&lifeline, signals, server)
 }
 
 /// Forks the server's process and returns once its program runs; nothing if the host let go.
@@ -48,17 +54,19 @@ fn serve(control: &OwnedFd, lifeline: &OwnedFd, plan: OwnedFd, stdio: [OwnedFd; 
 fn start_server(
     plan: &Plan,
     posture: Vec<(String, String)>,
-    stdio: [OwnedFd; 2],
+    stdio: [OwnedFd; 3],
     control: &OwnedFd,
     lifeline: &OwnedFd,
 ) -> Result<Option<i32>, Failure> {
     let (mut heard, tell) = io::pipe().at(Stage::Fork)?;
     let (consent, mut agree) = io::pipe().at(Stage::Fork)?;
-    let (side, pid) = sys::fork_process().at(Stage::Fork)?;
-    if let sys::Forked::Child = side {
-        drop(agree);
-        confine::start(plan, stdio, tell, consent);
-    }
+    let pid = match sys::fork_process().at(Stage::Fork)? {
+        sys::Forked::Parent(pid) => pid,
+        sys::Forked::Child => {
+            drop(agree);
+            confine::start(plan, stdio, tell, consent);
+        }
+    };
     // These are the server's now.
     drop((tell, consent, stdio));
     match next_report(&mut heard)? {
@@ -102,7 +110,6 @@ fn unexpected(report: Option<Report>) -> Failure {
         Some(Report::Failed { stage, errno, detail }) => Failure { stage, errno, detail },
         Some(
             Report::Network
-            | Report::Bubblewrap
             | Report::Posture(_)
             | Report::Running
             | Report::Exited(_)

@@ -1,10 +1,9 @@
 //! The trusted program that builds a sandbox and becomes its PID 1.
 //!
-//! One static binary without dependencies, started twice. As `outer` it runs on the host:
-//! it puts the root together, gives up the host's root user, makes the user and network
-//! namespaces, hands the listeners to the host and becomes bubblewrap. As `init` it is PID 1
-//! inside: it confines a child, starts the server in it, reaps, and ends everything when the
-//! host's lifeline closes.
+//! One static binary without dependencies. It starts on the host, puts the root together, gives up
+//! the host's root user, makes the namespaces and hands the listeners to the host. Then it forks:
+//! the parent waits, the child is PID 1 inside. PID 1 enters the root, confines a child of its own,
+//! starts the server in it, reaps, and ends everything when the host's lifeline closes.
 #![deny(unsafe_code)]
 
 mod confine;
@@ -14,6 +13,7 @@ mod landlock;
 mod net;
 mod outer;
 mod protocol;
+mod root;
 mod stage;
 #[allow(unsafe_code, reason = "the one place where the kernel is called; everything above uses owned descriptors")]
 mod sys;
@@ -24,7 +24,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(mode) if mode == "outer" => outer::run(),
-        Some(mode) if mode == "init" => init::run(),
         // Seen by `host_report` and by people who find the program: it does nothing alone.
         Some(mode) if mode == "probe" => ExitCode::SUCCESS,
         Some(_) | None => ExitCode::from(2),

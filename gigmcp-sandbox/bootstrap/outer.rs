@@ -1,18 +1,19 @@
-//! The host side: from the host's process to bubblewrap, in one process.
+//! The host side: from the host's process to the fork that is PID 1.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
-use crate::protocol::{ARGS_FD, CONTROL_FD, LIFELINE_FD, PLAN_FD, Plan, Report, STDIN_FD, STDOUT_FD, Stage};
-use crate::{At, Failure, identity, net, stage, sys};
+use crate::protocol::{Plan, Report, Stage};
+use crate::stage::Staged;
+use crate::{At, Failure, identity, init, net, stage, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
-    let control = match sys::inherit([0]) {
-        Ok([control]) => control,
+    let control = match sys::take_control() {
+        Ok(control) => control,
         Err(error) => {
             // It is still where it was. The host listens once it has sent its plan.
             let _ = sys::receive(io::stdin().as_fd(), &mut [0; 16]);
@@ -21,40 +22,44 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Err(failure) = build(&control);
-    // If the host does not listen any more, there is nobody to tell.
-    let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
-    ExitCode::FAILURE
-}
-
-/// What the host sends along, in this order.
-struct Inherited {
-    plan: File,
-    lifeline: OwnedFd,
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    copied: Vec<OwnedFd>,
-}
-
-fn build(control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    let inherited = receive(control).at(Stage::Plan)?;
-    let plan = read_plan(&inherited.plan)?;
-    // Kernels without keyrings have none to leak.
-    if let Err(error) = sys::join_new_session_keyring()
-        && error.raw_os_error() != Some(ENOSYS)
-    {
-        return Err(Failure::new(Stage::Keyring, &error, ""));
+    match build(&control) {
+        Ok((sys::Forked::Child, inside)) => init::run(&control, inside),
+        Ok((sys::Forked::Parent(init), inside)) => {
+            // All that is left here is a process that the host can wait for and kill.
+            drop((control, inside));
+            sys::wait_for(init);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            // If the host does not listen any more, there is nobody to tell.
+            let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
+            ExitCode::FAILURE
+        }
     }
-    sys::new_session();
-    std::env::set_current_dir("/").at(Stage::Plan)?;
-    inherit_memory_settings()?;
+}
 
-    let bubblewrap = sys::open_at(None, &plan.bubblewrap, sys::O_PATH, 0, 0)
-        .and_then(sys::move_up)
-        .at_with(Stage::Bubblewrap, &plan.bubblewrap)?;
-    let stage = make_namespaces(&plan, &inherited.copied)?;
-    limit_inotify()?;
+/// What PID 1 works with.
+pub(crate) struct Inside {
+    pub(crate) plan: Plan,
+    pub(crate) staged: Staged,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
+    let Inherited { plan, lifeline, stdin, stdout, stderr, others } = receive(control).at(Stage::Plan)?;
+    let plan = read_plan(&File::from(plan))?;
+    // First of all, so that everything made here is counted.
+    for index in &plan.cgroups {
+        let group = others.get(*index as usize).ok_or(io::ErrorKind::NotFound.into());
+        group.and_then(OwnedFd::try_clone).and_then(|group| File::from(group).write_all(b"0")).at(Stage::Cgroup)?;
+    }
+    prepare_process()?;
+    let staged = make_namespaces(&plan, &others)?;
+    drop(others);
+    sys::set_host_name(b"sandbox").at(Stage::HostName)?;
     net::loopback_up()?;
     let listeners = if plan.handoff {
         net::route_everything_here()?;
@@ -64,33 +69,58 @@ fn build(control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
     };
     sys::send(control.as_fd(), &Report::Network.encode(), &listeners).at(Stage::Network)?;
     drop(listeners);
-
-    let args = write_args(&plan, stage).at(Stage::Bubblewrap)?;
-    sys::send(control.as_fd(), &Report::Bubblewrap.encode(), &[]).at(Stage::Bubblewrap)?;
-    let error = become_bubblewrap(control, &inherited, (&plan.bubblewrap[..], &bubblewrap), &args);
-    Err(Failure::new(Stage::Bubblewrap, &error, String::from_utf8_lossy(&plan.bubblewrap)))
+    // If the host's thread that starts sandboxes dies, so do we. It lives as long as the process.
+    sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
+    let side = sys::fork_process().at(Stage::Init)?;
+    Ok((side, Inside { plan, staged, lifeline, stdin, stdout, stderr }))
 }
 
-/// Builds the root and ends in user, mount and network namespaces of our own, as root of them.
+/// Leaves behind what a process gets from the one that started it.
+fn prepare_process() -> Result<(), Failure> {
+    // The control socket is standard input no longer.
+    let null = File::options().read(true).write(true).open("/dev/null").at(Stage::Plan)?;
+    sys::place(null.as_fd(), 0).at(Stage::Plan)?;
+    sys::set_name(c"gigmcp-sandbox");
+    // Kernels without keyrings have none to leak.
+    if let Err(error) = sys::join_new_session_keyring()
+        && error.raw_os_error() != Some(ENOSYS)
+    {
+        return Err(Failure::new(Stage::Keyring, &error, ""));
+    }
+    sys::new_session();
+    // Modes are given in full below.
+    sys::set_umask(0);
+    std::env::set_current_dir("/").at(Stage::Plan)?;
+    inherit_memory_settings()
+}
+
+/// Builds the root and ends in namespaces of our own, as root of them. The process namespace is for
+/// the next child.
 ///
 /// Started as the host's root, the root is built before that user is given up, because what it
 /// shows may lie under directories that only root may enter.
-fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<&'static str, Failure> {
-    let all = sys::CLONE_NEWUSER | sys::CLONE_NEWNS | sys::CLONE_NEWNET;
+fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<Staged, Failure> {
+    let all = sys::CLONE_NEWUSER
+        | sys::CLONE_NEWNS
+        | sys::CLONE_NEWNET
+        | sys::CLONE_NEWPID
+        | sys::CLONE_NEWIPC
+        | sys::CLONE_NEWUTS
+        | sys::CLONE_NEWCGROUP;
     match plan.host_uid {
         Some(uid) => {
             sys::enter_namespaces(sys::CLONE_NEWNS).at(Stage::MountNamespace)?;
-            let stage = stage::build(&plan.steps, copied, uid)?;
+            let staged = stage::build(plan, copied, uid)?;
             identity::become_unprivileged(uid)?;
-            sys::enter_namespaces(all).at(Stage::UserNamespace)?;
-            identity::map_single_user((uid, uid))?;
-            Ok(stage)
+            sys::enter_namespaces(all).at(Stage::Namespaces)?;
+            identity::map_root((uid, uid))?;
+            Ok(staged)
         }
         None => {
             let ids = sys::ids();
-            sys::enter_namespaces(all).at(Stage::UserNamespace)?;
-            identity::map_single_user(ids)?;
-            stage::build(&plan.steps, copied, 0)
+            sys::enter_namespaces(all).at(Stage::Namespaces)?;
+            identity::map_root(ids)?;
+            stage::build(plan, copied, 0)
         }
     }
 }
@@ -103,103 +133,49 @@ fn inherit_memory_settings() -> Result<(), Failure> {
     // Less than the host's own would need a right.
     let adjusted = present.trim().parse().unwrap_or(OOM_SCORE_ADJ).max(OOM_SCORE_ADJ);
     fs::write(path, adjusted.to_string()).at_with(Stage::Rlimits, path.as_bytes())?;
-    write_if_there("/proc/self/coredump_filter", "0")
-}
-
-/// Bounds what is otherwise counted for the host user as a whole. These are limits of the user
-/// namespace we are root of, and hold for those below it.
-fn limit_inotify() -> Result<(), Failure> {
-    write_if_there("/proc/sys/user/max_inotify_instances", INOTIFY_INSTANCES)?;
-    write_if_there("/proc/sys/user/max_inotify_watches", INOTIFY_WATCHES)
+    write_if_there("/proc/self/coredump_filter", "0").at(Stage::Rlimits)
 }
 
 /// Writes to a file of the kernel's, which has it only where it has the feature.
-fn write_if_there(path: &str, value: &str) -> Result<(), Failure> {
+pub(crate) fn write_if_there(path: &str, value: &str) -> io::Result<()> {
     match fs::write(path, value) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.at_with(Stage::Rlimits, path.as_bytes()),
+        result => result,
     }
+}
+
+/// What the host sends along, in this order.
+struct Inherited {
+    plan: OwnedFd,
+    lifeline: OwnedFd,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    others: Vec<OwnedFd>,
 }
 
 fn receive(control: &OwnedFd) -> io::Result<Inherited> {
     let (_, received) = sys::receive(control.as_fd(), &mut [0; 16])?;
-    let mut received = received.into_iter().map(sys::move_up).collect::<io::Result<Vec<_>>>()?.into_iter();
+    let mut received = received.into_iter();
     let mut next = || received.next().ok_or(io::Error::from_raw_os_error(EBADF));
     Ok(Inherited {
-        plan: File::from(next()?),
+        plan: next()?,
         lifeline: next()?,
         stdin: next()?,
         stdout: next()?,
         stderr: next()?,
-        copied: received.collect(),
+        others: received.collect(),
     })
 }
 
-/// Reads the plan out of its memfd without moving the offset, which init shares.
-pub(crate) fn read_plan(file: &File) -> Result<Plan, Failure> {
+/// Reads the plan out of its memfd.
+fn read_plan(file: &File) -> Result<Plan, Failure> {
     let length = file.metadata().at(Stage::Plan)?.len();
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0).at(Stage::Plan)?;
     Plan::decode(&bytes).map_err(|_| Failure::new(Stage::Plan, &io::Error::from_raw_os_error(0), "malformed"))
 }
 
-/// Bubblewrap's arguments, NUL-terminated each, as `--args` reads them.
-fn write_args(plan: &Plan, stage: &str) -> io::Result<OwnedFd> {
-    let mut file = sys::memory_file(c"args")?;
-    for argument in &plan.bubblewrap_args {
-        match argument.strip_prefix(b"@") {
-            Some(below) => file.write_all(&[stage.as_bytes(), below].concat())?,
-            None => file.write_all(argument)?,
-        }
-        file.write_all(&[0])?;
-    }
-    file.rewind()?;
-    sys::move_up(file.into())
-}
-
-fn become_bubblewrap(
-    control: &OwnedFd,
-    inherited: &Inherited,
-    (path, bubblewrap): (&[u8], &OwnedFd),
-    args: &OwnedFd,
-) -> io::Error {
-    let null = File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-    let null = match null.and_then(sys::move_up) {
-        Ok(null) => null,
-        Err(error) => return error,
-    };
-    let placed = [
-        (null.as_fd(), 0),
-        (null.as_fd(), 1),
-        (inherited.stderr.as_fd(), 2),
-        (control.as_fd(), CONTROL_FD),
-        (inherited.lifeline.as_fd(), LIFELINE_FD),
-        (inherited.plan.as_fd(), PLAN_FD),
-        (args.as_fd(), ARGS_FD),
-        (inherited.stdin.as_fd(), STDIN_FD),
-        (inherited.stdout.as_fd(), STDOUT_FD),
-    ];
-    for (fd, number) in placed {
-        if let Err(error) = sys::place(fd, number) {
-            return error;
-        }
-    }
-    let argv = [&b"bwrap"[..], b"--args", b"6", b"--", b"/.gig/init", b"init"].map(<[u8]>::to_vec);
-    // By its path, so that it goes by its name in process lists; by the descriptor where our tmpfs
-    // covers the path.
-    let error = sys::execute(path, &argv, &[]);
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            let path = format!("/proc/self/fd/{}", bubblewrap.as_raw_fd());
-            sys::execute(path.as_bytes(), &argv, &[])
-        }
-        _ => error,
-    }
-}
-
 const OOM_SCORE_ADJ: i32 = 500;
-/// Of the 128 that a user has by default.
-const INOTIFY_INSTANCES: &str = "32";
-const INOTIFY_WATCHES: &str = "8192";
 const ENOSYS: i32 = 38;
 const EBADF: i32 = 9;

@@ -5,20 +5,6 @@
 
 use super::wire::{Malformed, Reader, Writer};
 
-/// The control socket while bubblewrap and init run. Reports go to the host through it.
-pub(crate) const CONTROL_FD: i32 = 3;
-/// The read end of the lifeline; end of file means that the host is gone or wants the end.
-pub(crate) const LIFELINE_FD: i32 = 4;
-/// The memfd with the encoded [`Plan`].
-pub(crate) const PLAN_FD: i32 = 5;
-/// The memfd with bubblewrap's arguments, so that its command line stays empty.
-pub(crate) const ARGS_FD: i32 = 6;
-/// The server's standard input and output. Not 0 and 1: bubblewrap's monitor keeps those open, and
-/// the host must see when the server closes them.
-pub(crate) const STDIN_FD: i32 = 7;
-/// See [`STDIN_FD`].
-pub(crate) const STDOUT_FD: i32 = 8;
-
 /// The uid and gid of every process inside, as seen from inside.
 pub(crate) const SERVER_ID: u32 = 65534;
 /// The ports whose listeners are handed to the host, in the order they are sent; the last two
@@ -32,12 +18,12 @@ pub(crate) const DNS_PORT: u16 = 53;
 pub(crate) struct Plan {
     /// The unprivileged host uid and gid to become; absent where the host runs unprivileged.
     pub host_uid: Option<u32>,
-    /// Absolute path of bubblewrap.
-    pub bubblewrap: Vec<u8>,
-    /// Bubblewrap's arguments; the stage directory's path replaces a leading `@`.
-    pub bubblewrap_args: Vec<Vec<u8>>,
+    /// Which of the descriptors sent along are `cgroup.procs` files to join.
+    pub cgroups: Vec<u32>,
     /// How the root is put together, in order.
     pub steps: Vec<Step>,
+    /// Files shown in place of those of `/proc`, by the path below it.
+    pub proc_files: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether listeners and the catch-all route are made.
     pub handoff: bool,
     /// The server's command line; the first is looked up in `PATH` if it has no slash.
@@ -67,12 +53,12 @@ pub(crate) enum Step {
     /// A symlink.
     Symlink { to: Vec<u8>, target: Vec<u8> },
     /// A host directory or file, read-only. With `beneath`, that path is resolved below `from`
-    /// without following a symlink.
+    /// without following a symlink, and `from` is an image, whose path is kept from the server.
     Bind { to: Vec<u8>, from: Vec<u8>, beneath: Option<Vec<u8>> },
+    /// A device of the host with the same name in `/dev`.
+    Device { to: Vec<u8>, name: Vec<u8> },
     /// A writable tmpfs with a size in bytes and a number of inodes, owned by the server.
     Tmpfs { to: Vec<u8>, mode: u32, bytes: u64, inodes: u64 },
-    /// The bootstrap itself.
-    Bootstrap { to: Vec<u8> },
 }
 
 impl Plan {
@@ -80,9 +66,12 @@ impl Plan {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.number(self.host_uid.map_or(u64::MAX, u64::from));
-        out.bytes(&self.bubblewrap);
-        out.list(&self.bubblewrap_args, |out, item| out.bytes(item));
+        out.list(&self.cgroups, |out, item| out.number(u64::from(*item)));
         out.list(&self.steps, |out, step| step.encode(out));
+        out.list(&self.proc_files, |out, (name, content)| {
+            out.bytes(name);
+            out.bytes(content);
+        });
         out.byte(u8::from(self.handoff));
         out.list(&self.command, |out, item| out.bytes(item));
         out.list(&self.environment, |out, item| out.bytes(item));
@@ -105,9 +94,9 @@ impl Plan {
                 u64::MAX => None,
                 uid => Some(u32::try_from(uid).map_err(|_| Malformed)?),
             },
-            bubblewrap: owned(&mut from)?,
-            bubblewrap_args: from.list(owned)?,
+            cgroups: from.list(|from| u32::try_from(from.number()?).map_err(|_| Malformed))?,
             steps: from.list(Step::decode)?,
+            proc_files: from.list(|from| Ok((owned(from)?, owned(from)?)))?,
             handoff: from.byte()? != 0,
             command: from.list(owned)?,
             environment: from.list(owned)?,
@@ -158,9 +147,10 @@ impl Step {
                 out.number(*bytes);
                 out.number(*inodes);
             }
-            Self::Bootstrap { to } => {
+            Self::Device { to, name } => {
                 out.byte(6);
                 out.bytes(to);
+                out.bytes(name);
             }
         }
     }
@@ -181,7 +171,7 @@ impl Step {
                 Self::Bind { to, from: source, beneath: below.then_some(beneath) }
             }
             5 => Self::Tmpfs { to, mode: short(from)?, bytes: from.number()?, inodes: from.number()? },
-            6 => Self::Bootstrap { to },
+            6 => Self::Device { to, name: from.bytes()?.to_vec() },
             _ => return Err(Malformed),
         })
     }
@@ -192,8 +182,6 @@ impl Step {
 pub(crate) enum Report {
     /// The network namespace stands; with hand-off, the listeners come with this message.
     Network,
-    /// Bubblewrap starts now.
-    Bubblewrap,
     /// What PID 1 and the server's process read back about themselves, as `key` and `value`.
     Posture(Vec<(String, String)>),
     /// The server's program runs.
@@ -212,27 +200,26 @@ impl Report {
         let mut out = Writer::default();
         match self {
             Self::Network => out.byte(0),
-            Self::Bubblewrap => out.byte(1),
             Self::Posture(entries) => {
-                out.byte(2);
+                out.byte(1);
                 out.list(entries, |out, (key, value)| {
                     out.bytes(key.as_bytes());
                     out.bytes(value.as_bytes());
                 });
             }
-            Self::Running => out.byte(3),
+            Self::Running => out.byte(2),
             Self::Failed { stage, errno, detail } => {
-                out.byte(4);
+                out.byte(3);
                 out.byte(*stage as u8);
                 out.number(u64::from(errno.unsigned_abs()));
                 out.bytes(detail.as_bytes());
             }
             Self::Exited(code) => {
-                out.byte(5);
+                out.byte(4);
                 out.number(u64::from(code.unsigned_abs()));
             }
             Self::Signaled(signal) => {
-                out.byte(6);
+                out.byte(5);
                 out.number(u64::from(signal.unsigned_abs()));
             }
         }
@@ -245,12 +232,11 @@ impl Report {
         let small = |from: &mut Reader<'_>| i32::try_from(from.number()?).map_err(|_| Malformed);
         Ok(match from.byte()? {
             0 => Self::Network,
-            1 => Self::Bubblewrap,
-            2 => Self::Posture(from.list(|from| Ok((from.text()?, from.text()?)))?),
-            3 => Self::Running,
-            4 => Self::Failed { stage: Stage::decode(from.byte()?)?, errno: small(&mut from)?, detail: from.text()? },
-            5 => Self::Exited(small(&mut from)?),
-            6 => Self::Signaled(small(&mut from)?),
+            1 => Self::Posture(from.list(|from| Ok((from.text()?, from.text()?)))?),
+            2 => Self::Running,
+            3 => Self::Failed { stage: Stage::decode(from.byte()?)?, errno: small(&mut from)?, detail: from.text()? },
+            4 => Self::Exited(small(&mut from)?),
+            5 => Self::Signaled(small(&mut from)?),
             _ => return Err(Malformed),
         })
     }
@@ -285,6 +271,8 @@ impl Stage {
 stages! {
     /// Reading the plan and its descriptors.
     Plan = "reading the plan",
+    /// Joining the control group.
+    Cgroup = "joining the control group",
     /// A fresh session keyring.
     Keyring = "leaving the session keyring",
     /// The private mount namespace.
@@ -295,24 +283,34 @@ stages! {
     Root = "building the root",
     /// Giving up the host's root user.
     DropUser = "becoming an unprivileged host user",
-    /// The user and network namespaces.
-    UserNamespace = "making the user and network namespaces",
+    /// The user namespace and those it owns.
+    Namespaces = "making the namespaces",
     /// Mapping the one user.
     UserMap = "mapping the user",
+    /// The host name of the sandbox.
+    HostName = "setting the host name",
     /// The loopback interface and the route.
     Network = "setting up the network namespace",
     /// The listeners that are handed to the host.
     Listeners = "opening the listeners",
-    /// Starting bubblewrap.
-    Bubblewrap = "starting bubblewrap",
     /// PID 1 of the sandbox.
     Init = "preparing PID 1",
+    /// The sandbox's own `/proc`.
+    Proc = "mounting /proc",
+    /// The sandbox's own terminals.
+    Terminals = "mounting /dev/pts",
+    /// Leaving the host's root.
+    PivotRoot = "entering the root",
+    /// Limits that the kernel keeps per user namespace.
+    NamespaceLimits = "limiting the user namespace",
+    /// The user namespace of the server, which owns nothing.
+    InnerUserNamespace = "making the server's user namespace",
     /// The server's process.
     Fork = "making the server's process",
     /// Resource limits.
     Rlimits = "setting resource limits",
     /// Capabilities and identity.
-    Capabilities = "checking that no capability is left",
+    Capabilities = "giving up every capability",
     /// User namespaces inside must be impossible.
     NestedUserNamespace = "refusing nested user namespaces",
     /// `no_new_privs`.
@@ -335,8 +333,7 @@ mod tests {
         let to = b"/root/x".to_vec();
         Plan {
             host_uid: Some(61_184),
-            bubblewrap: b"/usr/bin/bwrap".to_vec(),
-            bubblewrap_args: vec![b"@/root".to_vec(), Vec::new()],
+            cgroups: vec![5, 6],
             steps: vec![
                 Step::Dir { to: to.clone(), mode: 0o755 },
                 Step::File { to: to.clone(), mode: 0o444, content: vec![0, 255] },
@@ -345,8 +342,9 @@ mod tests {
                 Step::Bind { to: to.clone(), from: b"/usr".to_vec(), beneath: None },
                 Step::Bind { to: to.clone(), from: b"/image".to_vec(), beneath: Some(b"usr".to_vec()) },
                 Step::Tmpfs { to: to.clone(), mode: 0o1777, bytes: u64::MAX, inodes: 1 },
-                Step::Bootstrap { to },
+                Step::Device { to, name: b"null".to_vec() },
             ],
+            proc_files: vec![(b"cpuinfo".to_vec(), Vec::new())],
             handoff: true,
             command: vec![b"/server".to_vec()],
             environment: vec![b"A=b".to_vec()],
@@ -362,7 +360,6 @@ mod tests {
         assert_eq!(Plan::decode(&plan().encode()), Ok(plan()));
         for report in [
             Report::Network,
-            Report::Bubblewrap,
             Report::Posture(vec![("a".to_owned(), "b".to_owned())]),
             Report::Running,
             Report::Failed { stage: Stage::Exec, errno: 2, detail: "x".to_owned() },
@@ -379,9 +376,9 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(Plan::decode(&whole[..length]), Err(Malformed), "{length} bytes");
         }
-        let unknown_stage = [4, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let unknown_stage = [3, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(Report::decode(&unknown_stage), Err(Malformed));
-        let endless_list = [2, 255, 255, 255, 255, 255, 255, 255, 255];
+        let endless_list = [1, 255, 255, 255, 255, 255, 255, 255, 255];
         assert_eq!(Report::decode(&endless_list), Err(Malformed));
     }
 }

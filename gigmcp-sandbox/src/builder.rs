@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -182,7 +181,7 @@ impl SandboxBuilder {
         })
     }
 
-    /// Everything that may block: reading the root, compiling the policy, finding bubblewrap.
+    /// Everything that may block: reading the root and compiling the policy.
     fn prepare(self) -> Result<Prepared, SpawnError> {
         let command = match self.command.is_empty() {
             false => self.command,
@@ -208,14 +207,16 @@ impl SandboxBuilder {
                 return Err(SpawnError::InvalidText { what });
             }
         }
-        let bubblewrap = host::find_bubblewrap().ok_or(SpawnError::BubblewrapMissing)?;
         let root = Root::new(&self.rootfs, &self.read_only, &self.files, &self.limits)?;
         let uid = if host::is_root() { Some(self.host_uids.lease()?) } else { None };
         let plan = Plan {
             host_uid: uid.as_ref().map(UidLease::uid),
-            bubblewrap: bubblewrap.into_os_string().into_vec(),
-            bubblewrap_args: bubblewrap_args(),
+            cgroups: Vec::new(),
             steps: root.steps,
+            proc_files: vec![(
+                BOOT_ID.to_vec(),
+                boot_id().map_err(|source| SpawnError::Host { what: "random bytes", source })?,
+            )],
             handoff: self.network.handoff,
             command,
             environment,
@@ -261,84 +262,21 @@ impl Pipes {
     }
 }
 
-/// Bubblewrap's arguments; `@` stands for the stage directory.
-///
-/// The network namespace is not bubblewrap's: it is owned by the user namespace around it.
-fn bubblewrap_args() -> Vec<Vec<u8>> {
-    let mut args: Vec<String> = [
-        "--unshare-user",
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-uts",
-        "--disable-userns",
-        "--uid",
-        "65534",
-        "--gid",
-        "65534",
-        "--cap-drop",
-        "ALL",
-        "--clearenv",
-        "--new-session",
-        "--as-pid-1",
-        // With the thread that started it, which is the supervisor and lives as long as the process.
-        "--die-with-parent",
-        "--hostname",
-        "sandbox",
-        "--bind",
-        "@/root",
-        "/",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--bind",
-        "@/shm",
-        "/dev/shm",
-        "--remount-ro",
-        "/dev",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    if Path::new("/proc/self/ns/cgroup").exists() {
-        args.push("--unshare-cgroup".to_owned());
-    }
-    for name in MASKED_PROC {
-        let path = format!("/proc/{name}");
-        if let Ok(found) = fs::symlink_metadata(&path) {
-            let empty = if found.is_dir() { "@/empty-dir" } else { "@/empty-file" };
-            args.extend(["--ro-bind", empty, &path].map(str::to_owned));
-        }
-    }
-    args.extend(["--remount-ro", "/proc", "--remount-ro", "/"].map(str::to_owned));
-    args.into_iter().map(String::into_bytes).collect()
-}
-
 fn next_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A boot id of the sandbox's own; the host's would name the machine to every server on it.
+fn boot_id() -> io::Result<Vec<u8>> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    Ok(format!("{}\n", parts.join("-")).into_bytes())
+}
+
+const BOOT_ID: &[u8] = b"sys/kernel/random/boot_id";
+
 /// Places inside that the server may write to.
 const WRITABLE: &[&str] = &["/tmp", "/run", "/dev/shm"];
-
-/// Files of `/proc` that tell about the host.
-const MASKED_PROC: &[&str] = &[
-    "acpi",
-    "asound",
-    "cmdline",
-    "config.gz",
-    "driver",
-    "interrupts",
-    "iomem",
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "kmsg",
-    "modules",
-    "sched_debug",
-    "scsi",
-    "slabinfo",
-    "timer_list",
-    "vmallocinfo",
-];

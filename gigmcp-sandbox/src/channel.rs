@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -19,7 +20,7 @@ use crate::protocol::Report;
 /// A bootstrap that has its plan.
 pub(crate) struct Launched {
     pub(crate) child: Child,
-    /// Readable once it, or bubblewrap that it becomes, has ended.
+    /// Readable once it has ended, which it does after PID 1.
     pub(crate) process: OwnedFd,
     pub(crate) control: OwnedFd,
 }
@@ -29,6 +30,7 @@ pub(crate) fn launch(descriptors: &[OwnedFd]) -> io::Result<Launched> {
     let flags = SocketFlags::CLOEXEC;
     let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let mut child = Command::new(bootstrap::program()?)
+        .arg0("gigmcp-sandbox")
         .arg("outer")
         .env_clear()
         .stdin(Stdio::from(theirs))

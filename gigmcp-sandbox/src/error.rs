@@ -13,9 +13,6 @@ pub enum SpawnError {
     /// This is not Linux. The crate compiles elsewhere, but only Linux has the mechanisms.
     #[error("sandboxes need Linux")]
     NotLinux,
-    /// bubblewrap is not in `PATH`.
-    #[error("bubblewrap (`bwrap`) was not found; on Debian and Ubuntu: apt-get install bubblewrap")]
-    BubblewrapMissing,
     /// The command has no program.
     #[error("the command is empty")]
     EmptyCommand,
@@ -62,7 +59,7 @@ pub enum SpawnError {
         reason: String,
     },
     /// The host process could not make a pipe, socket, memfd, thread or process.
-    #[error("{what}")]
+    #[error("{what}{}", hint(source))]
     Host {
         /// What was attempted.
         what: &'static str,
@@ -81,14 +78,9 @@ pub enum SpawnError {
         /// What the kernel answered.
         source: io::Error,
     },
-    /// Bubblewrap gave up.
-    #[error("bubblewrap failed: {message}; {fix}")]
-    Bubblewrap {
-        /// The last it said, without control characters.
-        message: String,
-        /// What to do about it.
-        fix: &'static str,
-    },
+    /// The process that builds the sandbox ended without a word: it was killed.
+    #[error("the process that builds the sandbox was killed")]
+    Died,
     /// The sandbox did not come up in time.
     #[error("the sandbox did not start within {seconds} s")]
     TimedOut {
@@ -105,6 +97,17 @@ pub enum SpawnError {
         why: String,
     },
 }
+
+/// What the operator can do about a failure of the host process itself.
+fn hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(EMFILE | EINVAL) => "; raise the host process's limit of open files",
+        _ => "",
+    }
+}
+
+const EINVAL: i32 = 22;
+const EMFILE: i32 = 24;
 
 fn detail_in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }

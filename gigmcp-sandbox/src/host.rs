@@ -1,11 +1,7 @@
 //! What this host can do, and what to change where it cannot.
 
-use std::env;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{Access, access};
+use std::path::Path;
 
 use crate::enforcement::{Enforcement, Layer, Level};
 use crate::protocol::Stage;
@@ -20,8 +16,7 @@ pub async fn host_report() -> Enforcement {
         Ok(sandbox) => sandbox.enforcement().clone(),
         Err(error) => {
             let fix = match &error {
-                SpawnError::Setup { fix, .. } | SpawnError::Bubblewrap { fix, .. } => fix,
-                SpawnError::BubblewrapMissing => "apt-get install bubblewrap",
+                SpawnError::Setup { fix, .. } => fix,
                 SpawnError::NotLinux => "use Linux; on macOS and Windows, a Linux virtual machine",
                 _ => "see the message",
             };
@@ -52,40 +47,6 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Looks for bubblewrap in this process's `PATH`, then at its usual place.
-pub(crate) fn find_bubblewrap() -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = env::split_paths(&path).chain([PathBuf::from("/usr/bin")]);
-    find_in(dirs, if is_root() { Runs::AsOthers } else { Runs::AsCaller })
-}
-
-/// Who runs a program.
-#[derive(Clone, Copy)]
-enum Runs {
-    AsCaller,
-    /// A user who owns nothing.
-    AsOthers,
-}
-
-/// The first `bwrap` that can be read and run. A process whose program cannot be read may not write
-/// its user map, so running alone is not enough.
-fn find_in(dirs: impl Iterator<Item = PathBuf>, runs: Runs) -> Option<PathBuf> {
-    dirs.filter(|dir| dir.is_absolute()).map(|dir| dir.join("bwrap")).find(|program| {
-        fs::metadata(program).is_ok_and(|found| {
-            found.is_file()
-                && match runs {
-                    Runs::AsCaller => access(program, Access::READ_OK | Access::EXEC_OK).is_ok(),
-                    Runs::AsOthers => found.mode() & 0o005 == 0o005 && others_reach(program),
-                }
-        })
-    })
-}
-
-fn others_reach(program: &Path) -> bool {
-    let Ok(program) = fs::canonicalize(program) else { return false };
-    program.ancestors().skip(1).all(|dir| fs::metadata(dir).is_ok_and(|found| found.mode() & 0o001 != 0))
-}
-
 /// Whether this process is the host's root, who must be left behind.
 ///
 /// In a user namespace where uid 0 is somebody else on the host, there is no root to leave; such a
@@ -105,7 +66,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         return OPEN_FILES_FIX;
     }
     match stage {
-        Stage::UserNamespace | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
+        Stage::Namespaces | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
         Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.12 or later",
         Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
@@ -118,8 +79,16 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::WorkingDir => "name a directory that exists inside",
         Stage::Plan if errno == EINVAL => OPEN_FILES_FIX, // no number as high as we need
         Stage::Rlimits if errno == EROFS => READ_ONLY_PROC_FIX,
-        Stage::Bubblewrap => "check that bubblewrap is installed and runs",
-        Stage::Plan
+        // The kernel lets nobody mount a whole /proc where the present one is covered in part.
+        Stage::Proc if matches!(errno, EPERM | EACCES) => READ_ONLY_PROC_FIX,
+        Stage::InnerUserNamespace => "let user namespaces be nested one level deeper here",
+        Stage::Cgroup
+        | Stage::HostName
+        | Stage::Proc
+        | Stage::Terminals
+        | Stage::PivotRoot
+        | Stage::NamespaceLimits
+        | Stage::Plan
         | Stage::Keyring
         | Stage::Listeners
         | Stage::Init
@@ -150,17 +119,6 @@ fn namespace_fix(errno: i32) -> &'static str {
     }
 }
 
-/// What to do about something bubblewrap said.
-pub(crate) fn bubblewrap_fix(message: &str) -> &'static str {
-    if message.contains("proc") {
-        READ_ONLY_PROC_FIX
-    } else if message.contains("uid map") || message.contains("namespace") {
-        namespace_fix(EPERM)
-    } else {
-        "check that bubblewrap 0.8 or later runs for this user"
-    }
-}
-
 const OPEN_FILES_FIX: &str = "raise the host process's limit of open files";
 const READ_ONLY_PROC_FIX: &str =
     "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined";
@@ -178,38 +136,6 @@ const ENOSYS: i32 = 38;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bubblewrap_is_passed_over_where_it_cannot_be_read_and_run() {
-        use std::os::unix::fs::PermissionsExt;
-        let top = env::temp_dir().join(format!("gigmcp-test-bwrap-{}", std::process::id()));
-        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
-        let place = |name: &str, dir_mode, mode| {
-            let dir = top.join(name);
-            fs::create_dir_all(&dir).expect("a fresh directory");
-            fs::write(dir.join("bwrap"), "").expect("a fresh file");
-            set(&dir.join("bwrap"), mode);
-            set(&dir, dir_mode);
-            dir
-        };
-        fs::create_dir_all(&top).expect("a fresh directory");
-        set(&top, 0o755);
-        let good = place("good", 0o755, 0o755);
-        let relative = PathBuf::from(".");
-        for (case, bad, of_caller) in [
-            ("not executable", place("plain", 0o755, 0o644), false),
-            ("a directory is private", place("private", 0o700, 0o755), true),
-            ("only its owner's", place("owners", 0o755, 0o700), true),
-            ("a relative entry", relative, false),
-            ("not there", top.join("nowhere"), false),
-        ] {
-            let dirs = || [bad.clone(), good.clone()].into_iter();
-            assert_eq!(find_in(dirs(), Runs::AsOthers), Some(good.join("bwrap")), "{case}");
-            let expected = if of_caller { &bad } else { &good };
-            assert_eq!(find_in(dirs(), Runs::AsCaller), Some(expected.join("bwrap")), "{case}");
-        }
-        fs::remove_dir_all(&top).expect("ours");
-    }
 
     #[test]
     fn only_the_whole_identity_map_has_the_hosts_root() {

@@ -49,18 +49,27 @@ impl Root {
         Ok(root)
     }
 
-    /// Directories every root has, the bootstrap, and the writable places.
+    /// Directories every root has, the devices, and the writable places.
     fn frame(&mut self, limits: &Limits) {
-        for (dir, mode) in [("", 0o755), ("/proc", 0o555), ("/dev", 0o755), ("/etc", 0o755), ("/.gig", 0o755)] {
+        let dirs =
+            [("", 0o755), ("/proc", 0o555), ("/dev", 0o755), ("/dev/pts", 0o755), ("/etc", 0o755), ("/.gig", 0o755)];
+        for (dir, mode) in dirs {
             self.steps.push(Step::Dir { to: inside(Path::new(dir)), mode });
         }
-        self.steps.push(Step::Bootstrap { to: b"/root/.gig/init".to_vec() });
+        for name in DEVICES {
+            let to = [b"/root/dev/", name.as_bytes()].concat();
+            self.steps.push(Step::Device { to, name: name.as_bytes().to_vec() });
+        }
+        for (name, target) in DEVICE_LINKS {
+            self.symlink(&Path::new("/dev").join(name), Path::new(target));
+        }
+        // What covers parts of /proc.
         self.steps.push(Step::File { to: b"/empty-file".to_vec(), mode: 0o444, content: Vec::new() });
         self.steps.push(Step::Dir { to: b"/empty-dir".to_vec(), mode: 0o555 });
         let tmpfs = |to: &str, mode, bytes, inodes| Step::Tmpfs { to: to.into(), mode, bytes, inodes };
         self.steps.push(tmpfs("/root/tmp", 0o1777, limits.tmp_bytes, limits.tmp_files));
         self.steps.push(tmpfs("/root/run", 0o755, RUN_BYTES, RUN_FILES));
-        self.steps.push(tmpfs("/shm", 0o1777, limits.shm_bytes, limits.tmp_files));
+        self.steps.push(tmpfs("/root/dev/shm", 0o1777, limits.shm_bytes, limits.tmp_files));
     }
 
     fn single_file(&mut self, path: &Path) -> Result<(), SpawnError> {
@@ -178,7 +187,7 @@ impl Root {
         if !is_plain(path) {
             return refused(PathRefusal::NotAbsolute);
         }
-        let reserved = ["/proc", "/dev", "/run", "/server", "/.gig/init"].map(Path::new);
+        let reserved = ["/proc", "/dev", "/run", "/server"].map(Path::new);
         let etc = ETC_FILES.iter().any(|(name, _)| path == Path::new("/etc").join(name));
         if etc || reserved.iter().any(|reserved| path.starts_with(reserved)) || path == Path::new("/tmp") {
             return refused(PathRefusal::Reserved);
@@ -276,6 +285,15 @@ fn can_enter(dir: &Path) -> bool {
     rustix::fs::access(dir, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
+/// No terminal: `/dev/tty` would be that of the session, which has none.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const DEVICE_LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
 const RUN_BYTES: u64 = 1 << 20;
 const RUN_FILES: u64 = 1024;
 const SCANNED_ENTRIES: usize = 1_000_000;

@@ -24,7 +24,7 @@ impl Posture<'_> {
     fn level(&self, layer: Layer) -> Level {
         match layer {
             Layer::User => self.namespace("user").unwrap_or_else(|| self.user_map()),
-            Layer::Mount => self.namespace("mnt").unwrap_or(Level::Full),
+            Layer::Mount => self.namespace("mnt").unwrap_or_else(|| self.image_path()),
             Layer::Pid => self.namespace("pid").unwrap_or(Level::Full),
             Layer::Net => self.namespace("net").unwrap_or(Level::Full),
             Layer::Ipc => self.namespace("ipc").unwrap_or(Level::Full),
@@ -79,6 +79,13 @@ impl Posture<'_> {
             Ok(ours) if ours != inside => None,
             Ok(_) => Some(none("it is the host's".to_owned(), UNEXPECTED)),
             Err(error) => Some(Level::Partial(format!("it could not be compared: {error}"))),
+        }
+    }
+
+    fn image_path(&self) -> Level {
+        match self.value("image_path_shown") {
+            "true" => Level::Partial("no overlay could be made, so the image's path can be read inside".to_owned()),
+            _ => Level::Full,
         }
     }
 

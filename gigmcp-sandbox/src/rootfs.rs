@@ -25,7 +25,7 @@ impl Rootfs {
 
     /// An extracted image. The tree is not trusted: nothing is ever created in it and no symlink
     /// of it is followed outside the sandbox. Its `/proc`, `/dev`, `/sys`, `/tmp`, `/run` and
-    /// `/.gig` are ignored. Its path can be read inside, in `/proc/self/mountinfo`.
+    /// `/.gig` are ignored. Its path is kept from the server where the kernel can make an overlay of it.
     #[must_use]
     pub fn image(dir: impl AsRef<Path>) -> Self {
         Self(Kind::Image(dir.as_ref().to_owned()))

@@ -122,8 +122,6 @@ struct Live {
     log: Arc<StderrLog>,
     handoff: bool,
     starting: Option<Starting>,
-    /// When a start that was given up is ended by force.
-    kill_at: Option<Instant>,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
     _uid: Option<UidLease>,
@@ -135,7 +133,6 @@ struct Starting {
     check: Option<Check>,
     enforcement: Option<Enforcement>,
     descriptors: Vec<OwnedFd>,
-    in_bubblewrap: bool,
     failure: Option<SpawnError>,
 }
 
@@ -212,10 +209,8 @@ impl Supervisor {
                 check: Some(job.check),
                 enforcement: None,
                 descriptors: Vec::new(),
-                in_bubblewrap: false,
                 failure: None,
             }),
-            kill_at: None,
             exit: None,
             ended: job.ended,
             _uid: job.uid,
@@ -264,7 +259,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends the bookkeeping once neither bubblewrap nor PID 1 is left.
+    /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left.
     fn settle(&mut self, key: u64) {
         let done = self.live.get(&key).is_some_and(|live| live.process.is_none() && live.control.is_none());
         if !done {
@@ -276,7 +271,7 @@ impl Supervisor {
         while matches!(live.read_stderr(), Read::Some | Read::OverBudget) {}
         live.log.finish();
         if let Some(starting) = live.starting.take() {
-            let error = starting.failure.unwrap_or_else(|| failed_silently(&live.log));
+            let error = starting.failure.unwrap_or(SpawnError::Died);
             let _ = starting.started.send(Err(error));
         }
         let exit = live.exit.unwrap_or(Exit::Killed);
@@ -301,7 +296,7 @@ impl Supervisor {
                 }
             }
             if live.deadline().is_some_and(|deadline| deadline <= now) {
-                live.run_late(now);
+                live.run_late();
             }
         }
     }
@@ -310,7 +305,7 @@ impl Supervisor {
 impl Live {
     /// The next moment that something is overdue; none once the server runs.
     fn deadline(&self) -> Option<Instant> {
-        self.starting.as_ref().map(|starting| starting.deadline).or(self.kill_at)
+        self.starting.as_ref().map(|starting| starting.deadline)
     }
 
     /// When the supervisor has something to do for it even if nothing happens.
@@ -318,17 +313,11 @@ impl Live {
         self.deadline().into_iter().chain(self.stderr_resumes).min()
     }
 
-    /// Gives up a start that takes too long. Bubblewrap gets a grace to reach PID 1, which ends by
-    /// itself: killing its monitor while it forks could leave the fork waiting for it.
-    fn run_late(&mut self, now: Instant) {
+    /// Gives up a start that takes too long.
+    fn run_late(&mut self) {
         self.lifeline.cut();
-        self.kill_at = None;
         if let Some(starting) = self.starting.take() {
             let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
-            if starting.in_bubblewrap {
-                self.kill_at = Some(now + GRACE);
-                return;
-            }
         }
         if let Some(process) = &self.process {
             let _ = pidfd_send_signal(process, Signal::KILL);
@@ -338,7 +327,6 @@ impl Live {
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         match (report, &mut self.starting) {
             (Report::Network, Some(starting)) => starting.descriptors = descriptors,
-            (Report::Bubblewrap, Some(starting)) => starting.in_bubblewrap = true,
             (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
             (Report::Failed { stage, errno, detail }, Some(starting)) => {
                 let source = io::Error::from_raw_os_error(errno);
@@ -352,7 +340,6 @@ impl Live {
             // Out of turn: only a PID 1 that is not ours any more would say so.
             (
                 Report::Network
-                | Report::Bubblewrap
                 | Report::Posture(_)
                 | Report::Failed { .. }
                 | Report::Running
@@ -417,15 +404,7 @@ impl Live {
     }
 }
 
-/// Bubblewrap died without PID 1 saying anything: its last words are on standard error.
-fn failed_silently(log: &StderrLog) -> SpawnError {
-    let message = log.tail().pop().unwrap_or_else(|| "it was killed".to_owned());
-    let fix = host::bubblewrap_fix(&message);
-    SpawnError::Bubblewrap { message, fix }
-}
-
 /// Far longer than a start takes on a machine under load.
 const START_TIME: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_secs(5);
 /// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
 const STDERR_PAUSE: Duration = Duration::from_millis(50);

@@ -75,7 +75,7 @@ fn no_process_of_a_sandbox_is_root_and_none_survives_a_killed_gateway() {
     let session = Session::open(&internet, "/mcp/p/work", &token);
     assert_eq!(session.call("echo_echo", &json!({"text": "warm"})).text(), "warm");
     let processes = gateway.descendants();
-    assert!(processes.len() >= 3, "bubblewrap, our init and the server: {processes:?}");
+    assert!(processes.len() >= 3, "the monitor, PID 1 and the server: {processes:?}");
     for pid in &processes {
         let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
         let uids = status.lines().find(|line| line.starts_with("Uid:")).unwrap();

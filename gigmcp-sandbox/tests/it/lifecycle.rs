@@ -69,7 +69,7 @@ async fn tells_whether_it_starts_when_asked() {
 
 #[test]
 fn too_low_a_limit_of_open_files_is_named() {
-    for (limit, expected) in [("60", "limit of open files"), ("200", "started")] {
+    for (limit, expected) in [("24", "limit of open files"), ("200", "started")] {
         let output = Command::new("sh")
             .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
             .arg(std::env::current_exe().unwrap())
@@ -107,7 +107,7 @@ fn kill_9_of_the_host(marker: &str, prepare: impl Fn(u32)) {
     let lines = BufReader::new(host.stdout.take().unwrap()).lines();
     assert!(lines.map(Result::unwrap).any(|line| line.contains("host is ready")));
     let processes = descendants(host.id());
-    assert_eq!(processes.len(), 3, "bubblewrap's monitor, PID 1, the server");
+    assert_eq!(processes.len(), 3, "the monitor, PID 1, the server");
     let watched = Watched::new(&processes);
     processes.iter().copied().for_each(prepare);
     host.kill().unwrap();

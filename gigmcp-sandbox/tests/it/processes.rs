@@ -22,7 +22,7 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
 }
 
 /// The processes of this test binary's sandbox whose server has this text in its command line:
-/// the server, PID 1 and bubblewrap's monitor.
+/// the server, PID 1 and the monitor.
 pub(crate) fn of_server(marker: &str) -> Vec<u32> {
     let servers: Vec<u32> = fs::read_dir("/proc")
         .unwrap()

@@ -40,6 +40,15 @@ async fn an_image_runs_with_our_etc_over_its_own() {
 }
 
 #[tokio::test]
+async fn row_7_an_images_mounts_do_not_tell_where_it_lies() {
+    let image = image();
+    let found = run(in_image(&image, &["read", "/proc/self/mountinfo"])).await;
+    let name = image.path().file_name().unwrap().to_str().unwrap();
+    assert!(found.contains(" /usr /usr ro"), "the control: {found}");
+    assert!(!found.contains(name), "{found}");
+}
+
+#[tokio::test]
 async fn row_36_an_image_whose_etc_is_a_symlink_cannot_write_on_the_host() {
     for target in ["", "/oldroot"] {
         let victim = Dir::new("victim");
