@@ -117,6 +117,9 @@ fn detail_in_brackets(detail: &str) -> String {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathRefusal {
+    /// This is not Linux.
+    #[error("sandboxes need Linux")]
+    NotLinux,
     /// It is not absolute, or not in its simplest form (`..`, `.`, double slashes).
     #[error("it is not a plain absolute path")]
     NotAbsolute,

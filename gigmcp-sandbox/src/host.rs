@@ -1,51 +1,9 @@
-//! What this host can do, and what to change where it cannot.
+//! Who the host process is, and what to change where a host does not allow a step.
 
 use std::fs;
 use std::path::Path;
 
-use crate::enforcement::{Enforcement, Layer, Level};
 use crate::protocol::Stage;
-use crate::{Network, Rootfs, Sandbox, SpawnError, bootstrap};
-
-/// Finds out which layers this host can enforce, by starting a sandbox around a program of our
-/// own that does nothing. Needs nothing but what a real sandbox needs.
-///
-/// Where no sandbox can start at all, every layer is [`Level::None`] with the fix.
-pub async fn host_report() -> Enforcement {
-    match probe().await {
-        Ok(sandbox) => sandbox.enforcement().clone(),
-        Err(error) => {
-            let fix = match &error {
-                SpawnError::Setup { fix, .. } => fix,
-                SpawnError::NotLinux => "use Linux; on macOS and Windows, a Linux virtual machine",
-                _ => "see the message",
-            };
-            let why = with_causes(&error);
-            Enforcement::new(|_: Layer| Level::None { why: why.clone(), fix: (*fix).to_owned() })
-        }
-    }
-}
-
-async fn probe() -> Result<Sandbox, SpawnError> {
-    let program =
-        bootstrap::program().map_err(|source| SpawnError::Host { what: "making the bootstrap's memfd", source })?;
-    Sandbox::builder(Rootfs::single_file(program))
-        .command(["/server", "probe"])
-        .network(Network::handoff())
-        .spawn()
-        .await
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
 
 /// Whether this process is the host's root, who must be left behind.
 ///

@@ -1,26 +1,41 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "only Linux starts sandboxes; elsewhere this compiles")
+)]
 
+#[cfg(target_os = "linux")]
 mod bootstrap;
 mod builder;
+#[cfg(target_os = "linux")]
 mod channel;
 mod enforcement;
 mod error;
+#[cfg(target_os = "linux")]
 mod host;
 mod host_uids;
+#[cfg(target_os = "linux")]
 mod image;
+#[cfg(target_os = "linux")]
+mod launch;
 mod limits;
 mod network;
+#[cfg(target_os = "linux")]
 mod plan;
+#[cfg(target_os = "linux")]
 mod posture;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/protocol.rs"]
 mod protocol;
+mod report;
 mod rootfs;
 mod sandbox;
+#[cfg(target_os = "linux")]
 mod seccomp;
 mod stderr;
 mod stdio;
+#[cfg(target_os = "linux")]
 mod supervisor;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/wire.rs"]
@@ -29,12 +44,15 @@ mod wire;
 pub use builder::SandboxBuilder;
 pub use enforcement::{Enforcement, Layer, Level};
 pub use error::{PathRefusal, RootfsRefusal, SpawnError};
-pub use host::host_report;
 pub use host_uids::{HostUids, InvalidHostUids};
 pub use limits::Limits;
 pub use network::{Intake, Network, NetworkHandle, PortListener};
+#[cfg(target_os = "linux")]
 pub use plan::check_read_only;
 pub use protocol::Stage;
+#[cfg(not(target_os = "linux"))]
+pub use report::check_read_only;
+pub use report::host_report;
 pub use rootfs::Rootfs;
 pub use sandbox::{Exit, Sandbox};
 pub use stderr::StderrLines;

@@ -1,9 +1,6 @@
 //! What network a server sees.
 
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
-
-use crate::protocol::TCP_PORTS;
 
 /// What network a server sees. Either way there is no interface but loopback, and no route out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,7 +69,12 @@ pub struct PortListener {
 
 impl Intake {
     /// Sorts descriptors in the order the bootstrap sends them; `None` if some are missing.
-    pub(crate) fn from_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn from_descriptors(descriptors: Vec<std::os::fd::OwnedFd>) -> Option<Self> {
+        use std::os::fd::OwnedFd;
+
+        use crate::protocol::TCP_PORTS;
+
         let [https, http, proxy, dns_tcp, dns_udp] = <[OwnedFd; 5]>::try_from(descriptors).ok()?;
         let [https_port, http_port, proxy_port] = TCP_PORTS;
         let listener = |port, fd: OwnedFd| PortListener { port, listener: fd.into() };

@@ -1,12 +1,12 @@
 //! A running sandbox.
 
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::rootfs::Rootfs;
 use crate::stderr::StderrLog;
+use crate::stdio::End;
 use crate::{Enforcement, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines};
 
 /// One confined server. Dropping it ends every process inside and leaves nothing behind.
@@ -14,7 +14,7 @@ use crate::{Enforcement, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStd
 pub struct Sandbox {
     pub(crate) id: String,
     pub(crate) lifeline: Lifeline,
-    pub(crate) stdio: Option<(OwnedFd, OwnedFd)>,
+    pub(crate) stdio: Option<(End, End)>,
     pub(crate) network: NetworkHandle,
     pub(crate) enforcement: Enforcement,
     pub(crate) log: Arc<StderrLog>,
@@ -102,14 +102,14 @@ impl Sandbox {
 /// The write end of the pipe that keeps a sandbox alive. Once every copy in this process is gone,
 /// by [`Lifeline::cut`], by drop, or because the process died, PID 1 inside ends.
 #[derive(Debug)]
-pub(crate) struct Lifeline(Arc<Mutex<Option<OwnedFd>>>);
+pub(crate) struct Lifeline(Arc<Mutex<Option<End>>>);
 
 /// The supervisor's handle to cut a lifeline it does not keep alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Scissors(Arc<Mutex<Option<OwnedFd>>>);
+pub(crate) struct Scissors(Arc<Mutex<Option<End>>>);
 
 impl Lifeline {
-    pub(crate) fn new(write_end: OwnedFd) -> Self {
+    pub(crate) fn new(write_end: End) -> Self {
         Self(Arc::new(Mutex::new(Some(write_end))))
     }
 

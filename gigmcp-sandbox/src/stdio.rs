@@ -1,12 +1,27 @@
 //! The host's ends of the server's standard input and output.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::unix::pipe;
+
+#[cfg(unix)]
+mod pipe {
+    pub(super) use tokio::net::unix::pipe::{Receiver, Sender};
+
+    /// An end of a pipe.
+    pub(crate) type End = std::os::fd::OwnedFd;
+}
+/// Where there are no such pipes there are no sandboxes either; these only make the types compile.
+#[cfg(not(unix))]
+mod pipe {
+    pub(super) type Receiver = tokio::io::Empty;
+    pub(super) type Sender = tokio::io::Sink;
+    pub(crate) type End = std::convert::Infallible;
+}
+
+pub(crate) use pipe::End;
 
 /// What is written here the server reads from its standard input. Dropping it is end of file.
 #[derive(Debug)]
@@ -18,14 +33,26 @@ pub struct SandboxStdin(pipe::Sender);
 pub struct SandboxStdout(pipe::Receiver);
 
 impl SandboxStdin {
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        pipe::Sender::from_owned_fd(fd).map(Self)
+    #[cfg(unix)]
+    pub(crate) fn new(end: End) -> io::Result<Self> {
+        pipe::Sender::from_owned_fd(end).map(Self)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn new(end: End) -> io::Result<Self> {
+        match end {}
     }
 }
 
 impl SandboxStdout {
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        pipe::Receiver::from_owned_fd(fd).map(Self)
+    #[cfg(unix)]
+    pub(crate) fn new(end: End) -> io::Result<Self> {
+        pipe::Receiver::from_owned_fd(end).map(Self)
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn new(end: End) -> io::Result<Self> {
+        match end {}
     }
 }
 

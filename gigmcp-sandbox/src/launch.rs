@@ -1,0 +1,170 @@
+//! From a description to a running sandbox.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Gid, MemfdFlags, Mode, Uid, fchmod, fchown};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::sync::{oneshot, watch};
+
+use crate::host_uids::UidLease;
+use crate::plan::Root;
+use crate::posture::Posture;
+use crate::protocol::Plan;
+use crate::sandbox::Lifeline;
+use crate::stderr::StderrLog;
+use crate::supervisor::{self, Job, Started};
+use crate::{NetworkHandle, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
+
+pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
+    let required = builder.required.clone();
+    let rlimits = builder.limits.rlimits();
+    let log = Arc::new(StderrLog::new(&builder.limits));
+    let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
+    let prepared = prepared
+        .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
+    let Prepared { plan, copied, uid, handoff } = prepared;
+
+    let pipes =
+        Pipes::new(uid.as_ref()).map_err(|source| SpawnError::Host { what: "making the server's pipes", source })?;
+    let lifeline = Lifeline::new(pipes.lifeline.1);
+    let (started_sender, started) = oneshot::channel();
+    let (ended_sender, ended) = watch::channel(None);
+    let mut descriptors = vec![plan, pipes.lifeline.0, pipes.stdin.0, pipes.stdout.1, pipes.stderr.1];
+    descriptors.extend(copied);
+    supervisor::submit(Job {
+        descriptors,
+        stderr: pipes.stderr.0,
+        lifeline: lifeline.scissors(),
+        log: log.clone(),
+        uid,
+        handoff,
+        check: Box::new(move |found| {
+            let unknown_calls = &seccomp::programs()?.unknown;
+            let enforcement = Posture { found, rlimits: &rlimits, unknown_calls }.enforcement();
+            match required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
+                None => Ok(enforcement),
+                Some(layer) => Err(SpawnError::LayerMissing { layer, why: enforcement.level(layer).to_string() }),
+            }
+        }),
+        started: started_sender,
+        ended: ended_sender,
+    })?;
+    let started = started.await.map_err(|_| SpawnError::Host {
+        what: "the supervisor thread is gone",
+        source: io::ErrorKind::BrokenPipe.into(),
+    })?;
+    let Started { enforcement, intake } = started?;
+    Ok(Sandbox {
+        id: next_id(),
+        lifeline,
+        stdio: Some((pipes.stdin.1, pipes.stdout.0)),
+        network: NetworkHandle { intake },
+        enforcement,
+        log,
+        ended,
+    })
+}
+
+/// Everything that may block: reading the root and compiling the policy.
+fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
+    let command = match builder.command.is_empty() {
+        false => builder.command,
+        true => vec![OsString::from("/server")],
+    };
+    if command[0].is_empty() {
+        return Err(SpawnError::EmptyCommand);
+    }
+    let command: Vec<Vec<u8>> = command.into_iter().map(OsString::into_vec).collect();
+    let environment = builder.environment.into_iter().map(|(name, value)| {
+        let valid = !name.is_empty() && !name.as_bytes().contains(&b'=');
+        let joined = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        valid.then_some(joined).ok_or(SpawnError::InvalidText { what: "an environment variable" })
+    });
+    let environment = environment.collect::<Result<Vec<_>, _>>()?;
+    let working_dir = builder.working_dir.into_os_string().into_vec();
+    for (what, items) in [
+        ("the command", &command),
+        ("an environment variable", &environment),
+        ("the working directory", &vec![working_dir.clone()]),
+    ] {
+        if items.iter().any(|item| item.contains(&0)) {
+            return Err(SpawnError::InvalidText { what });
+        }
+    }
+    let root = Root::new(&builder.rootfs, &builder.read_only, &builder.files, &builder.limits)?;
+    let uid = if host::is_root() { Some(builder.host_uids.lease()?) } else { None };
+    let plan = Plan {
+        host_uid: uid.as_ref().map(UidLease::uid),
+        cgroups: Vec::new(),
+        steps: root.steps,
+        proc_files: vec![(
+            BOOT_ID.to_vec(),
+            boot_id().map_err(|source| SpawnError::Host { what: "random bytes", source })?,
+        )],
+        handoff: builder.network.handoff,
+        command,
+        environment,
+        working_dir,
+        rlimits: builder.limits.rlimits(),
+        filters: seccomp::programs()?.filters.clone(),
+        writable: WRITABLE.iter().map(|path| path.as_bytes().to_vec()).collect(),
+    };
+    let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
+        .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
+    Ok(Prepared { plan, copied: root.copied, uid, handoff: builder.network.handoff })
+}
+
+struct Prepared {
+    plan: OwnedFd,
+    copied: Vec<OwnedFd>,
+    uid: Option<UidLease>,
+    handoff: bool,
+}
+
+/// Read end and write end each.
+struct Pipes {
+    lifeline: (OwnedFd, OwnedFd),
+    stdin: (OwnedFd, OwnedFd),
+    stdout: (OwnedFd, OwnedFd),
+    stderr: (OwnedFd, OwnedFd),
+}
+
+impl Pipes {
+    /// The server owns its ends, so that it can open `/dev/stdout`, but only in the direction of
+    /// the pipe.
+    fn new(uid: Option<&UidLease>) -> io::Result<Self> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let (stdin, stdout, stderr) = (pipe()?, pipe()?, pipe()?);
+        for (fd, mode) in [(&stdin.0, Mode::RUSR), (&stdout.1, Mode::WUSR), (&stderr.1, Mode::WUSR)] {
+            if let Some(uid) = uid {
+                fchown(fd, Some(Uid::from_raw(uid.uid())), Some(Gid::from_raw(uid.uid())))?;
+            }
+            fchmod(fd, mode)?;
+        }
+        Ok(Self { lifeline: pipe()?, stdin, stdout, stderr })
+    }
+}
+
+fn next_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A boot id of the sandbox's own; the host's would name the machine to every server on it.
+fn boot_id() -> io::Result<Vec<u8>> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    Ok(format!("{}\n", parts.join("-")).into_bytes())
+}
+
+const BOOT_ID: &[u8] = b"sys/kernel/random/boot_id";
+
+/// Places inside that the server may write to.
+const WRITABLE: &[&str] = &["/tmp", "/run", "/dev/shm"];
