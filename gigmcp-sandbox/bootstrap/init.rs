@@ -39,13 +39,13 @@ fn serve(control: &OwnedFd, inside: Inside) -> Result<Option<Report>, Failure> {
     let mut posture = posture();
     posture.push(("image_path_shown".to_owned(), staged.image_path_shown.to_string()));
     let signals = sys::child_signals().at(Stage::Init)?;
-    if sys::wait_readable([lifeline.as_fd(), lifeline.as_fd()], 0).at(Stage::Init)?[0] {
+    if sys::wait_readable([lifeline.as_fd()], 0).at(Stage::Init)?[0] {
         return Ok(None);
     }
     let stdio = [stdin, stdout, stderr];
     let Some(server) = start_server(&plan, posture, stdio, control, &lifeline)? else { return Ok(None) };
     drop(plan);
-    watch(&lifeline, signals, server)
+    watch(&lifeline, control, signals, server)
 }
 
 /// Forks the server's process and returns once its program runs; nothing if the host let go.
@@ -135,8 +135,8 @@ fn host_agrees(control: &OwnedFd, lifeline: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-/// Reaps until the server has ended or the host lets go.
-fn watch(lifeline: &OwnedFd, mut signals: File, server: i32) -> Result<Option<Report>, Failure> {
+/// Reaps and forwards signals until the server has ended or the host lets go.
+fn watch(lifeline: &OwnedFd, control: &OwnedFd, mut signals: File, server: i32) -> Result<Option<Report>, Failure> {
     loop {
         while let Some((pid, ended)) = sys::reap() {
             match ended {
@@ -145,17 +145,31 @@ fn watch(lifeline: &OwnedFd, mut signals: File, server: i32) -> Result<Option<Re
                 sys::Ended::Exited(_) | sys::Ended::Signaled(_) => {}
             }
         }
-        match sys::wait_readable([lifeline.as_fd(), signals.as_fd()], -1) {
-            Ok([true, _]) => return Ok(None),
-            Ok([false, true]) => {
-                let mut record = [0; 128];
-                let _ = signals.read(&mut record);
+        match sys::wait_readable([lifeline.as_fd(), signals.as_fd(), control.as_fd()], -1) {
+            Ok([true, ..]) => return Ok(None),
+            Ok([false, child, host]) => {
+                if child {
+                    let _ = signals.read(&mut [0; 128]);
+                }
+                if host && !forward(control, server).at(Stage::Init)? {
+                    return Ok(None);
+                }
             }
-            Ok([false, false]) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Failure::new(Stage::Init, &error, "poll")),
         }
     }
+}
+
+/// Gives the server the signal that the host asked for; false if the host is gone.
+fn forward(control: &OwnedFd, server: i32) -> io::Result<bool> {
+    let mut message = [0];
+    let (length, _) = sys::receive(control.as_fd(), &mut message)?;
+    if length == 1 {
+        // It may just have ended, which is told by itself.
+        let _ = sys::send_signal(server, i32::from(message[0]));
+    }
+    Ok(length > 0)
 }
 
 /// What PID 1 can read about the walls around it.

@@ -67,6 +67,11 @@ pub(crate) fn agree(control: &OwnedFd) -> Result<(), Errno> {
     rustix::net::send(control, b"start", SendFlags::NOSIGNAL).map(drop)
 }
 
+/// Asks PID 1 to give the server a signal.
+pub(crate) fn send_signal(control: &OwnedFd, number: u8) -> Result<(), Errno> {
+    rustix::net::send(control, &[number], SendFlags::NOSIGNAL | SendFlags::DONTWAIT).map(drop)
+}
+
 /// Receives one report; `None` at the end. Descriptors are taken only while the sandbox starts, so
 /// nothing inside can send any later.
 pub(crate) fn receive(control: &OwnedFd, starting: bool) -> Result<Option<(Report, Vec<OwnedFd>)>, Errno> {

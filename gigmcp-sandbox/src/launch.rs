@@ -23,6 +23,7 @@ use crate::{NetworkHandle, Sandbox, SandboxBuilder, SpawnError, bootstrap, host,
 pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
     let required = builder.required.clone();
     let rlimits = builder.limits.rlimits();
+    let wall_time = builder.limits.wall_time;
     let log = Arc::new(StderrLog::new(&builder.limits));
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
@@ -43,6 +44,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         log: log.clone(),
         uid,
         handoff,
+        wall_time,
         check: Box::new(move |found| {
             let unknown_calls = &seccomp::programs()?.unknown;
             let enforcement = Posture { found, rlimits: &rlimits, unknown_calls }.enforcement();
@@ -58,7 +60,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         what: "the supervisor thread is gone",
         source: io::ErrorKind::BrokenPipe.into(),
     })?;
-    let Started { enforcement, intake } = started?;
+    let Started { enforcement, intake, control } = started?;
     Ok(Sandbox {
         id: next_id(),
         lifeline,
@@ -67,6 +69,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         enforcement,
         log,
         ended,
+        control,
     })
 }
 

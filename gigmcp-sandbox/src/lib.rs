@@ -54,6 +54,6 @@ pub use protocol::Stage;
 pub use report::check_read_only;
 pub use report::host_report;
 pub use rootfs::Rootfs;
-pub use sandbox::{Exit, Sandbox};
+pub use sandbox::{Exit, Sandbox, ServerSignal};
 pub use stderr::StderrLines;
 pub use stdio::{SandboxStdin, SandboxStdout};

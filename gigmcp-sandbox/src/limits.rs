@@ -1,5 +1,7 @@
 //! How much a server may use.
 
+use std::time::Duration;
+
 /// Bounds on what a server can use up. Each names the attack it answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -22,6 +24,8 @@ pub struct Limits {
     pub tmp_files: u64,
     /// The size of `/dev/shm` in bytes. Default 64 MiB.
     pub shm_bytes: u64,
+    /// How long the server may run in all; answers one that never ends. Default: as long as it likes.
+    pub wall_time: Option<Duration>,
     /// The longest line of standard error kept, in bytes; the rest of it is dropped. Default 4096.
     pub stderr_line_bytes: usize,
     /// How many last lines of standard error are kept. Default 200.
@@ -43,6 +47,7 @@ impl Default for Limits {
             tmp_bytes: 256 << 20,
             tmp_files: 65_536,
             shm_bytes: 64 << 20,
+            wall_time: None,
             stderr_line_bytes: 4096,
             stderr_lines: 200,
             stderr_bytes_per_second: 64 << 10,
@@ -89,6 +94,8 @@ setters! {
     tmp_files: u64,
     /// Sets [`Limits::shm_bytes`].
     shm_bytes: u64,
+    /// Sets [`Limits::wall_time`].
+    wall_time: Option<Duration>,
     /// Sets [`Limits::stderr_lines`].
     stderr_lines: usize,
 }

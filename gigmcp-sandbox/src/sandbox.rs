@@ -1,6 +1,7 @@
 //! A running sandbox.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -19,6 +20,24 @@ pub struct Sandbox {
     pub(crate) enforcement: Enforcement,
     pub(crate) log: Arc<StderrLog>,
     pub(crate) ended: watch::Receiver<Option<Exit>>,
+    pub(crate) control: End,
+}
+
+/// A signal that can be given to a server from outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum ServerSignal {
+    /// `SIGHUP`, by custom: read the configuration again.
+    HangUp = 1,
+    /// `SIGINT`, as by Ctrl-C.
+    Interrupt = 2,
+    /// `SIGUSR1`; its meaning is the server's.
+    User1 = 10,
+    /// `SIGUSR2`; its meaning is the server's.
+    User2 = 12,
+    /// `SIGTERM`: please end.
+    Terminate = 15,
 }
 
 /// How a server ended.
@@ -29,6 +48,8 @@ pub enum Exit {
     Exited(i32),
     /// A signal of its own making ended it, such as 31 (`SIGSYS`) from the seccomp filter.
     Signaled(i32),
+    /// It ran longer than [`Limits::wall_time`](crate::Limits::wall_time), and was ended.
+    TimedOut,
     /// The host ended it, or a process of the sandbox's frame was killed from outside.
     Killed,
 }
@@ -87,6 +108,30 @@ impl Sandbox {
         match self.ended.wait_for(Option::is_some).await {
             Ok(exit) => exit.unwrap_or(Exit::Killed),
             Err(_) => Exit::Killed, // the supervisor is gone, and with it every lifeline
+        }
+    }
+
+    /// Gives the server's first process a signal. Nothing happens if it has ended.
+    pub fn signal(&self, signal: ServerSignal) {
+        #[cfg(target_os = "linux")]
+        // A full queue holds as many signals that PID 1 has not forwarded yet; one more changes nothing.
+        let _ = crate::channel::send_signal(&self.control, signal as u8);
+        #[cfg(not(target_os = "linux"))]
+        let _ = signal;
+    }
+
+    /// Asks the server to end with [`ServerSignal::Terminate`], and ends every process inside if it
+    /// still runs after `grace`. Waits until nothing of the sandbox is left.
+    ///
+    /// Many servers end by themselves when their standard input closes: drop [`SandboxStdin`] first.
+    ///
+    /// Not cancel safe: if the future is dropped, the server has its signal and nobody ends it by
+    /// force, until the sandbox is dropped.
+    pub async fn shutdown(&mut self, grace: Duration) -> Exit {
+        self.signal(ServerSignal::Terminate);
+        match tokio::time::timeout(grace, self.wait()).await {
+            Ok(exit) => exit,
+            Err(_) => self.kill().await,
         }
     }
 

@@ -35,6 +35,7 @@ pub(crate) struct Job {
     pub(crate) log: Arc<StderrLog>,
     pub(crate) uid: Option<UidLease>,
     pub(crate) handoff: bool,
+    pub(crate) wall_time: Option<Duration>,
     pub(crate) check: Check,
     pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(crate) ended: watch::Sender<Option<Exit>>,
@@ -45,6 +46,8 @@ pub(crate) type Check = Box<dyn FnOnce(&BTreeMap<String, String>) -> Result<Enfo
 
 /// What is known once the server's program runs.
 pub(crate) struct Started {
+    /// For what the host says to PID 1.
+    pub(crate) control: OwnedFd,
     pub(crate) enforcement: Enforcement,
     pub(crate) intake: Option<Intake>,
 }
@@ -121,6 +124,8 @@ struct Live {
     lifeline: Scissors,
     log: Arc<StderrLog>,
     handoff: bool,
+    wall_time: Option<Duration>,
+    ends_at: Option<Instant>,
     starting: Option<Starting>,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
@@ -203,6 +208,8 @@ impl Supervisor {
             lifeline: job.lifeline,
             log: job.log,
             handoff: job.handoff,
+            wall_time: job.wall_time,
+            ends_at: None,
             starting: Some(Starting {
                 started: job.started,
                 deadline: Instant::now() + START_TIME,
@@ -303,9 +310,9 @@ impl Supervisor {
 }
 
 impl Live {
-    /// The next moment that something is overdue; none once the server runs.
+    /// The next moment that something is overdue.
     fn deadline(&self) -> Option<Instant> {
-        self.starting.as_ref().map(|starting| starting.deadline)
+        self.starting.as_ref().map_or(self.ends_at, |starting| Some(starting.deadline))
     }
 
     /// When the supervisor has something to do for it even if nothing happens.
@@ -313,11 +320,17 @@ impl Live {
         self.deadline().into_iter().chain(self.stderr_resumes).min()
     }
 
-    /// Gives up a start that takes too long.
+    /// Gives up a start that takes too long, or ends a server that ran too long.
     fn run_late(&mut self) {
         self.lifeline.cut();
-        if let Some(starting) = self.starting.take() {
-            let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
+        match self.starting.take() {
+            Some(starting) => {
+                let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
+            }
+            None => {
+                self.ends_at = None;
+                self.ended_as(Exit::TimedOut);
+            }
         }
         if let Some(process) = &self.process {
             let _ = pidfd_send_signal(process, Signal::KILL);
@@ -335,8 +348,8 @@ impl Live {
                 self.lifeline.cut();
             }
             (Report::Running, Some(_)) => self.running(),
-            (Report::Exited(code), None) => self.exit = Some(Exit::Exited(code)),
-            (Report::Signaled(signal), None) => self.exit = Some(Exit::Signaled(signal)),
+            (Report::Exited(code), None) => self.ended_as(Exit::Exited(code)),
+            (Report::Signaled(signal), None) => self.ended_as(Exit::Signaled(signal)),
             // Out of turn: only a PID 1 that is not ours any more would say so.
             (
                 Report::Network
@@ -348,6 +361,11 @@ impl Live {
                 _,
             ) => self.lifeline.cut(),
         }
+    }
+
+    /// The first reason counts: what comes after it is its consequence.
+    fn ended_as(&mut self, exit: Exit) {
+        self.exit.get_or_insert(exit);
     }
 
     /// Lets the server's program start if every demanded layer is in force.
@@ -371,16 +389,17 @@ impl Live {
             self.starting = Some(starting);
             return self.lifeline.cut();
         };
+        self.ends_at = self.wall_time.and_then(|time| Instant::now().checked_add(time));
         let intake = if self.handoff { Intake::from_descriptors(starting.descriptors) } else { None };
-        let result = if self.handoff && intake.is_none() {
-            Err(SpawnError::Setup {
+        let control = self.control.as_ref().map(OwnedFd::try_clone);
+        let result = match control {
+            Some(Ok(control)) if intake.is_some() || !self.handoff => Ok(Started { enforcement, intake, control }),
+            _ => Err(SpawnError::Setup {
                 stage: Stage::Listeners,
                 detail: "not all arrived".to_owned(),
                 fix: "raise the host process's limit of open files",
                 source: io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()),
-            })
-        } else {
-            Ok(Started { enforcement, intake })
+            }),
         };
         // A caller that has given up has cut the lifeline.
         let _ = starting.started.send(result);

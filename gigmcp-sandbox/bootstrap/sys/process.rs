@@ -81,6 +81,7 @@ unsafe extern "C" {
     fn fork() -> c_int;
     fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
     fn setsid() -> c_int;
     fn umask(mask: c_uint) -> c_uint;
     fn signal(signal: c_int, handler: usize) -> usize;
@@ -231,6 +232,12 @@ pub(crate) fn reap() -> Option<(i32, Ended)> {
     })
 }
 
+/// Sends a signal to a process inside.
+pub(crate) fn send_signal(pid: i32, number: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { kill(pid, number) }).map(drop)
+}
+
 /// Waits until this child has ended.
 pub(crate) fn wait_for(pid: i32) {
     let mut status = 0;
@@ -264,11 +271,11 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     check(unsafe { sigprocmask(SIG_SETMASK, &raw const none, ptr::null_mut()) }).map(drop)
 }
 
-/// Waits until one of the descriptors is readable or hung up; `None` does not wait for long.
-pub(crate) fn wait_readable(fds: [BorrowedFd<'_>; 2], timeout: c_int) -> io::Result<[bool; 2]> {
+/// Waits until one of the descriptors is readable or hung up, or for so many milliseconds; -1 is for ever.
+pub(crate) fn wait_readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: c_int) -> io::Result<[bool; N]> {
     let mut list = fds.map(|fd| PollFd { fd: fd.as_raw_fd(), events: POLLIN, revents: 0 });
-    // SAFETY: reads and writes two structs.
-    check(unsafe { poll(list.as_mut_ptr(), 2, timeout) })?;
+    // SAFETY: reads and writes `N` structs.
+    check(unsafe { poll(list.as_mut_ptr(), N as c_ulong, timeout) })?;
     Ok(list.map(|item| item.revents != 0))
 }
 

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::Poll;
+use std::time::Duration;
 
-use gigmcp_sandbox::{Exit, Network, Rootfs, Sandbox};
+use gigmcp_sandbox::{Exit, Limits, Network, Rootfs, Sandbox, ServerSignal};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
@@ -255,4 +256,49 @@ async fn a_server_that_cannot_start_is_a_typed_error() {
     let gigmcp_sandbox::SpawnError::Setup { stage, detail, .. } = error else { panic!("{error}") };
     assert_eq!(stage, gigmcp_sandbox::Stage::Exec);
     assert_eq!(detail, "/no/such/program");
+}
+
+/// A server that says when it is ready, and what it does about `SIGTERM` and `SIGUSR1`.
+async fn with_traps(traps: &str, limits: Limits) -> (Sandbox, AsyncBufReader<gigmcp_sandbox::SandboxStdout>) {
+    let script = format!("{traps}; echo ready; while :; do sleep 0.05; done");
+    let command = ["/bin/sh", "-c", script.as_str()];
+    let mut sandbox = Sandbox::builder(Rootfs::host_tools()).command(command).limits(limits).spawn().await.unwrap();
+    let (_, stdout) = sandbox.stdio().unwrap();
+    let mut stdout = AsyncBufReader::new(stdout);
+    let mut line = String::new();
+    stdout.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "ready\n");
+    (sandbox, stdout)
+}
+
+#[tokio::test]
+async fn a_server_is_asked_to_end_and_made_to_when_it_does_not() {
+    let hour = Duration::from_secs(3600);
+    let (mut willing, _stdout) = with_traps("trap 'exit 3' TERM", Limits::default()).await;
+    assert_eq!(willing.shutdown(hour).await, Exit::Exited(3));
+    let (mut plain, _stdout) = with_traps(":", Limits::default()).await;
+    assert_eq!(plain.shutdown(hour).await, Exit::Signaled(15));
+    let (mut deaf, _stdout) = with_traps("trap '' TERM", Limits::default()).await;
+    assert_eq!(deaf.shutdown(Duration::from_millis(50)).await, Exit::Killed);
+    assert_eq!(deaf.shutdown(hour).await, Exit::Killed, "may be asked again");
+}
+
+#[tokio::test]
+async fn signals_are_forwarded_to_the_server() {
+    let (sandbox, mut stdout) = with_traps("trap 'echo one' USR1; trap 'echo hup' HUP", Limits::default()).await;
+    for (signal, expected) in [(ServerSignal::User1, "one\n"), (ServerSignal::HangUp, "hup\n")] {
+        sandbox.signal(signal);
+        let mut line = String::new();
+        stdout.read_line(&mut line).await.unwrap();
+        assert_eq!(line, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_runs_too_long_is_ended_and_says_so() {
+    let (mut late, _stdout) = with_traps(":", Limits::default().wall_time(Some(Duration::from_millis(300)))).await;
+    assert_eq!(late.wait().await, Exit::TimedOut);
+    let roomy = Limits::default().wall_time(Some(Duration::from_secs(3600)));
+    let (mut in_time, _stdout) = with_traps("trap 'exit 0' TERM", roomy).await;
+    assert_eq!(in_time.shutdown(Duration::from_secs(3600)).await, Exit::Exited(0), "the twin");
 }
