@@ -57,6 +57,8 @@ pub(crate) enum Step {
     Bind { to: Vec<u8>, from: Vec<u8>, beneath: Option<Vec<u8>> },
     /// A device of the host with the same name in `/dev`.
     Device { to: Vec<u8>, name: Vec<u8> },
+    /// A host directory that the server may write to.
+    State { to: Vec<u8>, from: Vec<u8> },
     /// A writable tmpfs with a size in bytes and a number of inodes, owned by the server.
     Tmpfs { to: Vec<u8>, mode: u32, bytes: u64, inodes: u64 },
 }
@@ -147,6 +149,11 @@ impl Step {
                 out.number(*bytes);
                 out.number(*inodes);
             }
+            Self::State { to, from } => {
+                out.byte(7);
+                out.bytes(to);
+                out.bytes(from);
+            }
             Self::Device { to, name } => {
                 out.byte(6);
                 out.bytes(to);
@@ -172,6 +179,7 @@ impl Step {
             }
             5 => Self::Tmpfs { to, mode: short(from)?, bytes: from.number()?, inodes: from.number()? },
             6 => Self::Device { to, name: from.bytes()?.to_vec() },
+            7 => Self::State { to, from: from.bytes()?.to_vec() },
             _ => return Err(Malformed),
         })
     }
@@ -342,7 +350,8 @@ mod tests {
                 Step::Bind { to: to.clone(), from: b"/usr".to_vec(), beneath: None },
                 Step::Bind { to: to.clone(), from: b"/image".to_vec(), beneath: Some(b"usr".to_vec()) },
                 Step::Tmpfs { to: to.clone(), mode: 0o1777, bytes: u64::MAX, inodes: 1 },
-                Step::Device { to, name: b"null".to_vec() },
+                Step::Device { to: to.clone(), name: b"null".to_vec() },
+                Step::State { to, from: b"/srv/state".to_vec() },
             ],
             proc_files: vec![(b"cpuinfo".to_vec(), Vec::new())],
             handoff: true,

@@ -57,7 +57,7 @@ pub(crate) fn build(plan: &Plan, copied: &[OwnedFd], owner: u32) -> Result<Stage
 /// What a step shows of the host; for a part of an image, the image.
 fn open_source(step: &Step) -> Result<Option<OwnedFd>, Failure> {
     let (path, opened) = match step {
-        Step::Bind { from, beneath: None, .. } => {
+        Step::Bind { from, beneath: None, .. } | Step::State { from, .. } => {
             (from.clone(), sys::open_at(None, from, sys::O_PATH, 0, sys::RESOLVE_NO_SYMLINKS))
         }
         Step::Bind { from, beneath: Some(_), .. } => {
@@ -83,6 +83,7 @@ fn destination(step: &Step) -> &[u8] {
         | Step::Symlink { to, .. }
         | Step::Bind { to, .. }
         | Step::Tmpfs { to, .. }
+        | Step::State { to, .. }
         | Step::Device { to, .. } => to,
     }
 }
@@ -126,7 +127,11 @@ impl Tree {
                 let target = self.file(to, 0o444)?;
                 sys::mount_at(&by_number(source.as_fd()), &by_number(target.as_fd()), b"", sys::MS_BIND, b"")
             }
-            (Step::Bind { .. } | Step::Device { .. }, None) => Err(io::ErrorKind::NotFound.into()),
+            (Step::State { to, .. }, Some(source)) => {
+                let target = by_number(self.dir(to, 0o755)?);
+                self.bind_at(source, &target, to, sys::Seal::Writable)
+            }
+            (Step::Bind { .. } | Step::State { .. } | Step::Device { .. }, None) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -150,21 +155,21 @@ impl Tree {
         } else if kind.is_file() {
             // Closed only after the mount, which names it by its number.
             let file = self.file(to, 0o444)?;
-            return self.bind_at(source, &by_number(file.as_fd()), to);
+            return self.bind_at(source, &by_number(file.as_fd()), to, sys::Seal::Tree);
         } else {
             return Err(io::Error::from_raw_os_error(EINVAL));
         };
-        self.bind_at(source, &target, to)?;
+        self.bind_at(source, &target, to, sys::Seal::Tree)?;
         // What is mounted there is not ours: nothing may be made in it.
         self.dirs.retain(|path, _| path != to);
         Ok(())
     }
 
-    fn bind_at(&mut self, source: &OwnedFd, target: &[u8], to: &[u8]) -> io::Result<()> {
+    fn bind_at(&mut self, source: &OwnedFd, target: &[u8], to: &[u8], seal: sys::Seal) -> io::Result<()> {
         sys::mount_at(&by_number(source.as_fd()), target, b"", sys::MS_BIND | sys::MS_REC, b"")?;
         let (parent, name) = self.parent(to)?;
         let mounted = sys::open_at(Some(parent), name, sys::O_PATH | sys::O_NOFOLLOW, 0, WITHIN)?;
-        sys::seal_mount(mounted.as_fd(), sys::Seal::Tree)
+        sys::seal_mount(mounted.as_fd(), seal)
     }
 
     /// The image as an overlay without an upper layer: its mounts then tell the names given here and

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::rootfs::Rootfs;
-use crate::{HostUids, Layer, Limits, Network, Sandbox, SpawnError};
+use crate::{HostUids, Layer, Limits, Network, Sandbox, SpawnError, StateQuota};
 
 /// Describes a sandbox. Made by [`Sandbox::builder`].
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct SandboxBuilder {
     pub(crate) environment: BTreeMap<OsString, OsString>,
     pub(crate) read_only: Vec<PathBuf>,
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
+    pub(crate) ca_bundle: Option<Vec<u8>>,
+    pub(crate) state: Option<(PathBuf, StateQuota)>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
     pub(crate) required: Vec<Layer>,
@@ -30,6 +32,8 @@ impl SandboxBuilder {
             environment: BTreeMap::new(),
             read_only: Vec::new(),
             files: Vec::new(),
+            ca_bundle: None,
+            state: None,
             network: Network::none(),
             limits: Limits::default(),
             required: Vec::new(),
@@ -65,6 +69,24 @@ impl SandboxBuilder {
     #[must_use]
     pub fn file(mut self, inside: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((inside.into(), content.into()));
+        self
+    }
+
+    /// Puts certificate authorities, in PEM, where libraries look for them: `/etc/ssl/certs/ca-certificates.crt`,
+    /// `/etc/ssl/cert.pem` and `/etc/pki/tls/certs/ca-bundle.crt`, in place of the root's own.
+    #[must_use]
+    pub fn ca_bundle(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca_bundle = Some(pem.into());
+        self
+    }
+
+    /// Lets the server write to a directory of the host, at `/state`, which outlives it. One sandbox at a
+    /// time can use it, and its files belong to whom the server runs as; [`HostUids`] says who that is.
+    ///
+    /// What lies in it was made by the server: follow no symlink there.
+    #[must_use]
+    pub fn state(mut self, dir: impl Into<PathBuf>, quota: StateQuota) -> Self {
+        self.state = Some((dir.into(), quota));
         self
     }
 

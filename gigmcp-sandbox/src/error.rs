@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Layer;
 use crate::protocol::Stage;
+use crate::{Layer, StateQuota};
 
 /// Why a sandbox did not start. Whatever the variant, nothing of it runs.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,21 @@ pub enum SpawnError {
         path: PathBuf,
         /// The reason.
         why: RootfsRefusal,
+    },
+    /// The state directory belongs to a sandbox that still runs, of this process or another.
+    #[error("the state directory {} is in use by another sandbox", path.display())]
+    StateInUse {
+        /// The host's path.
+        path: PathBuf,
+    },
+    /// The state directory holds more than its quota already.
+    #[error("the state directory {} holds more than {} bytes or {} files; remove some or raise its quota",
+        path.display(), quota.bytes, quota.files)]
+    StateQuota {
+        /// The host's path.
+        path: PathBuf,
+        /// What was allowed.
+        quota: StateQuota,
     },
     /// A file of the root file system could not be read.
     #[error("reading {}", path.display())]
@@ -129,6 +144,9 @@ pub enum PathRefusal {
     /// It, or a directory on the way to it, is a symlink, so what is shown could be something else.
     #[error("it is, or lies behind, a symlink; name its target")]
     Symlink,
+    /// It holds files that no sandbox left there, so it is not given to one.
+    #[error("it holds files that no sandbox left there; name an empty directory")]
+    NotState,
     /// It is a socket, device or pipe, a way out of the sandbox.
     #[error("it is a socket, device or pipe")]
     Special,

@@ -30,6 +30,11 @@ impl HostUids {
         valid.then_some(Self(range)).ok_or(InvalidHostUids)
     }
 
+    /// Whether this uid is of the range.
+    pub(crate) fn contains(&self, uid: u32) -> bool {
+        self.0.contains(&uid)
+    }
+
     /// Takes a uid that no live sandbox of this process has.
     pub(crate) fn lease(&self) -> Result<UidLease, SpawnError> {
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);

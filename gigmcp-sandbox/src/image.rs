@@ -119,7 +119,11 @@ impl<'a> Image<'a> {
                 }
                 budget.entry().ok_or_else(|| self.refused(RootfsRefusal::EtcTooLarge))?;
                 let to = Path::new("/etc").join(&path);
-                match self.kind(&dir, &name)? {
+                let kind = self.kind(&dir, &name)?;
+                if root.replaces(&to) || kind != FileType::Directory && root.blocks(&to) {
+                    continue;
+                }
+                match kind {
                     FileType::Directory => {
                         root.steps.push(Step::Dir { to: inside(&to), mode: 0o755 });
                         let opened = self.open_below(&dir, &name, OFlags::DIRECTORY)?;

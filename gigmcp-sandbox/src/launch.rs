@@ -12,10 +12,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
 
 use crate::host_uids::UidLease;
-use crate::plan::Root;
+use crate::plan::{Root, STATE};
 use crate::posture::Posture;
 use crate::protocol::Plan;
 use crate::sandbox::Lifeline;
+use crate::state::{self, State};
 use crate::stderr::StderrLog;
 use crate::supervisor::{self, Job, Started};
 use crate::{NetworkHandle, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
@@ -28,11 +29,15 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
-    let Prepared { plan, copied, uid, handoff } = prepared;
+    let Prepared { plan, copied, uid, state, handoff } = prepared;
 
     let pipes =
         Pipes::new(uid.as_ref()).map_err(|source| SpawnError::Host { what: "making the server's pipes", source })?;
     let lifeline = Lifeline::new(pipes.lifeline.1);
+    if let Some(state) = &state {
+        state::watch(state, lifeline.scissors())
+            .map_err(|source| SpawnError::Host { what: "starting the thread that measures state", source })?;
+    }
     let (started_sender, started) = oneshot::channel();
     let (ended_sender, ended) = watch::channel(None);
     let mut descriptors = vec![plan, pipes.lifeline.0, pipes.stdin.0, pipes.stdout.1, pipes.stderr.1];
@@ -43,6 +48,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         lifeline: lifeline.scissors(),
         log: log.clone(),
         uid,
+        state,
         handoff,
         wall_time,
         check: Box::new(move |found| {
@@ -75,6 +81,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
 
 /// Everything that may block: reading the root and compiling the policy.
 fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
+    let mut root = Root::new(&builder)?;
     let command = match builder.command.is_empty() {
         false => builder.command,
         true => vec![OsString::from("/server")],
@@ -99,8 +106,15 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
             return Err(SpawnError::InvalidText { what });
         }
     }
-    let root = Root::new(&builder.rootfs, &builder.read_only, &builder.files, &builder.limits)?;
     let uid = if host::is_root() { Some(builder.host_uids.lease()?) } else { None };
+    let mut writable: Vec<&str> = WRITABLE.to_vec();
+    let mut state = None;
+    if let Some((path, quota)) = &builder.state {
+        let owner = uid.as_ref().map(|lease| (lease, &builder.host_uids));
+        state = Some(Arc::new(State::open(path, *quota, owner)?));
+        root.state(path);
+        writable.push(STATE);
+    }
     let plan = Plan {
         host_uid: uid.as_ref().map(UidLease::uid),
         cgroups: Vec::new(),
@@ -115,17 +129,18 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         working_dir,
         rlimits: builder.limits.rlimits(),
         filters: seccomp::programs()?.filters.clone(),
-        writable: WRITABLE.iter().map(|path| path.as_bytes().to_vec()).collect(),
+        writable: writable.into_iter().map(|path| path.as_bytes().to_vec()).collect(),
     };
     let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
         .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
-    Ok(Prepared { plan, copied: root.copied, uid, handoff: builder.network.handoff })
+    Ok(Prepared { plan, copied: root.copied, uid, state, handoff: builder.network.handoff })
 }
 
 struct Prepared {
     plan: OwnedFd,
     copied: Vec<OwnedFd>,
     uid: Option<UidLease>,
+    state: Option<Arc<State>>,
     handoff: bool,
 }
 

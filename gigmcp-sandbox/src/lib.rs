@@ -33,6 +33,8 @@ mod rootfs;
 mod sandbox;
 #[cfg(target_os = "linux")]
 mod seccomp;
+#[cfg(target_os = "linux")]
+mod state;
 mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]
@@ -45,7 +47,7 @@ pub use builder::SandboxBuilder;
 pub use enforcement::{Enforcement, Layer, Level};
 pub use error::{PathRefusal, RootfsRefusal, SpawnError};
 pub use host_uids::{HostUids, InvalidHostUids};
-pub use limits::Limits;
+pub use limits::{Limits, StateQuota};
 pub use network::{Intake, Network, NetworkHandle, PortListener};
 #[cfg(target_os = "linux")]
 pub use plan::check_read_only;

@@ -55,6 +55,23 @@ impl Default for Limits {
     }
 }
 
+/// How much a server may keep in its state directory. It is measured four times a second, and a server
+/// over it is ended, so the disk must bear what a server can write in that time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StateQuota {
+    /// Bytes that its files take on the disk.
+    pub bytes: u64,
+    /// Files and directories.
+    pub files: u64,
+}
+
+impl Default for StateQuota {
+    /// 256 MiB in 10,000 files.
+    fn default() -> Self {
+        Self { bytes: 256 << 20, files: 10_000 }
+    }
+}
+
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
         impl Limits {

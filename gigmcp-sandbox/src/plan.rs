@@ -8,8 +8,8 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use crate::protocol::Step;
-use crate::rootfs::{Kind, Rootfs};
-use crate::{Limits, PathRefusal, RootfsRefusal, SpawnError, image};
+use crate::rootfs::Kind;
+use crate::{Limits, PathRefusal, RootfsRefusal, SandboxBuilder, SpawnError, image};
 
 /// The steps of a root and the files they copy.
 #[derive(Debug)]
@@ -19,19 +19,22 @@ pub(crate) struct Root {
     /// Directories of the root whose insides are not ours, or the host's.
     foreign: Vec<PathBuf>,
     image: bool,
+    /// Whether the authorities in `/etc` are ours and not the root's.
+    own_authorities: bool,
 }
 
 impl Root {
     /// Plans a root. Reads the file system, so it may block.
-    pub(crate) fn new(
-        rootfs: &Rootfs,
-        read_only: &[PathBuf],
-        files: &[(PathBuf, Vec<u8>)],
-        limits: &Limits,
-    ) -> Result<Self, SpawnError> {
-        let mut root = Self { steps: Vec::new(), copied: Vec::new(), foreign: Vec::new(), image: false };
-        root.frame(limits);
-        match &rootfs.0 {
+    pub(crate) fn new(builder: &SandboxBuilder) -> Result<Self, SpawnError> {
+        let mut root = Self {
+            steps: Vec::new(),
+            copied: Vec::new(),
+            foreign: Vec::new(),
+            image: false,
+            own_authorities: builder.ca_bundle.is_some(),
+        };
+        root.frame(&builder.limits);
+        match &builder.rootfs.0 {
             Kind::SingleFile(path) => root.single_file(path)?,
             Kind::Image(dir) => {
                 root.image = true;
@@ -40,10 +43,14 @@ impl Root {
             Kind::HostTools => root.host_tools(),
         }
         root.etc_files();
-        for (path, content) in files {
+        for path in CA_FILES.iter().filter(|_| root.own_authorities).map(Path::new) {
+            let content = builder.ca_bundle.clone().unwrap_or_default();
+            root.steps.push(Step::File { to: inside(path), mode: 0o444, content });
+        }
+        for (path, content) in &builder.files {
             root.extra_file(path, content)?;
         }
-        for path in read_only {
+        for path in &builder.read_only {
             root.read_only(path)?;
         }
         Ok(root)
@@ -113,9 +120,21 @@ impl Root {
                 self.host_etc(&entry.path());
             }
         }
-        for name in HOST_ETC_BELOW {
-            self.host_etc(Path::new(name));
+        for path in HOST_ETC_BELOW.iter().map(Path::new) {
+            if !self.replaces(path) {
+                self.host_etc(path);
+            }
         }
+    }
+
+    /// Whether something of the root's own `/etc` makes room for our authorities.
+    pub(crate) fn replaces(&self, path: &Path) -> bool {
+        self.own_authorities && CA_PLACES.iter().any(|place| path == Path::new(place))
+    }
+
+    /// Whether something that is no directory stands in the way to them.
+    pub(crate) fn blocks(&self, path: &Path) -> bool {
+        self.own_authorities && CA_FILES.iter().any(|file| Path::new(file).starts_with(path))
     }
 
     fn host_etc(&mut self, path: &Path) {
@@ -157,6 +176,11 @@ impl Root {
         });
     }
 
+    /// Shows a directory of the host that the server may write to.
+    pub(crate) fn state(&mut self, path: &Path) {
+        self.steps.push(Step::State { to: inside(Path::new(STATE)), from: path.as_os_str().as_bytes().to_vec() });
+    }
+
     /// The files of `/etc` that are always ours.
     fn etc_files(&mut self) {
         for (name, content) in ETC_FILES {
@@ -187,7 +211,7 @@ impl Root {
         if !is_plain(path) {
             return refused(PathRefusal::NotAbsolute);
         }
-        let reserved = ["/proc", "/dev", "/run", "/server"].map(Path::new);
+        let reserved = ["/proc", "/dev", "/run", "/server", "/state"].map(Path::new);
         let etc = ETC_FILES.iter().any(|(name, _)| path == Path::new("/etc").join(name));
         if etc || reserved.iter().any(|reserved| path.starts_with(reserved)) || path == Path::new("/tmp") {
             return refused(PathRefusal::Reserved);
@@ -225,8 +249,26 @@ pub fn check_read_only(path: impl AsRef<Path>) -> Result<(), PathRefusal> {
     check_source(path)
 }
 
+/// Whether a host directory may be a state directory.
+pub(crate) fn check_state(path: &Path) -> Result<(), PathRefusal> {
+    if !is_plain(path) {
+        return Err(PathRefusal::NotAbsolute);
+    }
+    let kind = check_path(path)?;
+    if kind.is_dir() { Ok(()) } else { Err(PathRefusal::Special) }
+}
+
 /// Whether a host path may be shown inside.
 fn check_source(path: &Path) -> Result<(), PathRefusal> {
+    let kind = check_path(path)?;
+    if is_special(kind) {
+        return Err(PathRefusal::Special);
+    }
+    if kind.is_dir() { check_below(path) } else { Ok(()) }
+}
+
+/// What is at a path, if it is not the system's and is what it seems to be.
+fn check_path(path: &Path) -> Result<fs::FileType, PathRefusal> {
     if REFUSED_SOURCES.iter().any(|refused| path == Path::new(refused)) {
         return Err(PathRefusal::System);
     }
@@ -242,10 +284,7 @@ fn check_source(path: &Path) -> Result<(), PathRefusal> {
     if fs::canonicalize(path).map_err(|_| PathRefusal::Unreadable)? != path {
         return Err(PathRefusal::Symlink);
     }
-    if is_special(kind) {
-        return Err(PathRefusal::Special);
-    }
-    if kind.is_dir() { check_below(path) } else { Ok(()) }
+    Ok(kind)
 }
 
 fn is_special(kind: fs::FileType) -> bool {
@@ -294,6 +333,12 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
+/// Where a state directory is seen inside.
+pub(crate) const STATE: &str = "/state";
+/// Where OpenSSL, Go, and what is built for Debian, Alpine and Fedora look for authorities.
+const CA_FILES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt"];
+const CA_PLACES: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/pki/tls/certs"];
 const RUN_BYTES: u64 = 1 << 20;
 const RUN_FILES: u64 = 1024;
 const SCANNED_ENTRIES: usize = 1_000_000;

@@ -48,6 +48,8 @@ pub enum Exit {
     Exited(i32),
     /// A signal of its own making ended it, such as 31 (`SIGSYS`) from the seccomp filter.
     Signaled(i32),
+    /// It kept more than its [`StateQuota`](crate::StateQuota), and was ended.
+    StateQuota,
     /// It ran longer than [`Limits::wall_time`](crate::Limits::wall_time), and was ended.
     TimedOut,
     /// The host ended it, or a process of the sandbox's frame was killed from outside.

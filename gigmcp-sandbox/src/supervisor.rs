@@ -22,6 +22,7 @@ use crate::channel::{Launched, agree, launch, receive};
 use crate::host_uids::UidLease;
 use crate::protocol::{Report, Stage};
 use crate::sandbox::Scissors;
+use crate::state::State;
 use crate::stderr::{Read, StderrLog};
 use crate::{Enforcement, Exit, Intake, SpawnError, host};
 
@@ -34,6 +35,7 @@ pub(crate) struct Job {
     pub(crate) lifeline: Scissors,
     pub(crate) log: Arc<StderrLog>,
     pub(crate) uid: Option<UidLease>,
+    pub(crate) state: Option<Arc<State>>,
     pub(crate) handoff: bool,
     pub(crate) wall_time: Option<Duration>,
     pub(crate) check: Check,
@@ -129,7 +131,8 @@ struct Live {
     starting: Option<Starting>,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
-    _uid: Option<UidLease>,
+    uid: Option<UidLease>,
+    state: Option<Arc<State>>,
 }
 
 struct Starting {
@@ -220,7 +223,8 @@ impl Supervisor {
             }),
             exit: None,
             ended: job.ended,
-            _uid: job.uid,
+            uid: job.uid,
+            state: job.state,
         })
     }
 
@@ -281,7 +285,11 @@ impl Supervisor {
             let error = starting.failure.unwrap_or(SpawnError::Died);
             let _ = starting.started.send(Err(error));
         }
-        let exit = live.exit.unwrap_or(Exit::Killed);
+        let over = live.state.as_ref().is_some_and(|state| state.is_over());
+        let exit = if over { Exit::StateQuota } else { live.exit.unwrap_or(Exit::Killed) };
+        // Before anybody can learn of the end, so that the next sandbox finds them free.
+        drop(live.state.take());
+        drop(live.uid.take());
         let _ = live.ended.send(Some(exit));
     }
 

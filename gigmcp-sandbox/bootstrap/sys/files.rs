@@ -126,6 +126,8 @@ pub(crate) enum Seal {
     TreeNoExec,
     /// As [`Seal::Tree`], but this mount alone.
     One,
+    /// Without devices and set-user-id only.
+    Writable,
 }
 
 /// Takes rights from the mount at `fd`.
@@ -135,6 +137,7 @@ pub(crate) fn seal_mount(fd: BorrowedFd<'_>, seal: Seal) -> io::Result<()> {
         Seal::Tree => (base, AT_EMPTY_PATH | AT_RECURSIVE),
         Seal::TreeNoExec => (base | MOUNT_ATTR_NOEXEC, AT_EMPTY_PATH | AT_RECURSIVE),
         Seal::One => (base, AT_EMPTY_PATH),
+        Seal::Writable => (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, AT_EMPTY_PATH | AT_RECURSIVE),
     };
     let attributes = MountAttr { set, clear: 0, propagation: 0, userns: 0 };
     // SAFETY: the kernel reads an empty string and `size_of::<MountAttr>()` bytes.

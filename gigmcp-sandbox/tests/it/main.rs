@@ -8,4 +8,5 @@ mod processes;
 mod rootfs;
 mod runtimes;
 mod start;
+mod state;
 mod unprivileged;

@@ -185,3 +185,23 @@ fn a_directory_that_can_be_entered_but_not_listed_is_refused() {
     let _socket = UnixListener::bind(below.join("socket")).unwrap();
     assert_eq!(refused(0o111), Err(if is_root { PathRefusal::SpecialBelow } else { PathRefusal::Unreadable }));
 }
+
+#[tokio::test]
+async fn our_authorities_take_the_place_of_the_roots_own() {
+    let image = image();
+    fs::create_dir_all(image.path().join("etc/pki/tls")).unwrap();
+    fs::create_dir_all(image.path().join("etc/ssl")).unwrap();
+    fs::write(image.path().join("etc/ssl/cert.pem"), "the image's").unwrap();
+    fs::write(image.path().join("etc/ssl/kept"), "the image's").unwrap();
+    symlink("/elsewhere", image.path().join("etc/ssl/certs")).unwrap();
+    for path in ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt"] {
+        for builder in [sandbox(&["read", path]), in_image(&image, &["read", path])] {
+            assert_eq!(run(builder.ca_bundle("ours")).await, "allowed ours", "{path}");
+        }
+        let shell = Sandbox::builder(Rootfs::host_tools()).command(["/bin/cat", path]).ca_bundle("ours");
+        assert_eq!(run(shell).await, "ours", "{path}");
+    }
+    assert_eq!(run(in_image(&image, &["read", "/etc/ssl/kept"]).ca_bundle("ours")).await, "allowed the image's");
+    let without = run(in_image(&image, &["read", "/etc/ssl/cert.pem"])).await;
+    assert_eq!(without, "allowed the image's", "the control");
+}

@@ -1,0 +1,168 @@
+//! A directory that outlives the server, and its quota.
+//!
+//! The server writes to a directory of the host's own file system, where the kernel keeps no count
+//! for us without project quotas, which few file systems have switched on. So one thread of the
+//! host process measures, and a server over its quota is ended.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, flock, fstat, openat2,
+    statat,
+};
+use rustix::io::Errno;
+
+use crate::host_uids::UidLease;
+use crate::sandbox::Scissors;
+use crate::{HostUids, PathRefusal, SpawnError, StateQuota, plan};
+
+/// A state directory in use; nobody else can use it until this is dropped.
+#[derive(Debug)]
+pub(crate) struct State {
+    dir: OwnedFd,
+    quota: StateQuota,
+    over: AtomicBool,
+}
+
+impl State {
+    /// Opens a state directory for one sandbox, whose processes have this uid if it is not ours.
+    ///
+    /// As root, everything below it is given to that uid. So it must be empty or given to one before.
+    pub(crate) fn open(
+        path: &Path,
+        quota: StateQuota,
+        owner: Option<(&UidLease, &HostUids)>,
+    ) -> Result<Self, SpawnError> {
+        let refused = |why| SpawnError::RefusedPath { path: path.to_owned(), why };
+        plan::check_state(path).map_err(refused)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+            .map_err(|_| refused(PathRefusal::Unreadable))?;
+        // The lock ends with the last descriptor, so a killed host leaves none behind.
+        flock(&dir, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| SpawnError::StateInUse { path: path.to_owned() })?;
+        let state = Self { dir, quota, over: AtomicBool::new(false) };
+        let found = state.measure().map_err(|_| refused(PathRefusal::Unreadable))?;
+        if !found.fits(quota) {
+            return Err(SpawnError::StateQuota { path: path.to_owned(), quota });
+        }
+        if let Some((lease, range)) = owner {
+            let before = fstat(&state.dir).map_err(|_| refused(PathRefusal::Unreadable))?.st_uid;
+            if found.files > 0 && !range.contains(before) {
+                return Err(refused(PathRefusal::NotState));
+            }
+            state.give_to(lease.uid()).map_err(|_| refused(PathRefusal::Unreadable))?;
+        }
+        Ok(state)
+    }
+
+    /// Whether the server was ended for using more than its quota.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    fn measure(&self) -> Result<Found, Errno> {
+        let mut found = Found::default();
+        self.walk(|dir, name| {
+            let entry = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            found.files += 1;
+            // In units of 512 bytes whatever the file system's own are. Sparse files cost what they hold.
+            found.bytes = found.bytes.saturating_add(u64::try_from(entry.st_blocks).unwrap_or(0) * 512);
+            // More than that need not be looked at.
+            Ok(found.files <= self.quota.files)
+        })?;
+        Ok(found)
+    }
+
+    /// What other sandboxes, with other uids, left there becomes the server's.
+    fn give_to(&self, owner: u32) -> Result<(), Errno> {
+        let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+        rustix::fs::fchown(&self.dir, uid, gid)?;
+        self.walk(|dir, name| chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map(|()| true))
+    }
+
+    /// Visits everything below, following no symlink, until the visitor has seen enough.
+    fn walk(&self, mut visit: impl FnMut(&OwnedFd, &Path) -> Result<bool, Errno>) -> Result<(), Errno> {
+        let mut open = vec![(open_below(&self.dir, Path::new("."))?, None)];
+        while let Some((dir, entries)) = open.last_mut() {
+            let entries: &mut Dir = match entries {
+                Some(entries) => entries,
+                None => entries.insert(Dir::read_from(&*dir)?),
+            };
+            let Some(entry) = entries.next() else {
+                open.pop();
+                continue;
+            };
+            let entry = entry?;
+            let name = PathBuf::from(OsStr::from_bytes(entry.file_name().to_bytes()));
+            if name == Path::new(".") || name == Path::new("..") {
+                continue;
+            }
+            if !visit(dir, &name)? {
+                return Ok(());
+            }
+            if entry.file_type() == FileType::Directory {
+                if open.len() >= DEPTH {
+                    return Err(Errno::NAMETOOLONG);
+                }
+                let below = open_below(&open[open.len() - 1].0, &name)?;
+                open.push((below, None));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_below(dir: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(dir.as_fd(), name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    bytes: u64,
+    files: u64,
+}
+
+impl Found {
+    fn fits(self, quota: StateQuota) -> bool {
+        self.bytes <= quota.bytes && self.files <= quota.files
+    }
+}
+
+/// Has the state measured until the sandbox is gone. Over its quota, the lifeline is cut.
+pub(crate) fn watch(state: &Arc<State>, lifeline: Scissors) -> io::Result<()> {
+    static STARTED: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::downgrade(state), lifeline));
+    let start = || std::thread::Builder::new().name("gigmcp-state".to_owned()).spawn(measure_all);
+    STARTED.get_or_init(|| start().map(drop).map_err(|error| error.kind())).map_err(io::Error::from)
+}
+
+fn measure_all() {
+    loop {
+        std::thread::sleep(INTERVAL);
+        let watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (state, lifeline) in &watched {
+            let Some(state) = state.upgrade() else { continue };
+            // What cannot be measured, because the server made it unreadable or too deep, is too much.
+            if !state.measure().is_ok_and(|found| found.fits(state.quota)) {
+                state.over.store(true, Ordering::Relaxed);
+                lifeline.cut();
+            }
+        }
+        WATCHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|(state, _)| state.strong_count() > 0);
+    }
+}
+
+static WATCHED: Mutex<Vec<(Weak<State>, Scissors)>> = Mutex::new(Vec::new());
+/// How long a server can be over its quota unnoticed.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Each level takes a descriptor while measuring.
+const DEPTH: usize = 64;

@@ -1,0 +1,89 @@
+//! The directory that outlives its server, and its quota.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use gigmcp_sandbox::{Exit, PathRefusal, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota};
+
+use crate::probe::{Dir, run};
+
+fn shell(script: &str, state: &Path, quota: StateQuota) -> SandboxBuilder {
+    Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", script]).state(state, quota)
+}
+
+/// A directory that nobody but the caller, and then its sandbox, may enter.
+fn state() -> Dir {
+    Dir::new("state")
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_in_its_state_is_there_for_the_next_one() {
+    let dir = state();
+    let quota = StateQuota::default();
+    assert_eq!(run(shell("mkdir /state/below; echo kept > /state/below/file", dir.path(), quota)).await, "");
+    assert_eq!(fs::read_to_string(dir.path().join("below/file")).unwrap(), "kept\n");
+    // As root, this one has another uid: it can write all the same.
+    let script = "echo more >> /state/below/file; rm -r /state/below && touch /state/new && stat -c %U /state/new";
+    assert_eq!(run(shell(script, dir.path(), quota)).await, "server");
+    assert!(!dir.path().join("below").exists());
+    let elsewhere = run(shell("touch /file 2>&1; echo done", dir.path(), quota)).await;
+    assert!(elsewhere.contains("Read-only file system"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn a_server_over_its_quota_is_ended_and_not_started_again() {
+    let full = "dd if=/dev/zero of=/state/file bs=1M count=8 2>/dev/null; echo written; sleep 3600";
+    let many = "i=0; while [ $i -lt 200 ]; do : > /state/$i; i=$((i + 1)); done; sleep 3600";
+    let deep = "cd /state; i=0; while [ $i -lt 100 ]; do mkdir d; cd d; i=$((i + 1)); done; sleep 3600";
+    for (case, script) in [("bytes", full), ("files", many), ("depth", deep)] {
+        let dir = state();
+        let quota = StateQuota { bytes: 4 << 20, files: 150 };
+        let mut sandbox = shell(script, dir.path(), quota).spawn().await.unwrap();
+        assert_eq!(sandbox.wait().await, Exit::StateQuota, "{case}");
+        let error = shell("true", dir.path(), quota).spawn().await.unwrap_err();
+        assert!(matches!(error, SpawnError::StateQuota { .. } | SpawnError::RefusedPath { .. }), "{case}: {error}");
+        if case != "depth" {
+            let roomy = StateQuota::default();
+            assert_eq!(run(shell("echo fits", dir.path(), roomy)).await, "fits", "{case}: the twin");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_directory_has_one_user_at_a_time() {
+    let dir = state();
+    let quota = StateQuota::default();
+    let mut first = shell("sleep 3600", dir.path(), quota).spawn().await.unwrap();
+    let error = shell("true", dir.path(), quota).spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::StateInUse { .. }), "{error}");
+    first.kill().await;
+    assert_eq!(run(shell("echo free", dir.path(), quota)).await, "free");
+}
+
+#[tokio::test]
+async fn only_a_directory_of_its_own_becomes_state() {
+    let dir = Dir::new("not-state");
+    let (foreign, file, link) = (dir.path().join("foreign"), dir.path().join("file"), dir.path().join("link"));
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("precious"), "").unwrap();
+    fs::write(&file, "").unwrap();
+    symlink(&foreign, &link).unwrap();
+    let mut cases = vec![
+        ("a file", file, PathRefusal::Special),
+        ("a symlink", link, PathRefusal::Symlink),
+        ("the system's", "/etc".into(), PathRefusal::System),
+        ("not there", dir.path().join("missing"), PathRefusal::Unreadable),
+        ("relative", "state".into(), PathRefusal::NotAbsolute),
+    ];
+    if rustix::process::geteuid().is_root() {
+        cases.push(("somebody's files", foreign.clone(), PathRefusal::NotState));
+    }
+    for (case, path, expected) in cases {
+        let error = shell("true", &path, StateQuota::default()).spawn().await.unwrap_err();
+        let SpawnError::RefusedPath { why, .. } = error else { panic!("{case}: {error}") };
+        assert_eq!(why, expected, "{case}");
+    }
+    fs::remove_file(foreign.join("precious")).unwrap();
+    assert_eq!(run(shell("echo empty", &foreign, StateQuota::default())).await, "empty", "the twin");
+}
