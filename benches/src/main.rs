@@ -4,6 +4,7 @@
 mod calls;
 mod egress;
 mod figures;
+mod idle;
 mod spawn;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -14,6 +15,9 @@ async fn main() -> Result<(), Failure> {
     let wanted = |name: &str| chosen.as_deref().is_none_or(|chosen| chosen == name);
     if wanted("spawn") {
         spawn::run().await?;
+    }
+    if wanted("idle") {
+        idle::run().await?;
     }
     if wanted("calls") {
         calls::run().await?;
