@@ -179,6 +179,7 @@ impl Ended {
         let code = match self {
             Self::Server(Exit::Exited(code)) => *code,
             Self::Server(Exit::Signaled(signal)) => 128 + signal,
+            Self::Server(Exit::SeccompKilled) => 128 + SIGSYS,
             Self::Signal(signal) => 128 + signal.as_raw(),
             Self::Server(_) => i32::from(OUR_FAULT),
         };
@@ -236,3 +237,4 @@ const GRACE: Duration = Duration::from_secs(2);
 /// As `env` and `docker run` have it.
 const OUR_FAULT: u8 = 125;
 const NOT_FOUND: u8 = 127;
+const SIGSYS: i32 = 31;

@@ -1,7 +1,7 @@
 //! The server's process, from fork to its program.
 
 use std::fs::{self, File};
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -9,27 +9,15 @@ use std::path::Path;
 use crate::protocol::{Plan, Report, SERVER_ID, Stage};
 use crate::{At, Failure, landlock, sys};
 
-/// Confines the calling process and starts the server in it. Says over `tell`, which the
+/// Confines the calling process and starts the server in it. Says to PID 1, over a socket that the
 /// program does not inherit, what was enforced, or which step failed.
-pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 3], mut tell: PipeWriter, consent: PipeReader) -> ! {
-    let Err(failure) = confine_and_start(plan, stdio, &mut tell, consent);
-    let _ = tell.write_all(&framed(&failure.report()));
+pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 3], init: OwnedFd) -> ! {
+    let Err(failure) = confine_and_start(plan, stdio, &init);
+    let _ = sys::send(init.as_fd(), &failure.report().encode(), &[]);
     sys::exit_now(1)
 }
 
-/// A report with its length in front, for a pipe.
-pub(crate) fn framed(report: &Report) -> Vec<u8> {
-    let mut out = crate::wire::Writer::default();
-    out.bytes(&report.encode());
-    out.finish()
-}
-
-fn confine_and_start(
-    plan: &Plan,
-    stdio: [OwnedFd; 3],
-    tell: &mut PipeWriter,
-    mut consent: PipeReader,
-) -> Result<std::convert::Infallible, Failure> {
+fn confine_and_start(plan: &Plan, stdio: [OwnedFd; 3], init: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
     sys::new_session();
     sys::set_umask(0o022);
     for (stream, number) in stdio.iter().zip(0..) {
@@ -54,15 +42,31 @@ fn confine_and_start(
     sys::reset_signals().at(Stage::Fork)?;
     // Opened before the filters, read after them: what the kernel says is in force.
     let status = File::open("/proc/self/status").at(Stage::Seccomp)?;
-    for filter in &plan.filters {
-        sys::install_filter(filter).at(Stage::Seccomp)?;
+    if let Some(refused) = install_filters(plan, init)? {
+        found.push(("tripwire".to_owned(), refused.to_string()));
     }
     found.push(("status".to_owned(), io::read_to_string(status).at(Stage::Seccomp)?));
-    tell.write_all(&framed(&Report::Posture(found))).at(Stage::Exec)?;
-    // The host looks at it first; if it does not agree, the pipe just ends.
-    consent.read_exact(&mut [0]).at(Stage::Exec)?;
+    sys::send(init.as_fd(), &Report::Posture(found).encode(), &[]).at(Stage::Exec)?;
+    // The host looks at it first; if it does not agree, the socket just ends.
+    if sys::receive(init.as_fd(), &mut [0; 16]).at(Stage::Exec)?.0 == 0 {
+        return Err(Failure::new(Stage::Exec, &io::ErrorKind::UnexpectedEof.into(), "the host does not agree"));
+    }
     sys::close_on_exec_from(3).at(Stage::Exec)?;
     Err(exec(plan))
+}
+
+/// Installs the seccomp programs. PID 1 gets the listener of the last, and the answer is its error to
+/// a call that waits for it: the only proof that it listens is to try.
+fn install_filters(plan: &Plan, init: &OwnedFd) -> Result<Option<i32>, Failure> {
+    let telling = usize::from(!plan.tripwires.is_empty());
+    let (silent, telling) = plan.filters.split_at(plan.filters.len().saturating_sub(telling));
+    for filter in silent {
+        sys::install_filter(filter).at(Stage::Seccomp)?;
+    }
+    let Some(telling) = telling.first() else { return Ok(None) };
+    let Some(listener) = sys::install_filter_that_tells(telling).at(Stage::Seccomp)? else { return Ok(None) };
+    sys::send(init.as_fd(), &Report::Listener.encode(), &[listener]).at(Stage::Seccomp)?;
+    Ok(Some(sys::try_tripwire()))
 }
 
 /// Tries to make a user namespace, which must fail. The only proof is to try.

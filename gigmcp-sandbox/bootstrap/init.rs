@@ -1,12 +1,13 @@
 //! PID 1 of the sandbox: starts the server, reaps, and ends with the host.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use crate::outer::Inside;
 use crate::protocol::{Plan, Report, Stage};
+use crate::tripwires::{Tell, Tripwires};
 use crate::{At, Failure, confine, identity, root, sys};
 
 /// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
@@ -39,124 +40,156 @@ fn serve(control: &OwnedFd, inside: Inside) -> Result<Option<Report>, Failure> {
     let mut posture = posture();
     posture.push(("image_path_shown".to_owned(), staged.image_path_shown.to_string()));
     let signals = sys::child_signals().at(Stage::Init)?;
-    if sys::wait_readable([lifeline.as_fd()], 0).at(Stage::Init)?[0] {
-        return Ok(None);
-    }
-    let stdio = [stdin, stdout, stderr];
-    let Some(server) = start_server(&plan, posture, stdio, control, &lifeline)? else { return Ok(None) };
+    let tripwires = Tripwires::new(&plan);
+    let mut init = Init { control, lifeline, tripwires };
+    let Some(server) = init.start_server(&plan, posture, [stdin, stdout, stderr])? else { return Ok(None) };
     drop(plan);
-    watch(&lifeline, control, signals, server)
+    let end = init.watch(signals, server)?;
+    init.tripwires.tell(control.as_fd(), Tell::Everything);
+    Ok(end)
 }
 
-/// Forks the server's process and returns once its program runs; nothing if the host let go.
-///
-/// The program starts only when the host has seen the posture and agrees.
-fn start_server(
-    plan: &Plan,
-    posture: Vec<(String, String)>,
-    stdio: [OwnedFd; 3],
-    control: &OwnedFd,
-    lifeline: &OwnedFd,
-) -> Result<Option<i32>, Failure> {
-    let (mut heard, tell) = io::pipe().at(Stage::Fork)?;
-    let (consent, mut agree) = io::pipe().at(Stage::Fork)?;
-    let pid = match sys::fork_process().at(Stage::Fork)? {
-        sys::Forked::Parent(pid) => pid,
-        sys::Forked::Child => {
-            drop(agree);
-            confine::start(plan, stdio, tell, consent);
-        }
-    };
-    // These are the server's now.
-    drop((tell, consent, stdio));
-    match next_report(&mut heard)? {
-        Some(Report::Posture(more)) => {
-            let posture = posture.into_iter().chain(more).collect();
-            sys::send(control.as_fd(), &Report::Posture(posture).encode(), &[]).at(Stage::Init)?;
-        }
-        other => return Err(unexpected(other)),
-    }
-    if !host_agrees(control, lifeline).at(Stage::Init)? {
-        return Ok(None);
-    }
-    agree.write_all(&[1]).at(Stage::Init)?;
-    drop(agree);
-    // End of file: the pipe was closed because the program runs.
-    match next_report(&mut heard)? {
-        None => {
-            sys::send(control.as_fd(), &Report::Running.encode(), &[]).at(Stage::Init)?;
-            Ok(Some(pid))
-        }
-        other => Err(unexpected(other)),
-    }
+/// Whom PID 1 listens to all the time.
+struct Init<'a> {
+    control: &'a OwnedFd,
+    lifeline: OwnedFd,
+    tripwires: Tripwires,
 }
 
-/// The next report of the server's process; nothing if it closed the pipe.
-fn next_report(heard: &mut io::PipeReader) -> Result<Option<Report>, Failure> {
-    let mut length = [0; 8];
-    match heard.read_exact(&mut length) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        result => result.at(Stage::Fork)?,
+/// What PID 1 hears while the server starts.
+enum Heard {
+    Report(Report, Vec<OwnedFd>),
+    /// The program runs, or the process died.
+    Closed,
+    HostIsGone,
+}
+
+impl Init<'_> {
+    /// Forks the server's process and returns once its program runs; nothing if the host let go.
+    ///
+    /// The program starts only when the host has seen the posture and agrees.
+    fn start_server(
+        &mut self,
+        plan: &Plan,
+        posture: Vec<(String, String)>,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Option<i32>, Failure> {
+        let (ours, theirs) = sys::message_pair().at(Stage::Fork)?;
+        let pid = match sys::fork_process().at(Stage::Fork)? {
+            sys::Forked::Parent(pid) => pid,
+            sys::Forked::Child => {
+                drop(ours);
+                confine::start(plan, stdio, theirs);
+            }
+        };
+        // These are the server's now.
+        drop((theirs, stdio));
+        let more = loop {
+            match self.hear(&ours)? {
+                Heard::Report(Report::Listener, descriptors) => {
+                    descriptors.into_iter().for_each(|listener| self.tripwires.listen(listener));
+                }
+                Heard::Report(Report::Posture(more), _) => break more,
+                Heard::HostIsGone => return Ok(None),
+                other => return Err(unexpected(other)),
+            }
+        };
+        let posture = posture.into_iter().chain(more).collect();
+        sys::send(self.control.as_fd(), &Report::Posture(posture).encode(), &[]).at(Stage::Init)?;
+        if !self.host_agrees().at(Stage::Init)? {
+            return Ok(None);
+        }
+        sys::send(ours.as_fd(), b"start", &[]).at(Stage::Init)?;
+        match self.hear(&ours)? {
+            Heard::Closed => {
+                sys::send(self.control.as_fd(), &Report::Running.encode(), &[]).at(Stage::Init)?;
+                Ok(Some(pid))
+            }
+            Heard::HostIsGone => Ok(None),
+            other => Err(unexpected(other)),
+        }
     }
-    let mut bytes = Vec::new();
-    heard.take(u64::from_le_bytes(length)).read_to_end(&mut bytes).at(Stage::Fork)?;
-    let report = Report::decode(&bytes);
-    report.map(Some).map_err(|_| Failure::new(Stage::Fork, &io::ErrorKind::InvalidData.into(), "malformed"))
+
+    /// The next report of the server's process, before its program runs.
+    fn hear(&mut self, server: &OwnedFd) -> Result<Heard, Failure> {
+        loop {
+            let waited = [Some(self.lifeline.as_fd()), Some(server.as_fd()), self.tripwires.listener()];
+            let [lifeline, server_spoke, trial] = sys::wait_readable(waited, None).at(Stage::Fork)?;
+            if lifeline.any {
+                return Ok(Heard::HostIsGone);
+            }
+            if server_spoke.any {
+                let mut bytes = vec![0; REPORT_BYTES];
+                let (length, descriptors) = sys::receive(server.as_fd(), &mut bytes).at(Stage::Fork)?;
+                if length == 0 {
+                    return Ok(Heard::Closed);
+                }
+                let malformed = |_| Failure::new(Stage::Fork, &io::ErrorKind::InvalidData.into(), "malformed");
+                return Ok(Heard::Report(Report::decode(&bytes[..length]).map_err(malformed)?, descriptors));
+            }
+            if trial.any {
+                self.tripwires.answer_trial();
+            }
+        }
+    }
+
+    /// Waits for the host's word after it has seen the posture.
+    fn host_agrees(&self) -> io::Result<bool> {
+        loop {
+            let waited = [Some(self.lifeline.as_fd()), Some(self.control.as_fd())];
+            let [lifeline, control] = sys::wait_readable(waited, None)?;
+            if lifeline.any {
+                return Ok(false);
+            }
+            if control.any {
+                let (length, _) = sys::receive(self.control.as_fd(), &mut [0; 16])?;
+                return Ok(length > 0);
+            }
+        }
+    }
+
+    /// Reaps, forwards signals and answers tripwires until the server has ended or the host lets go.
+    fn watch(&mut self, mut signals: File, server: i32) -> Result<Option<Report>, Failure> {
+        loop {
+            while let Some((pid, ended)) = sys::reap() {
+                match ended {
+                    sys::Ended::Exited(code) if pid == server => return Ok(Some(Report::Exited(code))),
+                    sys::Ended::Signaled(signal) if pid == server => return Ok(Some(Report::Signaled(signal))),
+                    sys::Ended::Exited(_) | sys::Ended::Signaled(_) => {}
+                }
+            }
+            let waited = [
+                Some(self.lifeline.as_fd()),
+                Some(signals.as_fd()),
+                Some(self.control.as_fd()),
+                self.tripwires.listener(),
+            ];
+            let [lifeline, child, host, call] =
+                sys::wait_readable(waited, self.tripwires.time_left()).at(Stage::Init)?;
+            if lifeline.any || host.any && !forward(self.control, server).at(Stage::Init)? {
+                return Ok(None);
+            }
+            if child.any {
+                let _ = signals.read(&mut [0; 128]);
+            }
+            // One at a time, so that nothing else waits behind a flood of them.
+            if call.any
+                && let Some(last) = self.tripwires.answer()
+            {
+                sys::kill_all_others();
+                return Ok(Some(last));
+            }
+            self.tripwires.tell(self.control.as_fd(), Tell::WhatIsDue);
+        }
+    }
 }
 
 /// The failure that was reported, or that nothing else was.
-fn unexpected(report: Option<Report>) -> Failure {
-    match report {
-        Some(Report::Failed { stage, errno, detail }) => Failure { stage, errno, detail },
-        Some(
-            Report::Network
-            | Report::Posture(_)
-            | Report::Running
-            | Report::Exited(_)
-            | Report::Signaled(_),
-        )
-        | None => Failure::new(Stage::Fork, &io::ErrorKind::BrokenPipe.into(), "it died"),
-    }
-}
-
-/// Waits for the host's word after it has seen the posture.
-fn host_agrees(control: &OwnedFd, lifeline: &OwnedFd) -> io::Result<bool> {
-    loop {
-        match sys::wait_readable([lifeline.as_fd(), control.as_fd()], -1) {
-            Ok([true, _]) => return Ok(false),
-            Ok([false, true]) => {
-                let (length, _) = sys::receive(control.as_fd(), &mut [0; 16])?;
-                return Ok(length > 0);
-            }
-            Ok([false, false]) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Reaps and forwards signals until the server has ended or the host lets go.
-fn watch(lifeline: &OwnedFd, control: &OwnedFd, mut signals: File, server: i32) -> Result<Option<Report>, Failure> {
-    loop {
-        while let Some((pid, ended)) = sys::reap() {
-            match ended {
-                sys::Ended::Exited(code) if pid == server => return Ok(Some(Report::Exited(code))),
-                sys::Ended::Signaled(signal) if pid == server => return Ok(Some(Report::Signaled(signal))),
-                sys::Ended::Exited(_) | sys::Ended::Signaled(_) => {}
-            }
-        }
-        match sys::wait_readable([lifeline.as_fd(), signals.as_fd(), control.as_fd()], -1) {
-            Ok([true, ..]) => return Ok(None),
-            Ok([false, child, host]) => {
-                if child {
-                    let _ = signals.read(&mut [0; 128]);
-                }
-                if host && !forward(control, server).at(Stage::Init)? {
-                    return Ok(None);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Failure::new(Stage::Init, &error, "poll")),
+fn unexpected(heard: Heard) -> Failure {
+    match heard {
+        Heard::Report(Report::Failed { stage, errno, detail }, _) => Failure { stage, errno, detail },
+        Heard::Report(..) | Heard::Closed | Heard::HostIsGone => {
+            Failure::new(Stage::Fork, &io::ErrorKind::BrokenPipe.into(), "it died")
         }
     }
 }
@@ -190,6 +223,10 @@ fn posture() -> Vec<(String, String)> {
         Err(error) => error.to_string(),
     };
     found.push(("netns_owner".to_owned(), owner));
+    // With what runs around us, such as a container's filter; the server gets two more.
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    found.push(("filters_around".to_owned(), filters.unwrap_or_default().trim().to_owned()));
     found
 }
 
@@ -205,4 +242,6 @@ fn root_options(mounts: &str) -> &str {
     options
 }
 
+/// More than the posture of the server's process takes.
+const REPORT_BYTES: usize = 16 << 10;
 const EPERM: i32 = 1;

@@ -17,6 +17,7 @@ mod root;
 mod stage;
 #[allow(unsafe_code, reason = "the one place where the kernel is called; everything above uses owned descriptors")]
 mod sys;
+mod tripwires;
 mod wire;
 
 use std::process::ExitCode;

@@ -36,6 +36,11 @@ pub(crate) struct Plan {
     pub rlimits: Vec<(u64, u64)>,
     /// seccomp programs in kernel form, in the order they are installed.
     pub filters: Vec<Vec<u8>>,
+    /// The calls that the last program makes wait for PID 1, with the error they get. With none,
+    /// nobody listens, and the kernel answers `ENOSYS`.
+    pub tripwires: Vec<(u64, u64)>,
+    /// Whether such a call ends the sandbox.
+    pub tripwires_kill: bool,
     /// Directories the server may write to.
     pub writable: Vec<Vec<u8>>,
 }
@@ -83,6 +88,11 @@ impl Plan {
             out.number(*value);
         });
         out.list(&self.filters, |out, item| out.bytes(item));
+        out.list(&self.tripwires, |out, (call, errno)| {
+            out.number(*call);
+            out.number(*errno);
+        });
+        out.byte(u8::from(self.tripwires_kill));
         out.list(&self.writable, |out, item| out.bytes(item));
         out.finish()
     }
@@ -105,6 +115,8 @@ impl Plan {
             working_dir: owned(&mut from)?,
             rlimits: from.list(|from| Ok((from.number()?, from.number()?)))?,
             filters: from.list(owned)?,
+            tripwires: from.list(|from| Ok((from.number()?, from.number()?)))?,
+            tripwires_kill: from.byte()? != 0,
             writable: from.list(owned)?,
         })
     }
@@ -190,6 +202,8 @@ impl Step {
 pub(crate) enum Report {
     /// The network namespace stands; with hand-off, the listeners come with this message.
     Network,
+    /// To PID 1, from the server's process: the listener of the last seccomp program comes with this.
+    Listener,
     /// What PID 1 and the server's process read back about themselves, as `key` and `value`.
     Posture(Vec<(String, String)>),
     /// The server's program runs.
@@ -200,6 +214,9 @@ pub(crate) enum Report {
     Exited(i32),
     /// The server was ended by this signal.
     Signaled(i32),
+    /// A call that no server makes was made so many times since the last such report, the last time
+    /// by this thread inside.
+    Tripwire { call: u32, pid: u32, count: u64 },
 }
 
 impl Report {
@@ -230,6 +247,13 @@ impl Report {
                 out.byte(5);
                 out.number(u64::from(signal.unsigned_abs()));
             }
+            Self::Tripwire { call, pid, count } => {
+                out.byte(6);
+                out.number(u64::from(*call));
+                out.number(u64::from(*pid));
+                out.number(*count);
+            }
+            Self::Listener => out.byte(7),
         }
         out.finish()
     }
@@ -238,6 +262,7 @@ impl Report {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Reader::new(bytes);
         let small = |from: &mut Reader<'_>| i32::try_from(from.number()?).map_err(|_| Malformed);
+        let short = |from: &mut Reader<'_>| u32::try_from(from.number()?).map_err(|_| Malformed);
         Ok(match from.byte()? {
             0 => Self::Network,
             1 => Self::Posture(from.list(|from| Ok((from.text()?, from.text()?)))?),
@@ -245,6 +270,8 @@ impl Report {
             3 => Self::Failed { stage: Stage::decode(from.byte()?)?, errno: small(&mut from)?, detail: from.text()? },
             4 => Self::Exited(small(&mut from)?),
             5 => Self::Signaled(small(&mut from)?),
+            6 => Self::Tripwire { call: short(&mut from)?, pid: short(&mut from)?, count: from.number()? },
+            7 => Self::Listener,
             _ => return Err(Malformed),
         })
     }
@@ -360,6 +387,8 @@ mod tests {
             working_dir: b"/tmp".to_vec(),
             rlimits: vec![(7, 4096)],
             filters: vec![vec![6; 8]],
+            tripwires: vec![(101, 1)],
+            tripwires_kill: true,
             writable: vec![b"/tmp".to_vec()],
         }
     }
@@ -374,6 +403,8 @@ mod tests {
             Report::Failed { stage: Stage::Exec, errno: 2, detail: "x".to_owned() },
             Report::Exited(255),
             Report::Signaled(31),
+            Report::Tripwire { call: 101, pid: 2, count: u64::MAX },
+            Report::Listener,
         ] {
             assert_eq!(Report::decode(&report.encode()), Ok(report));
         }

@@ -2,19 +2,21 @@
 //!
 //! The process is single-threaded all the way, which several notes below rely on.
 
-mod confine;
 mod files;
+mod landlock;
 mod network;
 mod process;
+mod seccomp;
 
 use std::ffi::{CString, c_int, c_long};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-pub(crate) use confine::*;
 pub(crate) use files::*;
+pub(crate) use landlock::*;
 pub(crate) use network::*;
 pub(crate) use process::*;
+pub(crate) use seccomp::*;
 
 fn check(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }

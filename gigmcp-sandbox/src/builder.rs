@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::rootfs::Rootfs;
-use crate::{HostUids, Layer, Limits, Network, Sandbox, SpawnError, StateQuota};
+use crate::{HostUids, Layer, Limits, Network, OnTripwire, Profile, Sandbox, SpawnError, StateQuota};
 
 /// Describes a sandbox. Made by [`Sandbox::builder`].
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct SandboxBuilder {
     pub(crate) state: Option<(PathBuf, StateQuota)>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
+    pub(crate) profile: Profile,
+    pub(crate) on_tripwire: OnTripwire,
     pub(crate) required: Vec<Layer>,
     pub(crate) host_uids: HostUids,
     pub(crate) working_dir: PathBuf,
@@ -36,6 +38,8 @@ impl SandboxBuilder {
             state: None,
             network: Network::none(),
             limits: Limits::default(),
+            profile: Profile::default(),
+            on_tripwire: OnTripwire::default(),
             required: Vec::new(),
             host_uids: HostUids::default(),
             working_dir: PathBuf::from("/tmp"),
@@ -101,6 +105,20 @@ impl SandboxBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The system calls the server may make. Default: [`Profile::Any`].
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// What happens when the server makes a call that no server makes. Default: [`OnTripwire::Report`].
+    #[must_use]
+    pub fn on_tripwire(mut self, on_tripwire: OnTripwire) -> Self {
+        self.on_tripwire = on_tripwire;
         self
     }
 

@@ -11,6 +11,7 @@ use rustix::fs::{Gid, MemfdFlags, Mode, Uid, fchmod, fchown};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
 
+use crate::events::EventLog;
 use crate::host_uids::UidLease;
 use crate::plan::{Root, STATE};
 use crate::posture::Posture;
@@ -19,13 +20,14 @@ use crate::sandbox::Lifeline;
 use crate::state::{self, State};
 use crate::stderr::StderrLog;
 use crate::supervisor::{self, Job, Started};
-use crate::{NetworkHandle, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
+use crate::{NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
 
 pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
     let required = builder.required.clone();
     let rlimits = builder.limits.rlimits();
     let wall_time = builder.limits.wall_time;
     let log = Arc::new(StderrLog::new(&builder.limits));
+    let (profile, on_tripwire) = (builder.profile, builder.on_tripwire);
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
@@ -38,6 +40,8 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         state::watch(state, lifeline.scissors())
             .map_err(|source| SpawnError::Host { what: "starting the thread that measures state", source })?;
     }
+    let programs = seccomp::programs(profile)?;
+    let (events, events_reader) = EventLog::new();
     let (started_sender, started) = oneshot::channel();
     let (ended_sender, ended) = watch::channel(None);
     let mut descriptors = vec![plan, pipes.lifeline.0, pipes.stdin.0, pipes.stdout.1, pipes.stderr.1];
@@ -51,8 +55,11 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         state,
         handoff,
         wall_time,
+        events,
+        programs,
+        on_tripwire,
         check: Box::new(move |found| {
-            let unknown_calls = &seccomp::programs()?.unknown;
+            let unknown_calls = &programs.unknown;
             let enforcement = Posture { found, rlimits: &rlimits, unknown_calls }.enforcement();
             match required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
                 None => Ok(enforcement),
@@ -75,6 +82,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         enforcement,
         log,
         ended,
+        events: events_reader,
         control,
     })
 }
@@ -115,6 +123,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         root.state(path);
         writable.push(STATE);
     }
+    let programs = seccomp::programs(builder.profile)?;
     let plan = Plan {
         host_uid: uid.as_ref().map(UidLease::uid),
         cgroups: Vec::new(),
@@ -128,7 +137,9 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         environment,
         working_dir,
         rlimits: builder.limits.rlimits(),
-        filters: seccomp::programs()?.filters.clone(),
+        filters: programs.filters.clone(),
+        tripwires: programs.tripwires.iter().map(|(call, errno)| (u64::from(*call), u64::from(*errno))).collect(),
+        tripwires_kill: builder.on_tripwire == OnTripwire::Kill,
         writable: writable.into_iter().map(|path| path.as_bytes().to_vec()).collect(),
     };
     let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)

@@ -12,6 +12,7 @@ mod builder;
 mod channel;
 mod enforcement;
 mod error;
+mod events;
 #[cfg(target_os = "linux")]
 mod host;
 mod host_uids;
@@ -25,6 +26,7 @@ mod network;
 mod plan;
 #[cfg(target_os = "linux")]
 mod posture;
+mod profile;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/protocol.rs"]
 mod protocol;
@@ -46,11 +48,13 @@ mod wire;
 pub use builder::SandboxBuilder;
 pub use enforcement::{Enforcement, Layer, Level};
 pub use error::{PathRefusal, RootfsRefusal, SpawnError};
+pub use events::{Event, Events};
 pub use host_uids::{HostUids, InvalidHostUids};
 pub use limits::{Limits, StateQuota};
 pub use network::{Intake, Network, NetworkHandle, PortListener};
 #[cfg(target_os = "linux")]
 pub use plan::check_read_only;
+pub use profile::{OnTripwire, Profile, UnknownProfile};
 pub use protocol::Stage;
 #[cfg(not(target_os = "linux"))]
 pub use report::check_read_only;

@@ -109,15 +109,27 @@ impl Posture<'_> {
     }
 
     fn seccomp(&self) -> Level {
-        let filters = self.status("Seccomp_filters").parse::<u32>();
-        match (self.status("Seccomp"), filters) {
-            ("2", Ok(count)) if count < 2 => none("a filter is missing".to_owned(), UNEXPECTED),
-            ("2", _) if !self.unknown_calls.is_empty() => Level::Partial(format!(
+        let mode = self.status("Seccomp");
+        if mode != "2" {
+            return none(format!("the kernel says mode {mode:?}"), UNEXPECTED);
+        }
+        let count = self.status("Seccomp_filters").parse::<u32>();
+        let around = self.value("filters_around").parse::<u32>();
+        match count.ok().zip(around.ok()) {
+            Some((count, around)) if count == around + 2 => {}
+            _ => return none("a filter is missing".to_owned(), UNEXPECTED),
+        }
+        match self.value("tripwire") {
+            TRIPWIRE_ANSWER if self.unknown_calls.is_empty() => Level::Full,
+            TRIPWIRE_ANSWER => Level::Partial(format!(
                 "refused although allowed, as this libseccomp does not know them: {}",
                 self.unknown_calls.join(", ")
             )),
-            ("2", _) => Level::Full,
-            (other, _) => none(format!("the kernel says mode {other:?}"), UNEXPECTED),
+            "" => Level::Partial(
+                "calls that no server makes are refused but not told: another listener is in force around us"
+                    .to_owned(),
+            ),
+            other => Level::Partial(format!("PID 1 does not answer tripwires: error {other}")),
         }
     }
 
@@ -155,4 +167,44 @@ pub(crate) fn none(why: String, fix: &str) -> Level {
     Level::None { why, fix: fix.to_owned() }
 }
 
+/// What PID 1 says to the `setns` by which it is tried, as the policy has it: `EPERM`.
+const TRIPWIRE_ANSWER: &str = "1";
 const UNEXPECTED: &str = "this should not happen; please report it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seccomp(status: &str, around: &str, tripwire: Option<&str>, unknown_calls: &[String]) -> Level {
+        let mut found = BTreeMap::from([
+            ("status".to_owned(), status.to_owned()),
+            ("filters_around".to_owned(), around.to_owned()),
+        ]);
+        found.extend(tripwire.map(|answer| ("tripwire".to_owned(), answer.to_owned())));
+        Posture { found: &found, rlimits: &[], unknown_calls }.seccomp()
+    }
+
+    #[test]
+    fn seccomp_is_full_only_with_both_filters_and_a_listener_that_answers() {
+        let status = |mode: u32, filters: u32| format!("Seccomp:\t{mode}\nSeccomp_filters:\t{filters}\n");
+        assert_eq!(seccomp(&status(2, 2), "0", Some("1"), &[]), Level::Full);
+        assert_eq!(seccomp(&status(2, 3), "1", Some("1"), &[]), Level::Full, "in a container");
+        for (case, status, around, tripwire) in [
+            ("no filter", status(0, 0), "0", None),
+            ("one is missing", status(2, 1), "0", Some("1")),
+            ("one is the container's", status(2, 2), "1", Some("1")),
+            ("not told how many", "Seccomp:\t2\n".to_owned(), "0", Some("1")),
+        ] {
+            assert!(matches!(seccomp(&status, around, tripwire, &[]), Level::None { .. }), "{case}");
+        }
+        let unknown = ["getrandom".to_owned()];
+        for (case, tripwire, unknown) in [
+            ("no listener", None, &[][..]),
+            ("nobody answers", Some("38"), &[]),
+            ("a call without a name", Some("1"), &unknown),
+        ] {
+            let level = seccomp(&status(2, 2), "0", tripwire, unknown);
+            assert!(matches!(level, Level::Partial(_)), "{case}: {level}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::rootfs::Rootfs;
 use crate::stderr::StderrLog;
 use crate::stdio::End;
-use crate::{Enforcement, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines};
+use crate::{Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines};
 
 /// One confined server. Dropping it ends every process inside and leaves nothing behind.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct Sandbox {
     pub(crate) enforcement: Enforcement,
     pub(crate) log: Arc<StderrLog>,
     pub(crate) ended: watch::Receiver<Option<Exit>>,
+    pub(crate) events: Events,
     pub(crate) control: End,
 }
 
@@ -46,8 +47,17 @@ pub enum ServerSignal {
 pub enum Exit {
     /// Its program returned this code.
     Exited(i32),
-    /// A signal of its own making ended it, such as 31 (`SIGSYS`) from the seccomp filter.
+    /// A signal ended it, which came from inside or was asked for by [`Sandbox::signal`].
     Signaled(i32),
+    /// It made a system call that ends a process, such as `init_module`, or any of a foreign ABI.
+    ///
+    /// Told by the signal, `SIGSYS`, so a server that gives itself that signal looks the same.
+    SeccompKilled,
+    /// It made a call that no server makes, and [`OnTripwire::Kill`](crate::OnTripwire::Kill) was asked for.
+    Tripwire {
+        /// The name of the system call.
+        call: &'static str,
+    },
     /// It kept more than its [`StateQuota`](crate::StateQuota), and was ended.
     StateQuota,
     /// It ran longer than [`Limits::wall_time`](crate::Limits::wall_time), and was ended.
@@ -101,6 +111,12 @@ impl Sandbox {
     #[must_use]
     pub fn stderr_lines(&self) -> StderrLines {
         self.log.lines()
+    }
+
+    /// What happens to the sandbox, from its start on. Each call gives a reader of its own.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.events.clone()
     }
 
     /// Waits until the server has ended and nothing of the sandbox is left.

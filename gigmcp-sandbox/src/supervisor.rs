@@ -19,12 +19,14 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::channel::{Launched, agree, launch, receive};
+use crate::events::EventLog;
 use crate::host_uids::UidLease;
 use crate::protocol::{Report, Stage};
 use crate::sandbox::Scissors;
+use crate::seccomp::Programs;
 use crate::state::State;
 use crate::stderr::{Read, StderrLog};
-use crate::{Enforcement, Exit, Intake, SpawnError, host};
+use crate::{Enforcement, Event, Exit, Intake, OnTripwire, SpawnError, host};
 
 /// A sandbox to be started.
 pub(crate) struct Job {
@@ -38,6 +40,10 @@ pub(crate) struct Job {
     pub(crate) state: Option<Arc<State>>,
     pub(crate) handoff: bool,
     pub(crate) wall_time: Option<Duration>,
+    pub(crate) events: EventLog,
+    /// In force inside, for the names of calls.
+    pub(crate) programs: &'static Programs,
+    pub(crate) on_tripwire: OnTripwire,
     pub(crate) check: Check,
     pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(crate) ended: watch::Sender<Option<Exit>>,
@@ -129,6 +135,9 @@ struct Live {
     wall_time: Option<Duration>,
     ends_at: Option<Instant>,
     starting: Option<Starting>,
+    events: EventLog,
+    programs: &'static Programs,
+    on_tripwire: OnTripwire,
     exit: Option<Exit>,
     ended: watch::Sender<Option<Exit>>,
     uid: Option<UidLease>,
@@ -221,6 +230,9 @@ impl Supervisor {
                 descriptors: Vec::new(),
                 failure: None,
             }),
+            events: job.events,
+            programs: job.programs,
+            on_tripwire: job.on_tripwire,
             exit: None,
             ended: job.ended,
             uid: job.uid,
@@ -357,7 +369,9 @@ impl Live {
             }
             (Report::Running, Some(_)) => self.running(),
             (Report::Exited(code), None) => self.ended_as(Exit::Exited(code)),
+            (Report::Signaled(SIGSYS), None) => self.ended_as(Exit::SeccompKilled),
             (Report::Signaled(signal), None) => self.ended_as(Exit::Signaled(signal)),
+            (Report::Tripwire { call, pid, count }, None) => self.tripped(call, pid, count),
             // Out of turn: only a PID 1 that is not ours any more would say so.
             (
                 Report::Network
@@ -365,9 +379,21 @@ impl Live {
                 | Report::Failed { .. }
                 | Report::Running
                 | Report::Exited(_)
-                | Report::Signaled(_),
+                | Report::Signaled(_)
+                | Report::Tripwire { .. }
+                | Report::Listener,
                 _,
             ) => self.lifeline.cut(),
+        }
+    }
+
+    fn tripped(&mut self, call: u32, pid: u32, count: u64) {
+        let call = self.programs.call_name(call);
+        self.events.push(Event::Tripwire { call, pid, count });
+        if self.on_tripwire == OnTripwire::Kill {
+            // PID 1 has ended everything before it said so.
+            self.ended_as(Exit::Tripwire { call });
+            self.lifeline.cut();
         }
     }
 
@@ -435,3 +461,5 @@ impl Live {
 const START_TIME: Duration = Duration::from_secs(30);
 /// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
 const STDERR_PAUSE: Duration = Duration::from_millis(50);
+/// The same on every architecture that we run on.
+const SIGSYS: i32 = 31;

@@ -7,16 +7,19 @@ use std::ptr;
 
 use super::{check, owned};
 
+const AF_UNIX: c_int = 1;
 pub(crate) const AF_INET: c_int = 2;
 pub(crate) const AF_NETLINK: c_int = 16;
 pub(crate) const SOCK_STREAM: c_int = 1;
 pub(crate) const SOCK_DGRAM: c_int = 2;
 pub(crate) const SOCK_RAW: c_int = 3;
+const SOCK_SEQPACKET: c_int = 5;
 const SOCK_CLOEXEC: c_int = 0o2_000_000;
 const SOL_SOCKET: c_int = 1;
 const SCM_RIGHTS: c_int = 1;
 const MSG_CMSG_CLOEXEC: c_int = 0x4000_0000;
 const MSG_NOSIGNAL: c_int = 0x4000;
+const MSG_DONTWAIT: c_int = 0x40;
 const SO_REUSEADDR: c_int = 2;
 const IPPROTO_IP: c_int = 0;
 const IP_PKTINFO: c_int = 8;
@@ -64,7 +67,16 @@ unsafe extern "C" {
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: c_uint) -> c_int;
     fn sendmsg(fd: c_int, message: *const Msghdr, flags: c_int) -> isize;
     fn recvmsg(fd: c_int, message: *mut Msghdr, flags: c_int) -> isize;
+    fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+}
+
+/// Two connected sockets that keep messages apart.
+pub(crate) fn message_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut pair = [-1; 2];
+    // SAFETY: writes two integers.
+    check(unsafe { socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, &raw mut pair) })?;
+    Ok((owned(pair[0])?, owned(pair[1])?))
 }
 
 pub(crate) fn open_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
@@ -127,6 +139,15 @@ const CONTROL_HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
 
 /// Sends one message with descriptors.
 pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+    send_message(fd, bytes, descriptors, 0)
+}
+
+/// Sends one message if there is room for it at once.
+pub(crate) fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    send_message(fd, bytes, &[], MSG_DONTWAIT)
+}
+
+fn send_message(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd], flags: c_int) -> io::Result<()> {
     let mut control = Control {
         length: CONTROL_HEADER + size_of_val(descriptors),
         level: SOL_SOCKET,
@@ -147,7 +168,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) ->
         flags: 0,
     };
     // SAFETY: the kernel reads `bytes` and the control record, both alive; descriptors are open.
-    let sent = unsafe { sendmsg(fd.as_raw_fd(), &raw const message, MSG_NOSIGNAL) };
+    let sent = unsafe { sendmsg(fd.as_raw_fd(), &raw const message, MSG_NOSIGNAL | flags) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

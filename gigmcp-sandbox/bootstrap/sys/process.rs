@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 use super::{c_string, check, check_long, owned};
 
@@ -39,6 +40,7 @@ const SYS_KEYCTL: c_long = 219;
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
 const NS_GET_USERNS: c_ulong = 0xb701;
 const POLLIN: i16 = 1;
+const POLLHUP: i16 = 16;
 const CAP_VERSION_3: u32 = 0x2008_0522;
 const WNOHANG: c_int = 1;
 const EINVAL: c_int = 22;
@@ -238,6 +240,12 @@ pub(crate) fn send_signal(pid: i32, number: i32) -> io::Result<()> {
     check(unsafe { kill(pid, number) }).map(drop)
 }
 
+/// Kills every other process of our namespace. There may be none.
+pub(crate) fn kill_all_others() {
+    // SAFETY: integers only. For PID 1, -1 is everybody else in its namespace.
+    unsafe { kill(-1, SIGKILL) };
+}
+
 /// Waits until this child has ended.
 pub(crate) fn wait_for(pid: i32) {
     let mut status = 0;
@@ -271,12 +279,34 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     check(unsafe { sigprocmask(SIG_SETMASK, &raw const none, ptr::null_mut()) }).map(drop)
 }
 
-/// Waits until one of the descriptors is readable or hung up, or for so many milliseconds; -1 is for ever.
-pub(crate) fn wait_readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: c_int) -> io::Result<[bool; N]> {
-    let mut list = fds.map(|fd| PollFd { fd: fd.as_raw_fd(), events: POLLIN, revents: 0 });
+/// What is the matter with a descriptor.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) input: bool,
+    /// Nothing more will come.
+    pub(crate) hung_up: bool,
+    pub(crate) any: bool,
+}
+
+/// Waits until one of the descriptors is readable or hung up, or for so long, rounded up to
+/// milliseconds; without a time, for ever.
+pub(crate) fn wait_readable<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    time: Option<Duration>,
+) -> io::Result<[Ready; N]> {
+    // The kernel passes over -1.
+    let mut list = fds.map(|fd| PollFd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events: POLLIN, revents: 0 });
+    let milliseconds = time.map_or(-1, |time| c_int::try_from(time.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX));
     // SAFETY: reads and writes `N` structs.
-    check(unsafe { poll(list.as_mut_ptr(), N as c_ulong, timeout) })?;
-    Ok(list.map(|item| item.revents != 0))
+    match check(unsafe { poll(list.as_mut_ptr(), N as c_ulong, milliseconds) }) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        result => drop(result?),
+    }
+    Ok(list.map(|item| Ready {
+        input: item.revents & POLLIN != 0,
+        hung_up: item.revents & POLLHUP != 0,
+        any: item.revents != 0,
+    }))
 }
 
 /// The error of asking for the user namespace that owns a namespace. `EPERM` means that it is

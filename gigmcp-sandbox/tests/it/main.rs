@@ -9,4 +9,5 @@ mod rootfs;
 mod runtimes;
 mod start;
 mod state;
+mod tripwires;
 mod unprivileged;

@@ -16,6 +16,7 @@ unsafe extern "C" {
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn fork() -> c_int;
     fn pause() -> c_int;
+    fn signal(number: c_int, handler: extern "C" fn(c_int)) -> usize;
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn setuid(uid: u32) -> c_int;
     fn chroot(path: *const c_char) -> c_int;
@@ -94,6 +95,9 @@ fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
             }
             "environment" => Ok(std::env::vars().map(|(name, value)| format!("{name}={value} ")).collect()),
             "fork-bomb" => Ok(fork_bomb(at(0))),
+            "trip" => Ok(trip(at(0), at(1))),
+            "trip-and-die" => Ok(trip_and_die(at(0))),
+            "trip-under-signals" => Ok(trip_under_signals(at(0))),
             "setuid" => check(setuid(0).into()),
             "kill" => check(kill(at(0) as c_int, at(1) as c_int).into()),
             "mount" => check(mount(c"none".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, c"".as_ptr()).into()),
@@ -250,6 +254,58 @@ fn fastopen(address: &str) -> io::Result<String> {
         let fd = socket(2, 1, 0);
         check(sendto(fd, b"hi".as_ptr(), 2, 0x2000_0000, to.as_ptr(), 16) as c_long)
     }
+}
+
+/// Makes a call that no server makes, so often, in so many threads at once; says how often it was
+/// refused as it should be.
+fn trip(threads: i64, calls: i64) -> String {
+    let trips = move || (0..calls).filter(|_| is_refused()).count();
+    let threads: Vec<_> = (0..threads).map(|_| std::thread::spawn(trips)).collect();
+    let refused: usize = threads.into_iter().map(|thread| thread.join().expect("it returns")).sum();
+    refused.to_string()
+}
+
+fn is_refused() -> bool {
+    // SAFETY: integers only.
+    let refused = check(unsafe { unshare(0x1000_0000) }.into());
+    refused.is_err_and(|error| error.raw_os_error() == Some(1))
+}
+
+/// Has processes killed while their calls wait, then makes one call itself.
+fn trip_and_die(processes: i64) -> String {
+    let fork_one = |_| {
+        // SAFETY: single-threaded; the child only makes calls until it is killed.
+        let child = unsafe { fork() };
+        if child == 0 {
+            while is_refused() {}
+        }
+        child
+    };
+    let children: Vec<_> = (0..processes).map(fork_one).collect();
+    // The last of the budget is gone when one of them waits.
+    std::thread::sleep(Duration::from_millis(20));
+    for child in children {
+        // SAFETY: a child of ours.
+        unsafe { kill(child, 9) };
+    }
+    is_refused().to_string()
+}
+
+/// Makes a call that no server makes, so often, while a signal comes every 50 microseconds.
+fn trip_under_signals(calls: i64) -> String {
+    static SIGNALS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    extern "C" fn count(_: c_int) {
+        SIGNALS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    let every = [0_i64, 50, 0, 50];
+    // SAFETY: the handler only counts; `struct itimerval` is four words.
+    unsafe {
+        signal(14, count);
+        syscall(38, 0_usize, every.as_ptr(), 0_usize);
+    }
+    let refused = (0..calls).filter(|_| is_refused()).count();
+    assert!(SIGNALS.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    refused.to_string()
 }
 
 /// Forks until it is stopped or reaches the bound, so that it is safe outside too.

@@ -1,4 +1,4 @@
-//! seccomp and Landlock.
+//! Landlock.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::io;
@@ -10,33 +10,9 @@ use super::{check_long, owned};
 const SYS_LANDLOCK_CREATE_RULESET: c_long = 444;
 const SYS_LANDLOCK_ADD_RULE: c_long = 445;
 const SYS_LANDLOCK_RESTRICT_SELF: c_long = 446;
-#[cfg(target_arch = "x86_64")]
-const SYS_SECCOMP: c_long = 317;
-#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-const SYS_SECCOMP: c_long = 277;
-const SECCOMP_SET_MODE_FILTER: c_long = 1;
-
-#[repr(C)]
-struct SockFprog {
-    length: u16,
-    filter: *const c_void,
-}
 
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
-}
-
-/// Installs one seccomp program, given as the kernel's 8-byte instructions.
-pub(crate) fn install_filter(program: &[u8]) -> io::Result<()> {
-    let program_length = u16::try_from(program.len() / 8).map_err(|_| io::Error::from_raw_os_error(22))?;
-    // The kernel wants instructions aligned as `struct sock_filter`, a `u32` at most.
-    let aligned: Vec<u64> = program
-        .chunks_exact(8)
-        .map(|chunk| u64::from_ne_bytes(chunk.try_into().expect("chunks are 8 bytes")))
-        .collect();
-    let program = SockFprog { length: program_length, filter: aligned.as_ptr().cast() };
-    // SAFETY: reads the header and `length` instructions of 8 bytes, all alive.
-    check_long(unsafe { syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, 0 as c_long, &raw const program) }).map(drop)
 }
 
 /// The Landlock ABI of the kernel.
