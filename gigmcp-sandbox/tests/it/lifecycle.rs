@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
 use crate::probe::{probe, sandbox};
-use crate::processes::{Watched, descendants, field, of_server};
+use crate::processes::{self, Watched, descendants, field, of_server};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
@@ -20,7 +20,7 @@ const START_ROLE: &str = "GIGMCP_TEST_START_ROLE";
 const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
 async fn hanging(marker: &str) -> Sandbox {
-    let mut sandbox = sandbox(&["hang", marker]).network(Network::handoff()).spawn().await.unwrap();
+    let mut sandbox = sandbox(&["hang", &processes::marker(marker)]).network(Network::handoff()).spawn().await.unwrap();
     let (_, stdout) = sandbox.stdio().unwrap();
     let mut line = String::new();
     AsyncBufReader::new(stdout).read_line(&mut line).await.unwrap();
@@ -173,9 +173,9 @@ async fn killing_any_part_of_the_frame_leaves_no_process() {
 
 #[tokio::test]
 async fn row_58_a_daemon_ends_with_its_server() {
-    let mut sandbox = sandbox(&["daemon", "daemon-marker"]).spawn().await.unwrap();
+    let mut sandbox = sandbox(&["daemon", &processes::marker("daemon")]).spawn().await.unwrap();
     assert_eq!(sandbox.wait().await, Exit::Exited(0));
-    assert_eq!(of_server("daemon-marker"), [], "PID 1 took it along");
+    assert!(of_server("daemon").is_empty(), "PID 1 took it along");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn row_62_a_server_outlives_the_runtime_and_thread_that_started_it() {
 #[tokio::test]
 async fn cancelling_a_start_midway_leaves_no_process() {
     for polls in 1..12 {
-        let marker = format!("cancelled-{polls}");
+        let marker = processes::marker(&format!("cancelled-{polls}"));
         let mut spawning = pin!(sandbox(&["hang", &marker]).spawn());
         let mut left = polls;
         // Each poll comes after something has happened, so the start is cut at another point.
@@ -223,7 +223,7 @@ async fn cancelling_a_start_midway_leaves_no_process() {
     last.wait().await;
     let watched = Watched::new(&of_server("cancelled"));
     watched.assert_gone();
-    assert_eq!(of_server("cancelled"), []);
+    assert!(of_server("cancelled").is_empty());
 }
 
 #[tokio::test]

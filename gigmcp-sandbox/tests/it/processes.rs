@@ -1,6 +1,8 @@
 //! Looks at processes from outside.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -21,15 +23,23 @@ pub(crate) fn descendants(root: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// The processes of this test binary's sandbox whose server has this text in its command line:
+/// The name as an argument of a server of this test binary. The same tests run in other processes at
+/// the same time, as another user and in containers.
+pub(crate) fn marker(name: &str) -> String {
+    static OURS: OnceLock<u64> = OnceLock::new();
+    format!("{:x}-{name}", OURS.get_or_init(|| RandomState::new().hash_one(0)))
+}
+
+/// The processes of this test binary's sandboxes whose server has a marker that begins like this:
 /// the server, PID 1 and the monitor.
-pub(crate) fn of_server(marker: &str) -> Vec<u32> {
+pub(crate) fn of_server(name: &str) -> Vec<u32> {
+    let marker = marker(name);
     let servers: Vec<u32> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.starts_with(b"/server") && String::from_utf8_lossy(&line).contains(marker)
+            line.starts_with(b"/server") && String::from_utf8_lossy(&line).contains(&marker)
         })
         .collect();
     let mut found = Vec::new();

@@ -6,7 +6,7 @@ use gigmcp_sandbox::{Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder
 use tokio::io::AsyncReadExt;
 
 use crate::probe::run;
-use crate::processes::of_server;
+use crate::processes::{Watched, marker, of_server};
 
 fn shell(script: &str) -> SandboxBuilder {
     Sandbox::builder(Rootfs::host_tools()).command(["sh", "-c", script])
@@ -107,15 +107,15 @@ async fn this_host_enforces_every_layer_but_control_groups() {
 
 #[tokio::test]
 async fn a_required_layer_that_is_missing_is_an_error_and_nothing_is_left() {
-    let server = crate::probe::sandbox(&["hang", "required"]);
+    let server = crate::probe::sandbox(&["hang", &marker("required")]);
     let sandbox = server.clone().require(Layer::Seccomp).spawn().await.unwrap();
     assert!(sandbox.enforcement().is_full(Layer::Seccomp));
-    let watched = crate::processes::Watched::new(&of_server("required"));
+    let watched = Watched::new(&of_server("required"));
     drop(sandbox);
     watched.assert_gone();
     let error = server.require(Layer::CgroupLimits).spawn().await.unwrap_err();
     assert!(matches!(error, SpawnError::LayerMissing { layer: Layer::CgroupLimits, .. }), "{error}");
-    crate::processes::Watched::new(&of_server("required")).assert_gone();
+    Watched::new(&of_server("required")).assert_gone();
 }
 
 #[tokio::test]
