@@ -98,7 +98,8 @@ fn prepare_process() -> Result<(), Failure> {
 /// the next child.
 ///
 /// Started as the host's root, the root is built before that user is given up, because what it
-/// shows may lie under directories that only root may enter.
+/// shows may lie under directories that only root may enter. Root of a container may not do that, and
+/// goes on as the user it becomes.
 fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<Staged, Failure> {
     let all = sys::CLONE_NEWUSER
         | sys::CLONE_NEWNS
@@ -107,21 +108,21 @@ fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<Staged, Failure> {
         | sys::CLONE_NEWIPC
         | sys::CLONE_NEWUTS
         | sys::CLONE_NEWCGROUP;
-    match plan.host_uid {
-        Some(uid) => {
-            sys::enter_namespaces(sys::CLONE_NEWNS).at(Stage::MountNamespace)?;
-            let staged = stage::build(plan, copied, uid)?;
-            identity::become_unprivileged(uid)?;
-            sys::enter_namespaces(all).at(Stage::Namespaces)?;
-            identity::map_root((uid, uid))?;
-            Ok(staged)
+    let mut staged = None;
+    if let Some(uid) = plan.host_uid {
+        match sys::enter_namespaces(sys::CLONE_NEWNS) {
+            Ok(()) => staged = Some(stage::build(plan, copied, uid)?),
+            Err(error) if error.raw_os_error() == Some(EPERM) => {}
+            Err(error) => return Err(error).at(Stage::MountNamespace),
         }
-        None => {
-            let ids = sys::ids();
-            sys::enter_namespaces(all).at(Stage::Namespaces)?;
-            identity::map_root(ids)?;
-            stage::build(plan, copied, 0)
-        }
+        identity::become_unprivileged(uid)?;
+    }
+    let ids = sys::ids();
+    sys::enter_namespaces(all).at(Stage::Namespaces)?;
+    identity::map_root(ids)?;
+    match staged {
+        Some(staged) => Ok(staged),
+        None => stage::build(plan, copied, 0),
     }
 }
 
@@ -177,5 +178,6 @@ fn read_plan(file: &File) -> Result<Plan, Failure> {
 }
 
 const OOM_SCORE_ADJ: i32 = 500;
+const EPERM: i32 = 1;
 const ENOSYS: i32 = 38;
 const EBADF: i32 = 9;

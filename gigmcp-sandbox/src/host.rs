@@ -1,21 +1,22 @@
 //! Who the host process is, and what to change where a host does not allow a step.
 
 use std::fs;
-use std::path::Path;
 
 use crate::protocol::Stage;
 
 /// Whether this process is the host's root, who must be left behind.
 ///
 /// In a user namespace where uid 0 is somebody else on the host, there is no root to leave; such a
-/// namespace often has no second user to become.
+/// namespace often has no second user to become. Where uid 0 is uid 0 of the namespace around it,
+/// that may be the host's, so it is taken for it.
 pub(crate) fn is_root() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    rustix::process::geteuid().is_root() && is_everybody(&map)
+    rustix::process::geteuid().is_root() && keeps_root(&map)
 }
 
-fn is_everybody(uid_map: &str) -> bool {
-    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
+/// Each line has the first id inside, the one it is outside, and how many follow.
+fn keeps_root(uid_map: &str) -> bool {
+    uid_map.lines().any(|line| line.split_whitespace().take(2).eq(["0", "0"]))
 }
 
 /// What to do about a step that failed with this error.
@@ -24,12 +25,17 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         return OPEN_FILES_FIX;
     }
     match stage {
+        Stage::UserMap if errno == EPERM && is_root_of_container() => ROOT_OF_CONTAINER_FIX,
         Stage::Namespaces | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
+        // Refused by filters that also refuse namespaces, and asked for before them.
+        Stage::Keyring if errno == EPERM => FILTER_FIX,
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
         Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.12 or later",
         Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
         Stage::Root | Stage::Source => "check that mounts are allowed to this process",
-        Stage::DropUser => "run the host process without root, or with CAP_SETUID and CAP_SETGID",
+        Stage::DropUser => {
+            "run the host process as another user than root, or with CAP_CHOWN, CAP_SETGID and CAP_SETUID"
+        }
         Stage::Exec if errno == ENOENT => "install the program in the root shown to the server",
         Stage::Exec if errno == EACCES => "make the program executable for everybody",
         Stage::Exec if errno == ENOEXEC => "use a program built for this machine",
@@ -65,21 +71,34 @@ fn namespace_fix(errno: i32) -> &'static str {
     match errno {
         EPERM | EACCES if restricted => {
             "AppArmor keeps unprivileged user namespaces from this program (Ubuntu 23.10 and later): \
-             install an AppArmor profile for it that has the rule `userns,`"
+             install an AppArmor profile for it that has the rule `userns,`, such as deploy/apparmor of \
+             gigmcp's repository"
         }
-        EPERM if Path::new("/.dockerenv").exists() => {
-            "this container's seccomp profile refuses namespaces: run it with a profile that allows \
-             clone, unshare and mount, and with systempaths=unconfined"
-        }
-        ENOSPC => "raise user.max_user_namespaces (sysctl)",
+        EPERM if is_filtered() => FILTER_FIX,
+        ENOSPC => "raise the limits of namespaces (sysctl user.max_user_namespaces and those beside it)",
         EINVAL | ENOSYS => "use a kernel with user and network namespaces",
         _ => "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1)",
     }
 }
 
+/// Whether a seccomp filter, which can only be a container's or a service's, is on this process.
+fn is_filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]))
+}
+
+/// Whether this process is uid 0 of a user namespace where that is somebody else on the host.
+fn is_root_of_container() -> bool {
+    rustix::process::geteuid().is_root() && !is_root()
+}
+
 const OPEN_FILES_FIX: &str = "raise the host process's limit of open files";
-const READ_ONLY_PROC_FIX: &str =
-    "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined";
+const READ_ONLY_PROC_FIX: &str = "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined (Docker) or \
+     procMount: Unmasked (Kubernetes)";
+const FILTER_FIX: &str = "a seccomp filter, such as a container's, refuses this: run it with deploy/docker/seccomp.json of \
+     gigmcp's repository as its profile";
+const ROOT_OF_CONTAINER_FIX: &str = "only with CAP_SETFCAP can root of a container be shown to itself: run the host \
+     process as another user";
 const APPARMOR_SWITCH: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
 const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
@@ -96,14 +115,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_whole_identity_map_has_the_hosts_root() {
+    fn root_is_taken_for_the_hosts_unless_it_is_somebody_else_outside() {
         for (case, map, expected) in [
             ("the host", "         0          0 4294967295\n", true),
+            ("a namespace with root alone", "         0          0          1\n", true),
+            ("a namespace with root and a user", "0 0 1\n1000 1000 1\n", true),
             ("rootless", "         0       1000          1\n", false),
+            ("rootless with subordinate ids", "0 1000 1\n1 100000 65536\n", false),
             ("a remapped container", "0 100000 65536\n", false),
             ("unreadable", "", false),
         ] {
-            assert_eq!(is_everybody(map), expected, "{case}");
+            assert_eq!(keeps_root(map), expected, "{case}");
         }
     }
 }

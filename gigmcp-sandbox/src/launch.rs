@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Gid, MemfdFlags, Mode, Uid, fchmod, fchown};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
 
@@ -15,7 +16,7 @@ use crate::events::EventLog;
 use crate::host_uids::UidLease;
 use crate::plan::{Root, STATE};
 use crate::posture::Posture;
-use crate::protocol::Plan;
+use crate::protocol::{Plan, Stage};
 use crate::sandbox::Lifeline;
 use crate::state::{self, State};
 use crate::stderr::StderrLog;
@@ -33,8 +34,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
     let Prepared { plan, copied, uid, state, handoff } = prepared;
 
-    let pipes =
-        Pipes::new(uid.as_ref()).map_err(|source| SpawnError::Host { what: "making the server's pipes", source })?;
+    let pipes = Pipes::new(uid.as_ref()).map_err(pipes_failed)?;
     let lifeline = Lifeline::new(pipes.lifeline.1);
     if let Some(state) = &state {
         state::watch(state, lifeline.scissors())
@@ -170,12 +170,23 @@ impl Pipes {
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
         let (stdin, stdout, stderr) = (pipe()?, pipe()?, pipe()?);
         for (fd, mode) in [(&stdin.0, Mode::RUSR), (&stdout.1, Mode::WUSR), (&stderr.1, Mode::WUSR)] {
+            fchmod(fd, mode)?;
             if let Some(uid) = uid {
                 fchown(fd, Some(Uid::from_raw(uid.uid())), Some(Gid::from_raw(uid.uid())))?;
             }
-            fchmod(fd, mode)?;
         }
         Ok(Self { lifeline: pipe()?, stdin, stdout, stderr })
+    }
+}
+
+/// Giving them to another user is the first thing that takes a right of root's, and that user.
+fn pipes_failed(source: io::Error) -> SpawnError {
+    match Errno::from_io_error(&source) {
+        Some(errno @ (Errno::PERM | Errno::INVAL)) => {
+            let (stage, errno) = (Stage::DropUser, errno.raw_os_error());
+            SpawnError::Setup { stage, detail: String::new(), fix: host::fix(stage, errno), source }
+        }
+        _ => SpawnError::Host { what: "making the server's pipes", source },
     }
 }
 

@@ -77,6 +77,14 @@ pub(crate) fn outside(arguments: &[&str]) -> String {
     }
 }
 
+/// A copy of a program for other users.
+pub(crate) fn everybodys(dir: &Dir, name: &str, program: &Path) -> PathBuf {
+    let copy = dir.path().join(name);
+    fs::copy(program, &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
 /// A directory that everybody may enter, removed at the end.
 pub(crate) struct Dir(PathBuf);
 

@@ -1,11 +1,8 @@
 //! The same without root.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
-use crate::probe::{Dir, PROBE_VARIABLE, probe};
+use crate::probe::{Dir, PROBE_VARIABLE, everybodys, probe};
 
 #[test]
 fn everything_holds_when_the_host_process_is_not_root() {
@@ -13,17 +10,11 @@ fn everything_holds_when_the_host_process_is_not_root() {
         return; // this run is that test
     }
     let dir = Dir::new("unprivileged");
-    let copied = |name: &str, from: &Path| {
-        let to = dir.path().join(name);
-        fs::copy(from, &to).unwrap();
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        to
-    };
-    let binary = copied("it", &std::env::current_exe().unwrap());
+    let binary = everybodys(&dir, "it", &std::env::current_exe().unwrap());
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&binary)
-        .env(PROBE_VARIABLE, copied("probe", probe()))
+        .env(PROBE_VARIABLE, everybodys(&dir, "probe", probe()))
         .current_dir("/")
         .output()
         .unwrap();
