@@ -63,6 +63,13 @@ impl State {
         Ok(state)
     }
 
+    /// Lets others use the directory. Closing it would not while it is being measured, or while a
+    /// process that was just forked has not left its descriptors behind.
+    pub(crate) fn release(&self) {
+        // Fails only for what is not open.
+        let _ = flock(&self.dir, FlockOperation::Unlock);
+    }
+
     /// Whether the server was ended for using more than its quota.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)

@@ -300,7 +300,9 @@ impl Supervisor {
         let over = live.state.as_ref().is_some_and(|state| state.is_over());
         let exit = if over { Exit::StateQuota } else { live.exit.unwrap_or(Exit::Killed) };
         // Before anybody can learn of the end, so that the next sandbox finds them free.
-        drop(live.state.take());
+        if let Some(state) = live.state.take() {
+            state.release();
+        }
         drop(live.uid.take());
         let _ = live.ended.send(Some(exit));
     }
