@@ -4,7 +4,7 @@ use std::process::Command;
 
 use gigmcp_sandbox::SpawnError;
 
-use crate::probe::{Dir, PROBE_VARIABLE, everybodys, probe, sandbox};
+use crate::probe::{Dir, PROBE_VARIABLE, copy_program, probe, sandbox};
 
 /// Asks the test binary to say how a start went.
 pub(crate) const ROLE: &str = "GIGMCP_TEST_HOST_ROLE";
@@ -31,7 +31,7 @@ pub(crate) fn said_inside(said: String) -> String {
 /// Starts a sandbox from inside a user namespace of its own, after a line of shell.
 fn in_namespace(of: Of, line: &str) -> String {
     let dir = Dir::new("hosts");
-    let binary = everybodys(&dir, "it", &std::env::current_exe().unwrap());
+    let binary = copy_program(&std::env::current_exe().unwrap(), dir.path().join("it"));
     let mut command = match of {
         Of::Somebody if rustix::process::geteuid().is_root() => {
             let mut command = Command::new("setpriv");
@@ -45,7 +45,7 @@ fn in_namespace(of: Of, line: &str) -> String {
         .arg(binary)
         .args(["--exact", SAYS_HOW_A_START_WENT, "--nocapture"])
         .env(ROLE, "start")
-        .env(PROBE_VARIABLE, everybodys(&dir, "probe", probe()))
+        .env(PROBE_VARIABLE, copy_program(probe(), dir.path().join("probe")))
         .current_dir("/")
         .output()
         .unwrap();

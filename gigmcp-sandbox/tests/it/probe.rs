@@ -77,12 +77,12 @@ pub(crate) fn outside(arguments: &[&str]) -> String {
     }
 }
 
-/// A copy of a program for other users.
-pub(crate) fn everybodys(dir: &Dir, name: &str, program: &Path) -> PathBuf {
-    let copy = dir.path().join(name);
-    fs::copy(program, &copy).unwrap();
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
-    copy
+/// Copies a program for other users. By another process: if this one had it open for writing, a child
+/// forked at that moment by another test would too, and it could not be started.
+pub(crate) fn copy_program(program: &Path, to: PathBuf) -> PathBuf {
+    let status = Command::new("install").arg("--mode=755").arg(program).arg(&to).status().unwrap();
+    assert!(status.success());
+    to
 }
 
 /// A directory that everybody may enter, removed at the end.

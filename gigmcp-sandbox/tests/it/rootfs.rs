@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gigmcp_sandbox::{PathRefusal, Rootfs, RootfsRefusal, Sandbox, SpawnError};
 
-use crate::probe::{Dir, probe, run, sandbox};
+use crate::probe::{Dir, copy_program, probe, run, sandbox};
 
 /// An image that holds the probe as `/bin/probe`.
 fn image() -> Dir {
@@ -15,8 +15,7 @@ fn image() -> Dir {
     fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
     fs::create_dir(dir.path().join("etc")).unwrap();
     symlink("usr/bin", dir.path().join("bin")).unwrap();
-    fs::copy(probe(), dir.path().join("usr/bin/probe")).unwrap();
-    fs::set_permissions(dir.path().join("usr/bin/probe"), fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(probe(), dir.path().join("usr/bin/probe"));
     dir
 }
 

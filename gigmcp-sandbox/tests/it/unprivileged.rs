@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::probe::{Dir, PROBE_VARIABLE, everybodys, probe};
+use crate::probe::{Dir, PROBE_VARIABLE, copy_program, probe};
 
 #[test]
 fn everything_holds_when_the_host_process_is_not_root() {
@@ -10,11 +10,11 @@ fn everything_holds_when_the_host_process_is_not_root() {
         return; // this run is that test
     }
     let dir = Dir::new("unprivileged");
-    let binary = everybodys(&dir, "it", &std::env::current_exe().unwrap());
+    let binary = copy_program(&std::env::current_exe().unwrap(), dir.path().join("it"));
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(&binary)
-        .env(PROBE_VARIABLE, everybodys(&dir, "probe", probe()))
+        .env(PROBE_VARIABLE, copy_program(probe(), dir.path().join("probe")))
         .current_dir("/")
         .output()
         .unwrap();
