@@ -43,7 +43,21 @@ fn everything_holds_in_a_container_without_capabilities() {
     if !is_root() {
         return; // this run may be that test
     }
-    let said = Container::restricted().tests(&Engine::start(), &[]);
+    passes(&Container::restricted().tests(&Engine::start(), &[]));
+}
+
+#[test]
+fn everything_holds_in_a_container_with_users_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let engine = Engine::with_users(200_000);
+    let container = Container::restricted();
+    assert_eq!(container.probe(&engine, &["read", "/proc/self/uid_map"]), "allowed          0     200000      65536");
+    passes(&container.tests(&engine, &[]));
+}
+
+fn passes(said: &str) {
     assert!(said.contains("test result: ok."), "{said}");
     assert!(said.contains(" 0 ignored; 0 measured; 0 filtered out"), "{said}");
 }

@@ -23,6 +23,16 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// Containers whose uid 0 is this one of the host, and so on: what Kubernetes makes of
+    /// `hostUsers: false`.
+    pub(crate) fn with_users(first: u32) -> Self {
+        Self::launch(Some(first))
+    }
+
+    fn launch(users: Option<u32>) -> Self {
         let dir = Dir::new("docker");
         let ready = UnixDatagram::bind(dir.path().join("ready")).unwrap();
         ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -31,6 +41,7 @@ impl Engine {
             .args(["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/docker/engine.sh")])
             .args([dir.path().as_os_str(), cgroup])
+            .args(users.map(|first| first.to_string()))
             .env("NOTIFY_SOCKET", dir.path().join("ready"))
             .stdin(Stdio::piped())
             .spawn()
