@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gigmcp_sandbox::{Event, Exit, Layer, Limits, OnTripwire, Profile, Sandbox, SandboxBuilder};
 use tokio::io::AsyncReadExt;
 
-use crate::probe::{inside, run, sandbox};
+use crate::probe::{inside, is_filtered, run, sandbox};
 use crate::processes::{Watched, of_server};
 
 /// What the probe said, how it ended and what was told.
@@ -58,6 +58,10 @@ async fn a_call_that_no_server_makes_is_refused_and_told() {
         (&["socket", "0x100000028", "1", "0"], "refused 97", "socket"),
     ] {
         let (said, exit, events) = watch(sandbox(attempt)).await;
+        if is_filtered() && events.is_empty() {
+            assert_eq!((said.as_str(), exit), ("refused 1", Exit::Exited(0)), "by the container: {attempt:?}");
+            continue;
+        }
         assert_eq!((said.as_str(), exit), (expected, Exit::Exited(0)), "{attempt:?}");
         // The server is process 2.
         assert_eq!(events, [Event::Tripwire { call, pid: 2, count: 1 }], "{attempt:?}");
