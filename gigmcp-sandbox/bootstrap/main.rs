@@ -4,6 +4,8 @@
 //! the host's root user, makes the namespaces and hands the listeners to the host. Then it forks:
 //! the parent waits, the child is PID 1 inside. PID 1 enters the root, confines a child of its own,
 //! starts the server in it, reaps, and ends everything when the host's lifeline closes.
+//!
+//! In another mode it waits for the end of the host's process and clears up after it.
 #![deny(unsafe_code)]
 
 mod confine;
@@ -15,6 +17,7 @@ mod outer;
 mod protocol;
 mod root;
 mod stage;
+mod sweep;
 #[allow(unsafe_code, reason = "the one place where the kernel is called; everything above uses owned descriptors")]
 mod sys;
 mod tripwires;
@@ -25,6 +28,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(mode) if mode == "outer" => outer::run(),
+        Some(mode) if mode == "sweep" => sweep::run(std::env::args_os().skip(2)),
         // Seen by `host_report` and by people who find the program: it does nothing alone.
         Some(mode) if mode == "probe" => ExitCode::SUCCESS,
         Some(_) | None => ExitCode::from(2),

@@ -9,6 +9,9 @@
 mod bootstrap;
 mod builder;
 #[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "the builder does not use it yet")]
+mod cgroup;
+#[cfg(target_os = "linux")]
 mod channel;
 mod enforcement;
 mod error;
@@ -41,6 +44,7 @@ mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
+mod usage;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/wire.rs"]
 mod wire;
@@ -63,3 +67,4 @@ pub use rootfs::Rootfs;
 pub use sandbox::{Exit, Sandbox, ServerSignal};
 pub use stderr::StderrLines;
 pub use stdio::{SandboxStdin, SandboxStdout};
+pub use usage::{Usage, UsageSource};

@@ -6,8 +6,16 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Processes and threads at once, init included; answers fork bombs. Default 256.
+    /// Processes and threads at once, init included; answers fork bombs. Counted by a cgroup where
+    /// there is one, and by user namespace always. Default 256.
     pub processes: u64,
+    /// Memory of all processes together, in bytes, with what lies in `/tmp` and `/dev/shm` and what
+    /// the kernel keeps for them; answers memory bombs. Never swapped out. Rounded down to 64 KiB.
+    /// Needs a cgroup. Default 512 MiB.
+    pub memory_bytes: u64,
+    /// CPU time of all processes together, in hundredths of one CPU: 250 is two and a half CPUs. Answers
+    /// busy loops and miners. Needs a cgroup. Default 100, least 1.
+    pub cpu_percent: u32,
     /// Open files of a process; answers descriptor exhaustion. Default 768: the kernel also lets a user
     /// have this many descriptors in flight between sockets, one message of 253 more, and then
     /// refuses all programs of that user whose limit is below. The usual limit is 1024.
@@ -40,6 +48,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             processes: 256,
+            memory_bytes: 512 << 20,
+            cpu_percent: 100,
             open_files: 768,
             file_bytes: 256 << 20,
             stack_bytes: 8 << 20,
@@ -101,6 +111,10 @@ macro_rules! setters {
 setters! {
     /// Sets [`Limits::processes`].
     processes: u64,
+    /// Sets [`Limits::memory_bytes`].
+    memory_bytes: u64,
+    /// Sets [`Limits::cpu_percent`].
+    cpu_percent: u32,
     /// Sets [`Limits::open_files`].
     open_files: u64,
     /// Sets [`Limits::file_bytes`].
