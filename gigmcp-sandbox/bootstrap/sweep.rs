@@ -20,6 +20,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let dirs: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
     // Away from the terminal's signals, and from descriptors an embedder has left open for children.
     sys::new_session();
+    sys::set_name(c"gigmcp-sweeper");
     let Ok(lifeline) = sys::take_control() else { return ExitCode::FAILURE };
     // Nobody writes; an error other than an interruption does not go away either.
     let mut lifeline = File::from(lifeline);

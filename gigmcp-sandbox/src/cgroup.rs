@@ -14,21 +14,23 @@ mod hierarchy;
 mod host;
 mod knobs;
 mod sweeper;
+mod tally;
 mod watcher;
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub(crate) use counts::Counts;
 use hierarchy::Version;
 pub(crate) use host::Host;
-#[cfg(test)] // until the supervisor does
+pub(crate) use tally::Tally;
 pub(crate) use watcher::Watcher;
 
-use crate::{Limits, Usage};
+use crate::{Level, Limits, Usage};
 
 /// What limits one resource of a group.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -77,6 +79,8 @@ pub(crate) struct Unavailable {
 pub(crate) struct Cgroup {
     parts: Vec<Part>,
     gaps: Vec<String>,
+    /// What was used in all, once the groups are being removed.
+    last: OnceLock<Usage>,
 }
 
 /// The group in one hierarchy.
@@ -101,9 +105,14 @@ impl Cgroup {
         Host::of_this_process()?.create(limits)
     }
 
-    /// What is not limited, and why. Empty: everything is.
-    pub(crate) fn gaps(&self) -> &[String] {
-        &self.gaps
+    /// How far the sandbox is limited, once its first processes should have joined: the one that waits,
+    /// PID 1, and the one that becomes the server.
+    pub(crate) fn level(&self) -> Level {
+        let joined = |part: &Part| hierarchy::processes(&part.dir).is_ok_and(|found| found.len() >= FIRST_PROCESSES);
+        let missing = self.parts.iter().filter(|part| !joined(part));
+        let missing = missing.map(|part| format!("not every process is in {}", part.dir.display()));
+        let gaps: Vec<String> = self.gaps.iter().cloned().chain(missing).collect();
+        if gaps.is_empty() { Level::Full } else { Level::Partial(gaps.join("; ")) }
     }
 
     /// The files by which a process joins: it writes `0` to each. Opened here, so that it needs no
@@ -118,15 +127,18 @@ impl Cgroup {
         Counts::read(&self.parts)
     }
 
-    /// What the sandbox uses.
+    /// What the sandbox uses, or has used.
     pub(crate) fn usage(&self) -> Usage {
-        counts::usage(&self.parts)
+        let now = counts::usage(&self.parts);
+        // Looked at last: the groups may have gone while they were read.
+        self.last.get().cloned().unwrap_or(now)
     }
 
     /// Kills what is left in the groups where the kernel does that, and removes them. Never waits.
-    pub(crate) fn remove(&mut self) -> Removal {
-        self.parts.retain(|part| part.remove().is_err());
-        if self.parts.is_empty() { Removal::Done } else { Removal::Busy(RETRY) }
+    pub(crate) fn remove(&self) -> Removal {
+        self.last.get_or_init(|| counts::usage(&self.parts));
+        let left = self.parts.iter().filter(|part| remove_group(&part.dir).is_err()).count();
+        if left == 0 { Removal::Done } else { Removal::Busy(RETRY) }
     }
 
     fn part_of(parts: &[Part], controller: Controller) -> Option<&Part> {
@@ -161,10 +173,6 @@ impl Part {
     fn file(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.dir.join(name)).ok()
     }
-
-    fn remove(&self) -> io::Result<()> {
-        remove_group(&self.dir)
-    }
 }
 
 /// Removes a group, with whatever is in it where the kernel can kill a group.
@@ -180,6 +188,7 @@ fn remove_group(dir: &Path) -> io::Result<()> {
     }
 }
 
+const FIRST_PROCESSES: usize = 3;
 const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
 /// Between two attempts to remove a group.
 const RETRY: Duration = Duration::from_millis(2);

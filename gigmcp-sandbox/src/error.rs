@@ -96,6 +96,10 @@ pub enum SpawnError {
     /// The process that builds the sandbox ended without a word: it was killed.
     #[error("the process that builds the sandbox was killed")]
     Died,
+    /// Memory ran out while the sandbox was built: [`Limits::memory_bytes`](crate::Limits::memory_bytes) is too
+    /// little for what goes into it, or the host has none left.
+    #[error("memory ran out while the sandbox was built")]
+    OutOfMemory,
     /// The sandbox did not come up in time.
     #[error("the sandbox did not start within {seconds} s")]
     TimedOut {

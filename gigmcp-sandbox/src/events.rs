@@ -19,6 +19,18 @@ pub enum Event {
         /// How often it was made since it was told last.
         count: u64,
     },
+    /// Processes inside were killed for want of memory; what is left of the sandbox is ended.
+    OomKill {
+        /// How many, since it was told last. A cgroup that is killed as a whole may count one twice.
+        count: u64,
+    },
+    /// Processes or threads were refused because there were [as many as allowed](crate::Limits::processes).
+    ///
+    /// Told at most once a second; with cgroup v1 up to two seconds late.
+    PidsExhausted {
+        /// How many, since it was told last.
+        count: u64,
+    },
     /// So many events came and went before they were asked for.
     Lost {
         /// How many.

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
 
+use crate::cgroup::{Cgroup, Unavailable};
 use crate::events::EventLog;
 use crate::host_uids::UidLease;
 use crate::plan::{Root, STATE};
@@ -21,7 +22,8 @@ use crate::sandbox::Lifeline;
 use crate::state::{self, State};
 use crate::stderr::StderrLog;
 use crate::supervisor::{self, Job, Started};
-use crate::{NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
+use crate::usage::Meter;
+use crate::{Level, NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
 
 pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
     let required = builder.required.clone();
@@ -32,7 +34,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
-    let Prepared { plan, copied, uid, state, handoff } = prepared;
+    let Prepared { plan, others, group, uid, state, handoff } = prepared;
 
     let pipes = Pipes::new(uid.as_ref()).map_err(pipes_failed)?;
     let lifeline = Lifeline::new(pipes.lifeline.1);
@@ -45,12 +47,14 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let (started_sender, started) = oneshot::channel();
     let (ended_sender, ended) = watch::channel(None);
     let mut descriptors = vec![plan, pipes.lifeline.0, pipes.stdin.0, pipes.stdout.1, pipes.stderr.1];
-    descriptors.extend(copied);
+    descriptors.extend(others);
+    let meter = group.clone().ok();
     supervisor::submit(Job {
         descriptors,
         stderr: pipes.stderr.0,
         lifeline: lifeline.scissors(),
         log: log.clone(),
+        group: group.clone().ok(),
         uid,
         state,
         handoff,
@@ -60,7 +64,11 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         on_tripwire,
         check: Box::new(move |found| {
             let unknown_calls = &programs.unknown;
-            let enforcement = Posture { found, rlimits: &rlimits, unknown_calls }.enforcement();
+            let cgroup_limits = match &group {
+                Ok(group) => group.level(),
+                Err(Unavailable { why, fix }) => Level::None { why: why.clone(), fix: fix.clone() },
+            };
+            let enforcement = Posture { found, rlimits: &rlimits, unknown_calls, cgroup_limits }.enforcement();
             match required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
                 None => Ok(enforcement),
                 Some(layer) => Err(SpawnError::LayerMissing { layer, why: enforcement.level(layer).to_string() }),
@@ -73,7 +81,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         what: "the supervisor thread is gone",
         source: io::ErrorKind::BrokenPipe.into(),
     })?;
-    let Started { enforcement, intake, control } = started?;
+    let Started { enforcement, intake, control, monitor } = started?;
     Ok(Sandbox {
         id: next_id(),
         lifeline,
@@ -84,11 +92,14 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         ended,
         events: events_reader,
         control,
+        meter: Meter { group: meter, monitor },
     })
 }
 
 /// Everything that may block: reading the root and compiling the policy.
 fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
+    // First, as the kernel gets ready for joining it meanwhile.
+    let group = Cgroup::create(&builder.limits).map(Arc::new);
     let mut root = Root::new(&builder)?;
     let command = match builder.command.is_empty() {
         false => builder.command,
@@ -124,9 +135,15 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         writable.push(STATE);
     }
     let programs = seccomp::programs(builder.profile)?;
+    let mut others = root.copied;
+    let first = others.len();
+    if let Ok(group) = &group {
+        let files = group.procs_files();
+        others.extend(files.map_err(|source| SpawnError::Host { what: "opening the control group", source })?);
+    }
     let plan = Plan {
         host_uid: uid.as_ref().map(UidLease::uid),
-        cgroups: Vec::new(),
+        cgroups: (first..others.len()).map(|index| index as u32).collect(),
         steps: root.steps,
         proc_files: vec![(
             BOOT_ID.to_vec(),
@@ -144,12 +161,14 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
     };
     let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
         .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
-    Ok(Prepared { plan, copied: root.copied, uid, state, handoff: builder.network.handoff })
+    Ok(Prepared { plan, others, group, uid, state, handoff: builder.network.handoff })
 }
 
 struct Prepared {
     plan: OwnedFd,
-    copied: Vec<OwnedFd>,
+    /// What the plan refers to by number.
+    others: Vec<OwnedFd>,
+    group: Result<Arc<Cgroup>, Unavailable>,
     uid: Option<UidLease>,
     state: Option<Arc<State>>,
     handoff: bool,

@@ -9,7 +9,6 @@
 mod bootstrap;
 mod builder;
 #[cfg(target_os = "linux")]
-#[allow(dead_code, reason = "the builder does not use it yet")]
 mod cgroup;
 #[cfg(target_os = "linux")]
 mod channel;
@@ -67,4 +66,4 @@ pub use rootfs::Rootfs;
 pub use sandbox::{Exit, Sandbox, ServerSignal};
 pub use stderr::StderrLines;
 pub use stdio::{SandboxStdin, SandboxStdout};
-pub use usage::{Usage, UsageSource};
+pub use usage::{Usage, UsageSamples, UsageSource};

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Processes and threads at once, init included; answers fork bombs. Counted by a cgroup where
-    /// there is one, and by user namespace always. Default 256.
+    /// Processes and threads at once; answers fork bombs. Counted by user namespace, where PID 1 is one of
+    /// them, and where there is a cgroup by that too, where so is the process that waits for PID 1. Default 256.
     pub processes: u64,
     /// Memory of all processes together, in bytes, with what lies in `/tmp` and `/dev/shm` and what
     /// the kernel keeps for them; answers memory bombs. Never swapped out. Rounded down to 64 KiB.

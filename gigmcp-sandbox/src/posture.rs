@@ -14,6 +14,8 @@ pub(crate) struct Posture<'a> {
     pub(crate) rlimits: &'a [(u64, u64)],
     /// Allowed calls the filter could not name.
     pub(crate) unknown_calls: &'a [String],
+    /// What the control group says of itself.
+    pub(crate) cgroup_limits: Level,
 }
 
 impl Posture<'_> {
@@ -42,10 +44,7 @@ impl Posture<'_> {
             Layer::Seccomp => self.seccomp(),
             Layer::Landlock => self.landlock(),
             Layer::Rlimits => self.limits(),
-            Layer::CgroupLimits => none(
-                "the sandbox is in no control group of its own".to_owned(),
-                "limit the host process as a whole, for example MemoryMax= and TasksMax= in its unit",
-            ),
+            Layer::CgroupLimits => self.cgroup_limits.clone(),
             Layer::ReadOnlyRoot => match self.value("root").split(',').next() {
                 Some("ro") => Level::Full,
                 _ => none("/ is writable".to_owned(), UNEXPECTED),
@@ -181,7 +180,7 @@ mod tests {
             ("filters_around".to_owned(), around.to_owned()),
         ]);
         found.extend(tripwire.map(|answer| ("tripwire".to_owned(), answer.to_owned())));
-        Posture { found: &found, rlimits: &[], unknown_calls }.seccomp()
+        Posture { found: &found, rlimits: &[], unknown_calls, cgroup_limits: Level::Full }.seccomp()
     }
 
     #[test]

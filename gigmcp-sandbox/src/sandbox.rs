@@ -8,7 +8,10 @@ use tokio::sync::watch;
 use crate::rootfs::Rootfs;
 use crate::stderr::StderrLog;
 use crate::stdio::End;
-use crate::{Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines};
+use crate::usage::Meter;
+use crate::{
+    Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines, Usage, UsageSamples,
+};
 
 /// One confined server. Dropping it ends every process inside and leaves nothing behind.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct Sandbox {
     pub(crate) ended: watch::Receiver<Option<Exit>>,
     pub(crate) events: Events,
     pub(crate) control: End,
+    pub(crate) meter: Meter,
 }
 
 /// A signal that can be given to a server from outside.
@@ -58,6 +62,10 @@ pub enum Exit {
         /// The name of the system call.
         call: &'static str,
     },
+    /// Processes inside were killed because together they used more than
+    /// [`Limits::memory_bytes`](crate::Limits::memory_bytes), or because the host had no memory left, and
+    /// what remained was ended.
+    OomKilled,
     /// It kept more than its [`StateQuota`](crate::StateQuota), and was ended.
     StateQuota,
     /// It ran longer than [`Limits::wall_time`](crate::Limits::wall_time), and was ended.
@@ -117,6 +125,23 @@ impl Sandbox {
     #[must_use]
     pub fn events(&self) -> Events {
         self.events.clone()
+    }
+
+    /// What the sandbox uses at the moment, or has used in all if it has ended.
+    ///
+    /// Cancel safe.
+    pub async fn usage(&self) -> Usage {
+        self.meter.read().await
+    }
+
+    /// What the sandbox uses, again and again: at once, then after each `period`, and a last time when
+    /// it has ended.
+    ///
+    /// # Panics
+    /// If `period` is zero, or outside a tokio runtime with time enabled.
+    #[must_use]
+    pub fn usage_every(&self, period: Duration) -> UsageSamples {
+        UsageSamples::new(self.meter.clone(), self.ended.clone(), period)
     }
 
     /// Waits until the server has ended and nothing of the sandbox is left.

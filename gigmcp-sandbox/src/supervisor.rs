@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::cgroup::{Cgroup, Removal, Tally, Watcher};
 use crate::channel::{Launched, agree, launch, receive};
 use crate::events::EventLog;
 use crate::host_uids::UidLease;
@@ -36,6 +37,7 @@ pub(crate) struct Job {
     pub(crate) stderr: OwnedFd,
     pub(crate) lifeline: Scissors,
     pub(crate) log: Arc<StderrLog>,
+    pub(crate) group: Option<Arc<Cgroup>>,
     pub(crate) uid: Option<UidLease>,
     pub(crate) state: Option<Arc<State>>,
     pub(crate) handoff: bool,
@@ -58,6 +60,8 @@ pub(crate) struct Started {
     pub(crate) control: OwnedFd,
     pub(crate) enforcement: Enforcement,
     pub(crate) intake: Option<Intake>,
+    /// The process that waits for PID 1.
+    pub(crate) monitor: u32,
 }
 
 /// Hands a job to the thread, which is started at first use.
@@ -83,8 +87,11 @@ fn start() -> io::Result<Handle> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&events, &wake, Source::Wake.data(0), epoll::EventFlags::IN)?;
+    let limits = Watcher::new()?;
+    epoll::add(&events, limits.descriptor(), Source::Limits.data(0), epoll::EventFlags::IN)?;
     let (jobs, queue) = mpsc::channel();
-    let mut supervisor = Supervisor { events, wake: wake.try_clone()?, queue, live: HashMap::new(), next: 1 };
+    let mut supervisor =
+        Supervisor { events, wake: wake.try_clone()?, queue, limits, look_at: None, live: HashMap::new(), next: 1 };
     std::thread::Builder::new().name("gigmcp-sandbox".to_owned()).spawn(move || supervisor.run())?;
     Ok(Handle { jobs, wake })
 }
@@ -95,21 +102,24 @@ enum Source {
     Process,
     Control,
     Stderr,
+    /// A limit of some sandboxes.
+    Limits,
 }
 
 impl Source {
     fn data(self, key: u64) -> epoll::EventData {
-        epoll::EventData::new_u64(key << 2 | self as u64)
+        epoll::EventData::new_u64(key << 3 | self as u64)
     }
 
     fn parse(data: u64) -> (Self, u64) {
-        let source = match data & 3 {
+        let source = match data & 7 {
             0 => Self::Wake,
             1 => Self::Process,
             2 => Self::Control,
-            _ => Self::Stderr,
+            3 => Self::Stderr,
+            _ => Self::Limits,
         };
-        (source, data >> 2)
+        (source, data >> 3)
     }
 }
 
@@ -117,6 +127,9 @@ struct Supervisor {
     events: OwnedFd,
     wake: OwnedFd,
     queue: mpsc::Receiver<Job>,
+    limits: Watcher,
+    /// When to look at all counts that tell nothing by themselves.
+    look_at: Option<Instant>,
     live: HashMap<u64, Live>,
     next: u64,
 }
@@ -132,6 +145,9 @@ struct Live {
     lifeline: Scissors,
     log: Arc<StderrLog>,
     handoff: bool,
+    tally: Option<Tally>,
+    /// When it is given up to remove the groups, and when to try again.
+    removing: Option<(Instant, Instant)>,
     wall_time: Option<Duration>,
     ends_at: Option<Instant>,
     starting: Option<Starting>,
@@ -170,6 +186,7 @@ impl Supervisor {
                     Source::Process => self.reap(key),
                     Source::Control => self.listen(key),
                     Source::Stderr => self.read_stderr(key),
+                    Source::Limits => self.look_at_limits(),
                 }
                 self.settle(key);
             }
@@ -195,7 +212,7 @@ impl Supervisor {
         }
     }
 
-    fn watch(&self, key: u64, job: Job, launched: Launched) -> Option<Live> {
+    fn watch(&mut self, key: u64, job: Job, launched: Launched) -> Option<Live> {
         let Launched { mut child, process, control } = launched;
         let readable = epoll::EventFlags::IN;
         let watched = epoll::add(&self.events, &process, Source::Process.data(key), readable)
@@ -211,6 +228,10 @@ impl Supervisor {
             let _ = job.started.send(Err(SpawnError::Host { what: "watching the sandbox", source }));
             return None;
         }
+        let tally = job.group.map(Tally::new);
+        if let Some(tally) = &tally {
+            self.limits.add(key, tally.group());
+        }
         Some(Live {
             child,
             process: Some(process),
@@ -220,6 +241,8 @@ impl Supervisor {
             lifeline: job.lifeline,
             log: job.log,
             handoff: job.handoff,
+            tally,
+            removing: None,
             wall_time: job.wall_time,
             ends_at: None,
             starting: Some(Starting {
@@ -284,21 +307,22 @@ impl Supervisor {
 
     /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left.
     fn settle(&mut self, key: u64) {
-        let done = self.live.get(&key).is_some_and(|live| live.process.is_none() && live.control.is_none());
-        if !done {
+        let now = Instant::now();
+        let done = |live: &mut Live| live.process.is_none() && live.control.is_none() && live.remove_groups(now);
+        if !self.live.get_mut(&key).is_some_and(done) {
             return;
         }
         let Some(mut live) = self.live.remove(&key) else {
             return;
         };
+        self.limits.remove(key);
         while matches!(live.read_stderr(), Read::Some | Read::OverBudget) {}
         live.log.finish();
         if let Some(starting) = live.starting.take() {
-            let error = starting.failure.unwrap_or(SpawnError::Died);
-            let _ = starting.started.send(Err(error));
+            let died = if live.out_of_memory() { SpawnError::OutOfMemory } else { SpawnError::Died };
+            let _ = starting.started.send(Err(starting.failure.unwrap_or(died)));
         }
-        let over = live.state.as_ref().is_some_and(|state| state.is_over());
-        let exit = if over { Exit::StateQuota } else { live.exit.unwrap_or(Exit::Killed) };
+        let exit = live.exit();
         // Before anybody can learn of the end, so that the next sandbox finds them free.
         if let Some(state) = live.state.take() {
             state.release();
@@ -307,15 +331,42 @@ impl Supervisor {
         let _ = live.ended.send(Some(exit));
     }
 
+    /// Tells what happened at limits.
+    fn look_at_limits(&mut self) {
+        let now = Instant::now();
+        for key in self.limits.take() {
+            if let Some(live) = self.live.get_mut(&key) {
+                live.tell_limits(|tally| tally.hint(now));
+            }
+        }
+    }
+
+    /// Whether it is time to look at the counts of all.
+    fn looks_at_all(&mut self, now: Instant) -> bool {
+        let due = self.look_at.is_some_and(|at| at <= now);
+        if due || self.look_at.is_none() {
+            self.look_at = self.limits.looks_every().map(|every| now + every);
+        }
+        due
+    }
+
     fn until_deadline(&self) -> Option<Timespec> {
-        let next = self.live.values().filter_map(Live::next_time).min()?;
+        let next = self.live.values().filter_map(Live::next_time).chain(self.look_at).min()?;
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         Timespec::try_from(left).ok()
     }
 
     fn enforce_deadlines(&mut self) {
         let now = Instant::now();
+        let all = self.looks_at_all(now);
+        let mut leaving = Vec::new();
         for (key, live) in &mut self.live {
+            if all || live.tally.as_ref().and_then(Tally::next_look).is_some_and(|at| at <= now) {
+                live.tell_limits(|tally| tally.look(now));
+            }
+            if live.removing.is_some_and(|(_, again)| again <= now) {
+                leaving.push(*key);
+            }
             if live.stderr_resumes.is_some_and(|resumes| resumes <= now) {
                 live.stderr_resumes = None;
                 if let Some(stderr) = &live.stderr {
@@ -328,6 +379,7 @@ impl Supervisor {
                 live.run_late();
             }
         }
+        leaving.into_iter().for_each(|key| self.settle(key));
     }
 }
 
@@ -339,7 +391,50 @@ impl Live {
 
     /// When the supervisor has something to do for it even if nothing happens.
     fn next_time(&self) -> Option<Instant> {
-        self.deadline().into_iter().chain(self.stderr_resumes).min()
+        let look = self.tally.as_ref().and_then(Tally::next_look);
+        let again = self.removing.map(|(_, again)| again);
+        self.deadline().into_iter().chain(self.stderr_resumes).chain(look).chain(again).min()
+    }
+
+    /// Tells what was found at the limits. One process killed for want of memory ends the whole: half a
+    /// server is no server. v2 kills all at once by itself.
+    fn tell_limits(&mut self, look: impl FnOnce(&mut Tally) -> Vec<Event>) {
+        let found = self.tally.as_mut().map(look).unwrap_or_default();
+        found.into_iter().for_each(|event| self.events.push(event));
+        if self.out_of_memory() {
+            self.lifeline.cut();
+        }
+    }
+
+    fn out_of_memory(&self) -> bool {
+        self.tally.as_ref().is_some_and(Tally::out_of_memory)
+    }
+
+    /// Tries to remove the groups, and says whether that is over. Processes whose parent was killed may
+    /// take a moment to leave.
+    fn remove_groups(&mut self, now: Instant) -> bool {
+        if self.removing.is_none() {
+            self.tell_limits(|tally| tally.last_look(now));
+        }
+        let (give_up, again) = *self.removing.get_or_insert((now + REMOVAL_TIME, now));
+        match self.tally.as_ref().filter(|_| again <= now).map(Tally::remove) {
+            Some(Removal::Busy(pause)) => {
+                self.removing = Some((give_up, now + pause));
+                give_up <= now
+            }
+            Some(Removal::Done) => true,
+            None => self.tally.is_none(),
+        }
+    }
+
+    /// How it ended, once everything is known.
+    fn exit(&self) -> Exit {
+        match self.exit {
+            _ if self.state.as_ref().is_some_and(|state| state.is_over()) => Exit::StateQuota,
+            // The server's end is the consequence, or was about to be.
+            None | Some(Exit::Exited(_) | Exit::Signaled(_)) if self.out_of_memory() => Exit::OomKilled,
+            exit => exit.unwrap_or(Exit::Killed),
+        }
     }
 
     /// Gives up a start that takes too long, or ends a server that ran too long.
@@ -429,7 +524,9 @@ impl Live {
         let intake = if self.handoff { Intake::from_descriptors(starting.descriptors) } else { None };
         let control = self.control.as_ref().map(OwnedFd::try_clone);
         let result = match control {
-            Some(Ok(control)) if intake.is_some() || !self.handoff => Ok(Started { enforcement, intake, control }),
+            Some(Ok(control)) if intake.is_some() || !self.handoff => {
+                Ok(Started { enforcement, intake, control, monitor: self.child.id() })
+            }
             _ => Err(SpawnError::Setup {
                 stage: Stage::Listeners,
                 detail: "not all arrived".to_owned(),
@@ -461,6 +558,8 @@ impl Live {
 
 /// Far longer than a start takes on a machine under load.
 const START_TIME: Duration = Duration::from_secs(30);
+/// How long groups may take to become empty after the last process we know of has ended.
+const REMOVAL_TIME: Duration = Duration::from_secs(5);
 /// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
 const STDERR_PAUSE: Duration = Duration::from_millis(50);
 /// The same on every architecture that we run on.

@@ -1,6 +1,14 @@
 //! What a sandbox uses.
 
+#[cfg(target_os = "linux")]
+mod processes;
+
 use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::Exit;
 
 /// What the processes of a sandbox use, all together. `None` where the kernel has no number.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -35,4 +43,65 @@ pub enum UsageSource {
     /// We, process by process: what ends between two looks may be missed.
     #[default]
     Processes,
+}
+
+/// What a sandbox uses, again and again. Made by [`Sandbox::usage_every`](crate::Sandbox::usage_every).
+#[derive(Debug)]
+pub struct UsageSamples {
+    meter: Meter,
+    ended: watch::Receiver<Option<Exit>>,
+    ticks: Option<Interval>,
+}
+
+impl UsageSamples {
+    pub(crate) fn new(meter: Meter, ended: watch::Receiver<Option<Exit>>, period: Duration) -> Self {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { meter, ended, ticks: Some(ticks) }
+    }
+
+    /// The next sample, when it is time; `None` after the last.
+    ///
+    /// Cancel safe: at most a sample is skipped when the future is dropped.
+    pub async fn next(&mut self) -> Option<Usage> {
+        let ticks = self.ticks.as_mut()?;
+        let over = tokio::select! {
+            // An error says that the supervisor is gone, and with it every sandbox.
+            _ = self.ended.wait_for(Option::is_some) => true,
+            _ = ticks.tick() => false,
+        };
+        let usage = self.meter.read().await;
+        if over {
+            self.ticks = None;
+        }
+        Some(usage)
+    }
+}
+
+/// Where to read what a sandbox uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Meter {
+    #[cfg(target_os = "linux")]
+    pub(crate) group: Option<std::sync::Arc<crate::cgroup::Cgroup>>,
+    /// The process that waits for PID 1; all others descend from it.
+    #[cfg(target_os = "linux")]
+    pub(crate) monitor: u32,
+}
+
+impl Meter {
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn read(&self) -> Usage {
+        let meter = self.clone();
+        let read = move || match &meter.group {
+            Some(group) => group.usage(),
+            None => processes::usage(meter.monitor),
+        };
+        // With many CPUs the kernel takes a while to add up. It fails only while the runtime ends.
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) async fn read(&self) -> Usage {
+        Usage::default()
+    }
 }

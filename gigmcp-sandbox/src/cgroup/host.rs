@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::{Access, access};
 
 use super::delegation::Delegated;
 use super::hierarchy::{OwnGroup, Version};
@@ -18,6 +20,8 @@ pub(crate) struct Host {
     bases: Vec<Base>,
     /// What cannot be limited on this host, and why.
     gaps: Vec<String>,
+    /// A group this process, and so the sweeper, is in.
+    own: PathBuf,
     owner: Owner,
     sweeper: Sweeper,
     next: AtomicU64,
@@ -44,23 +48,26 @@ impl Host {
             fix: "mount /proc".to_owned(),
         })?;
         let (bases, gaps) = bases(&groups)?;
-        Ok(Self::new(bases, gaps))
+        // Once more, as this process may have been moved.
+        let groups = OwnGroup::all().unwrap_or(groups);
+        Ok(Self::new(bases, gaps, groups.into_iter().next().map(|group| group.dir).unwrap_or_default()))
     }
 
-    pub(crate) fn new(bases: Vec<Base>, gaps: Vec<String>) -> Self {
+    pub(crate) fn new(bases: Vec<Base>, gaps: Vec<String>, own: PathBuf) -> Self {
         let owner = Owner::this_process();
         remove_stale(&bases, &owner);
         let sweeper = Sweeper::new(owner.prefix(), bases.iter().map(|base| base.dir.clone()).collect());
-        Self { bases, gaps, owner, sweeper, next: AtomicU64::new(0) }
+        Self { bases, gaps, own, owner, sweeper, next: AtomicU64::new(0) }
     }
 
     pub(crate) fn create(&self, limits: &Limits) -> Result<Cgroup, Unavailable> {
         let name = format!("{}{}", self.owner.prefix(), self.next.fetch_add(1, Ordering::Relaxed));
-        let mut group = Cgroup { parts: Vec::new(), gaps: self.gaps.clone() };
+        let mut group = Cgroup { parts: Vec::new(), gaps: self.gaps.clone(), last: OnceLock::new() };
         // Before the first group, or nobody would remove it if this process were killed now.
         if let Err(error) = self.sweeper.watch() {
             group.gaps.push(format!("nobody clears up after a killed host process: {error}"));
         }
+        self.warm_up();
         let mut refused = Vec::new();
         for base in &self.bases {
             match Part::create(base, &name, limits, &mut group.gaps) {
@@ -75,20 +82,29 @@ impl Host {
             }
         }
         if Controller::LIMITING.iter().all(|controller| Cgroup::part_of(&group.parts, *controller).is_none()) {
-            let why = if refused.is_empty() { group.gaps.join("; ") } else { refused.join("; ") };
-            return Err(Unavailable { why, fix: FIX.to_owned() });
+            return Err(Unavailable { why: refused.join("; "), fix: FIX.to_owned() });
         }
         Ok(group)
     }
 
-    /// Makes the next processes that join a group wait less. Returns after some milliseconds.
+    /// Lets the next processes that join a group wait less.
     ///
-    /// The first process to join a group after a while waits for a grace period of RCU, 4 to 10 ms,
-    /// which is as long as the rest of a start; those after it do not. So the sweeper is moved to
-    /// where it already is.
-    pub(crate) fn warm_up(&self) {
-        if let (Some(base), Some(sweeper)) = (self.bases.first(), self.sweeper.process()) {
-            let _ = fs::write(base.dir.join("cgroup.procs"), sweeper.to_string());
+    /// Whoever joins a group first after a while waits for a grace period of RCU, 4 to 10 ms, which is
+    /// as long as the rest of a start; those after it do not. So somebody joins while the start is
+    /// prepared: the sweeper is moved to where it already is.
+    fn warm_up(&self) {
+        static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+        let Some(sweeper) = self.sweeper.process() else { return };
+        if UNDER_WAY.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let file = self.own.join("cgroup.procs");
+        let started = std::thread::Builder::new().spawn(move || {
+            let _ = fs::write(file, sweeper.to_string());
+            UNDER_WAY.store(false, Ordering::Relaxed);
+        });
+        if started.is_err() {
+            UNDER_WAY.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -97,21 +113,25 @@ impl Host {
 fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
     let v2 = groups.iter().find(|group| group.version == Version::V2);
     let mut wanted = vec![Controller::Memory, Controller::Pids, Controller::Cpu, Controller::Hugetlb];
-    let mut bases = Vec::new();
+    let (mut bases, mut gaps) = (Vec::new(), Vec::new());
     for group in groups.iter().filter(|group| group.version == Version::V1) {
         let has = |controller: &Controller| group.controllers.iter().any(|name| name == controller.name());
         let mut controllers: Vec<_> = wanted.extract_if(.., |controller| has(controller)).collect();
         if v2.is_none() && has(&Controller::Cpuacct) {
             controllers.push(Controller::Cpuacct);
         }
-        if !controllers.is_empty() {
+        if let Err(error) = access(&group.dir, Access::WRITE_OK) {
+            let why = format!("{} cannot be written: {error}", group.dir.display());
+            let limiting = controllers.iter().filter(|controller| Controller::LIMITING.contains(controller));
+            gaps.extend(limiting.map(|controller| gap(*controller, &why)));
+        } else if !controllers.is_empty() {
             bases.push(Base { dir: group.dir.clone(), version: Version::V1, controllers });
         }
     }
-    let mut gaps = Vec::new();
+    let in_v1 = !bases.is_empty() || !gaps.is_empty();
     match v2 {
         // v1 has what limits; v2 still kills all processes of a group at once and counts CPU time.
-        Some(own) if !bases.is_empty() => {
+        Some(own) if in_v1 => {
             bases.push(Base { dir: own.dir.clone(), version: Version::V2, controllers: Vec::new() });
         }
         Some(own) => {
@@ -121,7 +141,7 @@ fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
             gaps.extend(limiting.map(|(controller, why)| gap(*controller, why)));
             bases.push(Base { dir: delegated.dir, version: Version::V2, controllers: delegated.controllers });
         }
-        None if bases.is_empty() => {
+        None if !in_v1 => {
             let why = "no cgroup hierarchy that this process is in is mounted".to_owned();
             return Err(Unavailable { why, fix: FIX.to_owned() });
         }
@@ -129,6 +149,10 @@ fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
     }
     let left = wanted.iter().filter(|controller| Controller::LIMITING.contains(controller));
     gaps.extend(left.map(|controller| gap(*controller, "no hierarchy with its controller is mounted")));
+    let limits = |base: &Base| base.controllers.iter().any(|controller| Controller::LIMITING.contains(controller));
+    if !bases.iter().any(limits) {
+        return Err(Unavailable { why: gaps.join("; "), fix: FIX.to_owned() });
+    }
     Ok((bases, gaps))
 }
 

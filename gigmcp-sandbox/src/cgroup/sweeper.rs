@@ -1,6 +1,7 @@
 //! Removes a killed gateway's groups.
 
 use std::io::{self, PipeWriter};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +50,7 @@ impl Sweeper {
     fn start(&self) -> io::Result<Running> {
         let (theirs, lifeline) = io::pipe()?;
         let child = Command::new(bootstrap::program()?)
+            .arg0("gigmcp-sweeper")
             .arg("sweep")
             .arg(&self.prefix)
             .args(&self.dirs)

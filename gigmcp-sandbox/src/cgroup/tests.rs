@@ -39,12 +39,12 @@ impl Inside {
 
 fn group(limits: &Limits) -> Cgroup {
     let group = Cgroup::create(limits).expect("these tests run where groups can be made");
-    assert_eq!(group.gaps(), [""; 0], "and everything can be limited");
+    assert_eq!(group.gaps, [""; 0], "and everything can be limited");
     group
 }
 
 /// What is left once every process has ended, or was killed by the removal.
-fn remove(mut group: Cgroup) {
+fn remove(group: Cgroup) {
     let dirs: Vec<_> = group.parts.iter().map(|part| part.dir.clone()).collect();
     let started = Instant::now();
     while let Removal::Busy(_) = group.remove() {
@@ -56,9 +56,8 @@ fn remove(mut group: Cgroup) {
 }
 
 fn wait_for(watcher: &mut Watcher) -> Vec<u64> {
-    let descriptors = watcher.descriptors();
-    let mut polled = descriptors.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
-    poll(&mut polled, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap();
+    let descriptor = watcher.descriptor();
+    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).unwrap();
     watcher.take()
 }
 
@@ -66,7 +65,7 @@ fn wait_for(watcher: &mut Watcher) -> Vec<u64> {
 fn a_memory_bomb_is_killed_and_counted() {
     let group = group(&Limits::default().memory_bytes(32 << 20));
     let mut watcher = Watcher::new().unwrap();
-    watcher.add(7, &group).unwrap();
+    watcher.add(7, &group);
     // Its twin does the same with less.
     let harmless = Inside::start(&group, "head -c 8M /dev/zero | tail -c 4M | wc -c").end();
     assert_eq!(String::from_utf8_lossy(&harmless.stdout).trim(), "4194304");
@@ -101,8 +100,8 @@ fn a_fork_bomb_is_refused_and_counted() {
     let group = group(&Limits::default().processes(20));
     let other = self::group(&Limits::default().processes(20));
     let mut watcher = Watcher::new().unwrap();
-    watcher.add(8, &group).unwrap();
-    watcher.add(9, &other).unwrap();
+    watcher.add(8, &group);
+    watcher.add(9, &other);
     let few = Inside::start(&group, "for i in $(seq 10); do sleep 0.01 & done; wait").end();
     assert_eq!(String::from_utf8_lossy(&few.stderr), "");
     assert_eq!((group.counts().processes_refused, watcher.take()), (Some(0), vec![]));
@@ -166,7 +165,7 @@ fn each_limit_can_be_read_where_the_kernel_keeps_it() {
 #[test]
 fn a_limit_that_the_kernel_does_not_take_is_named() {
     let group = Cgroup::create(&Limits::default().processes(u64::MAX)).unwrap();
-    let [gap] = group.gaps() else { panic!("{:?}", group.gaps()) };
+    let [gap] = &group.gaps[..] else { panic!("{:?}", group.gaps) };
     assert!(gap.starts_with("the number of processes is not fully limited: writing 18446744073709551615"), "{gap}");
 }
 
@@ -176,7 +175,7 @@ fn what_a_v2_group_still_holds_is_killed_with_it() {
     let base = Base { dir: unified.expect("cgroup v2").dir, version: Version::V2, controllers: Vec::new() };
     let name = format!("{}test", Owner::this_process().prefix());
     let part = Part::create(&base, &name, &Limits::default(), &mut Vec::new()).unwrap();
-    let mut group = Cgroup { parts: vec![part], gaps: Vec::new() };
+    let group = Cgroup { parts: vec![part], gaps: Vec::new(), last: OnceLock::new() };
     let inside = Inside::start(&group, "while :; do :; done");
     while group.usage().cpu_time.unwrap() < Duration::from_millis(10) {
         std::thread::yield_now();
@@ -198,9 +197,9 @@ fn only_empty_groups_of_the_dead_are_removed_at_the_start() {
         fs::create_dir(dir).unwrap();
     }
     let part = Part { dir: of_dead_busy.clone(), version: base.version, controllers: Vec::new() };
-    let busy = Cgroup { parts: vec![part], gaps: Vec::new() };
+    let busy = Cgroup { parts: vec![part], gaps: Vec::new(), last: OnceLock::new() };
     let mut process = Inside::start(&busy, "exec sleep 600");
-    Host::new(vec![base], Vec::new());
+    Host::new(vec![base.clone()], Vec::new(), base.dir.clone());
     assert_eq!([&of_dead, &of_dead_busy, &ours].map(|dir| dir.exists()), [false, true, true]);
     process.0.kill().unwrap();
     process.0.wait().unwrap();

@@ -19,7 +19,7 @@ const ROLE: &str = "GIGMCP_TEST_ROLE";
 const START_ROLE: &str = "GIGMCP_TEST_START_ROLE";
 const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
-async fn hanging(marker: &str) -> Sandbox {
+pub(crate) async fn hanging(marker: &str) -> Sandbox {
     let mut sandbox = sandbox(&["hang", &processes::marker(marker)]).network(Network::handoff()).spawn().await.unwrap();
     let (_, stdout) = sandbox.stdio().unwrap();
     let mut line = String::new();
@@ -107,12 +107,18 @@ fn kill_9_of_the_host(marker: &str, prepare: impl Fn(u32)) {
         .unwrap();
     let lines = BufReader::new(host.stdout.take().unwrap()).lines();
     assert!(lines.map(Result::unwrap).any(|line| line.contains("host is ready")));
-    let processes = descendants(host.id());
+    let all = descendants(host.id());
+    let watched = Watched::new(&all);
+    let groups = crate::limits::groups_of(host.id());
+    assert_eq!(!groups.is_empty(), rustix::process::geteuid().is_root());
+    let is_sweeper = |pid: &u32| field(*pid, "Name:").unwrap() == "gigmcp-sweeper";
+    let (sweeper, processes): (Vec<u32>, Vec<u32>) = all.into_iter().partition(is_sweeper);
     assert_eq!(processes.len(), 3, "the monitor, PID 1, the server");
-    let watched = Watched::new(&processes);
-    processes.iter().copied().for_each(prepare);
+    assert_eq!(sweeper.len(), usize::from(rustix::process::geteuid().is_root()), "where there are control groups");
+    processes.into_iter().for_each(prepare);
     host.kill().unwrap();
     watched.assert_gone();
+    assert_eq!(crate::limits::groups_of(host.id()), [""; 0], "the sweeper has removed {groups:?}");
     host.wait().unwrap();
 }
 

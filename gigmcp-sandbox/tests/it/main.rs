@@ -5,6 +5,7 @@ mod attacks;
 mod docker;
 mod hosts;
 mod lifecycle;
+mod limits;
 mod probe;
 mod processes;
 mod rootfs;

@@ -97,11 +97,16 @@ async fn a_failure_about_a_long_name_is_told_and_the_name_cut() {
 }
 
 #[tokio::test]
-async fn this_host_enforces_every_layer_but_control_groups() {
+async fn this_host_enforces_every_layer_and_as_root_control_groups() {
     let report = host_report().await;
+    let is_root = rustix::process::geteuid().is_root();
     for (layer, level) in report.layers() {
-        let expected = layer == Layer::CgroupLimits;
-        assert_eq!(matches!(level, Level::None { .. }), expected, "{layer}: {level}");
+        let expected = layer != Layer::CgroupLimits || is_root;
+        assert_eq!(!matches!(level, Level::None { .. }), expected, "{layer}: {level}");
+    }
+    if let Level::None { why, fix } = report.level(Layer::CgroupLimits) {
+        assert!(why.contains("memory is not limited") && why.contains("Permission denied"), "{why}");
+        assert!(fix.contains("Delegate=yes"), "{fix}");
     }
 }
 
@@ -113,7 +118,9 @@ async fn a_required_layer_that_is_missing_is_an_error_and_nothing_is_left() {
     let watched = Watched::new(&of_server("required"));
     drop(sandbox);
     watched.assert_gone();
-    let error = server.require(Layer::CgroupLimits).spawn().await.unwrap_err();
+    // More than a control group can count.
+    let unlimited = server.limits(Limits::default().processes(u64::MAX));
+    let error = unlimited.require(Layer::CgroupLimits).spawn().await.unwrap_err();
     assert!(matches!(error, SpawnError::LayerMissing { layer: Layer::CgroupLimits, .. }), "{error}");
     Watched::new(&of_server("required")).assert_gone();
 }

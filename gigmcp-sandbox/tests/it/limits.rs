@@ -1,0 +1,193 @@
+//! Control groups: what a sandbox uses in all, and what happens when it wants more.
+//!
+//! They need root where these tests run. Without it, what there is instead is tested.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use gigmcp_sandbox::{Event, Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder, SpawnError, UsageSource};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::processes::of_server;
+
+fn shell(script: &str) -> SandboxBuilder {
+    Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", script])
+}
+
+fn has_groups() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The control groups of the sandboxes of a host process.
+pub(crate) fn groups_of(host: u32) -> Vec<String> {
+    fn walk(dir: &Path, part: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with("gigmcp-") && name.contains(part) {
+                found.push(entry.path().to_str().unwrap().to_owned());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                walk(&entry.path(), part, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    for mount in mounts.lines().filter(|mount| mount.contains(" cgroup")) {
+        walk(Path::new(mount.split(' ').nth(1).unwrap()), &format!("-{host}-"), &mut found);
+    }
+    found
+}
+
+/// The group in the first hierarchy of the sandbox that a process is in.
+fn group_of(process: u32) -> String {
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+    let path = groups.lines().find_map(|line| line.rsplit_once('/').filter(|(_, name)| name.starts_with("gigmcp-")));
+    path.unwrap_or_else(|| panic!("{groups}")).1.to_owned()
+}
+
+#[tokio::test]
+async fn a_memory_bomb_is_ended_and_named() {
+    let limits = Limits::default().memory_bytes(64 << 20);
+    let other = shell("sleep 600").limits(limits.clone()).spawn().await.unwrap();
+    // Twin: as much as fits.
+    let mut fits = shell("head -c 48M /dev/zero | tail -c 24M | wc -c").limits(limits.clone()).spawn().await.unwrap();
+    assert_eq!(fits.wait().await, Exit::Exited(0));
+    if !has_groups() {
+        return assert_eq!(fits.usage().await, gigmcp_sandbox::Usage::default(), "nobody counted");
+    }
+    assert_eq!(fits.usage().await.oom_kills, Some(0), "{:?}", fits.usage().await);
+
+    let mut bomb = shell("exec tail /dev/zero").limits(limits).spawn().await.unwrap();
+    assert_eq!(bomb.wait().await, Exit::OomKilled);
+    let usage = bomb.usage().await;
+    assert!(usage.oom_kills >= Some(1), "{usage:?}");
+    assert!(usage.memory_peak_bytes.is_some_and(|peak| (32 << 20..=64 << 20).contains(&peak)), "{usage:?}");
+    let mut events = bomb.events();
+    assert!(matches!(events.next().await, Some(Event::OomKill { count: 1.. })));
+    assert_eq!(events.next().await, None);
+    assert_eq!(other.usage().await.oom_kills, Some(0), "the neighbour has a limit of its own");
+}
+
+#[tokio::test]
+async fn one_process_out_of_memory_ends_the_whole_sandbox() {
+    if !has_groups() {
+        return;
+    }
+    let limits = Limits::default().memory_bytes(64 << 20);
+    let mut sandbox = shell("tail /dev/zero & sleep 600").limits(limits).spawn().await.unwrap();
+    assert_eq!(sandbox.wait().await, Exit::OomKilled);
+}
+
+#[tokio::test]
+async fn what_is_written_to_memory_counts_as_memory() {
+    if !has_groups() {
+        return;
+    }
+    const MEMFD: &str =
+        "exec python3 -c 'import os\nfd = os.memfd_create(\"m\")\nfor _ in range(100): os.write(fd, bytes(1 << 20))'";
+    for script in ["head -c 100M /dev/zero >/tmp/file", "head -c 100M /dev/zero >/dev/shm/file", MEMFD] {
+        let limits = Limits::default().shm_bytes(128 << 20);
+        let mut roomy = shell(script).limits(limits.clone()).spawn().await.unwrap();
+        assert_eq!(roomy.wait().await, Exit::Exited(0), "{script}: {:?}", roomy.stderr_tail());
+        let mut small = shell(script).limits(limits.memory_bytes(64 << 20)).spawn().await.unwrap();
+        assert_eq!(small.wait().await, Exit::OomKilled, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_fork_bomb_is_told_and_does_not_end_the_server() {
+    let limits = Limits::default().processes(20);
+    let script = "for i in $(seq 40); do sleep 600 & done; kill $(jobs -p); echo survived >&2; exit 7";
+    let mut quiet = shell("for i in $(seq 10); do sleep 0 & done; wait").limits(limits.clone()).spawn().await.unwrap();
+    assert_eq!(quiet.wait().await, Exit::Exited(0));
+    assert_eq!(quiet.events().next().await, None);
+    let mut bomb = shell(script).limits(limits).spawn().await.unwrap();
+    assert_eq!(bomb.wait().await, Exit::Exited(2), "what the shell does when it cannot fork");
+    let expected = if has_groups() { Some(Event::PidsExhausted { count: 1 }) } else { None };
+    assert_eq!(bomb.events().next().await, expected);
+}
+
+#[tokio::test]
+async fn cpu_time_is_rationed_and_usage_is_told_until_the_end() {
+    const BUSY: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+    let mut sandbox = shell(BUSY).limits(Limits::default().cpu_percent(10)).spawn().await.unwrap();
+    let mut samples = sandbox.usage_every(Duration::from_millis(20));
+    let mut last = samples.next().await.unwrap();
+    let (mut count, source) = (1, last.source);
+    while let Some(sample) = samples.next().await {
+        assert!(sample.cpu_time >= last.cpu_time || !has_groups());
+        (last, count) = (sample, count + 1);
+    }
+    assert!(count > 2);
+    assert_eq!(sandbox.wait().await, Exit::Exited(0));
+    if has_groups() {
+        assert_eq!((source, last.source), (UsageSource::Cgroup, UsageSource::Cgroup));
+        assert!(
+            last.cpu_throttled > Some(Duration::ZERO) && last.cpu_time > Some(Duration::from_millis(10)),
+            "{last:?}"
+        );
+        assert_eq!(sandbox.usage().await, last, "of an ended sandbox it stays");
+    }
+}
+
+#[tokio::test]
+async fn a_running_sandbox_tells_what_it_uses() {
+    let sandbox = crate::lifecycle::hanging("usage").await;
+    let usage = sandbox.usage().await;
+    let source = if has_groups() { UsageSource::Cgroup } else { UsageSource::Processes };
+    assert_eq!((usage.source, usage.processes), (source, Some(3)), "{usage:?}");
+    // Little, as it does nothing; without control groups what is shared counts three times.
+    assert!(usage.memory_bytes.is_some_and(|bytes| (100 << 10..16 << 20).contains(&bytes)), "{usage:?}");
+    assert!(usage.cpu_time.is_some(), "{usage:?}");
+}
+
+#[tokio::test]
+async fn every_process_of_a_sandbox_is_in_its_groups_and_sees_none_of_it() {
+    let (one, other) = (crate::lifecycle::hanging("grouped").await, crate::lifecycle::hanging("other-group").await);
+    let groups: Vec<String> =
+        if has_groups() { of_server("grouped").into_iter().map(group_of).collect() } else { vec![] };
+    if has_groups() {
+        assert!(matches!(one.enforcement().level(Layer::CgroupLimits), Level::Full));
+        assert_eq!(groups.len(), 3);
+        assert!(groups.iter().all(|group| *group == groups[0]), "{groups:?}");
+        assert_ne!(group_of(of_server("other-group")[0]), groups[0]);
+    }
+    drop((one, other));
+    let inside = crate::probe::inside(&["read", "/proc/self/cgroup"]).await;
+    assert!(!inside.contains("gigmcp") && inside.contains(":/"), "{inside}");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_group_however_a_sandbox_ends() {
+    let of = |group: &str| -> Vec<String> {
+        groups_of(std::process::id()).into_iter().filter(|path| path.ends_with(&format!("/{group}"))).collect()
+    };
+    if !has_groups() {
+        return assert_eq!(groups_of(std::process::id()), [""; 0]);
+    }
+    for (end, name) in [(None, "group-killed"), (Some(0), "group-0"), (Some(1), "group-1"), (Some(2), "group-2")] {
+        let mut sandbox = crate::lifecycle::hanging(name).await;
+        let processes = of_server(name);
+        let group = group_of(processes[0]);
+        assert!(of(&group).len() >= 3, "{:?}", of(&group));
+        match end {
+            None => drop(sandbox.kill().await),
+            Some(part) => {
+                kill_process(Pid::from_raw(processes[part].try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+                sandbox.wait().await;
+            }
+        }
+        assert_eq!(of(&group), [""; 0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn too_little_memory_to_start_is_named() {
+    if !has_groups() {
+        return;
+    }
+    let server = shell("true").limits(Limits::default().memory_bytes(256 << 10));
+    let error = server.spawn().await.unwrap_err();
+    assert!(matches!(error, SpawnError::OutOfMemory), "{error}");
+}
