@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use gigmcp_egress::HostPattern;
 
-use crate::spec::{EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, launcher_registries, parse_env, parse_host};
+use crate::spec::{
+    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecLimits, launcher_registries, parse_cpus, parse_env,
+    parse_host, parse_size,
+};
 
 #[derive(Args)]
 pub(crate) struct Declaration {
@@ -29,6 +32,18 @@ pub(crate) struct Declaration {
     /// Host file or directory the server may read besides the tools
     #[arg(long, value_name = "PATH")]
     read_only: Vec<PathBuf>,
+
+    /// Memory of all the server's processes together, for example 512M or 2G [default: 512M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+
+    /// Processors the server may keep busy, for example 1 or 0.5 [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = parse_cpus)]
+    cpus: Option<u32>,
+
+    /// Processes and threads the server may have at once [default: 256]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(4..=65_536))]
+    processes: Option<u64>,
 }
 
 impl Declaration {
@@ -51,6 +66,7 @@ impl Declaration {
             allow_read: once_each(allow_read),
             secrets: self.secret,
             read_only: self.read_only,
+            limits: SpecLimits { memory_bytes: self.memory, cpu_percent: self.cpus, processes: self.processes },
         };
         spec.check()?;
         Ok((spec, notes))

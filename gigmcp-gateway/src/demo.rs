@@ -24,7 +24,7 @@ use crate::{
     output::Failure,
     serve::{self, Server},
     settings::Settings,
-    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, parse_host},
+    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, SpecLimits, parse_host},
     store::{SecretKey, StoreError},
     token::{self, Token},
 };
@@ -93,6 +93,7 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
         allow_read: Vec::new(),
         secrets,
         read_only: Vec::new(),
+        limits: SpecLimits::default(),
     };
     let present = match host.store.server(name.clone()).await {
         Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),

@@ -49,6 +49,21 @@ pub(crate) struct ServerSpec {
     pub(crate) secrets: Vec<SecretSlot>,
     /// Host paths the server may read, besides the tools.
     pub(crate) read_only: Vec<PathBuf>,
+    /// What it may use of the machine, where it differs from the sandbox's defaults.
+    #[serde(default)]
+    pub(crate) limits: SpecLimits,
+}
+
+/// What a server may use of the machine; absent means the sandbox's default.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SpecLimits {
+    /// Memory of all its processes together.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Hundredths of one processor.
+    pub(crate) cpu_percent: Option<u32>,
+    /// Processes and threads at once.
+    pub(crate) processes: Option<u64>,
 }
 
 impl ServerSpec {
@@ -104,6 +119,10 @@ pub(crate) enum InvalidSpec {
     SecretSlot { text: String },
     #[error("`{text}` is not NAME=VALUE")]
     EnvPair { text: String },
+    #[error("`{text}` is not a size of 4M or more, for example 512M or 2G")]
+    Size { text: String },
+    #[error("`{text}` is not a number of processors above 0 with at most two decimals, for example 1 or 0.5")]
+    Cpus { text: String },
     #[error("host `{text}`: {reason}")]
     Host { text: String, reason: String },
     #[error("{name} is declared twice")]
@@ -273,6 +292,35 @@ pub(crate) fn launcher_registries(command: &[String]) -> Vec<(&str, HostPattern)
     hosts.iter().map(|host| (launcher, parse_host(host).expect("a public host name"))).collect()
 }
 
+/// A size such as `512M` or `2G`, in bytes; the units are powers of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, InvalidSpec> {
+    let invalid = || InvalidSpec::Size { text: text.to_owned() };
+    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) if text.ends_with('K') => (digits, 10),
+        Some(digits) if text.ends_with('M') => (digits, 20),
+        Some(digits) => (digits, 30),
+        None => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| invalid())?;
+    let bytes = number.checked_mul(1 << shift).ok_or_else(invalid)?;
+    (bytes >= LEAST_MEMORY).then_some(bytes).ok_or_else(invalid)
+}
+
+/// Processors such as `1` or `0.5`, in hundredths.
+pub(crate) fn parse_cpus(text: &str) -> Result<u32, InvalidSpec> {
+    let invalid = || InvalidSpec::Cpus { text: text.to_owned() };
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 2 || whole.len() > 4 {
+        return Err(invalid());
+    }
+    let hundredths = format!("{whole}{part:0<2}").parse().map_err(|_| invalid())?;
+    if hundredths == 0 { Err(invalid()) } else { Ok(hundredths) }
+}
+
+/// Less than that no program starts in.
+const LEAST_MEMORY: u64 = 4 << 20;
+
 /// `NAME=VALUE`, as after `--env`.
 pub(crate) fn parse_env(text: &str) -> Result<(EnvName, String), InvalidSpec> {
     let (name, value) = text.split_once('=').ok_or_else(|| InvalidSpec::EnvPair { text: text.to_owned() })?;
@@ -311,6 +359,39 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_processors_are_read() {
+        for (text, expected) in [
+            ("512M", Some(512 << 20)), // twin of the refusals
+            ("2G", Some(2 << 30)),
+            ("4194304", Some(4 << 20)),
+            ("8192K", Some(8 << 20)),
+            ("3M", None),
+            ("0", None),
+            ("512m", None),
+            ("1.5G", None),
+            ("-1G", None),
+            ("99999999999G", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("1", Some(100)), // twin of the refusals
+            ("0.5", Some(50)),
+            ("2.25", Some(225)),
+            ("0", None),
+            ("0.00", None),
+            ("1.234", None),
+            (".5", None),
+            ("1.", None),
+            ("-1", None),
+            ("+1", None),
+        ] {
+            assert_eq!(parse_cpus(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_specification_survives_its_json() {
         let spec = ServerSpec {
             source: Source::HostTools,
@@ -320,9 +401,14 @@ mod tests {
             allow_read: vec![parse_host("files.example.org").expect("a pattern")],
             secrets: vec!["API_KEY=api.example.com".parse().expect("a slot")],
             read_only: vec!["/srv".into()],
+            limits: SpecLimits { memory_bytes: Some(1 << 30), ..SpecLimits::default() },
         };
         assert_eq!(ServerSpec::from_json(&spec.to_json()).expect("our own JSON"), spec);
         assert_eq!(spec.check(), Ok(()));
+        let older =
+            spec.to_json().replace(r#","limits":{"memory_bytes":1073741824,"cpu_percent":null,"processes":null}"#, "");
+        let without = ServerSpec { limits: SpecLimits::default(), ..spec.clone() };
+        assert_eq!(ServerSpec::from_json(&older).expect("of an earlier version"), without);
         let twice = ServerSpec { secrets: [spec.secrets.clone(), spec.secrets.clone()].concat(), ..spec };
         assert_eq!(twice.check(), Err(InvalidSpec::VariableTwice { name: "API_KEY".into() }));
     }

@@ -10,7 +10,7 @@ use crate::{
     host::{Host, HostError},
     runtime,
     secrets::{SecretError, Secrets},
-    spec::{Owner, SecretSlot, ServerName, ServerSpec, Source},
+    spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
     store::SecretKey,
 };
 
@@ -70,7 +70,7 @@ impl Supervisor {
         let mut sandbox = Sandbox::builder(self.rootfs(&plan)?)
             .command(command(spec))
             .network(Network::handoff())
-            .limits(Limits::default())
+            .limits(limits(&spec.limits))
             .host_uids(self.host_uids.clone())
             .working_dir("/tmp")
             .file(runtime::CA_BUNDLE, self.proxy.ca_bundle_pem())
@@ -135,6 +135,14 @@ impl Supervisor {
         let value = self.secrets.open(key, &slot.host).await?;
         Ok(value.and_then(crate::egress::text).map_or_else(Shape::opaque, |value| Shape::of(&value)))
     }
+}
+
+fn limits(asked: &SpecLimits) -> Limits {
+    let mut limits = Limits::default();
+    limits.memory_bytes = asked.memory_bytes.unwrap_or(limits.memory_bytes);
+    limits.cpu_percent = asked.cpu_percent.unwrap_or(limits.cpu_percent);
+    limits.processes = asked.processes.unwrap_or(limits.processes);
+    limits
 }
 
 fn command(spec: &ServerSpec) -> Vec<String> {
