@@ -9,7 +9,7 @@ use std::{
 };
 
 use gigmcp_mcp::{BoxFuture, Call, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream};
-use gigmcp_sandbox::StderrLines;
+use gigmcp_sandbox::{Event, Events, StderrLines};
 
 use crate::{
     egress::Entitlement,
@@ -117,6 +117,7 @@ impl ServerLaunch {
         };
         let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
         tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
+        tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
@@ -152,6 +153,25 @@ impl ServerLaunch {
 async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
     while let Some(line) = lines.next().await {
         tracing::debug!(%profile, %server, "stderr: {line}");
+    }
+}
+
+/// Tells the operator what a server's sandbox refused, what it ran out of, and how it ended.
+async fn log_events(profile: ProfileSlug, server: ServerName, mut events: Events) {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Tripwire { call, pid, count } => {
+                tracing::warn!(%profile, %server, call, pid, count, "made a system call that no server makes; refused");
+            }
+            Event::OomKill { count } => {
+                tracing::warn!(%profile, %server, count, "was killed: it used more memory than allowed (--memory)");
+            }
+            Event::PidsExhausted { count } => {
+                tracing::warn!(%profile, %server, count, "was refused processes: it has as many as allowed (--processes)");
+            }
+            Event::Ended(exit) => tracing::info!(%profile, %server, ?exit, "ended"),
+            other => tracing::info!(%profile, %server, ?other, "sandbox"),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub struct SandboxBuilder {
     pub(crate) read_only: Vec<PathBuf>,
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) ca_bundle: Option<Vec<u8>>,
+    pub(crate) sized_proc: bool,
     pub(crate) state: Option<(PathBuf, StateQuota)>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
@@ -35,6 +36,7 @@ impl SandboxBuilder {
             read_only: Vec::new(),
             files: Vec::new(),
             ca_bundle: None,
+            sized_proc: false,
             state: None,
             network: Network::none(),
             limits: Limits::default(),
@@ -73,6 +75,14 @@ impl SandboxBuilder {
     #[must_use]
     pub fn file(mut self, inside: impl Into<PathBuf>, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((inside.into(), content.into()));
+        self
+    }
+
+    /// Shows in `/proc/meminfo` and `/proc/cpuinfo` a machine as large as the limits, so that programs
+    /// which size themselves by those do not plan with more than they get. Default: the host's.
+    #[must_use]
+    pub fn sized_proc(mut self) -> Self {
+        self.sized_proc = true;
         self
     }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use tokio::sync::watch;
 
+use crate::Exit;
+
 /// Something that happened to a running sandbox.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -31,6 +33,8 @@ pub enum Event {
         /// How many, since it was told last.
         count: u64,
     },
+    /// Nothing of the sandbox is left. The last event.
+    Ended(Exit),
     /// So many events came and went before they were asked for.
     Lost {
         /// How many.

@@ -23,7 +23,9 @@ use crate::state::{self, State};
 use crate::stderr::StderrLog;
 use crate::supervisor::{self, Job, Started};
 use crate::usage::Meter;
-use crate::{Level, NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp};
+use crate::{
+    Level, NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp, sized_proc,
+};
 
 pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
     let required = builder.required.clone();
@@ -141,14 +143,16 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         let files = group.procs_files();
         others.extend(files.map_err(|source| SpawnError::Host { what: "opening the control group", source })?);
     }
+    let boot_id = boot_id().map_err(|source| SpawnError::Host { what: "random bytes", source })?;
+    let mut proc_files = vec![(BOOT_ID.to_vec(), boot_id)];
+    if builder.sized_proc {
+        proc_files.extend(sized_proc::files(&builder.limits));
+    }
     let plan = Plan {
         host_uid: uid.as_ref().map(UidLease::uid),
         cgroups: (first..others.len()).map(|index| index as u32).collect(),
         steps: root.steps,
-        proc_files: vec![(
-            BOOT_ID.to_vec(),
-            boot_id().map_err(|source| SpawnError::Host { what: "random bytes", source })?,
-        )],
+        proc_files,
         handoff: builder.network.handoff,
         command,
         environment,

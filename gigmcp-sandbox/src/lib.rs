@@ -38,6 +38,8 @@ mod sandbox;
 #[cfg(target_os = "linux")]
 mod seccomp;
 #[cfg(target_os = "linux")]
+mod sized_proc;
+#[cfg(target_os = "linux")]
 mod state;
 mod stderr;
 mod stdio;

@@ -328,6 +328,7 @@ impl Supervisor {
             state.release();
         }
         drop(live.uid.take());
+        live.events.push(Event::Ended(exit));
         let _ = live.ended.send(Some(exit));
     }
 

@@ -65,6 +65,7 @@ async fn a_memory_bomb_is_ended_and_named() {
     assert!(usage.memory_peak_bytes.is_some_and(|peak| (32 << 20..=64 << 20).contains(&peak)), "{usage:?}");
     let mut events = bomb.events();
     assert!(matches!(events.next().await, Some(Event::OomKill { count: 1.. })));
+    assert_eq!(events.next().await, Some(Event::Ended(Exit::OomKilled)));
     assert_eq!(events.next().await, None);
     assert_eq!(other.usage().await.oom_kills, Some(0), "the neighbour has a limit of its own");
 }
@@ -101,7 +102,7 @@ async fn a_fork_bomb_is_told_and_does_not_end_the_server() {
     let script = "for i in $(seq 40); do sleep 600 & done; kill $(jobs -p); echo survived >&2; exit 7";
     let mut quiet = shell("for i in $(seq 10); do sleep 0 & done; wait").limits(limits.clone()).spawn().await.unwrap();
     assert_eq!(quiet.wait().await, Exit::Exited(0));
-    assert_eq!(quiet.events().next().await, None);
+    assert_eq!(quiet.events().next().await, Some(Event::Ended(Exit::Exited(0))));
     let mut bomb = shell(script).limits(limits).spawn().await.unwrap();
     assert_eq!(bomb.wait().await, Exit::Exited(2), "what the shell does when it cannot fork");
     let expected = if has_groups() { Some(Event::PidsExhausted { count: 1 }) } else { None };

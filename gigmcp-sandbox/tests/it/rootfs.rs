@@ -204,3 +204,12 @@ async fn our_authorities_take_the_place_of_the_roots_own() {
     let without = run(in_image(&image, &["read", "/etc/ssl/cert.pem"])).await;
     assert_eq!(without, "allowed the image's", "the control");
 }
+
+#[tokio::test]
+async fn a_server_can_be_shown_a_machine_as_large_as_its_limits() {
+    let limits = gigmcp_sandbox::Limits::default().memory_bytes(128 << 20);
+    let meminfo = ["/bin/sh", "-c", "head -1 /proc/meminfo; grep -c ^processor /proc/cpuinfo"];
+    let shell = Sandbox::builder(Rootfs::host_tools()).command(meminfo).limits(limits);
+    assert_eq!(run(shell.clone().sized_proc()).await, "MemTotal:         131072 kB\n1");
+    assert!(!run(shell).await.contains(" 131072 kB"), "the control: the host's");
+}

@@ -24,6 +24,7 @@ async fn all(sandbox: &Sandbox) -> Vec<Event> {
     while let Some(event) = events.next().await {
         told.push(event);
     }
+    assert!(matches!(told.pop(), Some(Event::Ended(_))), "the end is the last event");
     told
 }
 
