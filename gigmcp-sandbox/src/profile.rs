@@ -58,7 +58,9 @@ pub struct UnknownProfile;
 
 /// What happens when a server makes a call that no server makes, such as `unshare` or `ptrace`.
 ///
-/// The call is refused either way and told as [`Event::Tripwire`](crate::Event::Tripwire).
+/// The call is refused either way and told as [`Event::Tripwire`](crate::Event::Tripwire). Where the host
+/// process itself is under a seccomp filter, as in a container, what that filter refuses is refused by it
+/// and not told.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum OnTripwire {
     /// The server goes on.
