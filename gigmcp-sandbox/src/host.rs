@@ -24,6 +24,9 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
     if errno == EMFILE {
         return OPEN_FILES_FIX;
     }
+    if errno == ENOSYS && is_filtered() {
+        return HIDDEN_CALL_FIX;
+    }
     match stage {
         Stage::UserMap if errno == EPERM && is_root_of_container() => ROOT_OF_CONTAINER_FIX,
         Stage::Namespaces | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
@@ -69,11 +72,9 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
 fn namespace_fix(errno: i32) -> &'static str {
     let restricted = fs::read_to_string(APPARMOR_SWITCH).is_ok_and(|value| value.trim() == "1");
     match errno {
-        EPERM | EACCES if restricted => {
-            "AppArmor keeps unprivileged user namespaces from this program (Ubuntu 23.10 and later): \
-             install an AppArmor profile for it that has the rule `userns,`, such as deploy/apparmor of \
-             gigmcp's repository"
-        }
+        // Of all that refuses namespaces only security modules say it like this.
+        EACCES => SECURITY_MODULE_FIX,
+        EPERM if restricted => SECURITY_MODULE_FIX,
         EPERM if is_filtered() => FILTER_FIX,
         ENOSPC => "raise the limits of namespaces (sysctl user.max_user_namespaces and those beside it)",
         EINVAL | ENOSYS => "use a kernel with user and network namespaces",
@@ -95,8 +96,12 @@ fn is_root_of_container() -> bool {
 const OPEN_FILES_FIX: &str = "raise the host process's limit of open files";
 const READ_ONLY_PROC_FIX: &str = "/proc is covered or read-only in part, as in a container: run it with systempaths=unconfined (Docker) or \
      procMount: Unmasked (Kubernetes)";
+const SECURITY_MODULE_FIX: &str = "a security module keeps user namespaces from this program: with AppArmor (Ubuntu 23.10 \
+     and later) install deploy/apparmor/gigmcp of gigmcp's repository for it, with SELinux a rule of your own";
 const FILTER_FIX: &str = "a seccomp filter, such as a container's, refuses this: run it with deploy/docker/seccomp.json of \
      gigmcp's repository as its profile";
+const HIDDEN_CALL_FIX: &str = "a seccomp filter hides a call that is needed: in a systemd unit leave out RestrictSUIDSGID= and \
+     DynamicUser=, which hide openat2; for a container use deploy/docker/seccomp.json of gigmcp's repository";
 const ROOT_OF_CONTAINER_FIX: &str = "only with CAP_SETFCAP can root of a container be shown to itself: run the host \
      process as another user";
 const APPARMOR_SWITCH: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
