@@ -239,6 +239,22 @@ fn what_must_be_refused_is_refused_in_every_profile() {
 }
 
 #[test]
+fn any_allows_what_some_profile_allows() {
+    let policy = Policy::parse(POLICY).unwrap();
+    let any = compile(POLICY, Profile::Any).unwrap();
+    for profile in Profile::ALL {
+        let programs = compile(POLICY, profile).unwrap();
+        for (call, number) in policy.calls() {
+            for arguments in policy.arguments(call) {
+                if ask(&programs, number, arguments) == Action::Allow {
+                    assert_eq!(ask(&any, number, arguments), Action::Allow, "{profile}: {call}({arguments:x?})");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn pid_1_has_an_answer_for_every_call_that_waits_for_it() {
     let policy = Policy::parse(POLICY).unwrap();
     let programs = compile(POLICY, Profile::Any).unwrap();

@@ -4,10 +4,12 @@
 mod attacks;
 mod docker;
 mod hosts;
+mod internet;
 mod lifecycle;
 mod limits;
 mod probe;
 mod processes;
+mod real_servers;
 mod rootfs;
 mod runtimes;
 mod start;

@@ -1,0 +1,3 @@
+module gigmcp.test/work
+
+go 1.19
