@@ -1,6 +1,6 @@
 //! The control groups of a sandbox: limits on all its processes together.
 //!
-//! With cgroup v2 that is one group; with v1 one a controller, and on a host with both, one of each.
+//! With cgroup v2 that is one group, with v1 one a controller; on a host with both, v1 has the controllers.
 //! They lie beside or below the group this process is in, so whatever limits this process limits
 //! them too. All have the same name, which holds this process's number and start time: what a killed
 //! process leaves is told from what a living one has.
@@ -115,11 +115,11 @@ impl Cgroup {
         if gaps.is_empty() { Level::Full } else { Level::Partial(gaps.join("; ")) }
     }
 
-    /// The files by which a process joins: it writes `0` to each. Opened here, so that it needs no
-    /// right to the file system of cgroups and no path.
-    pub(crate) fn procs_files(&self) -> io::Result<Vec<OwnedFd>> {
-        let open = |part: &Part| OpenOptions::new().write(true).open(part.dir.join("cgroup.procs")).map(OwnedFd::from);
-        self.parts.iter().map(open).collect()
+    /// The files by which a process of one thread joins: it writes `0` to each. Opened here, so that it
+    /// needs no right to the file system of cgroups and no path.
+    pub(crate) fn join_files(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |part: &Part| OpenOptions::new().write(true).open(part.dir.join(part.join_file()));
+        self.parts.iter().map(|part| open(part).map(OwnedFd::from)).collect()
     }
 
     /// What was refused to or killed of the sandbox so far.
@@ -168,6 +168,14 @@ impl Part {
             part.controllers.push(*controller);
         }
         Ok(part)
+    }
+
+    /// v1 moves one thread without waiting for anything; v2 has no such file. See [`Host::create`].
+    fn join_file(&self) -> &'static str {
+        match self.version {
+            Version::V1 => "tasks",
+            Version::V2 => "cgroup.procs",
+        }
     }
 
     fn file(&self, name: &str) -> Option<String> {

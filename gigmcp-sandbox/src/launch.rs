@@ -140,7 +140,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
     let mut others = root.copied;
     let first = others.len();
     if let Ok(group) = &group {
-        let files = group.procs_files();
+        let files = group.join_files();
         others.extend(files.map_err(|source| SpawnError::Host { what: "opening the control group", source })?);
     }
     let boot_id = boot_id().map_err(|source| SpawnError::Host { what: "random bytes", source })?;

@@ -87,15 +87,16 @@ impl Host {
         Ok(group)
     }
 
-    /// Lets the next processes that join a group wait less.
+    /// Lets the next processes that join a v2 group wait less.
     ///
-    /// Whoever joins a group first after a while waits for a grace period of RCU, 4 to 10 ms, which is
-    /// as long as the rest of a start; those after it do not. So somebody joins while the start is
-    /// prepared: the sweeper is moved to where it already is.
+    /// Whoever moves a process first after a while waits for a grace period of RCU, 4 to 10 ms, which is
+    /// as long as the rest of a start; those after it do not. So somebody is moved while the start is
+    /// prepared: the sweeper, to where it already is. `CLONE_INTO_CGROUP` would not wait, but containers
+    /// refuse `clone3`.
     fn warm_up(&self) {
         static UNDER_WAY: AtomicBool = AtomicBool::new(false);
         let Some(sweeper) = self.sweeper.process() else { return };
-        if UNDER_WAY.swap(true, Ordering::Relaxed) {
+        if self.bases.iter().all(|base| base.version == Version::V1) || UNDER_WAY.swap(true, Ordering::Relaxed) {
             return;
         }
         let file = self.own.join("cgroup.procs");
@@ -117,7 +118,7 @@ fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
     for group in groups.iter().filter(|group| group.version == Version::V1) {
         let has = |controller: &Controller| group.controllers.iter().any(|name| name == controller.name());
         let mut controllers: Vec<_> = wanted.extract_if(.., |controller| has(controller)).collect();
-        if v2.is_none() && has(&Controller::Cpuacct) {
+        if has(&Controller::Cpuacct) {
             controllers.push(Controller::Cpuacct);
         }
         if let Err(error) = access(&group.dir, Access::WRITE_OK) {
@@ -130,11 +131,7 @@ fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
     }
     let in_v1 = !bases.is_empty() || !gaps.is_empty();
     match v2 {
-        // v1 has what limits; v2 still kills all processes of a group at once and counts CPU time.
-        Some(own) if in_v1 => {
-            bases.push(Base { dir: own.dir.clone(), version: Version::V2, controllers: Vec::new() });
-        }
-        Some(own) => {
+        Some(own) if !in_v1 => {
             let delegated = Delegated::find(own, &wanted)?;
             wanted.clear();
             let limiting = delegated.missing.iter().filter(|(controller, _)| Controller::LIMITING.contains(controller));
@@ -145,7 +142,7 @@ fn bases(groups: &[OwnGroup]) -> Result<(Vec<Base>, Vec<String>), Unavailable> {
             let why = "no cgroup hierarchy that this process is in is mounted".to_owned();
             return Err(Unavailable { why, fix: FIX.to_owned() });
         }
-        None => {}
+        Some(_) | None => {}
     }
     let left = wanted.iter().filter(|controller| Controller::LIMITING.contains(controller));
     gaps.extend(left.map(|controller| gap(*controller, "no hierarchy with its controller is mounted")));

@@ -25,7 +25,7 @@ impl Inside {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        for file in group.procs_files().unwrap() {
+        for file in group.join_files().unwrap() {
             fs::File::from(file).write_all(child.id().to_string().as_bytes()).unwrap();
         }
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
