@@ -29,7 +29,7 @@ async fn output(builder: SandboxBuilder, profile: Profile) -> String {
     stdout.read_to_string(&mut text).await.unwrap();
     let exit = sandbox.wait().await;
     assert_eq!(exit, Exit::Exited(0), "{text}{}", sandbox.stderr_tail().join("\n"));
-    assert_eq!(sandbox.events().next().await, None::<Event>);
+    assert_eq!(sandbox.events().next().await, Some(Event::Ended(exit)));
     assert_eq!(internet.dialled(), ADDRESS, "what it fetched came from us");
     text
 }
