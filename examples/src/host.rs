@@ -82,13 +82,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut sandbox = sandbox.spawn().await?;
 
     // 3. Its listeners go to the proxy under a name that only this sandbox can have.
-    let intake = sandbox.network().take().ok_or("the listeners were taken before")?;
-    let (proxied, direct) = intake.tcp.into_iter().partition::<Vec<_>, _>(|port| port.port == intake.proxy_port);
+    let mut intake = sandbox.network().take().ok_or("the listeners were taken before")?;
+    let proxy_port = intake.proxy_port;
+    let mut take = |port| intake.take_tcp(port).map(|listener| listener.into_parts().0);
+    let (through, dns_tcp) = (take(proxy_port), take(53));
     let intake = gigmcp_egress::Intake {
-        tcp: direct.into_iter().map(|port| (port.port, port.listener)).collect(),
-        proxy: proxied.into_iter().next().ok_or("no proxy port")?.listener,
-        dns_udp: intake.dns_udp,
-        dns_tcp: intake.dns_tcp,
+        proxy: through.ok_or("no proxy port")?,
+        dns_tcp: dns_tcp.ok_or("no DNS")?,
+        dns_udp: intake.take_udp(53).ok_or("no DNS")?,
+        tcp: intake.tcp.into_iter().map(|listener| (listener.port(), listener.into_parts().0)).collect(),
     };
     let _attachment = proxy.attach(Identity::new(sandbox.id()), intake)?;
 

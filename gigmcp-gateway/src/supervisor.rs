@@ -153,22 +153,18 @@ fn command(spec: &ServerSpec) -> Vec<String> {
 }
 
 /// The sandbox's listeners in the proxy's terms; neither crate knows the other.
-fn handed_over(intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
-    let mut tcp = Vec::new();
-    let mut proxy = None;
-    for listener in intake.tcp {
-        match listener.port == intake.proxy_port {
-            true => proxy = Some(listener.listener),
-            false => tcp.push((listener.port, listener.listener)),
-        }
-    }
+fn handed_over(mut intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
+    let proxy_port = intake.proxy_port;
+    let mut take = |port| intake.take_tcp(port).map(|listener| listener.into_parts().0);
+    let (proxy, dns_tcp) = (take(proxy_port), take(DNS_PORT));
     gigmcp_egress::Intake {
-        tcp,
         proxy: proxy.expect("the sandbox hands over its proxy port"),
-        dns_udp: intake.dns_udp,
-        dns_tcp: intake.dns_tcp,
+        dns_tcp: dns_tcp.expect("the sandbox hands over DNS"),
+        dns_udp: intake.take_udp(DNS_PORT).expect("the sandbox hands over DNS"),
+        tcp: intake.tcp.into_iter().map(|listener| (listener.port(), listener.into_parts().0)).collect(),
     }
 }
 
+const DNS_PORT: u16 = 53;
 /// Where the sandbox puts the one file of its root.
 const SINGLE_FILE: &str = "/server";

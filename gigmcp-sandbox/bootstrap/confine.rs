@@ -37,7 +37,7 @@ fn confine_and_start(plan: &Plan, stdio: [OwnedFd; 3], init: &OwnedFd) -> Result
         found.push((format!("rlimit.{resource}"), now.to_string()));
     }
     check_rights()?;
-    let abi = landlock::apply(&plan.writable).at(Stage::Landlock)?;
+    let abi = landlock::apply(&plan.writable, plan.network.tcp()).at(Stage::Landlock)?;
     found.push(("landlock".to_owned(), abi.unwrap_or(0).to_string()));
     sys::reset_signals().at(Stage::Fork)?;
     // Opened before the filters, read after them: what the kernel says is in force.

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::protocol::{DNS_PORT, TCP_PORTS};
 use crate::sys;
 
 const EXECUTE: u64 = 1;
@@ -27,8 +26,8 @@ const SCOPE_SIGNAL: u64 = 1 << 1;
 /// What only makes sense for a directory; the kernel refuses it in a rule for a file.
 const FILE_RIGHTS: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
 
-/// Confines the calling process. Returns the ABI applied, or `None` where the kernel has none.
-pub(crate) fn apply(writable: &[Vec<u8>]) -> io::Result<Option<u32>> {
+/// Confines the calling process to these places to write and these TCP ports to dial. Returns the ABI applied, or `None` where the kernel has none.
+pub(crate) fn apply(writable: &[Vec<u8>], tcp: &[u16]) -> io::Result<Option<u32>> {
     let abi = match sys::landlock_abi() {
         Ok(abi) => abi,
         Err(error) if matches!(error.raw_os_error(), Some(ENOSYS | EOPNOTSUPP)) => return Ok(None),
@@ -81,8 +80,8 @@ pub(crate) fn apply(writable: &[Vec<u8>]) -> io::Result<Option<u32>> {
         allow(Path::new(std::ffi::OsStr::from_bytes(path)), everything)?;
     }
     if ports != 0 {
-        for port in TCP_PORTS.into_iter().chain([DNS_PORT]) {
-            sys::landlock_allow_port(ruleset.as_fd(), CONNECT_TCP, port)?;
+        for port in tcp {
+            sys::landlock_allow_port(ruleset.as_fd(), CONNECT_TCP, *port)?;
         }
     }
     sys::landlock_restrict(ruleset.as_fd())?;

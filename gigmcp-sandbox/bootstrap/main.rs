@@ -13,6 +13,7 @@ mod identity;
 mod init;
 mod landlock;
 mod net;
+mod netlink;
 mod outer;
 mod protocol;
 mod root;

@@ -1,13 +1,13 @@
-//! The network namespace: loopback, a route that makes every IPv4 address local, listeners.
+//! The network namespace: loopback, then what the plan asks for.
 //!
 //! IPv6 gets no route on purpose: a connection to a global IPv6 address fails at once with
 //! `ENETUNREACH` and clients fall back to IPv4, where the proxy sees them.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::protocol::{DNS_PORT, Stage, TCP_PORTS};
+use crate::netlink::{self, Messages};
+use crate::protocol::{NetworkPlan, Report, Stage};
 use crate::{At, Failure, sys};
 
 /// Long enough that a burst of connections never meets a dropped SYN, which costs a second.
@@ -15,72 +15,54 @@ const BACKLOG: i32 = 4096;
 /// The loopback interface is the first of every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
+/// Makes the network and tells the host, who gets its end with the message.
+pub(crate) fn make(plan: &NetworkPlan, control: &OwnedFd) -> Result<(), Failure> {
+    loopback_up()?;
+    let report = |descriptors: &[OwnedFd]| {
+        sys::send(control.as_fd(), &Report::Network.encode(), descriptors).at(Stage::Network)
+    };
+    match plan {
+        NetworkPlan::None => report(&[]),
+        NetworkPlan::Handoff { tcp, udp } => {
+            route_everything_here().at(Stage::Network)?;
+            report(&open_sockets(tcp, udp)?)
+        }
+    }
+}
+
 /// Brings the loopback interface up.
-pub(crate) fn loopback_up() -> Result<(), Failure> {
+fn loopback_up() -> Result<(), Failure> {
     let socket = sys::open_socket(sys::AF_INET, sys::SOCK_DGRAM, 0).at(Stage::Network)?;
     sys::interface_up(socket.as_fd(), b"lo").at(Stage::Network)
 }
 
 /// Adds `local 0.0.0.0/0 dev lo` to the local table, as `ip route add local default dev lo` does.
-pub(crate) fn route_everything_here() -> Result<(), Failure> {
-    let socket = sys::open_socket(sys::AF_NETLINK, sys::SOCK_RAW, 0).at(Stage::Network)?;
-    request(File::from(socket)).at(Stage::Network)
+fn route_everything_here() -> io::Result<()> {
+    let mut request = Messages::default();
+    let flags = netlink::ACK | netlink::EXCLUSIVE | netlink::CREATE;
+    // struct rtmsg: family, destination and source length, tos, table, protocol, scope, type, flags
+    let route = [sys::AF_INET as u8, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL, 0, 0, 0, 0];
+    request.add(netlink::NEW_ROUTE, flags, &route, |route| route.bytes(RTA_OIF, &LOOPBACK_INDEX.to_ne_bytes()));
+    request.send(netlink::ROUTE)
 }
 
-fn request(mut socket: File) -> io::Result<()> {
-    socket.write_all(&new_local_route())?;
-    let mut answer = [0_u8; 512];
-    let length = socket.read(&mut answer)?;
-    // `struct nlmsghdr` of 16 bytes, then the error number: 0 in an acknowledgement.
-    let (kind, error) = match (answer.get(4..6), answer.get(16..20)) {
-        (Some(kind), Some(error)) if length >= 20 => {
-            (u16::from_ne_bytes([kind[0], kind[1]]), i32::from_ne_bytes([error[0], error[1], error[2], error[3]]))
-        }
-        _ => return Err(io::ErrorKind::UnexpectedEof.into()),
-    };
-    const NLMSG_ERROR: u16 = 2;
-    match (kind, error) {
-        (NLMSG_ERROR, 0) => Ok(()),
-        (NLMSG_ERROR, error) => Err(io::Error::from_raw_os_error(-error)),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
+const RT_TABLE_LOCAL: u8 = 255;
+const RTPROT_BOOT: u8 = 3;
+const RT_SCOPE_HOST: u8 = 254;
+const RTN_LOCAL: u8 = 2;
+const RTA_OIF: u16 = 4;
 
-/// `RTM_NEWROUTE` with a zero-length destination, type local, scope host, table local.
-fn new_local_route() -> Vec<u8> {
-    const RTM_NEWROUTE: u16 = 24;
-    // NLM_F_REQUEST | NLM_F_ACK | NLM_F_EXCL | NLM_F_CREATE
-    const FLAGS: u16 = 0x1 | 0x4 | 0x200 | 0x400;
-    const RT_TABLE_LOCAL: u8 = 255;
-    const RTPROT_BOOT: u8 = 3;
-    const RT_SCOPE_HOST: u8 = 254;
-    const RTN_LOCAL: u8 = 2;
-    const RTA_OIF: u16 = 4;
-
-    let mut message = Vec::with_capacity(36);
-    message.extend_from_slice(&36_u32.to_ne_bytes());
-    message.extend_from_slice(&RTM_NEWROUTE.to_ne_bytes());
-    message.extend_from_slice(&FLAGS.to_ne_bytes());
-    message.extend_from_slice(&1_u32.to_ne_bytes()); // sequence number
-    message.extend_from_slice(&0_u32.to_ne_bytes()); // to the kernel
-    // struct rtmsg: family, destination and source length, tos, table, protocol, scope, type
-    message.extend_from_slice(&[sys::AF_INET as u8, 0, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_HOST, RTN_LOCAL]);
-    message.extend_from_slice(&0_u32.to_ne_bytes()); // flags
-    message.extend_from_slice(&8_u16.to_ne_bytes());
-    message.extend_from_slice(&RTA_OIF.to_ne_bytes());
-    message.extend_from_slice(&LOOPBACK_INDEX.to_ne_bytes());
-    message
-}
-
-/// Opens what the host will accept from: TCP in the order of `TCP_PORTS`, TCP 53, UDP 53.
+/// Opens what the host will accept and receive from.
 ///
 /// `SO_REUSEPORT` stays off, so no process inside can bind beside a listener.
-pub(crate) fn open_listeners() -> Result<Vec<OwnedFd>, Failure> {
-    let mut sockets = Vec::with_capacity(TCP_PORTS.len() + 2);
-    for port in TCP_PORTS.into_iter().chain([DNS_PORT]) {
-        sockets.push(listener(port).at_with(Stage::Listeners, port.to_string().as_bytes())?);
+fn open_sockets(tcp: &[u16], udp: &[u16]) -> Result<Vec<OwnedFd>, Failure> {
+    let mut sockets = Vec::with_capacity(tcp.len() + udp.len());
+    for port in tcp {
+        sockets.push(listener(*port).at_with(Stage::Listeners, format!("tcp {port}").as_bytes())?);
     }
-    sockets.push(dns_socket().at_with(Stage::Listeners, b"udp 53")?);
+    for port in udp {
+        sockets.push(packet_socket(*port).at_with(Stage::Listeners, format!("udp {port}").as_bytes())?);
+    }
     Ok(sockets)
 }
 
@@ -93,9 +75,9 @@ fn listener(port: u16) -> io::Result<OwnedFd> {
 }
 
 /// An answer must come from the address that was asked, so each datagram says which it was.
-fn dns_socket() -> io::Result<OwnedFd> {
+fn packet_socket(port: u16) -> io::Result<OwnedFd> {
     let socket = sys::open_socket(sys::AF_INET, sys::SOCK_DGRAM, 0)?;
     sys::ask_for_destination(socket.as_fd())?;
-    sys::bind_any(socket.as_fd(), DNS_PORT)?;
+    sys::bind_any(socket.as_fd(), port)?;
     Ok(socket)
 }

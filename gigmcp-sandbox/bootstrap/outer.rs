@@ -60,15 +60,7 @@ fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
     let staged = make_namespaces(&plan, &others)?;
     drop(others);
     sys::set_host_name(b"sandbox").at(Stage::HostName)?;
-    net::loopback_up()?;
-    let listeners = if plan.handoff {
-        net::route_everything_here()?;
-        net::open_listeners()?
-    } else {
-        Vec::new()
-    };
-    sys::send(control.as_fd(), &Report::Network.encode(), &listeners).at(Stage::Network)?;
-    drop(listeners);
+    net::make(&plan.network, control)?;
     // If the host's thread that starts sandboxes dies, so do we. It lives as long as the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
     let side = sys::fork_process().at(Stage::Init)?;

@@ -7,9 +7,8 @@ use super::wire::{Malformed, Reader, Writer};
 
 /// The uid and gid of every process inside, as seen from inside.
 pub(crate) const SERVER_ID: u32 = 65534;
-/// The ports whose listeners are handed to the host, in the order they are sent; the last two
-/// descriptors of the message are UDP and TCP 53.
-pub(crate) const TCP_PORTS: [u16; 3] = [443, 80, 3128];
+/// The ports whose listeners are always handed to the host.
+pub(crate) const TCP_PORTS: [u16; 4] = [443, 80, 3128, DNS_PORT];
 /// The port of DNS.
 pub(crate) const DNS_PORT: u16 = 53;
 
@@ -24,8 +23,8 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Files shown in place of those of `/proc`, by the path below it.
     pub proc_files: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Whether listeners and the catch-all route are made.
-    pub handoff: bool,
+    /// What network the server sees.
+    pub network: NetworkPlan,
     /// The server's command line; the first is looked up in `PATH` if it has no slash.
     pub command: Vec<Vec<u8>>,
     /// The whole environment, as `NAME=value`.
@@ -43,6 +42,51 @@ pub(crate) struct Plan {
     pub tripwires_kill: bool,
     /// Directories the server may write to.
     pub writable: Vec<Vec<u8>>,
+}
+
+/// A network to be made.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) enum NetworkPlan {
+    /// Loopback alone.
+    #[default]
+    None,
+    /// Every address is local, and the sockets that listen at these ports go to the host: those of
+    /// TCP first, each in the order given.
+    Handoff { tcp: Vec<u16>, udp: Vec<u16> },
+}
+
+impl NetworkPlan {
+    /// The ports that TCP can be dialled at.
+    pub(crate) fn tcp(&self) -> &[u16] {
+        match self {
+            Self::None => &TCP_PORTS,
+            Self::Handoff { tcp, .. } => tcp,
+        }
+    }
+
+    fn encode(&self, out: &mut Writer) {
+        let ports = |out: &mut Writer, tcp: &[u16], udp: &[u16]| {
+            for list in [tcp, udp] {
+                out.list(list, |out, port| out.number(u64::from(*port)));
+            }
+        };
+        match self {
+            Self::None => out.byte(0),
+            Self::Handoff { tcp, udp } => {
+                out.byte(1);
+                ports(out, tcp, udp);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let ports = |from: &mut Reader<'_>| from.list(|from| u16::try_from(from.number()?).map_err(|_| Malformed));
+        Ok(match from.byte()? {
+            0 => Self::None,
+            1 => Self::Handoff { tcp: ports(from)?, udp: ports(from)? },
+            _ => return Err(Malformed),
+        })
+    }
 }
 
 /// One step of building the root on a tmpfs of our own. Destinations are relative to that
@@ -79,7 +123,7 @@ impl Plan {
             out.bytes(name);
             out.bytes(content);
         });
-        out.byte(u8::from(self.handoff));
+        self.network.encode(&mut out);
         out.list(&self.command, |out, item| out.bytes(item));
         out.list(&self.environment, |out, item| out.bytes(item));
         out.bytes(&self.working_dir);
@@ -109,7 +153,7 @@ impl Plan {
             cgroups: from.list(|from| u32::try_from(from.number()?).map_err(|_| Malformed))?,
             steps: from.list(Step::decode)?,
             proc_files: from.list(|from| Ok((owned(from)?, owned(from)?)))?,
-            handoff: from.byte()? != 0,
+            network: NetworkPlan::decode(&mut from)?,
             command: from.list(owned)?,
             environment: from.list(owned)?,
             working_dir: owned(&mut from)?,
@@ -326,7 +370,7 @@ stages! {
     HostName = "setting the host name",
     /// The loopback interface and the route.
     Network = "setting up the network namespace",
-    /// The listeners that are handed to the host.
+    /// The listeners that the host accepts from.
     Listeners = "opening the listeners",
     /// PID 1 of the sandbox.
     Init = "preparing PID 1",
@@ -381,7 +425,7 @@ mod tests {
                 Step::State { to, from: b"/srv/state".to_vec() },
             ],
             proc_files: vec![(b"cpuinfo".to_vec(), Vec::new())],
-            handoff: true,
+            network: NetworkPlan::Handoff { tcp: vec![443], udp: vec![53, 123] },
             command: vec![b"/server".to_vec()],
             environment: vec![b"A=b".to_vec()],
             working_dir: b"/tmp".to_vec(),
@@ -396,6 +440,8 @@ mod tests {
     #[test]
     fn a_plan_and_every_report_come_back_as_they_were() {
         assert_eq!(Plan::decode(&plan().encode()), Ok(plan()));
+        let plan = Plan { network: NetworkPlan::None, ..plan() };
+        assert_eq!(Plan::decode(&plan.encode()), Ok(plan));
         for report in [
             Report::Network,
             Report::Posture(vec![("a".to_owned(), "b".to_owned())]),

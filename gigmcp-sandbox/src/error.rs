@@ -67,6 +67,12 @@ pub enum SpawnError {
         /// How many the range holds.
         range: usize,
     },
+    /// The ports of a [`Network`](crate::Network) cannot be had.
+    #[error("the ports of the network cannot be had: {why}")]
+    RefusedPorts {
+        /// The reason.
+        why: PortRefusal,
+    },
     /// The host's libseccomp could not compile the policy.
     #[error("compiling the seccomp policy: {reason}")]
     SeccompPolicy {
@@ -130,6 +136,24 @@ const EMFILE: i32 = 24;
 
 fn detail_in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }
+}
+
+/// Why the ports of a network cannot be had.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortRefusal {
+    /// There are more than can be handed over at once.
+    #[error("with those that every sandbox has, they are more than {max}")]
+    TooMany {
+        /// How many there may be.
+        max: usize,
+    },
+    /// Port 0 stands for any port.
+    #[error("port 0 is none")]
+    Zero,
+    /// [`Network::none`](crate::Network::none) has nobody to listen.
+    #[error("without a network nobody listens")]
+    NoNetwork,
 }
 
 /// Why a host path is not shown inside.

@@ -33,7 +33,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         // Refused by filters that also refuse namespaces, and asked for before them.
         Stage::Keyring if errno == EPERM => FILTER_FIX,
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
-        Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.12 or later",
+        Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.14 or later",
         Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
         Stage::Root | Stage::Source => "check that mounts are allowed to this process",
         Stage::DropUser => {
@@ -48,6 +48,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::Rlimits if errno == EROFS => READ_ONLY_PROC_FIX,
         // The kernel lets nobody mount a whole /proc where the present one is covered in part.
         Stage::Proc if matches!(errno, EPERM | EACCES) => READ_ONLY_PROC_FIX,
+        Stage::Listeners if errno == ENOPROTOOPT => "use Linux 5.14 or later",
         Stage::InnerUserNamespace => "let user namespaces be nested one level deeper here",
         Stage::Cgroup
         | Stage::HostName
@@ -114,6 +115,7 @@ const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const ENOSYS: i32 = 38;
+const ENOPROTOOPT: i32 = 92;
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,8 @@ use crate::stderr::StderrLog;
 use crate::supervisor::{self, Job, Started};
 use crate::usage::Meter;
 use crate::{
-    Level, NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp, sized_proc,
+    Level, Network, NetworkHandle, OnTripwire, Sandbox, SandboxBuilder, SpawnError, bootstrap, host, seccomp,
+    sized_proc,
 };
 
 pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
@@ -36,7 +37,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
-    let Prepared { plan, others, group, uid, state, handoff } = prepared;
+    let Prepared { plan, others, group, uid, state, network } = prepared;
 
     let pipes = Pipes::new(uid.as_ref()).map_err(pipes_failed)?;
     let lifeline = Lifeline::new(pipes.lifeline.1);
@@ -59,7 +60,7 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         group: group.clone().ok(),
         uid,
         state,
-        handoff,
+        network,
         wall_time,
         events,
         programs,
@@ -153,7 +154,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         cgroups: (first..others.len()).map(|index| index as u32).collect(),
         steps: root.steps,
         proc_files,
-        handoff: builder.network.handoff,
+        network: builder.network.plan()?,
         command,
         environment,
         working_dir,
@@ -165,7 +166,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
     };
     let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
         .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
-    Ok(Prepared { plan, others, group, uid, state, handoff: builder.network.handoff })
+    Ok(Prepared { plan, others, group, uid, state, network: builder.network })
 }
 
 struct Prepared {
@@ -175,7 +176,7 @@ struct Prepared {
     group: Result<Arc<Cgroup>, Unavailable>,
     uid: Option<UidLease>,
     state: Option<Arc<State>>,
-    handoff: bool,
+    network: Network,
 }
 
 /// Read end and write end each.

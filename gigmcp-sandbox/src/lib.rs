@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(
     not(target_os = "linux"),
     allow(dead_code, reason = "only Linux starts sandboxes; elsewhere this compiles")
@@ -20,6 +20,7 @@ mod host;
 mod host_uids;
 #[cfg(target_os = "linux")]
 mod image;
+mod intake;
 #[cfg(target_os = "linux")]
 mod launch;
 mod limits;
@@ -45,6 +46,9 @@ mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "a socket option that no safe wrapper has; everything above uses owned descriptors")]
+mod sys;
 mod usage;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/wire.rs"]
@@ -52,11 +56,12 @@ mod wire;
 
 pub use builder::SandboxBuilder;
 pub use enforcement::{Enforcement, Layer, Level};
-pub use error::{PathRefusal, RootfsRefusal, SpawnError};
+pub use error::{PathRefusal, PortRefusal, RootfsRefusal, SpawnError};
 pub use events::{Event, Events};
 pub use host_uids::{HostUids, InvalidHostUids};
+pub use intake::{AcceptError, AsyncPortListener, Connection, Intake, Origin, PortListener, PortSocket};
 pub use limits::{Limits, StateQuota};
-pub use network::{Intake, Network, NetworkHandle, PortListener};
+pub use network::{Network, NetworkHandle};
 #[cfg(target_os = "linux")]
 pub use plan::check_read_only;
 pub use profile::{OnTripwire, Profile, UnknownProfile};

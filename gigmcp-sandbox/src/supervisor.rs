@@ -22,12 +22,12 @@ use crate::cgroup::{Cgroup, Removal, Tally, Watcher};
 use crate::channel::{Launched, agree, launch, receive};
 use crate::events::EventLog;
 use crate::host_uids::UidLease;
-use crate::protocol::{Report, Stage};
+use crate::protocol::Report;
 use crate::sandbox::Scissors;
 use crate::seccomp::Programs;
 use crate::state::State;
 use crate::stderr::{Read, StderrLog};
-use crate::{Enforcement, Event, Exit, Intake, OnTripwire, SpawnError, host};
+use crate::{Enforcement, Event, Exit, Intake, Network, OnTripwire, SpawnError, host};
 
 /// A sandbox to be started.
 pub(crate) struct Job {
@@ -40,7 +40,7 @@ pub(crate) struct Job {
     pub(crate) group: Option<Arc<Cgroup>>,
     pub(crate) uid: Option<UidLease>,
     pub(crate) state: Option<Arc<State>>,
-    pub(crate) handoff: bool,
+    pub(crate) network: Network,
     pub(crate) wall_time: Option<Duration>,
     pub(crate) events: EventLog,
     /// In force inside, for the names of calls.
@@ -144,7 +144,6 @@ struct Live {
     stderr_resumes: Option<Instant>,
     lifeline: Scissors,
     log: Arc<StderrLog>,
-    handoff: bool,
     tally: Option<Tally>,
     /// When it is given up to remove the groups, and when to try again.
     removing: Option<(Instant, Instant)>,
@@ -165,7 +164,8 @@ struct Starting {
     deadline: Instant,
     check: Option<Check>,
     enforcement: Option<Enforcement>,
-    descriptors: Vec<OwnedFd>,
+    network: Network,
+    intake: Option<Intake>,
     failure: Option<SpawnError>,
 }
 
@@ -240,7 +240,6 @@ impl Supervisor {
             stderr_resumes: None,
             lifeline: job.lifeline,
             log: job.log,
-            handoff: job.handoff,
             tally,
             removing: None,
             wall_time: job.wall_time,
@@ -250,7 +249,8 @@ impl Supervisor {
                 deadline: Instant::now() + START_TIME,
                 check: Some(job.check),
                 enforcement: None,
-                descriptors: Vec::new(),
+                network: job.network,
+                intake: None,
                 failure: None,
             }),
             events: job.events,
@@ -457,7 +457,13 @@ impl Live {
 
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         match (report, &mut self.starting) {
-            (Report::Network, Some(starting)) => starting.descriptors = descriptors,
+            (Report::Network, Some(starting)) => match starting.network.connect(descriptors) {
+                Ok(intake) => starting.intake = intake,
+                Err(error) => {
+                    starting.failure = Some(error);
+                    self.lifeline.cut();
+                }
+            },
             (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
             (Report::Failed { stage, errno, detail }, Some(starting)) => {
                 let source = io::Error::from_raw_os_error(errno);
@@ -522,18 +528,10 @@ impl Live {
             return self.lifeline.cut();
         };
         self.ends_at = self.wall_time.and_then(|time| Instant::now().checked_add(time));
-        let intake = if self.handoff { Intake::from_descriptors(starting.descriptors) } else { None };
-        let control = self.control.as_ref().map(OwnedFd::try_clone);
-        let result = match control {
-            Some(Ok(control)) if intake.is_some() || !self.handoff => {
-                Ok(Started { enforcement, intake, control, monitor: self.child.id() })
-            }
-            _ => Err(SpawnError::Setup {
-                stage: Stage::Listeners,
-                detail: "not all arrived".to_owned(),
-                fix: "raise the host process's limit of open files",
-                source: io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()),
-            }),
+        let intake = starting.intake;
+        let result = match self.control.as_ref().map(OwnedFd::try_clone) {
+            Some(Ok(control)) => Ok(Started { enforcement, intake, control, monitor: self.child.id() }),
+            _ => Err(SpawnError::Host { what: "copying a descriptor", source: Errno::MFILE.into() }),
         };
         // A caller that has given up has cut the lifeline.
         let _ = starting.started.send(result);

@@ -14,6 +14,7 @@ pub(crate) const SOCK_STREAM: c_int = 1;
 pub(crate) const SOCK_DGRAM: c_int = 2;
 pub(crate) const SOCK_RAW: c_int = 3;
 const SOCK_SEQPACKET: c_int = 5;
+pub(crate) const SOCK_NONBLOCK: c_int = 0o4000;
 const SOCK_CLOEXEC: c_int = 0o2_000_000;
 const SOL_SOCKET: c_int = 1;
 const SCM_RIGHTS: c_int = 1;
@@ -125,7 +126,7 @@ pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<()
     }
 }
 
-const MAX_DESCRIPTORS: usize = 16;
+const MAX_DESCRIPTORS: usize = 32;
 
 #[repr(C, align(8))]
 struct Control {

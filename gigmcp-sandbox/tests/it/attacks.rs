@@ -306,7 +306,7 @@ async fn row_81_services_on_the_hosts_loopback_cannot_be_reached() {
     service.accept().unwrap();
     for network in [Network::none(), Network::handoff()] {
         // Landlock first, then nobody listens there.
-        let found = run(sandbox(&["connect", &address]).network(network)).await;
+        let found = run(sandbox(&["connect", &address]).network(network.clone())).await;
         assert_eq!(found, "refused 13", "{network:?}");
     }
     service.set_nonblocking(true).unwrap();
@@ -316,11 +316,10 @@ async fn row_81_services_on_the_hosts_loopback_cannot_be_reached() {
 #[tokio::test]
 async fn row_80_the_metadata_address_is_ours() {
     let mut sandbox = sandbox(&["http", "169.254.169.254:80"]).network(Network::handoff()).spawn().await.unwrap();
-    let intake = sandbox.network().take().unwrap();
+    let web = sandbox.network().take().unwrap().take_tcp(80).unwrap();
     assert!(sandbox.network().take().is_none());
-    let web = intake.tcp.into_iter().find(|listener| listener.port == 80).unwrap().listener;
     let dialled = tokio::task::spawn_blocking(move || {
-        let (mut connection, _) = web.accept().unwrap();
+        let mut connection = web.accept().unwrap();
         connection.read_exact(&mut [0; 18]).unwrap();
         connection.write_all(b"ours").unwrap();
         connection.local_addr().unwrap()

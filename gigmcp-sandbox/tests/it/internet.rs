@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use gigmcp_sandbox::{Intake, Sandbox};
+use gigmcp_sandbox::Sandbox;
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// What every name resolves to: an address that clients take for a public one.
@@ -22,8 +22,8 @@ pub(crate) struct Internet {
 impl Internet {
     /// Answers every name and every plain HTTP request.
     pub(crate) fn serve(sandbox: &mut Sandbox) -> Self {
-        let Intake { tcp, dns_udp, .. } = sandbox.network().take().unwrap();
-        let web = tcp.into_iter().find(|listener| listener.port == 80).unwrap().listener;
+        let mut intake = sandbox.network().take().unwrap();
+        let (dns_udp, (web, _)) = (intake.take_udp(53).unwrap(), intake.take_tcp(80).unwrap().into_parts());
         let (stopped, stop) = std::io::pipe().unwrap();
         let (sender, dialled) = mpsc::channel();
         thread::spawn(move || {

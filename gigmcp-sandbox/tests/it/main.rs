@@ -4,6 +4,7 @@
 mod attacks;
 mod docker;
 mod hosts;
+mod intake;
 mod internet;
 mod lifecycle;
 mod limits;

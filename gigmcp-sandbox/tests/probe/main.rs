@@ -3,6 +3,8 @@
 //! Prints `allowed` and what it got, or `refused` and the error number. Compiled by the tests as a
 //! static program without dependencies, so that the same bytes run inside and outside a sandbox.
 
+mod net;
+
 use std::ffi::{c_char, c_int, c_long, c_ulong};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -47,6 +49,10 @@ fn number(text: &str) -> i64 {
 fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
     let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
     let at = |index: usize| number(argument(index));
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(result) = net::attempt(name, &words) {
+        return result;
+    }
     // SAFETY: a probe; each call gets integers or strings that live across it.
     unsafe {
         match name {
@@ -349,12 +355,25 @@ fn int80() -> io::Result<String> {
     Err(io::Error::from_raw_os_error(38))
 }
 
+fn report(name: &str, arguments: &[String]) -> String {
+    match attempt(name, arguments) {
+        Ok(found) => format!("allowed {found}").trim_end().to_owned(),
+        Err(error) => format!("refused {}", error.raw_os_error().unwrap_or(0)),
+    }
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<String> = arguments.collect();
-    match attempt(&name, &arguments) {
-        Ok(found) => println!("{}", format!("allowed {found}").trim_end()),
-        Err(error) => println!("refused {}", error.raw_os_error().unwrap_or(0)),
+    if name != "attempts" {
+        return println!("{}", report(&name, &arguments));
+    }
+    // One attempt a line, for tests that make many in one place.
+    for line in io::stdin().lines() {
+        let line = line.expect("text");
+        let mut words = line.split(' ').map(str::to_owned);
+        let name = words.next().unwrap_or_default();
+        println!("{}", report(&name, &words.collect::<Vec<_>>()));
     }
 }

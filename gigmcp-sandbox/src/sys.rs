@@ -1,0 +1,27 @@
+//! The only unsafe code of the library: a socket option that no safe wrapper we use knows.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+unsafe extern "C" {
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int;
+}
+
+const SOL_SOCKET: c_int = 1;
+const SO_NETNS_COOKIE: c_int = 71;
+
+/// A number that only the sockets of one network namespace have, ever. Since Linux 5.14.
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as u32;
+    // SAFETY: the kernel writes at most `length` bytes into a number of that size, and the length.
+    let result = unsafe {
+        getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut length)
+    };
+    match result {
+        0 if length as usize == size_of::<u64>() => Ok(cookie),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
