@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use gigmcp_egress::{
-    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, CredentialId, CredentialRule,
-    CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName, Identity, Intake,
-    Placeholder, Resolver, Rule, SecretString, Shape, Sink,
+    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck, CredentialId,
+    CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName,
+    Identity, Intake, Placeholder, Resolver, Rule, SecretString, Shape, Sink,
 };
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Empty, Full};
@@ -54,7 +54,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let (listener, dns_tcp) = (listen()?, listen()?);
     let through = listener.local_addr()?;
     let dns_udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let intake = Intake { tcp: Vec::new(), proxy: listener, dns_udp, dns_tcp };
+    let intake = Intake { tcp: Vec::new(), proxy: listener, dns_udp, dns_tcp, check: Arc::new(AnyConnection) };
     let _attachment = proxy.attach(Identity::new("bench"), intake)?;
 
     let (trusts_origin, trusts_proxy) = (connector(&authority)?, connector(&proxy.ca_pem())?);
@@ -103,6 +103,15 @@ pub(crate) async fn run() -> Result<(), Failure> {
 }
 
 /// The rules, the secret, and a world in which the origin has a public address.
+#[derive(Debug)]
+struct AnyConnection;
+
+impl ConnectionCheck for AnyConnection {
+    fn check(&self, _: &TcpStream) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Host {
     grant: Arc<Grant>,
     placeholder: Placeholder,

@@ -17,6 +17,16 @@ struct OneServer {
     key: SecretString,
 }
 
+/// Whether a connection is the sandbox's, as the sandbox crate tells it.
+#[derive(Debug)]
+struct FromSandbox(gigmcp_sandbox::Origin);
+
+impl gigmcp_egress::ConnectionCheck for FromSandbox {
+    fn check(&self, connection: &tokio::net::TcpStream) -> std::io::Result<()> {
+        self.0.verify(connection).map_err(std::io::Error::other)
+    }
+}
+
 impl Grants for OneServer {
     fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
         Box::pin(async { Ok(Arc::clone(&self.grant)) }) // asked at every request, so it could change
@@ -83,6 +93,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // 3. Its listeners go to the proxy under a name that only this sandbox can have.
     let mut intake = sandbox.network().take().ok_or("the listeners were taken before")?;
+    let check = Arc::new(FromSandbox(intake.origin()));
     let proxy_port = intake.proxy_port;
     let mut take = |port| intake.take_tcp(port).map(|listener| listener.into_parts().0);
     let (through, dns_tcp) = (take(proxy_port), take(53));
@@ -91,6 +102,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         dns_tcp: dns_tcp.ok_or("no DNS")?,
         dns_udp: intake.take_udp(53).ok_or("no DNS")?,
         tcp: intake.tcp.into_iter().map(|listener| (listener.port(), listener.into_parts().0)).collect(),
+        check,
     };
     let _attachment = proxy.attach(Identity::new(sandbox.id()), intake)?;
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -26,6 +27,19 @@ pub struct Intake {
     pub dns_udp: std::net::UdpSocket,
     /// Port 53 over TCP.
     pub dns_tcp: std::net::TcpListener,
+    /// Tells the sandbox's connections from others.
+    pub check: Arc<dyn ConnectionCheck>,
+}
+
+/// Tells the connections of one sandbox from all others.
+///
+/// The socket that accepted is the identity already. This is the second look, by whoever made the sockets.
+pub trait ConnectionCheck: fmt::Debug + Send + Sync {
+    /// Makes sure that a connection is the sandbox's. Asked for each one before a byte of it is read.
+    ///
+    /// # Errors
+    /// If it is not, or if that cannot be told. The connection is closed, and the next may be the sandbox's.
+    fn check(&self, connection: &TcpStream) -> io::Result<()>;
 }
 
 impl Intake {
@@ -38,7 +52,7 @@ impl Intake {
         let mut listeners = tcp.collect::<io::Result<Vec<_>>>()?;
         listeners.push((listener(self.proxy)?, Door::Proxy));
         listeners.push((listener(self.dns_tcp)?, Door::Dns));
-        Ok(Sockets { listeners, dns_udp: PacketSocket::new(self.dns_udp)? })
+        Ok(Sockets { listeners, dns_udp: PacketSocket::new(self.dns_udp)?, check: self.check })
     }
 }
 
@@ -46,6 +60,7 @@ impl Intake {
 pub(crate) struct Sockets {
     listeners: Vec<(TcpListener, Door)>,
     dns_udp: PacketSocket,
+    check: Arc<dyn ConnectionCheck>,
 }
 
 /// What comes in through a listener.
@@ -78,7 +93,8 @@ impl Sockets {
     /// Starts the tasks of a sandbox, all of which end with the token.
     pub(crate) fn serve(self, site: &Arc<Site>, token: &CancellationToken, tasks: &TaskTracker) {
         for (listener, door) in self.listeners {
-            let accepting = accept(listener, door, Arc::clone(site), token.clone(), tasks.clone());
+            let entrance = Entrance { listener, door, check: Arc::clone(&self.check) };
+            let accepting = entrance.accept(Arc::clone(site), token.clone(), tasks.clone());
             tasks.spawn(token.clone().run_until_cancelled_owned(accepting));
         }
         let answering = answer_packets(self.dns_udp, Arc::clone(site));
@@ -88,25 +104,39 @@ impl Sockets {
     }
 }
 
-async fn accept(listener: TcpListener, door: Door, site: Arc<Site>, token: CancellationToken, tasks: TaskTracker) {
-    loop {
-        let stream = match listener.accept().await.and_then(|(stream, _)| no_delay(stream)) {
-            Ok(stream) => stream,
-            Err(error) => {
-                // The connection is gone already, or descriptors are short; either passes.
-                tracing::debug!(error = &error as &dyn std::error::Error, "connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+/// A listener with what its connections must pass.
+struct Entrance {
+    listener: TcpListener,
+    door: Door,
+    check: Arc<dyn ConnectionCheck>,
+}
+
+impl Entrance {
+    async fn accept(self, site: Arc<Site>, token: CancellationToken, tasks: TaskTracker) {
+        loop {
+            let stream = match self.listener.accept().await.and_then(|(stream, _)| no_delay(stream)) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    // The connection is gone already, or descriptors are short; either passes.
+                    tracing::debug!(error = &error as &dyn std::error::Error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if let Err(error) = self.check.check(&stream) {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(identity = %site.identity, error, "connection closed that may not be the sandbox's");
                 continue;
             }
-        };
-        // At its limit a sandbox waits: one connection here, the rest in the kernel's queue.
-        let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
-        let serving = connection::serve(stream, door, Arc::clone(&site));
-        let token = token.clone();
-        tasks.spawn(async move {
-            token.run_until_cancelled(serving).await;
-            drop(permit);
-        });
+            // At its limit a sandbox waits: one connection here, the rest in the kernel's queue.
+            let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
+            let serving = connection::serve(stream, self.door, Arc::clone(&site));
+            let token = token.clone();
+            tasks.spawn(async move {
+                token.run_until_cancelled(serving).await;
+                drop(permit);
+            });
+        }
     }
 }
 

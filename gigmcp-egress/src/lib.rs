@@ -48,7 +48,7 @@ pub use grant::{
     Rule, Scheme, Sink,
 };
 pub use identity::{CredentialId, Identity};
-pub use intake::Intake;
+pub use intake::{ConnectionCheck, Intake};
 pub use layer::{EgressLayer, EgressService};
 pub use limits::{InvalidIpv4Net, Ipv4Net, Limits};
 pub use name::{HostName, InvalidHostName};

@@ -4,6 +4,7 @@ use std::{io, sync::Arc};
 
 use gigmcp_egress::{AttachError, Attachment, EgressProxy, Identity, Placeholder, Shape};
 use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
+use tokio::net::TcpStream;
 
 use crate::{
     egress::{Entered, Entitlement, Instance, Instances},
@@ -154,6 +155,7 @@ fn command(spec: &ServerSpec) -> Vec<String> {
 
 /// The sandbox's listeners in the proxy's terms; neither crate knows the other.
 fn handed_over(mut intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
+    let check = Arc::new(FromSandbox(intake.origin()));
     let proxy_port = intake.proxy_port;
     let mut take = |port| intake.take_tcp(port).map(|listener| listener.into_parts().0);
     let (proxy, dns_tcp) = (take(proxy_port), take(DNS_PORT));
@@ -162,6 +164,17 @@ fn handed_over(mut intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
         dns_tcp: dns_tcp.expect("the sandbox hands over DNS"),
         dns_udp: intake.take_udp(DNS_PORT).expect("the sandbox hands over DNS"),
         tcp: intake.tcp.into_iter().map(|listener| (listener.port(), listener.into_parts().0)).collect(),
+        check,
+    }
+}
+
+/// Whether a connection is the sandbox's, as the sandbox crate tells it.
+#[derive(Debug)]
+struct FromSandbox(gigmcp_sandbox::Origin);
+
+impl gigmcp_egress::ConnectionCheck for FromSandbox {
+    fn check(&self, connection: &TcpStream) -> io::Result<()> {
+        self.0.verify(connection).map_err(io::Error::other)
     }
 }
 

@@ -1,5 +1,12 @@
 //! Programs that know a proxy: CONNECT, and whole URLs in clear text.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gigmcp_egress::ConnectionCheck;
+use tokio::net::TcpStream;
+
 use crate::wire::Wire;
 use crate::world::World;
 
@@ -104,7 +111,7 @@ async fn tls_in_the_same_segment_as_connect_is_not_lost() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let mut wire = sandbox.proxy().await;
     let handshake = tokio::spawn({
-        let sandbox = std::sync::Arc::new(sandbox);
+        let sandbox = Arc::new(sandbox);
         async move { sandbox.handshake(near, "api.example.com").await.map(|_| ()) }
     });
     let (mut from_client, mut to_client) = tokio::io::split(far);
@@ -170,4 +177,24 @@ async fn whole_urls_are_judged_like_everything_else() {
         assert_eq!(reply.code(), Some(code), "{case}: {}", reply.head);
         world.refused_untouched(case, code).await;
     }
+}
+
+/// Refuses the first connection.
+#[derive(Debug, Default)]
+struct NotTheFirst(AtomicBool);
+
+impl ConnectionCheck for NotTheFirst {
+    fn check(&self, _: &TcpStream) -> io::Result<()> {
+        if self.0.swap(true, Ordering::Relaxed) { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_its_check_is_closed_and_the_next_is_served() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox_checked("one", Arc::new(NotTheFirst::default()));
+    let mut refused = sandbox.proxy().await;
+    assert!(refused.is_closed().await, "without a word");
+    let mut tunnel = sandbox.proxy().await;
+    assert_eq!(tunnel.ask("CONNECT api.example.com:443 HTTP/1.1\r\n\r\n").await.status, 200, "the twin");
 }

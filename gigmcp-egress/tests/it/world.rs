@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gigmcp_egress::{
-    Attachment, AuditEvent, AuditKind, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, CredentialId,
-    CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName,
-    Identity, Intake, Limits, Placeholder, Resolver, Rule, SecretString, Shape, Sink, Verdict,
+    Attachment, AuditEvent, AuditKind, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck,
+    CredentialId, CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants,
+    HostName, Identity, Intake, Limits, Placeholder, Resolver, Rule, SecretString, Shape, Sink, Verdict,
 };
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -25,6 +25,16 @@ use crate::origin::Origin;
 use crate::wire::Wire;
 
 pub(crate) const SECRET: &str = "sk-live-S3NT1N3L+/0123456789abcdef";
+
+/// Takes every connection: the listeners of these tests are on loopback.
+#[derive(Debug)]
+struct AnyConnection;
+
+impl ConnectionCheck for AnyConnection {
+    fn check(&self, _: &TcpStream) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The parts that the tests change and count.
 #[derive(Default)]
@@ -151,6 +161,11 @@ impl World {
 
     /// Starts a sandbox that may reach `api.example.com` with a credential, two others without, and one in clear text.
     pub(crate) fn sandbox(&mut self, name: &str) -> Sandbox {
+        self.sandbox_checked(name, Arc::new(AnyConnection))
+    }
+
+    /// The same, with its connections checked so.
+    pub(crate) fn sandbox_checked(&mut self, name: &str, check: Arc<dyn ConnectionCheck>) -> Sandbox {
         let identity = Identity::new(name);
         let placeholder = Placeholder::mint(&Shape::of(&SecretString::new(SECRET)));
         self.grant(&identity, &placeholder, |_| ());
@@ -170,7 +185,7 @@ impl World {
             dns_tcp: port(&dns_tcp),
             tls: client_config(roots).into(),
         };
-        let intake = Intake { tcp: vec![(443, https), (80, http)], proxy, dns_udp, dns_tcp };
+        let intake = Intake { tcp: vec![(443, https), (80, http)], proxy, dns_udp, dns_tcp, check };
         self.attachments.push(self.proxy.attach(identity, intake).unwrap());
         sandbox
     }
