@@ -3,12 +3,13 @@
 //! IPv6 gets no route on purpose: a connection to a global IPv6 address fails at once with
 //! `ENETUNREACH` and clients fall back to IPv4, where the proxy sees them.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::netlink::{self, Messages};
 use crate::protocol::{NetworkPlan, Report, Stage};
-use crate::{At, Failure, sys};
+use crate::{At, Failure, link, sys};
 
 /// Long enough that a burst of connections never meets a dropped SYN, which costs a second.
 const BACKLOG: i32 = 4096;
@@ -26,6 +27,18 @@ pub(crate) fn make(plan: &NetworkPlan, control: &OwnedFd) -> Result<(), Failure>
         NetworkPlan::Handoff { tcp, udp } => {
             route_everything_here().at(Stage::Network)?;
             report(&open_sockets(tcp, udp)?)
+        }
+        NetworkPlan::Link { sandbox, host, tcp, udp } => {
+            let link = link::Link { sandbox: *sandbox, host: *host, tcp, udp };
+            link.filter()?;
+            let namespace = File::open("/proc/self/ns/net").at(Stage::Network)?;
+            report(&[namespace.into()])?;
+            // The host answers, or kills us where it cannot make the link. There is no PID 1 yet.
+            let (length, _) = sys::receive(control.as_fd(), &mut [0; 16]).at(Stage::Link)?;
+            if length == 0 {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe)).at(Stage::Link);
+            }
+            link.configure()
         }
     }
 }

@@ -12,6 +12,16 @@ pub(crate) const TCP_PORTS: [u16; 4] = [443, 80, 3128, DNS_PORT];
 /// The port of DNS.
 pub(crate) const DNS_PORT: u16 = 53;
 
+/// The name of the sandbox's end of a link.
+pub(crate) const LINK_NAME: &str = "gig0";
+
+/// The hardware address of the end of a link that has this address. Both ends know the other's by
+/// this, so that none ever has to be asked for.
+pub(crate) fn link_address([a, b, c, d]: [u8; 4]) -> [u8; 6] {
+    // The second lowest bit: given locally, not by a manufacturer.
+    [0x02, 0x67, a, b, c, d]
+}
+
 /// Everything needed to build one sandbox and start its server.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Plan {
@@ -53,6 +63,8 @@ pub(crate) enum NetworkPlan {
     /// Every address is local, and the sockets that listen at these ports go to the host: those of
     /// TCP first, each in the order given.
     Handoff { tcp: Vec<u16>, udp: Vec<u16> },
+    /// A link between these addresses, over which these ports of the host can be reached.
+    Link { sandbox: [u8; 4], host: [u8; 4], tcp: Vec<u16>, udp: Vec<u16> },
 }
 
 impl NetworkPlan {
@@ -60,7 +72,7 @@ impl NetworkPlan {
     pub(crate) fn tcp(&self) -> &[u16] {
         match self {
             Self::None => &TCP_PORTS,
-            Self::Handoff { tcp, .. } => tcp,
+            Self::Handoff { tcp, .. } | Self::Link { tcp, .. } => tcp,
         }
     }
 
@@ -76,14 +88,24 @@ impl NetworkPlan {
                 out.byte(1);
                 ports(out, tcp, udp);
             }
+            Self::Link { sandbox, host, tcp, udp } => {
+                out.byte(2);
+                for address in [sandbox, host] {
+                    out.number(u64::from(u32::from_be_bytes(*address)));
+                }
+                ports(out, tcp, udp);
+            }
         }
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let ports = |from: &mut Reader<'_>| from.list(|from| u16::try_from(from.number()?).map_err(|_| Malformed));
+        let address =
+            |from: &mut Reader<'_>| u32::try_from(from.number()?).map(u32::to_be_bytes).map_err(|_| Malformed);
         Ok(match from.byte()? {
             0 => Self::None,
             1 => Self::Handoff { tcp: ports(from)?, udp: ports(from)? },
+            2 => Self::Link { sandbox: address(from)?, host: address(from)?, tcp: ports(from)?, udp: ports(from)? },
             _ => return Err(Malformed),
         })
     }
@@ -244,7 +266,8 @@ impl Step {
 /// What the bootstrap tells the host, one message of the control socket each.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Report {
-    /// The network namespace stands; with hand-off, the listeners come with this message.
+    /// The network namespace stands. With hand-off, the listeners come with this message; where a link
+    /// is wanted, the namespace itself, and nothing goes on until the host has made the link.
     Network,
     /// To PID 1, from the server's process: the listener of the last seccomp program comes with this.
     Listener,
@@ -372,6 +395,10 @@ stages! {
     Network = "setting up the network namespace",
     /// The listeners that the host accepts from.
     Listeners = "opening the listeners",
+    /// The packet filter of a sandbox with a link.
+    Filter = "loading the packet filter",
+    /// The link between the sandbox and the host.
+    Link = "making the link",
     /// PID 1 of the sandbox.
     Init = "preparing PID 1",
     /// The sandbox's own `/proc`.
@@ -440,8 +467,11 @@ mod tests {
     #[test]
     fn a_plan_and_every_report_come_back_as_they_were() {
         assert_eq!(Plan::decode(&plan().encode()), Ok(plan()));
-        let plan = Plan { network: NetworkPlan::None, ..plan() };
-        assert_eq!(Plan::decode(&plan.encode()), Ok(plan));
+        let (sandbox, host) = ([10, 199, 0, 2], [10, 199, 0, 1]);
+        for network in [NetworkPlan::None, NetworkPlan::Link { sandbox, host, tcp: vec![3128], udp: Vec::new() }] {
+            let plan = Plan { network, ..plan() };
+            assert_eq!(Plan::decode(&plan.encode()), Ok(plan));
+        }
         for report in [
             Report::Network,
             Report::Posture(vec![("a".to_owned(), "b".to_owned())]),

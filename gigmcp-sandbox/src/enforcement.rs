@@ -12,7 +12,8 @@ pub enum Layer {
     Mount,
     /// A process namespace: no other process can be seen or signalled.
     Pid,
-    /// A network namespace without any interface but loopback.
+    /// A network namespace without any interface but loopback; or, with
+    /// [`Network::veth`](crate::Network::veth), one link behind a packet filter that was seen to refuse.
     Net,
     /// A namespace for System V IPC and POSIX message queues.
     Ipc,

@@ -73,6 +73,10 @@ pub enum SpawnError {
         /// The reason.
         why: PortRefusal,
     },
+    /// A [`Network::veth`](crate::Network::veth) was used for a second sandbox; it is for one. Make
+    /// another.
+    #[error("this network's link is, or was, another sandbox's; make one for each sandbox")]
+    NetworkTaken,
     /// The host's libseccomp could not compile the policy.
     #[error("compiling the seccomp policy: {reason}")]
     SeccompPolicy {

@@ -48,6 +48,22 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::Rlimits if errno == EROFS => READ_ONLY_PROC_FIX,
         // The kernel lets nobody mount a whole /proc where the present one is covered in part.
         Stage::Proc if matches!(errno, EPERM | EACCES) => READ_ONLY_PROC_FIX,
+        Stage::Link if errno == EPERM => {
+            "give the host process CAP_NET_ADMIN in its network namespace, or use hand-off"
+        }
+        Stage::Link if errno == EEXIST => {
+            "another process uses these addresses for links of its own; give each a range of its own"
+        }
+        Stage::Link if errno == EOPNOTSUPP => "use a kernel with virtual links (CONFIG_VETH)",
+        Stage::Link => "check the range of the links against the addresses and rules of this host",
+        Stage::Filter => {
+            "use a kernel with nf_tables for inet and its reject (CONFIG_NF_TABLES_INET, CONFIG_NFT_REJECT_INET), or \
+             use hand-off"
+        }
+        Stage::Listeners if errno == EADDRINUSE => {
+            "another program listens at this port of every address: name another, as with VethPool::proxy_port"
+        }
+        Stage::Listeners if errno == EACCES => "ports below 1024 need CAP_NET_BIND_SERVICE; name higher ones",
         Stage::Listeners if errno == ENOPROTOOPT => "use Linux 5.14 or later",
         Stage::InnerUserNamespace => "let user namespaces be nested one level deeper here",
         Stage::Cgroup
@@ -110,12 +126,15 @@ const EPERM: i32 = 1;
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
 const EACCES: i32 = 13;
+const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const ENOSYS: i32 = 38;
 const ENOPROTOOPT: i32 = 92;
+const EOPNOTSUPP: i32 = 95;
+const EADDRINUSE: i32 = 98;
 
 #[cfg(test)]
 mod tests {

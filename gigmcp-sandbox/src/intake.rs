@@ -4,19 +4,26 @@
 mod open;
 
 use std::io;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 /// The host's sockets at which everything ends that a sandbox sends.
 ///
 /// What arrives here comes from this sandbox: the socket itself is the identity, and every connection is
-/// looked at again when it is accepted. The sockets live in the sandbox's network namespace, the peer
-/// address means nothing, and `local_addr` of an accepted connection is the address that was dialled.
+/// looked at again when it is accepted. With [`Network::handoff`](crate::Network::handoff) the sockets
+/// live in the sandbox's network namespace, the peer address means nothing, and `local_addr` of an
+/// accepted connection is the address that was dialled. With [`Network::veth`](crate::Network::veth) they
+/// are bound to the sandbox's link; only programs of this host could still connect, and their
+/// connections are refused when they are accepted.
+///
+/// Keep it as long as the sandbox: a port that nobody listens at refuses, but with a link it is then
+/// another program's for the taking.
 #[derive(Debug)]
 pub struct Intake {
-    /// TCP listeners: 443 and 80 for clients that know of no proxy, the proxy's, DNS on 53, and what was
-    /// asked for.
+    /// TCP listeners. With hand-off: 443 and 80 for clients that know of no proxy, the proxy's, DNS on
+    /// 53, and what was asked for; with a link only the proxy's and what was asked for.
     pub tcp: Vec<PortListener>,
-    /// UDP sockets: DNS, and what was asked for. `IP_PKTINFO` is on: answer from the address that was asked.
+    /// UDP sockets: with hand-off DNS, and what was asked for. `IP_PKTINFO` is on there: answer from the
+    /// address that was asked.
     pub udp: Vec<PortSocket>,
     /// The port of `tcp` for clients that were told of a proxy, at
     /// [`Network::proxy`](crate::Network::proxy).
@@ -116,7 +123,8 @@ impl AsyncPortListener {
     }
 }
 
-/// A UDP socket and the port it stands for.
+/// A UDP socket and the port it stands for. With a link, programs of this host can send to it too:
+/// answer datagrams from the sandbox's address only, [`Origin::peer`].
 #[derive(Debug)]
 pub struct PortSocket {
     /// The port that datagrams are sent to inside.
@@ -126,13 +134,20 @@ pub struct PortSocket {
 }
 
 /// What all connections of one sandbox have in common and no other has: the network namespace they
-/// live in, by its cookie.
+/// live in, by its cookie; with a link, the address at its other end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
     cookie: u64,
+    peer: Option<Ipv4Addr>,
 }
 
 impl Origin {
+    /// With a link, the address that all of the sandbox's connections and datagrams come from.
+    #[must_use]
+    pub fn peer(&self) -> Option<Ipv4Addr> {
+        self.peer
+    }
+
     /// Makes sure that an accepted connection is the sandbox's, before a byte of it is read.
     ///
     /// # Errors

@@ -47,9 +47,10 @@ mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "a socket option that no safe wrapper has; everything above uses owned descriptors")]
+#[allow(unsafe_code, reason = "two socket options that no safe wrapper has; everything above uses owned descriptors")]
 mod sys;
 mod usage;
+mod veth;
 #[allow(dead_code, reason = "half of it is for the bootstrap")]
 #[path = "../bootstrap/wire.rs"]
 mod wire;
@@ -74,3 +75,4 @@ pub use sandbox::{Exit, Sandbox, ServerSignal};
 pub use stderr::StderrLines;
 pub use stdio::{SandboxStdin, SandboxStdout};
 pub use usage::{Usage, UsageSamples, UsageSource};
+pub use veth::{InvalidVethPool, PoolExhausted, VethPool};

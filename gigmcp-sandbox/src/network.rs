@@ -5,9 +5,14 @@ mod connect;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use crate::protocol::{DNS_PORT, NetworkPlan, TCP_PORTS};
-use crate::{Intake, PortRefusal, SpawnError};
+use crate::veth::Lease;
+use crate::{Intake, PoolExhausted, PortRefusal, SpawnError, VethPool};
+
+#[cfg(target_os = "linux")]
+pub(crate) use connect::Connected;
 
 /// What network a server sees: none, or one whose only other end is the host's [`Intake`].
 #[derive(Clone, Debug)]
@@ -21,6 +26,7 @@ pub struct Network {
 enum Kind {
     None,
     Handoff,
+    Veth(Arc<Lease>),
 }
 
 impl Network {
@@ -34,6 +40,25 @@ impl Network {
     #[must_use]
     pub fn handoff() -> Self {
         Self { kind: Kind::Handoff, tcp: TCP_PORTS.to_vec(), udp: vec![DNS_PORT] }
+    }
+
+    /// A virtual link to the host with addresses of the pool. From inside, only [`Network::proxy`] can
+    /// be reached, where the [`Intake`] listens: a packet filter in the sandbox's own network namespace,
+    /// which nothing inside can change, refuses everything else, and a sandbox in which it was not seen to
+    /// do so does not start. IPv6 is off, and nobody can come in.
+    ///
+    /// Unlike with [`Network::handoff`], programs must be told of the proxy, and names are resolved by
+    /// it, unless the host's end is asked for TCP and UDP port 53 too.
+    ///
+    /// The host process needs `CAP_NET_ADMIN` in its network namespace, and the kernel nf_tables.
+    /// The value is for one sandbox: its addresses are taken from here on.
+    ///
+    /// # Errors
+    /// [`PoolExhausted`] if every link of the pool is in use.
+    pub fn veth(pool: &VethPool) -> Result<Self, PoolExhausted> {
+        let lease = pool.lease()?;
+        let tcp = vec![lease.proxy().port()];
+        Ok(Self { kind: Kind::Veth(Arc::new(lease)), tcp, udp: Vec::new() })
     }
 
     /// Nothing but a loopback interface of the sandbox's own.
@@ -58,16 +83,27 @@ impl Network {
     }
 
     /// Where programs inside reach the proxy, for their environment: `127.0.0.1:3128` with
-    /// [`Network::handoff`], and nowhere without a network.
+    /// [`Network::handoff`], the host's end of the link with [`Network::veth`], and nowhere without
+    /// a network.
     #[must_use]
     pub fn proxy(&self) -> Option<SocketAddrV4> {
         match &self.kind {
             Kind::None => None,
             Kind::Handoff => Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, HANDOFF_PROXY_PORT)),
+            Kind::Veth(lease) => Some(lease.proxy()),
         }
     }
 
-    /// The network as the bootstrap makes it.
+    /// Where programs inside look names up. With a link, at the host's end, if it was asked to listen at
+    /// UDP port 53. Else any address would do: all are the sandbox's own, or none can be reached.
+    pub(crate) fn resolver(&self) -> Ipv4Addr {
+        match &self.kind {
+            Kind::None | Kind::Handoff => Ipv4Addr::new(10, 255, 255, 53),
+            Kind::Veth(lease) => lease.host(),
+        }
+    }
+
+    /// The network as the bootstrap makes it. Takes the lease of a link.
     pub(crate) fn plan(&self) -> Result<NetworkPlan, SpawnError> {
         let refused = |why| Err(SpawnError::RefusedPorts { why });
         if self.tcp.len() + self.udp.len() > MAX_SOCKETS {
@@ -81,6 +117,11 @@ impl Network {
             Kind::None if !tcp.is_empty() || !udp.is_empty() => refused(PortRefusal::NoNetwork),
             Kind::None => Ok(NetworkPlan::None),
             Kind::Handoff => Ok(NetworkPlan::Handoff { tcp, udp }),
+            Kind::Veth(lease) if !lease.take() => Err(SpawnError::NetworkTaken),
+            Kind::Veth(lease) => {
+                let (sandbox, host) = (lease.sandbox().octets(), lease.host().octets());
+                Ok(NetworkPlan::Link { sandbox, host, tcp, udp })
+            }
         }
     }
 }
@@ -126,5 +167,14 @@ mod tests {
             let Err(SpawnError::RefusedPorts { why }) = planned(network) else { panic!("{case}") };
             assert_eq!(why, expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_link_is_for_one_sandbox() {
+        let pool: VethPool = "192.0.2.32/30".parse().expect("a range");
+        let network = Network::veth(&pool).expect("free");
+        assert_eq!(network.proxy().map(|proxy| proxy.to_string()).as_deref(), Some("192.0.2.33:3128"));
+        assert!(matches!(network.clone().plan(), Ok(NetworkPlan::Link { .. })));
+        assert!(matches!(network.plan(), Err(SpawnError::NetworkTaken)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -42,7 +43,7 @@ impl Root {
             }
             Kind::HostTools => root.host_tools(),
         }
-        root.etc_files();
+        root.etc_files(builder.network.resolver());
         for path in CA_FILES.iter().filter(|_| root.own_authorities).map(Path::new) {
             let content = builder.ca_bundle.clone().unwrap_or_default();
             root.steps.push(Step::File { to: inside(path), mode: 0o444, content });
@@ -182,10 +183,11 @@ impl Root {
     }
 
     /// The files of `/etc` that are always ours.
-    fn etc_files(&mut self) {
+    fn etc_files(&mut self, resolver: Ipv4Addr) {
         for (name, content) in ETC_FILES {
             let path = Path::new("/etc").join(name);
-            self.steps.push(Step::File { to: inside(&path), mode: 0o444, content: content.as_bytes().to_vec() });
+            let content = content.replace("RESOLVER", &resolver.to_string()).into_bytes();
+            self.steps.push(Step::File { to: inside(&path), mode: 0o444, content });
         }
     }
 
@@ -378,14 +380,14 @@ const HOST_ETC_BELOW: &[&str] = &[
     "/etc/crypto-policies",
 ];
 
-/// The address of the resolver is arbitrary: every address is the sandbox's own.
+/// `RESOLVER` is the resolver's address.
 pub(crate) const ETC_FILES: &[(&str, &str)] = &[
     ("passwd", "server:x:65534:65534:server:/tmp:/bin/sh\n"),
     ("group", "server:x:65534:\n"),
     ("hosts", "127.0.0.1 localhost\n127.0.0.1 sandbox\n"),
     ("hostname", "sandbox\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
-    ("resolv.conf", "nameserver 10.255.255.53\noptions timeout:1 attempts:2\n"),
+    ("resolv.conf", "nameserver RESOLVER\noptions timeout:1 attempts:2\n"),
 ];
 
 #[cfg(test)]

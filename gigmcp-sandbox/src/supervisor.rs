@@ -22,11 +22,13 @@ use crate::cgroup::{Cgroup, Removal, Tally, Watcher};
 use crate::channel::{Launched, agree, launch, receive};
 use crate::events::EventLog;
 use crate::host_uids::UidLease;
+use crate::network::Connected;
 use crate::protocol::Report;
 use crate::sandbox::Scissors;
 use crate::seccomp::Programs;
 use crate::state::State;
 use crate::stderr::{Read, StderrLog};
+use crate::veth::Link;
 use crate::{Enforcement, Event, Exit, Intake, Network, OnTripwire, SpawnError, host};
 
 /// A sandbox to be started.
@@ -147,6 +149,8 @@ struct Live {
     tally: Option<Tally>,
     /// When it is given up to remove the groups, and when to try again.
     removing: Option<(Instant, Instant)>,
+    /// The link of [`Network::veth`], which goes with the sandbox.
+    link: Option<Link>,
     wall_time: Option<Duration>,
     ends_at: Option<Instant>,
     starting: Option<Starting>,
@@ -242,6 +246,7 @@ impl Supervisor {
             log: job.log,
             tally,
             removing: None,
+            link: None,
             wall_time: job.wall_time,
             ends_at: None,
             starting: Some(Starting {
@@ -318,18 +323,28 @@ impl Supervisor {
         self.limits.remove(key);
         while matches!(live.read_stderr(), Read::Some | Read::OverBudget) {}
         live.log.finish();
-        if let Some(starting) = live.starting.take() {
-            let died = if live.out_of_memory() { SpawnError::OutOfMemory } else { SpawnError::Died };
-            let _ = starting.started.send(Err(starting.failure.unwrap_or(died)));
-        }
+        let died = if live.out_of_memory() { SpawnError::OutOfMemory } else { SpawnError::Died };
         let exit = live.exit();
-        // Before anybody can learn of the end, so that the next sandbox finds them free.
-        if let Some(state) = live.state.take() {
-            state.release();
+        let Live { link, state, uid, starting, ended, events, .. } = live;
+        let linked = link.is_some();
+        let tell = move || {
+            // Before anybody can learn of the end, so that nothing is left and the next finds them free.
+            drop((link, uid));
+            if let Some(state) = state {
+                state.release();
+            }
+            if let Some(starting) = starting {
+                let _ = starting.started.send(Err(starting.failure.unwrap_or(died)));
+            }
+            events.push(Event::Ended(exit));
+            let _ = ended.send(Some(exit));
+        };
+        if !linked {
+            return tell();
         }
-        drop(live.uid.take());
-        live.events.push(Event::Ended(exit));
-        let _ = live.ended.send(Some(exit));
+        // The kernel takes tens of milliseconds to remove a link, for which nobody else should wait. Where
+        // there can be no thread, those who wait notice that nobody is left to tell them.
+        let _ = std::thread::Builder::new().name("gigmcp-link".to_owned()).spawn(tell);
     }
 
     /// Tells what happened at limits.
@@ -450,6 +465,10 @@ impl Live {
                 self.ended_as(Exit::TimedOut);
             }
         }
+        self.kill();
+    }
+
+    fn kill(&self) {
         if let Some(process) = &self.process {
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
@@ -457,13 +476,7 @@ impl Live {
 
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         match (report, &mut self.starting) {
-            (Report::Network, Some(starting)) => match starting.network.connect(descriptors) {
-                Ok(intake) => starting.intake = intake,
-                Err(error) => {
-                    starting.failure = Some(error);
-                    self.lifeline.cut();
-                }
-            },
+            (Report::Network, Some(_)) => self.connect(descriptors),
             (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
             (Report::Failed { stage, errno, detail }, Some(starting)) => {
                 let source = io::Error::from_raw_os_error(errno);
@@ -504,6 +517,27 @@ impl Live {
     /// The first reason counts: what comes after it is its consequence.
     fn ended_as(&mut self, exit: Exit) {
         self.exit.get_or_insert(exit);
+    }
+
+    /// Makes the host's end of the network.
+    fn connect(&mut self, descriptors: Vec<OwnedFd>) {
+        let (Some(starting), Some(control)) = (&mut self.starting, &self.control) else { return };
+        match starting.network.connect(descriptors) {
+            Ok(Connected { intake, link }) => {
+                // The bootstrap waits for its end of the link. If it is gone, so is everything.
+                let told = link.is_none() || agree(control).is_ok();
+                (starting.intake, self.link) = (intake, link);
+                if !told {
+                    self.lifeline.cut();
+                }
+            }
+            Err(error) => {
+                starting.failure = Some(error);
+                self.lifeline.cut();
+                // There may be no PID 1 yet that would notice.
+                self.kill();
+            }
+        }
     }
 
     /// Lets the server's program start if every demanded layer is in force.

@@ -1,4 +1,4 @@
-//! The only unsafe code of the library: a socket option that no safe wrapper we use knows.
+//! The only unsafe code of the library: two socket options that no safe wrapper we use knows.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -6,9 +6,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 unsafe extern "C" {
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int;
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int;
 }
 
 const SOL_SOCKET: c_int = 1;
+const SO_BINDTODEVICE: c_int = 25;
 const SO_NETNS_COOKIE: c_int = 71;
 
 /// A number that only the sockets of one network namespace have, ever. Since Linux 5.14.
@@ -24,4 +26,12 @@ pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
         0 => Err(io::ErrorKind::InvalidData.into()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// From now on the socket sees and sends packets of this interface only.
+pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // SAFETY: the kernel reads `length` bytes of a string that lives across the call.
+    let result =
+        unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_BINDTODEVICE, name.as_ptr().cast(), name.len() as u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -22,11 +22,13 @@ const MSG_CMSG_CLOEXEC: c_int = 0x4000_0000;
 const MSG_NOSIGNAL: c_int = 0x4000;
 const MSG_DONTWAIT: c_int = 0x40;
 const SO_REUSEADDR: c_int = 2;
+const SO_BINDTODEVICE: c_int = 25;
 const IPPROTO_IP: c_int = 0;
 const IP_PKTINFO: c_int = 8;
 
 const SIOCGIFFLAGS: c_ulong = 0x8913;
 const SIOCSIFFLAGS: c_ulong = 0x8914;
+const SIOCGIFINDEX: c_ulong = 0x8933;
 const IFF_UP: i16 = 1;
 
 #[repr(C)]
@@ -66,6 +68,14 @@ unsafe extern "C" {
     fn bind(fd: c_int, address: *const SockaddrIn, length: c_uint) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: c_uint) -> c_int;
+    fn sendto(
+        fd: c_int,
+        bytes: *const c_void,
+        length: usize,
+        flags: c_int,
+        to: *const SockaddrIn,
+        to_length: c_uint,
+    ) -> isize;
     fn sendmsg(fd: c_int, message: *const Msghdr, flags: c_int) -> isize;
     fn recvmsg(fd: c_int, message: *mut Msghdr, flags: c_int) -> isize;
     fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut [c_int; 2]) -> c_int;
@@ -112,12 +122,51 @@ pub(crate) fn ask_for_destination(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_option(fd, IPPROTO_IP, IP_PKTINFO)
 }
 
-/// Brings an interface up.
-pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+/// Sends and receives through this interface only.
+pub(crate) fn bind_to_interface(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    // SAFETY: reads as many bytes as the name has.
+    check(unsafe {
+        setsockopt(fd.as_raw_fd(), SOL_SOCKET, SO_BINDTODEVICE, name.as_ptr().cast(), name.len() as c_uint)
+    })
+    .map(drop)
+}
+
+/// Sends a datagram without content.
+pub(crate) fn send_empty(fd: BorrowedFd<'_>, address: [u8; 4], port: u16) -> io::Result<()> {
+    let to = SockaddrIn {
+        family: AF_INET as u16,
+        port: port.to_be(),
+        address: u32::from_ne_bytes(address),
+        zero: [0; 8],
+    };
+    // SAFETY: no bytes are read, and one struct of the length given.
+    let sent = unsafe {
+        sendto(fd.as_raw_fd(), ptr::null(), 0, MSG_NOSIGNAL, &raw const to, size_of::<SockaddrIn>() as c_uint)
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn interface_request(name: &[u8]) -> Ifreq {
     let mut request = Ifreq { name: [0; 16], flags: 0, padding: [0; 22] };
     for (to, from) in request.name.iter_mut().zip(name) {
         *to = *from;
     }
+    request
+}
+
+/// The number of an interface.
+pub(crate) fn interface_index(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<u32> {
+    let mut request = interface_request(name);
+    // SAFETY: reads and writes one `struct ifreq` of 40 bytes.
+    check(unsafe { ioctl(socket.as_raw_fd(), SIOCGIFINDEX, &raw mut request) })?;
+    // `ifr_ifindex`, an integer where the flags are.
+    let [low, high] = request.flags.to_ne_bytes();
+    Ok(u32::from_ne_bytes([low, high, request.padding[0], request.padding[1]]))
+}
+
+/// Brings an interface up.
+pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let mut request = interface_request(name);
     // SAFETY: both calls read and write one `struct ifreq` of 40 bytes.
     unsafe {
         check(ioctl(socket.as_raw_fd(), SIOCGIFFLAGS, &raw mut request))?;

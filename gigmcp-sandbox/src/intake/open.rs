@@ -1,9 +1,10 @@
 //! Takes sockets in, and asks the kernel whose they are.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getpeername, socket_with};
 
 use crate::protocol::Stage;
 use crate::{AcceptError, Intake, Origin, PortListener, PortSocket, SpawnError, host, sys};
@@ -25,10 +26,23 @@ impl Intake {
         let theirs = sent.iter().map(cookie).collect::<Result<Vec<_>, _>>()?;
         match theirs.first() {
             Some(first) if *first != ours && theirs.iter().all(|cookie| cookie == first) => {
-                Ok(Self::new(sent, tcp, udp, proxy_port, Origin { cookie: *first }))
+                Ok(Self::new(sent, tcp, udp, proxy_port, Origin { cookie: *first, peer: None }))
             }
             _ => Err(failed("not of one network namespace of its own", io::ErrorKind::InvalidData.into())),
         }
+    }
+
+    /// Sockets that were bound to the host's end of a link.
+    pub(crate) fn of_link(
+        sockets: Vec<OwnedFd>,
+        tcp: &[u16],
+        udp: &[u16],
+        proxy_port: u16,
+        sandbox: Ipv4Addr,
+    ) -> io::Result<Self> {
+        let cookie = sockets.first().map(|socket| sys::netns_cookie(socket.as_fd()));
+        let cookie = cookie.ok_or(io::ErrorKind::InvalidInput)??;
+        Ok(Self::new(sockets, tcp, udp, proxy_port, Origin { cookie, peer: Some(sandbox) }))
     }
 
     fn new(sockets: Vec<OwnedFd>, tcp: &[u16], udp: &[u16], proxy_port: u16, origin: Origin) -> Self {
@@ -54,6 +68,13 @@ fn failed(what: &str, source: io::Error) -> SpawnError {
 impl Origin {
     pub(super) fn verify_socket(&self, connection: BorrowedFd<'_>) -> Result<(), AcceptError> {
         let cookie = sys::netns_cookie(connection).map_err(AcceptError::Unknown)?;
-        if cookie == self.cookie { Ok(()) } else { Err(AcceptError::Foreign) }
+        let known = match self.peer {
+            None => true,
+            Some(peer) => {
+                let found = getpeername(connection).map_err(|errno| AcceptError::Unknown(errno.into()))?;
+                found.and_then(|found| SocketAddrV4::try_from(found).ok()).is_some_and(|found| *found.ip() == peer)
+            }
+        };
+        if cookie == self.cookie && known { Ok(()) } else { Err(AcceptError::Foreign) }
     }
 }
