@@ -1,11 +1,13 @@
 //! Calls that no server makes are refused, told, and end the sandbox where that is asked for.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gigmcp_sandbox::{Event, Exit, Layer, Limits, OnTripwire, Profile, Sandbox, SandboxBuilder};
 use tokio::io::AsyncReadExt;
 
-use crate::probe::{inside, is_filtered, run, sandbox};
+use crate::hosts::said_inside;
+use crate::probe::{PROBE_VARIABLE, inside, is_filtered, probe, run, sandbox};
 use crate::processes::{Watched, of_server};
 
 /// What the probe said, how it ended and what was told.
@@ -186,4 +188,39 @@ async fn seccomp_is_fully_in_force_only_with_a_listener_that_answers() {
         assert!(sandbox.enforcement().is_full(Layer::Seccomp));
     }
     assert_eq!(inside(&["descriptors"]).await, "allowed 0 1 2", "and the server does not have it");
+}
+
+/// Asks the test binary to say how far seccomp is in force, and what a tripwire answers.
+const ROLE: &str = "GIGMCP_TEST_TRIPWIRE_ROLE";
+
+#[tokio::test]
+async fn says_how_far_seccomp_is_in_force_when_asked() {
+    let Some(_) = std::env::var_os(ROLE) else { return };
+    let mut sandbox = sandbox(&["unshare", "0x10000000"]).spawn().await.unwrap();
+    let (_stdin, mut stdout) = sandbox.stdio().unwrap();
+    let mut said = String::new();
+    stdout.read_to_string(&mut said).await.unwrap();
+    let level = sandbox.enforcement().level(Layer::Seccomp).to_string();
+    println!("inside: {}; {} told; {level}", said.trim_end(), all(&sandbox).await.len());
+}
+
+#[test]
+fn where_somebody_else_listens_tripwires_are_refused_and_the_report_says_they_are_not_told() {
+    let partial = "partial: calls that no server makes are refused but not told: another listener is in force";
+    for (around, expected) in [
+        (&[][..], "refused 1; 1 told; full".to_owned()),
+        (&[probe().to_str().unwrap(), "under-listener"], format!("refused 38; 0 told; {partial}")),
+    ] {
+        let test = std::env::current_exe().unwrap();
+        let command: Vec<_> = around.iter().copied().chain([test.to_str().unwrap()]).collect();
+        let output = Command::new(command[0])
+            .args(&command[1..])
+            .args(["--exact", "tripwires::says_how_far_seccomp_is_in_force_when_asked", "--nocapture"])
+            .env(ROLE, "seccomp")
+            .env(PROBE_VARIABLE, probe())
+            .output()
+            .unwrap();
+        let said = said_inside(String::from_utf8_lossy(&output.stdout).into_owned());
+        assert!(said.starts_with(&expected), "{around:?}: {said}");
+    }
 }

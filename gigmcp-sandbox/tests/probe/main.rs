@@ -104,6 +104,7 @@ fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
             "trip" => Ok(trip(at(0), at(1))),
             "trip-and-die" => Ok(trip_and_die(at(0))),
             "trip-under-signals" => Ok(trip_under_signals(at(0))),
+            "under-listener" => under_listener(arguments),
             "setuid" => check(setuid(0).into()),
             "kill" => check(kill(at(0) as c_int, at(1) as c_int).into()),
             "mount" => check(mount(c"none".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, c"".as_ptr()).into()),
@@ -260,6 +261,21 @@ fn fastopen(address: &str) -> io::Result<String> {
         let fd = socket(2, 1, 0);
         check(sendto(fd, b"hi".as_ptr(), 2, 0x2000_0000, to.as_ptr(), 16) as c_long)
     }
+}
+
+/// Starts a program under a seccomp filter that allows everything and has a listener, as some
+/// container runtimes have one.
+fn under_listener(command: &[String]) -> io::Result<String> {
+    // ret #SECCOMP_RET_ALLOW
+    let program = [0x7fff_0000_0000_0006_u64];
+    let header = (1_u16, program.as_ptr());
+    // SAFETY: `struct sock_fprog` is a length and a pointer to that many instructions.
+    unsafe {
+        check(syscall(157, 38_usize, 1_usize, 0_usize, 0_usize, 0_usize))?;
+        check(syscall(317, 1_usize, 8_usize, &raw const header))?;
+    }
+    let status = std::process::Command::new(&command[0]).args(&command[1..]).status()?;
+    Ok(status.to_string())
 }
 
 /// Makes a call that no server makes, so often, in so many threads at once; says how often it was
