@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::host::{Base, Owner};
 use super::*;
-use crate::UsageSource;
+use crate::{Event, UsageSource};
 
 /// A program that is in the groups before it starts.
 struct Inside(Child);
@@ -120,6 +121,38 @@ fn a_fork_bomb_is_refused_and_counted() {
     }
     remove(group);
     remove(other);
+}
+
+#[test]
+fn refusals_are_told_at_once_and_then_once_a_second() {
+    let group = Arc::new(group(&Limits::default().processes(10)));
+    let mut tally = Tally::new(group.clone());
+    let now = Instant::now();
+    let bomb = || Inside::start(&group, "for i in $(seq 20); do sleep 0.1 & done").end();
+    bomb();
+    assert_eq!(tally.look(now), [Event::PidsExhausted { count: 1 }]);
+    assert_eq!((tally.look(now), tally.next_look()), (vec![], None));
+    bomb();
+    assert_eq!((tally.look(now), tally.next_look()), (vec![], Some(now + Duration::from_secs(1))));
+    assert_eq!(tally.look(now + Duration::from_secs(1)), [Event::PidsExhausted { count: 1 }]);
+    bomb();
+    assert_eq!(tally.last_look(now + Duration::from_secs(1)), [Event::PidsExhausted { count: 1 }]);
+}
+
+#[test]
+fn after_a_hint_it_is_looked_again_for_a_while() {
+    let mut tally = Tally::new(Arc::new(group(&Limits::default())));
+    let mut now = Instant::now();
+    assert_eq!((tally.look(now), tally.next_look()), (vec![], None), "no hint");
+    assert_eq!(tally.hint(now), []);
+    let mut looks = 0;
+    while let Some(next) = tally.next_look() {
+        assert!(next > now);
+        now = next;
+        assert_eq!(tally.look(now), []);
+        looks += 1;
+    }
+    assert_eq!(looks, 7, "2 ms, and each time twice as long");
 }
 
 #[test]

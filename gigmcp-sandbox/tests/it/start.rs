@@ -52,7 +52,9 @@ async fn row_13_streams_can_be_opened_by_name_but_not_turned_around() {
 async fn standard_error_is_streamed_without_escapes_and_bounded() {
     let script = r"printf 'first\033[31m red\033[0m\n' >&2; read line; \
         for n in 1 2 3 4 5; do echo line $n >&2; done; yes | head -c 2000000 >&2";
-    let limits = Limits::default().stderr_lines(3);
+    let mut limits = Limits::default().stderr_lines(3);
+    // So little that the end of the flood is over it however slowly the flood comes.
+    limits.stderr_bytes_per_second = 1000;
     let mut sandbox = shell(script).limits(limits).spawn().await.unwrap();
     let (stdin, _stdout) = sandbox.stdio().unwrap();
     let mut lines = sandbox.stderr_lines();
