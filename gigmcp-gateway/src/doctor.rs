@@ -23,6 +23,9 @@ pub(crate) async fn run(out: &Output) -> Result<ExitCode, Failure> {
 
 fn text(report: &Enforcement, ready: bool) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some((why, fix)) = one_cause(report) {
+        return vec![format!("no sandbox can start on this host: {why}"), format!("fix: {fix}")];
+    }
     for (layer, level) in report.layers() {
         let name = layer.name();
         match level {
@@ -43,11 +46,25 @@ fn text(report: &Enforcement, ready: bool) -> Vec<String> {
     lines
 }
 
+/// What keeps every layer from being there, if it is one thing.
+fn one_cause(report: &Enforcement) -> Option<(&str, &str)> {
+    let mut levels = report.layers().map(|(_, level)| level);
+    let first = levels.next()?;
+    match first {
+        Level::None { why, fix } if levels.all(|level| level == first) => Some((why, fix)),
+        Level::None { .. } | Level::Partial(_) | Level::Full => None,
+    }
+}
+
 /// The first layer without which no server is ever started, if this host lacks one.
 pub(crate) fn missing(report: &Enforcement) -> Option<String> {
     report.layers().find_map(|(layer, level)| match level {
         Level::None { why, fix } if !OPTIONAL.contains(&layer) => {
-            Some(format!("this host cannot enforce `{}`: {why}\n  fix: {fix}", layer.name()))
+            let what = match one_cause(report) {
+                Some(_) => "no sandbox can start on this host".to_owned(),
+                None => format!("this host cannot enforce `{}`", layer.name()),
+            };
+            Some(format!("{what}: {why}\n  fix: {fix}"))
         }
         _ => None,
     })
