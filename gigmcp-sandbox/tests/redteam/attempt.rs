@@ -1,7 +1,7 @@
-//! What a hostile server tries, one attempt a run: `probe NAME ARGUMENT...`.
+//! Single attempts with arguments, one a run: `redteam NAME ARGUMENT...`; or one a line of standard
+//! input, `redteam attempts`.
 //!
-//! Prints `allowed` and what it got, or `refused` and the error number. Compiled by the tests as a
-//! static program without dependencies, so that the same bytes run inside and outside a sandbox.
+//! Prints `allowed` and what it got, or `refused` and the error number.
 
 mod net;
 
@@ -46,7 +46,7 @@ fn number(text: &str) -> i64 {
     }
 }
 
-fn attempt(name: &str, arguments: &[String]) -> io::Result<String> {
+fn try_one(name: &str, arguments: &[String]) -> io::Result<String> {
     let argument = |index: usize| arguments.get(index).map_or("", String::as_str);
     let at = |index: usize| number(argument(index));
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -372,18 +372,15 @@ fn int80() -> io::Result<String> {
 }
 
 fn report(name: &str, arguments: &[String]) -> String {
-    match attempt(name, arguments) {
+    match try_one(name, arguments) {
         Ok(found) => format!("allowed {found}").trim_end().to_owned(),
         Err(error) => format!("refused {}", error.raw_os_error().unwrap_or(0)),
     }
 }
 
-fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().unwrap_or_default();
-    let arguments: Vec<String> = arguments.collect();
+pub(crate) fn attempt(name: &str, arguments: &[String]) {
     if name != "attempts" {
-        return println!("{}", report(&name, &arguments));
+        return println!("{}", report(name, arguments));
     }
     // One attempt a line, for tests that make many in one place.
     for line in io::stdin().lines() {

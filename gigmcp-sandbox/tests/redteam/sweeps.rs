@@ -1,0 +1,77 @@
+//! Whole classes: every number of a kind is tried, and what the kernel answers is told for each.
+
+use crate::case::World;
+use crate::numbers as n;
+use crate::sys::{self, Ended, call, text};
+
+/// Tries every member of a class and prints `number answer` for each: an error number, `ok`, `signal`
+/// with its number, or `waits`.
+pub(crate) fn sweep(class: &str, world: &World) {
+    match class {
+        // Arguments that lead nowhere: no descriptor, no address, no process is -1, and a size of
+        // that much is none.
+        "calls" => (0..=600).for_each(|number| tell(number, || call(number, &[-1; 6]))),
+        "families" => {
+            for family in 0..=60 {
+                for kind in [1, 2, 3, 4, 5, 6, 10] {
+                    tell(family * 100 + kind, || sys::socket(family, kind, 0).map(|_| 0));
+                }
+            }
+        }
+        "protocols" => {
+            for protocol in (0..=262).filter(|number| *number < 256 || *number > 260) {
+                for kind in [1, 2, 3] {
+                    tell(protocol * 100 + kind, || sys::socket(2, kind, protocol).map(|_| 0));
+                }
+            }
+        }
+        "ioctls" => {
+            let families = [0x12, 0x54, 0x56, 0x58, 0x66, 0x89, 0x94, 0xb7];
+            for number in families.into_iter().flat_map(|family| (0..256).map(move |low| family << 8 | low)) {
+                tell(number, || call(n::IOCTL, &[0, number, -1]));
+            }
+        }
+        "prctls" => (0..=90).for_each(|option| tell(option, || call(n::PRCTL, &[option, -1, -1, -1, -1]))),
+        "fcntls" => {
+            let commands = (0..=40).chain(1024..=1060);
+            commands.for_each(|command| tell(command, || call(n::FCNTL, &[-1, command, -1])));
+        }
+        "unshares" => (0..32).for_each(|bit| tell(bit, || call(n::UNSHARE, &[1 << bit]))),
+        "personalities" => (0..32).for_each(|bit| tell(bit, || call(n::PERSONALITY, &[1 << bit]))),
+        "mounts" => {
+            for kind in
+                ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "fuse", "ext4", "bpf"]
+            {
+                tell(0, || call(n::MOUNT, &[text(kind), text("/tmp"), text(kind), 0, 0]));
+            }
+        }
+        _ => println!("no class {class} {}", world.get("")),
+    }
+}
+
+/// Tries in a child, which a call may end or hold up.
+fn tell(number: i64, attack: impl Fn() -> std::io::Result<i64>) {
+    let Ok((reader, writer)) = std::io::pipe() else { return println!("{number} no pipe") };
+    let child = sys::child(|| {
+        let _ = call(n::SETSID, &[]);
+        let answer = match attack() {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.raw_os_error().unwrap_or(0).to_string(),
+        };
+        let _ = std::io::Write::write_all(&mut { &writer }, answer.as_bytes());
+        0
+    });
+    drop(writer);
+    let Ok(child) = child else { return println!("{number} no child") };
+    let mut answer = [0; 16];
+    let in_time = sys::readable(std::os::fd::AsRawFd::as_raw_fd(&reader), 300);
+    let length = if in_time { std::io::Read::read(&mut { reader }, &mut answer).unwrap_or(0) } else { 0 };
+    let _ = call(n::KILL, &[child.into(), 9]);
+    let ended = sys::wait(child);
+    match (in_time, length, ended) {
+        (false, _, _) => println!("{number} waits"),
+        (true, 0, Ok(Ended::Signaled(signal))) => println!("{number} signal {signal}"),
+        (true, 0, _) => println!("{number} ended"),
+        (true, _, _) => println!("{number} {}", String::from_utf8_lossy(&answer[..length])),
+    }
+}
