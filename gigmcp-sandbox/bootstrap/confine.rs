@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::protocol::{Plan, Report, SERVER_ID, Stage};
-use crate::{At, Failure, landlock, sys};
+use crate::{At, Failure, landlock, left_out, sys};
 
 /// Confines the calling process and starts the server in it. Says to PID 1, over a socket that the
 /// program does not inherit, what was enforced, or which step failed.
@@ -26,7 +26,10 @@ fn confine_and_start(plan: &Plan, stdio: [OwnedFd; 3], init: &OwnedFd) -> Result
     drop(stdio);
     std::env::set_current_dir(std::ffi::OsStr::from_bytes(&plan.working_dir))
         .at_with(Stage::WorkingDir, &plan.working_dir)?;
-    let mut found = vec![("nested_userns".to_owned(), refuse_nested_user_namespace()?)];
+    let mut found = Vec::new();
+    if !left_out("namespace limits") && !left_out("inner user namespace") {
+        found.push(("nested_userns".to_owned(), refuse_nested_user_namespace()?));
+    }
     for (resource, value) in &plan.rlimits {
         let resource = u32::try_from(*resource).unwrap_or(u32::MAX);
         let detail = format!("{resource}={value}");
@@ -36,8 +39,13 @@ fn confine_and_start(plan: &Plan, stdio: [OwnedFd; 3], init: &OwnedFd) -> Result
         let now = sys::rlimit(resource).at_with(Stage::Rlimits, detail.as_bytes())?;
         found.push((format!("rlimit.{resource}"), now.to_string()));
     }
-    check_rights()?;
-    let abi = landlock::apply(&plan.writable, plan.network.tcp()).at(Stage::Landlock)?;
+    if !left_out("capabilities") && !left_out("inner user namespace") {
+        check_rights()?;
+    }
+    let abi = match left_out("landlock") {
+        true => None,
+        false => landlock::apply(&plan.writable, plan.network.tcp()).at(Stage::Landlock)?,
+    };
     found.push(("landlock".to_owned(), abi.unwrap_or(0).to_string()));
     sys::reset_signals().at(Stage::Fork)?;
     // Opened before the filters, read after them: what the kernel says is in force.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::protocol::{SERVER_ID, Stage};
-use crate::{At, Failure, sys};
+use crate::{At, Failure, left_out, sys};
 
 /// Gives up the host's root user for good.
 ///
@@ -30,8 +30,14 @@ pub(crate) fn map_root((uid, gid): (u32, u32)) -> Result<(), Failure> {
 ///
 /// `host_proc` is the host's `/proc`: our own is read-only by now.
 pub(crate) fn enter_inner(host_proc: &OwnedFd) -> Result<(), Failure> {
-    sys::enter_namespaces(sys::CLONE_NEWUSER).at(Stage::InnerUserNamespace)?;
-    write_maps(host_proc, (SERVER_ID, 0), (SERVER_ID, 0))?;
+    if !left_out("inner user namespace") {
+        sys::enter_namespaces(sys::CLONE_NEWUSER).at(Stage::InnerUserNamespace)?;
+        write_maps(host_proc, (SERVER_ID, 0), (SERVER_ID, 0))?;
+    }
+    #[cfg(leaves_out_layers)]
+    if left_out("capabilities") {
+        return sys::keep_capabilities().at(Stage::Capabilities);
+    }
     // No right ever comes back: not by becoming uid 0, not by keeping, not by raising.
     sys::process_control(sys::PR_SET_SECUREBITS, SECUREBITS).at(Stage::Capabilities)?;
     sys::drop_capabilities().at(Stage::Capabilities)

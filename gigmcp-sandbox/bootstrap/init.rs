@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::outer::Inside;
 use crate::protocol::{Plan, Report, Stage};
 use crate::tripwires::{Tell, Tripwires};
-use crate::{At, Failure, confine, identity, root, sys};
+use crate::{At, Failure, confine, identity, left_out, root, sys};
 
 /// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
 pub(crate) fn run(control: &OwnedFd, inside: Inside) -> ExitCode {
@@ -33,10 +33,14 @@ fn serve(control: &OwnedFd, inside: Inside) -> Result<Option<Report>, Failure> {
     root::enter(&staged, &plan.proc_files)?;
     identity::enter_inner(&host_proc)?;
     drop(host_proc);
-    sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    if !left_out("no_new_privs") {
+        sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    }
     // If the process that waits for us dies, so do we. It has one thread, so this follows the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
-    sys::process_control(sys::PR_SET_DUMPABLE, 0).at(Stage::Init)?;
+    if !left_out("dumpable") {
+        sys::process_control(sys::PR_SET_DUMPABLE, 0).at(Stage::Init)?;
+    }
     let mut posture = posture();
     posture.push(("image_path_shown".to_owned(), staged.image_path_shown.to_string()));
     let signals = sys::child_signals().at(Stage::Init)?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::protocol::{Plan, Report, Stage};
 use crate::stage::Staged;
-use crate::{At, Failure, identity, init, net, stage, sys};
+use crate::{At, Failure, identity, init, left_out, net, stage, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
@@ -25,8 +25,12 @@ pub(crate) fn run() -> ExitCode {
     match build(&control) {
         Ok((sys::Forked::Child, inside)) => init::run(&control, inside),
         Ok((sys::Forked::Parent(init), inside)) => {
-            // All that is left here is a process that the host can wait for and kill.
+            // All that is left here is a process that the host can wait for and kill. It needs no right, and
+            // if it cannot be without, it ends, and with it PID 1.
             drop((control, inside));
+            if sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).and_then(|_| sys::drop_capabilities()).is_err() {
+                return ExitCode::FAILURE;
+            }
             sys::wait_for(init);
             ExitCode::SUCCESS
         }
@@ -59,7 +63,9 @@ fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
     prepare_process()?;
     let staged = make_namespaces(&plan, &others)?;
     drop(others);
-    sys::set_host_name(b"sandbox").at(Stage::HostName)?;
+    if !left_out("uts") {
+        sys::set_host_name(b"sandbox").at(Stage::HostName)?;
+    }
     net::make(&plan.network, control)?;
     // If the host's thread that starts sandboxes dies, so do we. It lives as long as the process.
     sys::process_control(sys::PR_SET_PDEATHSIG, sys::SIGKILL as u64).at(Stage::Init)?;
@@ -74,7 +80,8 @@ fn prepare_process() -> Result<(), Failure> {
     sys::place(null.as_fd(), 0).at(Stage::Plan)?;
     sys::set_name(c"gigmcp-sandbox");
     // Kernels without keyrings have none to leak.
-    if let Err(error) = sys::join_new_session_keyring()
+    if !left_out("keyring")
+        && let Err(error) = sys::join_new_session_keyring()
         && error.raw_os_error() != Some(ENOSYS)
     {
         return Err(Failure::new(Stage::Keyring, &error, ""));
@@ -93,13 +100,15 @@ fn prepare_process() -> Result<(), Failure> {
 /// shows may lie under directories that only root may enter. Root of a container may not do that, and
 /// goes on as the user it becomes.
 fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<Staged, Failure> {
-    let all = sys::CLONE_NEWUSER
-        | sys::CLONE_NEWNS
-        | sys::CLONE_NEWNET
-        | sys::CLONE_NEWPID
-        | sys::CLONE_NEWIPC
-        | sys::CLONE_NEWUTS
-        | sys::CLONE_NEWCGROUP;
+    let namespaces = [
+        ("net", sys::CLONE_NEWNET),
+        ("pid", sys::CLONE_NEWPID),
+        ("ipc", sys::CLONE_NEWIPC),
+        ("uts", sys::CLONE_NEWUTS),
+        ("cgroup", sys::CLONE_NEWCGROUP),
+    ];
+    let chosen = namespaces.iter().filter(|(name, _)| !left_out(name));
+    let all = chosen.fold(sys::CLONE_NEWUSER | sys::CLONE_NEWNS, |all, (_, flag)| all | flag);
     let mut staged = None;
     if let Some(uid) = plan.host_uid {
         match sys::enter_namespaces(sys::CLONE_NEWNS) {

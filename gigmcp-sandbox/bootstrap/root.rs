@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::outer::write_if_there;
 use crate::protocol::Stage;
 use crate::stage::Staged;
-use crate::{At, Failure, sys};
+use crate::{At, Failure, left_out, sys};
 
 /// Makes the staged tree the root, with `/proc` and terminals of the sandbox's own, all read-only.
 pub(crate) fn enter(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Failure> {
@@ -18,17 +18,24 @@ pub(crate) fn enter(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)]) -> Resul
     mount(&top, &top, "", sys::MS_BIND | sys::MS_REC, "").at(Stage::Root)?;
     let proc = top.join("proc");
     let flags = sys::MS_NOSUID | sys::MS_NODEV | sys::MS_NOEXEC;
-    mount(Path::new("proc"), &proc, "proc", flags, "").at(Stage::Proc)?;
+    if left_out("pid") {
+        mount(Path::new("/proc"), &proc, "", sys::MS_BIND | sys::MS_REC, "").at(Stage::Proc)?;
+    } else {
+        mount(Path::new("proc"), &proc, "proc", flags, "").at(Stage::Proc)?;
+    }
     limit_user_namespace(&proc)?;
     cover_proc(staged, proc_files, &proc)?;
     let terminals = top.join("dev/pts");
     let flags = sys::MS_NOSUID | sys::MS_NOEXEC;
     mount(Path::new("devpts"), &terminals, "devpts", flags, "newinstance,ptmxmode=0666,mode=620")
         .at(Stage::Terminals)?;
-    seal(&proc, sys::Seal::TreeNoExec).at(Stage::Proc)?;
+    if !left_out("read-only") {
+        seal(&proc, sys::Seal::TreeNoExec).at(Stage::Proc)?;
+    }
     std::env::set_current_dir(&top).at(Stage::PivotRoot)?;
     sys::make_this_the_root().at(Stage::PivotRoot)?;
-    seal(Path::new("/"), sys::Seal::One).at(Stage::PivotRoot)
+    let how = if left_out("read-only") { sys::Seal::Writable } else { sys::Seal::One };
+    seal(Path::new("/"), how).at(Stage::PivotRoot)
 }
 
 fn mount(source: &Path, target: &Path, kind: &str, flags: u64, data: &str) -> std::io::Result<()> {
@@ -44,6 +51,9 @@ fn seal(path: &Path, seal: sys::Seal) -> std::io::Result<()> {
 /// Bounds what is otherwise counted for the host user as a whole, and allows one more user namespace
 /// below ours: that of the server. These are limits of the user namespace we are root of.
 fn limit_user_namespace(proc: &Path) -> Result<(), Failure> {
+    if left_out("namespace limits") {
+        return Ok(());
+    }
     for (name, value) in NAMESPACE_LIMITS {
         let path = proc.join("sys/user").join(name);
         let path = path.to_string_lossy();
@@ -57,6 +67,9 @@ fn cover_proc(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)], proc: &Path) -
     for (index, (name, _)) in proc_files.iter().enumerate() {
         let target = proc.join(Path::new(OsStr::from_bytes(name)));
         cover(&staged.path(&format!("proc-{index}")), &target).at_with(Stage::Proc, name)?;
+    }
+    if left_out("masks") {
+        return Ok(());
     }
     for name in MASKED {
         let target = proc.join(name);

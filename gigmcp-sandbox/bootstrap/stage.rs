@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::protocol::{Plan, Stage, Step};
-use crate::{At, Failure, sys};
+use crate::{At, Failure, left_out, sys};
 
 /// Where the tmpfs is mounted, inside our private mount namespace: the first that exists.
 const PLACES: [&str; 4] = ["/run", "/mnt", "/var", "/srv"];
@@ -43,7 +43,8 @@ pub(crate) fn build(plan: &Plan, copied: &[OwnedFd], owner: u32) -> Result<Stage
     let flags = sys::MS_NOSUID | sys::MS_NODEV;
     sys::mount_at(b"tmpfs", place.as_bytes(), b"tmpfs", flags, STAGE_OPTIONS).at_with(Stage::Root, place.as_bytes())?;
     let top = sys::open_at(None, place.as_bytes(), sys::O_RDONLY | sys::O_DIRECTORY, 0, 0).at(Stage::Root)?;
-    let mut tree = Tree { place, dirs: HashMap::from([(Vec::new(), top)]), owner, image: None, image_path_shown: false };
+    let mut tree =
+        Tree { place, dirs: HashMap::from([(Vec::new(), top)]), owner, image: None, image_path_shown: false };
     for (step, source) in plan.steps.iter().zip(&sources) {
         tree.carry_out(step, source.as_ref(), copied).at_with(Stage::Root, destination(step))?;
     }
@@ -169,7 +170,7 @@ impl Tree {
         sys::mount_at(&by_number(source.as_fd()), target, b"", sys::MS_BIND | sys::MS_REC, b"")?;
         let (parent, name) = self.parent(to)?;
         let mounted = sys::open_at(Some(parent), name, sys::O_PATH | sys::O_NOFOLLOW, 0, WITHIN)?;
-        sys::seal_mount(mounted.as_fd(), seal)
+        sys::seal_mount(mounted.as_fd(), if left_out("read-only") { sys::Seal::Writable } else { seal })
     }
 
     /// The image as an overlay without an upper layer: its mounts then tell the names given here and

@@ -3,9 +3,18 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+/// What starts a sandbox.
+pub(crate) fn command() -> io::Result<Command> {
+    let mut command = Command::new(program()?);
+    command.arg0("gigmcp-sandbox").arg("outer");
+    Ok(command)
+}
 
 /// A path that names the bootstrap's program in this process and in a child just forked.
 pub(crate) fn program() -> io::Result<String> {

@@ -25,6 +25,8 @@ pub struct SandboxBuilder {
     pub(crate) required: Vec<Layer>,
     pub(crate) host_uids: HostUids,
     pub(crate) working_dir: PathBuf,
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) seam: crate::attacks::Seam,
 }
 
 impl SandboxBuilder {
@@ -45,6 +47,8 @@ impl SandboxBuilder {
             required: Vec::new(),
             host_uids: HostUids::default(),
             working_dir: PathBuf::from("/tmp"),
+            #[cfg(all(test, target_os = "linux"))]
+            seam: crate::attacks::Seam::default(),
         }
     }
 

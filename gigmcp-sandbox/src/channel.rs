@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -14,7 +13,6 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::bootstrap;
 use crate::protocol::Report;
 
 /// A bootstrap that has its plan.
@@ -26,12 +24,10 @@ pub(crate) struct Launched {
 }
 
 /// Starts the bootstrap with an empty environment and one descriptor, and sends it the rest.
-pub(crate) fn launch(descriptors: &[OwnedFd]) -> io::Result<Launched> {
+pub(crate) fn launch(mut bootstrap: Command, descriptors: &[OwnedFd]) -> io::Result<Launched> {
     let flags = SocketFlags::CLOEXEC;
     let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let mut child = Command::new(bootstrap::program()?)
-        .arg0("gigmcp-sandbox")
-        .arg("outer")
+    let mut child = bootstrap
         .env_clear()
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())

@@ -34,6 +34,8 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let wall_time = builder.limits.wall_time;
     let log = Arc::new(StderrLog::new(&builder.limits));
     let (profile, on_tripwire) = (builder.profile, builder.on_tripwire);
+    #[cfg(test)]
+    let seam = builder.seam.clone();
     let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
@@ -79,6 +81,8 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
         }),
         started: started_sender,
         ended: ended_sender,
+        #[cfg(test)]
+        seam,
     })?;
     let started = started.await.map_err(|_| SpawnError::Host {
         what: "the supervisor thread is gone",
@@ -164,6 +168,8 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         tripwires_kill: builder.on_tripwire == OnTripwire::Kill,
         writable: writable.into_iter().map(|path| path.as_bytes().to_vec()).collect(),
     };
+    #[cfg(test)]
+    let plan = builder.seam.plan(plan);
     let plan = bootstrap::sealed("plan", &plan.encode(), MemfdFlags::NOEXEC_SEAL)
         .map_err(|source| SpawnError::Host { what: "making the plan", source })?;
     Ok(Prepared { plan, others, group, uid, state, network: builder.network })

@@ -55,6 +55,10 @@ mod veth;
 #[path = "../bootstrap/wire.rs"]
 mod wire;
 
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../tests/attacks/attacks.rs"]
+mod attacks;
+
 pub use builder::SandboxBuilder;
 pub use enforcement::{Enforcement, Layer, Level};
 pub use error::{PathRefusal, PortRefusal, RootfsRefusal, SpawnError};

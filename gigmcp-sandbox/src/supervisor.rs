@@ -29,7 +29,7 @@ use crate::seccomp::Programs;
 use crate::state::State;
 use crate::stderr::{Read, StderrLog};
 use crate::veth::Link;
-use crate::{Enforcement, Event, Exit, Intake, Network, OnTripwire, SpawnError, host};
+use crate::{Enforcement, Event, Exit, Intake, Network, OnTripwire, SpawnError, bootstrap, host};
 
 /// A sandbox to be started.
 pub(crate) struct Job {
@@ -51,6 +51,8 @@ pub(crate) struct Job {
     pub(crate) check: Check,
     pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(crate) ended: watch::Sender<Option<Exit>>,
+    #[cfg(test)]
+    pub(crate) seam: crate::attacks::Seam,
 }
 
 /// Judges what the bootstrap read back, before the server's program starts.
@@ -203,7 +205,10 @@ impl Supervisor {
         while let Ok(job) = self.queue.try_recv() {
             let key = self.next;
             self.next += 1;
-            match launch(&job.descriptors) {
+            let command = bootstrap::command();
+            #[cfg(test)]
+            let command = job.seam.command(command);
+            match command.and_then(|command| launch(command, &job.descriptors)) {
                 Ok(launched) => {
                     if let Some(live) = self.watch(key, job, launched) {
                         self.live.insert(key, live);

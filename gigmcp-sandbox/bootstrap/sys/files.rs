@@ -142,14 +142,7 @@ pub(crate) fn seal_mount(fd: BorrowedFd<'_>, seal: Seal) -> io::Result<()> {
     let attributes = MountAttr { set, clear: 0, propagation: 0, userns: 0 };
     // SAFETY: the kernel reads an empty string and `size_of::<MountAttr>()` bytes.
     check_long(unsafe {
-        syscall(
-            SYS_MOUNT_SETATTR,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attributes,
-            size_of::<MountAttr>(),
-        )
+        syscall(SYS_MOUNT_SETATTR, fd.as_raw_fd(), c"".as_ptr(), flags, &raw const attributes, size_of::<MountAttr>())
     })
     .map(drop)
 }

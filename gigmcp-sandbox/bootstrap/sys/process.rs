@@ -35,8 +35,12 @@ const SIG_SETMASK: c_int = 2;
 const SOCK_CLOEXEC: c_int = 0o2_000_000;
 #[cfg(target_arch = "x86_64")]
 const SYS_KEYCTL: c_long = 250;
+#[cfg(target_arch = "x86_64")]
+const SYS_RT_SIGACTION: c_long = 13;
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 const SYS_KEYCTL: c_long = 219;
+#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
+const SYS_RT_SIGACTION: c_long = 134;
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
 const NS_GET_USERNS: c_ulong = 0xb701;
 const POLLIN: i16 = 1;
@@ -86,7 +90,6 @@ unsafe extern "C" {
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn setsid() -> c_int;
     fn umask(mask: c_uint) -> c_uint;
-    fn signal(signal: c_int, handler: usize) -> usize;
     fn sigprocmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn signalfd(fd: c_int, mask: *const SignalSet, flags: c_int) -> c_int;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
@@ -161,6 +164,22 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     // SAFETY: version 3 reads two 12-byte records after the header; six zero words are those.
     check(unsafe { capset(&raw mut header, &[0; 6]) }).map(drop)
+}
+
+/// Keeps every capability of this user namespace across `execve`.
+#[cfg(leaves_out_layers)]
+pub(crate) fn keep_capabilities() -> io::Result<()> {
+    const PR_CAP_AMBIENT_RAISE: c_ulong = 2;
+    const LAST: c_ulong = 40;
+    let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
+    let (low, high) = (u32::MAX, (1 << (LAST - 31)) - 1);
+    // SAFETY: version 3 reads two 12-byte records after the header: effective, permitted, inheritable.
+    check(unsafe { capset(&raw mut header, &[low, low, low, high, high, high]) })?;
+    for number in 0..=LAST {
+        // SAFETY: integers only.
+        check(unsafe { prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0 as c_ulong, 0 as c_ulong) })?;
+    }
+    Ok(())
 }
 
 pub(crate) fn set_rlimit(resource: u32, value: u64) -> io::Result<()> {
@@ -268,12 +287,16 @@ pub(crate) fn child_signals() -> io::Result<File> {
 }
 
 /// Gives every signal its default disposition and blocks none.
+///
+/// Not by the library, which refuses its own two, 32 and 33: its `posix_spawn`, by which we were
+/// started, ignores them, and `execve` would keep that.
 pub(crate) fn reset_signals() -> io::Result<()> {
     let none: SignalSet = [0; 16];
+    let default = [0_u64; 4];
     for number in 1..=SIGNALS {
-        // SAFETY: SIG_DFL (0) is a valid disposition; SIGKILL, SIGSTOP and the library's own
-        // refuse it, and have it anyway.
-        unsafe { signal(number, 0) };
+        // SAFETY: reads `struct sigaction` of the kernel, all zero: SIG_DFL, no flags, no mask of 8 bytes.
+        // SIGKILL and SIGSTOP refuse it, and have it anyway.
+        unsafe { syscall(SYS_RT_SIGACTION, c_long::from(number), &raw const default, ptr::null::<u64>(), 8 as c_long) };
     }
     // SAFETY: reads one set.
     check(unsafe { sigprocmask(SIG_SETMASK, &raw const none, ptr::null_mut()) }).map(drop)

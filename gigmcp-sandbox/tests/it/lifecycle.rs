@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
-use gigmcp_sandbox::{Exit, Limits, Network, Rootfs, Sandbox, ServerSignal};
+use gigmcp_sandbox::{Exit, Limits, Network, Rootfs, Sandbox, SandboxBuilder, ServerSignal};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
@@ -20,7 +20,12 @@ const START_ROLE: &str = "GIGMCP_TEST_START_ROLE";
 const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
 pub(crate) async fn hanging(marker: &str) -> Sandbox {
-    let mut sandbox = sandbox(&["hang", &processes::marker(marker)]).network(Network::handoff()).spawn().await.unwrap();
+    ready(sandbox(&["hang", &processes::marker(marker)]).network(Network::handoff())).await
+}
+
+/// Starts a server that says when it runs, and then only waits.
+pub(crate) async fn ready(builder: SandboxBuilder) -> Sandbox {
+    let mut sandbox = builder.spawn().await.unwrap();
     let (_, stdout) = sandbox.stdio().unwrap();
     let mut line = String::new();
     AsyncBufReader::new(stdout).read_line(&mut line).await.unwrap();

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod attacks;
+#[path = "../attacks/compile.rs"]
+mod compile;
 mod docker;
 mod hosts;
 mod intake;
@@ -10,6 +12,7 @@ mod lifecycle;
 mod limits;
 mod link;
 mod network;
+mod posture;
 mod probe;
 mod processes;
 mod real_servers;

@@ -1,4 +1,4 @@
-//! The red-team probe: compiled once, run inside and outside.
+//! The red team's program for single attempts: compiled once, run inside and outside.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gigmcp_sandbox::{Exit, Rootfs, Sandbox, SandboxBuilder};
 use tokio::io::AsyncReadExt;
 
+use crate::compile::static_program;
+
 /// Names the compiled probe to a test binary that is run again as another user.
 pub(crate) const PROBE_VARIABLE: &str = "GIGMCP_TEST_PROBE";
 
@@ -21,19 +23,8 @@ pub(crate) fn probe() -> &'static Path {
         if let Some(path) = std::env::var_os(PROBE_VARIABLE) {
             return PathBuf::from(path);
         }
-        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("probe-{}", std::process::id()));
-        let status = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()))
-            .args(["--edition=2024", "--crate-name=probe", "-Copt-level=s", "-Cpanic=abort"])
-            .args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static", "-o"])
-            .arg(&output)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probe/main.rs"))
-            .status()
-            .unwrap();
-        assert!(status.success());
-        // Renamed, so that a test binary running beside this one never sees half a file.
-        let probe = output.with_file_name("probe");
-        fs::rename(&output, &probe).unwrap();
-        probe
+        let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("redteam");
+        static_program("tests/redteam/main.rs", &output, &["--crate-name=redteam"])
     })
 }
 

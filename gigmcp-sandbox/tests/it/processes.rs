@@ -33,13 +33,18 @@ pub(crate) fn marker(name: &str) -> String {
 /// The processes of this test binary's sandboxes whose server has a marker that begins like this:
 /// the server, PID 1 and the monitor.
 pub(crate) fn of_server(name: &str) -> Vec<u32> {
+    of_program("/server", name)
+}
+
+/// The same of a server that is not `/server`.
+pub(crate) fn of_program(program: &str, name: &str) -> Vec<u32> {
     let marker = marker(name);
     let servers: Vec<u32> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.starts_with(b"/server") && String::from_utf8_lossy(&line).contains(&marker)
+            line.starts_with(program.as_bytes()) && String::from_utf8_lossy(&line).contains(&marker)
         })
         .collect();
     let mut found = Vec::new();

@@ -97,8 +97,6 @@ pub(crate) const CASES: &[Case] = &[
         done(call(n::CACHESTAT, &[i64::from(file.as_raw_fd()), at(&[0_u64, 4096]), into(&mut [0_u64; 5]), 0]))
     })
     .needs("Linux 6.5"),
-    case(101, "poison a page (MADV_HWPOISON)", |_| reached(call(n::MADVISE, &[at(&PAGE) & !4095, 0, 100])))
-        .needs("CONFIG_MEMORY_FAILURE"),
     case(101, "mbind", |_| done(call(n::MBIND, &[at(&PAGE) & !4095, 4096, 0, 0, 0, 0]))).needs("CONFIG_NUMA"),
     case(101, "set_mempolicy", |_| done(call(n::SET_MEMPOLICY, &[0, 0, 0]))).needs("CONFIG_NUMA"),
     case(101, "migrate_pages of PID 1", |_| reached(call(n::MIGRATE_PAGES, &[1, 64, at(&1_u64), at(&1_u64)])))

@@ -52,6 +52,7 @@ fn main() {
             let make = titles[0] == "make";
             descriptors::host_objects(titles[1].parse().expect("a number"), &titles[2], make).expect("as root");
         }
+        "session" => panic!("{}", descriptors::in_session(&titles[0], &titles[1..])),
         _ => attempt::attempt(mode, titles),
     }
 }

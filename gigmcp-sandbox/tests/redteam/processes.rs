@@ -104,11 +104,11 @@ pub(crate) const CASES: &[Case] = &[
         reached(call(n::PROCESS_MADVISE, &[i64::from(pidfd.as_raw_fd()), at(&[0_u64, 0]), 1, 20, 0]))
     }),
     case(53, "reap a child's memory (process_mrelease)", |_| {
-        on_child(|child| {
-            let pidfd = sys::descriptor(n::PIDFD_OPEN, &[child, 0])?;
-            call(n::KILL, &[child, 9])?;
-            call(n::PROCESS_MRELEASE, &[i64::from(pidfd.as_raw_fd()), 0])
-        })
+        let child = sys::waiting_child()?;
+        let pidfd = sys::descriptor(n::PIDFD_OPEN, &[child.into(), 0])?;
+        let result = reached(call(n::PROCESS_MRELEASE, &[i64::from(pidfd.as_raw_fd()), 0]));
+        sys::end(child);
+        result
     }),
     case(55, "make the kernel send SIGIO to PID 1", |_| signal_by_file(0)),
     case(55, "make the kernel send SIGKILL to PID 1", |_| signal_by_file(9)).needs(NO_INIT),
@@ -173,7 +173,7 @@ fn harm_init(signal: i64) -> Outcome {
 
 /// Whether PID 1 has stopped or is gone; looked for often enough that a signal has arrived.
 fn state_of_init() -> Outcome {
-    for _ in 0..2000 {
+    for _ in 0..300 {
         let state = sys::field("1", "State:");
         if state.as_deref().is_none_or(|state| state.starts_with('T') || state.starts_with('Z')) {
             return Ok(state.unwrap_or_default());

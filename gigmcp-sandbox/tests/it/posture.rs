@@ -1,0 +1,297 @@
+//! Everything that the host can see about a live server, compared with what it must be.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, StateQuota};
+
+use crate::lifecycle::ready;
+use crate::probe::{Dir, probe, sandbox};
+use crate::processes::{field, of_program};
+
+type Found = BTreeMap<String, String>;
+
+fn found(pairs: &[(&str, &str)]) -> Found {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// One read of a file of the process's in `/proc`.
+fn read(pid: u32, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_else(|error| format!("{error}"));
+    text.replace('\0', " ").trim().to_owned()
+}
+
+fn status(pid: u32, names: &[&str]) -> Found {
+    let value = |name: &str| field(pid, &format!("{name}:")).unwrap_or_else(|| "absent".to_owned());
+    names.iter().map(|name| ((*name).to_owned(), value(name))).collect()
+}
+
+fn links(pid: u32, names: &[&str]) -> Found {
+    let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).map(|link| link.display().to_string());
+    names.iter().map(|name| ((*name).to_owned(), link(name).unwrap_or_else(|error| error.to_string()))).collect()
+}
+
+/// Every descriptor with its kind and how it was opened.
+fn descriptors(pid: u32) -> Found {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let describe = |entry: fs::DirEntry| {
+        let number = entry.file_name().into_string().unwrap();
+        let link = fs::read_link(entry.path()).unwrap().display().to_string();
+        // A pipe or socket has a number in brackets, other kinds have a name there.
+        let kind = link.trim_end_matches(']').trim_end_matches(|digit: char| digit.is_ascii_digit());
+        let kind = kind.strip_suffix(":[").unwrap_or(&link);
+        let info = read(pid, &format!("fdinfo/{number}"));
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or("").trim();
+        let mode = match u32::from_str_radix(flags, 8).unwrap_or(3) & 3 {
+            0 => "read",
+            1 => "write",
+            _ => "both",
+        };
+        (number, format!("{kind} {mode}"))
+    };
+    entries.map(describe).collect()
+}
+
+/// The soft and hard limit of each resource.
+fn limits(pid: u32) -> Found {
+    let text = read(pid, "limits");
+    let parse = |line: &str| {
+        let (name, rest) = line.split_at(26);
+        let values: Vec<&str> = rest.split_whitespace().take(2).collect();
+        (name.trim().to_owned(), values.join(" "))
+    };
+    text.lines().skip(1).map(parse).collect()
+}
+
+/// Each mount: kind, what of its file system is shown, options, and what bounds it.
+fn mounts(pid: u32) -> Found {
+    let describe = |line: &str| {
+        let (left, right) = line.split_once(" - ").unwrap();
+        let left: Vec<&str> = left.split(' ').collect();
+        let [kind, _source, options] = right.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let bounds = options.split(',').filter(|option| {
+            ["size=", "nr_inodes=", "mode=", "ptmxmode="].iter().any(|start| option.starts_with(start))
+        });
+        let bounds = if kind == "devtmpfs" { String::new() } else { bounds.collect::<Vec<_>>().join(",") };
+        // An image is shown under our name for it; the host's own trees under theirs.
+        (left[4].to_owned(), format!("{kind} {} {} {bounds}", left[3], left[5]).trim_end().to_owned())
+    };
+    read(pid, "mountinfo").lines().map(describe).collect()
+}
+
+const SERVER_STATUS: &[(&str, &str)] = &[
+    ("CapAmb", "0000000000000000"),
+    ("CapBnd", "0000000000000000"),
+    ("CapEff", "0000000000000000"),
+    ("CapInh", "0000000000000000"),
+    ("CapPrm", "0000000000000000"),
+    ("NSpid", "PID 2"),
+    ("NoNewPrivs", "1"),
+    ("Seccomp", "2"),
+    ("Seccomp_filters", "2"),
+    ("ShdPnd", "0000000000000000"),
+    ("SigBlk", "0000000000000000"),
+    ("SigIgn", "0000000000001000"), // SIGPIPE, by the server itself, which is written in Rust
+    ("SigPnd", "0000000000000000"),
+    ("Threads", "1"),
+    ("TracerPid", "0"),
+    ("Umask", "0022"),
+];
+
+const LIMITS: &[(&str, &str)] = &[
+    ("Max address space", "unlimited unlimited"),
+    ("Max core file size", "1 1"),
+    ("Max cpu time", "unlimited unlimited"),
+    ("Max data size", "unlimited unlimited"),
+    ("Max file locks", "unlimited unlimited"),
+    ("Max file size", "268435456 268435456"),
+    ("Max locked memory", "8388608 8388608"),
+    ("Max msgqueue size", "0 0"),
+    ("Max nice priority", "0 0"),
+    ("Max open files", "768 768"),
+    ("Max pending signals", "1024 1024"),
+    ("Max processes", "256 256"),
+    ("Max realtime priority", "0 0"),
+    ("Max realtime timeout", "unlimited unlimited"),
+    ("Max resident set", "unlimited unlimited"),
+    ("Max stack size", "8388608 8388608"),
+];
+
+const MOUNTS: &[(&str, &str)] = &[
+    ("/", "tmpfs /root ro,nosuid,nodev,relatime size=1048576k,mode=755"),
+    ("/dev/full", "devtmpfs /full rw,relatime"),
+    ("/dev/null", "devtmpfs /null rw,relatime"),
+    ("/dev/pts", "devpts / rw,nosuid,noexec,relatime mode=620,ptmxmode=666"),
+    ("/dev/random", "devtmpfs /random rw,relatime"),
+    ("/dev/shm", "tmpfs / rw,nosuid,nodev,relatime size=65536k,nr_inodes=65536"),
+    ("/dev/urandom", "devtmpfs /urandom rw,relatime"),
+    ("/dev/zero", "devtmpfs /zero rw,relatime"),
+    ("/proc", "proc / ro,nosuid,nodev,noexec,relatime"),
+    ("/proc/sys/kernel/random/boot_id", "tmpfs /proc-0 ro,nosuid,nodev,noexec,relatime size=1048576k,mode=755"),
+    ("/run", "tmpfs / rw,nosuid,nodev,relatime size=1024k,nr_inodes=1024,mode=755"),
+    ("/tmp", "tmpfs / rw,nosuid,nodev,relatime size=262144k,nr_inodes=65536"),
+];
+
+/// What is covered, where the host's kernel has it.
+const MASKED: &str = "acpi asound buddyinfo bus cmdline config.gz diskstats driver dynamic_debug fs interrupts \
+    iomem ioports irq kallsyms kcore key-users keys kmsg kpagecgroup kpagecount kpageflags latency_stats locks \
+    modules mtrr pagetypeinfo partitions sched_debug scsi slabinfo softirqs swaps sysrq-trigger timer_list \
+    timer_stats tty vmallocinfo zoneinfo";
+
+fn frame_mounts() -> Found {
+    let mut expected = found(MOUNTS);
+    for name in MASKED.split_whitespace() {
+        let path = format!("/proc/{name}");
+        if let Ok(kind) = fs::symlink_metadata(&path) {
+            let empty = if kind.is_dir() { "/empty-dir" } else { "/empty-file" };
+            expected.insert(path, format!("tmpfs {empty} ro,nosuid,nodev,noexec,relatime size=1048576k,mode=755"));
+        }
+    }
+    expected
+}
+
+/// What is the same for every server, whatever its root and network.
+fn assert_usual(server: u32, program: &str) {
+    let is_root = rustix::process::geteuid().is_root();
+    let names: Vec<&str> = SERVER_STATUS.iter().map(|(name, _)| *name).collect();
+    let mut seen = status(server, &names);
+    seen.insert("NSpid".to_owned(), seen["NSpid"].replace(&server.to_string(), "PID").replace('\t', " "));
+    assert_eq!(seen, found(SERVER_STATUS));
+
+    let ids = status(server, &["Uid", "Gid"]);
+    let ids: Vec<u32> = ids.values().flat_map(|ids| ids.split_whitespace()).map(|id| id.parse().unwrap()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    if is_root {
+        assert!((61184..=65519).contains(&ids[0]), "{ids:?}");
+        assert_eq!(field(server, "Groups:").as_deref(), Some(""));
+    }
+    assert_eq!(read(server, "uid_map").split_whitespace().collect::<Vec<_>>(), ["65534", &ids[0].to_string(), "1"]);
+    assert_eq!(read(server, "gid_map").split_whitespace().collect::<Vec<_>>(), ["65534", &ids[0].to_string(), "1"]);
+    assert_eq!(read(server, "setgroups"), "deny");
+    assert_eq!(read(server, "projid_map"), "");
+
+    let mut namespaces = Vec::new();
+    for name in ["user", "mnt", "pid", "pid_for_children", "net", "ipc", "uts", "cgroup"] {
+        let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
+        assert_ne!(link(&server.to_string()), link("self"), "{name}");
+        namespaces.push(link(&server.to_string()));
+    }
+    namespaces.dedup();
+    assert_eq!(namespaces.len(), 7, "children are in the process namespace too");
+
+    let pipes = [("0", "pipe read"), ("1", "pipe write"), ("2", "pipe write")];
+    assert_eq!(descriptors(server), found(&pipes));
+    assert_eq!(limits(server), found(LIMITS));
+    let places = [("cwd", "/tmp"), ("exe", program), ("root", "/")];
+    assert_eq!(links(server, &["cwd", "exe", "root"]), found(&places));
+    assert_eq!(read(server, "environ"), "TOKEN=placeholder");
+
+    let of_host: i32 = read(std::process::id(), "oom_score_adj").parse().unwrap();
+    let of_host = of_host.max(500).to_string();
+    for (name, expected) in
+        [("oom_score_adj", of_host.as_str()), ("coredump_filter", "00000000"), ("personality", "00000000")]
+    {
+        assert_eq!(read(server, name), expected, "{name}");
+    }
+    // After the name in brackets: state, parent, group, session, terminal; then priority and niceness.
+    let stat = read(server, "stat");
+    let stat: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    assert_eq!([stat[2], stat[3], stat[4]], [&server.to_string(), &server.to_string(), "0"], "its own session");
+    assert_eq!([stat[15], stat[16]], ["20", "0"], "no priority");
+    assert_eq!(field(server, "NSsid:").unwrap().split_whitespace().last(), Some("2"));
+}
+
+async fn started(builder: SandboxBuilder, program: &str) -> (Sandbox, u32) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another run of these tests may be going on.
+    let marker = format!("posture-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let command = [program, "hang", &marker];
+    let sandbox = ready(builder.command(command).env("TOKEN", "placeholder")).await;
+    let server = of_program(program, &marker)[0];
+    assert_eq!(read(server, "cmdline"), format!("{program} hang {marker}"));
+    (sandbox, server)
+}
+
+#[tokio::test]
+async fn a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be() {
+    for network in [Network::none(), Network::handoff()] {
+        let (sandbox, server) = started(sandbox(&[]).network(network.clone()), "/server").await;
+        assert_usual(server, "/server");
+        assert_eq!(mounts(server), frame_mounts(), "{network:?}");
+        drop(sandbox);
+    }
+}
+
+#[tokio::test]
+async fn a_server_in_an_image_sees_its_parts_under_our_names_and_a_state_directory_to_write() {
+    let (image, state) = (Dir::new("image"), Dir::new("state"));
+    for dir in ["usr", "etc", "app"] {
+        fs::create_dir(image.path().join(dir)).unwrap();
+    }
+    fs::copy(probe(), image.path().join("usr/server")).unwrap();
+    let builder = Sandbox::builder(Rootfs::image(image.path())).state(state.path(), StateQuota::default());
+    let (sandbox, server) = started(builder, "/usr/server").await;
+    assert_usual(server, "/usr/server");
+    let mut expected = frame_mounts();
+    for part in ["/usr", "/app"] {
+        expected.insert(part.to_owned(), format!("overlay {part} ro,nosuid,nodev,relatime"));
+    }
+    let mut seen = mounts(server);
+    let of_state = seen.remove("/state").unwrap();
+    assert_eq!(seen, expected);
+    assert!(of_state.ends_with(" rw,nosuid,nodev,relatime"), "{of_state}");
+    drop(sandbox);
+}
+
+#[tokio::test]
+async fn a_server_among_the_hosts_tools_sees_them_read_only() {
+    let program = probe().to_str().unwrap();
+    let builder = Sandbox::builder(Rootfs::host_tools()).read_only(probe());
+    let (sandbox, server) = started(builder, program).await;
+    assert_usual(server, program);
+    let expected = frame_mounts();
+    let (frame, shown): (Found, Found) =
+        mounts(server).into_iter().partition(|(place, _)| expected.contains_key(place));
+    assert_eq!(frame, expected);
+    assert!(shown.contains_key("/usr") && shown.contains_key(program), "{shown:?}");
+    for (place, mount) in shown {
+        let known =
+            ["/usr", "/etc/", "/bin", "/sbin", "/lib", "/nix/store"].iter().any(|start| place.starts_with(start));
+        assert!(known || place == program, "{place} is shown");
+        assert!(mount.contains(" ro,nosuid,nodev"), "{place}: {mount}");
+    }
+    drop(sandbox);
+}
+
+#[tokio::test]
+async fn the_processes_of_the_frame_hold_nothing_that_they_do_not_need() {
+    let (sandbox, server) = started(sandbox(&[]).network(Network::handoff()), "/server").await;
+    let init: u32 = field(server, "PPid:").unwrap().parse().unwrap();
+    let monitor: u32 = field(init, "PPid:").unwrap().parse().unwrap();
+    let null = [("0", "/dev/null both"), ("1", "/dev/null write"), ("2", "/dev/null write")];
+    let mut of_init = found(&null);
+    let mut seen = descriptors(init);
+    assert_eq!(descriptors(monitor), of_init, "the monitor only waits");
+    // The numbers of the others are whatever was free.
+    for kind in ["socket both", "anon_inode:[signalfd] both", "pipe read"] {
+        let number = seen.iter().find(|(_, found)| *found == kind).map(|(number, _)| number.clone());
+        of_init.insert(number.unwrap_or_else(|| format!("no {kind} in {seen:?}")), kind.to_owned());
+    }
+    assert_eq!(seen, of_init, "PID 1 has its control socket, lifeline and signals");
+    seen.clear();
+    for (process, name) in [(init, "PID 1"), (monitor, "the monitor")] {
+        assert_eq!(read(process, "environ"), "", "{name}");
+        assert_eq!(read(process, "cmdline"), "gigmcp-sandbox outer", "{name}");
+        assert_eq!(links(process, &["cwd", "root"]), found(&[("cwd", "/"), ("root", "/")]), "{name}");
+        let sets = ["CapAmb", "CapBnd", "CapEff", "CapInh", "CapPrm"];
+        let empty = sets.map(|set| (set, "0000000000000000"));
+        assert_eq!(status(process, &sets), found(&empty), "{name}");
+        assert_eq!(field(process, "NoNewPrivs:").as_deref(), Some("1"), "{name}");
+        assert_ne!(field(process, "Uid:").unwrap().split_whitespace().next(), Some("0"), "{name}");
+    }
+    // The files of a process that cannot be read belong to the host's root.
+    assert_eq!(fs::metadata(format!("/proc/{init}/fd")).unwrap().uid(), 0, "PID 1 cannot be read");
+    drop(sandbox);
+}
