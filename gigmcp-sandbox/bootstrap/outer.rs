@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
-use crate::protocol::{Plan, Report, Stage};
+use crate::protocol::{Plan, Stage};
 use crate::stage::Staged;
 use crate::{At, Failure, identity, init, left_out, net, stage, sys};
 

@@ -4,7 +4,7 @@ mod compile;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
-mod interpreter;
+pub(crate) mod interpreter;
 mod policy;
 
 use std::collections::BTreeMap;

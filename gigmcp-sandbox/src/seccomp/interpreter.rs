@@ -2,7 +2,7 @@
 
 /// What the kernel would do, strictest first, as it chooses among several programs.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Kill,
     Errno(i32),
     Notify,
@@ -11,10 +11,10 @@ pub(super) enum Action {
 
 /// `struct seccomp_data`: what a program is asked about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
-    pub(super) number: u32,
-    pub(super) arch: u32,
-    pub(super) arguments: [u64; 6],
+pub(crate) struct Call {
+    pub(crate) number: u32,
+    pub(crate) arch: u32,
+    pub(crate) arguments: [u64; 6],
 }
 
 impl Call {
@@ -33,7 +33,7 @@ impl Call {
 }
 
 /// What programs together answer, installed in this order.
-pub(super) fn answer(programs: &[Vec<u8>], call: &Call) -> Action {
+pub(crate) fn answer(programs: &[Vec<u8>], call: &Call) -> Action {
     // The newest is asked first, and an older one must be stricter to win.
     let answers = programs.iter().rev().map(|program| run(program, call));
     let rank = |action: &Action| match action {
@@ -46,7 +46,7 @@ pub(super) fn answer(programs: &[Vec<u8>], call: &Call) -> Action {
 }
 
 /// What one program answers.
-pub(super) fn run(program: &[u8], call: &Call) -> Action {
+pub(crate) fn run(program: &[u8], call: &Call) -> Action {
     let mut accumulator = 0;
     let mut at = 0;
     loop {

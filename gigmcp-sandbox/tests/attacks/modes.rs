@@ -5,7 +5,7 @@ use std::path::Path;
 use super::scene::{Scene, red_team};
 use super::seam::Seam;
 use crate::protocol::Plan;
-use crate::{Limits, Network, Rootfs, Sandbox, SandboxBuilder};
+use crate::{Limits, Network, Profile, Rootfs, Sandbox, SandboxBuilder};
 
 /// One way to start the red team.
 pub(crate) struct Mode {
@@ -39,17 +39,29 @@ pub(crate) fn elsewhere(scene: &Scene) -> Vec<Mode> {
                 SandboxBuilder { rootfs: Rootfs::host_tools(), ..builder }.read_only(red_team())
             })
         },
+        with("the profile of static programs", &|builder| builder.profile(Profile::Static)),
         with("a network handed off", &|builder| builder.network(Network::handoff())),
     ]
 }
 
 /// Each layer left out in turn, then some together.
 pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
-    const NO_FILTERS: Change = |plan| plan.filters.clear();
+    const NO_FILTERS: Change = |plan| {
+        plan.filters.clear();
+        plan.tripwires.clear();
+    };
+    const NO_LIMITS: Change = |plan| {
+        plan.rlimits.clear();
+        plan.cgroups.clear();
+    };
+    const NO_ALLOWLIST: Change = |plan| {
+        plan.filters.pop();
+        plan.tripwires.clear();
+    };
     let single: &[(&'static str, &[&'static str], Option<Change>)] = &[
         ("seccomp", &[], Some(NO_FILTERS)),
         ("seccomp's argument rules", &[], Some(|plan| drop(plan.filters.remove(0)))),
-        ("seccomp's allowlist", &[], Some(|plan| drop(plan.filters.pop()))),
+        ("seccomp's allowlist", &[], Some(NO_ALLOWLIST)),
         ("Landlock", &["landlock"], None),
         ("empty capability sets", &["capabilities"], None),
         ("the inner user namespace", &["inner user namespace"], None),
@@ -65,6 +77,8 @@ pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
         ("a PID 1 that cannot be read", &["dumpable"], None),
         ("a keyring of its own", &["keyring"], None),
         ("resource limits", &[], Some(|plan| plan.rlimits.clear())),
+        ("the control group", &[], Some(|plan| plan.cgroups.clear())),
+        ("resource limits and the control group", &[], Some(NO_LIMITS)),
         // The kernel asks for it before it takes the other two.
         ("no_new_privs, seccomp and Landlock", &["no_new_privs", "landlock"], Some(NO_FILTERS)),
         ("seccomp and Landlock", &["landlock"], Some(NO_FILTERS)),

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::modes::Mode;
 use super::scene::{Scene, red_team};
-use crate::{Exit, SandboxBuilder};
+use crate::{Exit, Intake, SandboxBuilder};
 
 /// A case as the program tells it.
 #[derive(Clone, Debug)]
@@ -146,23 +146,23 @@ async fn run_one(builder: SandboxBuilder, world: String) -> Verdicts {
 }
 
 /// Answers what was dialled inside, so that an attacker does not wait. Ends when dropped.
-fn answer(intake: crate::Intake) -> JoinSet<()> {
+fn answer(intake: Intake) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let listeners = intake.tcp.into_iter().map(|port| port.listener).chain([intake.dns_tcp]);
-    for listener in listeners {
-        listener.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    for listener in intake.tcp {
+        let listener = listener.into_tokio().unwrap();
         tasks.spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
+            while let Ok(mut stream) = listener.accept().await {
                 let _ = stream.write_all(b"ours").await;
                 let _ = stream.shutdown().await;
                 let _ = stream.read(&mut [0; 64]).await;
             }
         });
     }
-    intake.dns_udp.set_nonblocking(true).unwrap();
-    let socket = tokio::net::UdpSocket::from_std(intake.dns_udp).unwrap();
-    tasks.spawn(async move { while socket.recv_from(&mut [0; 512]).await.is_ok() {} });
+    for socket in intake.udp {
+        socket.socket.set_nonblocking(true).unwrap();
+        let socket = tokio::net::UdpSocket::from_std(socket.socket).unwrap();
+        tasks.spawn(async move { while socket.recv_from(&mut [0; 512]).await.is_ok() {} });
+    }
     tasks
 }
 

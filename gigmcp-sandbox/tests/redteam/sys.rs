@@ -12,7 +12,6 @@ unsafe extern "C" {
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn pause() -> c_int;
     fn poll(fds: *mut [i32; 2], count: u64, timeout: c_int) -> c_int;
-    fn signal(number: c_int, handler: usize) -> usize;
     fn _exit(code: c_int) -> !;
 }
 
@@ -122,8 +121,7 @@ pub(crate) fn exit(code: i32) -> ! {
 
 /// Ends as a child of ours has.
 pub(crate) fn die_of(number: i32) -> ! {
-    // SAFETY: SIG_DFL is 0.
-    unsafe { signal(number, 0) };
+    handle(number, 0);
     let _ = call(crate::numbers::KILL, &[i64::from(std::process::id()), i64::from(number)]);
     exit(1)
 }
@@ -136,8 +134,13 @@ pub(crate) fn block_signals(all: bool) {
 }
 
 pub(crate) fn ignore_signal(number: i32) {
-    // SAFETY: SIG_IGN is 1.
-    unsafe { signal(number, 1) };
+    handle(number, 1);
+}
+
+/// Sets `SIG_DFL`, 0, or `SIG_IGN`, 1.
+fn handle(number: i32, handler: u64) {
+    const RT_SIGACTION: i64 = if cfg!(target_arch = "x86_64") { 13 } else { 134 };
+    let _ = call(RT_SIGACTION, &[number.into(), at(&[handler, 0, 0, 0]), 0, 8]);
 }
 
 /// Whether a descriptor becomes readable, or its other end closes, in this time.
