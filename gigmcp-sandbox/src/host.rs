@@ -27,11 +27,14 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
     if errno == ENOSYS && is_filtered() {
         return HIDDEN_CALL_FIX;
     }
+    let unexpected = match errno {
+        // What is left takes no right that we do not have by then.
+        EPERM if is_filtered() => FILTER_FIX,
+        _ => "this should not happen; please report it with the kernel's version",
+    };
     match stage {
         Stage::UserMap if errno == EPERM && is_root_of_container() => ROOT_OF_CONTAINER_FIX,
         Stage::Namespaces | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
-        // Refused by filters that also refuse namespaces, and asked for before them.
-        Stage::Keyring if errno == EPERM => FILTER_FIX,
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
         Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.14 or later",
         Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
@@ -82,7 +85,7 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         | Stage::NestedUserNamespace
         | Stage::NoNewPrivs
         | Stage::Landlock
-        | Stage::Seccomp => "this should not happen; please report it with the kernel's version",
+        | Stage::Seccomp => unexpected,
     }
 }
 
@@ -116,7 +119,7 @@ const READ_ONLY_PROC_FIX: &str = "/proc is covered or read-only in part, as in a
 const SECURITY_MODULE_FIX: &str = "a security module keeps user namespaces from this program: with AppArmor (Ubuntu 23.10 \
      and later) install deploy/apparmor/gigmcp of gigmcp's repository for it, with SELinux a rule of your own";
 const FILTER_FIX: &str = "a seccomp filter, such as a container's, refuses this: run it with deploy/docker/seccomp.json of \
-     gigmcp's repository as its profile";
+     gigmcp's repository as its profile, or in a systemd unit allow what deploy/systemd does";
 const HIDDEN_CALL_FIX: &str = "a seccomp filter hides a call that is needed: in a systemd unit leave out RestrictSUIDSGID= and \
      DynamicUser=, which hide openat2; for a container use deploy/docker/seccomp.json of gigmcp's repository";
 const ROOT_OF_CONTAINER_FIX: &str = "only with CAP_SETFCAP can root of a container be shown to itself: run the host \
