@@ -118,7 +118,7 @@ pub(crate) const CASES: &[Case] = &[
         done(call(n::TIMER_CREATE, &[0, at(&event), into(&mut 0_u64)]))
     })
     .needs("nothing: the kernel lets nobody time another process's threads"),
-    case(56, "fork 300 processes", |_| fork_many(|| sys::waiting_child())).alone(),
+    case(56, "fork 300 processes", |_| fork_many(sys::waiting_child)).alone(),
     case(56, "vfork 300 processes and never wait", |_| repeat(300, sys::vfork_child)).alone(),
     case(56, "start 300 threads", |_| {
         for _ in 0..300 {
