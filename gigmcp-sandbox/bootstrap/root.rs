@@ -103,6 +103,7 @@ const NAMESPACE_LIMITS: &[(&str, &str)] = &[
 const MASKED: &[&str] = &[
     "acpi",
     "asound",
+    "bootconfig",
     "buddyinfo",
     "bus",
     "cmdline",

@@ -46,7 +46,10 @@ pub(crate) fn build(plan: &Plan, copied: &[OwnedFd], owner: u32) -> Result<Stage
     let mut tree =
         Tree { place, dirs: HashMap::from([(Vec::new(), top)]), owner, image: None, image_path_shown: false };
     for (step, source) in plan.steps.iter().zip(&sources) {
-        tree.carry_out(step, source.as_ref(), copied).at_with(Stage::Root, destination(step))?;
+        let to = destination(step);
+        // Told as the place inside that it will be.
+        let inside = to.strip_prefix(b"/root").unwrap_or(to);
+        tree.carry_out(step, source.as_ref(), copied).at_with(Stage::Root, inside)?;
     }
     for (index, (name, content)) in plan.proc_files.iter().enumerate() {
         let written = tree.file(format!("/proc-{index}").as_bytes(), 0o444);
@@ -183,7 +186,11 @@ impl Tree {
         sys::mount_at(&by_number(image.as_fd()), &lower, b"", sys::MS_BIND, b"")?;
         // Two layers, or the kernel wants an upper one.
         self.dir(b"/lower/empty", 0o755)?;
-        let options = format!("lowerdir={0}/lower/image:{0}/lower/empty", self.place);
+        // The image's own attributes may not lead the overlay anywhere.
+        let options = format!(
+            "lowerdir={0}/lower/image:{0}/lower/empty,redirect_dir=nofollow,metacopy=off,index=off,nfs_export=off,xino=off",
+            self.place
+        );
         let target = by_number(self.dir(b"/image", 0o755)?);
         let flags = sys::MS_NOSUID | sys::MS_NODEV | sys::MS_RDONLY;
         let made = match sys::mount_at(b"image", &target, b"overlay", flags, options.as_bytes()) {

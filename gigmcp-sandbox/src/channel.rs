@@ -27,12 +27,8 @@ pub(crate) struct Launched {
 pub(crate) fn launch(mut bootstrap: Command, descriptors: &[OwnedFd]) -> io::Result<Launched> {
     let flags = SocketFlags::CLOEXEC;
     let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let mut child = bootstrap
-        .env_clear()
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child =
+        bootstrap.env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let prepare = || -> io::Result<OwnedFd> {
         let pid = Pid::from_child(&child);
         let process = pidfd_open(pid, PidfdFlags::empty())?;

@@ -17,10 +17,20 @@ pub enum SpawnError {
     #[error("the command is empty")]
     EmptyCommand,
     /// A name, argument, variable or path that the kernel could not take, such as one with a NUL.
-    #[error("{what} cannot be used: it holds a NUL byte, or is not an absolute path inside")]
+    #[error(
+        "{what} cannot be used: it is empty, holds a NUL byte or, in a variable's name, a `=`, or is a path that is not absolute"
+    )]
     InvalidText {
         /// Which input.
         what: &'static str,
+    },
+    /// No program starts within this limit.
+    #[error("`Limits::{limit}` is too low for any program: {least} at least")]
+    LimitTooLow {
+        /// The limit's name.
+        limit: &'static str,
+        /// The least it can be.
+        least: u64,
     },
     /// A path given to [`SandboxBuilder::read_only`](crate::SandboxBuilder::read_only) is not shown.
     #[error("{} cannot be shown in a sandbox: {why}", path.display())]
@@ -179,6 +189,9 @@ pub enum PathRefusal {
     /// It holds files that no sandbox left there, so it is not given to one.
     #[error("it holds files that no sandbox left there; name an empty directory")]
     NotState,
+    /// It is not a directory.
+    #[error("it is not a directory")]
+    NotADirectory,
     /// It is a socket, device or pipe, a way out of the sandbox.
     #[error("it is a socket, device or pipe")]
     Special,
@@ -215,6 +228,9 @@ pub enum RootfsRefusal {
     /// A device, socket or pipe at the top level or in `/etc`.
     #[error("it holds a device, socket or pipe at its top or in /etc")]
     Special,
+    /// Its top, or a directory in its `/etc`, has more entries than are read.
+    #[error("its top or a directory in its /etc has too many entries")]
+    TooManyEntries,
     /// `/etc` has more entries or bytes than are copied.
     #[error("its /etc is too large")]
     EtcTooLarge,

@@ -36,13 +36,17 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::UserMap if errno == EPERM && is_root_of_container() => ROOT_OF_CONTAINER_FIX,
         Stage::Namespaces | Stage::UserMap | Stage::MountNamespace | Stage::Network => namespace_fix(errno),
         Stage::Root | Stage::Source if errno == ENOENT => "name a path that exists",
+        Stage::Root if errno == EEXIST => "something else is at that place inside already; choose another",
         Stage::Root | Stage::Source if errno == ENOSYS => "use Linux 5.14 or later",
         Stage::Root | Stage::Source if errno == EACCES => "make it readable for this user",
         Stage::Root | Stage::Source => "check that mounts are allowed to this process",
         Stage::DropUser => {
             "run the host process as another user than root, or with CAP_CHOWN, CAP_SETGID and CAP_SETUID"
         }
-        Stage::Exec if errno == ENOENT => "install the program in the root shown to the server",
+        Stage::Exec if errno == ENOENT => {
+            "install the program in the root shown to the server; if it is there, what it needs to start is not: \
+             the loader of a program that is not static, or the interpreter of a script"
+        }
         Stage::Exec if errno == EACCES => "make the program executable for everybody",
         Stage::Exec if errno == ENOEXEC => "use a program built for this machine",
         Stage::Exec => "check that the program runs outside the sandbox",

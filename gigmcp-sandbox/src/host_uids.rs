@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::SpawnError;
@@ -30,17 +31,14 @@ impl HostUids {
         valid.then_some(Self(range)).ok_or(InvalidHostUids)
     }
 
-    /// Whether this uid is of the range.
-    pub(crate) fn contains(&self, uid: u32) -> bool {
-        self.0.contains(&uid)
-    }
-
     /// Takes a uid that no live sandbox of this process has.
     pub(crate) fn lease(&self) -> Result<UidLease, SpawnError> {
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let size = (self.0.end() - self.0.start()) + 1;
-        // Two gateways on one host start at different places of the range.
-        let offset = std::process::id().wrapping_mul(2_654_435_761) % size;
+        // Two gateways on one host start at different places of the range; and what a server left behind
+        // under its uid meets another server with that uid as late as possible.
+        let offset =
+            std::process::id().wrapping_mul(2_654_435_761).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % size;
         let uid = (0..size)
             .map(|step| self.0.start() + (offset + step) % size)
             .find(|uid| !taken.contains(uid))
@@ -75,6 +73,7 @@ impl Drop for UidLease {
     }
 }
 
+static NEXT: AtomicU32 = AtomicU32::new(0);
 static TAKEN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(crate) fn plan(root: &mut Root, dir: &Path) -> Result<(), SpawnError> {
     let image = Image::open(dir)?;
     for name in image.names(&image.top)? {
         let below = Path::new(&name);
-        if IGNORED.iter().any(|ignored| below == Path::new(ignored)) {
+        if IGNORED.iter().any(|ignored| below == Path::new(ignored)) || root.own_state && below == Path::new("state") {
             continue;
         }
         let path = Path::new("/").join(below);
@@ -79,6 +79,9 @@ impl<'a> Image<'a> {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
+                if names.len() == DIRECTORY_ENTRIES {
+                    return Err(self.refused(RootfsRefusal::TooManyEntries));
+                }
                 names.push(PathBuf::from(std::ffi::OsStr::from_bytes(name)));
             }
         }
@@ -110,8 +113,13 @@ impl<'a> Image<'a> {
         let ours = ETC_FILES.iter().map(|(name, _)| PathBuf::from(name));
         let skipped: BTreeSet<PathBuf> = ours.chain(SECRETS.iter().map(PathBuf::from)).collect();
         let mut budget = Budget { entries: ETC_ENTRIES, bytes: ETC_BYTES };
-        let mut open = vec![(PathBuf::new(), etc)];
-        while let Some((below, dir)) = open.pop() {
+        // Paths and not descriptors, of which a hostile image could have us hold thousands.
+        let mut left = vec![PathBuf::new()];
+        while let Some(below) = left.pop() {
+            let dir = match below.as_os_str().is_empty() {
+                true => self.open_below(&etc, Path::new("."), OFlags::DIRECTORY)?,
+                false => self.open_below(&etc, &below, OFlags::DIRECTORY)?,
+            };
             for name in self.names(&dir)? {
                 let path = below.join(&name);
                 if skipped.contains(&path) {
@@ -126,8 +134,7 @@ impl<'a> Image<'a> {
                 match kind {
                     FileType::Directory => {
                         root.steps.push(Step::Dir { to: inside(&to), mode: 0o755 });
-                        let opened = self.open_below(&dir, &name, OFlags::DIRECTORY)?;
-                        open.push((path, opened));
+                        left.push(path);
                     }
                     FileType::RegularFile => {
                         let file = self.open_below(&dir, &name, OFlags::empty())?;
@@ -196,6 +203,8 @@ fn stays_inside(target: &Path) -> bool {
 const IGNORED: &[&str] = &["proc", "dev", "sys", "tmp", "run", ".gig"];
 /// Files of `/etc` that no server needs.
 const SECRETS: &[&str] = &["shadow", "shadow-", "gshadow", "gshadow-", "mtab"];
+/// In one directory that is read: the top, or one of `/etc`.
+const DIRECTORY_ENTRIES: usize = 4096;
 const ETC_ENTRIES: usize = 8192;
 const ETC_BYTES: u64 = 16 << 20;
 

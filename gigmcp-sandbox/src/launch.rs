@@ -28,7 +28,12 @@ use crate::{
     sized_proc,
 };
 
-pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
+pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
+    if let Some((_, quota)) = &builder.state {
+        // Between two measurements, a file cannot become much larger than all may be together; but large
+        // enough to be noticed.
+        builder.limits.file_bytes = builder.limits.file_bytes.min(quota.bytes.saturating_add(64 << 10));
+    }
     let required = builder.required.clone();
     let rlimits = builder.limits.rlimits();
     let wall_time = builder.limits.wall_time;
@@ -36,13 +41,17 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
     let (profile, on_tripwire) = (builder.profile, builder.on_tripwire);
     #[cfg(test)]
     let seam = builder.seam.clone();
-    let prepared = tokio::task::spawn_blocking(move || prepare(builder)).await;
+    let prepared = match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(move || prepare(builder)).await,
+        // In another runtime, whose thread is kept for some milliseconds.
+        Err(_) => Ok(prepare(builder)),
+    };
     let prepared = prepared
         .map_err(|error| SpawnError::Host { what: "preparing the sandbox", source: io::Error::other(error) })??;
     let Prepared { plan, others, group, uid, state, network } = prepared;
 
     let pipes = Pipes::new(uid.as_ref()).map_err(pipes_failed)?;
-    let lifeline = Lifeline::new(pipes.lifeline.1);
+    let lifeline = Lifeline::new(pipes.lifeline.1, group.clone().ok());
     if let Some(state) = &state {
         state::watch(state, lifeline.scissors())
             .map_err(|source| SpawnError::Host { what: "starting the thread that measures state", source })?;
@@ -105,6 +114,10 @@ pub(crate) async fn spawn(builder: SandboxBuilder) -> Result<Sandbox, SpawnError
 
 /// Everything that may block: reading the root and compiling the policy.
 fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
+    builder.limits.check()?;
+    if !builder.working_dir.is_absolute() {
+        return Err(SpawnError::InvalidText { what: "the working directory" });
+    }
     // First, as the kernel gets ready for joining it meanwhile.
     let group = Cgroup::create(&builder.limits).map(Arc::new);
     let mut root = Root::new(&builder)?;
@@ -136,9 +149,8 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
     let mut writable: Vec<&str> = WRITABLE.to_vec();
     let mut state = None;
     if let Some((path, quota)) = &builder.state {
-        let owner = uid.as_ref().map(|lease| (lease, &builder.host_uids));
-        state = Some(Arc::new(State::open(path, *quota, owner)?));
-        root.state(path);
+        state = Some(Arc::new(State::open(path, *quota, uid.as_ref())?));
+        root.state(&path.join(state::DATA));
         writable.push(STATE);
     }
     let programs = seccomp::programs(builder.profile)?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::SpawnError;
+
 /// Bounds on what a server can use up. Each names the attack it answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -26,9 +28,9 @@ pub struct Limits {
     pub stack_bytes: u64,
     /// Memory a process may lock, in bytes. Default 8 MiB.
     pub locked_bytes: u64,
-    /// The size of `/tmp` in bytes; answers filling the host's memory. Default 256 MiB.
+    /// The size of `/tmp` in bytes, one page at least; answers filling the host's memory. Default 256 MiB.
     pub tmp_bytes: u64,
-    /// Files and directories in `/tmp`; answers a million empty files. Default 65,536.
+    /// Files and directories in `/tmp`, itself included; answers a million empty files. Default 65,536.
     pub tmp_files: u64,
     /// The size of `/dev/shm` in bytes. Default 64 MiB.
     pub shm_bytes: u64,
@@ -82,6 +84,23 @@ impl Default for StateQuota {
     }
 }
 
+impl Limits {
+    /// Whether a program can start at all within them.
+    pub(crate) fn check(&self) -> Result<(), SpawnError> {
+        let limits = [
+            ("processes", self.processes, 4),
+            ("memory_bytes", self.memory_bytes, 64 << 10),
+            ("cpu_percent", u64::from(self.cpu_percent), 1),
+            ("open_files", self.open_files, 16),
+            ("stack_bytes", self.stack_bytes, 64 << 10),
+        ];
+        match limits.into_iter().find(|(_, value, least)| value < least) {
+            Some((limit, _, least)) => Err(SpawnError::LimitTooLow { limit, least }),
+            None => Ok(()),
+        }
+    }
+}
+
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
         impl Limits {
@@ -119,6 +138,14 @@ setters! {
     open_files: u64,
     /// Sets [`Limits::file_bytes`].
     file_bytes: u64,
+    /// Sets [`Limits::stack_bytes`].
+    stack_bytes: u64,
+    /// Sets [`Limits::locked_bytes`].
+    locked_bytes: u64,
+    /// Sets [`Limits::stderr_line_bytes`].
+    stderr_line_bytes: usize,
+    /// Sets [`Limits::stderr_bytes_per_second`].
+    stderr_bytes_per_second: u64,
     /// Sets [`Limits::tmp_bytes`].
     tmp_bytes: u64,
     /// Sets [`Limits::tmp_files`].

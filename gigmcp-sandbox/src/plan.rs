@@ -22,6 +22,8 @@ pub(crate) struct Root {
     image: bool,
     /// Whether the authorities in `/etc` are ours and not the root's.
     own_authorities: bool,
+    /// Whether `/state` is ours and not the root's.
+    pub(crate) own_state: bool,
 }
 
 impl Root {
@@ -33,6 +35,7 @@ impl Root {
             foreign: Vec::new(),
             image: false,
             own_authorities: builder.ca_bundle.is_some(),
+            own_state: builder.state.is_some(),
         };
         root.frame(&builder.limits);
         match &builder.rootfs.0 {
@@ -74,7 +77,13 @@ impl Root {
         // What covers parts of /proc.
         self.steps.push(Step::File { to: b"/empty-file".to_vec(), mode: 0o444, content: Vec::new() });
         self.steps.push(Step::Dir { to: b"/empty-dir".to_vec(), mode: 0o555 });
-        let tmpfs = |to: &str, mode, bytes, inodes| Step::Tmpfs { to: to.into(), mode, bytes, inodes };
+        // 0 would be no limit to the kernel, and so would a size that overflows when it is rounded up.
+        let tmpfs = |to: &str, mode, bytes: u64, inodes: u64| Step::Tmpfs {
+            to: to.into(),
+            mode,
+            bytes: bytes.clamp(PAGE, MOST),
+            inodes: inodes.clamp(1, MOST),
+        };
         self.steps.push(tmpfs("/root/tmp", 0o1777, limits.tmp_bytes, limits.tmp_files));
         self.steps.push(tmpfs("/root/run", 0o755, RUN_BYTES, RUN_FILES));
         self.steps.push(tmpfs("/root/dev/shm", 0o1777, limits.shm_bytes, limits.tmp_files));
@@ -257,7 +266,7 @@ pub(crate) fn check_state(path: &Path) -> Result<(), PathRefusal> {
         return Err(PathRefusal::NotAbsolute);
     }
     let kind = check_path(path)?;
-    if kind.is_dir() { Ok(()) } else { Err(PathRefusal::Special) }
+    if kind.is_dir() { Ok(()) } else { Err(PathRefusal::NotADirectory) }
 }
 
 /// Whether a host path may be shown inside.
@@ -341,6 +350,9 @@ pub(crate) const STATE: &str = "/state";
 const CA_FILES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt"];
 const CA_PLACES: [&str; 3] = ["/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/pki/tls/certs"];
+const PAGE: u64 = 4096;
+/// More than any machine has.
+const MOST: u64 = 1 << 50;
 const RUN_BYTES: u64 = 1 << 20;
 const RUN_FILES: u64 = 1024;
 const SCANNED_ENTRIES: usize = 1_000_000;

@@ -50,7 +50,8 @@ impl Posture<'_> {
                 _ => none("/ is writable".to_owned(), UNEXPECTED),
             },
             Layer::NestedUserns => match self.value("nested_userns") {
-                "28" => Level::Full, // ENOSPC: the limit of zero that --disable-userns set
+                "28" => Level::Full, // ENOSPC: as many as there may be below the outer user namespace
+                "" => none("it was not tried".to_owned(), UNEXPECTED),
                 other => Level::Partial(format!("refused with error {other}, not by the limit")),
             },
         }

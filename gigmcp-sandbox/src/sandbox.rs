@@ -13,7 +13,8 @@ use crate::{
     Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines, Usage, UsageSamples,
 };
 
-/// One confined server. Dropping it ends every process inside and leaves nothing behind.
+/// One confined server. Dropping it ends every process inside and leaves nothing behind, a moment later:
+/// what one sandbox at a time can use, such as a state directory, is free once [`Sandbox::kill`] returns.
 #[derive(Debug)]
 pub struct Sandbox {
     pub(crate) id: String,
@@ -89,11 +90,12 @@ impl Sandbox {
 
     /// The server's standard input and output, once.
     ///
-    /// `None` after the first call.
+    /// `None` after the first call, and outside a tokio runtime.
     ///
     /// # Panics
-    /// Outside a tokio runtime with I/O enabled.
+    /// In a tokio runtime whose I/O is not enabled.
     pub fn stdio(&mut self) -> Option<(SandboxStdin, SandboxStdout)> {
+        tokio::runtime::Handle::try_current().ok()?;
         let (stdin, stdout) = self.stdio.take()?;
         SandboxStdin::new(stdin).ok().zip(SandboxStdout::new(stdout).ok())
     }
@@ -190,15 +192,24 @@ impl Sandbox {
 /// The write end of the pipe that keeps a sandbox alive. Once every copy in this process is gone,
 /// by [`Lifeline::cut`], by drop, or because the process died, PID 1 inside ends.
 #[derive(Debug)]
-pub(crate) struct Lifeline(Arc<Mutex<Option<End>>>);
+pub(crate) struct Lifeline(Arc<Mutex<Option<Rope>>>);
 
 /// The supervisor's handle to cut a lifeline it does not keep alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Scissors(Arc<Mutex<Option<End>>>);
+pub(crate) struct Scissors(Arc<Mutex<Option<Rope>>>);
+
+#[derive(Debug)]
+struct Rope {
+    _write_end: End,
+    /// PID 1 shares its processor time with the server, and needs some to end.
+    #[cfg(target_os = "linux")]
+    group: Option<Arc<crate::cgroup::Cgroup>>,
+}
 
 impl Lifeline {
-    pub(crate) fn new(write_end: End) -> Self {
-        Self(Arc::new(Mutex::new(Some(write_end))))
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new(write_end: End, group: Option<Arc<crate::cgroup::Cgroup>>) -> Self {
+        Self(Arc::new(Mutex::new(Some(Rope { _write_end: write_end, group }))))
     }
 
     pub(crate) fn scissors(&self) -> Scissors {
@@ -218,6 +229,11 @@ impl Drop for Lifeline {
 
 impl Scissors {
     pub(crate) fn cut(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let rope = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        #[cfg(target_os = "linux")]
+        if let Some(group) = rope.as_ref().and_then(|rope| rope.group.as_ref()) {
+            group.unthrottle();
+        }
+        drop(rope);
     }
 }

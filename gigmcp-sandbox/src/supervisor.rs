@@ -566,6 +566,9 @@ impl Live {
             self.starting = Some(starting);
             return self.lifeline.cut();
         };
+        if let Some(state) = &self.state {
+            state.runs(self.child.id());
+        }
         self.ends_at = self.wall_time.and_then(|time| Instant::now().checked_add(time));
         let intake = starting.intake;
         let result = match self.control.as_ref().map(OwnedFd::try_clone) {

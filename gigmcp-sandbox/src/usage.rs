@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(target_os = "linux")]
+pub(crate) use processes::descendants;
 
 use std::time::Duration;
 

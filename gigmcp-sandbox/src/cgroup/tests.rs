@@ -71,7 +71,7 @@ fn a_memory_bomb_is_killed_and_counted() {
     let harmless = Inside::start(&group, "head -c 8M /dev/zero | tail -c 4M | wc -c").end();
     assert_eq!(String::from_utf8_lossy(&harmless.stdout).trim(), "4194304");
     assert_eq!(group.counts().oom_kills, Some(0));
-    assert_eq!(watcher.take(), []);
+    assert_eq!(watcher.take(), Vec::<u64>::new());
 
     let bomb = Inside::start(&group, "exec tail /dev/zero");
     assert_eq!(wait_for(&mut watcher), [7]);

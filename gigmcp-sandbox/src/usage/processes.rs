@@ -10,17 +10,12 @@ use super::{Usage, UsageSource};
 /// What a process and all below it use. Orphans inside become children of PID 1, so none is missed;
 /// the times of those that have ended are in the numbers of whoever waited for them.
 pub(super) fn usage(first: u32) -> Usage {
-    let mut found = vec![first];
     let (mut ticks, mut pages, mut threads) = (0, 0, 0);
-    let mut next = 0;
-    while let Some(process) = found.get(next).copied() {
-        next += 1;
+    for (process, _) in descendants(first) {
         let Some(stat) = Stat::read(process) else { continue };
         ticks += stat.ticks;
         pages += stat.resident_pages;
         threads += stat.threads;
-        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-        found.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
     }
     if threads == 0 {
         return Usage::default();
@@ -32,6 +27,20 @@ pub(super) fn usage(first: u32) -> Usage {
         processes: Some(threads),
         ..Usage::default()
     }
+}
+
+/// A process and all below it, each with how far below. Children are those of any of its threads.
+pub(crate) fn descendants(first: u32) -> Vec<(u32, usize)> {
+    let mut found = vec![(first, 0)];
+    let mut next = 0;
+    while let Some((process, depth)) = found.get(next).copied() {
+        next += 1;
+        for thread in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|child| Some((child.parse().ok()?, depth + 1))));
+        }
+    }
+    found
 }
 
 struct Stat {

@@ -199,3 +199,40 @@ async fn too_little_memory_to_start_is_named() {
     let error = server.spawn().await.unwrap_err();
     assert!(matches!(error, SpawnError::OutOfMemory), "{error}");
 }
+
+#[tokio::test]
+async fn nothing_is_unlimited_because_it_was_set_to_nothing_or_to_too_much() {
+    for (case, limits) in [
+        ("nothing", Limits::default().tmp_bytes(0).shm_bytes(0).tmp_files(0)),
+        ("one file", Limits::default().tmp_bytes(1).shm_bytes(1).tmp_files(2)),
+    ] {
+        for path in ["/tmp/x", "/dev/shm/x"] {
+            let fill = format!("dd if=/dev/zero of={path} bs=64k count=1 2>&1 | grep -c 'No space'");
+            let said = crate::probe::run(shell(&fill).limits(limits.clone())).await;
+            assert_eq!(said, "1", "{case}: {path}");
+        }
+    }
+    let huge = Limits::default().tmp_bytes(u64::MAX).tmp_files(u64::MAX).shm_bytes(u64::MAX);
+    let size = crate::probe::run(shell("grep -c ' /tmp .*size=0' /proc/self/mountinfo; true").limits(huge)).await;
+    assert_eq!(size, "0");
+    for (limit, limits) in [
+        ("processes", Limits::default().processes(3)),
+        ("memory_bytes", Limits::default().memory_bytes(0)),
+        ("cpu_percent", Limits::default().cpu_percent(0)),
+        ("open_files", Limits::default().open_files(3)),
+    ] {
+        let error = shell("true").limits(limits).spawn().await.unwrap_err();
+        assert!(matches!(error, SpawnError::LimitTooLow { limit: found, .. } if found == limit), "{limit}: {error}");
+    }
+    assert_eq!(crate::probe::run(shell("echo runs").limits(Limits::default().processes(4))).await, "runs", "the twin");
+}
+
+#[tokio::test]
+async fn a_server_with_little_processor_time_does_not_delay_its_own_end() {
+    let script = "for i in $(seq 100); do while :; do :; done & done; echo ready >&2; wait";
+    let limits = Limits::default().cpu_percent(2);
+    let mut busy = shell(script).limits(limits).spawn().await.unwrap();
+    assert_eq!(busy.stderr_lines().next().await.as_deref(), Some("ready"));
+    let kill = tokio::time::timeout(Duration::from_secs(5), busy.kill()).await;
+    assert_eq!(kill, Ok(Exit::Killed), "it would take ten times as long");
+}

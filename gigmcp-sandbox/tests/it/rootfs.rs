@@ -1,6 +1,7 @@
 //! Roots: the host's tools, hostile images, paths that are refused.
 
 use std::fs;
+use std::future::Future;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -212,4 +213,28 @@ async fn a_server_can_be_shown_a_machine_as_large_as_its_limits() {
     let shell = Sandbox::builder(Rootfs::host_tools()).command(meminfo).limits(limits);
     assert_eq!(run(shell.clone().sized_proc()).await, "MemTotal:         131072 kB\n1");
     assert!(!run(shell).await.contains(" 131072 kB"), "the control: the host's");
+}
+
+#[tokio::test]
+async fn an_image_cannot_have_us_hold_thousands_of_descriptors() {
+    let image = image();
+    for number in 0..2000 {
+        fs::create_dir_all(image.path().join(format!("etc/many/{number}"))).unwrap();
+    }
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let (before, mut most) = (open(), 0);
+    let mut starting = std::pin::pin!(run(in_image(&image, &["list", "/etc/many/1999"])));
+    let said = std::future::poll_fn(|context| {
+        most = most.max(open());
+        starting.as_mut().poll(context)
+    });
+    assert_eq!(said.await, "allowed");
+    // Other tests of this binary have some too.
+    assert!(most < before + 500, "{before} before, {most} at most");
+    for number in 2000..5000 {
+        fs::create_dir_all(image.path().join(format!("etc/many/{number}"))).unwrap();
+    }
+    let error = in_image(&image, &["list", "/"]).spawn().await.unwrap_err();
+    let SpawnError::RefusedRootfs { why, .. } = error else { panic!("{error}") };
+    assert_eq!(why, RootfsRefusal::TooManyEntries);
 }

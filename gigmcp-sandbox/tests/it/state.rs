@@ -1,7 +1,7 @@
 //! The directory that outlives its server, and its quota.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use gigmcp_sandbox::{Exit, PathRefusal, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota};
@@ -22,11 +22,11 @@ async fn what_a_server_leaves_in_its_state_is_there_for_the_next_one() {
     let dir = state();
     let quota = StateQuota::default();
     assert_eq!(run(shell("mkdir /state/below; echo kept > /state/below/file", dir.path(), quota)).await, "");
-    assert_eq!(fs::read_to_string(dir.path().join("below/file")).unwrap(), "kept\n");
+    assert_eq!(fs::read_to_string(dir.path().join("data/below/file")).unwrap(), "kept\n");
     // As root, this one has another uid: it can write all the same.
     let script = "echo more >> /state/below/file; rm -r /state/below && touch /state/new && stat -c %U /state/new";
     assert_eq!(run(shell(script, dir.path(), quota)).await, "server");
-    assert!(!dir.path().join("below").exists());
+    assert!(!dir.path().join("data/below").exists());
     let elsewhere = run(shell("touch /file 2>&1; echo done", dir.path(), quota)).await;
     assert!(elsewhere.contains("Read-only file system"), "{elsewhere}");
 }
@@ -35,12 +35,18 @@ async fn what_a_server_leaves_in_its_state_is_there_for_the_next_one() {
 async fn a_server_over_its_quota_is_ended_and_not_started_again() {
     let full = "dd if=/dev/zero of=/state/file bs=1M count=8 2>/dev/null; echo written; sleep 3600";
     let many = "i=0; while [ $i -lt 200 ]; do : > /state/$i; i=$((i + 1)); done; sleep 3600";
+    let nameless = "exec 5>/state/x 6>/state/y; rm /state/x /state/y; \
+        dd if=/dev/zero bs=1M count=3 >&5 2>/dev/null; dd if=/dev/zero bs=1M count=3 >&6 2>/dev/null; sleep 3600";
     let deep = "cd /state; i=0; while [ $i -lt 100 ]; do mkdir d; cd d; i=$((i + 1)); done; sleep 3600";
-    for (case, script) in [("bytes", full), ("files", many), ("depth", deep)] {
+    for (case, script) in [("bytes", full), ("files", many), ("files without a name", nameless), ("depth", deep)] {
         let dir = state();
         let quota = StateQuota { bytes: 4 << 20, files: 150 };
         let mut sandbox = shell(script, dir.path(), quota).spawn().await.unwrap();
         assert_eq!(sandbox.wait().await, Exit::StateQuota, "{case}");
+        if case == "files without a name" {
+            assert_eq!(run(shell("echo gone", dir.path(), quota)).await, "gone");
+            continue;
+        }
         let error = shell("true", dir.path(), quota).spawn().await.unwrap_err();
         assert!(matches!(error, SpawnError::StateQuota { .. } | SpawnError::RefusedPath { .. }), "{case}: {error}");
         if case != "depth" {
@@ -70,15 +76,13 @@ async fn only_a_directory_of_its_own_becomes_state() {
     fs::write(&file, "").unwrap();
     symlink(&foreign, &link).unwrap();
     let mut cases = vec![
-        ("a file", file, PathRefusal::Special),
+        ("a file", file, PathRefusal::NotADirectory),
         ("a symlink", link, PathRefusal::Symlink),
         ("the system's", "/etc".into(), PathRefusal::System),
         ("not there", dir.path().join("missing"), PathRefusal::Unreadable),
         ("relative", "state".into(), PathRefusal::NotAbsolute),
     ];
-    if rustix::process::geteuid().is_root() {
-        cases.push(("somebody's files", foreign.clone(), PathRefusal::NotState));
-    }
+    cases.push(("somebody's files", foreign.clone(), PathRefusal::NotState));
     for (case, path, expected) in cases {
         let error = shell("true", &path, StateQuota::default()).spawn().await.unwrap_err();
         let SpawnError::RefusedPath { why, .. } = error else { panic!("{case}: {error}") };
@@ -86,4 +90,23 @@ async fn only_a_directory_of_its_own_becomes_state() {
     }
     fs::remove_file(foreign.join("precious")).unwrap();
     assert_eq!(run(shell("echo empty", &foreign, StateQuota::default())).await, "empty", "the twin");
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_is_in_nobodys_reach() {
+    let dir = state();
+    let script = "cp /bin/sh /state/shell && chmod 6755 /state/shell && chmod 0777 /state && ls -l /state/shell";
+    let said = run(shell(script, dir.path(), StateQuota::default())).await;
+    assert!(said.starts_with("-rwsr-sr-x"), "the control: {said}");
+    let top = fs::metadata(dir.path()).unwrap();
+    assert_eq!(top.mode() & 0o7777, 0o700, "nobody else can enter");
+    assert_eq!(top.uid(), rustix::process::geteuid().as_raw(), "and the server cannot change that");
+    if rustix::process::geteuid().is_root() {
+        let path = dir.path().join("data/shell");
+        // By a shell: setpriv itself keeps its rights until it starts something.
+        let (script, path) = ("\"$0\" -c id", path.to_str().unwrap());
+        let stranger = ["--reuid=65533", "--regid=65533", "--clear-groups", "--", "sh", "-c", script, path];
+        let output = std::process::Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
+    }
 }

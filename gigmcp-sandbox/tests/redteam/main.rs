@@ -36,7 +36,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((mode, titles)) = arguments.split_first() else { return };
     match mode.as_str() {
-        "list" => cases().for_each(list),
+        "list" if titles.is_empty() => cases().for_each(list),
         "rights" => println!("{}", files::rights()),
         "run" | "control" | "sweep" => {
             let world = world();
