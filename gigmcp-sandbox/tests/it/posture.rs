@@ -9,7 +9,7 @@ use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, StateQuota};
 
 use crate::lifecycle::ready;
 use crate::probe::{Dir, probe, sandbox};
-use crate::processes::{field, of_program};
+use crate::processes::{field, marker, of_program};
 
 type Found = BTreeMap<String, String>;
 
@@ -205,11 +205,11 @@ fn assert_usual(server: u32, program: &str) {
 
 async fn started(builder: SandboxBuilder, program: &str) -> (Sandbox, u32) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Another run of these tests may be going on.
-    let marker = format!("posture-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("posture-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let marker = marker(&name);
     let command = [program, "hang", &marker];
     let sandbox = ready(builder.command(command).env("TOKEN", "placeholder")).await;
-    let server = of_program(program, &marker)[0];
+    let server = of_program(program, &name)[0];
     assert_eq!(read(server, "cmdline"), format!("{program} hang {marker}"));
     (sandbox, server)
 }
@@ -275,11 +275,11 @@ async fn the_processes_of_the_frame_hold_nothing_that_they_do_not_need() {
     let mut seen = descriptors(init);
     assert_eq!(descriptors(monitor), of_init, "the monitor only waits");
     // The numbers of the others are whatever was free.
-    for kind in ["socket both", "anon_inode:[signalfd] both", "pipe read"] {
+    for kind in ["socket both", "anon_inode:[signalfd] both", "anon_inode:seccomp notify both", "pipe read"] {
         let number = seen.iter().find(|(_, found)| *found == kind).map(|(number, _)| number.clone());
         of_init.insert(number.unwrap_or_else(|| format!("no {kind} in {seen:?}")), kind.to_owned());
     }
-    assert_eq!(seen, of_init, "PID 1 has its control socket, lifeline and signals");
+    assert_eq!(seen, of_init, "PID 1 has its control socket, lifeline, signals and the listener of tripwires");
     seen.clear();
     for (process, name) in [(init, "PID 1"), (monitor, "the monitor")] {
         assert_eq!(read(process, "environ"), "", "{name}");
