@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::delegation::Delegated;
 use super::hierarchy::{OwnGroup, Version};
@@ -204,7 +206,15 @@ impl Owner {
 
     /// Whether it can be seen from here that this process has ended.
     fn is_gone(&self, seen_from: &Self) -> bool {
-        self.namespace == seen_from.namespace && started(self.process) != Some(self.started)
+        self.namespace == seen_from.namespace
+            && match started(self.process) {
+                Some(started) => started != self.started,
+                // Not there, or hidden from here: /proc may show a process to nobody who may not trace it.
+                None => {
+                    let process = i32::try_from(self.process).ok().and_then(Pid::from_raw);
+                    process.is_none_or(|process| test_kill_process(process) == Err(Errno::SRCH))
+                }
+            }
     }
 }
 
