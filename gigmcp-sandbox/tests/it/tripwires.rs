@@ -62,7 +62,8 @@ async fn a_call_that_no_server_makes_is_refused_and_told() {
     ] {
         let (said, exit, events) = watch(sandbox(attempt)).await;
         if is_filtered() && events.is_empty() {
-            assert_eq!((said.as_str(), exit), ("refused 1", Exit::Exited(0)), "by the container: {attempt:?}");
+            let refused = ["refused 1", expected].contains(&said.as_str());
+            assert!(refused && exit == Exit::Exited(0), "by the container: {attempt:?}: {said} {exit:?}");
             continue;
         }
         assert_eq!((said.as_str(), exit), (expected, Exit::Exited(0)), "{attempt:?}");
