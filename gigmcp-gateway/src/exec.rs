@@ -2,11 +2,17 @@
 //!
 //! Standard output carries the server's bytes and nothing else.
 
-use std::{collections::HashMap, env, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    env,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 use gigmcp_egress::{CredentialId, SecretString, Shape};
-use gigmcp_sandbox::{Exit, SandboxStdin, SandboxStdout, SpawnError, Stage};
+use gigmcp_sandbox::{Event, Events, Exit, SandboxStdin, SandboxStdout, SpawnError, Stage};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::Signal,
@@ -14,12 +20,14 @@ use rustix::{
 use tokio::{
     io::{self, AsyncReadExt, AsyncWriteExt},
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     declare::Declaration,
     egress::{Entitlement, text},
+    events,
     host::Host,
     output::Failure,
     serve,
@@ -121,14 +129,17 @@ async fn relay(mut running: Running) -> u8 {
     let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
     let mut lines = running.sandbox.stderr_lines();
     let input = tokio::spawn(copy_input(stdin));
-    let (show, shown) = std::sync::mpsc::sync_channel(STDERR_LINES);
+    let (show, mut shown) = mpsc::channel(STDERR_LINES);
     // On a thread of its own: a client that does not read our standard error must not stop the rest.
     let (done, all_shown) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        shown.into_iter().for_each(|line: String| eprintln!("{line}"));
+        while let Some(line) = shown.blocking_recv() {
+            eprintln!("{line}");
+        }
         // Nobody listens when we could not wait any longer.
         let _ = done.send(());
     });
+    let told = tokio::spawn(tell(running.sandbox.events(), show.clone()));
     let errors = tokio::spawn(async move {
         while let Some(line) = lines.next().await {
             // Full means that nobody reads; what is not shown is lost, as in a log that turns over.
@@ -149,6 +160,8 @@ async fn relay(mut running: Running) -> u8 {
     // The end of its input asks a server to end, as the protocol has it; then it has to.
     input.abort();
     if let Ended::Signal(_) = ended {
+        // Who asked for the end need not be told of it.
+        told.abort();
         drop(tokio::time::timeout(GRACE, running.sandbox.wait()).await);
         running.sandbox.kill().await;
     }
@@ -164,6 +177,21 @@ async fn relay(mut running: Running) -> u8 {
     // A client that does not read our standard error is waited for no longer than this.
     drop(tokio::time::timeout(GRACE, all_shown).await);
     ended.code()
+}
+
+/// Tells the caller, once each, what the server was refused and what ended it. Unlike the server's own lines, these
+/// wait for a slow reader.
+async fn tell(mut happening: Events, show: mpsc::Sender<String>) {
+    let mut told = HashSet::new();
+    while let Some(event) = happening.next().await {
+        if matches!(event, Event::Ended(Exit::Exited(_))) {
+            continue;
+        }
+        let line = format!("gigmcp: the server {}", events::what(&event));
+        if told.insert(line.clone()) {
+            drop(show.send(line).await);
+        }
+    }
 }
 
 /// How it came to an end.

@@ -13,6 +13,7 @@ use gigmcp_sandbox::{Event, Events, StderrLines};
 
 use crate::{
     egress::Entitlement,
+    events,
     spec::{Owner, ProfileSlug, ServerName},
     store::Profile,
     supervisor::{Plan, Running, StartError, Supervisor},
@@ -157,20 +158,16 @@ async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrL
 }
 
 /// Tells the operator what a server's sandbox refused, what it ran out of, and how it ended.
-async fn log_events(profile: ProfileSlug, server: ServerName, mut events: Events) {
-    while let Some(event) = events.next().await {
+async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Events) {
+    while let Some(event) = happening.next().await {
+        let what = events::what(&event);
         match event {
-            Event::Tripwire { call, pid, count } => {
-                tracing::warn!(%profile, %server, call, pid, count, "made a system call that no server makes; refused");
+            Event::Tripwire { pid, count, .. } => tracing::warn!(%profile, %server, pid, count, "{what}"),
+            Event::OomKill { count } | Event::PidsExhausted { count } | Event::Lost { count } => {
+                tracing::warn!(%profile, %server, count, "{what}");
             }
-            Event::OomKill { count } => {
-                tracing::warn!(%profile, %server, count, "was killed: it used more memory than allowed (--memory)");
-            }
-            Event::PidsExhausted { count } => {
-                tracing::warn!(%profile, %server, count, "was refused processes: it has as many as allowed (--processes)");
-            }
-            Event::Ended(exit) => tracing::info!(%profile, %server, ?exit, "ended"),
-            other => tracing::info!(%profile, %server, ?other, "sandbox"),
+            Event::Ended(_) => tracing::info!(%profile, %server, "{what}"),
+            _ => tracing::warn!(%profile, %server, "{what}"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod egress;
 mod endpoint;
+mod events;
 mod exec;
 mod host;
 mod launch;

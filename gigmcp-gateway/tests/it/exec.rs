@@ -257,3 +257,31 @@ fn a_stored_secret_serves_when_the_environment_has_none() {
     assert!(text.starts_with("sk-") && !text.contains("stored-real"), "a placeholder of the same shape: {text}");
     assert_eq!(text.trim().len(), "sk-stored-real-value-of-usual-length-0123456789".len());
 }
+
+#[test]
+fn a_server_that_a_limit_ended_does_not_end_in_silence() {
+    let installation = Installation::new();
+    let run = |memory: &str| {
+        let hungry = "head -c 100M /dev/zero | tail -c 100M | wc -c";
+        let output = installation.run(&["exec", "--memory", memory, "--", "sh", "-c", hungry], "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, _, said) = run("32M");
+    assert_eq!(code, Some(125), "{said}");
+    assert_eq!(said, "gigmcp: the server used more memory than allowed and was ended (--memory)\n");
+    // The twin: with enough of it there is nothing to say.
+    assert_eq!(run("512M"), (Some(0), format!("{}\n", 100 << 20), String::new()));
+}
+
+#[test]
+fn a_signal_and_a_call_that_no_server_makes_are_told_once() {
+    let installation = Installation::new();
+    let run = |script: &str| {
+        let output = installation.run(&["exec", "--", "sh", "-c", script], "");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run("kill -KILL $$"), (Some(137), "gigmcp: the server was ended by signal 9\n".to_owned()));
+    let (code, said) = run("for i in 1 2 3; do unshare --user true 2>&1; done; exit 3");
+    assert_eq!((code, said.matches("gigmcp: the server made the system call unshare").count()), (Some(3), 1), "{said}");
+    assert_eq!(said.lines().count(), 1, "its own exit is told by its code: {said}");
+}
