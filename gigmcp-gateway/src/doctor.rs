@@ -56,19 +56,53 @@ fn one_cause(report: &Enforcement) -> Option<(&str, &str)> {
     }
 }
 
-/// The first layer without which no server is ever started, if this host lacks one.
+/// What keeps this host from starting servers, if something does.
 pub(crate) fn missing(report: &Enforcement) -> Option<String> {
-    report.layers().find_map(|(layer, level)| match level {
+    demanded_but_absent(report.layers()).map(|Absent { layer, why, fix }| {
+        let what = match one_cause(report) {
+            Some(_) => "no sandbox can start on this host".to_owned(),
+            None => format!("this host cannot enforce `{layer}`"),
+        };
+        format!("{what}: {why}\n  fix: {fix}")
+    })
+}
+
+/// A layer that is not in force and without which no server is ever started.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{layer}` is not in force: {why}; {fix}")]
+pub(crate) struct Absent {
+    layer: Layer,
+    why: String,
+    fix: String,
+}
+
+/// The first such layer. The same rule for the report on a host and for each sandbox that was started.
+pub(crate) fn demanded_but_absent<'a>(layers: impl IntoIterator<Item = (Layer, &'a Level)>) -> Option<Absent> {
+    layers.into_iter().find_map(|(layer, level)| match level {
         Level::None { why, fix } if !OPTIONAL.contains(&layer) => {
-            let what = match one_cause(report) {
-                Some(_) => "no sandbox can start on this host".to_owned(),
-                None => format!("this host cannot enforce `{}`", layer.name()),
-            };
-            Some(format!("{what}: {why}\n  fix: {fix}"))
+            Some(Absent { layer, why: why.clone(), fix: fix.clone() })
         }
-        _ => None,
+        Level::None { .. } | Level::Partial(_) | Level::Full => None,
     })
 }
 
 /// What some kernels and hosts lack, and the sandbox holds without; the report names it all the same.
 const OPTIONAL: [Layer; 2] = [Layer::Landlock, Layer::CgroupLimits];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_layer_that_some_kernels_lack_may_be_absent() {
+        let absent = Level::None { why: "why".to_owned(), fix: "fix".to_owned() };
+        let gap = Level::Partial("gap".to_owned());
+        for layer in Layer::ALL {
+            let refused = demanded_but_absent([(Layer::User, &Level::Full), (layer, &absent)]);
+            let optional = matches!(layer, Layer::Landlock | Layer::CgroupLimits);
+            let expected = Absent { layer, why: "why".to_owned(), fix: "fix".to_owned() };
+            assert_eq!(refused, (!optional).then_some(expected), "{layer}");
+            assert_eq!(demanded_but_absent([(layer, &gap)]), None, "twin: {layer} with a gap");
+        }
+    }
+}

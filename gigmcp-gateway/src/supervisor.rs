@@ -7,6 +7,7 @@ use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
 use tokio::net::TcpStream;
 
 use crate::{
+    doctor::{self, Absent},
     egress::{Entered, Entitlement, Instance, Instances},
     host::{Host, HostError},
     runtime,
@@ -55,6 +56,8 @@ pub(crate) enum StartError {
     Host(#[from] Box<HostError>),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error("a layer that is always demanded is missing from the sandbox of {server}")]
+    Layer { server: ServerName, source: Absent },
     #[error("the egress proxy cannot take over the listeners of {server}")]
     Attach { server: ServerName, source: AttachError },
 }
@@ -85,6 +88,10 @@ impl Supervisor {
         let server = &plan.server;
         let mut sandbox =
             sandbox.spawn().await.map_err(|source| StartError::Spawn { server: server.clone(), source })?;
+        // Before it has an identity or a way out. `Sandbox::require` would refuse known gaps (`Level::Partial`) too.
+        if let Some(source) = doctor::demanded_but_absent(sandbox.enforcement().layers()) {
+            return Err(StartError::Layer { server: server.clone(), source });
+        }
         let identity = Identity::new(format!("{server}-{}", sandbox.id()));
         let entered = self.instances.enter(Instance {
             identity: identity.clone(),
