@@ -9,7 +9,7 @@ use std::{
 };
 
 use gigmcp_mcp::{BoxFuture, Call, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream};
-use gigmcp_sandbox::{Event, Events, StderrLines};
+use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 
 use crate::{
     egress::Entitlement,
@@ -166,7 +166,7 @@ async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Eve
             Event::OomKill { count } | Event::PidsExhausted { count } | Event::Lost { count } => {
                 tracing::warn!(%profile, %server, count, "{what}");
             }
-            Event::Ended(_) => tracing::info!(%profile, %server, "{what}"),
+            Event::Ended(Exit::Exited(0) | Exit::Killed) => tracing::info!(%profile, %server, "{what}"),
             _ => tracing::warn!(%profile, %server, "{what}"),
         }
     }
