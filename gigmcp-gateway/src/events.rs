@@ -33,6 +33,16 @@ fn how(exit: Exit) -> Cow<'static, str> {
     }
 }
 
+/// The stable code and the fixed text for a client, where a server's end was the sandbox's doing.
+pub(crate) fn to_client(exit: Exit) -> Option<(&'static str, &'static str)> {
+    match exit {
+        Exit::OomKilled => Some(("server-out-of-memory", "the server used more memory than allowed and was ended")),
+        Exit::SeccompKilled => Some(("server-forbidden-call", "the server made a forbidden system call and was ended")),
+        // Its own end, or one that the gateway never asks for.
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

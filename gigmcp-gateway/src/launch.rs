@@ -123,7 +123,7 @@ impl ServerLaunch {
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
             Ok(upstream) => Ok(Server { upstream, running: Mutex::new(Some(running)) }),
-            Err(error) => Err(self.not_connected(error, &running)),
+            Err(error) => Err(self.not_connected(error, running).await),
         }
     }
 
@@ -134,13 +134,21 @@ impl ServerLaunch {
     }
 
     /// Names the stage and, for the operator, the server's own last words.
-    fn not_connected(&self, error: ConnectError, running: &Running) -> LaunchError {
+    async fn not_connected(&self, error: ConnectError, mut running: Running) -> LaunchError {
+        let ended = match error {
+            // Its output ends a moment before its sandbox does, which knows why.
+            ConnectError::Exited => tokio::time::timeout(END, running.sandbox.wait()).await.ok(),
+            _ => None,
+        };
         let said = running.sandbox.stderr_tail();
         tracing::error!(
             profile = %self.profile, server = %self.server,
             "not initialized: {}; its last lines on standard error: {said:?}", chain(&error)
         );
-        let failed = LaunchError::from(error);
+        let mut failed = LaunchError::from(error);
+        if let Some((code, text)) = ended.and_then(events::to_client) {
+            failed = LaunchError { code, detail: text.to_owned(), ..failed };
+        }
         let last = said.iter().rev().take(LINES_TO_CLIENT).rev().cloned().collect::<Vec<_>>();
         let detail = match last.is_empty() {
             true => format!("{}; it wrote nothing on standard error", failed.detail),
@@ -216,5 +224,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How long a sandbox may take to end after the output of its server did.
+const END: Duration = Duration::from_secs(1);
 /// How many of a server's last lines a client is shown when it does not start.
 const LINES_TO_CLIENT: usize = 5;

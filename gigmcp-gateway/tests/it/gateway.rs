@@ -92,7 +92,15 @@ impl Installation {
 
     /// Starts the gateway inside `internet` and waits until it listens.
     pub(crate) fn serve(&self, internet: &Internet, variables: &[(&str, &str)]) -> Gateway {
-        let mut command = internet.command(GATEWAY);
+        self.serve_by(internet.command(GATEWAY), internet, variables)
+    }
+
+    /// The same where the gateway can limit the memory of servers.
+    pub(crate) fn serve_with_control_groups(&self, internet: &Internet) -> Gateway {
+        self.serve_by(internet.command_with_control_groups(GATEWAY), internet, &[])
+    }
+
+    fn serve_by(&self, mut command: Command, internet: &Internet, variables: &[(&str, &str)]) -> Gateway {
         self.settings(&mut command);
         command.env("GIG_UPSTREAM_EXTRA_ROOTS", &internet.authority).env("GIG_LOG", "debug");
         command.envs(variables.iter().copied());

@@ -128,6 +128,13 @@ impl Internet {
         command
     }
 
+    /// The same with this machine's /sys, and so with control groups; `ip` puts a new one in its place.
+    pub(crate) fn command_with_control_groups(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.gateway)).arg(program);
+        command
+    }
+
     /// Runs `work` on a thread of the gateway's side, with a tokio runtime of its own.
     pub(crate) fn near<T: Send + 'static, F: Future<Output = T>>(
         &self,

@@ -144,6 +144,27 @@ fn odd_servers_hurt_nobody_but_themselves() {
 }
 
 #[test]
+fn a_client_is_told_that_a_server_had_too_little_memory() {
+    let (internet, installation, _) = with_echo();
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd");
+    let (command, odd) = (format!("python3 {}/odd.py hungry", odd.display()), odd.to_str().unwrap());
+    for (name, memory) in [("little", "64M"), ("enough", "512M")] {
+        let add = ["server", "add", name, "--command", &command, "--read-only", odd, "--memory", memory];
+        installation.json(&add, "");
+    }
+    let token = installation.profile("all", &["little", "enough"]);
+    let gateway = installation.serve_with_control_groups(&internet);
+    let session = Session::open(&internet, "/mcp/p/all", &token);
+    let refused = session.call("little_good", &json!({})).json();
+    assert_eq!(refused["error"]["data"]["code"], "server-out-of-memory", "{refused}\n{}", gateway.log());
+    assert!(refused["error"]["message"].as_str().unwrap().contains("more memory than allowed"), "{refused}");
+    let log = gateway.wait_for("used more memory than allowed and was ended (--memory)");
+    let told = log.lines().find(|line| line.contains("more memory than allowed and was ended (--memory)")).unwrap();
+    assert!(told.contains("WARN") && told.contains("little"), "{told}");
+    assert_eq!(session.call("enough_good", &json!({})).text(), "fine"); // twin
+}
+
+#[test]
 fn a_taken_port_is_named_with_the_fix() {
     let installation = Installation::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

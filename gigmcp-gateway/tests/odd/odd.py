@@ -37,6 +37,9 @@ if MODE == "silent":
     print("I will \x1b[31mnever\x1b[0m answer", file=sys.stderr, flush=True)
     time.sleep(3600)
 
+if MODE == "hungry":
+    kept = b"x" * (128 << 20)
+
 for line in sys.stdin:
     request = json.loads(line)
     method = request.get("method")
