@@ -75,6 +75,7 @@ impl Supervisor {
             .command(command(spec))
             .network(Network::handoff())
             .limits(limits(&spec.limits))
+            .sized_proc()
             .host_uids(self.host_uids.clone())
             .working_dir("/tmp")
             .file(runtime::CA_BUNDLE, self.proxy.ca_bundle_pem())

@@ -285,3 +285,17 @@ fn a_signal_and_a_call_that_no_server_makes_are_told_once() {
     assert_eq!((code, said.matches("gigmcp: the server made the system call unshare").count()), (Some(3), 1), "{said}");
     assert_eq!(said.lines().count(), 1, "its own exit is told by its code: {said}");
 }
+
+#[test]
+fn a_server_sees_a_machine_as_large_as_its_limits() {
+    let installation = Installation::new();
+    let script = "grep MemTotal /proc/meminfo; grep -c ^processor /proc/cpuinfo";
+    let run = |cpus: &str| {
+        let output = installation.run(&["exec", "--memory", "96M", "--cpus", cpus, "--", "sh", "-c", script], "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run("1"), "MemTotal:          98304 kB\n1\n");
+    // The twin: on a machine that has two, more than one is shown when more is allowed.
+    let own = std::thread::available_parallelism().unwrap().get().min(2);
+    assert_eq!(run("2"), format!("MemTotal:          98304 kB\n{own}\n"));
+}
