@@ -5,6 +5,7 @@ mod attacks;
 #[path = "../attacks/compile.rs"]
 mod compile;
 mod docker;
+mod hostile_images;
 mod hosts;
 mod intake;
 mod internet;
