@@ -35,6 +35,7 @@ mod request;
 mod scrub;
 mod secret;
 mod slot;
+mod takeover;
 mod tls;
 mod tunnel;
 
