@@ -124,13 +124,14 @@ impl Host {
         let secret = SecretString::new("sk-benchmark-0123456789abcdefghijklmnopqrstuv");
         let placeholder = Placeholder::mint(&Shape::of(&secret));
         let pattern: gigmcp_egress::HostPattern = HOST.parse().expect("a host name");
-        let credential = CredentialRule {
-            id: CredentialId::new("KEY"),
-            placeholder: placeholder.clone(),
-            hosts: vec![pattern.clone()],
-            sink: Sink::Header { name: None },
-        };
-        let grant = Arc::new(Grant { rules: vec![Rule::https(pattern)], credentials: vec![credential] });
+        let credential = CredentialRule::new(
+            CredentialId::new("KEY"),
+            placeholder.clone(),
+            [pattern.clone()],
+            Sink::Header { name: None },
+        );
+        let grant =
+            Arc::new(Grant::new(1, vec![Rule::https(pattern)], vec![credential]).expect("one rule, one credential"));
         Self { grant, placeholder, secret, origin }
     }
 }

@@ -62,13 +62,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let placeholder = Placeholder::mint(&Shape::of(&key));
 
     // 1. What the server may do: reach one host, with one credential that goes nowhere else.
-    let credential = CredentialRule {
-        id: CredentialId::new("API_KEY"),
-        placeholder: placeholder.clone(),
-        hosts: vec![host.clone()],
-        sink: Sink::Header { name: None },
-    };
-    let grant = Arc::new(Grant { rules: vec![Rule::https(host)], credentials: vec![credential] });
+    let credential = CredentialRule::new(
+        CredentialId::new("API_KEY"),
+        placeholder.clone(),
+        [host.clone()],
+        Sink::Header { name: None },
+    );
+    let grant = Arc::new(Grant::new(1, vec![Rule::https(host)], vec![credential])?);
     let policy = Arc::new(OneServer { grant, key });
     let proxy =
         EgressProxy::builder(Arc::<OneServer>::clone(&policy), Arc::<OneServer>::clone(&policy), policy).build()?;

@@ -33,7 +33,8 @@ pub struct AuditEvent {
     pub host: Option<String>,
     /// The port.
     pub port: Option<u16>,
-    /// The path without query, escaped and at most 1024 bytes; left out when it holds a placeholder.
+    /// The path without query, escaped and at most 1024 bytes. The name of a credential in braces stands where its placeholder
+    /// stood in its place; left out when one stands elsewhere.
     pub path: Option<String>,
     /// The decision.
     pub verdict: Verdict,
@@ -49,6 +50,8 @@ pub struct AuditEvent {
     pub duration: Duration,
     /// Whether somebody should look at this now.
     pub alarm: bool,
+    /// The version of the [`Grant`](crate::Grant) that decided, if one was read.
+    pub policy_version: Option<u64>,
 }
 
 /// What an [`AuditEvent`] is about.
@@ -137,6 +140,7 @@ impl Entry {
             bytes_down: 0,
             duration: Duration::ZERO,
             alarm: false,
+            policy_version: None,
         };
         Self { sink, event: Some(event), started: Instant::now() }
     }
@@ -155,6 +159,10 @@ impl Entry {
 
     pub(crate) fn set_path(&mut self, path: Option<&str>) {
         self.event().path = path.map(|path| escaped(path, MAX_PATH_BYTES));
+    }
+
+    pub(crate) fn set_policy_version(&mut self, version: Option<u64>) {
+        self.event().policy_version = version;
     }
 
     pub(crate) fn set_credentials(&mut self, credentials: Vec<CredentialId>) {

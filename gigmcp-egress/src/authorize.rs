@@ -1,17 +1,22 @@
 use http::HeaderName;
+use http::header::COOKIE;
 
-use crate::answer::is_scannable;
-use crate::grant::{CREDENTIAL_HEADERS, CredentialRule, Grant, Rule, Scheme, Sink};
+use crate::allow::{self, Allowed};
+use crate::coding;
+use crate::credential::CredentialRule;
+use crate::grant::{CREDENTIAL_HEADERS, Grant};
 use crate::identity::Identity;
 use crate::live::{LivePlaceholders, Owner};
 use crate::refusal::Refusal;
 use crate::request::{Destination, ValidRequest};
-use crate::slot::{self, Slot};
+use crate::rule::{Allowance, Rule, Scheme};
+use crate::sink::{self, Place};
 
-/// A request that a rule allows, with every placeholder in its place. Only [`AuthorizedRequest::decide`] makes one; nothing
-/// secret was touched for it.
+/// A request that a rule allows, with every placeholder of its head in its place. Only [`AuthorizedRequest::decide`] makes one;
+/// nothing secret was touched for it.
 pub(crate) struct AuthorizedRequest {
     pub(crate) request: ValidRequest,
+    pub(crate) rule: Rule,
     pub(crate) injections: Vec<Injection>,
     /// Credentials of the grant that the request does not carry. An answer may hold what an earlier request brought, to
     /// this host or to one that it speaks with.
@@ -31,10 +36,10 @@ pub(crate) enum Reading {
 }
 
 /// One credential to put in.
+#[derive(Clone, Debug)]
 pub(crate) struct Injection {
     pub(crate) credential: CredentialRule,
-    pub(crate) header: HeaderName,
-    pub(crate) slot: Slot,
+    pub(crate) place: Place,
 }
 
 impl AuthorizedRequest {
@@ -42,62 +47,94 @@ impl AuthorizedRequest {
     pub(crate) fn decide(request: ValidRequest, grant: &Grant, live: &LivePlaceholders) -> Result<Self, Refusal> {
         let Destination { scheme, host, .. } = &request.downstream.destination;
         refuse_as_name(&request.downstream.identity, host.as_str(), *scheme, live)?;
-        destination_allowed(grant, &request.downstream.destination, Some(&request))?;
+        let Allowed { rule, path } = allow::request(grant, &request)?;
         let mut injections = Vec::new();
-        for credential in &grant.credentials {
-            let found = places(&request, credential)?;
-            let mut found = found.into_iter();
-            if let Some((header, slot)) = found.next() {
+        for credential in grant.credentials() {
+            let mut found = credential.sink.find_in_head(&request, &credential.placeholder)?.into_iter();
+            if let Some(place) = found.next() {
                 if found.next().is_some() {
                     return Err(Refusal::PlaceholderAmbiguous);
                 }
-                if *scheme == Scheme::Http {
-                    return Err(Refusal::CleartextCredential);
-                }
-                if !credential.is_bound_to(host) {
-                    return Err(Refusal::PlaceholderWrongHost);
-                }
-                injections.push(Injection { credential: credential.clone(), header, slot });
+                may_go(credential, &request, path)?;
+                injections.push(Injection { credential: credential.clone(), place });
             }
         }
         refuse_strays(&request, &injections, live)?;
-        refuse_own_credentials(&request, grant, &injections)?;
-        let carried = |other: &CredentialRule| injections.iter().any(|injection| injection.credential.id == other.id);
-        let others = grant.credentials.iter().filter(|other| !carried(other)).cloned().collect();
-        let is_bound = grant.credentials.iter().any(|credential| credential.is_bound_to(host));
-        if is_bound && !is_scannable(&request.headers) {
-            return Err(Refusal::UnscannableRequest);
+        let is_bound = grant.credentials().iter().any(|credential| credential.is_bound_to(host));
+        if is_bound {
+            refuse_own_credentials(&request, grant, &injections)?;
+            if request.headers.contains_key(COOKIE) && !rule.allows(Allowance::Cookies) {
+                return Err(Refusal::AgentCredential);
+            }
+            if !coding::is_readable(&request.headers) && !rule.allows(Allowance::UnreadableBody) {
+                return Err(Refusal::UnscannableRequest);
+            }
         }
-        let reading = match (is_bound, grant.credentials.is_empty()) {
+        let others = not_injected(grant, &injections);
+        let reading = match (is_bound, grant.credentials().is_empty()) {
             (true, _) => Reading::Required,
             (false, false) => Reading::Preferred,
             (false, true) => Reading::Needless,
         };
-        Ok(Self { request, injections, others, reading })
+        let rule = rule.clone();
+        Ok(Self { request, rule, injections, others, reading })
+    }
+
+    /// The credentials whose place may be in the body of this request, so that it has to be read first.
+    pub(crate) fn in_body<'a>(&'a self) -> impl Iterator<Item = &'a CredentialRule> {
+        let host = &self.request.downstream.destination.host;
+        self.others.iter().filter(move |other| other.is_bound_to(host) && other.sink.reads_body(&self.request))
+    }
+
+    /// Whether a signature covers the body.
+    pub(crate) fn signs_body(&self) -> bool {
+        self.injections.iter().any(|injection| injection.credential.sink.reads_body(&self.request))
+    }
+
+    /// Decides on a body that was read whole: finds the credentials that stand in it, and no placeholder elsewhere.
+    pub(crate) fn decide_body(&mut self, body: &[u8], live: &LivePlaceholders) -> Result<(), Refusal> {
+        let mut found = Vec::new();
+        for credential in self.in_body() {
+            let mut places = credential.sink.find_in_body(body, &credential.placeholder)?.into_iter();
+            if let Some(place) = places.next() {
+                may_go(credential, &self.request, allow::path(&self.request, &self.rule))?;
+                found.push(Injection { credential: credential.clone(), place });
+            }
+        }
+        let ranges = found.iter().filter_map(|injection| match &injection.place {
+            Place::Body { range, .. } => Some(range),
+            Place::Header { .. } | Place::Target { .. } | Place::Signature { .. } => None,
+        });
+        if let Some(owner) = live.find(&sink::without(body, ranges)) {
+            return Err(self.judge(&owner));
+        }
+        self.others.retain(|other| !found.iter().any(|injection| injection.credential.id == other.id));
+        self.injections.extend(found);
+        Ok(())
+    }
+
+    /// What a placeholder means that stands somewhere else than in its place.
+    pub(crate) fn judge(&self, owner: &Owner) -> Refusal {
+        let downstream = &self.request.downstream;
+        refused_placeholder(owner, &downstream.identity, downstream.destination.scheme)
     }
 }
 
-/// Whether a rule allows this destination and, once it is known, the method.
-///
-/// # Errors
-/// The refusal tells which part no rule agrees with: the host, then scheme and port, then the method.
-pub(crate) fn destination_allowed(
-    grant: &Grant,
-    destination: &Destination,
-    request: Option<&ValidRequest>,
-) -> Result<(), Refusal> {
-    let mut rules = grant.rules_for(&destination.host).peekable();
-    if rules.peek().is_none() {
-        return Err(Refusal::HostDenied);
+/// Whether a credential may go out with this request. `path` is there if it has only one reading.
+fn may_go(credential: &CredentialRule, request: &ValidRequest, path: Option<&str>) -> Result<(), Refusal> {
+    let Destination { scheme, host, .. } = &request.downstream.destination;
+    if *scheme != Scheme::Https {
+        return Err(Refusal::CleartextCredential);
     }
-    let reaches = |rule: &&Rule| rule.scheme == destination.scheme && rule.ports.contains(&destination.port);
-    let mut rules = rules.filter(reaches).peekable();
-    if rules.peek().is_none() {
-        return Err(Refusal::PortDenied);
+    if !credential.is_bound_to(host) {
+        return Err(Refusal::PlaceholderWrongHost);
     }
-    let Some(request) = request else { return Ok(()) };
-    let allows = |rule: &Rule| rule.methods.as_ref().is_none_or(|methods| methods.contains(&request.method));
-    if rules.any(allows) { Ok(()) } else { Err(Refusal::MethodDenied) }
+    let method = credential.methods.as_ref().is_none_or(|methods| methods.contains(&request.method));
+    let path = credential
+        .paths
+        .as_ref()
+        .is_none_or(|paths| path.is_some_and(|path| paths.iter().any(|pattern| pattern.matches(path))));
+    if method && path { Ok(()) } else { Err(Refusal::PlaceholderWrongRequest) }
 }
 
 /// What a placeholder that was found means for this caller.
@@ -105,7 +142,7 @@ pub(crate) fn refused_placeholder(owner: &Owner, caller: &Identity, scheme: Sche
     match (owner.identity == *caller, scheme) {
         (false, _) => Refusal::ForeignPlaceholder,
         (true, Scheme::Http) => Refusal::CleartextCredential,
-        (true, Scheme::Https) => Refusal::PlaceholderWrongPlace,
+        (true, Scheme::Https | Scheme::Tcp) => Refusal::PlaceholderWrongPlace,
     }
 }
 
@@ -119,36 +156,26 @@ pub(crate) fn refuse_as_name(
     live.find(name.as_bytes()).map_or(Ok(()), |owner| Err(refused_placeholder(&owner, identity, scheme)))
 }
 
-/// Where the placeholder of a credential stands as its sink wants it.
-fn places(request: &ValidRequest, credential: &CredentialRule) -> Result<Vec<(HeaderName, Slot)>, Refusal> {
-    let Sink::Header { name: wanted } = &credential.sink;
-    let mut places = Vec::new();
-    for (name, value) in &request.headers {
-        let fits = wanted.as_ref().map_or_else(|| is_credential_header(name), |wanted| wanted == name);
-        if !fits {
-            continue;
-        }
-        if let Some(slot) = slot::parse(name, value, &credential.placeholder) {
-            if request.headers.get_all(name).iter().count() > 1 {
-                return Err(Refusal::PlaceholderAmbiguous);
-            }
-            places.push((name.clone(), slot));
-        }
-    }
-    Ok(places)
-}
-
-/// Looks for placeholders everywhere else: every header but the ones that will be replaced whole, names included, the method and the target.
+/// Looks for placeholders everywhere else: every header but those that will be replaced whole, names included, the method and
+/// the rest of the target.
 fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePlaceholders) -> Result<(), Refusal> {
-    let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
     let in_headers = request.headers.iter().find_map(|(name, value)| {
-        let outside_slot = if replaced(name) { None } else { live.find(value.as_bytes()) };
-        outside_slot.or_else(|| live.find(name.as_str().as_bytes()))
+        let outside_place = if is_replaced(name, injections) { None } else { live.find(value.as_bytes()) };
+        outside_place.or_else(|| live.find(name.as_str().as_bytes()))
     });
-    let in_target = || live.find(request.target.as_bytes());
-    let beside_slot = || injections.iter().find_map(|injection| live.find(injection.slot.rest().as_bytes()));
+    let ranges = injections.iter().filter_map(|injection| match &injection.place {
+        Place::Target { range, .. } => Some(range),
+        Place::Header { .. } | Place::Body { .. } | Place::Signature { .. } => None,
+    });
+    let in_target = || live.find(&sink::without(request.target.as_bytes(), ranges));
+    let beside_place = || {
+        injections.iter().find_map(|injection| match &injection.place {
+            Place::Header { slot, .. } => live.find(slot.rest().as_bytes()),
+            Place::Target { .. } | Place::Body { .. } | Place::Signature { .. } => None,
+        })
+    };
     let in_method = || live.find(request.method.as_str().as_bytes());
-    match in_headers.or_else(in_method).or_else(in_target).or_else(beside_slot) {
+    match in_headers.or_else(in_method).or_else(in_target).or_else(beside_place) {
         Some(owner) => {
             Err(refused_placeholder(&owner, &request.downstream.identity, request.downstream.destination.scheme))
         }
@@ -159,15 +186,29 @@ fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePl
 /// A host that our credentials are for takes no other: a key of the attacker's own would carry data out through an allowed host.
 fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[Injection]) -> Result<(), Refusal> {
     let host = &request.downstream.destination.host;
-    let replaced = |name: &HeaderName| injections.iter().any(|injection| injection.header == *name);
-    let brought = grant.credentials.iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
-        let Sink::Header { name: wanted } = &credential.sink;
-        let is_credential = |name: &HeaderName| wanted.as_ref() == Some(name) || is_credential_header(name);
-        request.headers.keys().any(|name| is_credential(name) && !replaced(name))
+    let injected = |credential: &CredentialRule| injections.iter().any(|one| one.credential.id == credential.id);
+    let brought = grant.credentials().iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
+        let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
+        let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
+        in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
     });
     if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
 }
 
-fn is_credential_header(name: &HeaderName) -> bool {
+/// Whether one of the injections writes this header anew.
+fn is_replaced(name: &HeaderName, injections: &[Injection]) -> bool {
+    injections.iter().any(|injection| match &injection.place {
+        Place::Header { name: replaced, .. } => replaced == name,
+        Place::Signature { headers } => headers.contains(name),
+        Place::Target { .. } | Place::Body { .. } => false,
+    })
+}
+
+fn not_injected(grant: &Grant, injections: &[Injection]) -> Vec<CredentialRule> {
+    let injected = |other: &CredentialRule| injections.iter().any(|injection| injection.credential.id == other.id);
+    grant.credentials().iter().filter(|other| !injected(other)).cloned().collect()
+}
+
+pub(crate) fn is_credential_header(name: &HeaderName) -> bool {
     CREDENTIAL_HEADERS.contains(&name.as_str())
 }

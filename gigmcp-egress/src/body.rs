@@ -10,9 +10,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 
 use crate::audit::{Entry, Verdict};
+use crate::coding::Decoder;
+use crate::exchange::Reader;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
 use crate::refusal::Refusal;
-use crate::scrub::StreamScrub;
 
 /// A message body as it travels through the layer: a stream with back-pressure.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -34,14 +35,45 @@ pub(crate) struct Progress {
     pub(crate) refused: OnceLock<Refusal>,
 }
 
-/// The body of a request on its way: counted, searched for placeholders, without trailers. Ends in an error before the
-/// last byte of a placeholder has left.
+/// The body of a request on its way: counted, searched for placeholders, decoded for that where it is coded. Ends in an error
+/// before the last byte of a placeholder has left.
 pub(crate) struct SearchedBody {
     pub(crate) inner: Body,
     pub(crate) live: Arc<LivePlaceholders>,
     pub(crate) scan: StreamScan,
+    /// For a coded body, what it decodes to is searched beside it.
+    pub(crate) decoder: Option<(Decoder, StreamScan)>,
     pub(crate) judge: Box<dyn Fn(&Owner) -> Refusal + Send>,
+    /// Bytes that the rule still takes.
+    pub(crate) left: u64,
+    /// Whether the rule takes trailers.
+    pub(crate) trailers: bool,
     pub(crate) progress: Arc<Progress>,
+}
+
+impl SearchedBody {
+    fn check(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
+        self.left = self.left.checked_sub(chunk.len() as u64).ok_or(Refusal::BodyTooLarge)?;
+        let mut found = self.scan.feed(&self.live, chunk);
+        if let Some((decoder, scan)) = &mut self.decoder {
+            let decoded =
+                decoder.feed(chunk, &mut |decoded| found = found.take().or_else(|| scan.feed(&self.live, decoded)));
+            decoded.map_err(|_| Refusal::UnscannableRequest)?;
+        }
+        found.map_or(Ok(()), |owner| Err((self.judge)(&owner)))
+    }
+
+    fn check_trailers(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
+        let found = trailers.iter().find_map(|(name, value)| {
+            self.live.find(value.as_bytes()).or_else(|| self.live.find(name.as_str().as_bytes()))
+        });
+        found.map_or(Ok(()), |owner| Err((self.judge)(&owner)))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let _ = self.progress.refused.set(refusal);
+        Poll::Ready(Some(Err(Box::new(RefusedInBody))))
+    }
 }
 
 impl http_body::Body for SearchedBody {
@@ -53,22 +85,33 @@ impl http_body::Body for SearchedBody {
         loop {
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(frame) => frame?,
-                None => return Poll::Ready(None),
+                None => {
+                    let whole = this.decoder.take().map_or(Ok(()), |(mut decoder, _)| decoder.finish());
+                    return if whole.is_ok() { Poll::Ready(None) } else { this.refuse(Refusal::UnscannableRequest) };
+                }
             };
-            // Trailers are nothing an upstream waits for, and one more place to hide something.
-            let Ok(chunk) = frame.into_data() else { continue };
-            if let Some(owner) = this.scan.feed(&this.live, &chunk) {
-                let refusal = (this.judge)(&owner);
-                let _ = this.progress.refused.set(refusal);
-                return Poll::Ready(Some(Err(Box::new(PlaceholderInBody))));
+            match frame.into_data() {
+                Ok(chunk) => {
+                    if let Err(refusal) = this.check(&chunk) {
+                        return this.refuse(refusal);
+                    }
+                    this.progress.up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                }
+                // Trailers are nothing most upstreams wait for, and one more place to hide something.
+                Err(frame) => {
+                    let Some(trailers) = frame.into_trailers().ok().filter(|_| this.trailers) else { continue };
+                    if let Err(refusal) = this.check_trailers(&trailers) {
+                        return this.refuse(refusal);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
             }
-            this.progress.up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.is_end_stream() && self.decoder.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -77,13 +120,13 @@ impl http_body::Body for SearchedBody {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a placeholder stands in the request body")]
-struct PlaceholderInBody;
+#[error("the request body was refused")]
+struct RefusedInBody;
 
-/// The body of an answer on its way: scrubbed if a credential went out, counted, and recorded when it ends.
+/// The body of an answer on its way: decoded and scrubbed if a credential may be in it, counted, and recorded when it ends.
 pub(crate) struct AnswerBody {
     inner: Body,
-    scrub: Option<StreamScrub>,
+    reader: Reader,
     /// Trailers that wait behind the bytes which were held back.
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -93,11 +136,11 @@ pub(crate) struct AnswerBody {
 }
 
 impl AnswerBody {
-    pub(crate) fn new(inner: Body, scrub: Option<StreamScrub>, entry: Entry, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(inner: Body, reader: Reader, entry: Entry, progress: Arc<Progress>) -> Self {
         let mut this = Self {
             ended: http_body::Body::is_end_stream(&inner),
             inner,
-            scrub,
+            reader,
             trailers: None,
             entry: Some(entry),
             progress,
@@ -124,10 +167,16 @@ impl AnswerBody {
 
     /// Clean trailers, by the rules for headers.
     fn scrub_trailers(&self, trailers: HeaderMap) -> HeaderMap {
-        match &self.scrub {
+        match &self.reader.scrub {
             Some(scrub) => crate::answer::scrub_headers(trailers, scrub.scrubber()),
             None => trailers,
         }
+    }
+
+    fn abort(&mut self, error: BoxError, verdict: Verdict) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        (self.ended, self.reader) = (true, Reader::default());
+        self.record(verdict);
+        Poll::Ready(Some(Err(error)))
     }
 }
 
@@ -140,25 +189,22 @@ impl http_body::Body for AnswerBody {
         while !this.ended {
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 None => this.ended = true,
-                Some(Err(error)) => {
-                    this.ended = true;
-                    this.scrub = None;
-                    this.record(Verdict::Aborted);
-                    return Poll::Ready(Some(Err(error)));
-                }
+                Some(Err(error)) => return this.abort(error, Verdict::Aborted),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => {
                         // A server of ours stops asking once it has as many bytes as the head promised.
                         this.ended = this.inner.is_end_stream();
-                        let clean = match &mut this.scrub {
-                            Some(scrub) => scrub.feed(chunk),
-                            None => chunk,
+                        let clean = match this.reader.read(chunk) {
+                            Ok(clean) => clean,
+                            Err(error) => {
+                                return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable));
+                            }
                         };
                         if clean.is_empty() {
                             continue;
                         }
                         let frame = this.data(clean);
-                        if this.ended && this.scrub.is_none() {
+                        if this.ended && this.reader.scrub.is_none() {
                             this.record(Verdict::Allowed);
                         }
                         return frame;
@@ -170,7 +216,10 @@ impl http_body::Body for AnswerBody {
                 },
             }
         }
-        let held = this.scrub.take().map(|mut scrub| scrub.finish()).unwrap_or_default();
+        let held = match std::mem::take(&mut this.reader).finish() {
+            Ok(held) => held,
+            Err(error) => return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable)),
+        };
         let last = if held.is_empty() { Poll::Ready(None) } else { this.data(held) };
         match (last, this.trailers.take()) {
             (Poll::Ready(None), Some(trailers)) => {
@@ -189,11 +238,11 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.scrub.is_none() && self.trailers.is_none()
+        self.ended && self.reader.scrub.is_none() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.scrub.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        if self.reader.scrub.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 

@@ -13,16 +13,17 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
+use crate::allow;
 use crate::audit::{AuditKind, Verdict};
-use crate::authorize::{destination_allowed, refuse_as_name};
-use crate::exchange::within;
-use crate::grant::Scheme;
+use crate::authorize::refuse_as_name;
 use crate::idle::IdleStream;
 use crate::intake::{Door, Site};
 use crate::limits::Limits;
 use crate::name::HostName;
+use crate::policy::within;
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
+use crate::rule::Scheme;
 use crate::tunnel;
 
 /// Serves one accepted connection to its end.
@@ -41,7 +42,7 @@ pub(crate) async fn serve(stream: TcpStream, door: Door, site: Arc<Site>) {
                 let shown = local.map(|address| address.to_string()).unwrap_or_default();
                 return site.record_connect(&shown, port, Refusal::UnknownAddress).await;
             };
-            if port == Scheme::Http.default_port() {
+            if port == 80 {
                 serve_http(stream, site, Destination { scheme: Scheme::Http, host, port }).await;
             } else {
                 serve_tls(stream, site, Destination { scheme: Scheme::Https, host, port }).await;
@@ -101,7 +102,7 @@ async fn judge_hello(sni: Option<&str>, site: &Site, destination: &Destination) 
         return Err(Refusal::SniMismatch);
     }
     let grant = policy.grant(&site.identity).await?;
-    destination_allowed(&grant, destination, None)
+    allow::destination(&grant, destination).map(drop)
 }
 
 /// Serves the requests of a connection whose destination is known.

@@ -8,12 +8,12 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::audit::{AuditKind, Entry, Verdict};
 use crate::authorize::refuse_as_name;
-use crate::exchange::Policy;
-use crate::grant::Scheme;
 use crate::identity::Identity;
 use crate::name::HostName;
 use crate::names::{Answer, Named, Names};
+use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::rule::Scheme;
 
 /// Answers the DNS questions of one sandbox from what the grant says. Sends nothing anywhere.
 pub(crate) struct Responder {

@@ -16,15 +16,16 @@ use tower::Service;
 use crate::address::{AddressDenied, AddressGuard, CheckedAddr};
 use crate::body::{Body, BoxError};
 use crate::dial::{Connect, Resolver};
-use crate::exchange::within;
-use crate::grant::{BoxFuture, Scheme};
+use crate::grant::BoxFuture;
 use crate::idle::IdleStream;
 use crate::limits::Limits;
 use crate::lookup::Lookups;
 use crate::name::HostName;
+use crate::policy::within;
 use crate::pool::{Pool, PoolKey};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
+use crate::rule::Scheme;
 
 /// Why a request did not come back with an answer.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +207,8 @@ impl Inner {
         let stream = stream.map_err(|source| ForwardError::Connect { host: host.clone(), source })?;
         let stream = IdleStream::new(stream, self.limits.idle_deadline);
         match destination.scheme {
+            // A request is never sent unread.
+            Scheme::Tcp => Err(ForwardError::NoDestination),
             Scheme::Http => self.speak(host, stream).await,
             Scheme::Https => {
                 let name = ServerName::try_from(host.as_str().to_owned()).expect("a host name is a DNS name");

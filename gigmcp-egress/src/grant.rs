@@ -1,15 +1,18 @@
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
 
+use crate::credential::CredentialRule;
 use crate::identity::{CredentialId, Identity};
 use crate::name::HostName;
 use crate::pattern::HostPattern;
-use crate::placeholder::Placeholder;
+use crate::request::is_hop_by_hop;
+use crate::rule::{Rule, Scheme};
 use crate::secret::SecretString;
+use crate::sink::Sink;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,52 +33,163 @@ pub trait Credentials: Send + Sync {
         identity: &'a Identity,
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>>;
+
+    /// An upstream answered `401` to a request that carried this value. For those who can fetch a new one, so that the next
+    /// request gets it; the default does nothing.
+    fn rejected(&self, identity: &Identity, id: &CredentialId, value: &SecretString) {
+        let _ = (identity, id, value);
+    }
 }
 
 /// What one identity may do. Nothing is allowed that no rule names; an empty grant denies everything.
+///
+/// Checked when it is made, so that a grant which could be read in two ways does not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
+    version: u64,
+    rules: Vec<Rule>,
+    credentials: Vec<CredentialRule>,
+}
+
+impl Grant {
+    /// What may be reached, and what is injected where. `version` stands in the audit, to tell by which policy was decided.
+    ///
+    /// # Errors
+    /// [`InvalidGrant`] names what could be read in two ways or means nothing.
+    pub fn new(version: u64, rules: Vec<Rule>, credentials: Vec<CredentialRule>) -> Result<Self, InvalidGrant> {
+        for rule in &rules {
+            check_rule(rule)?;
+            let contradicts = |other: &&Rule| (rule.scheme == Scheme::Tcp) != (other.scheme == Scheme::Tcp);
+            let shared = |other: &Rule| other.ports.iter().copied().find(|port| rule.ports.contains(port));
+            let overlapping = rules.iter().filter(contradicts).filter(|other| other.host.overlaps(&rule.host));
+            if let Some(port) = overlapping.filter_map(shared).next() {
+                return Err(InvalidGrant::ReadAndUnread { host: rule.host.clone(), port });
+            }
+        }
+        for (index, credential) in credentials.iter().enumerate() {
+            check_credential(credential)?;
+            for other in &credentials[..index] {
+                let (one, two) = (credential.placeholder.as_str(), other.placeholder.as_str());
+                if credential.id == other.id || one.contains(two) || two.contains(one) {
+                    return Err(InvalidGrant::Ambiguous { one: other.id.clone(), two: credential.id.clone() });
+                }
+            }
+        }
+        Ok(Self { version, rules, credentials })
+    }
+
+    /// The version it was made with.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// What may be reached.
-    pub rules: Vec<Rule>,
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// What is injected where.
-    pub credentials: Vec<CredentialRule>,
+    pub fn credentials(&self) -> &[CredentialRule] {
+        &self.credentials
+    }
+
+    /// Whether a name may be resolved, which is whether any rule names it.
+    pub(crate) fn names(&self, host: &HostName) -> bool {
+        self.rules.iter().any(|rule| rule.host.matches(host))
+    }
+
+    /// Whether a rule lists this very name, so that it is not one of endlessly many under a wildcard.
+    pub(crate) fn names_exactly(&self, host: &HostName) -> bool {
+        self.rules.iter().any(|rule| rule.host.is_exact() && rule.host.matches(host))
+    }
+
+    /// The rules about this host, whatever they say of scheme, port and method.
+    pub(crate) fn rules_for<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Rule> {
+        self.rules.iter().filter(move |rule| rule.host.matches(host))
+    }
 }
 
-/// One thing that may be reached. A request needs one rule that agrees with all of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Rule {
-    /// The hosts.
-    pub host: HostPattern,
-    /// TLS or clear text.
-    pub scheme: Scheme,
-    /// The ports; none means none.
-    pub ports: Vec<u16>,
-    /// The methods, or all of them.
-    pub methods: Option<Vec<Method>>,
+fn check_rule(rule: &Rule) -> Result<(), InvalidGrant> {
+    let narrowed = rule.methods.is_some() || rule.paths.is_some() || !rule.allowances.is_empty();
+    match rule.scheme {
+        _ if rule.ports.contains(&0) => Err(InvalidGrant::Port { host: rule.host.clone() }),
+        Scheme::Tcp if narrowed => Err(InvalidGrant::NotHttp { host: rule.host.clone() }),
+        Scheme::Http | Scheme::Https | Scheme::Tcp => Ok(()),
+    }
 }
 
-/// A credential, what stands for it in the sandbox, and where it may go.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CredentialRule {
-    /// Its name.
-    pub id: CredentialId,
-    /// What the sandbox holds instead of it.
-    pub placeholder: Placeholder,
-    /// The only hosts it may be sent to; they need a [`Rule`] as well.
-    pub hosts: Vec<HostPattern>,
-    /// Its place in a request.
-    pub sink: Sink,
+fn check_credential(credential: &CredentialRule) -> Result<(), InvalidGrant> {
+    let segment = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
+    match &credential.sink {
+        _ if credential.hosts.is_empty() => Err(InvalidGrant::Unbound { credential: credential.id.clone() }),
+        Sink::PathSegment { prefix } if !prefix.bytes().all(segment) => {
+            Err(InvalidGrant::PathPrefix { credential: credential.id.clone(), prefix: prefix.clone() })
+        }
+        Sink::Header { name: Some(name) } | Sink::HeaderFormat { name, .. } if is_ours(name) => {
+            Err(InvalidGrant::Header { credential: credential.id.clone(), name: name.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The place of a credential in a request.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Headers that we write ourselves or that speak of the connection.
+fn is_ours(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, CONTENT_TYPE, EXPECT].contains(name) || is_hop_by_hop(name.as_str())
+}
+
+/// Rules that could be read in two ways, or that mean nothing.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Sink {
-    /// A header value: the placeholder alone, after one authentication scheme (`Bearer P`), or as user or password of
-    /// `Basic`. Never sent in clear text.
+pub enum InvalidGrant {
+    /// One credential could be taken for another.
+    #[error("the credentials {one} and {two} are ambiguous: one is the other, or one placeholder is part of the other")]
+    Ambiguous {
+        /// The first.
+        one: CredentialId,
+        /// The second.
+        two: CredentialId,
+    },
+    /// The credential may go nowhere.
+    #[error("the credential {credential} is bound to no host")]
+    Unbound {
+        /// Which.
+        credential: CredentialId,
+    },
+    /// A path segment that would have to be escaped.
+    #[error("the credential {credential} stands behind {prefix:?}, which is not part of a path segment")]
+    PathPrefix {
+        /// Which.
+        credential: CredentialId,
+        /// What stands before it.
+        prefix: String,
+    },
+    /// A header that no credential can have.
+    #[error("the credential {credential} cannot stand in the header {name}, which is about the connection or the body")]
     Header {
-        /// The header, or any of [`CREDENTIAL_HEADERS`].
-        name: Option<HeaderName>,
+        /// Which.
+        credential: CredentialId,
+        /// The header.
+        name: HeaderName,
+    },
+    /// The same connections would have to be read and not to be read.
+    #[error("{host} on port {port} has a tcp rule and an http rule; a connection is read or it is not")]
+    ReadAndUnread {
+        /// The hosts.
+        host: HostPattern,
+        /// The port.
+        port: u16,
+    },
+    /// Methods, paths and exceptions of a rule for a server that does not speak HTTP.
+    #[error("the tcp rule for {host} has methods, paths or allowances, which only http has")]
+    NotHttp {
+        /// The hosts.
+        host: HostPattern,
+    },
+    /// Port 0.
+    #[error("the rule for {host} names port 0")]
+    Port {
+        /// The hosts.
+        host: HostPattern,
     },
 }
 
@@ -107,75 +221,6 @@ pub const CREDENTIAL_HEADERS: &[&str] = &[
     "xi-api-key",
 ];
 
-/// How a request travels.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Scheme {
-    /// In clear text. No credential is ever sent this way.
-    Http,
-    /// Over verified TLS.
-    Https,
-}
-
-impl Grant {
-    /// Whether a name may be resolved, which is whether any rule names it.
-    pub(crate) fn names(&self, host: &HostName) -> bool {
-        self.rules.iter().any(|rule| rule.host.matches(host))
-    }
-
-    /// Whether a rule lists this very name, so that it is not one of endlessly many under a wildcard.
-    pub(crate) fn names_exactly(&self, host: &HostName) -> bool {
-        self.rules.iter().any(|rule| rule.host.is_exact() && rule.host.matches(host))
-    }
-
-    /// The rules about this host, whatever they say of scheme, port and method.
-    pub(crate) fn rules_for<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Rule> {
-        self.rules.iter().filter(move |rule| rule.host.matches(host))
-    }
-}
-
-impl Rule {
-    /// Allows all methods over TLS on port 443.
-    pub fn https(host: HostPattern) -> Self {
-        Self { host, scheme: Scheme::Https, ports: vec![Scheme::Https.default_port()], methods: None }
-    }
-
-    /// Allows all methods in clear text on port 80. Credentials do not travel there.
-    pub fn http(host: HostPattern) -> Self {
-        Self { host, scheme: Scheme::Http, ports: vec![Scheme::Http.default_port()], methods: None }
-    }
-}
-
-impl CredentialRule {
-    /// Whether the credential may go to this host.
-    pub(crate) fn is_bound_to(&self, host: &HostName) -> bool {
-        self.hosts.iter().any(|pattern| pattern.matches(host))
-    }
-}
-
-impl Scheme {
-    /// 80 or 443.
-    pub fn default_port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-
-    /// `http` or `https`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
-impl fmt::Display for Scheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// The rules could not be read. The request is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the grant could not be read")]
@@ -192,6 +237,13 @@ pub enum CredentialUnavailable {
     /// It does not exist, was revoked, or is not for this identity. Retrying will not help.
     #[error("the credential is not available to this identity")]
     Denied,
+    /// A new access token could not be fetched.
+    #[error("a new access token could not be fetched")]
+    Refresh {
+        /// The cause, for the operator's log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// Its store did not answer. Retrying may help.
     #[error("the credential store did not answer")]
     Unreachable {

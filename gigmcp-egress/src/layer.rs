@@ -10,11 +10,13 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use crate::audit::AuditSink;
 use crate::body::{Body, BoxError};
-use crate::exchange::{Policy, SendUpstream, exchange};
+use crate::exchange::{SendUpstream, exchange};
 use crate::grant::{BoxFuture, Credentials, Grants};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
+use crate::policy::Policy;
+use crate::rates::Rates;
 
 /// The policy around any upstream: decide, inject, forward, scrub, record.
 ///
@@ -44,13 +46,14 @@ impl EgressLayer {
                 audit,
                 limits,
                 live: Arc::new(LivePlaceholders::default()),
+                rates: Rates::default(),
             }),
         }
     }
 
     /// Forgets the placeholders of an identity whose sandbox is gone. Until then they are recognised in the requests of others.
     pub fn forget(&self, identity: &Identity) {
-        self.policy.live.forget(identity);
+        self.policy.forget(identity);
     }
 
     pub(crate) fn policy(&self) -> &Arc<Policy> {

@@ -2,12 +2,15 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod allow;
 mod answer;
 mod audit;
 mod authorize;
 mod body;
 mod ca;
+mod coding;
 mod connection;
+mod credential;
 mod dial;
 mod dns;
 mod encoding;
@@ -17,6 +20,7 @@ mod forward;
 mod grant;
 mod identity;
 mod idle;
+mod inspect;
 mod intake;
 mod layer;
 mod limits;
@@ -25,16 +29,21 @@ mod lookup;
 mod name;
 mod names;
 mod packet;
+mod path;
 mod pattern;
 mod placeholder;
+mod policy;
 mod pool;
 mod proxy;
+mod rates;
 mod refusal;
 mod render;
 mod request;
+mod rule;
 mod scrub;
 mod secret;
-mod slot;
+mod signer;
+mod sink;
 mod takeover;
 mod tls;
 mod tunnel;
@@ -42,20 +51,27 @@ mod tunnel;
 pub use address::{AddressDenied, AddressGuard, CheckedAddr};
 pub use audit::{AuditEvent, AuditKind, AuditSink, AuditUnavailable, Verdict};
 pub use body::{Body, BoxError};
+pub use credential::CredentialRule;
 pub use dial::{Connect, DirectConnect, Resolver, SystemResolver};
 pub use forward::ForwardError;
 pub use grant::{
-    BoxFuture, CREDENTIAL_HEADERS, CredentialRule, CredentialUnavailable, Credentials, Grant, GrantUnavailable, Grants,
-    Rule, Scheme, Sink,
+    BoxFuture, CREDENTIAL_HEADERS, CredentialUnavailable, Credentials, Grant, GrantUnavailable, Grants, InvalidGrant,
 };
 pub use identity::{CredentialId, Identity};
 pub use intake::{ConnectionCheck, Intake};
 pub use layer::{EgressLayer, EgressService};
 pub use limits::{InvalidIpv4Net, Ipv4Net, Limits};
 pub use name::{HostName, InvalidHostName};
+pub use path::{InvalidPathPattern, PathPattern};
 pub use pattern::{HostPattern, InvalidHostPattern};
 pub use placeholder::{Placeholder, Shape};
 pub use proxy::{AttachError, Attachment, BuildError, EgressProxy, EgressProxyBuilder};
 pub use refusal::Refusal;
 pub use request::{Destination, Downstream};
+pub use rule::{Allowance, Rate, Rule, Scheme};
 pub use secret::{SecretString, UnusableSecret};
+pub use signer::{SignError, Signer, Unsigned};
+pub use sink::Sink;
+pub use sink::fields::{FieldName, InvalidFieldName};
+pub use sink::header::{BasicPart, HeaderFormat, InvalidHeaderFormat};
+pub use sink::json::{InvalidJsonPointer, JsonPointer};

@@ -18,6 +18,12 @@ pub struct Limits {
     /// Bytes of a request body that are read and searched before anything is sent; a longer or chunked body is searched while
     /// it is sent. Bounds memory per request. Default 64 KiB.
     pub inspected_body_bytes: u64,
+    /// Bytes of a request body that a credential is put into, or that is signed; it is read whole. Bounds memory per request.
+    /// Default 1 MiB.
+    pub rewritten_body_bytes: u64,
+    /// Requests of one identity a second, and at once. Against floods; a rule can have a lower [`Rate`](crate::Rate). Default
+    /// 5,000.
+    pub requests_per_second: u32,
     /// From accepting a connection to the end of its TLS handshake. Against slow handshakes. Default 10 s.
     pub handshake_deadline: Duration,
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
@@ -68,6 +74,8 @@ impl Default for Limits {
             header_fields: 100,
             target_bytes: 16 << 10,
             inspected_body_bytes: 64 << 10,
+            rewritten_body_bytes: 1 << 20,
+            requests_per_second: 5000,
             handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(75),
             idle_deadline: Duration::from_secs(600),

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 use std::sync::RwLock;
 
+use crate::credential::CredentialRule;
 use crate::encoding::spellings;
 use crate::escape::{begins_escape, unescape};
-use crate::grant::CredentialRule;
 use crate::identity::{CredentialId, Identity};
 use crate::placeholder::Placeholder;
 
@@ -190,18 +190,15 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::grant::Sink;
     use crate::placeholder::Shape;
+    use crate::sink::Sink;
 
     fn live(name: &str) -> (LivePlaceholders, Identity, String) {
         let (live, identity) = (LivePlaceholders::default(), Identity::new(name));
         let placeholder = Placeholder::mint(&Shape::opaque());
-        let rule = CredentialRule {
-            id: CredentialId::new("key"),
-            placeholder: placeholder.clone(),
-            hosts: vec!["api.example.com".parse().unwrap()],
-            sink: Sink::Header { name: None },
-        };
+        let hosts = ["api.example.com".parse().unwrap()];
+        let rule =
+            CredentialRule::new(CredentialId::new("key"), placeholder.clone(), hosts, Sink::Header { name: None });
         live.note(&identity, std::slice::from_ref(&rule));
         (live, identity, placeholder.as_str().to_owned())
     }

@@ -40,6 +40,19 @@ impl HostPattern {
         }
     }
 
+    /// Whether some host matches both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        // A host of the narrower base, as deep as its pattern lets it be, stands for all.
+        let reaches = |pattern: &Self, other: &Self| match other.depth {
+            Depth::Exact => pattern.matches(&other.base),
+            Depth::OneLabel | Depth::AnyLabels => {
+                pattern.base == other.base && pattern.depth != Depth::Exact
+                    || pattern.depth == Depth::AnyLabels && pattern.prefix(&other.base).is_some()
+            }
+        };
+        reaches(self, other) || reaches(other, self)
+    }
+
     /// Whether exactly one host matches.
     pub fn is_exact(&self) -> bool {
         self.depth == Depth::Exact

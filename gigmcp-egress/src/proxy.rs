@@ -11,13 +11,13 @@ use tower::Layer as _;
 use crate::audit::AuditSink;
 use crate::ca::{self, CertificateAuthority};
 use crate::dial::{Connect, DirectConnect, Resolver, SystemResolver};
-use crate::exchange::Policy;
 use crate::forward::Forward;
 use crate::grant::{Credentials, Grants};
 use crate::identity::Identity;
 use crate::intake::{Intake, Site};
 use crate::layer::{EgressLayer, EgressService};
 use crate::limits::Limits;
+use crate::policy::Policy;
 use crate::tls;
 
 /// The server around [`EgressLayer`]: takes the sockets of sandboxes, answers their DNS questions, ends their TLS, and

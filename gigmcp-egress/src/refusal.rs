@@ -18,6 +18,14 @@ pub enum Refusal {
     PortDenied,
     /// Rules name this destination, none with this method.
     MethodDenied,
+    /// Rules name this destination and method, none with this path.
+    PathDenied,
+    /// The body is longer than the rule takes, or than can be read to put a credential in.
+    BodyTooLarge,
+    /// A question of DNS over HTTPS.
+    DnsMessage,
+    /// More requests than the rule or the limits take.
+    RateLimited,
     /// A method that is never let through (`TRACE`, `CONNECT` in a tunnel, lower case).
     MethodRefused,
     /// The request target is not in canonical form.
@@ -44,6 +52,8 @@ pub enum Refusal {
     PlaceholderWrongPlace,
     /// A placeholder on the way to a host it is not for.
     PlaceholderWrongHost,
+    /// A placeholder in a request with a method or path it is not for.
+    PlaceholderWrongRequest,
     /// The placeholder of another sandbox.
     ForeignPlaceholder,
     /// More than one credential, or one more than once.
@@ -56,6 +66,10 @@ pub enum Refusal {
     CredentialUnavailable,
     /// The credential holds something that cannot stand in its place.
     CredentialUnusable,
+    /// A new access token could not be fetched.
+    TokenRefresh,
+    /// The request could not be signed.
+    Signature,
     /// The rules could not be read.
     GrantUnavailable,
     /// The audit log does not take entries.
@@ -114,7 +128,11 @@ impl Refusal {
     pub fn is_alarm(self) -> bool {
         matches!(
             self,
-            Self::PlaceholderWrongPlace | Self::PlaceholderWrongHost | Self::ForeignPlaceholder | Self::AgentCredential
+            Self::PlaceholderWrongPlace
+                | Self::PlaceholderWrongHost
+                | Self::PlaceholderWrongRequest
+                | Self::ForeignPlaceholder
+                | Self::AgentCredential
         )
     }
 
@@ -137,6 +155,10 @@ impl Refusal {
             Self::HostDenied => ("host-denied", S::FORBIDDEN, "no rule allows this host"),
             Self::PortDenied => ("port-denied", S::FORBIDDEN, "no rule allows this port and scheme on this host"),
             Self::MethodDenied => ("method-denied", S::FORBIDDEN, "no rule allows this method on this host"),
+            Self::PathDenied => ("path-denied", S::FORBIDDEN, "no rule allows this path on this host"),
+            Self::BodyTooLarge => ("body-too-large", S::PAYLOAD_TOO_LARGE, "the request body is too large"),
+            Self::DnsMessage => ("dns-message", S::FORBIDDEN, "DNS over HTTPS is not let through"),
+            Self::RateLimited => ("rate-limited", S::TOO_MANY_REQUESTS, "too many requests; retry later"),
             Self::MethodRefused => ("method-refused", S::METHOD_NOT_ALLOWED, "this method is never let through"),
             Self::TargetNotCanonical => {
                 ("target-not-canonical", S::BAD_REQUEST, "the request target is not in canonical form")
@@ -158,6 +180,9 @@ impl Refusal {
             Self::PlaceholderWrongHost => {
                 ("placeholder-wrong-host", S::FORBIDDEN, "a placeholder was sent to a host it is not for")
             }
+            Self::PlaceholderWrongRequest => {
+                ("placeholder-wrong-request", S::FORBIDDEN, "a placeholder was sent with a request it is not for")
+            }
             Self::ForeignPlaceholder => {
                 ("foreign-placeholder", S::FORBIDDEN, "a placeholder stands where it does not belong")
             }
@@ -172,8 +197,12 @@ impl Refusal {
                 ("credential-unavailable", S::SERVICE_UNAVAILABLE, "the credential could not be read; retry later")
             }
             Self::CredentialUnusable => {
-                ("credential-unusable", S::BAD_GATEWAY, "the credential cannot stand in a header")
+                ("credential-unusable", S::BAD_GATEWAY, "the credential cannot stand in its place")
             }
+            Self::TokenRefresh => {
+                ("token-refresh", S::BAD_GATEWAY, "a new access token could not be fetched; retry later")
+            }
+            Self::Signature => ("signature", S::FORBIDDEN, "the request could not be signed"),
             Self::GrantUnavailable => {
                 ("grant-unavailable", S::SERVICE_UNAVAILABLE, "the rules could not be read; retry later")
             }

@@ -1,38 +1,52 @@
+use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, IF_RANGE, RANGE};
 use http::{HeaderValue, Request, Uri};
 
 use crate::authorize::{AuthorizedRequest, Injection, Reading};
-use crate::body::Body;
+use crate::body::{Body, full};
+use crate::inspect::InspectedBody;
 use crate::refusal::Refusal;
 use crate::request::{BodyLength, Destination};
-use crate::secret::SecretString;
+use crate::rule::Allowance;
+use crate::secret::{SecretString, UnusableSecret};
+use crate::sink::signed::unsigned;
+use crate::sink::{self, Place, Sink};
 
 /// A request ready to be sent: written from checked parts, credentials in place. Only [`RenderedRequest::write`] makes one.
 pub(crate) struct RenderedRequest(Request<Body>);
 
 impl RenderedRequest {
     /// Writes the request. `secrets` are those of the injections, in their order.
-    pub(crate) fn write(authorized: AuthorizedRequest, secrets: &[SecretString], body: Body) -> Result<Self, Refusal> {
-        let AuthorizedRequest { request, injections, others: _, reading } = authorized;
+    pub(crate) fn write(
+        mut authorized: AuthorizedRequest,
+        secrets: &[SecretString],
+        body: InspectedBody,
+    ) -> Result<Self, Refusal> {
+        let body = match body {
+            InspectedBody::Whole(bytes) => InspectedBody::Whole(fill_body(&authorized, secrets, bytes)?),
+            InspectedBody::Stream(body) => InspectedBody::Stream(body),
+        };
+        fill_head(&mut authorized, secrets)?;
+        if let InspectedBody::Whole(bytes) = &body {
+            sign(&mut authorized, secrets, bytes)?;
+        }
+        let AuthorizedRequest { request, rule, reading, .. } = authorized;
         let destination = request.downstream.destination.clone();
         let host = host_value(&destination);
         let uri = format!("{}://{host}{}", destination.scheme, request.target);
         let mut headers = request.headers;
         headers.insert(HOST, HeaderValue::try_from(host).expect("a host name is a header value"));
-        if let BodyLength::Known(length @ 1..) = request.length {
+        let (length, body) = match body {
+            InspectedBody::Whole(bytes) => (BodyLength::Known(bytes.len() as u64), full(bytes)),
+            InspectedBody::Stream(body) => (request.length, body),
+        };
+        if let BodyLength::Known(length @ 1..) = length {
             headers.insert(CONTENT_LENGTH, length.into());
-        }
-        for (Injection { header, slot, credential }, secret) in injections.iter().zip(secrets) {
-            let value = slot.render(secret).map_err(|error| {
-                tracing::warn!(credential = %credential.id, error = &error as &dyn std::error::Error, "the credential cannot be injected");
-                Refusal::CredentialUnusable
-            })?;
-            headers.insert(header.clone(), value);
         }
         if reading != Reading::Needless {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        if reading == Reading::Required {
+        if reading == Reading::Required && !rule.allows(Allowance::Range) {
             // Slices of an answer could be put together beyond us.
             headers.remove(RANGE);
             headers.remove(IF_RANGE);
@@ -51,8 +65,73 @@ impl RenderedRequest {
     }
 }
 
+/// Writes the secrets that stand in headers and in the target.
+fn fill_head(authorized: &mut AuthorizedRequest, secrets: &[SecretString]) -> Result<(), Refusal> {
+    let AuthorizedRequest { request, injections, .. } = authorized;
+    let mut pieces = Vec::new();
+    for (Injection { credential, place }, secret) in injections.iter().zip(secrets) {
+        match place {
+            Place::Header { name, slot } => {
+                let value = slot.render(secret).map_err(|error| unusable(credential.id.as_str(), error))?;
+                request.headers.insert(name.clone(), value);
+            }
+            Place::Target { range, spelling } => pieces.push((range, *spelling, secret)),
+            Place::Body { .. } | Place::Signature { .. } => {}
+        }
+    }
+    if !pieces.is_empty() {
+        let filled = sink::fill(request.target.as_bytes(), pieces).map_err(|error| unusable("in the target", error))?;
+        request.target = String::from_utf8(filled).map_err(|_| Refusal::CredentialUnusable)?;
+    }
+    Ok(())
+}
+
+/// Writes the secrets that stand in the body.
+fn fill_body(authorized: &AuthorizedRequest, secrets: &[SecretString], bytes: Bytes) -> Result<Bytes, Refusal> {
+    let pieces: Vec<_> = authorized.injections.iter().zip(secrets).filter_map(piece_of_body).collect();
+    if pieces.is_empty() {
+        return Ok(bytes);
+    }
+    sink::fill(&bytes, pieces).map(Bytes::from).map_err(|error| unusable("in the body", error))
+}
+
+fn piece_of_body<'a>(
+    (injection, secret): (&'a Injection, &'a SecretString),
+) -> Option<(&'a std::ops::Range<usize>, sink::Spelling, &'a SecretString)> {
+    match &injection.place {
+        Place::Body { range, spelling } => Some((range, *spelling, secret)),
+        Place::Header { .. } | Place::Target { .. } | Place::Signature { .. } => None,
+    }
+}
+
+/// Has the signers sign what all else has made of the request.
+fn sign(authorized: &mut AuthorizedRequest, secrets: &[SecretString], body: &[u8]) -> Result<(), Refusal> {
+    for index in 0..authorized.injections.len() {
+        let Injection { credential, place } = authorized.injections[index].clone();
+        let (Place::Signature { headers }, Sink::Signed(signer)) = (&place, &credential.sink) else { continue };
+        for name in headers {
+            authorized.request.headers.remove(name);
+        }
+        let signed = signer.sign(&unsigned(&authorized.request, Some(body)), &secrets[index]).map_err(|error| {
+            tracing::warn!(credential = %credential.id, error = &error as &dyn std::error::Error, "request not signed");
+            Refusal::Signature
+        })?;
+        for (name, mut value) in signed {
+            let Some(name) = name else { continue };
+            value.set_sensitive(true);
+            authorized.request.headers.insert(name, value);
+        }
+    }
+    Ok(())
+}
+
+fn unusable(which: &str, error: UnusableSecret) -> Refusal {
+    tracing::warn!(credential = which, error = &error as &dyn std::error::Error, "the credential cannot be injected");
+    Refusal::CredentialUnusable
+}
+
 /// `host`, or `host:port` where the port is not the scheme's own.
 fn host_value(destination: &Destination) -> String {
     let Destination { scheme, host, port } = destination;
-    if *port == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
+    if Some(*port) == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
 }

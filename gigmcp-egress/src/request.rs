@@ -1,12 +1,12 @@
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Version, request};
 
-use crate::encoding::percent_decoded;
-use crate::grant::Scheme;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
+use crate::path::{is_sound, is_visible};
 use crate::refusal::Refusal;
+use crate::rule::Scheme;
 
 /// What is known of a request before it is read: who asks, and where the connection goes. Put into the extensions of each
 /// request by the server that accepted the connection; [`EgressLayer`](crate::EgressLayer) refuses a request without it.
@@ -50,7 +50,14 @@ pub(crate) enum BodyLength {
 
 impl ValidRequest {
     /// Checks the form of a request and that it goes where its connection goes. Decides nothing else.
-    pub(crate) fn check(parts: request::Parts, downstream: Downstream, limits: &Limits) -> Result<Self, Refusal> {
+    ///
+    /// `end` says whether the body is over already: HTTP/2 needs no length to tell.
+    pub(crate) fn check(
+        parts: request::Parts,
+        end: BodyEnd,
+        downstream: Downstream,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
         let request::Parts { method, uri, version, headers, .. } = parts;
         check_method(&method)?;
         if uri.scheme().is_some() || uri.authority().is_some() {
@@ -59,18 +66,32 @@ impl ValidRequest {
         let target = uri.path_and_query().map(|target| target.as_str().to_owned()).unwrap_or_default();
         check_target(&target, limits.target_bytes)?;
         check_host(&headers, &downstream.destination)?;
-        let length = check_framing(&headers, version)?;
+        let length = check_framing(&headers, version, end)?;
         check_connection(&headers)?;
         check_expectation(&headers)?;
         check_spelling(&headers)?;
-        let bodiless = matches!(method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if bodiless && length != BodyLength::Known(0) {
-            // Programs disagree whether such a body exists. DELETE is not among them: public APIs do rely on its body.
-            return Err(Refusal::Framing);
-        }
-        let headers = headers.into_iter().collect::<Vec<_>>();
-        Ok(Self { downstream, method, target, headers: end_to_end(headers), length })
+        let headers = end_to_end(headers.into_iter().collect());
+        Ok(Self { downstream, method, target, headers, length })
     }
+
+    /// The target without its query.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split_once('?').map_or(&self.target, |(path, _)| path)
+    }
+
+    /// Whether programs disagree that a body of this method exists. `DELETE` is not among them: public APIs rely on its body.
+    pub(crate) fn has_odd_body(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS) && self.length != BodyLength::Known(0)
+    }
+}
+
+/// What is known of a body before it is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyEnd {
+    /// There is none, or none is left.
+    Reached,
+    /// Its frames tell when it comes.
+    Open,
 }
 
 fn check_method(method: &Method) -> Result<(), Refusal> {
@@ -81,36 +102,15 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A target is `/` and visible ASCII that needs no interpretation: no dot segments in any spelling, no broken escapes, no
-/// controls. Other escapes pass as they are, because no rule looks at paths.
+/// A target is `/` and visible ASCII that no program drops or splits, with a sound path. Whether the path has a single reading
+/// matters where rules look at paths, and is judged there.
 fn check_target(target: &str, max_bytes: usize) -> Result<(), Refusal> {
     if target.len() > max_bytes {
         return Err(Refusal::TargetTooLong);
     }
-    let plain = |byte: u8| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&byte);
-    if !target.starts_with('/') || !target.bytes().all(plain) {
-        return Err(Refusal::TargetNotCanonical);
-    }
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    let once = percent_decoded(path.as_bytes());
-    let twice = percent_decoded(&once);
-    let broken = path
-        .split('%')
-        .skip(1)
-        .any(|after| !after.as_bytes().get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)));
-    let control = once.iter().any(|byte| byte.is_ascii_control());
-    if broken || control || std::str::from_utf8(&once).is_err() || has_dot_segment(&once) || has_dot_segment(&twice) {
-        return Err(Refusal::TargetNotCanonical);
-    }
-    Ok(())
-}
-
-/// `.` and `..` between any two things that some program takes for a separator, with or without parameters (`..;x`).
-fn has_dot_segment(path: &[u8]) -> bool {
-    path.split(|byte| matches!(byte, b'/' | b'\\')).any(|segment| {
-        let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
-        matches!(name, b"." | b"..")
-    })
+    let valid = target.starts_with('/') && is_visible(target) && is_sound(path);
+    if valid { Ok(()) } else { Err(Refusal::TargetNotCanonical) }
 }
 
 /// Exactly one `Host`, and it is where the connection goes.
@@ -122,7 +122,7 @@ fn check_host(headers: &HeaderMap, destination: &Destination) -> Result<(), Refu
     let authority: Authority =
         host.to_str().map_err(|_| Refusal::HostNotCanonical)?.parse().map_err(refused_authority)?;
     let agrees = authority.host == destination.host
-        && authority.port.unwrap_or(destination.scheme.default_port()) == destination.port;
+        && authority.port.or(destination.scheme.default_port()) == Some(destination.port);
     if agrees { Ok(()) } else { Err(Refusal::HostMismatch) }
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn refused_authority(invalid: InvalidAuthority) -> Refusal {
 }
 
 /// One statement about the length, in its plainest form.
-pub(crate) fn check_framing(headers: &HeaderMap, version: Version) -> Result<BodyLength, Refusal> {
+pub(crate) fn check_framing(headers: &HeaderMap, version: Version, end: BodyEnd) -> Result<BodyLength, Refusal> {
     let one = |name: HeaderName| {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -144,6 +144,7 @@ pub(crate) fn check_framing(headers: &HeaderMap, version: Version) -> Result<Bod
         }
     };
     match (one(CONTENT_LENGTH)?, one(TRANSFER_ENCODING)?) {
+        (None, None) if version == Version::HTTP_2 && end == BodyEnd::Open => Ok(BodyLength::Chunked),
         (None, None) => Ok(BodyLength::Known(0)),
         (Some(length), None) => {
             let text = length.to_str().map_err(|_| Refusal::Framing)?;
@@ -205,7 +206,9 @@ fn end_to_end(headers: Vec<(Option<HeaderName>, http::HeaderValue)>) -> HeaderMa
         name = next.or(name);
         let Some(name) = &name else { continue };
         let ours = [HOST, CONTENT_LENGTH, EXPECT].contains(name);
-        if !ours && !is_hop_by_hop(name.as_str()) && !is_forwarding(name.as_str()) {
+        // gRPC servers want to be told that trailers are understood; they are passed on.
+        let trailers = *name == TE && value == "trailers";
+        if trailers || !ours && !is_hop_by_hop(name.as_str()) && !is_forwarding(name.as_str()) {
             kept.append(name.clone(), value);
         }
     }
@@ -244,7 +247,8 @@ mod tests {
             http::Request::get("/v1/x?y=1").header("host", "api.example.com").body(()).unwrap().into_parts();
         edit(&mut parts);
         let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
-        ValidRequest::check(parts, Downstream { identity: Identity::new("one"), destination }, &Limits::default())
+        let downstream = Downstream { identity: Identity::new("one"), destination };
+        ValidRequest::check(parts, BodyEnd::Open, downstream, &Limits::default())
     }
 
     #[test]
@@ -352,7 +356,7 @@ mod tests {
     fn what_belongs_to_the_connection_is_left_behind() {
         let valid = check(|parts| {
             for (name, value) in [
-                ("te", "trailers"),
+                ("te", "gzip"),
                 ("via", "1.1 x"),
                 ("x-forwarded-for", "1"),
                 ("forwarded", "for=1"),
@@ -387,9 +391,20 @@ mod tests {
                 parts.headers.insert("content-length", length.parse().unwrap());
             })
         };
-        let fat = with_length("5");
-        assert_eq!(fat.err(), Some(Refusal::Framing), "EGR-129");
-        let empty = with_length("0");
-        assert!(empty.is_ok(), "G5");
+        assert!(with_length("5").unwrap().has_odd_body(), "EGR-129");
+        assert!(!with_length("0").unwrap().has_odd_body(), "G5");
+    }
+
+    #[test]
+    fn the_length_of_http_2_is_in_its_frames() {
+        let length = |end, length: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            length.map(|length| headers.insert("content-length", length.parse().unwrap()));
+            check_framing(&headers, Version::HTTP_2, end)
+        };
+        assert_eq!(length(BodyEnd::Open, None), Ok(BodyLength::Chunked));
+        assert_eq!(length(BodyEnd::Open, Some("5")), Ok(BodyLength::Known(5)));
+        assert_eq!(length(BodyEnd::Reached, None), Ok(BodyLength::Known(0)));
+        assert_eq!(check_framing(&HeaderMap::new(), Version::HTTP_11, BodyEnd::Open), Ok(BodyLength::Known(0)));
     }
 }

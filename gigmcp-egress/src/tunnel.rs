@@ -11,15 +11,16 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service as _;
 
+use crate::allow;
 use crate::audit::AuditKind;
-use crate::authorize::{destination_allowed, refuse_as_name};
+use crate::authorize::refuse_as_name;
 use crate::body::{Body, full};
 use crate::connection::{serve_tls, server};
-use crate::grant::Scheme;
 use crate::intake::Site;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream, refused_authority};
+use crate::rule::Scheme;
 
 /// A tunnel that was allowed; it begins when its `200` has been sent.
 type Opened = Mutex<Option<(OnUpgrade, Destination)>>;
@@ -65,7 +66,7 @@ async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -
         let destination = check_connect(&request)?;
         let grant = policy.grant(&site.identity).await?;
         refuse_as_name(&site.identity, destination.host.as_str(), destination.scheme, &policy.live)?;
-        destination_allowed(&grant, &destination, None)?;
+        allow::destination(&grant, &destination)?;
         Ok(destination)
     };
     match decided.await {
@@ -111,7 +112,7 @@ fn check_absolute(uri: &Uri, authority: Option<&str>) -> Result<Destination, Ref
         return Err(Refusal::TargetNotCanonical);
     };
     let Authority { host, port } = authority.parse().map_err(refused_authority)?;
-    Ok(Destination { scheme: Scheme::Http, host, port: port.unwrap_or(Scheme::Http.default_port()) })
+    Ok(Destination { scheme: Scheme::Http, host, port: port.unwrap_or(80) })
 }
 
 /// `CONNECT host:port`, with the same in `Host` if it is there at all, and nothing to send.

@@ -7,7 +7,8 @@ use std::{
 
 use gigmcp_egress::{
     AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
-    Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, Placeholder, Rule, SecretString, Sink,
+    Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule, SecretString,
+    Sink,
 };
 
 use http::Method;
@@ -74,6 +75,15 @@ impl Drop for Entered {
     }
 }
 
+/// The rules could not be had.
+#[derive(Debug, thiserror::Error)]
+enum GrantError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Invalid(#[from] InvalidGrant),
+}
+
 /// The proxy's view of this installation.
 #[derive(Clone)]
 pub(crate) struct Policy {
@@ -94,10 +104,10 @@ impl Policy {
         Self { store, secrets, instances, given: Arc::new(given) }
     }
 
-    async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, StoreError> {
+    async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, GrantError> {
         let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
-        let spec = match &instance.entitlement {
-            Entitlement::Declared(spec) => spec.clone(),
+        let (version, spec) = match &instance.entitlement {
+            Entitlement::Declared(spec) => (0, spec.clone()),
             Entitlement::Installed { profile, revision } => {
                 let profile = match self.store.profile(profile.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
@@ -109,11 +119,11 @@ impl Policy {
                 }
                 match self.store.server(instance.server.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
-                    server => server?.spec,
+                    server => (revision.cast_unsigned(), server?.spec),
                 }
             }
         };
-        Ok(Arc::new(grant(&spec, &instance.slots)))
+        Ok(Arc::new(grant(version, &spec, &instance.slots)?))
     }
 
     async fn read_credential(
@@ -137,29 +147,22 @@ impl Policy {
 }
 
 /// The rules of a specification, with the placeholders of one instance.
-fn grant(spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Grant {
-    Grant {
-        rules: spec
-            .hosts()
-            .into_iter()
-            .map(Rule::https)
-            .chain(spec.allow_read.iter().cloned().map(read_only))
-            .collect(),
-        credentials: slots
-            .iter()
-            .filter(|(slot, _)| spec.secrets.contains(slot))
-            .map(|(slot, placeholder)| CredentialRule {
-                id: CredentialId::new(slot.env.as_str()),
-                placeholder: placeholder.clone(),
-                hosts: vec![slot.host.clone()],
-                sink: Sink::Header { name: None },
-            })
-            .collect(),
-    }
+///
+/// # Errors
+/// If the specification could be read in two ways; it was checked when it was made, so somebody has edited it since.
+fn grant(version: u64, spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Result<Grant, InvalidGrant> {
+    let everything = spec.hosts().into_iter().map(Rule::https);
+    let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only)).collect();
+    let credential = |(slot, placeholder): &(SecretSlot, Placeholder)| {
+        let (id, hosts) = (CredentialId::new(slot.env.as_str()), [slot.host.clone()]);
+        CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None })
+    };
+    let credentials = slots.iter().filter(|(slot, _)| spec.secrets.contains(slot)).map(credential).collect();
+    Grant::new(version, rules, credentials)
 }
 
 fn read_only(host: HostPattern) -> Rule {
-    Rule { methods: Some(vec![Method::GET, Method::HEAD]), ..Rule::https(host) }
+    Rule::https(host).methods([Method::GET, Method::HEAD])
 }
 
 /// A secret as text; what is not text cannot stand in a header.

@@ -96,10 +96,18 @@ async fn an_event_arrives_at_once_though_the_answer_is_scrubbed() {
 async fn headers_that_lead_past_us_or_pose_as_ours_are_removed() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");
-    let reply =
-        sandbox.https("api.example.com").await.ask("GET /headers HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
-    assert_eq!((reply.status, reply.code(), reply.header("alt-svc")), (200, None, None), "EGR-205");
-    assert_eq!(reply.head.matches("set-cookie:").count(), 2, "G10");
+    for (host, cookies) in [("b.example.com", 2), ("api.example.com", 0)] {
+        let reply = sandbox.https(host).await.ask(format!("GET /headers HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!((reply.status, reply.code(), reply.header("alt-svc")), (200, None, None), "EGR-205: {host}");
+        assert_eq!(reply.head.matches("set-cookie:").count(), cookies, "G10: sessions are credentials too: {host}");
+    }
+    let placeholder = sandbox.placeholder.clone();
+    world.grant(&sandbox.identity, &placeholder, |policy| {
+        policy.rules[0].allowances.push(gigmcp_egress::Allowance::Cookies);
+    });
+    let request = "GET /headers HTTP/1.1\r\nHost: api.example.com\r\nCookie: a=1\r\n\r\n";
+    let reply = sandbox.https("api.example.com").await.ask(request).await;
+    assert_eq!((reply.status, reply.head.matches("set-cookie:").count()), (200, 2), "by name of the rule");
 }
 
 #[tokio::test]

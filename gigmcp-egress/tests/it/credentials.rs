@@ -69,19 +69,19 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
             "EGR-185 inside a value",
             "api.example.com",
             Box::new(|p| get("api.example.com", &format!("Authorization: xx{p}yy\r\n"))),
-            wrong,
+            "placeholder-ambiguous",
         ),
         (
             "EGR-185 two blanks",
             "api.example.com",
             Box::new(|p| get("api.example.com", &format!("Authorization: Bearer  {p}\r\n"))),
-            wrong,
+            "placeholder-ambiguous",
         ),
         (
             "EGR-185 list",
             "api.example.com",
             Box::new(|p| get("api.example.com", &format!("Authorization: Bearer {p}, x\r\n"))),
-            wrong,
+            "placeholder-ambiguous",
         ),
         ("cookie", "api.example.com", Box::new(|p| get("api.example.com", &format!("Cookie: a={p}\r\n"))), wrong),
         (

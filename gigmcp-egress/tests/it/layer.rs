@@ -17,7 +17,7 @@ struct Fixed;
 
 impl Grants for Fixed {
     fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
-        let grant = Grant { rules: vec![Rule::https("api.example.com".parse().unwrap())], credentials: Vec::new() };
+        let grant = Grant::new(1, vec![Rule::https("api.example.com".parse().unwrap())], Vec::new()).unwrap();
         Box::pin(async move { Ok(Arc::new(grant)) })
     }
 }

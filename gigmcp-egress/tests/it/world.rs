@@ -115,6 +115,12 @@ pub(crate) struct World {
     attachments: Vec<Attachment>,
 }
 
+/// What a test may change of a grant before it is made.
+pub(crate) struct Policy {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) credentials: Vec<CredentialRule>,
+}
+
 /// One sandbox, seen from inside.
 pub(crate) struct Sandbox {
     pub(crate) identity: Identity,
@@ -191,15 +197,12 @@ impl World {
     }
 
     /// Sets the grant of a sandbox, from the usual one.
-    pub(crate) fn grant(&self, identity: &Identity, placeholder: &Placeholder, edit: impl FnOnce(&mut Grant)) {
-        let credential = CredentialRule {
-            id: CredentialId::new("key"),
-            placeholder: placeholder.clone(),
-            hosts: vec!["api.example.com".parse().unwrap()],
-            sink: Sink::Header { name: None },
-        };
+    pub(crate) fn grant(&self, identity: &Identity, placeholder: &Placeholder, edit: impl FnOnce(&mut Policy)) {
+        let hosts = ["api.example.com".parse().unwrap()];
+        let credential =
+            CredentialRule::new(CredentialId::new("key"), placeholder.clone(), hosts, Sink::Header { name: None });
         let https = |host: &str| Rule::https(host.parse().unwrap());
-        let mut grant = Grant {
+        let mut policy = Policy {
             rules: vec![
                 https("api.example.com"),
                 https("b.example.com"),
@@ -208,7 +211,8 @@ impl World {
             ],
             credentials: vec![credential],
         };
-        edit(&mut grant);
+        edit(&mut policy);
+        let grant = Grant::new(7, policy.rules, policy.credentials).unwrap();
         self.backstage.grants.lock().unwrap().insert(identity.clone(), Arc::new(grant));
     }
 

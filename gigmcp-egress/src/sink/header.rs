@@ -1,11 +1,61 @@
+use std::fmt;
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
+use crate::authorize::is_credential_header;
 use crate::placeholder::Placeholder;
+use crate::refusal::Refusal;
+use crate::request::ValidRequest;
 use crate::secret::{SecretString, UnusableSecret};
+use crate::sink::Place;
+
+/// Which part of `user:password` is the credential. The sandbox writes the other one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum BasicPart {
+    /// The user; a colon in the secret is refused.
+    User,
+    /// The password.
+    Password,
+}
+
+/// The form of a header value: text with one `{}` where the credential stands, such as `Token token="{}"`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct HeaderFormat {
+    before: Box<str>,
+    after: Box<str>,
+}
+
+impl FromStr for HeaderFormat {
+    type Err = InvalidHeaderFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+        match text.split_once("{}") {
+            Some((before, after)) if text.bytes().all(visible) && text.trim() == text && !after.contains("{}") => {
+                Ok(Self { before: before.into(), after: after.into() })
+            }
+            _ => Err(InvalidHeaderFormat { format: text.into() }),
+        }
+    }
+}
+
+impl fmt::Display for HeaderFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{{}}{}", self.before, self.after)
+    }
+}
+
+/// The text is not a [`HeaderFormat`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{format:?} is not the form of a header value: visible ASCII with exactly one {{}} for the credential")]
+pub struct InvalidHeaderFormat {
+    format: String,
+}
 
 /// How a credential stands in a header value. It is written anew from these parts; the bytes of the sandbox are not edited.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,13 +68,15 @@ pub(crate) enum Slot {
     BasicUser { password: String },
     /// The password of `Basic`, with this user.
     BasicPassword { user: String },
+    /// Between two texts that the rule gives.
+    Between(HeaderFormat),
 }
 
 impl Slot {
     /// What the sandbox wrote beside the placeholder.
     pub(crate) fn rest(&self) -> &str {
         match self {
-            Self::Whole => "",
+            Self::Whole | Self::Between(_) => "",
             Self::Scheme(rest) | Self::BasicUser { password: rest } | Self::BasicPassword { user: rest } => rest,
         }
     }
@@ -39,6 +91,7 @@ impl Slot {
         let text = Zeroizing::new(match self {
             Self::Whole => secret.to_owned(),
             Self::Scheme(scheme) => format!("{scheme} {secret}"),
+            Self::Between(HeaderFormat { before, after }) => format!("{before}{secret}{after}"),
             Self::BasicUser { .. } if secret.contains(':') => return Err(UnusableSecret::NotVisibleAscii),
             Self::BasicUser { password } => {
                 format!("Basic {}", STANDARD.encode(Zeroizing::new(format!("{secret}:{password}")).as_bytes()))
@@ -51,6 +104,57 @@ impl Slot {
         value.set_sensitive(true);
         Ok(value)
     }
+}
+
+impl HeaderFormat {
+    pub(crate) fn parse(&self, value: &HeaderValue, placeholder: &Placeholder) -> Option<Slot> {
+        let inner = value.to_str().ok()?.strip_prefix(&*self.before)?.strip_suffix(&*self.after)?;
+        (inner == placeholder.as_str()).then(|| Slot::Between(self.clone()))
+    }
+}
+
+impl BasicPart {
+    pub(crate) fn parse(self, value: &HeaderValue, placeholder: &Placeholder) -> Option<Slot> {
+        let slot = parse(&AUTHORIZATION, value, placeholder)?;
+        match (self, &slot) {
+            (Self::User, Slot::BasicUser { .. }) | (Self::Password, Slot::BasicPassword { .. }) => Some(slot),
+            (Self::User | Self::Password, _) => None,
+        }
+    }
+}
+
+/// The occurrences of a placeholder in one header, or in all that carry credentials.
+///
+/// # Errors
+/// If the header stands there more than once, or the placeholder in it, but not as it has to.
+pub(crate) fn find(
+    request: &ValidRequest,
+    wanted: Option<&HeaderName>,
+    placeholder: &Placeholder,
+    parse: impl Fn(&HeaderName, &HeaderValue, &Placeholder) -> Option<Slot>,
+) -> Result<Vec<Place>, Refusal> {
+    let mut places = Vec::new();
+    for (name, value) in &request.headers {
+        if !wanted.map_or_else(|| is_credential_header(name), |wanted| wanted == name) {
+            continue;
+        }
+        let text = value.to_str().unwrap_or_default();
+        match parse(name, value, placeholder) {
+            Some(slot) if request.headers.get_all(name).iter().count() == 1 => {
+                places.push(Place::Header { name: name.clone(), slot });
+            }
+            Some(_) => return Err(Refusal::PlaceholderAmbiguous),
+            None if text.contains(placeholder.as_str()) => return Err(Refusal::PlaceholderAmbiguous),
+            None => {}
+        }
+    }
+    Ok(places)
+}
+
+/// `Bearer P`, the scheme in any case.
+pub(crate) fn parse_bearer(name: &HeaderName, value: &HeaderValue, placeholder: &Placeholder) -> Option<Slot> {
+    let slot = parse(name, value, placeholder)?;
+    matches!(&slot, Slot::Scheme(scheme) if scheme.eq_ignore_ascii_case("bearer")).then_some(slot)
 }
 
 /// Reads a header value; `None` if the placeholder does not stand in it as a credential does.
@@ -131,5 +235,43 @@ mod tests {
             "EGR-190"
         );
         assert!(Slot::BasicUser { password: "".into() }.render(&SecretString::new("user:name:x")).is_err());
+    }
+
+    #[test]
+    fn stricter_places_take_less() {
+        let placeholder = Placeholder::mint(&Shape::opaque());
+        let format: HeaderFormat = "Token token=\"{}\"".parse().unwrap();
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text.replace('P', placeholder.as_str())));
+        let value = |text: &str| text.replace('P', placeholder.as_str()).parse::<HeaderValue>().unwrap();
+        assert!(format.parse(&value("Token token=\"P\""), &placeholder).is_some());
+        assert!(format.parse(&value("Token token=P"), &placeholder).is_none());
+        assert!(format.parse(&value("Token token=\"P\" "), &placeholder).is_none());
+        let filled = Slot::Between(format).render(&SecretString::new("sk-0123456789")).unwrap();
+        assert_eq!(filled, "Token token=\"sk-0123456789\"");
+        assert!(parse_bearer(&AUTHORIZATION, &value("bearer P"), &placeholder).is_some());
+        assert!(parse_bearer(&AUTHORIZATION, &value("Token P"), &placeholder).is_none());
+        for (part, text, expected) in [
+            (BasicPart::User, "P:x", true),
+            (BasicPart::Password, "P:x", false),
+            (BasicPart::Password, "x:P", true),
+            (BasicPart::User, "x:P", false),
+        ] {
+            assert_eq!(part.parse(&value(&basic(text)), &placeholder).is_some(), expected, "{part:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_format_has_one_place() {
+        for (text, valid) in [
+            ("{}", true),
+            ("Token {}", true),
+            ("", false),
+            ("Token", false),
+            ("{} {}", false),
+            (" {}", false),
+            ("a\n{}", false),
+        ] {
+            assert_eq!(text.parse::<HeaderFormat>().is_ok(), valid, "{text:?}");
+        }
     }
 }

@@ -1,0 +1,115 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+
+use crate::answer;
+use crate::audit::{AuditKind, AuditSink, Entry, Verdict};
+use crate::authorize::AuthorizedRequest;
+use crate::body::Body;
+use crate::grant::{CredentialUnavailable, Credentials, Grant, Grants};
+use crate::identity::{CredentialId, Identity};
+use crate::limits::Limits;
+use crate::live::LivePlaceholders;
+use crate::placeholder::Placeholder;
+use crate::rates::Rates;
+use crate::refusal::Refusal;
+use crate::secret::SecretString;
+
+/// What every exchange needs.
+pub(crate) struct Policy {
+    pub(crate) grants: Arc<dyn Grants>,
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) audit: Arc<dyn AuditSink>,
+    pub(crate) limits: Limits,
+    pub(crate) live: Arc<LivePlaceholders>,
+    pub(crate) rates: Rates,
+}
+
+impl Policy {
+    /// The rules of an identity, now. Its placeholders are known from here on.
+    pub(crate) async fn grant(&self, identity: &Identity) -> Result<Arc<Grant>, Refusal> {
+        let grant =
+            within(self.limits.lookup_deadline, self.grants.grant(identity)).await.ok_or(Refusal::GrantUnavailable)?;
+        let grant = grant.map_err(|error| {
+            tracing::error!(%identity, error = &error as &dyn std::error::Error, "grant not read");
+            Refusal::GrantUnavailable
+        })?;
+        self.live.note(identity, grant.credentials());
+        Ok(grant)
+    }
+
+    pub(crate) fn entry(&self, kind: AuditKind, identity: &Identity) -> Entry {
+        Entry::new(Arc::clone(&self.audit), kind, identity.clone())
+    }
+
+    /// Forgets what is kept of an identity whose sandbox is gone.
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.live.forget(identity);
+        self.rates.forget(identity);
+    }
+
+    /// What the audit may show of a text: nothing, if a placeholder is in it.
+    pub(crate) fn shown<'a>(&self, text: &'a str) -> &'a str {
+        if self.live.find(text.as_bytes()).is_none() { text } else { "" }
+    }
+
+    /// Records a refusal, and only then gives the answer that tells the sandbox.
+    pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
+        entry.set_verdict(Verdict::Refused(refusal));
+        entry.set_status(refusal.status());
+        entry.record().await;
+        answer::refusal(refusal)
+    }
+
+    /// The values to inject, in the order of the injections.
+    pub(crate) async fn secrets(&self, authorized: &AuthorizedRequest) -> Result<Vec<SecretString>, Refusal> {
+        let identity = &authorized.request.downstream.identity;
+        let mut secrets = Vec::with_capacity(authorized.injections.len());
+        for injection in &authorized.injections {
+            secrets.push(self.secret(identity, &injection.credential.id).await?);
+        }
+        Ok(secrets)
+    }
+
+    /// The values that an answer may hold although the request did not carry them. One that is not set, or no longer, is
+    /// not known to anybody here, and one that cannot be injected never left.
+    pub(crate) async fn other_secrets(
+        &self,
+        authorized: &AuthorizedRequest,
+    ) -> Result<Vec<(SecretString, Placeholder)>, Refusal> {
+        let identity = &authorized.request.downstream.identity;
+        let mut secrets = Vec::with_capacity(authorized.others.len());
+        for credential in &authorized.others {
+            match self.secret(identity, &credential.id).await {
+                Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
+                Err(Refusal::CredentialDenied | Refusal::CredentialUnusable) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(secrets)
+    }
+
+    async fn secret(&self, identity: &Identity, id: &CredentialId) -> Result<SecretString, Refusal> {
+        let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
+        let secret = secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
+            tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not read");
+            match error {
+                CredentialUnavailable::Denied => Refusal::CredentialDenied,
+                CredentialUnavailable::Refresh { .. } => Refusal::TokenRefresh,
+                CredentialUnavailable::Unreachable { .. } => Refusal::CredentialUnavailable,
+            }
+        })?;
+        secret.check().map_err(|error| {
+            tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not usable");
+            Refusal::CredentialUnusable
+        })?;
+        Ok(secret)
+    }
+}
+
+/// The outcome of a future, if it comes in time.
+pub(crate) async fn within<F: Future>(deadline: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(deadline, future).await.ok()
+}

@@ -1,0 +1,105 @@
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::identity::Identity;
+use crate::limits::Limits;
+use crate::refusal::Refusal;
+use crate::rule::{Rate, Rule};
+
+/// How often identities did something lately.
+#[derive(Default)]
+pub(crate) struct Rates(Mutex<HashMap<Identity, Spent>>);
+
+#[derive(Default)]
+struct Spent {
+    all: Option<Bucket>,
+    /// By what a rule is told from others.
+    by_rule: HashMap<String, Bucket>,
+}
+
+impl Rates {
+    /// Counts one request by a rule.
+    ///
+    /// # Errors
+    /// If it is one too many, by the rule or for the identity; it is not counted then.
+    pub(crate) fn admit(&self, identity: &Identity, rule: &Rule, limits: &Limits) -> Result<(), Refusal> {
+        let own = Rate { count: limits.requests_per_second, per: Duration::from_secs(1) };
+        let mut spent = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let spent = spent.entry(identity.clone()).or_default();
+        let mut admitted = spent.all.get_or_insert_with(|| Bucket::full(own)).take();
+        if let (true, Some(rate)) = (admitted, rule.rate) {
+            let key = format!("{} {} {:?} {:?} {:?}", rule.scheme, rule.host, rule.ports, rule.methods, rule.paths);
+            let bucket = spent.by_rule.entry(key).or_insert_with(|| Bucket::full(rate));
+            if bucket.rate != rate {
+                *bucket = Bucket::full(rate);
+            }
+            admitted = bucket.take();
+        }
+        if admitted { Ok(()) } else { Err(Refusal::RateLimited) }
+    }
+
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(identity);
+    }
+}
+
+/// A bucket that holds what a rate allows at once, and refills steadily.
+pub(crate) struct Bucket {
+    rate: Rate,
+    left: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    pub(crate) fn full(rate: Rate) -> Self {
+        Self { rate, left: f64::from(rate.count), filled: Instant::now() }
+    }
+
+    /// Takes one, if there is one.
+    pub(crate) fn take(&mut self) -> bool {
+        let (now, count) = (Instant::now(), f64::from(self.rate.count));
+        let refilled = now.duration_since(self.filled).as_secs_f64() / self.rate.per.as_secs_f64().max(f64::EPSILON);
+        self.left = (self.left + refilled * count).min(count);
+        self.filled = now;
+        let taken = self.left >= 1.0;
+        self.left -= f64::from(u8::from(taken));
+        taken
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_and_an_identity_have_their_rates() {
+        let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
+        let mut limits = Limits::default();
+        limits.requests_per_second = 3;
+        let mut slow = Rule::https("api.example.com".parse().unwrap());
+        slow.rate = Some(Rate { count: 1, per: Duration::from_secs(3600) });
+        let free = Rule::https("b.example.com".parse().unwrap());
+        assert_eq!(rates.admit(&one, &slow, &limits), Ok(()));
+        assert_eq!(rates.admit(&one, &slow, &limits), Err(Refusal::RateLimited), "the rule");
+        assert_eq!(rates.admit(&one, &free, &limits), Ok(()), "another rule");
+        assert_eq!(rates.admit(&two, &slow, &limits), Ok(()), "another identity");
+        limits.requests_per_second = 1;
+        let three = Identity::new("three");
+        assert_eq!(rates.admit(&three, &free, &limits), Ok(()));
+        assert_eq!(rates.admit(&three, &free, &limits), Err(Refusal::RateLimited), "the identity");
+        rates.forget(&three);
+        assert_eq!(rates.admit(&three, &free, &limits), Ok(()), "forgotten");
+    }
+
+    #[test]
+    fn a_bucket_refills() {
+        let mut bucket = Bucket::full(Rate { count: 2, per: Duration::from_secs(1) });
+        assert_eq!([bucket.take(), bucket.take(), bucket.take()], [true, true, false]);
+        bucket.filled -= Duration::from_millis(500);
+        assert_eq!([bucket.take(), bucket.take()], [true, false]);
+        bucket.filled -= Duration::from_secs(3600);
+        assert_eq!([bucket.take(), bucket.take(), bucket.take()], [true, true, false], "no more than full");
+    }
+}
