@@ -46,6 +46,7 @@ mod signer;
 mod sink;
 mod takeover;
 mod tls;
+mod tokens;
 mod tunnel;
 
 pub use address::{AddressDenied, AddressGuard, CheckedAddr};
@@ -75,3 +76,4 @@ pub use sink::Sink;
 pub use sink::fields::{FieldName, InvalidFieldName};
 pub use sink::header::{BasicPart, HeaderFormat, InvalidHeaderFormat};
 pub use sink::json::{InvalidJsonPointer, JsonPointer};
+pub use tokens::{FreshTokens, Token, TokenSource, TokenUnavailable};

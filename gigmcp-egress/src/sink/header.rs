@@ -256,7 +256,7 @@ mod tests {
             (BasicPart::Password, "x:P", true),
             (BasicPart::User, "x:P", false),
         ] {
-            assert_eq!(part.parse(&value(&basic(text)), &placeholder).is_some(), expected, "{part:?} {text}");
+            assert_eq!(part.parse(&basic(text).parse().unwrap(), &placeholder).is_some(), expected, "{part:?} {text}");
         }
     }
 

@@ -11,6 +11,7 @@ mod dns;
 mod layer;
 mod origin;
 mod proxying;
+mod sinks;
 mod transparent;
 mod upstreams;
 mod wire;
