@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use crate::audit::{Entry, Verdict};
 use crate::coding::Decoder;
 use crate::exchange::Reader;
+use crate::grant::BoxFuture;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
 use crate::refusal::Refusal;
 
@@ -123,6 +125,10 @@ impl http_body::Body for SearchedBody {
 #[error("the request body was refused")]
 struct RefusedInBody;
 
+#[derive(Debug, thiserror::Error)]
+#[error("the rules no longer allow this")]
+struct Ended;
+
 /// The body of an answer on its way: decoded and scrubbed if a credential may be in it, counted, and recorded when it ends.
 pub(crate) struct AnswerBody {
     inner: Body,
@@ -131,25 +137,49 @@ pub(crate) struct AnswerBody {
     trailers: Option<HeaderMap>,
     ended: bool,
     entry: Option<Entry>,
+    watch: Watch,
     progress: Arc<Progress>,
     down: u64,
 }
 
+/// What ends an answer before its time. Begun only when the answer keeps one waiting.
+enum Watch {
+    Nothing,
+    Asleep(Box<dyn FnOnce() -> BoxFuture<'static, Refusal> + Send>),
+    Awake(BoxFuture<'static, Refusal>),
+}
+
 impl AnswerBody {
-    pub(crate) fn new(inner: Body, reader: Reader, entry: Entry, progress: Arc<Progress>) -> Self {
-        let mut this = Self {
-            ended: http_body::Body::is_end_stream(&inner),
-            inner,
-            reader,
-            trailers: None,
-            entry: Some(entry),
-            progress,
-            down: 0,
-        };
-        if this.ended {
-            this.record(Verdict::Allowed);
+    pub(crate) fn new(inner: Body, reader: Reader, progress: Arc<Progress>) -> Self {
+        let ended = http_body::Body::is_end_stream(&inner);
+        Self { ended, inner, reader, trailers: None, entry: None, watch: Watch::Nothing, progress, down: 0 }
+    }
+
+    /// With an event that tells how it ended.
+    pub(crate) fn recorded(mut self, entry: Entry) -> Self {
+        self.entry = Some(entry);
+        if self.ended {
+            self.record(Verdict::Allowed);
         }
-        this
+        self
+    }
+
+    /// Ended early when the future is ready, which runs only while the answer keeps one waiting.
+    pub(crate) fn watched(mut self, revoked: impl Future<Output = Refusal> + Send + 'static) -> Self {
+        self.watch = Watch::Asleep(Box::new(move || Box::pin(revoked)));
+        self
+    }
+
+    fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Refusal> {
+        if let Watch::Asleep(_) = &self.watch
+            && let Watch::Asleep(wake) = std::mem::replace(&mut self.watch, Watch::Nothing)
+        {
+            self.watch = Watch::Awake(wake());
+        }
+        match &mut self.watch {
+            Watch::Awake(revoked) => revoked.as_mut().poll(cx),
+            Watch::Nothing | Watch::Asleep(_) => Poll::Pending,
+        }
     }
 
     fn record(&mut self, verdict: Verdict) {
@@ -187,7 +217,11 @@ impl http_body::Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         while !this.ended {
-            match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+                let refusal = ready!(this.poll_watch(cx));
+                return this.abort(Box::new(Ended), Verdict::Refused(refusal));
+            };
+            match frame {
                 None => this.ended = true,
                 Some(Err(error)) => return this.abort(error, Verdict::Aborted),
                 Some(Ok(frame)) => match frame.into_data() {

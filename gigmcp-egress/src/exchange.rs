@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
+use crate::allow;
 use crate::answer;
 use crate::audit::AuditKind;
 use crate::authorize::{AuthorizedRequest, Injection, Reading};
@@ -14,6 +15,7 @@ use crate::forward::ForwardError;
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
 use crate::inspect::inspect;
+use crate::limits::Limits;
 use crate::policy::{Policy, within};
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
@@ -39,9 +41,8 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         .entry(AuditKind::Request, &downstream.identity)
         .host(policy.shown(destination.host.as_str()), Some(destination.port))
         .method(policy.shown(parts.method.as_str()));
-    let identity = downstream.identity.clone();
     let mut told = Told::default();
-    let prepared = prepare(&policy, parts, downstream, body, &mut told).await;
+    let prepared = prepare(&policy, parts, downstream.clone(), body, &mut told).await;
     entry.set_path(told.path.as_deref());
     entry.set_policy_version(told.version);
     let Prepared { request, sent, scrub, answer, progress } = match prepared {
@@ -64,13 +65,14 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         None => return policy.refuse(entry, Refusal::UpstreamTimeout).await,
     };
     if response.status() == StatusCode::UNAUTHORIZED {
-        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&identity, id, value));
+        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&downstream.identity, id, value));
     }
     drop(sent);
-    match clean(response, scrub, answer, &policy) {
+    match clean(response, scrub, answer, &policy.limits) {
         Ok((parts, body, reader)) => {
             entry.set_status(parts.status);
-            Response::from_parts(parts, AnswerBody::new(body, reader, entry, progress).boxed_unsync())
+            let body = AnswerBody::new(body, reader, progress).recorded(entry).watched(revocation(policy, downstream));
+            Response::from_parts(parts, body.boxed_unsync())
         }
         Err(refusal) => policy.refuse(entry, refusal).await,
     }
@@ -94,10 +96,26 @@ struct Prepared {
 }
 
 /// What the answer has to be like.
-struct Expected {
-    reading: Reading,
-    head: bool,
-    cookies: bool,
+pub(crate) struct Expected {
+    pub(crate) reading: Reading,
+    pub(crate) head: bool,
+    pub(crate) cookies: bool,
+}
+
+/// Waits until the rules no longer allow where a request went.
+async fn revocation(policy: Arc<Policy>, downstream: Downstream) -> Refusal {
+    let Downstream { identity, destination } = downstream;
+    loop {
+        tokio::time::sleep(policy.limits.revocation_interval).await;
+        let allowed =
+            policy.grant(&identity).await.and_then(|grant| allow::destination(&grant, &destination).map(drop));
+        match allowed {
+            Ok(()) => {}
+            // A store that is away for a moment ends no stream; a new request it does.
+            Err(Refusal::GrantUnavailable) => {}
+            Err(_) => return Refusal::Revoked,
+        }
+    }
 }
 
 /// All that happens before the first byte leaves.
@@ -120,7 +138,7 @@ async fn prepare(
     told.path = Some(shown_path(&authorized));
     policy.rates.admit(&identity, &authorized.rule, &policy.limits)?;
     let progress = Arc::new(Progress::default());
-    let body = inspect(policy, &mut authorized, body, &progress).await?;
+    let body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress).await?;
     let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
@@ -186,11 +204,11 @@ impl Reader {
 }
 
 /// The answer as the sandbox may see it.
-fn clean(
+pub(crate) fn clean(
     answer: Response<Body>,
     scrub: Option<Scrubber>,
     expected: Expected,
-    policy: &Policy,
+    limits: &Limits,
 ) -> Result<(http::response::Parts, Body, Reader), Refusal> {
     let (parts, body) = answer.into_parts();
     if parts.status.is_informational() || !answer::is_plainly_framed(&parts.headers) {
@@ -203,7 +221,7 @@ fn clean(
     let has_body = !expected.head && !http_body::Body::is_end_stream(&body);
     let mut reader = Reader::default();
     if let Some(scrubber) = scrub {
-        let decoder = if has_body { Decoder::for_codings(&headers, &policy.limits) } else { Ok(None) };
+        let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         headers = answer::scrub_headers(headers, &scrubber);
         match decoder {
             Ok(decoder) if has_body => {

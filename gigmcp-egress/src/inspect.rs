@@ -7,7 +7,8 @@ use http_body_util::BodyExt as _;
 use crate::authorize::AuthorizedRequest;
 use crate::body::{Body, Progress, SearchedBody};
 use crate::coding::Decoder;
-use crate::policy::Policy;
+use crate::limits::Limits;
+use crate::live::LivePlaceholders;
 use crate::refusal::Refusal;
 use crate::request::BodyLength;
 use crate::rule::Allowance;
@@ -23,12 +24,12 @@ pub(crate) enum InspectedBody {
 /// Reads and searches a short body whole, so that nothing is sent if it is refused; a long one is searched while it is sent.
 /// A body that a credential may stand in is read whole, or refused.
 pub(crate) async fn inspect(
-    policy: &Policy,
+    limits: &Limits,
+    live: &Arc<LivePlaceholders>,
     authorized: &mut AuthorizedRequest,
     body: Body,
     progress: &Arc<Progress>,
 ) -> Result<InspectedBody, Refusal> {
-    let limits = &policy.limits;
     let rewritten = authorized.in_body().next().is_some();
     let decoder = Decoder::for_codings(&authorized.request.headers, limits);
     if rewritten && !matches!(decoder, Ok(None)) {
@@ -44,39 +45,39 @@ pub(crate) async fn inspect(
             BodyLength::Known(0) => return Ok(InspectedBody::Whole(Bytes::new())),
             BodyLength::Known(length) if length <= limits.inspected_body_bytes => length,
             BodyLength::Known(_) | BodyLength::Chunked => {
-                return Ok(InspectedBody::Stream(streamed(policy, authorized, body, decoder, progress)));
+                return Ok(InspectedBody::Stream(streamed(live, authorized, body, decoder, progress)));
             }
         },
     };
     let bytes = read_whole(body, length, max).await?;
     if rewritten {
-        authorized.decide_body(&bytes, &policy.live)?;
+        authorized.decide_body(&bytes, live)?;
     } else {
-        search(policy, authorized, &bytes, decoder)?;
+        search(live, authorized, &bytes, decoder)?;
     }
     progress.up.store(bytes.len() as u64, Ordering::Relaxed);
     Ok(InspectedBody::Whole(bytes))
 }
 
 fn search(
-    policy: &Policy,
+    live: &LivePlaceholders,
     authorized: &AuthorizedRequest,
     bytes: &[u8],
     decoder: Option<Decoder>,
 ) -> Result<(), Refusal> {
-    if let Some(owner) = policy.live.find(bytes) {
+    if let Some(owner) = live.find(bytes) {
         return Err(authorized.judge(&owner));
     }
     let Some(mut decoder) = decoder else { return Ok(()) };
-    let mut scan = policy.live.scan();
+    let mut scan = live.scan();
     let mut found = None;
-    let decoded = decoder.feed(bytes, &mut |decoded| found = found.take().or_else(|| scan.feed(&policy.live, decoded)));
+    let decoded = decoder.feed(bytes, &mut |decoded| found = found.take().or_else(|| scan.feed(live, decoded)));
     decoded.and_then(|()| decoder.finish()).map_err(|_| Refusal::UnscannableRequest)?;
     found.map_or(Ok(()), |owner| Err(authorized.judge(&owner)))
 }
 
 fn streamed(
-    policy: &Policy,
+    live: &Arc<LivePlaceholders>,
     authorized: &AuthorizedRequest,
     inner: Body,
     decoder: Option<Decoder>,
@@ -86,9 +87,9 @@ fn streamed(
     let (identity, scheme) = (downstream.identity.clone(), downstream.destination.scheme);
     SearchedBody {
         inner,
-        live: Arc::clone(&policy.live),
-        scan: policy.live.scan(),
-        decoder: decoder.map(|decoder| (decoder, policy.live.scan())),
+        live: Arc::clone(live),
+        scan: live.scan(),
+        decoder: decoder.map(|decoder| (decoder, live.scan())),
         judge: Box::new(move |owner| crate::authorize::refused_placeholder(owner, &identity, scheme)),
         left: authorized.rule.max_body_bytes.unwrap_or(u64::MAX),
         trailers: authorized.rule.allows(Allowance::Trailers),

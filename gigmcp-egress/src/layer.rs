@@ -110,10 +110,22 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (policy, upstream) = (Arc::clone(&self.policy), self.upstream.clone());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        let upstream: SendUpstream = Box::new(move |request| {
-            let erased = |response: Response<R>| response.map(|body| body.map_err(Into::into).boxed_unsync());
-            Box::pin(upstream.map_err(Into::into).map_response(erased).oneshot(request))
-        });
+        let upstream = erased(upstream);
         Box::pin(async move { Ok(exchange(policy, upstream, request).await) })
     }
+}
+
+/// One call of a service, without its types.
+pub(crate) fn erased<S, R>(upstream: S) -> SendUpstream
+where
+    S: Service<Request<Body>, Response = Response<R>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    R: http_body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    Box::new(move |request| {
+        let erased = |response: Response<R>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(upstream.map_err(Into::into).map_response(erased).oneshot(request))
+    })
 }

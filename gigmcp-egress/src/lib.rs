@@ -20,6 +20,7 @@ mod forward;
 mod grant;
 mod identity;
 mod idle;
+mod injecting;
 mod inspect;
 mod intake;
 mod layer;
@@ -41,6 +42,7 @@ mod render;
 mod request;
 mod rule;
 mod scrub;
+mod scrubbing;
 mod secret;
 mod signer;
 mod sink;
@@ -59,6 +61,7 @@ pub use grant::{
     BoxFuture, CREDENTIAL_HEADERS, CredentialUnavailable, Credentials, Grant, GrantUnavailable, Grants, InvalidGrant,
 };
 pub use identity::{CredentialId, Identity};
+pub use injecting::{InjectLayer, InjectService};
 pub use intake::{ConnectionCheck, Intake};
 pub use layer::{EgressLayer, EgressService};
 pub use limits::{InvalidIpv4Net, Ipv4Net, Limits};
@@ -70,6 +73,7 @@ pub use proxy::{AttachError, Attachment, BuildError, EgressProxy, EgressProxyBui
 pub use refusal::Refusal;
 pub use request::{Destination, Downstream};
 pub use rule::{Allowance, Rate, Rule, Scheme};
+pub use scrubbing::{ScrubLayer, ScrubService};
 pub use secret::{SecretString, UnusableSecret};
 pub use signer::{SignError, Signer, Unsigned};
 pub use sink::Sink;

@@ -29,6 +29,9 @@ pub struct Limits {
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
     /// Against slow heads. Default 75 s.
     pub head_deadline: Duration,
+    /// How often the rules are asked again for an answer that keeps coming, so how long after a revocation a stream may live.
+    /// Default 2 s.
+    pub revocation_interval: Duration,
     /// Without a byte in either direction on a connection, downstream or upstream. Against stalled bodies and readers.
     /// Default 10 min, so that quiet event streams live.
     pub idle_deadline: Duration,
@@ -78,6 +81,7 @@ impl Default for Limits {
             requests_per_second: 5000,
             handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(75),
+            revocation_interval: Duration::from_secs(2),
             idle_deadline: Duration::from_secs(600),
             resolve_deadline: Duration::from_secs(5),
             lookups_per_identity: 8,

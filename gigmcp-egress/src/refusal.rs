@@ -24,6 +24,8 @@ pub enum Refusal {
     BodyTooLarge,
     /// A question of DNS over HTTPS.
     DnsMessage,
+    /// The rules stopped to allow what was under way.
+    Revoked,
     /// More requests than the rule or the limits take.
     RateLimited,
     /// A method that is never let through (`TRACE`, `CONNECT` in a tunnel, lower case).
@@ -158,6 +160,7 @@ impl Refusal {
             Self::PathDenied => ("path-denied", S::FORBIDDEN, "no rule allows this path on this host"),
             Self::BodyTooLarge => ("body-too-large", S::PAYLOAD_TOO_LARGE, "the request body is too large"),
             Self::DnsMessage => ("dns-message", S::FORBIDDEN, "DNS over HTTPS is not let through"),
+            Self::Revoked => ("revoked", S::FORBIDDEN, "the rules no longer allow this"),
             Self::RateLimited => ("rate-limited", S::TOO_MANY_REQUESTS, "too many requests; retry later"),
             Self::MethodRefused => ("method-refused", S::METHOD_NOT_ALLOWED, "this method is never let through"),
             Self::TargetNotCanonical => {

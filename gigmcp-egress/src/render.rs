@@ -6,7 +6,7 @@ use crate::authorize::{AuthorizedRequest, Injection, Reading};
 use crate::body::{Body, full};
 use crate::inspect::InspectedBody;
 use crate::refusal::Refusal;
-use crate::request::{BodyLength, Destination};
+use crate::request::BodyLength;
 use crate::rule::Allowance;
 use crate::secret::{SecretString, UnusableSecret};
 use crate::sink::signed::unsigned;
@@ -32,7 +32,7 @@ impl RenderedRequest {
         }
         let AuthorizedRequest { request, rule, reading, .. } = authorized;
         let destination = request.downstream.destination.clone();
-        let host = host_value(&destination);
+        let host = destination.authority();
         let uri = format!("{}://{host}{}", destination.scheme, request.target);
         let mut headers = request.headers;
         headers.insert(HOST, HeaderValue::try_from(host).expect("a host name is a header value"));
@@ -128,10 +128,4 @@ fn sign(authorized: &mut AuthorizedRequest, secrets: &[SecretString], body: &[u8
 fn unusable(which: &str, error: UnusableSecret) -> Refusal {
     tracing::warn!(credential = which, error = &error as &dyn std::error::Error, "the credential cannot be injected");
     Refusal::CredentialUnusable
-}
-
-/// `host`, or `host:port` where the port is not the scheme's own.
-fn host_value(destination: &Destination) -> String {
-    let Destination { scheme, host, port } = destination;
-    if Some(*port) == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
 }

@@ -29,6 +29,14 @@ pub struct Destination {
     pub port: u16,
 }
 
+impl Destination {
+    /// `host`, or `host:port` where the port is not the scheme's own.
+    pub(crate) fn authority(&self) -> String {
+        let Self { scheme, host, port } = self;
+        if Some(*port) == scheme.default_port() { host.to_string() } else { format!("{host}:{port}") }
+    }
+}
+
 /// A request in canonical form: what we judge is what every other program will read. Only [`ValidRequest::check`] makes one.
 #[derive(Debug)]
 pub(crate) struct ValidRequest {

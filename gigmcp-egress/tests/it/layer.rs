@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gigmcp_egress::{
-    AuditEvent, AuditSink, AuditUnavailable, Body, BoxFuture, CredentialId, CredentialUnavailable, Credentials,
-    Destination, Downstream, EgressLayer, Grant, GrantUnavailable, Grants, Identity, Limits, Rule, Scheme,
-    SecretString,
+    AuditEvent, AuditSink, AuditUnavailable, Body, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
+    Credentials, Destination, Downstream, EgressLayer, Grant, GrantUnavailable, Grants, Identity, InjectLayer, Limits,
+    Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink,
 };
 use http::{Request, Response};
-use http_body_util::{Empty, Full};
+use http_body_util::{BodyExt as _, Empty, Full};
+use tower::util::BoxCloneService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 struct Fixed;
@@ -79,4 +80,58 @@ async fn an_answer_in_another_transfer_coding_is_refused() {
         let answer = service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), expected, "{coding}");
     }
+}
+
+#[tokio::test]
+async fn injecting_and_scrubbing_work_alone() {
+    let secret = SecretString::new("sk-live-0123456789abcdef");
+    let placeholder = Placeholder::mint(&Shape::of(&secret));
+    let hosts = ["api.example.com".parse().unwrap()];
+    let rule = CredentialRule::new(CredentialId::new("key"), placeholder.clone(), hosts, Sink::Bearer);
+    // Tells what it was sent.
+    let upstream = service_fn(|request: Request<Body>| async move {
+        let sent = request.headers().get("authorization").cloned();
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{} {sent:?}", request.uri())))))
+    });
+    let inject = InjectLayer::new([(rule, secret.clone())], Limits::default()).unwrap();
+    let scrub = ScrubLayer::new([(secret.clone(), placeholder.clone())], Limits::default());
+    let ask = async |service: BoxedService, target: &str, authorization: String| {
+        let request = Request::get(target).header("authorization", authorization).body(full("")).unwrap();
+        let answer = service.oneshot(request).await.unwrap();
+        let code = answer.headers().get("x-gigmcp-refusal").map(|code| code.to_str().unwrap().to_owned());
+        (code, String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+    };
+    let injecting = || BoxCloneService::new(inject.layer(service_fn(echo)));
+    let both = BoxCloneService::new(scrub.layer(inject.layer(upstream)));
+    let bearer = format!("Bearer {placeholder}");
+    let (code, body) = ask(injecting(), "https://api.example.com/x", bearer.clone()).await;
+    assert_eq!(code, None);
+    assert!(body.ends_with("x Bearer sk-live-0123456789abcdef"), "{body}");
+    let (_, body) = ask(both, "https://api.example.com/x", bearer.clone()).await;
+    assert!(!body.contains("0123456789abcdef") && body.contains("https://api.example.com/x"), "{body}");
+    for (case, target, value, code) in [
+        ("another host", "https://b.example.com/", bearer.clone(), "placeholder-wrong-host"),
+        ("clear text", "http://api.example.com/", bearer.clone(), "cleartext-credential"),
+        ("another place", "https://api.example.com/", placeholder.to_string(), "placeholder-ambiguous"),
+        (
+            "in the target",
+            &*format!("https://api.example.com/?{placeholder}"),
+            String::new(),
+            "placeholder-wrong-place",
+        ),
+        ("no host", "/x", bearer.clone(), "target-not-canonical"),
+    ] {
+        assert_eq!(ask(injecting(), target, value).await.0.as_deref(), Some(code), "{case}");
+    }
+}
+
+type BoxedService = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
+
+async fn echo(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    let sent = request.headers()["authorization"].to_str().unwrap();
+    Ok(Response::new(full(&format!("{} {sent}", request.uri()))))
+}
+
+fn full(text: &str) -> Body {
+    Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
 }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use gigmcp_egress::{AuditKind, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -251,4 +252,22 @@ async fn dropping_the_attachment_ends_all_connections() {
     assert!(wire.is_closed().await);
     let _ = raw.write_all(b"x").await;
     assert!(matches!(raw.read(&mut [0]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_rule_is_gone() {
+    let mut world = World::with(Trust::Origin, |limits| limits.revocation_interval = Duration::from_millis(50)).await;
+    let sandbox = world.sandbox("one");
+    let mut wire = sandbox.https("api.example.com").await;
+    wire.send("GET /events HTTP/1.1\r\nHost: api.example.com\r\n\r\n").await;
+    let mut twin = sandbox.https("b.example.com").await;
+    twin.send("GET /events HTTP/1.1\r\nHost: b.example.com\r\n\r\n").await;
+    wire.until("data: one\n\n\r\n").await;
+    twin.until("data: one\n\n\r\n").await;
+    let placeholder = sandbox.placeholder.clone();
+    world.grant(&sandbox.identity, &placeholder, |policy| drop(policy.rules.remove(0)));
+    assert!(wire.is_closed().await, "EGR-086: ends without its last chunk");
+    assert!(tokio::time::timeout(Duration::from_millis(300), twin.is_closed()).await.is_err(), "the other one goes on");
+    let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    assert_eq!(codes, ["revoked", "aborted"]);
 }
