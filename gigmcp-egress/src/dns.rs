@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
@@ -12,20 +12,15 @@ use crate::identity::Identity;
 use crate::name::HostName;
 use crate::names::{Answer, Named, Names};
 use crate::policy::Policy;
+use crate::rates::Bucket;
 use crate::refusal::Refusal;
-use crate::rule::Scheme;
+use crate::rule::{Rate, Scheme};
 
 /// Answers the DNS questions of one sandbox from what the grant says. Sends nothing anywhere.
 pub(crate) struct Responder {
     names: Names,
     bucket: Mutex<Bucket>,
-    per_second: u32,
     ttl_seconds: u32,
-}
-
-struct Bucket {
-    left: f64,
-    filled: Instant,
 }
 
 /// What a question gets.
@@ -40,9 +35,9 @@ enum Reply {
 
 impl Responder {
     pub(crate) fn new(limits: &crate::limits::Limits) -> Self {
-        let bucket = Mutex::new(Bucket { left: f64::from(limits.dns_questions_per_second), filled: Instant::now() });
+        let rate = Rate { count: limits.dns_questions_per_second, per: Duration::from_secs(1) };
         let names = Names::new(limits.dns_pool, limits.dns_wildcard_names);
-        Self { names, bucket, per_second: limits.dns_questions_per_second, ttl_seconds: limits.dns_ttl_seconds }
+        Self { names, bucket: Mutex::new(Bucket::full(rate)), ttl_seconds: limits.dns_ttl_seconds }
     }
 
     /// The name an address was given out for.
@@ -106,15 +101,8 @@ impl Responder {
         }
     }
 
-    /// A bucket of one second's questions that refills steadily.
     fn admit(&self) -> bool {
-        let mut bucket = self.bucket.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let per_second = f64::from(self.per_second);
-        bucket.left = (bucket.left + bucket.filled.elapsed().as_secs_f64() * per_second).min(per_second);
-        bucket.filled = Instant::now();
-        let admitted = bucket.left >= 1.0;
-        bucket.left -= f64::from(u8::from(admitted));
-        admitted
+        self.bucket.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 }
 
