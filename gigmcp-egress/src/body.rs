@@ -88,7 +88,7 @@ impl http_body::Body for SearchedBody {
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(frame) => frame?,
                 None => {
-                    let whole = this.decoder.take().map_or(Ok(()), |(mut decoder, _)| decoder.finish());
+                    let whole = this.decoder.take().map_or(Ok(()), |(decoder, _)| decoder.finish());
                     return if whole.is_ok() { Poll::Ready(None) } else { this.refuse(Refusal::UnscannableRequest) };
                 }
             };

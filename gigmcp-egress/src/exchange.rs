@@ -198,7 +198,7 @@ impl Reader {
     /// What was held back, when nothing more comes.
     pub(crate) fn finish(self) -> Result<Bytes, Unreadable> {
         let Some(mut scrub) = self.scrub else { return Ok(Bytes::new()) };
-        self.decoder.map_or(Ok(()), |mut decoder| decoder.finish())?;
+        self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
         Ok(scrub.finish())
     }
 }

@@ -24,6 +24,8 @@ pub struct Limits {
     /// Requests of one identity a second, and at once. Against floods; a rule can have a lower [`Rate`](crate::Rate). Default
     /// 5,000.
     pub requests_per_second: u32,
+    /// Bytes of content that a byte of a body with a content coding may hold, beyond the first MiB. Against bombs. Default 200.
+    pub decoded_ratio: u64,
     /// From accepting a connection to the end of its TLS handshake. Against slow handshakes. Default 10 s.
     pub handshake_deadline: Duration,
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
@@ -79,6 +81,7 @@ impl Default for Limits {
             inspected_body_bytes: 64 << 10,
             rewritten_body_bytes: 1 << 20,
             requests_per_second: 5000,
+            decoded_ratio: 200,
             handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(75),
             revocation_interval: Duration::from_secs(2),
