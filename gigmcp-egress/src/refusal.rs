@@ -40,8 +40,10 @@ pub enum Refusal {
     Header,
     /// An expectation other than `100-continue`.
     Expectation,
-    /// A change of protocol, which is not supported.
+    /// A change of protocol other than to WebSocket, or one that is not asked for as it should be.
     Upgrade,
+    /// A WebSocket frame that is not well-formed.
+    Frame,
     /// The request could not be read as HTTP.
     Malformed,
     /// `CONNECT` is not strictly `host:port`.
@@ -142,7 +144,7 @@ impl Refusal {
     pub(crate) fn keeps_connection(self) -> bool {
         // A denial by policy or by an upstream leaves no doubt about where the request ended; everything else might.
         let status = self.status();
-        status == StatusCode::FORBIDDEN && self != Self::IpLiteral || status.is_server_error() && self != Self::Upgrade
+        status == StatusCode::FORBIDDEN && self != Self::IpLiteral || status.is_server_error()
     }
 
     fn facts(self) -> (&'static str, StatusCode, &'static str) {
@@ -170,7 +172,10 @@ impl Refusal {
             Self::Framing => ("framing", S::BAD_REQUEST, "the length of the request is ambiguous"),
             Self::Header => ("header", S::BAD_REQUEST, "a header is ambiguous"),
             Self::Expectation => ("expectation", S::EXPECTATION_FAILED, "only 100-continue may be expected"),
-            Self::Upgrade => ("upgrade", S::NOT_IMPLEMENTED, "changing the protocol is not supported"),
+            Self::Upgrade => {
+                ("upgrade", S::BAD_REQUEST, "the protocol may only be changed to WebSocket, over HTTP/1.1")
+            }
+            Self::Frame => ("frame", S::BAD_REQUEST, "a WebSocket frame is not well-formed"),
             Self::Malformed => ("malformed", S::BAD_REQUEST, "the request is not well-formed HTTP"),
             Self::ConnectTarget => ("connect-target", S::BAD_REQUEST, "CONNECT takes exactly host:port and no body"),
             Self::CleartextInTunnel => ("cleartext-in-tunnel", S::BAD_REQUEST, "only TLS is let through a tunnel"),

@@ -63,6 +63,11 @@ impl Scrubber {
         self.scrub(text).is_some()
     }
 
+    /// No match is longer.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// Scrubs `text` as far as `until`, or to the end of a match that begins before it. Up to `from` it was searched before.
     /// Writes to `clean` only if something was replaced.
     fn pass(&self, text: &[u8], from: usize, until: usize, clean: &mut Vec<u8>) -> Pass {

@@ -155,7 +155,7 @@ async fn what_is_not_http_is_refused_and_recorded() {
         ("EGR-126 star", "OPTIONS * HTTP/1.1\r\nHost: api.example.com\r\n\r\n".into(), "target-not-canonical", 400),
         ("EGR-129 body on GET", format!("{plain}Content-Length: 1\r\n\r\na"), "framing", 400),
         ("EGR-130 unknown expectation", format!("{post}Expect: foo\r\nContent-Length: 1\r\n\r\n"), "expectation", 417),
-        ("EGR-161 upgrade", format!("{plain}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"), "upgrade", 501),
+        ("EGR-161 upgrade", format!("{plain}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"), "upgrade", 400),
         (
             "EGR-065 CONNECT in a tunnel",
             "CONNECT b.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\n\r\n".into(),
