@@ -175,12 +175,16 @@ impl Inner {
                 None => continue,
             }
         }
+        let target = request.uri().clone();
         while let Some(mut sender) = self.pool.take(&key) {
             match sender.try_send_request(http1::origin_form(request)).await {
                 Ok(response) => return Ok(http1::pooled(&self.pool, key, sender, response)),
                 Err(mut error) => match error.take_message() {
                     // The same.
-                    Some(unsent) => request = unsent,
+                    Some(unsent) => {
+                        request = unsent;
+                        *request.uri_mut() = target.clone();
+                    }
                     None => return Err(failed(error.into_error().into())),
                 },
             }

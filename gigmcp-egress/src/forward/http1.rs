@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
@@ -39,6 +39,7 @@ pub(crate) fn origin_form(mut request: Request<Body>) -> Request<Body> {
     let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(target);
     *request.version_mut() = Version::HTTP_11;
+    request.headers_mut().remove(TE);
     if request.headers().contains_key(UPGRADE) {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, SendStream};
-use http::header::{CONTENT_TYPE, HOST, TE};
+use http::header::{HOST, TE};
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -204,11 +204,11 @@ async fn send_request_body(body: Body, mut stream: SendStream<Bytes>, clock: Clo
 fn convert(request: Request<Body>) -> (Request<()>, Body) {
     let (mut parts, body) = request.into_parts();
     parts.version = Version::HTTP_2;
+    // The one thing about a connection that both have: gRPC servers want to be told.
+    let trailers = parts.headers.get(TE).is_some_and(|value| value == "trailers");
     parts.headers = end_to_end(parts.headers);
     parts.headers.remove(HOST);
-    let grpc = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-    if parts.headers.get(CONTENT_TYPE).is_some_and(grpc) {
-        // Required of clients of gRPC; what the sandbox said to that effect was about its own connection.
+    if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     parts.extensions.clear();

@@ -1,4 +1,4 @@
-use http::header::{HOST, TE};
+use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri, request};
 
@@ -45,8 +45,6 @@ pub(crate) fn check(parts: &mut request::Parts, destination: &Destination, limit
     }
     let host = HeaderValue::from_str(text).map_err(|_| Unfit::Malformed(Refusal::HostNotCanonical))?;
     parts.headers.insert(HOST, host);
-    // The library let nothing but `trailers` through, and that is about this connection.
-    parts.headers.remove(TE);
     parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
     Ok(())
 }
