@@ -121,6 +121,7 @@ mod tests {
     fn valid(method: &str, target: &str, headers: &[(&'static str, &str)], length: BodyLength) -> ValidRequest {
         let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
         ValidRequest {
+            version: http::Version::HTTP_11,
             downstream: Downstream { identity: Identity::new("one"), destination },
             method: method.parse().unwrap(),
             target: target.into(),

@@ -16,6 +16,7 @@ use tower::Service as _;
 use crate::allow;
 use crate::audit::{AuditKind, Verdict};
 use crate::authorize::refuse_as_name;
+use crate::http2;
 use crate::idle::IdleStream;
 use crate::intake::{Door, Site};
 use crate::limits::Limits;
@@ -24,6 +25,7 @@ use crate::policy::within;
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
 use crate::rule::Scheme;
+use crate::tls::HTTP_2;
 use crate::tunnel;
 
 /// Serves one accepted connection to its end.
@@ -59,6 +61,9 @@ where
 {
     let handshake = within(site.limits().handshake_deadline, handshake(stream, &site, &destination)).await;
     match handshake.unwrap_or(Err(Refusal::TlsHandshake)) {
+        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => {
+            http2::serve(stream, site, destination).await
+        }
         Ok(stream) => serve_http(stream, site, destination).await,
         Err(refusal) => site.record_connect(destination.host.as_str(), destination.port, refusal).await,
     }

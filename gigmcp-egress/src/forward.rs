@@ -1,31 +1,35 @@
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::HOST;
-use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
-use http_body_util::BodyExt as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio_rustls::TlsConnector;
+use http::header::{HOST, UPGRADE};
+use http::{Request, Response, StatusCode, Version};
+use rustls::ClientConfig;
 use tower::Service;
 
-use crate::address::{AddressDenied, AddressGuard, CheckedAddr};
+use crate::address::AddressDenied;
 use crate::body::{Body, BoxError};
 use crate::dial::{Connect, Resolver};
 use crate::grant::BoxFuture;
-use crate::idle::IdleStream;
+use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::lookup::Lookups;
 use crate::name::HostName;
-use crate::policy::within;
-use crate::pool::{Pool, PoolKey};
+use crate::pool::{Offer, Pool, PoolKey};
 use crate::refusal::Refusal;
-use crate::request::{Destination, Downstream};
-use crate::rule::Scheme;
+use crate::request::Downstream;
+use dialling::{Dialled, Protocol};
+use shared::SharedPool;
+
+mod dialling;
+mod http1;
+mod http2;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod upgraded;
+
+pub(crate) use upgraded::Upgraded;
 
 /// Why a request did not come back with an answer.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +73,7 @@ pub enum ForwardError {
         /// The host.
         host: HostName,
         /// What happened.
-        source: hyper::Error,
+        source: BoxError,
     },
     /// The request does not say where to go: it did not come through the layer.
     #[error("the request has no destination")]
@@ -92,31 +96,37 @@ impl ForwardError {
 
 /// The upstream side of the proxy: resolves, checks, dials, verifies, and keeps connections for the next request. Follows no
 /// redirects and retries only what was not sent.
+///
+/// A request that came over HTTP/1.1 is offered to the upstream over HTTP/1.1, one that came over HTTP/2 over either; the other
+/// is the upstream's choice. An answer `101` to a request for a WebSocket carries [`Upgraded`] in its extensions.
 #[derive(Clone)]
 pub(crate) struct Forward(Arc<Inner>);
 
 struct Inner {
     lookups: Lookups,
     connect: Arc<dyn Connect>,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
     limits: Limits,
     pool: Arc<Pool>,
+    shared: SharedPool,
 }
 
 impl Forward {
     pub(crate) fn new(
         resolver: Arc<dyn Resolver>,
         connect: Arc<dyn Connect>,
-        tls: Arc<rustls::ClientConfig>,
+        tls: Arc<ClientConfig>,
         limits: Limits,
     ) -> Self {
-        let pool = Arc::new(Pool::new(&limits));
+        let (pool, shared) = (Arc::new(Pool::new(&limits)), SharedPool::new(&limits));
         let lookups = Lookups::new(resolver, &limits);
-        Self(Arc::new(Inner { lookups, connect, tls: tls.into(), limits, pool }))
+        Self(Arc::new(Inner { lookups, connect, tls, limits, pool, shared }))
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.0.pool
+    /// Closes what rests for an identity whose sandbox is gone.
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.0.pool.forget(identity);
+        self.0.shared.forget(identity);
     }
 }
 
@@ -136,117 +146,78 @@ impl Service<Request<Body>> for Forward {
 }
 
 impl Inner {
-    async fn forward(&self, mut request: Request<Body>) -> Result<Response<Body>, ForwardError> {
+    async fn forward(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<Body>, ForwardError> {
         let downstream = request.extensions_mut().remove::<Downstream>().ok_or(ForwardError::NoDestination)?;
         let Downstream { identity, destination } = downstream;
         debug_assert!(request.headers().contains_key(HOST));
-        // On the wire the target is the path; the host stands in `Host`.
-        let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        *request.uri_mut() = Uri::from(target);
-        let key = PoolKey { identity, destination };
-        let failed = |source| ForwardError::Http { host: key.destination.host.clone(), source };
+        let key = PoolKey { identity, destination, offer: offer(&request) };
+        let host = key.destination.host.clone();
+        let asks_upgrade = key.offer == Offer::Upgrade;
+        let answer = self.exchange(key, request).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_upgrade {
+            return Err(ForwardError::Http { host, source: "a change of protocol nobody asked for".into() });
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        key: PoolKey,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, ForwardError> {
+        let host = key.destination.host.clone();
+        let failed = |source| ForwardError::Http { host: host.clone(), source };
+        let idle = self.limits.idle_deadline;
+        while let Some(lease) = self.shared.take(&key) {
+            match lease.ready().await {
+                Some(ready) => return ready.send(request, &self.limits).await.map_err(failed),
+                // The connection had ended before a byte of the request was written.
+                None => continue,
+            }
+        }
+        let target = request.uri().clone();
         while let Some(mut sender) = self.pool.take(&key) {
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.pooled(key, sender, response)),
+            match sender.try_send_request(http1::origin_form(request)).await {
+                Ok(response) => return Ok(http1::pooled(&self.pool, key, sender, response)),
                 Err(mut error) => match error.take_message() {
-                    // The connection had ended before a byte of the request was written.
-                    Some(unsent) => request = unsent,
-                    None => return Err(failed(error.into_error())),
+                    // The same.
+                    Some(unsent) => {
+                        request = unsent;
+                        *request.uri_mut() = target.clone();
+                    }
+                    None => return Err(failed(error.into_error().into())),
                 },
             }
         }
-        let mut sender = self.open(&key).await?;
-        let response = sender.send_request(request).await.map_err(failed)?;
-        Ok(self.pooled(key, sender, response))
-    }
-
-    /// Returns the connection to the pool once the answer has been read whole.
-    fn pooled(
-        &self,
-        key: PoolKey,
-        sender: http1::SendRequest<Body>,
-        response: Response<hyper::body::Incoming>,
-    ) -> Response<Body> {
-        let pool = Arc::clone(&self.pool);
-        response.map(|body| pool.returning(key, sender, body).map_err(BoxError::from).boxed_unsync())
-    }
-
-    async fn open(
-        &self,
-        PoolKey { identity, destination }: &PoolKey,
-    ) -> Result<http1::SendRequest<Body>, ForwardError> {
-        let host = &destination.host;
-        let resolved = within(self.limits.resolve_deadline, self.lookups.resolve(identity, host))
-            .await
-            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-        let mut answer: Vec<IpAddr> =
-            resolved.map_err(|source| ForwardError::Resolve { host: host.clone(), source })?;
-        answer.truncate(MAX_ANSWER);
-        let checked = AddressGuard::check(&answer, destination.port)
-            .map_err(|source| ForwardError::Address { host: host.clone(), source })?;
-        let mut failure = None;
-        for address in checked.into_iter().take(MAX_DIALLED) {
-            match within(self.limits.connect_deadline, self.handshake(destination, address)).await {
-                Some(Ok(sender)) => return Ok(sender),
-                Some(Err(error)) => failure = Some(error),
-                None => {
-                    failure = Some(ForwardError::Connect { host: host.clone(), source: io::ErrorKind::TimedOut.into() })
+        let Dialled { stream, protocol } = self.dial(&key).await?;
+        match protocol {
+            Protocol::Http2 => {
+                let connection = http2::Connection::open(stream, &self.limits).await.map_err(failed)?;
+                let lease = self.shared.put(key, connection);
+                let ready = lease.ready().await.ok_or_else(|| failed("the connection ended at once".into()))?;
+                ready.send(request, &self.limits).await.map_err(failed)
+            }
+            Protocol::Http1 => {
+                let mut sender = http1::open(stream, &self.limits).await.map_err(failed)?;
+                let request = http1::origin_form(request);
+                let response = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
+                match key.offer {
+                    Offer::Upgrade => http1::upgraded(response, idle).await.map_err(failed),
+                    Offer::Http1 | Offer::Either => Ok(http1::pooled(&self.pool, key, sender, response)),
                 }
             }
         }
-        Err(failure.expect("the guard lets no empty answer through"))
-    }
-
-    async fn handshake(
-        &self,
-        destination: &Destination,
-        address: CheckedAddr,
-    ) -> Result<http1::SendRequest<Body>, ForwardError> {
-        let host = &destination.host;
-        let stream = self.connect.connect(address).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let stream = stream.map_err(|source| ForwardError::Connect { host: host.clone(), source })?;
-        let stream = IdleStream::new(stream, self.limits.idle_deadline);
-        match destination.scheme {
-            // A request is never sent unread.
-            Scheme::Tcp => Err(ForwardError::NoDestination),
-            Scheme::Http => self.speak(host, stream).await,
-            Scheme::Https => {
-                let name = ServerName::try_from(host.as_str().to_owned()).expect("a host name is a DNS name");
-                let stream = self
-                    .tls
-                    .connect(name, stream)
-                    .await
-                    .map_err(|source| ForwardError::Tls { host: host.clone(), source })?;
-                self.speak(host, stream).await
-            }
-        }
-    }
-
-    async fn speak<T>(&self, host: &HostName, stream: T) -> Result<http1::SendRequest<Body>, ForwardError>
-    where
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut builder = http1::Builder::new();
-        builder
-            .max_headers(self.limits.header_fields)
-            .max_header_size(self.limits.head_bytes)
-            .max_buf_size(self.limits.head_bytes.max(MIN_BUFFER));
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| ForwardError::Http { host: host.clone(), source })?;
-        // Ends with the connection, which ends when neither the pool nor an answer holds its sender.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
-            }
-        });
-        Ok(sender)
     }
 }
 
-/// More addresses than this are not looked at; all that are looked at must be public.
-const MAX_ANSWER: usize = 16;
-const MAX_DIALLED: usize = 4;
-/// The least hyper takes.
-const MIN_BUFFER: usize = 8 << 10;
+/// What the upstream may choose from.
+fn offer(request: &Request<Body>) -> Offer {
+    let upgrade = request.headers().get(UPGRADE);
+    if upgrade.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        Offer::Upgrade
+    } else if request.version() == Version::HTTP_2 && request.uri().scheme() == Some(&http::uri::Scheme::HTTPS) {
+        Offer::Either
+    } else {
+        Offer::Http1
+    }
+}

@@ -78,14 +78,19 @@ pub(crate) struct Site {
     pub(crate) dns: Responder,
     pub(crate) tls: ServerConfigs,
     connections: Arc<Semaphore>,
+    /// Streams of HTTP/2 that may be open at the same time.
+    pub(crate) streams: Arc<Semaphore>,
+    /// All that runs for the sandbox.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Site {
-    pub(crate) fn new(shared: Arc<Shared>, identity: Identity) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, identity: Identity, tasks: TaskTracker) -> Self {
         let limits = &shared.policy().limits;
         let (dns, tls) = (Responder::new(limits), ServerConfigs::new(limits.tls_names));
         let connections = Arc::new(Semaphore::new(limits.connections.max(1)));
-        Self { shared, identity, dns, tls, connections }
+        let streams = Arc::new(Semaphore::new(limits.streams_per_identity));
+        Self { shared, identity, dns, tls, connections, streams, tasks }
     }
 }
 

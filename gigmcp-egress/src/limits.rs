@@ -13,6 +13,15 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header fields of one head. Against hash flooding. Default 100.
     pub header_fields: usize,
+    /// Streams open on one HTTP/2 connection, towards a sandbox or an upstream; more are refused. Against floods of streams.
+    /// Default 100.
+    pub streams: u32,
+    /// HTTP/2 streams of one identity on all its connections; more are refused. Bounds what the connections together can
+    /// make us do at once. Default 512.
+    pub streams_per_identity: usize,
+    /// Streams that a client of HTTP/2 may give up before their answer has ended, beyond those it let end; also how many
+    /// malformed ones it may send. Then its connection is closed. Against rapid resets (CVE-2023-44487). Default 100.
+    pub reset_streams: usize,
     /// Bytes of a request target. Default 16 KiB.
     pub target_bytes: usize,
     /// Bytes of a request body that are read and searched before anything is sent; a longer or chunked body is searched while
@@ -77,6 +86,9 @@ impl Default for Limits {
             connections: 256,
             head_bytes: 64 << 10,
             header_fields: 100,
+            streams: 100,
+            streams_per_identity: 512,
+            reset_streams: 100,
             target_bytes: 16 << 10,
             inspected_body_bytes: 64 << 10,
             rewritten_body_bytes: 1 << 20,

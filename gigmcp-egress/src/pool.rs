@@ -26,6 +26,19 @@ pub(crate) struct Pool {
 pub(crate) struct PoolKey {
     pub(crate) identity: Identity,
     pub(crate) destination: Destination,
+    pub(crate) offer: Offer,
+}
+
+/// What was offered to the upstream when the connection was made. Not what it chose: a request that may go over HTTP/2 must
+/// not be sent over HTTP/1.1 because of an earlier one that could not.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Offer {
+    /// HTTP/1.1, and HTTP/2 only if the upstream has nothing else.
+    Http1,
+    /// HTTP/2 or HTTP/1.1.
+    Either,
+    /// HTTP/1.1 alone, on a connection of its own.
+    Upgrade,
 }
 
 struct Resting {

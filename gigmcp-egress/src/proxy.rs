@@ -77,7 +77,7 @@ impl EgressProxy {
     /// Outside a tokio runtime.
     pub fn attach(&self, identity: Identity, intake: Intake) -> Result<Attachment, AttachError> {
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let site = Arc::new(Site::new(Arc::clone(&self.shared), identity.clone()));
+        let site = Arc::new(Site::new(Arc::clone(&self.shared), identity.clone(), tasks.clone()));
         let sockets = intake.register().map_err(|source| AttachError { source })?;
         self.shared.count(&identity, Arrival::Attached);
         sockets.serve(&site, &token, &tasks);
@@ -113,7 +113,7 @@ impl Shared {
         if *count == 0 {
             attached.remove(identity);
             self.layer.forget(identity);
-            self.forward.pool().forget(identity);
+            self.forward.forget(identity);
         }
     }
 }

@@ -34,6 +34,10 @@ pub enum Refusal {
     TargetNotCanonical,
     /// The request target is too long.
     TargetTooLong,
+    /// The head of the request is too large.
+    HeadTooLarge,
+    /// More requests at a time than the limit.
+    StreamLimit,
     /// The length of the request is ambiguous.
     Framing,
     /// A header that contradicts another or that programs read differently.
@@ -169,6 +173,10 @@ impl Refusal {
                 ("target-not-canonical", S::BAD_REQUEST, "the request target is not in canonical form")
             }
             Self::TargetTooLong => ("target-too-long", S::URI_TOO_LONG, "the request target is too long"),
+            Self::HeadTooLarge => {
+                ("head-too-large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too large")
+            }
+            Self::StreamLimit => ("stream-limit", S::TOO_MANY_REQUESTS, "too many requests at a time"),
             Self::Framing => ("framing", S::BAD_REQUEST, "the length of the request is ambiguous"),
             Self::Header => ("header", S::BAD_REQUEST, "a header is ambiguous"),
             Self::Expectation => ("expectation", S::EXPECTATION_FAILED, "only 100-continue may be expected"),

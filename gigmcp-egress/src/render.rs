@@ -53,6 +53,7 @@ impl RenderedRequest {
         }
         let mut rendered = Request::new(body);
         *rendered.method_mut() = request.method;
+        *rendered.version_mut() = request.version;
         *rendered.uri_mut() = Uri::try_from(uri).map_err(|_| Refusal::TargetNotCanonical)?;
         *rendered.headers_mut() = headers;
         rendered.extensions_mut().insert(request.downstream);

@@ -41,6 +41,8 @@ impl Destination {
 #[derive(Debug)]
 pub(crate) struct ValidRequest {
     pub(crate) downstream: Downstream,
+    /// What the sandbox speaks; the upstream side prefers the same.
+    pub(crate) version: Version,
     pub(crate) method: Method,
     /// Path and query.
     pub(crate) target: String,
@@ -79,7 +81,7 @@ impl ValidRequest {
         check_expectation(&headers)?;
         check_spelling(&headers)?;
         let headers = end_to_end(headers.into_iter().collect());
-        Ok(Self { downstream, method, target, headers, length })
+        Ok(Self { downstream, version, method, target, headers, length })
     }
 
     /// The target without its query.

@@ -67,7 +67,7 @@ fn server_config(host: &HostName, ca: &CertificateAuthority) -> Result<ServerCon
         .with_protocol_versions(VERSIONS)?
         .with_no_client_auth()
         .with_single_cert(leaf.chain, leaf.key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_PER_NAME);
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
@@ -111,6 +111,9 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
+/// Names of protocols in ALPN (RFC 7301, RFC 9113).
+pub(crate) const HTTP_2: &[u8] = b"h2";
+pub(crate) const HTTP_11: &[u8] = b"http/1.1";
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 const SESSIONS_PER_NAME: usize = 32;
 /// Well before a leaf expires.

@@ -8,6 +8,9 @@
 mod answers;
 mod credentials;
 mod dns;
+mod frames;
+mod http2;
+mod http2_upstream;
 mod layer;
 mod origin;
 mod proxying;

@@ -32,6 +32,8 @@ pub(crate) struct Origin {
     pub(crate) tls: SocketAddr,
     pub(crate) clear: SocketAddr,
     pub(crate) ca_pem: String,
+    /// For further origins of the same names.
+    pub(crate) config: ServerConfig,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -49,7 +51,7 @@ impl Origin {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], key.serialize_der().try_into().unwrap())
             .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(config.clone()));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (tls, clear) =
             (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -57,6 +59,7 @@ impl Origin {
             tls: tls.local_addr().unwrap(),
             clear: clear.local_addr().unwrap(),
             ca_pem: ca.pem(),
+            config,
             seen: Arc::clone(&seen),
         };
         let noted = Arc::clone(&seen);

@@ -216,6 +216,11 @@ impl World {
         self.backstage.grants.lock().unwrap().insert(identity.clone(), Arc::new(grant));
     }
 
+    /// Has connections to port 443 go to another origin.
+    pub(crate) fn set_tls_origin(&self, tls: SocketAddr) {
+        *self.backstage.origin.lock().unwrap() = Some((tls, self.origin.clear));
+    }
+
     pub(crate) fn set_secret(&self, secret: Option<&str>) {
         *self.backstage.secret.lock().unwrap() = secret.map(str::to_owned);
     }
@@ -298,6 +303,14 @@ impl Sandbox {
     pub(crate) async fn https(&self, host: &str) -> Wire<TlsStream<TcpStream>> {
         let address = self.resolve(host).await.unwrap();
         Wire::new(self.handshake(self.connect(address).await, host).await.unwrap())
+    }
+
+    /// The same, offering a protocol.
+    pub(crate) async fn speaking(&self, protocol: &str, host: &str) -> TlsStream<TcpStream> {
+        let stream = self.connect(self.resolve(host).await.unwrap()).await;
+        stream.set_nodelay(true).unwrap();
+        let tls = self.tls.with_alpn(vec![protocol.as_bytes().to_vec()]);
+        tls.connect(ServerName::try_from(host.to_owned()).unwrap(), stream).await.unwrap()
     }
 
     /// The same in clear text.

@@ -1,0 +1,115 @@
+use http::header::HOST;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Uri, request};
+
+use crate::limits::Limits;
+use crate::name::Authority;
+use crate::refusal::Refusal;
+use crate::request::{Destination, refused_authority};
+
+/// Why the head of a stream goes no further, and how its client learns of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unfit {
+    /// Malformed by RFC 9113, section 8.3.1: the stream is reset.
+    Malformed(Refusal),
+    /// Well-formed, and answered.
+    Refused(Refusal),
+}
+
+/// Checks what only HTTP/2 has, and writes the rest as every request enters the policy: the target in origin form, the
+/// authority as `Host`.
+pub(crate) fn check(parts: &mut request::Parts, destination: &Destination, limits: &Limits) -> Result<(), Unfit> {
+    if parts.headers.len() > limits.header_fields {
+        return Err(Unfit::Refused(Refusal::HeadTooLarge));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(Unfit::Refused(Refusal::Upgrade));
+    }
+    if parts.uri.scheme() != Some(&Scheme::HTTPS) {
+        return Err(Unfit::Malformed(Refusal::Malformed));
+    }
+    let text = parts.uri.authority().ok_or(Unfit::Malformed(Refusal::HostNotCanonical))?.as_str();
+    let authority: Authority = parse(text)?;
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let agrees = match (hosts.next(), hosts.next()) {
+        (None, _) => true,
+        (Some(host), None) => host.to_str().is_ok_and(|host| host.parse() == Ok(authority.clone())),
+        (Some(_), Some(_)) => false,
+    };
+    if !agrees {
+        return Err(Unfit::Malformed(Refusal::HostNotCanonical));
+    }
+    let port = authority.port.or(destination.scheme.default_port());
+    if authority.host != destination.host || port != Some(destination.port) {
+        return Err(Unfit::Refused(Refusal::HostMismatch));
+    }
+    let host = HeaderValue::from_str(text).map_err(|_| Unfit::Malformed(Refusal::HostNotCanonical))?;
+    parts.headers.insert(HOST, host);
+    parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+    Ok(())
+}
+
+fn parse(authority: &str) -> Result<Authority, Unfit> {
+    authority.parse().map_err(|invalid| match refused_authority(invalid) {
+        Refusal::IpLiteral => Unfit::Refused(Refusal::IpLiteral),
+        refusal => Unfit::Malformed(refusal),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+    use crate::rule;
+
+    #[test]
+    fn authority_host_and_destination_must_agree() {
+        let malformed = |refusal| Err(Unfit::Malformed(refusal));
+        let refused = |refusal| Err(Unfit::Refused(refusal));
+        for (case, uri, hosts, expected) in [
+            ("plain", "https://api.example.com/x", &[][..], Ok(())),
+            ("host says the same", "https://api.example.com/x", &["API.example.com"], Ok(())),
+            ("EGR-001 other case", "https://API.Example.com/x", &[], Ok(())),
+            ("G17 with its port", "https://api.example.com:443/x", &["api.example.com:443"], Ok(())),
+            ("EGR-141 other authority", "https://b.example.com/x", &[], refused(Refusal::HostMismatch)),
+            ("EGR-144 other port", "https://api.example.com:8443/x", &[], refused(Refusal::HostMismatch)),
+            (
+                "EGR-142 other host",
+                "https://api.example.com/x",
+                &["b.example.com"],
+                malformed(Refusal::HostNotCanonical),
+            ),
+            (
+                "EGR-142 same host twice",
+                "https://api.example.com/x",
+                &["api.example.com", "api.example.com"],
+                malformed(Refusal::HostNotCanonical),
+            ),
+            ("EGR-142 host that is none", "https://api.example.com/x", &[""], malformed(Refusal::HostNotCanonical)),
+            (
+                "EGR-142 host with other port",
+                "https://api.example.com/x",
+                &["api.example.com:8443"],
+                malformed(Refusal::HostNotCanonical),
+            ),
+            ("EGR-142 neither", "/x", &[], malformed(Refusal::Malformed)),
+            ("EGR-144 userinfo", "https://u@api.example.com/x", &[], malformed(Refusal::HostNotCanonical)),
+            ("EGR-002 trailing dot", "https://api.example.com./x", &[], malformed(Refusal::HostNotCanonical)),
+            ("EGR-026 address", "https://1.2.3.4/x", &[], refused(Refusal::IpLiteral)),
+            ("EGR-145 scheme", "http://api.example.com/x", &[], malformed(Refusal::Malformed)),
+        ] {
+            let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            for host in hosts {
+                parts.headers.append(HOST, host.parse().unwrap());
+            }
+            let host = "api.example.com".parse().unwrap();
+            let destination = Destination { scheme: rule::Scheme::Https, host, port: 443 };
+            let checked = check(&mut parts, &destination, &Limits::default());
+            assert_eq!(checked, expected, "{case}");
+            if checked.is_ok() {
+                assert_eq!(parts.uri, "/x", "{case}");
+                assert_eq!(parts.headers.get_all(HOST).iter().count(), 1, "{case}");
+            }
+        }
+    }
+}
