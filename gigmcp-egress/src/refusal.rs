@@ -32,8 +32,12 @@ pub enum Refusal {
     TargetNotCanonical,
     /// The request target is too long.
     TargetTooLong,
+    /// The head of the request, or what follows its last chunk, is too long or has too many fields.
+    HeadTooLarge,
     /// The length of the request is ambiguous.
     Framing,
+    /// The request body is coded for its transfer in another way than in chunks.
+    TransferCoding,
     /// A header that contradicts another or that programs read differently.
     Header,
     /// An expectation other than `100-continue`.
@@ -42,6 +46,8 @@ pub enum Refusal {
     Upgrade,
     /// The request could not be read as HTTP.
     Malformed,
+    /// The head of the request did not come in time.
+    RequestTimeout,
     /// `CONNECT` is not strictly `host:port`.
     ConnectTarget,
     /// Clear text inside a tunnel for TLS.
@@ -140,7 +146,8 @@ impl Refusal {
     pub(crate) fn keeps_connection(self) -> bool {
         // A denial by policy or by an upstream leaves no doubt about where the request ended; everything else might.
         let status = self.status();
-        status == StatusCode::FORBIDDEN && self != Self::IpLiteral || status.is_server_error() && self != Self::Upgrade
+        status == StatusCode::FORBIDDEN && self != Self::IpLiteral
+            || status.is_server_error() && !matches!(self, Self::Upgrade | Self::TransferCoding)
     }
 
     fn facts(self) -> (&'static str, StatusCode, &'static str) {
@@ -164,11 +171,18 @@ impl Refusal {
                 ("target-not-canonical", S::BAD_REQUEST, "the request target is not in canonical form")
             }
             Self::TargetTooLong => ("target-too-long", S::URI_TOO_LONG, "the request target is too long"),
+            Self::HeadTooLarge => {
+                ("head-too-large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many or too long headers")
+            }
+            Self::TransferCoding => {
+                ("transfer-coding", S::NOT_IMPLEMENTED, "a request body is sent in chunks or with its length")
+            }
             Self::Framing => ("framing", S::BAD_REQUEST, "the length of the request is ambiguous"),
             Self::Header => ("header", S::BAD_REQUEST, "a header is ambiguous"),
             Self::Expectation => ("expectation", S::EXPECTATION_FAILED, "only 100-continue may be expected"),
             Self::Upgrade => ("upgrade", S::NOT_IMPLEMENTED, "changing the protocol is not supported"),
             Self::Malformed => ("malformed", S::BAD_REQUEST, "the request is not well-formed HTTP"),
+            Self::RequestTimeout => ("request-timeout", S::REQUEST_TIMEOUT, "the request head did not come in time"),
             Self::ConnectTarget => ("connect-target", S::BAD_REQUEST, "CONNECT takes exactly host:port and no body"),
             Self::CleartextInTunnel => ("cleartext-in-tunnel", S::BAD_REQUEST, "only TLS is let through a tunnel"),
             Self::CleartextCredential => {
@@ -236,6 +250,11 @@ impl Refusal {
         }
     }
 }
+
+/// The error of a request body that broke the rules of its framing after its head was let through.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body was refused: {}", .0.code())]
+pub(crate) struct RefusedBody(pub(crate) Refusal);
 
 #[cfg(test)]
 mod tests {
