@@ -8,6 +8,7 @@
 mod answers;
 mod credentials;
 mod dns;
+mod http1;
 mod layer;
 mod origin;
 mod proxying;
