@@ -39,7 +39,6 @@ fn refused() -> Vec<(&'static str, String, u16, &'static str)> {
     let get = |rest: &str| format!("GET / HTTP/1.1\r\nHost: api.example.com\r\n{rest}\r\n");
     let post = |rest: &str| format!("POST / HTTP/1.1\r\nHost: api.example.com\r\n{rest}");
     let target = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
-    let chunked = |body: &str| post(&format!("Transfer-Encoding: chunked\r\n\r\n{body}"));
     vec![
         ("EGR-112 two lengths", post("Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 400, "framing"),
         ("EGR-112 two equal lengths", post("Content-Length: 1\r\nContent-Length: 1\r\n\r\na"), 400, "framing"),
@@ -64,13 +63,6 @@ fn refused() -> Vec<(&'static str, String, u16, &'static str)> {
         ("EGR-118 LF at the end", "GET / HTTP/1.1\r\nHost: api.example.com\r\n\n".into(), 400, "malformed"),
         ("EGR-118 CR", "GET / HTTP/1.1\rHost: api.example.com\r\n\r\n".into(), 400, "malformed"),
         ("EGR-118 CR CR LF", "GET / HTTP/1.1\r\r\nHost: api.example.com\r\n\r\n".into(), 400, "malformed"),
-        ("EGR-120 prefix", chunked("0x1\r\na\r\n0\r\n\r\n"), 400, "framing"),
-        ("EGR-120 blank", chunked("1 \r\na\r\n0\r\n\r\n"), 400, "framing"),
-        ("EGR-120 17 digits", chunked("00000000000000001\r\na\r\n0\r\n\r\n"), 400, "framing"),
-        ("EGR-121 extension", chunked("1;a=b\r\na\r\n0\r\n\r\n"), 400, "framing"),
-        ("EGR-121 LF in an extension", chunked("1;a=\"\n\"\r\na\r\n0\r\n\r\n"), 400, "framing"),
-        ("EGR-122 no line end", chunked("1\r\na0\r\n\r\n"), 400, "framing"),
-        ("EGR-122 LF", chunked("1\r\na\n0\r\n\r\n"), 400, "framing"),
         ("EGR-124 no host", "GET / HTTP/1.1\r\n\r\n".into(), 400, "host-not-canonical"),
         ("EGR-124 two hosts", get("Host: api.example.com\r\n"), 400, "host-not-canonical"),
         ("EGR-124 empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n".into(), 400, "host-not-canonical"),
@@ -91,6 +83,21 @@ fn refused() -> Vec<(&'static str, String, u16, &'static str)> {
         }),
         ("HTTP/2 without being asked", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400, "malformed"),
         ("not HTTP", "\0".into(), 400, "malformed"),
+    ]
+}
+
+/// Requests whose head is right and whose body breaks the rules of chunks.
+fn broken() -> Vec<(&'static str, String, u16, &'static str)> {
+    let chunked =
+        |body: &str| format!("POST / HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    vec![
+        ("EGR-120 prefix", chunked("0x1\r\na\r\n0\r\n\r\n"), 400, "framing"),
+        ("EGR-120 blank", chunked("1 \r\na\r\n0\r\n\r\n"), 400, "framing"),
+        ("EGR-120 17 digits", chunked("00000000000000001\r\na\r\n0\r\n\r\n"), 400, "framing"),
+        ("EGR-121 extension", chunked("1;a=b\r\na\r\n0\r\n\r\n"), 400, "framing"),
+        ("EGR-121 LF in an extension", chunked("1;a=\"\n\"\r\na\r\n0\r\n\r\n"), 400, "framing"),
+        ("EGR-122 no line end", chunked("1\r\na0\r\n\r\n"), 400, "framing"),
+        ("EGR-122 LF", chunked("1\r\na\n0\r\n\r\n"), 400, "framing"),
     ]
 }
 
@@ -116,6 +123,24 @@ async fn what_is_in_doubt_is_refused_however_it_is_cut() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_is_refused_however_it_is_cut() {
+    for (case, request, status, code) in broken() {
+        for cut in [Cut::Whole, Cut::Bytes] {
+            let mut world = World::new().await;
+            let sandbox = world.sandbox("one");
+            let mut wire = sandbox.https("api.example.com").await;
+            let reply = ask(&mut wire, [&request, NEXT].concat().as_bytes(), cut).await;
+            assert_eq!((reply.status, reply.code()), (status, Some(code)), "{case}, {cut:?}: {}", reply.head);
+            assert!(wire.is_closed().await, "{case}, {cut:?}: nothing behind it is read");
+            drop(wire);
+            assert!(world.origin.seen().iter().all(|seen| seen.target == "/" && seen.body.len() < 2), "{case}");
+            let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+            assert_eq!(codes, [code], "{case}, {cut:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_split_makes_a_refusal_an_acceptance() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");
@@ -132,6 +157,16 @@ async fn no_split_makes_a_refusal_an_acceptance() {
         }
     }
     assert!(world.origin.seen().is_empty());
+    for (case, request, status, code) in broken() {
+        for at in 1..request.len() {
+            let request = request.replace("api.example.com", "plain.example.com");
+            let mut wire = sandbox.http_at(address).await;
+            let reply = ask(&mut wire, request.as_bytes(), Cut::At(at)).await;
+            assert_eq!((reply.status, reply.code()), (status, Some(code)), "{case} at {at}: {}", reply.head);
+            expected.push(code);
+        }
+    }
+    assert!(world.origin.seen().iter().all(|seen| seen.body.len() < 2), "what came before the fault may have left");
     let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
     assert_eq!(codes, expected, "one event each");
 }
@@ -170,7 +205,8 @@ async fn requests_sent_together_are_answered_in_order_and_judged_alone() {
     assert!(wire.is_closed().await);
     let targets: Vec<_> = world.origin.seen().into_iter().map(|seen| seen.target).collect();
     assert_eq!(targets, ["/1", "/2"]);
-    let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    let mut codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    codes.sort_unstable();
     assert_eq!(codes, ["allowed", "allowed", "host-mismatch"]);
 }
 
