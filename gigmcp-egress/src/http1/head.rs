@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use super::fields::{self, line_length};
 use super::scan::{Block, CRLF, Scan};
 use crate::limits::Limits;
+use crate::path::is_visible;
 use crate::refusal::Refusal;
 use crate::request::{BodyEnd, BodyLength, check_framing};
 
@@ -104,8 +105,7 @@ impl<'a> RequestLine<'a> {
 fn read_target(method: &Method, target: Bytes) -> Result<Uri, Refusal> {
     let connect = *method == Method::CONNECT;
     let refusal = if connect { Refusal::HostNotCanonical } else { Refusal::TargetNotCanonical };
-    let plain = |byte: &u8| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(byte);
-    if target.is_empty() || !target.iter().all(plain) {
+    if target.is_empty() || !std::str::from_utf8(&target).is_ok_and(is_visible) {
         return Err(refusal);
     }
     if connect {

@@ -329,6 +329,22 @@ async fn a_client_is_told_to_continue_when_its_body_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_body_may_come_back_while_it_is_sent() {
+    for expects in ["", "Expect: 100-continue\r\n"] {
+        let mirror =
+            |request: Result<Request<Body>, Refusal>| std::future::ready(Response::new(request.unwrap().into_body()));
+        let (mut near, serving) = connect(1 << 16, Limits::default(), mirror);
+        send(&mut near, format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n{expects}\r\nhel")).await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\n";
+        assert_eq!(until(&mut near, "hel").await, format!("{head}hel"), "no 100 within an answer");
+        send(&mut near, "lo").await;
+        assert_eq!(rest(&mut near).await, "lo");
+        drop(near);
+        serving.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_body_flows_only_as_it_is_read() {
     let (give, mut bodies) = mpsc::unbounded_channel();
     let (mut near, _serving) = connect(1 << 10, Limits::default(), move |request| {
