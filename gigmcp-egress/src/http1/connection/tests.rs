@@ -291,16 +291,26 @@ async fn a_client_that_leaves_ends_what_is_under_way() {
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_request_is_the_last() {
     let next = "GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n";
-    for (case, framing, expects) in [
-        ("EGR-134 length", "Content-Length: 200", ""),
-        ("EGR-134 chunks", "Transfer-Encoding: chunked", ""),
-        ("EGR-130 expectation", "Content-Length: 200", "Expect: 100-continue\r\n"),
+    for (case, framing, expects, keep) in [
+        ("EGR-134 length", "Content-Length: 200", "", false),
+        ("EGR-134 chunks", "Transfer-Encoding: chunked", "", false),
+        ("EGR-134 length, with the body kept", "Content-Length: 200", "", true),
+        ("EGR-130 expectation", "Content-Length: 200", "Expect: 100-continue\r\n", false),
+        ("EGR-130 expectation, with the body kept", "Content-Length: 200", "Expect: 100-continue\r\n", true),
     ] {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
         let (mut near, serving) = connect(1 << 16, Limits::default(), move |request| {
-            noted.lock().unwrap().push(request.unwrap().uri().to_string());
-            std::future::ready(answer::refusal(Refusal::HostDenied))
+            let request = request.unwrap();
+            noted.lock().unwrap().push(request.uri().to_string());
+            let kept = keep.then_some(request);
+            async move {
+                // The connection has its turn while this is decided.
+                tokio::task::yield_now().await;
+                drop(kept);
+                tokio::task::yield_now().await;
+                answer::refusal(Refusal::HostDenied)
+            }
         });
         send(&mut near, format!("POST /1 HTTP/1.1\r\nHost: a.test\r\n{expects}{framing}\r\n\r\n{next}")).await;
         let seen = until(&mut near, "}}").await;
@@ -421,7 +431,7 @@ async fn a_client_that_does_not_read_is_not_waited_for_forever() {
 #[tokio::test]
 async fn a_resting_connection_holds_no_buffer() {
     let (mut near, far) = duplex(1 << 16);
-    let mut connection = Connection { io: far, buffer: BytesMut::new(), output: Output::default() };
+    let mut connection = Connection { io: far, buffer: BytesMut::with_capacity(1 << 12), output: Output::default() };
     send(&mut near, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
     let limits = Limits::default();
     assert!(connection.read_head(&limits).await.unwrap().is_some());
