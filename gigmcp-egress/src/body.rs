@@ -15,7 +15,7 @@ use crate::coding::Decoder;
 use crate::exchange::Reader;
 use crate::grant::BoxFuture;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusedBody};
 
 /// A message body as it travels through the layer: a stream with back-pressure.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -86,7 +86,13 @@ impl http_body::Body for SearchedBody {
         let this = self.get_mut();
         loop {
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(frame) => frame?,
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    if let Some(RefusedBody(refusal)) = error.downcast_ref() {
+                        let _ = this.progress.refused.set(*refusal);
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
                 None => {
                     let whole = this.decoder.take().map_or(Ok(()), |(decoder, _)| decoder.finish());
                     return if whole.is_ok() { Poll::Ready(None) } else { this.refuse(Refusal::UnscannableRequest) };

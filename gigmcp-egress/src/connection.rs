@@ -1,13 +1,9 @@
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -16,11 +12,13 @@ use tower::Service as _;
 use crate::allow;
 use crate::audit::{AuditKind, Verdict};
 use crate::authorize::refuse_as_name;
+use crate::body::Body;
+use crate::http1::{self, EarlyBytes};
 use crate::http2;
 use crate::idle::IdleStream;
 use crate::intake::{Door, Site};
 use crate::limits::Limits;
-use crate::name::HostName;
+use crate::name::{Authority, HostName};
 use crate::policy::within;
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
@@ -69,12 +67,12 @@ where
     }
 }
 
-async fn handshake<T>(stream: T, site: &Site, destination: &Destination) -> Result<TlsStream<BufReader<T>>, Refusal>
+async fn handshake<T>(stream: T, site: &Site, destination: &Destination) -> Result<TlsStream<EarlyBytes<T>>, Refusal>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stream = BufReader::new(stream);
-    let first = stream.fill_buf().await.map_err(|_| Refusal::TlsHandshake)?.first().copied();
+    let mut stream = EarlyBytes::new(Bytes::new(), stream);
+    let first = stream.first().await.map_err(|_| Refusal::TlsHandshake)?;
     if first.is_some_and(|byte| byte != TLS_HANDSHAKE) {
         let _ = stream.write_all(CLEARTEXT_ANSWER).await;
         let _ = stream.shutdown().await;
@@ -115,30 +113,32 @@ pub(crate) async fn serve_http<T>(stream: T, site: Arc<Site>, destination: Desti
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let egress = site.shared.service.clone();
-    let downstream = Downstream { identity: site.identity.clone(), destination: destination.clone() };
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(downstream.clone());
-        let answer = egress.clone().call(request);
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
-    });
-    let served = server(site.limits()).serve_connection(TokioIo::new(stream), service).await;
-    if served.is_err_and(|error| error.is_parse()) {
-        site.record_connect(destination.host.as_str(), destination.port, Refusal::Malformed).await;
-    }
+    let service = |request: Result<Request<Body>, Refusal>| {
+        let (mut egress, destination) = (site.shared.service.clone(), &destination);
+        let (site, downstream) =
+            (&site, Downstream { identity: site.identity.clone(), destination: destination.clone() });
+        async move {
+            match request.and_then(|request| same_place(request, destination)) {
+                Ok(mut request) => {
+                    request.extensions_mut().insert(downstream);
+                    egress.call(request).await.unwrap_or_else(|never| match never {})
+                }
+                Err(refusal) => site.refuse(destination.host.as_str(), destination.port, refusal).await,
+            }
+        }
+    };
+    http1::serve(stream, site.limits(), service).await;
 }
 
-/// HTTP/1.1 as we accept it from a sandbox.
-pub(crate) fn server(limits: &Limits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_deadline)
-        .max_headers(limits.header_fields)
-        .max_header_size(limits.head_bytes)
-        .max_buf_size(limits.head_bytes.max(MIN_BUFFER))
-        .auto_date_header(false);
-    builder
+/// A whole URL has no business here and is refused with all else that is not canonical; one of another place is told apart.
+fn same_place(request: Request<Body>, destination: &Destination) -> Result<Request<Body>, Refusal> {
+    let Some(authority) = request.uri().authority().filter(|_| request.uri().scheme().is_some()) else {
+        return Ok(request);
+    };
+    let there = authority.as_str().parse().is_ok_and(|Authority { host, port }| {
+        host == destination.host && port.or(destination.scheme.default_port()) == Some(destination.port)
+    });
+    if there { Ok(request) } else { Err(Refusal::HostMismatch) }
 }
 
 /// DNS over TCP: questions with their length before them (RFC 1035, section 4.2.2).
@@ -165,6 +165,13 @@ impl Site {
         &self.shared.policy().limits
     }
 
+    /// Records and answers what stood where a request should have.
+    pub(crate) async fn refuse(&self, host: &str, port: u16, refusal: Refusal) -> Response<Body> {
+        let policy = self.shared.policy();
+        let entry = policy.entry(AuditKind::Request, &self.identity).host(host, Some(port));
+        policy.refuse(entry, refusal).await
+    }
+
     /// Records a connection that carried no request.
     pub(crate) async fn record_connect(&self, host: &str, port: u16, refusal: Refusal) {
         let mut entry = self.shared.policy().entry(AuditKind::Connect, &self.identity).host(host, Some(port));
@@ -178,5 +185,3 @@ const TLS_HANDSHAKE: u8 = 22;
 /// A fatal alert, 112 (RFC 6066, section 3), before any key: the library cannot be told to send one of our choice.
 const UNRECOGNIZED_NAME_ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 const CLEARTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nx-gigmcp-refusal: cleartext-in-tunnel\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-/// The least hyper takes.
-const MIN_BUFFER: usize = 8 << 10;

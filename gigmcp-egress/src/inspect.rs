@@ -5,11 +5,11 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
 use crate::authorize::AuthorizedRequest;
-use crate::body::{Body, Progress, SearchedBody};
+use crate::body::{Body, BoxError, Progress, SearchedBody};
 use crate::coding::Decoder;
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusedBody};
 use crate::request::BodyLength;
 use crate::rule::Allowance;
 
@@ -105,7 +105,7 @@ async fn read_whole(mut body: Body, length: BodyLength, max: u64) -> Result<Byte
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(|_| Refusal::Malformed)?.into_data() else { continue };
+        let Ok(chunk) = frame.map_err(|error| refused_body(&error))?.into_data() else { continue };
         bytes.put(chunk);
         if bytes.len() as u64 > max {
             return Err(if length == BodyLength::Chunked { Refusal::BodyTooLarge } else { Refusal::Framing });
@@ -115,4 +115,9 @@ async fn read_whole(mut body: Body, length: BodyLength, max: u64) -> Result<Byte
         BodyLength::Known(length) if bytes.len() as u64 != length => Err(Refusal::Framing),
         BodyLength::Known(_) | BodyLength::Chunked => Ok(bytes.freeze()),
     }
+}
+
+/// Why a body could not be read to its end.
+fn refused_body(error: &BoxError) -> Refusal {
+    error.downcast_ref().map_or(Refusal::Malformed, |RefusedBody(refusal)| *refusal)
 }

@@ -18,6 +18,7 @@ mod escape;
 mod exchange;
 mod forward;
 mod grant;
+mod http1;
 mod http2;
 mod identity;
 mod idle;

@@ -34,12 +34,14 @@ pub enum Refusal {
     TargetNotCanonical,
     /// The request target is too long.
     TargetTooLong,
-    /// The head of the request is too large.
+    /// The head of the request, or what follows its last chunk, is too long or has too many fields.
     HeadTooLarge,
     /// More requests at a time than the limit.
     StreamLimit,
     /// The length of the request is ambiguous.
     Framing,
+    /// The request body is coded for its transfer in another way than in chunks.
+    TransferCoding,
     /// A header that contradicts another or that programs read differently.
     Header,
     /// An expectation other than `100-continue`.
@@ -50,6 +52,8 @@ pub enum Refusal {
     Frame,
     /// The request could not be read as HTTP.
     Malformed,
+    /// The head of the request did not come in time.
+    RequestTimeout,
     /// `CONNECT` is not strictly `host:port`.
     ConnectTarget,
     /// Clear text inside a tunnel for TLS.
@@ -148,7 +152,8 @@ impl Refusal {
     pub(crate) fn keeps_connection(self) -> bool {
         // A denial by policy or by an upstream leaves no doubt about where the request ended; everything else might.
         let status = self.status();
-        status == StatusCode::FORBIDDEN && self != Self::IpLiteral || status.is_server_error()
+        status == StatusCode::FORBIDDEN && self != Self::IpLiteral
+            || status.is_server_error() && self != Self::TransferCoding
     }
 
     fn facts(self) -> (&'static str, StatusCode, &'static str) {
@@ -174,7 +179,10 @@ impl Refusal {
             }
             Self::TargetTooLong => ("target-too-long", S::URI_TOO_LONG, "the request target is too long"),
             Self::HeadTooLarge => {
-                ("head-too-large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too large")
+                ("head-too-large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many or too long headers")
+            }
+            Self::TransferCoding => {
+                ("transfer-coding", S::NOT_IMPLEMENTED, "a request body is sent in chunks or with its length")
             }
             Self::StreamLimit => ("stream-limit", S::TOO_MANY_REQUESTS, "too many requests at a time"),
             Self::Framing => ("framing", S::BAD_REQUEST, "the length of the request is ambiguous"),
@@ -185,6 +193,7 @@ impl Refusal {
             }
             Self::Frame => ("frame", S::BAD_REQUEST, "a WebSocket frame is not well-formed"),
             Self::Malformed => ("malformed", S::BAD_REQUEST, "the request is not well-formed HTTP"),
+            Self::RequestTimeout => ("request-timeout", S::REQUEST_TIMEOUT, "the request head did not come in time"),
             Self::ConnectTarget => ("connect-target", S::BAD_REQUEST, "CONNECT takes exactly host:port and no body"),
             Self::CleartextInTunnel => ("cleartext-in-tunnel", S::BAD_REQUEST, "only TLS is let through a tunnel"),
             Self::CleartextCredential => {
@@ -252,6 +261,11 @@ impl Refusal {
         }
     }
 }
+
+/// The error of a request body that broke the rules of its framing after its head was let through.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body was refused: {}", .0.code())]
+pub(crate) struct RefusedBody(pub(crate) Refusal);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,9 @@
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service as _;
 
@@ -15,48 +11,42 @@ use crate::allow;
 use crate::audit::AuditKind;
 use crate::authorize::refuse_as_name;
 use crate::body::{Body, full};
-use crate::connection::{serve_tls, server};
+use crate::connection::serve_tls;
+use crate::http1::{self, EarlyBytes};
 use crate::intake::Site;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
+use crate::policy::within;
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream, refused_authority};
 use crate::rule::Scheme;
-
-/// A tunnel that was allowed; it begins when its `200` has been sent.
-type Opened = Mutex<Option<(OnUpgrade, Destination)>>;
+use crate::takeover::Takeover;
 
 /// Serves a program that knows it speaks to a proxy: `CONNECT` for https, whole URLs for http.
 pub(crate) async fn serve_proxy<T>(stream: T, site: Arc<Site>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let opened = Arc::new(Opened::default());
-    let service = service_fn({
-        let (site, opened) = (Arc::clone(&site), Arc::clone(&opened));
-        move |request: Request<Incoming>| {
-            let (site, opened) = (Arc::clone(&site), Arc::clone(&opened));
-            async move {
-                Ok::<_, Infallible>(match *request.method() {
-                    Method::CONNECT => connect(&site, request, &opened).await,
-                    _ => forward(&site, request).await,
-                })
-            }
-        }
-    });
-    let served = server(site.limits()).serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-    if served.is_err_and(|error| error.is_parse()) {
+    let mut stream = EarlyBytes::new(Bytes::new(), stream);
+    let Some(Ok(Some(first))) = within(site.limits().head_deadline, stream.first()).await else { return };
+    if SOCKS_VERSIONS.contains(&first) {
         return site.record_connect("", PROXY_PORT, Refusal::Malformed).await;
     }
-    let tunnel = opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-    if let Some((upgrade, destination)) = tunnel
-        && let Ok(stream) = upgrade.await
-    {
-        serve_tls(TokioIo::new(stream), site, destination).await;
-    }
+    let service = |request: Result<Request<Body>, Refusal>| {
+        let site = &site;
+        async move {
+            match request {
+                Ok(request) if request.method() == Method::CONNECT => connect(site, request).await,
+                Ok(request) => forward(site, request).await,
+                Err(refusal) => site.refuse("", PROXY_PORT, refusal).await,
+            }
+        }
+    };
+    http1::serve(stream, site.limits(), service).await;
 }
 
-async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -> Response<Body> {
+async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
     let policy = site.shared.policy();
+    let request = request.map(drop); // there is none, or the request is refused for it
     let (host, port) = match request.uri().authority() {
         Some(authority) => (authority.host().to_owned(), authority.port_u16()),
         None => (request.uri().to_string(), None),
@@ -73,9 +63,10 @@ async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -
         Ok(destination) => {
             // What goes through the tunnel is recorded; that it was opened says nothing more.
             entry.forget();
-            let upgrade = hyper::upgrade::on(&mut request);
-            *opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((upgrade, destination));
-            Response::new(full(""))
+            let site = Arc::clone(site);
+            let mut response = Response::new(full(""));
+            response.extensions_mut().insert(Takeover::new(|stream| Box::pin(serve_tls(stream, site, destination))));
+            response
         }
         Err(refusal) => {
             let mut response = policy.refuse(entry, refusal).await;
@@ -87,7 +78,7 @@ async fn connect(site: &Site, mut request: Request<Incoming>, opened: &Opened) -
 }
 
 /// A whole URL in clear text; `https` has no business here.
-async fn forward(site: &Site, mut request: Request<Incoming>) -> Response<Body> {
+async fn forward(site: &Site, mut request: Request<Body>) -> Response<Body> {
     let policy = site.shared.policy();
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     match check_absolute(request.uri(), authority.as_deref()) {
@@ -152,6 +143,8 @@ fn strict_authority(text: &str) -> Result<(HostName, u16), Refusal> {
 }
 
 const PROXY_PORT: u16 = 3128;
+/// The first byte of a greeting in SOCKS 4 or 5, to which there is no answer that helps.
+const SOCKS_VERSIONS: [u8; 2] = [4, 5];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]

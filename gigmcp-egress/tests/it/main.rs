@@ -9,6 +9,7 @@ mod answers;
 mod credentials;
 mod dns;
 mod frames;
+mod http1;
 mod http2;
 mod http2_upstream;
 mod layer;

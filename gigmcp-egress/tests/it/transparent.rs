@@ -134,9 +134,9 @@ async fn what_is_not_http_is_refused_and_recorded() {
     let plain = "GET / HTTP/1.1\r\nHost: api.example.com\r\n";
     let post = "POST / HTTP/1.1\r\nHost: api.example.com\r\n";
     for (case, request, code, status) in [
-        ("EGR-112 two lengths", format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "malformed", 400),
-        ("EGR-113 signed length", format!("{post}Content-Length: +1\r\n\r\na"), "malformed", 400),
-        ("EGR-114 unknown coding", format!("{post}Transfer-Encoding: gzip\r\n\r\n"), "malformed", 400),
+        ("EGR-112 two lengths", format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "framing", 400),
+        ("EGR-113 signed length", format!("{post}Content-Length: +1\r\n\r\na"), "framing", 400),
+        ("EGR-114 unknown coding", format!("{post}Transfer-Encoding: gzip\r\n\r\n"), "transfer-coding", 501),
         ("EGR-113 leading zero", format!("{post}Content-Length: 01\r\n\r\na"), "framing", 400),
         (
             "EGR-114 chunked twice",
@@ -144,8 +144,8 @@ async fn what_is_not_http_is_refused_and_recorded() {
             "framing",
             400,
         ),
-        ("EGR-116 blank before the colon", format!("{post}Content-Length : 1\r\n\r\na"), "malformed", 400),
-        ("EGR-117 folded header", format!("{plain}X: a\r\n b\r\n\r\n"), "malformed", 400),
+        ("EGR-116 blank before the colon", format!("{post}Content-Length : 1\r\n\r\na"), "header", 400),
+        ("EGR-117 folded header", format!("{plain}X: a\r\n b\r\n\r\n"), "header", 400),
         (
             "EGR-125 whole URL in a tunnel",
             "GET https://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n".into(),

@@ -315,7 +315,11 @@ impl Sandbox {
 
     /// The same in clear text.
     pub(crate) async fn http(&self, host: &str) -> Wire<TcpStream> {
-        let address = self.resolve(host).await.unwrap();
+        self.http_at(self.resolve(host).await.unwrap()).await
+    }
+
+    /// The same to a name that was resolved before.
+    pub(crate) async fn http_at(&self, address: Ipv4Addr) -> Wire<TcpStream> {
         Wire::new(TcpStream::connect((address, self.http)).await.unwrap())
     }
 
