@@ -69,7 +69,7 @@ impl Stream {
                 Unfit::Refused(_) => Ok(answer),
             };
         }
-        let (wanted, mut wants_body) = oneshot::channel();
+        let ((wanted, mut wants_body), mut told) = (oneshot::channel(), false);
         let body = if body.is_end_stream() {
             full(Bytes::new())
         } else {
@@ -85,7 +85,8 @@ impl Stream {
                 answer = &mut answer => return Ok(answer),
                 _ = poll_fn(|cx| self.respond.poll_reset(cx)) => return Err(Ended::ByClient),
                 () = self.stall.wait() => return Err(Ended::ByUs(Reason::CANCEL)),
-                Ok(()) = &mut wants_body => {
+                Ok(()) = &mut wants_body, if !told => {
+                    told = true;
                     let mut informed = Response::new(());
                     *informed.status_mut() = StatusCode::CONTINUE;
                     // The client may have given up, which the next turn tells.

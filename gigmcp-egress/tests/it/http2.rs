@@ -356,3 +356,66 @@ async fn a_refusal_says_its_code_and_the_connection_goes_on() {
     let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
     assert_eq!(codes, ["method-denied", "allowed"]);
 }
+
+#[tokio::test]
+async fn a_placeholder_is_found_however_it_is_framed() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let placeholder = sandbox.placeholder.as_str();
+    let half = placeholder.len() / 2;
+    let post = block(&replaced(":method", "POST"));
+    let plain = block(&get("/"));
+    let literal = block(&with(get("/"), &[("x-a", placeholder)]));
+    let indexed = [&plain[..], &[0x40], &string("x-a"), &string(placeholder)].concat();
+    let by_index = [&plain[..], &[0xbe]].concat();
+    // Heads one after the other, the pieces of a body behind the last, and what comes of that last one.
+    for (case, heads, body, end) in [
+        ("EGR-156 over two frames", vec![&post], vec![&placeholder[..half], &placeholder[half..]], End::Answer(403)),
+        ("EGR-156 as a literal", vec![&literal], vec![], End::Answer(403)),
+        ("EGR-156 as a literal to be indexed", vec![&indexed], vec![], End::Answer(403)),
+        ("twin: half of it is nothing", vec![&post], vec![&placeholder[..half]], End::Answer(200)),
+        ("twin: a name alone is nothing", vec![&plain], vec![], End::Answer(200)),
+    ] {
+        let mut frames = connect(&sandbox).await;
+        for head in &heads {
+            let flags = if body.is_empty() { END_HEADERS | END_STREAM } else { END_HEADERS };
+            frames.send(HEADERS, flags, 1, head).await;
+        }
+        for (index, piece) in body.iter().enumerate() {
+            let flags = if index + 1 == body.len() { END_STREAM } else { 0 };
+            frames.send(DATA, flags, 1, piece.as_bytes()).await;
+        }
+        assert_eq!(frames.end(1).await, end, "{case}");
+        if case == "EGR-156 as a literal to be indexed" {
+            // The answer is all references to the first.
+            frames.send(HEADERS, END_HEADERS | END_STREAM, 3, &by_index).await;
+            assert_eq!(frames.find(HEADERS).await.stream, 3, "EGR-156 by its index");
+        }
+    }
+    let codes: Vec<_> = world.finish().await.iter().map(|event| (event.verdict.code(), event.alarm)).collect();
+    let (refused, allowed): (Vec<_>, Vec<_>) =
+        codes.iter().copied().partition(|(code, _)| code.starts_with("placeholder-"));
+    assert_eq!((refused.len(), allowed.len()), (4, 2), "{codes:?}");
+    assert!(
+        refused.iter().all(|(_, alarm)| *alarm) && allowed.iter().all(|event| *event == ("allowed", false)),
+        "{codes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_told_is_told_after_the_decision() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let mut frames = connect(&sandbox).await;
+    let expecting = [("content-length", "5"), ("expect", "100-continue")];
+    let other = with(replaced(":authority", "evil.test"), &expecting);
+    frames.send(HEADERS, END_HEADERS, 1, &block(&other)).await;
+    assert_eq!(frames.end(1).await, End::Answer(421), "EGR-130 refused without being asked for a body");
+    frames.send(HEADERS, END_HEADERS, 3, &block(&with(replaced(":method", "POST"), &expecting))).await;
+    assert_eq!(frames.end(3).await, End::Answer(100), "G3");
+    assert!(world.origin.seen().is_empty());
+    frames.send(DATA, END_STREAM, 3, b"12345").await;
+    assert_eq!(frames.end(3).await, End::Answer(200));
+    let seen = world.origin.seen();
+    assert_eq!((&*seen[0].body, seen[0].headers.contains_key("expect")), (&b"12345"[..], false));
+}
