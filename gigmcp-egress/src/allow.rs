@@ -2,7 +2,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::grant::Grant;
-use crate::path::canonical;
+use crate::path::{canonical, is_uri};
 use crate::refusal::Refusal;
 use crate::request::{BodyLength, Destination, ValidRequest};
 use crate::rule::{Allowance, Rule};
@@ -67,6 +67,10 @@ fn judge(rule: &Rule, request: &ValidRequest) -> Result<(), (usize, Refusal)> {
             return Err((1, Refusal::PathDenied));
         }
     }
+    let query = &request.target[request.path().len()..];
+    if !is_uri(query) && !rule.allows(Allowance::RawQuery) {
+        return Err((3, Refusal::TargetNotCanonical));
+    }
     if request.has_odd_body() && !rule.allows(Allowance::BodyOnGet) {
         return Err((3, Refusal::Framing));
     }
@@ -127,6 +131,7 @@ mod tests {
             target: target.into(),
             headers: headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
             length,
+            websocket: None,
         }
     }
 
@@ -178,6 +183,9 @@ mod tests {
             assert_eq!(odd(https(), &dns), Some(Refusal::DnsMessage), "EGR-050");
             assert_eq!(odd(https().allow(Allowance::DnsMessages), &dns), None);
         }
+        let raw = valid("GET", "/w/api.php?titles=A|B&x={}", &[], NONE);
+        assert_eq!(odd(https(), &raw), Some(Refusal::TargetNotCanonical), "EGR-138");
+        assert_eq!(odd(https().allow(Allowance::RawQuery), &raw), None, "as Node's fetch writes it");
         let overriding = valid("GET", "/", &[("x-http-method-override", "DELETE")], NONE);
         assert_eq!(odd(https().methods([Method::GET]), &overriding), Some(Refusal::Header), "EGR-137");
         assert_eq!(odd(https(), &overriding), None, "every method is allowed anyway");

@@ -4,6 +4,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::body::{Body, full};
+use crate::exchange::Expected;
 use crate::refusal::Refusal;
 use crate::request::is_hop_by_hop;
 use crate::scrub::Scrubber;
@@ -27,8 +28,20 @@ pub(crate) fn refusal(refusal: Refusal) -> Response<Body> {
     response
 }
 
+/// The headers of an answer as they may reach the sandbox.
+pub(crate) fn for_sandbox(headers: HeaderMap, expected: &Expected, scrubber: Option<&Scrubber>) -> HeaderMap {
+    let mut headers = end_to_end(headers);
+    if !expected.cookies {
+        headers.remove(SET_COOKIE);
+    }
+    match scrubber {
+        Some(scrubber) => scrub_headers(headers, scrubber),
+        None => headers,
+    }
+}
+
 /// The headers of an answer as they may reach the sandbox when nothing secret went out.
-pub(crate) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name.as_str())).cloned().collect();
     for name in named {
         headers.remove(name);
@@ -44,11 +57,6 @@ pub(crate) fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
 
 /// Has a browser report to others, or forget things; no business of a sandbox's.
 const ABOUT_BROWSERS: &[&str] = &["clear-site-data", "nel", "report-to", "reporting-endpoints"];
-
-/// Removes the cookies of a host that takes none.
-pub(crate) fn forget_cookies(headers: &mut HeaderMap) {
-    headers.remove(SET_COOKIE);
-}
 
 /// Removes the coding of a body that is passed on decoded.
 pub(crate) fn forget_coding(headers: &mut HeaderMap) {

@@ -185,9 +185,11 @@ impl Entry {
     }
 
     /// Records now, and waits for the sink. A failure is logged; [`AuditSink::ready`] will refuse what comes next.
+    ///
+    /// Who waits may be dropped; the event is delivered all the same.
     pub(crate) async fn record(mut self) {
         if let Some(event) = self.take() {
-            deliver(Arc::clone(&self.sink), event).await;
+            let _ = tokio::spawn(deliver(Arc::clone(&self.sink), event)).await;
         }
     }
 

@@ -11,9 +11,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 
 use crate::audit::{Entry, Verdict};
-use crate::coding::Decoder;
 use crate::exchange::Reader;
 use crate::grant::BoxFuture;
+use crate::inspect::DecodedScan;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
 use crate::refusal::{Refusal, RefusedBody};
 
@@ -44,7 +44,7 @@ pub(crate) struct SearchedBody {
     pub(crate) live: Arc<LivePlaceholders>,
     pub(crate) scan: StreamScan,
     /// For a coded body, what it decodes to is searched beside it.
-    pub(crate) decoder: Option<(Decoder, StreamScan)>,
+    pub(crate) decoded: Option<DecodedScan>,
     pub(crate) judge: Box<dyn Fn(&Owner) -> Refusal + Send>,
     /// Bytes that the rule still takes.
     pub(crate) left: u64,
@@ -57,10 +57,9 @@ impl SearchedBody {
     fn check(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
         self.left = self.left.checked_sub(chunk.len() as u64).ok_or(Refusal::BodyTooLarge)?;
         let mut found = self.scan.feed(&self.live, chunk);
-        if let Some((decoder, scan)) = &mut self.decoder {
-            let decoded =
-                decoder.feed(chunk, &mut |decoded| found = found.take().or_else(|| scan.feed(&self.live, decoded)));
-            decoded.map_err(|_| Refusal::UnscannableRequest)?;
+        if let Some(decoded) = &mut self.decoded {
+            let inside = decoded.feed(&self.live, chunk)?;
+            found = found.or(inside);
         }
         found.map_or(Ok(()), |owner| Err((self.judge)(&owner)))
     }
@@ -94,7 +93,7 @@ impl http_body::Body for SearchedBody {
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
-                    let whole = this.decoder.take().map_or(Ok(()), |(decoder, _)| decoder.finish());
+                    let whole = this.decoded.take().map_or(Ok(()), DecodedScan::finish);
                     return if whole.is_ok() { Poll::Ready(None) } else { this.refuse(Refusal::UnscannableRequest) };
                 }
             };
@@ -119,7 +118,7 @@ impl http_body::Body for SearchedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.decoder.is_none()
+        self.inner.is_end_stream() && self.decoded.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -138,6 +137,8 @@ struct Ended;
 /// The body of an answer on its way: decoded and scrubbed if a credential may be in it, counted, and recorded when it ends.
 pub(crate) struct AnswerBody {
     inner: Body,
+    /// What the upstream sent and the reader has not taken.
+    unread: Bytes,
     reader: Reader,
     /// Trailers that wait behind the bytes which were held back.
     trailers: Option<HeaderMap>,
@@ -158,7 +159,17 @@ enum Watch {
 impl AnswerBody {
     pub(crate) fn new(inner: Body, reader: Reader, progress: Arc<Progress>) -> Self {
         let ended = http_body::Body::is_end_stream(&inner);
-        Self { ended, inner, reader, trailers: None, entry: None, watch: Watch::Nothing, progress, down: 0 }
+        Self {
+            ended,
+            inner,
+            unread: Bytes::new(),
+            reader,
+            trailers: None,
+            entry: None,
+            watch: Watch::Nothing,
+            progress,
+            down: 0,
+        }
     }
 
     /// With an event that tells how it ended.
@@ -210,7 +221,7 @@ impl AnswerBody {
     }
 
     fn abort(&mut self, error: BoxError, verdict: Verdict) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        (self.ended, self.reader) = (true, Reader::default());
+        (self.ended, self.unread, self.reader) = (true, Bytes::new(), Reader::default());
         self.record(verdict);
         Poll::Ready(Some(Err(error)))
     }
@@ -222,38 +233,37 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        while !this.ended {
+        while !this.ended || !this.unread.is_empty() {
+            if !this.unread.is_empty() {
+                let clean = match this.reader.read(&mut this.unread) {
+                    Ok(clean) => clean,
+                    Err(error) => return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable)),
+                };
+                if clean.is_empty() {
+                    continue;
+                }
+                let frame = this.data(clean);
+                if this.ended && this.reader.scrub.is_none() {
+                    this.record(Verdict::Allowed);
+                }
+                return frame;
+            }
             let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
                 let refusal = ready!(this.poll_watch(cx));
                 return this.abort(Box::new(Ended), Verdict::Refused(refusal));
             };
-            match frame {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => this.ended = true,
                 Some(Err(error)) => return this.abort(error, Verdict::Aborted),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => {
-                        // A server of ours stops asking once it has as many bytes as the head promised.
-                        this.ended = this.inner.is_end_stream();
-                        let clean = match this.reader.read(chunk) {
-                            Ok(clean) => clean,
-                            Err(error) => {
-                                return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable));
-                            }
-                        };
-                        if clean.is_empty() {
-                            continue;
-                        }
-                        let frame = this.data(clean);
-                        if this.ended && this.reader.scrub.is_none() {
-                            this.record(Verdict::Allowed);
-                        }
-                        return frame;
-                    }
-                    Err(frame) => {
-                        this.ended = true;
-                        this.trailers = frame.into_trailers().ok().map(|trailers| this.scrub_trailers(trailers));
-                    }
-                },
+                Some(Ok(Ok(chunk))) => {
+                    this.unread = chunk;
+                    // A server of ours stops asking once it has as many bytes as the head promised.
+                    this.ended = this.inner.is_end_stream();
+                }
+                Some(Ok(Err(frame))) => {
+                    this.ended = true;
+                    this.trailers = frame.into_trailers().ok().map(|trailers| this.scrub_trailers(trailers));
+                }
             }
         }
         let held = match std::mem::take(&mut this.reader).finish() {
@@ -278,7 +288,7 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.reader.scrub.is_none() && self.trailers.is_none()
+        self.ended && self.unread.is_empty() && self.reader.scrub.is_none() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::allow;
 use crate::answer;
-use crate::audit::AuditKind;
-use crate::authorize::{AuthorizedRequest, Injection, Reading};
-use crate::body::{AnswerBody, Body, BoxError, Progress};
+use crate::audit::{AuditKind, Entry};
+use crate::authorize::{AuthorizedRequest, Injection, Reading, refused_placeholder};
+use crate::body::{AnswerBody, Body, BoxError, Progress, full};
 use crate::coding::{Decoder, Unreadable};
-use crate::forward::ForwardError;
+use crate::forward::{ForwardError, Upgraded};
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
 use crate::inspect::inspect;
@@ -24,6 +24,8 @@ use crate::rule::{Allowance, Rule};
 use crate::scrub::{Scrubber, StreamScrub};
 use crate::secret::SecretString;
 use crate::sink::Place;
+use crate::takeover::Takeover;
+use crate::websocket::{self, Handshake, Relay};
 
 /// Sends one request to whatever upstream is below.
 pub(crate) type SendUpstream =
@@ -68,6 +70,9 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         sent.iter().for_each(|(id, value)| policy.credentials.rejected(&downstream.identity, id, value));
     }
     drop(sent);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(policy, downstream, response, answer, scrub, entry).await;
+    }
     match clean(response, scrub, answer, &policy.limits) {
         Ok((parts, body, reader)) => {
             entry.set_status(parts.status);
@@ -100,22 +105,65 @@ pub(crate) struct Expected {
     pub(crate) reading: Reading,
     pub(crate) head: bool,
     pub(crate) cookies: bool,
+    pub(crate) websocket: Option<Handshake>,
+}
+
+/// The answer to a request for WebSocket that the upstream agreed to: the frames that follow are relayed one by one.
+async fn switch(
+    policy: Arc<Policy>,
+    downstream: Downstream,
+    response: Response<Body>,
+    expected: Expected,
+    scrubber: Option<Scrubber>,
+    mut entry: Entry,
+) -> Response<Body> {
+    let (parts, _) = response.into_parts();
+    let upstream = parts.extensions.get::<Upgraded>().and_then(Upgraded::take);
+    let accepted = expected.websocket.as_ref().map(|handshake| handshake.accepted(&parts.headers));
+    let (Some(Ok(accepted)), Some(upstream)) = (accepted, upstream) else {
+        return policy.refuse(entry, Refusal::UpstreamProtocol).await;
+    };
+    let mut headers = answer::for_sandbox(parts.headers, &expected, scrubber.as_ref());
+    websocket::forget_headers(&mut headers);
+    headers.extend(accepted);
+    entry.set_status(parts.status);
+    let (identity, scheme) = (downstream.identity.clone(), downstream.destination.scheme);
+    let relay = Relay {
+        live: Arc::clone(&policy.live),
+        judge: Box::new(move |owner| refused_placeholder(owner, &identity, scheme)),
+        scrubber,
+        idle_deadline: policy.limits.idle_deadline,
+        recheck: policy.limits.revocation_interval,
+        still_allowed: Box::new(move || {
+            let (policy, downstream) = (Arc::clone(&policy), downstream.clone());
+            Box::pin(async move { still_allowed(&policy, &downstream).await })
+        }),
+        entry,
+    };
+    let mut answer = Response::new(full(""));
+    (*answer.status_mut(), *answer.headers_mut()) = (parts.status, headers);
+    answer.extensions_mut().insert(Takeover::new(move |sandbox| Box::pin(relay.run(sandbox, upstream))));
+    answer
 }
 
 /// Waits until the rules no longer allow where a request went.
 async fn revocation(policy: Arc<Policy>, downstream: Downstream) -> Refusal {
-    let Downstream { identity, destination } = downstream;
     loop {
         tokio::time::sleep(policy.limits.revocation_interval).await;
-        let allowed =
-            policy.grant(&identity).await.and_then(|grant| allow::destination(&grant, &destination).map(drop));
-        match allowed {
-            Ok(()) => {}
-            // A store that is away for a moment ends no stream; a new request it does.
-            Err(Refusal::GrantUnavailable) => {}
-            Err(_) => return Refusal::Revoked,
+        if let Err(refusal) = still_allowed(&policy, &downstream).await {
+            return refusal;
         }
     }
+}
+
+/// Whether a rule still allows where something is under way to.
+pub(crate) async fn still_allowed(policy: &Policy, downstream: &Downstream) -> Result<(), Refusal> {
+    let grant = match policy.grant(&downstream.identity).await {
+        Ok(grant) => grant,
+        // A store that is away for a moment ends nothing that is under way; a new request it does.
+        Err(_) => return Ok(()),
+    };
+    allow::destination(&grant, &downstream.destination).map(drop).map_err(|_| Refusal::Revoked)
 }
 
 /// All that happens before the first byte leaves.
@@ -154,6 +202,7 @@ async fn prepare(
         reading: authorized.reading,
         head: authorized.request.method == Method::HEAD,
         cookies: takes_cookies(&authorized.rule, authorized.reading),
+        websocket: authorized.request.websocket.take(),
     };
     let request = RenderedRequest::write(authorized, &secrets, body)?;
     Ok(Prepared { request, sent, scrub, answer, progress })
@@ -186,13 +235,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// What may be given of the answer by now, possibly nothing.
-    pub(crate) fn read(&mut self, chunk: Bytes) -> Result<Bytes, Unreadable> {
-        let Some(scrub) = &mut self.scrub else { return Ok(chunk) };
-        let Some(decoder) = &mut self.decoder else { return Ok(scrub.feed(chunk)) };
-        let mut clean = BytesMut::new();
-        decoder.feed(&chunk, &mut |decoded| clean.extend_from_slice(&scrub.feed(Bytes::copy_from_slice(decoded))))?;
-        Ok(clean.freeze())
+    /// What may be given of the answer by now, possibly nothing. Takes from `chunk` what it read; what is left comes next time,
+    /// so that a little that decodes to a lot is given piece by piece.
+    pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
+        let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
+        let Some(decoder) = &mut self.decoder else { return Ok(scrub.feed(std::mem::take(chunk))) };
+        while let Some(piece) = decoder.next(chunk)? {
+            let clean = scrub.feed(piece);
+            if !clean.is_empty() {
+                return Ok(clean);
+            }
+        }
+        Ok(Bytes::new())
     }
 
     /// What was held back, when nothing more comes.
@@ -214,15 +268,11 @@ pub(crate) fn clean(
     if parts.status.is_informational() || !answer::is_plainly_framed(&parts.headers) {
         return Err(Refusal::UpstreamProtocol);
     }
-    let mut headers = answer::end_to_end(parts.headers);
-    if !expected.cookies {
-        answer::forget_cookies(&mut headers);
-    }
+    let mut headers = answer::for_sandbox(parts.headers, &expected, scrub.as_ref());
     let has_body = !expected.head && !http_body::Body::is_end_stream(&body);
     let mut reader = Reader::default();
     if let Some(scrubber) = scrub {
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
-        headers = answer::scrub_headers(headers, &scrubber);
         match decoder {
             Ok(decoder) if has_body => {
                 answer::forget_length(&mut headers);

@@ -52,7 +52,6 @@ mod takeover;
 mod tls;
 mod tokens;
 mod tunnel;
-#[allow(dead_code, unused_imports, reason = "the exchange does not call it yet")]
 mod websocket;
 
 pub use address::{AddressDenied, AddressGuard, CheckedAddr};

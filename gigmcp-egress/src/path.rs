@@ -101,9 +101,17 @@ pub struct InvalidPathPattern {
     reason: &'static str,
 }
 
-/// What a target consists of: visible ASCII without what programs quote, split or drop (a fragment).
+/// What a target consists of: visible ASCII without what programs quote, split or drop (a fragment). In its query, what the URL
+/// standard of browsers leaves as it is may be there as well; whether it may is up to the rule.
 pub(crate) fn is_visible(target: &str) -> bool {
-    target.bytes().all(|byte| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&byte))
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let visible = |byte: u8| byte.is_ascii_graphic() && !br#""\<>"#.contains(&byte) && byte != b'#';
+    is_uri(path) && query.bytes().all(visible)
+}
+
+/// What RFC 3986 lets stand in a path and a query.
+pub(crate) fn is_uri(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !br##""#<>\^`{|}"##.contains(&byte))
 }
 
 /// What every path has to keep to, whatever the rules: whole escapes of no control characters that are valid UTF-8, and no

@@ -48,6 +48,8 @@ pub enum Refusal {
     Expectation,
     /// A change of protocol other than to WebSocket, or one that is not asked for as it should be.
     Upgrade,
+    /// `CONNECT` inside HTTP/2.
+    ConnectInStream,
     /// A WebSocket frame that is not well-formed.
     Frame,
     /// The request could not be read as HTTP.
@@ -191,6 +193,7 @@ impl Refusal {
             Self::Upgrade => {
                 ("upgrade", S::BAD_REQUEST, "the protocol may only be changed to WebSocket, over HTTP/1.1")
             }
+            Self::ConnectInStream => ("connect-in-stream", S::NOT_IMPLEMENTED, "a stream of HTTP/2 cannot be a tunnel"),
             Self::Frame => ("frame", S::BAD_REQUEST, "a WebSocket frame is not well-formed"),
             Self::Malformed => ("malformed", S::BAD_REQUEST, "the request is not well-formed HTTP"),
             Self::RequestTimeout => ("request-timeout", S::REQUEST_TIMEOUT, "the request head did not come in time"),

@@ -1,4 +1,4 @@
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, Version, request};
 
 use crate::identity::Identity;
@@ -7,6 +7,7 @@ use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
 use crate::path::{is_sound, is_visible};
 use crate::refusal::Refusal;
 use crate::rule::Scheme;
+use crate::websocket::{self, Handshake};
 
 /// What is known of a request before it is read: who asks, and where the connection goes. Put into the extensions of each
 /// request by the server that accepted the connection; [`EgressLayer`](crate::EgressLayer) refuses a request without it.
@@ -49,6 +50,8 @@ pub(crate) struct ValidRequest {
     /// Without `Host`, and without all that speaks of the connection or of framing.
     pub(crate) headers: HeaderMap,
     pub(crate) length: BodyLength,
+    /// The request is for WebSocket; what says so is in the headers.
+    pub(crate) websocket: Option<Handshake>,
 }
 
 /// How long the body of a request is.
@@ -77,11 +80,16 @@ impl ValidRequest {
         check_target(&target, limits.target_bytes)?;
         check_host(&headers, &downstream.destination)?;
         let length = check_framing(&headers, version, end)?;
+        let websocket = Handshake::requested(&method, version, &headers)?;
         check_connection(&headers)?;
         check_expectation(&headers)?;
         check_spelling(&headers)?;
-        let headers = end_to_end(headers.into_iter().collect());
-        Ok(Self { downstream, version, method, target, headers, length })
+        let mut headers = end_to_end(headers.into_iter().collect());
+        if let Some(handshake) = &websocket {
+            websocket::forget_headers(&mut headers);
+            headers.extend(handshake.headers());
+        }
+        Ok(Self { downstream, version, method, target, headers, length, websocket })
     }
 
     /// The target without its query.
@@ -171,18 +179,16 @@ pub(crate) fn check_framing(headers: &HeaderMap, version: Version, end: BodyEnd)
 
 /// `Connection` may speak of itself only: a name of another header in it would have that header removed on the way.
 fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut upgrade = false;
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| Refusal::Header)?.to_ascii_lowercase();
         for token in text.split(',').map(str::trim) {
             match token {
-                "" | "close" | "keep-alive" | "te" => {}
-                "upgrade" => upgrade = true,
+                "" | "close" | "keep-alive" | "te" | "upgrade" => {}
                 _ => return Err(Refusal::Header),
             }
         }
     }
-    if upgrade || headers.contains_key(UPGRADE) { Err(Refusal::Upgrade) } else { Ok(()) }
+    Ok(())
 }
 
 fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -38,7 +38,10 @@ pub enum Allowance {
     EncodedSlash,
     /// `;` in a path that patterns judge.
     PathParameters,
-    /// `//` and needless escapes in a path that patterns judge. Only patterns ending in `/**` hold then for what is below.
+    /// The characters `^`, `` ` ``, `{`, `|` and `}` as they are in a query. RFC 3986 wants them escaped; the URL standard, by which
+    /// Node's `fetch` writes, does not.
+    RawQuery,
+    /// Any spelling of a path that patterns judge, S3's keys for example: it is held against them as it is written.
     OpaquePath,
     /// A body on `GET` (Elasticsearch).
     BodyOnGet,

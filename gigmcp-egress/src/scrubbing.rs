@@ -83,7 +83,7 @@ where
             };
             let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
             let scrubber = Scrubber::new(secrets.iter().map(|(secret, placeholder)| (secret, placeholder)));
-            let expected = Expected { reading: Reading::Required, head, cookies: true };
+            let expected = Expected { reading: Reading::Required, head, cookies: true, websocket: None };
             Ok(match clean(response, Some(scrubber), expected, &limits) {
                 Ok((parts, body, reader)) => {
                     let body = AnswerBody::new(body, reader, Arc::new(Progress::default()));

@@ -20,4 +20,4 @@ mod tally;
 mod writer;
 
 pub(crate) use handshake::{Handshake, forget_headers};
-pub(crate) use relay::{Relay, StillAllowed};
+pub(crate) use relay::Relay;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gigmcp_egress::{
-    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
+    Allowance, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
     Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule, SecretString,
     Sink,
 };
@@ -152,7 +152,9 @@ impl Policy {
 /// If the specification could be read in two ways; it was checked when it was made, so somebody has edited it since.
 fn grant(version: u64, spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Result<Grant, InvalidGrant> {
     let everything = spec.hosts().into_iter().map(Rule::https);
-    let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only)).collect();
+    // Node's fetch leaves in a query what is refused by default.
+    let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only));
+    let rules = rules.map(|rule| rule.allow(Allowance::RawQuery)).collect();
     let credential = |(slot, placeholder): &(SecretSlot, Placeholder)| {
         let (id, hosts) = (CredentialId::new(slot.env.as_str()), [slot.host.clone()]);
         CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None })

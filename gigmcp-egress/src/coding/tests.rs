@@ -78,7 +78,8 @@ fn codings_are_known_by_name() {
         (&["gzip", "br"], Ok(2)),
         (&["gzip, gzip, gzip"], Err(Unreadable::Unknown)),
         (&["gzip", "br", "deflate"], Err(Unreadable::Unknown)),
-        (&["zstd"], Err(Unreadable::Unknown)),
+        (&["zstd"], Ok(1)),
+        (&["compress"], Err(Unreadable::Unknown)),
         (&["compress"], Err(Unreadable::Unknown)),
         (&["gzip;q=1"], Err(Unreadable::Unknown)),
         (&["gzip,"], Err(Unreadable::Unknown)),
@@ -237,4 +238,28 @@ fn a_bomb_that_holds_nothing_for_the_next_coding_is_refused() {
 fn a_window_beyond_the_standard_is_refused() {
     assert_eq!(decode("br", [LARGE_WINDOW_BR]), Err(Unreadable::Corrupt));
     assert!(decode("br", [TEXT_BR]).is_ok(), "the same text for a usual window");
+}
+
+#[test]
+fn zstd_is_read_at_every_split_and_held_to_its_bounds() {
+    let text = text();
+    let coded = ::zstd::encode_all(&*text, 3).unwrap();
+    let short = ::zstd::encode_all(&text[..200], 3).unwrap();
+    for split in 0..=short.len() {
+        let (left, right) = short.split_at(split);
+        assert_eq!(decode("zstd", [left, right]).unwrap(), &text[..200], "split at {split}");
+    }
+    assert_eq!(decode("zstd", coded.chunks(1)).unwrap(), text, "one byte at a time");
+    let two = [&*short, &*short].concat();
+    assert_eq!(decode("zstd", [&*two]).unwrap(), [&text[..200], &text[..200]].concat(), "two frames");
+    assert_eq!(decode("zstd", [&coded[..coded.len() - 1]]), Err(Unreadable::Truncated));
+    assert!(decode("zstd", [&*[&*short, b"x"].concat()]).is_err(), "something behind it");
+    assert_eq!(decode("zstd", [&b"not of this coding"[..]]), Err(Unreadable::Corrupt), "EGR-201: a lie");
+    let bomb = ::zstd::encode_all(&*vec![0; 64 << 20], 3).unwrap();
+    assert_eq!(decode("zstd", [&*bomb]), Err(Unreadable::Ratio), "EGR-201: {} bytes", bomb.len());
+    let mut wide = ::zstd::Encoder::new(Vec::new(), 3).unwrap();
+    wide.window_log(24).unwrap();
+    wide.include_contentsize(false).unwrap();
+    wide.write_all(&text).unwrap();
+    assert_eq!(decode("zstd", [&*wide.finish().unwrap()]), Err(Unreadable::Corrupt), "a window of 16 MiB");
 }

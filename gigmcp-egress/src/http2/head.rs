@@ -23,7 +23,7 @@ pub(crate) fn check(parts: &mut request::Parts, destination: &Destination, limit
         return Err(Unfit::Refused(Refusal::HeadTooLarge));
     }
     if parts.method == Method::CONNECT {
-        return Err(Unfit::Refused(Refusal::Upgrade));
+        return Err(Unfit::Refused(Refusal::ConnectInStream));
     }
     if parts.uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(Unfit::Malformed(Refusal::Malformed));

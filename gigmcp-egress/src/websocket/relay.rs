@@ -23,6 +23,8 @@ pub(crate) struct Relay {
     /// For the secrets that the upstream may repeat.
     pub(crate) scrubber: Option<Scrubber>,
     pub(crate) still_allowed: StillAllowed,
+    /// How often that is asked: [`Limits::revocation_interval`](crate::Limits::revocation_interval).
+    pub(crate) recheck: Duration,
     /// [`Limits::idle_deadline`](crate::Limits::idle_deadline).
     pub(crate) idle_deadline: Duration,
     pub(crate) entry: Entry,
@@ -57,7 +59,7 @@ impl Relay {
     /// Relays between the sandbox (`down`) and its upstream (`up`) to the end, and records it once, before a side is told of a
     /// refusal. If it is dropped before, that is recorded too.
     pub(crate) async fn run(self, down: Box<dyn Stream>, up: Box<dyn Stream>) {
-        let Self { live, judge, scrubber, still_allowed, idle_deadline, entry } = self;
+        let Self { live, judge, scrubber, still_allowed, recheck, idle_deadline, entry } = self;
         let ((from_down, to_down), (from_up, to_up)) = (tokio::io::split(down), tokio::io::split(up));
         let mut upward = Direction::new(Way::Up, from_down, to_up, Search::new(live, judge));
         let mut downward = Direction::new(Way::Down, from_up, to_down, Scrub::new(scrubber));
@@ -68,7 +70,7 @@ impl Relay {
                 Ok(()) if upward.is_closed() || downward.is_closed() => Outcome { verdict: Verdict::Allowed, code: None },
                 Ok(()) => Outcome { verdict: Verdict::Aborted, code: None },
             },
-            outcome = watch(&tally, &still_allowed, idle_deadline) => outcome,
+            outcome = watch(&tally, &still_allowed, recheck.min(idle_deadline), idle_deadline) => outcome,
         };
         tally.record(verdict).await;
         let _ = timeout(GRACE, async { tokio::join!(upward.end(code), downward.end(code)) }).await;
@@ -99,8 +101,8 @@ async fn both(up: &mut Direction<Search>, down: &mut Direction<Scrub>, tally: &T
 }
 
 /// Ends when no rule allows the connection any more, or when nothing has moved for too long.
-async fn watch(tally: &Tally, still_allowed: &StillAllowed, idle_deadline: Duration) -> Outcome {
-    let mut ticks = interval(RECHECK.min(idle_deadline).max(Duration::from_millis(1)));
+async fn watch(tally: &Tally, still_allowed: &StillAllowed, every: Duration, idle_deadline: Duration) -> Outcome {
+    let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await; // the first comes at once
     let (mut total, mut moved) = (tally.total_moved(), Instant::now());
@@ -123,8 +125,6 @@ async fn watch(tally: &Tally, still_allowed: &StillAllowed, idle_deadline: Durat
 const GOING_AWAY: u16 = 1001;
 pub(crate) const PROTOCOL_ERROR: u16 = 1002;
 pub(crate) const POLICY_VIOLATION: u16 = 1008;
-/// How often the rules are read: streams end within 5 s of their rule.
-const RECHECK: Duration = Duration::from_secs(3);
 /// How long one side may take to end after the other has, and to take its close frame.
 const GRACE: Duration = Duration::from_secs(5);
 

@@ -1,4 +1,4 @@
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use zeroize::Zeroizing;
 
 use super::frame::Opcode;

@@ -212,8 +212,9 @@ async fn a_placeholder_anywhere_else_is_refused_and_an_alarm() {
 #[tokio::test]
 async fn a_request_in_an_encoding_is_refused_where_a_credential_goes() {
     for (case, host, coding, code) in [
-        ("gzip", "api.example.com", "Content-Encoding: gzip\r\n", Some("unscannable-request")),
+        ("not gzip", "api.example.com", "Content-Encoding: gzip\r\n", Some("unscannable-request")),
         ("two", "api.example.com", "Content-Encoding: identity, br\r\n", Some("unscannable-request")),
+        ("unknown", "api.example.com", "Content-Encoding: x-own\r\n", Some("unscannable-request")),
         ("twin: none", "api.example.com", "", None),
         ("twin: identity", "api.example.com", "Content-Encoding: identity\r\n", None),
         ("twin: no credential goes there", "b.example.com", "Content-Encoding: gzip\r\n", None),
@@ -222,6 +223,45 @@ async fn a_request_in_an_encoding_is_refused_where_a_credential_goes() {
         let sandbox = world.sandbox("one");
         let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\n{coding}Content-Length: 2\r\n\r\nxx");
         assert_eq!(sandbox.https(host).await.ask(request).await.code(), code, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_searched_whole_or_in_chunks() {
+    use std::io::Write as _;
+    for (case, filler, has_placeholder) in [("short", 10, true), ("long", 200_000, true), ("twin", 200_000, false)] {
+        for framing in ["length", "chunks"] {
+            let mut world = World::new().await;
+            let sandbox = world.sandbox("one");
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            // Noise does not shrink, so the body is longer than what is read whole.
+            let noise: String = (0..filler as u64)
+                .map(|n| char::from(b'a' + (n.wrapping_mul(n ^ 0x9E37_79B9) >> 7) as u8 % 26))
+                .collect();
+            let text = if has_placeholder { sandbox.placeholder.as_str() } else { "" };
+            write!(encoder, "{noise} {text} {noise}").unwrap();
+            let body = encoder.finish().unwrap();
+            let (header, start, end) = match framing {
+                "length" => (format!("Content-Length: {}", body.len()), String::new(), ""),
+                _ => ("Transfer-Encoding: chunked".to_owned(), format!("{:x}\r\n", body.len()), "\r\n0\r\n\r\n"),
+            };
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Encoding: gzip\r\n{header}\r\n\r\n{start}"
+            );
+            let request = [head.as_bytes(), &body, end.as_bytes()].concat();
+            let reply = sandbox.https("api.example.com").await.ask(request).await;
+            let expected = has_placeholder.then_some("placeholder-wrong-place");
+            assert_eq!(
+                reply.code(),
+                expected,
+                "EGR-184, G11: {case} in {framing}, {} bytes: {}",
+                body.len(),
+                reply.head
+            );
+            if !has_placeholder {
+                assert_eq!(world.origin.seen()[0].body, body, "passed on as it was");
+            }
+        }
     }
 }
 

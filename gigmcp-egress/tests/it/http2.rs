@@ -100,7 +100,7 @@ async fn a_bad_stream_ends_alone_and_leaves_one_event() {
             "EGR-073 connect",
             vec![(":method", "CONNECT"), (":authority", "b.example.com:443")],
             End::Answer(501),
-            "upgrade",
+            "connect-in-stream",
         ),
         ("EGR-073 connect with path", replaced(":method", "CONNECT"), reset, "malformed"),
         (

@@ -18,7 +18,10 @@ use crate::frames::*;
 use crate::world::{SECRET, Sandbox, World};
 
 /// Accepts TLS for the names of the world's origin, with these protocols.
-async fn listen(world: &World, protocols: &[&str]) -> (SocketAddr, mpsc::UnboundedReceiver<TlsStream<TcpStream>>) {
+pub(crate) async fn listen(
+    world: &World,
+    protocols: &[&str],
+) -> (SocketAddr, mpsc::UnboundedReceiver<TlsStream<TcpStream>>) {
     let mut config = world.origin.config.clone();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));

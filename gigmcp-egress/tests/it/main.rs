@@ -18,5 +18,6 @@ mod proxying;
 mod sinks;
 mod transparent;
 mod upstreams;
+mod websocket;
 mod wire;
 mod world;

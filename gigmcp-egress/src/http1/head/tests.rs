@@ -86,7 +86,8 @@ fn a_request_line_is_method_target_version() {
         ("EGR-138 brace", "GET /} HTTP/1.1", Some(TargetNotCanonical)),
         ("EGR-138 pipe", "GET /| HTTP/1.1", Some(TargetNotCanonical)),
         ("backslash", "GET /\\ HTTP/1.1", Some(TargetNotCanonical)),
-        ("EGR-138 in the query", "GET /?a=| HTTP/1.1", Some(TargetNotCanonical)),
+        ("a quote in the query", "GET /?a=\" HTTP/1.1", Some(TargetNotCanonical)),
+        ("what a rule may allow in the query", "GET /?a={b|c}^`d HTTP/1.1", None),
         ("EGR-016 raw UTF-8 in CONNECT", "CONNECT bücher.example:443 HTTP/1.1", Some(Refusal::HostNotCanonical)),
         ("EGR-014 blank in CONNECT", "CONNECT a.test :443 HTTP/1.1", Some(Refusal::HostNotCanonical)),
     ] {

@@ -23,6 +23,7 @@ use crate::websocket::reader::{FrameReader, PIECE_BYTES};
 use crate::websocket::writer::FrameWriter;
 
 const SECRET: &str = "sk-live-S3NT1N3L-0123456789";
+const RECHECK: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// A relay at work: what the sandbox and the upstream hold of it, and the events it leaves.
@@ -74,6 +75,7 @@ impl World {
                     Box::pin(async move { answer })
                 }
             }),
+            recheck: RECHECK,
             idle_deadline: IDLE,
             entry: Entry::new(Arc::new(Events(sender)), AuditKind::Request, identity),
         };
@@ -388,6 +390,7 @@ async fn a_relay_that_is_dropped_is_recorded() {
         judge: Box::new(|_| Refusal::PlaceholderWrongPlace),
         scrubber: None,
         still_allowed: Box::new(|| Box::pin(async { Ok(()) })),
+        recheck: RECHECK,
         idle_deadline: IDLE,
         entry: Entry::new(Arc::new(Events(sender)), AuditKind::Request, Identity::new("one")),
     };
