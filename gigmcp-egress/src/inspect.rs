@@ -113,7 +113,7 @@ async fn read_ahead(mut body: Body, limits: &Limits) -> Result<Begun, Refusal> {
 }
 
 /// A program that waits for an answer in the middle of its request waits no longer than this.
-const READ_AHEAD_DEADLINE: Duration = Duration::from_secs(1);
+const READ_AHEAD_DEADLINE: Duration = Duration::from_secs(3);
 
 impl http_body::Body for Begun {
     type Data = Bytes;
