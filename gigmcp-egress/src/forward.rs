@@ -1,5 +1,4 @@
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,19 +12,21 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
-use crate::address::{AddressDenied, AddressGuard, CheckedAddr};
+use crate::address::{AddressDenied, CheckedAddr};
 use crate::body::{Body, BoxError};
-use crate::dial::{Connect, Resolver};
+use crate::dial;
+use crate::dialer::Dialer;
 use crate::grant::BoxFuture;
 use crate::idle::IdleStream;
 use crate::limits::Limits;
-use crate::lookup::Lookups;
 use crate::name::HostName;
+use crate::pin;
 use crate::policy::within;
 use crate::pool::{Pool, PoolKey};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
 use crate::rule::Scheme;
+use crate::verify::UpstreamTls;
 
 /// Why a request did not come back with an answer.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +84,16 @@ impl ForwardError {
             Some(Self::Resolve { .. } | Self::Address { source: AddressDenied::NoAddress, .. }) => Refusal::Dns,
             Some(Self::Address { source: AddressDenied::Metadata(_), .. }) => Refusal::MetadataAddress,
             Some(Self::Address { source: AddressDenied::SpecialPurpose(_), .. }) => Refusal::AddressClass,
+            Some(Self::Connect { source, .. }) if dial::is_loop(source) => Refusal::Loop,
             Some(Self::Connect { .. }) => Refusal::UpstreamConnect,
+            Some(Self::Tls { source, .. }) if pin::is_mismatch(source) => Refusal::UpstreamPin,
             Some(Self::Tls { .. }) => Refusal::UpstreamTls,
             Some(Self::Http { .. } | Self::NoDestination) | None => Refusal::UpstreamProtocol,
         }
+    }
+
+    pub(crate) fn timed_out(host: &HostName) -> Self {
+        Self::Connect { host: host.clone(), source: io::ErrorKind::TimedOut.into() }
     }
 }
 
@@ -96,23 +103,20 @@ impl ForwardError {
 pub(crate) struct Forward(Arc<Inner>);
 
 struct Inner {
-    lookups: Lookups,
-    connect: Arc<dyn Connect>,
-    tls: TlsConnector,
+    dialer: Dialer,
+    tls: UpstreamTls,
     limits: Limits,
     pool: Arc<Pool>,
 }
 
 impl Forward {
-    pub(crate) fn new(
-        resolver: Arc<dyn Resolver>,
-        connect: Arc<dyn Connect>,
-        tls: Arc<rustls::ClientConfig>,
-        limits: Limits,
-    ) -> Self {
+    pub(crate) fn new(dialer: Dialer, tls: UpstreamTls, limits: Limits) -> Self {
         let pool = Arc::new(Pool::new(&limits));
-        let lookups = Lookups::new(resolver, &limits);
-        Self(Arc::new(Inner { lookups, connect, tls: tls.into(), limits, pool }))
+        Self(Arc::new(Inner { dialer, tls, limits, pool }))
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.0.dialer
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -176,22 +180,12 @@ impl Inner {
         PoolKey { identity, destination }: &PoolKey,
     ) -> Result<http1::SendRequest<Body>, ForwardError> {
         let host = &destination.host;
-        let resolved = within(self.limits.resolve_deadline, self.lookups.resolve(identity, host))
-            .await
-            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-        let mut answer: Vec<IpAddr> =
-            resolved.map_err(|source| ForwardError::Resolve { host: host.clone(), source })?;
-        answer.truncate(MAX_ANSWER);
-        let checked = AddressGuard::check(&answer, destination.port)
-            .map_err(|source| ForwardError::Address { host: host.clone(), source })?;
         let mut failure = None;
-        for address in checked.into_iter().take(MAX_DIALLED) {
+        for address in self.dialer.addresses(identity, host, destination.port).await? {
             match within(self.limits.connect_deadline, self.handshake(destination, address)).await {
                 Some(Ok(sender)) => return Ok(sender),
                 Some(Err(error)) => failure = Some(error),
-                None => {
-                    failure = Some(ForwardError::Connect { host: host.clone(), source: io::ErrorKind::TimedOut.into() })
-                }
+                None => failure = Some(ForwardError::timed_out(host)),
             }
         }
         Err(failure.expect("the guard lets no empty answer through"))
@@ -203,20 +197,17 @@ impl Inner {
         address: CheckedAddr,
     ) -> Result<http1::SendRequest<Body>, ForwardError> {
         let host = &destination.host;
-        let stream = self.connect.connect(address).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let stream = stream.map_err(|source| ForwardError::Connect { host: host.clone(), source })?;
+        let stream = self.dialer.connect(host, address).await?;
         let stream = IdleStream::new(stream, self.limits.idle_deadline);
         match destination.scheme {
             // A request is never sent unread.
             Scheme::Tcp => Err(ForwardError::NoDestination),
             Scheme::Http => self.speak(host, stream).await,
             Scheme::Https => {
+                let failed = |source| ForwardError::Tls { host: host.clone(), source };
                 let name = ServerName::try_from(host.as_str().to_owned()).expect("a host name is a DNS name");
-                let stream = self
-                    .tls
-                    .connect(name, stream)
-                    .await
-                    .map_err(|source| ForwardError::Tls { host: host.clone(), source })?;
+                let config = self.tls.of(host).map_err(|error| failed(io::Error::other(error)))?;
+                let stream = TlsConnector::from(config).connect(name, stream).await.map_err(failed)?;
                 self.speak(host, stream).await
             }
         }
@@ -245,8 +236,5 @@ impl Inner {
     }
 }
 
-/// More addresses than this are not looked at; all that are looked at must be public.
-const MAX_ANSWER: usize = 16;
-const MAX_DIALLED: usize = 4;
 /// The least hyper takes.
 const MIN_BUFFER: usize = 8 << 10;

@@ -3,6 +3,8 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::rule::Rate;
+
 /// The bounds on what a sandbox or an upstream can make us spend. Each says which attack it answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -59,6 +61,12 @@ pub struct Limits {
     pub pooled_deadline: Duration,
     /// TLS configurations kept per identity, one per name. Bounds memory under a wildcard. Default 256.
     pub tls_names: usize,
+    /// Certificates made for one sandbox; over it, handshakes are refused. Against a wildcard's endless names, each of which
+    /// costs a signature. Default 200 in 4 s, so that many at once and 50 a second from then on.
+    pub mints: Rate,
+    /// How often the rules are read again while a connection of plain TCP is open: a rule that is gone ends it by then.
+    /// Default 2 s.
+    pub recheck_interval: Duration,
     /// Where the addresses come from that stand for names inside the sandbox. They are never dialled: inside, every address
     /// is local, and no literal address is ever allowed. Default 28.18.0.0/15, of a block that is assigned and not routed,
     /// because servers that guard themselves against private addresses refuse RFC 2544's 198.18.0.0/15 as one.
@@ -96,6 +104,8 @@ impl Default for Limits {
             pooled_per_identity: 32,
             pooled_deadline: Duration::from_secs(60),
             tls_names: 256,
+            mints: Rate { count: 200, per: Duration::from_secs(4) },
+            recheck_interval: Duration::from_secs(2),
             dns_pool: Ipv4Net { first: Ipv4Addr::new(28, 18, 0, 0), prefix: 15 },
             dns_ttl_seconds: 30,
             dns_wildcard_names: 256,
