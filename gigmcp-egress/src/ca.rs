@@ -143,6 +143,10 @@ pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod clients;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;

@@ -132,7 +132,7 @@ mod tests {
             ("one address", "192.168.1.7/32", Ok(())),
             ("shared", "100.64.0.0/10", Ok(())),
             ("IPv6", "fd12:3456::/32", Ok(())),
-            ("wider than private", "10.0.0.0/7", Err(Form)),
+            ("wider than private", "10.0.0.0/7", Err(NotPrivate)),
             ("wider than private, aligned", "8.0.0.0/5", Err(NotPrivate)),
             ("everything", "0.0.0.0/0", Err(NotPrivate)),
             ("everything IPv6", "::/0", Err(NotPrivate)),

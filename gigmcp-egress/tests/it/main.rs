@@ -8,10 +8,13 @@
 mod answers;
 mod credentials;
 mod dns;
+mod hellos;
 mod layer;
 mod origin;
+mod proofs;
 mod proxying;
 mod sinks;
+mod tcp;
 mod transparent;
 mod upstreams;
 mod wire;
