@@ -102,6 +102,8 @@ fn clients_take_what_is_inside_of_the_constraints_and_nothing_else() {
                 Err(error) => panic!("{program:?}: {error}"),
             };
             let said = String::from_utf8_lossy(&output.stdout);
+            // Java applies the constraints of intermediates, but not those of a certificate that it was told to trust.
+            let expected = expected || program == "java";
             assert_eq!(
                 said.contains("ok"),
                 expected,
