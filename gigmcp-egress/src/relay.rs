@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 
@@ -35,7 +35,8 @@ where
     let entry = policy
         .entry(AuditKind::Tcp, &site.identity)
         .host(policy.shown(destination.host.as_str()), Some(destination.port));
-    let mut record = Record { entry: Some(entry), up: AtomicU64::new(0), down: AtomicU64::new(0) };
+    let mut record =
+        Record { entry: Some(entry), version: OnceLock::new(), up: AtomicU64::new(0), down: AtomicU64::new(0) };
     let verdict = match relay(downstream, &site, &destination, &record).await {
         Ok(()) => Verdict::Allowed,
         Err(End::Broken) => Verdict::Aborted,
@@ -60,7 +61,10 @@ where
     let (policy, identity) = (site.shared.policy(), &site.identity);
     let Destination { host, port, .. } = destination;
     refuse_as_name(identity, host.as_str(), Scheme::Tcp, &policy.live)?;
-    allow::destination(&*policy.grant(identity).await?, destination)?;
+    let grant = policy.grant(identity).await?;
+    // The version that let it begin; which one ended it, the refusal's time tells.
+    let _ = record.version.set(grant.version());
+    allow::destination(&grant, destination)?;
     let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable.into());
@@ -134,6 +138,7 @@ async fn revoked(policy: &Policy, identity: &Identity, destination: &Destination
 /// The event in the making with what was counted, so that it is whole even when the task is dropped.
 struct Record {
     entry: Option<Entry>,
+    version: OnceLock<u64>,
     up: AtomicU64,
     down: AtomicU64,
 }
@@ -141,6 +146,7 @@ struct Record {
 impl Record {
     fn finish(&mut self, verdict: Option<Verdict>) -> Option<Entry> {
         let mut entry = self.entry.take()?;
+        entry.set_policy_version(self.version.get().copied());
         entry.set_bytes(self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed));
         if let Some(verdict) = verdict {
             entry.set_verdict(verdict);

@@ -1,7 +1,9 @@
 //! TLS handshakes as bytes, so that a test can begin one as no library would.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use gigmcp_egress::{Rate, Rule};
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
@@ -359,7 +361,8 @@ async fn ask(connector: &TlsConnector, sandbox: &Sandbox, host: &str) -> Handsha
 
 #[tokio::test]
 async fn names_are_minted_at_a_rate() {
-    let mut world = World::with(Trust::Origin, |limits| (limits.mints_per_second, limits.mint_burst) = (0, 1)).await;
+    let one_an_hour = Rate { count: 1, per: Duration::from_secs(3600) };
+    let mut world = World::with(Trust::Origin, |limits| limits.mints = one_an_hour).await;
     let (one, two) = (world.sandbox("one"), world.sandbox("two"));
     let first = one.resolve("api.example.com").await.unwrap();
     assert!(one.handshake(one.connect(first).await, "api.example.com").await.is_ok());
@@ -376,9 +379,7 @@ async fn a_host_that_is_allowed_later_needs_a_new_sandbox() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");
     let late = "late.example.com";
-    world.grant(&sandbox.identity, &sandbox.placeholder, |grant| {
-        grant.rules.push(gigmcp_egress::Rule::https(late.parse().unwrap()))
-    });
+    world.grant(&sandbox.identity, &sandbox.placeholder, |grant| grant.rules.push(Rule::https(late.parse().unwrap())));
     let address = sandbox.resolve(late).await.unwrap();
     assert!(sandbox.handshake(sandbox.connect(address).await, late).await.is_err());
     let address = sandbox.resolve("api.example.com").await.unwrap();
