@@ -70,3 +70,19 @@ async fn is_own(address: SocketAddr) -> io::Result<bool> {
     socket.connect(address).await?;
     Ok(socket.local_addr()?.ip() == address.ip())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_of_this_host_is_known_before_it_is_dialled() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(is_own(address("127.0.0.1:9")).await.unwrap());
+        // For documentation, so nobody has it; without any route there is nothing to dial either.
+        assert!(!is_own(address("192.0.2.1:9")).await.unwrap_or(false), "twin");
+        assert!(is_loop(&io::Error::other(Loop)));
+        assert!(!is_loop(&io::Error::other("refused")), "twin");
+    }
+}
