@@ -32,7 +32,8 @@ impl Dialer {
         Self { lookups: Lookups::new(resolver, &limits), connect, networks, limits }
     }
 
-    /// The addresses to dial, a few of those that the resolver gave and the guard let through; never none.
+    /// The addresses that the resolver gave, all of which the guard let through; never none, and at most [`MAX_DIALLED`] are
+    /// to be dialled.
     pub(crate) async fn addresses(
         &self,
         identity: &Identity,
@@ -46,9 +47,7 @@ impl Dialer {
             resolved.map_err(|source| ForwardError::Resolve { host: host.clone(), source })?;
         answer.truncate(MAX_ANSWER);
         let checked = self.networks.guard(host).check(&answer, port);
-        let mut checked = checked.map_err(|source| ForwardError::Address { host: host.clone(), source })?;
-        checked.truncate(MAX_DIALLED);
-        Ok(checked)
+        checked.map_err(|source| ForwardError::Address { host: host.clone(), source })
     }
 
     /// A connection to one of them.
@@ -65,7 +64,7 @@ impl Dialer {
         port: u16,
     ) -> Result<TcpStream, ForwardError> {
         let mut failure = None;
-        for address in self.addresses(identity, host, port).await? {
+        for address in self.addresses(identity, host, port).await?.into_iter().take(MAX_DIALLED) {
             match within(self.limits.connect_deadline, self.connect(host, address)).await {
                 Some(Ok(stream)) => return Ok(stream),
                 Some(Err(error)) => failure = Some(error),
@@ -78,4 +77,4 @@ impl Dialer {
 
 /// More addresses than this are not looked at; all that are looked at must be public.
 const MAX_ANSWER: usize = 16;
-const MAX_DIALLED: usize = 4;
+pub(crate) const MAX_DIALLED: usize = 4;

@@ -15,7 +15,7 @@ use tower::Service;
 use crate::address::{AddressDenied, CheckedAddr};
 use crate::body::{Body, BoxError};
 use crate::dial;
-use crate::dialer::Dialer;
+use crate::dialer::{Dialer, MAX_DIALLED};
 use crate::grant::BoxFuture;
 use crate::idle::IdleStream;
 use crate::limits::Limits;
@@ -181,7 +181,7 @@ impl Inner {
     ) -> Result<http1::SendRequest<Body>, ForwardError> {
         let host = &destination.host;
         let mut failure = None;
-        for address in self.dialer.addresses(identity, host, destination.port).await? {
+        for address in self.dialer.addresses(identity, host, destination.port).await?.into_iter().take(MAX_DIALLED) {
             match within(self.limits.connect_deadline, self.handshake(destination, address)).await {
                 Some(Ok(sender)) => return Ok(sender),
                 Some(Err(error)) => failure = Some(error),
