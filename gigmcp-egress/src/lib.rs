@@ -58,7 +58,6 @@ mod tls;
 mod tokens;
 mod trust;
 mod tunnel;
-mod tunnel;
 mod verify;
 #[allow(dead_code, unused_imports, reason = "the exchange does not call it yet")]
 mod websocket;
