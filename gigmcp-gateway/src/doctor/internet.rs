@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use gigmcp_egress::{
     AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, CredentialId, CredentialUnavailable,
     Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName, Identity, Resolver, Rule, SecretString,
@@ -132,7 +133,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let service = service_fn(|request: Request<Incoming>| async move {
-                Ok::<_, std::convert::Infallible>(Response::new(Full::from(answer(request.uri().path()))))
+                Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from(answer(request.uri().path()))))
             });
             // What became of the connection, the runtime says.
             drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
