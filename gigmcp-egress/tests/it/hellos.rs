@@ -278,8 +278,9 @@ async fn a_second_hello_names_the_same_host() {
         let second = first.with(|hello| (hello.key_share, hello.server_name) = (true, Some(names(&[(0, name)]))));
         send(&mut stream, &second.records(1 << 14), usize::MAX).await;
         assert_eq!(back(&mut stream).await == Back::Hello, expected, "{case}");
-        drop(stream);
-        world.refused_untouched(case, "tls-handshake").await;
+        if !expected {
+            world.refused_untouched(case, "tls-handshake").await;
+        }
     }
 }
 
