@@ -92,7 +92,6 @@ where
     let config = match site.tls.of(&destination.host).await {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(host = %destination.host, error = &error as &dyn std::error::Error, "no certificate");
             let _ = start.io.write_all(UNRECOGNIZED_NAME_ALERT).await;
             let _ = start.io.shutdown().await;
             return Err(no_config(&error));
@@ -106,9 +105,13 @@ where
 
 fn no_config(error: &NoConfig) -> Refusal {
     match error {
+        // What a sandbox can cause is in the audit; it must not fill the operator's log.
         NoConfig::Rate => Refusal::MintRate,
         NoConfig::Mint(MintError::Scope { .. }) => Refusal::AuthorityScope,
-        NoConfig::Mint(MintError::Sign(_) | MintError::Configure(_)) => Refusal::TlsHandshake,
+        NoConfig::Mint(MintError::Sign(_) | MintError::Configure(_)) => {
+            tracing::error!(error = error as &dyn std::error::Error, "no certificate");
+            Refusal::TlsHandshake
+        }
     }
 }
 

@@ -161,6 +161,6 @@ fn last_line(sandbox: &Sandbox, otherwise: &str) -> String {
 
 /// Where programs are looked for: on this host's side of what a sandbox sees.
 const PLACES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/go/bin"];
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(60);
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 const MAX_OUTPUT_BYTES: u64 = 64 << 10;
