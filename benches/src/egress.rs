@@ -55,9 +55,10 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let through = listener.local_addr()?;
     let dns_udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let intake = Intake { tcp: Vec::new(), proxy: listener, dns_udp, dns_tcp, check: Arc::new(AnyConnection) };
-    let _attachment = proxy.attach(Identity::new("bench"), intake)?;
+    let ours = proxy.authority([HOST.parse()?])?;
+    let (trusts_origin, trusts_proxy) = (connector(&authority)?, connector(&ours.ca_pem())?);
+    let _attachment = proxy.attach(Identity::new("bench"), intake, ours)?;
 
-    let (trusts_origin, trusts_proxy) = (connector(&authority)?, connector(&proxy.ca_pem())?);
     let mut direct = client(TcpStream::connect(address).await?, &trusts_origin, &host).await?;
     let mut proxied = client(tunnel(through).await?, &trusts_proxy, &host).await?;
     let (mut ours, mut bare) = (Figures::default(), Figures::default());

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, env, error::Error, sync::Arc};
 use gigmcp_egress::{
     AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
     Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostPattern, Identity, Placeholder, Rule, SecretString,
-    Shape, Sink,
+    Shape, Sink, TrustPaths,
 };
 use gigmcp_mcp::{Call, Outcome, StdioLimits, StdioUpstream, Upstream};
 use gigmcp_sandbox::{Network, Rootfs, Sandbox};
@@ -68,24 +68,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
         [host.clone()],
         Sink::Header { name: None },
     );
-    let grant = Arc::new(Grant::new(1, vec![Rule::https(host)], vec![credential])?);
+    let grant = Arc::new(Grant::new(1, vec![Rule::https(host.clone())], vec![credential])?);
     let policy = Arc::new(OneServer { grant, key });
     let proxy =
         EgressProxy::builder(Arc::<OneServer>::clone(&policy), Arc::<OneServer>::clone(&policy), policy).build()?;
 
-    // 2. The server, with the placeholder where the key would be and our authority among its roots.
-    let variables = BTreeMap::from([
-        ("API_KEY", placeholder.as_str()),
-        ("HOME", "/tmp"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("SSL_CERT_FILE", "/.gig/ca.pem"),
-        ("NODE_EXTRA_CA_CERTS", "/.gig/ca.pem"),
-    ]);
+    // 2. The server, with the placeholder where the key would be and an authority for that host alone among its roots.
+    let (authority, trust) = (proxy.authority([host])?, TrustPaths::within("/.gig"));
+    let variables = [("API_KEY", placeholder.as_str()), ("HOME", "/tmp"), ("PATH", "/usr/local/bin:/usr/bin:/bin")];
+    let mut variables = BTreeMap::from(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    trust.add_to(&mut variables);
     let mut sandbox = Sandbox::builder(Rootfs::host_tools())
         .command(arguments)
-        .file("/.gig/ca.pem", proxy.ca_bundle_pem())
+        .ca_bundle(authority.ca_bundle_pem())
         .network(Network::handoff())
         .working_dir("/tmp");
+    for (path, content) in authority.files(&trust) {
+        sandbox = sandbox.file(path, content);
+    }
     for (name, value) in variables {
         sandbox = sandbox.env(name, value);
     }
@@ -104,7 +104,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tcp: intake.tcp.into_iter().map(|listener| (listener.port(), listener.into_parts().0)).collect(),
         check,
     };
-    let _attachment = proxy.attach(Identity::new(sandbox.id()), intake)?;
+    let _attachment = proxy.attach(Identity::new(sandbox.id()), intake, authority)?;
 
     // 4. MCP over its standard input and output.
     let (stdin, stdout) = sandbox.stdio().ok_or("the pipes were taken before")?;

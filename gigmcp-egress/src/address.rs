@@ -1,4 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::private_net::PrivateNet;
 
 /// An address that passed the guard. Only [`AddressGuard`] makes one, so nothing else can be dialled.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -11,7 +14,8 @@ impl CheckedAddr {
     }
 }
 
-/// Lets through addresses of the public internet only. It has no settings: nothing can weaken it.
+/// Lets through addresses of the public internet only, and of private networks that an operator named. No setting lets
+/// through an address of this host, of a link, of a metadata service, or one inside another.
 ///
 /// Sources: the IANA IPv4 and IPv6 special-purpose address registries (RFC 6890 and successors), the multicast ranges, and
 /// the metadata services of the large clouds, one of which has a public address. An IPv4 address inside an IPv6 address
@@ -20,30 +24,69 @@ impl CheckedAddr {
 /// ```
 /// use gigmcp_egress::{AddressDenied, AddressGuard};
 ///
-/// let checked = AddressGuard::check(&["93.184.216.34".parse()?], 443)?;
+/// let guard = AddressGuard::new();
+/// let checked = guard.check(&["93.184.216.34".parse()?], 443)?;
 /// assert_eq!(checked[0].socket_addr().port(), 443);
 ///
 /// // One bad address spoils the whole answer.
-/// let mixed = AddressGuard::check(&["93.184.216.34".parse()?, "10.0.0.1".parse()?], 443);
-/// assert_eq!(mixed, Err(AddressDenied::SpecialPurpose("10.0.0.1".parse()?)));
+/// let mixed = ["93.184.216.34".parse()?, "10.0.0.1".parse()?];
+/// assert_eq!(guard.check(&mixed, 443), Err(AddressDenied::SpecialPurpose("10.0.0.1".parse()?)));
+/// assert!(AddressGuard::permitting(["10.0.0.0/24".parse()?]).check(&mixed, 443).is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct AddressGuard;
+#[derive(Clone, Debug, Default)]
+pub struct AddressGuard {
+    permitted: Arc<[PrivateNet]>,
+}
 
 impl AddressGuard {
+    /// A guard that lets through public addresses only.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A guard that lets through addresses of these networks too.
+    pub fn permitting(networks: impl IntoIterator<Item = PrivateNet>) -> Self {
+        Self { permitted: networks.into_iter().collect() }
+    }
+
     /// Checks a whole answer of a resolver: all or nothing.
     ///
     /// # Errors
     /// [`AddressDenied`] names the first address that is not public.
-    pub fn check(answer: &[IpAddr], port: u16) -> Result<Vec<CheckedAddr>, AddressDenied> {
+    pub fn check(&self, answer: &[IpAddr], port: u16) -> Result<Vec<CheckedAddr>, AddressDenied> {
         if answer.is_empty() {
             return Err(AddressDenied::NoAddress);
         }
         answer
             .iter()
-            .map(|address| check_one(*address).map(|()| CheckedAddr(SocketAddr::new(*address, port))))
+            .map(|address| self.check_one(*address).map(|()| CheckedAddr(SocketAddr::new(*address, port))))
             .collect()
+    }
+
+    fn check_one(&self, address: IpAddr) -> Result<(), AddressDenied> {
+        let embedded = match address {
+            IpAddr::V4(_) => Vec::new(),
+            IpAddr::V6(v6) => embedded_v4(v6),
+        };
+        let is_metadata = match address {
+            IpAddr::V4(v4) => METADATA_V4.contains(&v4),
+            IpAddr::V6(v6) => METADATA_V6.contains(&v6) || embedded.iter().any(|v4| METADATA_V4.contains(v4)),
+        };
+        if is_metadata {
+            return Err(AddressDenied::Metadata(address));
+        }
+        let is_special = match address {
+            IpAddr::V4(v4) => within_v4(v4, SPECIAL_V4),
+            IpAddr::V6(v6) => !within_v6(v6, GLOBAL_UNICAST_V6) || within_v6(v6, SPECIAL_V6),
+        };
+        let is_permitted = || self.permitted.iter().any(|net| net.contains(address));
+        // What is inside an address is never permitted: whoever named a network did not mean ways around it.
+        let hides_special = embedded.into_iter().any(|v4| within_v4(v4, SPECIAL_V4));
+        if hides_special || is_special && !is_permitted() {
+            return Err(AddressDenied::SpecialPurpose(address));
+        }
+        Ok(())
     }
 }
 
@@ -60,21 +103,6 @@ pub enum AddressDenied {
     /// The metadata service of a cloud.
     #[error("{0} is the address of a metadata service")]
     Metadata(IpAddr),
-}
-
-fn check_one(address: IpAddr) -> Result<(), AddressDenied> {
-    let embedded = match address {
-        IpAddr::V4(v4) => vec![v4],
-        IpAddr::V6(v6) => embedded_v4(v6),
-    };
-    let is_metadata = METADATA_V4.iter().any(|metadata| embedded.contains(metadata))
-        || matches!(address, IpAddr::V6(v6) if METADATA_V6.contains(&v6));
-    if is_metadata {
-        return Err(AddressDenied::Metadata(address));
-    }
-    let is_special = embedded.into_iter().any(|v4| within_v4(v4, SPECIAL_V4))
-        || matches!(address, IpAddr::V6(v6) if !within_v6(v6, GLOBAL_UNICAST_V6) || within_v6(v6, SPECIAL_V6));
-    if is_special { Err(AddressDenied::SpecialPurpose(address)) } else { Ok(()) }
 }
 
 /// Every IPv4 address that a router or translator could read out of `address`.
@@ -162,12 +190,16 @@ const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(168, 63, 129, 16),
 ];
 
-/// AWS over IPv6: instance metadata, EKS, time service; GCP.
+/// AWS over IPv6: instance metadata, EKS, time service, resolver; GCP; Scaleway; Akamai. They lie in `fc00::/7`, so a
+/// network that an operator names may hold them.
 const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1),
 ];
 
 #[cfg(test)]
@@ -214,6 +246,16 @@ mod tests {
             ("documentation IPv6", "2001:db8::1", "special"),
             ("new documentation IPv6", "3fff::1", "special"),
             ("discard", "100::1", "special"),
+            ("dummy", "100:0:0:1::1", "special"),
+            ("benchmarking IPv6", "2001:2::1", "special"),
+            ("ORCHID", "2001:20::1", "special"),
+            ("drone identities", "2001:30::1", "special"),
+            ("AS112", "192.175.48.1", "special"),
+            ("AS112 IPv6", "2620:4f:8000::1", "special"),
+            ("multicast relays", "192.52.193.1", "special"),
+            ("6to4 relays", "192.88.99.1", "special"),
+            ("reserved", "240.0.0.1", "special"),
+            ("the first beyond protocol assignments", "192.0.1.1", "ok"),
             ("segment routing", "5f00::1", "special"),
             ("EGR-034 metadata", "169.254.169.254", "metadata"),
             ("EGR-034 ECS", "169.254.170.2", "metadata"),
@@ -227,21 +269,55 @@ mod tests {
             ("metadata, mapped", "::ffff:169.254.169.254", "metadata"),
             ("metadata through NAT64", "64:ff9b::a83f:8110", "metadata"),
         ] {
-            let kind = match AddressGuard::check(&[address.parse().unwrap()], 443) {
-                Ok(_) => "ok",
-                Err(AddressDenied::SpecialPurpose(_)) => "special",
-                Err(AddressDenied::Metadata(_)) => "metadata",
-                Err(AddressDenied::NoAddress) => "none",
-            };
-            assert_eq!(kind, expected, "{case}: {address}");
+            assert_eq!(kind(&AddressGuard::new(), address), expected, "{case}: {address}");
+        }
+    }
+
+    fn kind(guard: &AddressGuard, address: &str) -> &'static str {
+        match guard.check(&[address.parse().unwrap()], 443) {
+            Ok(_) => "ok",
+            Err(AddressDenied::SpecialPurpose(_)) => "special",
+            Err(AddressDenied::Metadata(_)) => "metadata",
+            Err(AddressDenied::NoAddress) => "none",
+        }
+    }
+
+    #[test]
+    fn a_named_network_opens_itself_and_nothing_else() {
+        let all = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+        let guard = AddressGuard::permitting(all.map(|net| net.parse().unwrap()));
+        let narrow = AddressGuard::permitting(["10.20.0.0/16".parse().unwrap()]);
+        for (case, guard, address, expected) in [
+            ("private", &guard, "10.20.30.40", "ok"),
+            ("private IPv6", &guard, "fd12:3456::1", "ok"),
+            ("shared", &guard, "100.64.0.1", "ok"),
+            ("public still", &guard, "93.184.216.34", "ok"),
+            ("part", &narrow, "10.20.30.40", "ok"),
+            ("beside the part", &narrow, "10.21.0.1", "special"),
+            ("other private", &narrow, "192.168.0.1", "special"),
+            ("loopback", &guard, "127.0.0.1", "special"),
+            ("link-local", &guard, "169.254.1.1", "special"),
+            ("EGR-034 metadata", &guard, "169.254.169.254", "metadata"),
+            ("EGR-034 Alibaba, in a named network", &guard, "100.100.100.200", "metadata"),
+            ("EGR-034 AWS, in a named network", &guard, "fd00:ec2::254", "metadata"),
+            ("Scaleway, in a named network", &guard, "fd00:42::42", "metadata"),
+            ("Akamai, in a named network", &guard, "fd00:a9fe:a9fe::1", "metadata"),
+            ("EGR-028 mapped", &guard, "::ffff:10.20.30.40", "special"),
+            ("NAT64 of it", &guard, "64:ff9b::a14:1e28", "special"),
+            ("EGR-032 ISATAP in a named network", &guard, "fd12::5efe:10.20.30.40", "special"),
+            ("EGR-032 ISATAP of loopback in it", &guard, "fd12::5efe:127.0.0.1", "special"),
+            ("EGR-032 6to4 of it", &guard, "2002:a14:1e28::", "special"),
+        ] {
+            assert_eq!(kind(guard, address), expected, "{case}: {address}");
         }
     }
 
     #[test]
     fn one_bad_address_spoils_the_answer() {
         let (good, bad) = ("93.184.216.34".parse().unwrap(), "10.0.0.1".parse().unwrap());
-        assert_eq!(AddressGuard::check(&[good, bad], 443), Err(AddressDenied::SpecialPurpose(bad)), "EGR-042");
-        assert_eq!(AddressGuard::check(&[], 443), Err(AddressDenied::NoAddress));
-        assert_eq!(AddressGuard::check(&[good], 443).unwrap().len(), 1);
+        let guard = AddressGuard::new();
+        assert_eq!(guard.check(&[good, bad], 443), Err(AddressDenied::SpecialPurpose(bad)), "EGR-042");
+        assert_eq!(guard.check(&[], 443), Err(AddressDenied::NoAddress));
+        assert_eq!(guard.check(&[good], 443).unwrap().len(), 1);
     }
 }

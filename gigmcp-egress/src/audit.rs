@@ -64,6 +64,8 @@ pub enum AuditKind {
     Connect,
     /// An HTTP request.
     Request,
+    /// A connection of plain TCP, from its beginning to its end.
+    Tcp,
 }
 
 /// What became of it.
@@ -89,12 +91,13 @@ impl Verdict {
 }
 
 impl AuditKind {
-    /// `dns`, `connect` or `request`.
+    /// `dns`, `connect`, `request` or `tcp`.
     pub fn code(self) -> &'static str {
         match self {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Request => "request",
+            Self::Tcp => "tcp",
         }
     }
 }

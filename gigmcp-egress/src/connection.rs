@@ -13,6 +13,7 @@ use crate::allow;
 use crate::audit::{AuditKind, Verdict};
 use crate::authorize::refuse_as_name;
 use crate::body::Body;
+use crate::ca::MintError;
 use crate::http1::{self, EarlyBytes};
 use crate::http2;
 use crate::idle::IdleStream;
@@ -21,9 +22,10 @@ use crate::limits::Limits;
 use crate::name::{Authority, HostName};
 use crate::policy::within;
 use crate::refusal::Refusal;
+use crate::relay;
 use crate::request::{Destination, Downstream};
 use crate::rule::Scheme;
-use crate::tls::HTTP_2;
+use crate::tls::{HTTP_2, NoConfig};
 use crate::tunnel;
 
 /// Serves one accepted connection to its end.
@@ -43,9 +45,12 @@ pub(crate) async fn serve(stream: TcpStream, door: Door, site: Arc<Site>) {
                 return site.record_connect(&shown, port, Refusal::UnknownAddress).await;
             };
             if port == 80 {
-                serve_http(stream, site, Destination { scheme: Scheme::Http, host, port }).await;
-            } else {
-                serve_tls(stream, site, Destination { scheme: Scheme::Https, host, port }).await;
+                return serve_http(stream, site, Destination { scheme: Scheme::Http, host, port }).await;
+            }
+            match relay::scheme_at(&site, &host, port).await {
+                Ok(Scheme::Tcp) => relay::serve(stream, site, Destination { scheme: Scheme::Tcp, host, port }).await,
+                Ok(scheme) => serve_tls(stream, site, Destination { scheme, host, port }).await,
+                Err(refusal) => site.record_connect(host.as_str(), port, refusal).await,
             }
         }
     }
@@ -86,14 +91,30 @@ where
         let _ = start.io.shutdown().await;
         return Err(refusal);
     }
-    let config = site.tls.of(&destination.host, &site.shared.ca).await.map_err(|error| {
-        tracing::error!(host = %destination.host, error = &error as &dyn std::error::Error, "no certificate");
-        Refusal::TlsHandshake
-    })?;
+    let config = match site.tls.of(&destination.host).await {
+        Ok(config) => config,
+        Err(error) => {
+            let _ = start.io.write_all(UNRECOGNIZED_NAME_ALERT).await;
+            let _ = start.io.shutdown().await;
+            return Err(no_config(&error));
+        }
+    };
     start.into_stream(config).await.map_err(|error| {
         tracing::info!(identity = %site.identity, host = %destination.host, %error, "TLS handshake of the sandbox failed");
         Refusal::TlsHandshake
     })
+}
+
+fn no_config(error: &NoConfig) -> Refusal {
+    match error {
+        // What a sandbox can cause is in the audit; it must not fill the operator's log.
+        NoConfig::Rate => Refusal::MintRate,
+        NoConfig::Mint(MintError::Scope { .. }) => Refusal::AuthorityScope,
+        NoConfig::Mint(MintError::Sign(_) | MintError::Configure(_)) => {
+            tracing::error!(error = error as &dyn std::error::Error, "no certificate");
+            Refusal::TlsHandshake
+        }
+    }
 }
 
 /// The name in the handshake must be where the connection goes, and allowed now.

@@ -4,20 +4,21 @@ use std::task::{Context, Poll};
 
 use http::header::{HOST, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
-use rustls::ClientConfig;
 use tower::Service;
 
 use crate::address::AddressDenied;
 use crate::body::{Body, BoxError};
-use crate::dial::{Connect, Resolver};
+use crate::dial;
+use crate::dialer::Dialer;
 use crate::grant::BoxFuture;
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::lookup::Lookups;
 use crate::name::HostName;
+use crate::pin;
 use crate::pool::{Offer, Pool, PoolKey};
 use crate::refusal::Refusal;
 use crate::request::Downstream;
+use crate::verify::UpstreamTls;
 use dialling::{Dialled, Protocol};
 use shared::SharedPool;
 
@@ -87,10 +88,16 @@ impl ForwardError {
             Some(Self::Resolve { .. } | Self::Address { source: AddressDenied::NoAddress, .. }) => Refusal::Dns,
             Some(Self::Address { source: AddressDenied::Metadata(_), .. }) => Refusal::MetadataAddress,
             Some(Self::Address { source: AddressDenied::SpecialPurpose(_), .. }) => Refusal::AddressClass,
+            Some(Self::Connect { source, .. }) if dial::is_loop(source) => Refusal::Loop,
             Some(Self::Connect { .. }) => Refusal::UpstreamConnect,
+            Some(Self::Tls { source, .. }) if pin::is_mismatch(source) => Refusal::UpstreamPin,
             Some(Self::Tls { .. }) => Refusal::UpstreamTls,
             Some(Self::Http { .. } | Self::NoDestination) | None => Refusal::UpstreamProtocol,
         }
+    }
+
+    pub(crate) fn timed_out(host: &HostName) -> Self {
+        Self::Connect { host: host.clone(), source: io::ErrorKind::TimedOut.into() }
     }
 }
 
@@ -103,24 +110,21 @@ impl ForwardError {
 pub(crate) struct Forward(Arc<Inner>);
 
 struct Inner {
-    lookups: Lookups,
-    connect: Arc<dyn Connect>,
-    tls: Arc<ClientConfig>,
+    dialer: Dialer,
+    tls: UpstreamTls,
     limits: Limits,
     pool: Arc<Pool>,
     shared: SharedPool,
 }
 
 impl Forward {
-    pub(crate) fn new(
-        resolver: Arc<dyn Resolver>,
-        connect: Arc<dyn Connect>,
-        tls: Arc<ClientConfig>,
-        limits: Limits,
-    ) -> Self {
+    pub(crate) fn new(dialer: Dialer, tls: UpstreamTls, limits: Limits) -> Self {
         let (pool, shared) = (Arc::new(Pool::new(&limits)), SharedPool::new(&limits));
-        let lookups = Lookups::new(resolver, &limits);
-        Self(Arc::new(Inner { lookups, connect, tls, limits, pool, shared }))
+        Self(Arc::new(Inner { dialer, tls, limits, pool, shared }))
+    }
+
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.0.dialer
     }
 
     /// Closes what rests for an identity whose sandbox is gone.

@@ -103,6 +103,12 @@ impl Grant {
         self.rules.iter().any(|rule| rule.host.is_exact() && rule.host.matches(host))
     }
 
+    /// How a connection to this port is read: as plain TCP if a rule says so, and else as TLS.
+    pub(crate) fn scheme_at(&self, host: &HostName, port: u16) -> Scheme {
+        let is_tcp = |rule: &Rule| rule.scheme == Scheme::Tcp && rule.ports.contains(&port);
+        if self.rules_for(host).any(is_tcp) { Scheme::Tcp } else { Scheme::Https }
+    }
+
     /// The rules about this host, whatever they say of scheme, port and method.
     pub(crate) fn rules_for<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a Rule> {
         self.rules.iter().filter(move |rule| rule.host.matches(host))

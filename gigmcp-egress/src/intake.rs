@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::authority::SandboxAuthority;
 use crate::connection;
 use crate::dns::Responder;
 use crate::identity::Identity;
@@ -19,7 +20,7 @@ use crate::tls::ServerConfigs;
 /// Every address is local in the sandbox, so the local address of an accepted connection is where the program wanted to go.
 #[derive(Debug)]
 pub struct Intake {
-    /// The port a program connects to, and its listener: 80 is plain HTTP, all others are TLS.
+    /// The port a program connects to, and its listener: 80 is plain HTTP, all others are TLS unless a rule says plain TCP.
     pub tcp: Vec<(u16, std::net::TcpListener)>,
     /// Where `HTTP_PROXY` and `HTTPS_PROXY` point.
     pub proxy: std::net::TcpListener,
@@ -85,9 +86,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(shared: Arc<Shared>, identity: Identity, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        identity: Identity,
+        authority: SandboxAuthority,
+        tasks: TaskTracker,
+    ) -> Self {
         let limits = &shared.policy().limits;
-        let (dns, tls) = (Responder::new(limits), ServerConfigs::new(limits.tls_names));
+        let (dns, tls) = (Responder::new(limits), ServerConfigs::new(authority, limits));
         let connections = Arc::new(Semaphore::new(limits.connections.max(1)));
         let streams = Arc::new(Semaphore::new(limits.streams_per_identity));
         Self { shared, identity, dns, tls, connections, streams, tasks }

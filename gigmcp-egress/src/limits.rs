@@ -3,6 +3,8 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::rule::Rate;
+
 /// The bounds on what a sandbox or an upstream can make us spend. Each says which attack it answers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -40,7 +42,8 @@ pub struct Limits {
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
     /// Against slow heads. Default 75 s.
     pub head_deadline: Duration,
-    /// How often the rules are asked again for an answer that keeps coming, so how long after a revocation a stream may live.
+    /// How often the rules are asked again while an answer keeps coming or a connection of WebSocket or plain TCP is open, so how
+    /// long after a revocation one may live.
     /// Default 2 s.
     pub revocation_interval: Duration,
     /// Without a byte in either direction on a connection, downstream or upstream. Against stalled bodies and readers.
@@ -68,6 +71,9 @@ pub struct Limits {
     pub pooled_deadline: Duration,
     /// TLS configurations kept per identity, one per name. Bounds memory under a wildcard. Default 256.
     pub tls_names: usize,
+    /// Certificates made for one sandbox; over it, handshakes are refused. Against a wildcard's endless names, each of which
+    /// costs a signature. Default 200 in 4 s, so that many at once and 50 a second from then on.
+    pub mints: Rate,
     /// Where the addresses come from that stand for names inside the sandbox. They are never dialled: inside, every address
     /// is local, and no literal address is ever allowed. Default 28.18.0.0/15, of a block that is assigned and not routed,
     /// because servers that guard themselves against private addresses refuse RFC 2544's 198.18.0.0/15 as one.
@@ -108,6 +114,7 @@ impl Default for Limits {
             pooled_per_identity: 32,
             pooled_deadline: Duration::from_secs(60),
             tls_names: 256,
+            mints: Rate { count: 200, per: Duration::from_secs(4) },
             dns_pool: Ipv4Net { first: Ipv4Addr::new(28, 18, 0, 0), prefix: 15 },
             dns_ttl_seconds: 30,
             dns_wildcard_names: 256,

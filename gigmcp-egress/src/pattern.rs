@@ -58,6 +58,11 @@ impl HostPattern {
         self.depth == Depth::Exact
     }
 
+    /// The name without the wildcard, which every host meant is or ends with.
+    pub(crate) fn base(&self) -> &HostName {
+        &self.base
+    }
+
     /// What stands before `.base`; never empty, because a host name has no empty label.
     fn prefix<'a>(&self, host: &'a HostName) -> Option<&'a str> {
         host.as_str().strip_suffix(self.base.as_str())?.strip_suffix('.')

@@ -9,21 +9,26 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 
 use crate::audit::AuditSink;
-use crate::ca::{self, CertificateAuthority};
+use crate::authority::{AuthorityError, SandboxAuthority};
 use crate::dial::{Connect, DirectConnect, Resolver, SystemResolver};
+use crate::dialer::Dialer;
 use crate::forward::Forward;
 use crate::grant::{Credentials, Grants};
 use crate::identity::Identity;
 use crate::intake::{Intake, Site};
 use crate::layer::{EgressLayer, EgressService};
 use crate::limits::Limits;
+use crate::pattern::HostPattern;
+use crate::pin::SpkiSha256;
 use crate::policy::Policy;
-use crate::tls;
+use crate::private_net::{PrivateNet, PrivateNetworks};
+use crate::roots;
+use crate::verify::{Demands, UpstreamTls};
 
 /// The server around [`EgressLayer`]: takes the sockets of sandboxes, answers their DNS questions, ends their TLS, and
 /// sends what the policy lets through.
 ///
-/// One proxy serves any number of sandboxes. Its authority lives as long as it does.
+/// One proxy serves any number of sandboxes, each with an authority of its own.
 pub struct EgressProxy {
     shared: Arc<Shared>,
 }
@@ -33,8 +38,7 @@ pub(crate) struct Shared {
     pub(crate) layer: EgressLayer,
     pub(crate) service: EgressService<Forward>,
     pub(crate) forward: Forward,
-    pub(crate) ca: CertificateAuthority,
-    machine_roots: Vec<CertificateDer<'static>>,
+    machine_roots: Arc<[CertificateDer<'static>]>,
     /// How many attachments an identity has.
     attached: Mutex<HashMap<Identity, usize>>,
 }
@@ -52,32 +56,37 @@ impl EgressProxy {
             audit,
             resolver: Arc::new(SystemResolver),
             connect: Arc::new(DirectConnect),
-            extra_roots: Vec::new(),
+            demands: Demands::default(),
+            networks: PrivateNetworks::default(),
             limits: Limits::default(),
         }
     }
 
-    /// What a sandbox must trust: the public roots of this machine and our authority, as PEM. The extra roots are not in it:
-    /// they verify upstreams, which the sandbox never sees.
-    pub fn ca_bundle_pem(&self) -> Vec<u8> {
-        ca::pem(self.shared.machine_roots.iter().chain([self.shared.ca.certificate()]))
+    /// Makes the authority of a sandbox that is about to start and may reach these hosts: what it must trust is known then, and
+    /// can be put inside. TLS to hosts beyond them is refused, whatever the rules say later.
+    ///
+    /// # Errors
+    /// If the random source or the signer fails.
+    pub fn authority(&self, hosts: impl IntoIterator<Item = HostPattern>) -> Result<SandboxAuthority, AuthorityError> {
+        Ok(SandboxAuthority::generate(hosts, Arc::clone(&self.shared.machine_roots))?)
     }
 
-    /// Our authority alone, as PEM, for programs that add it to what they trust.
-    pub fn ca_pem(&self) -> Vec<u8> {
-        ca::pem([self.shared.ca.certificate()])
-    }
-
-    /// Serves the sockets of one sandbox until the [`Attachment`] is dropped. All that comes through them is `identity`'s.
+    /// Serves the sockets of one sandbox until the [`Attachment`] is dropped. All that comes through them is `identity`'s, and
+    /// is shown certificates of `authority`, which the sandbox trusts.
     ///
     /// # Errors
     /// If a socket cannot be registered with the runtime, or the DNS socket is not an IPv4 one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn attach(&self, identity: Identity, intake: Intake) -> Result<Attachment, AttachError> {
+    pub fn attach(
+        &self,
+        identity: Identity,
+        intake: Intake,
+        authority: SandboxAuthority,
+    ) -> Result<Attachment, AttachError> {
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let site = Arc::new(Site::new(Arc::clone(&self.shared), identity.clone(), tasks.clone()));
+        let site = Arc::new(Site::new(Arc::clone(&self.shared), identity.clone(), authority, tasks.clone()));
         let sockets = intake.register().map_err(|source| AttachError { source })?;
         self.shared.count(&identity, Arrival::Attached);
         sockets.serve(&site, &token, &tasks);
@@ -125,7 +134,8 @@ pub struct EgressProxyBuilder {
     audit: Arc<dyn AuditSink>,
     resolver: Arc<dyn Resolver>,
     connect: Arc<dyn Connect>,
-    extra_roots: Vec<u8>,
+    demands: Demands,
+    networks: PrivateNetworks,
     limits: Limits,
 }
 
@@ -133,7 +143,38 @@ impl EgressProxyBuilder {
     /// Trusts these authorities for upstreams too, for example a company's own. PEM, any number of certificates. Default none.
     #[must_use]
     pub fn extra_roots_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.extra_roots = pem.into();
+        self.demands.roots_pem = pem.into();
+        self
+    }
+
+    /// Trusts these authorities for these hosts alone, beside the public roots. PEM, any number of certificates. Default none.
+    #[must_use]
+    pub fn extra_roots_pem_for(mut self, hosts: HostPattern, pem: impl Into<Vec<u8>>) -> Self {
+        self.demands.roots_pem_for.push((hosts, pem.into()));
+        self
+    }
+
+    /// Demands one of these public keys of these hosts, in their certificate or one that it leads to, on top of everything else
+    /// that is verified. Each call is a demand of its own; a host that two of them name must meet both. Default none.
+    #[must_use]
+    pub fn pin(mut self, hosts: HostPattern, keys: impl IntoIterator<Item = SpkiSha256>) -> Self {
+        self.demands.pins.push((hosts, keys.into_iter().collect()));
+        self
+    }
+
+    /// Refuses upstream certificates that these lists revoke, leaf or intermediate. PEM, any number of lists. A list that is
+    /// out of date still counts: what was revoked stays so. Default none.
+    #[must_use]
+    pub fn crls_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.demands.crls_pem = pem.into();
+        self
+    }
+
+    /// Lets these hosts have addresses of this private network. For all others, and for all other addresses that are not
+    /// public, nothing changes. Default none.
+    #[must_use]
+    pub fn private_network(mut self, hosts: HostPattern, network: PrivateNet) -> Self {
+        self.networks.permit(hosts, network);
         self
     }
 
@@ -158,23 +199,18 @@ impl EgressProxyBuilder {
         self
     }
 
-    /// Makes the proxy and its authority.
+    /// Makes the proxy.
     ///
     /// # Errors
-    /// [`BuildError`] if the extra roots are not certificates or the authority cannot be made.
+    /// [`BuildError`] if what upstreams are verified with cannot be read.
     pub fn build(self) -> Result<EgressProxy, BuildError> {
-        let extra = if self.extra_roots.is_empty() {
-            Vec::new()
-        } else {
-            tls::read_pem(&self.extra_roots).map_err(BuildError::ExtraRoots)?
-        };
-        let machine_roots = tls::machine_roots();
-        let client = tls::client_config(&machine_roots, &extra).map_err(BuildError::Tls)?;
-        let forward = Forward::new(self.resolver, self.connect, Arc::new(client), self.limits.clone());
+        let machine_roots = roots::machine_roots();
+        let tls = UpstreamTls::new(self.demands, &machine_roots)?;
+        let dialer = Dialer::new(self.resolver, self.connect, self.networks, self.limits.clone());
+        let forward = Forward::new(dialer, tls, self.limits.clone());
         let layer = EgressLayer::new(self.grants, self.credentials, self.audit, self.limits);
         let service = layer.layer(forward.clone());
-        let ca = CertificateAuthority::generate().map_err(BuildError::Authority)?;
-        let shared = Shared { layer, service, forward, ca, machine_roots, attached: Mutex::default() };
+        let shared = Shared { layer, service, forward, machine_roots, attached: Mutex::default() };
         Ok(EgressProxy { shared: Arc::new(shared) })
     }
 }
@@ -240,9 +276,12 @@ pub enum BuildError {
     /// A root was refused, or TLS could not be set up.
     #[error("setting up TLS to upstreams")]
     Tls(#[source] rustls::Error),
-    /// The authority could not be made.
-    #[error("making the certificate authority")]
-    Authority(#[source] rcgen::Error),
+    /// The revocation lists are not PEM.
+    #[error("the revocation lists cannot be read")]
+    RevocationLists(#[source] rustls::pki_types::pem::Error),
+    /// Hosts were pinned to no key at all, which nobody can have.
+    #[error("a pin names no key")]
+    NoPin,
 }
 
 /// Why the sockets of a sandbox could not be taken over.

@@ -98,6 +98,10 @@ pub enum Refusal {
     UpstreamConnect,
     /// The upstream could not prove who it is.
     UpstreamTls,
+    /// The upstream's keys are not the ones that are pinned for it.
+    UpstreamPin,
+    /// The name leads back to this host.
+    Loop,
     /// The upstream did not answer in time.
     UpstreamTimeout,
     /// The upstream broke the protocol.
@@ -116,6 +120,10 @@ pub enum Refusal {
     SniMismatch,
     /// The TLS handshake failed, for example because the program does not trust our authority.
     TlsHandshake,
+    /// More TLS names than certificates may be made for in this time.
+    MintRate,
+    /// The host was not among those that the sandbox's authority was made for.
+    AuthorityScope,
     /// A DNS question for a name no rule allows.
     DnsDenied,
     /// More names under wildcards than the limit.
@@ -244,6 +252,8 @@ impl Refusal {
             }
             Self::UpstreamConnect => ("upstream-connect", S::BAD_GATEWAY, "the host could not be reached"),
             Self::UpstreamTls => ("upstream-tls", S::BAD_GATEWAY, "the host could not prove its identity"),
+            Self::UpstreamPin => ("upstream-pin", S::BAD_GATEWAY, "the host's keys are not the pinned ones"),
+            Self::Loop => ("loop", S::FORBIDDEN, "the host leads back to where the request came from"),
             Self::UpstreamTimeout => ("upstream-timeout", S::GATEWAY_TIMEOUT, "the host did not answer in time"),
             Self::UpstreamProtocol => ("upstream-protocol", S::BAD_GATEWAY, "the host did not answer in valid HTTP"),
             Self::Unscannable => ("unscannable", S::BAD_GATEWAY, "the answer is encoded so that it cannot be checked"),
@@ -259,6 +269,10 @@ impl Refusal {
             }
             Self::SniMismatch => ("sni-mismatch", S::MISDIRECTED_REQUEST, "the TLS handshake names another host"),
             Self::TlsHandshake => ("tls-handshake", S::BAD_REQUEST, "the TLS handshake failed"),
+            Self::MintRate => ("mint-rate", S::TOO_MANY_REQUESTS, "too many new TLS names; retry later"),
+            Self::AuthorityScope => {
+                ("authority-scope", S::FORBIDDEN, "the host was allowed after the sandbox started; start it again")
+            }
             Self::DnsDenied => ("dns-denied", S::FORBIDDEN, "no rule allows this name"),
             Self::DnsNameLimit => ("dns-name-limit", S::TOO_MANY_REQUESTS, "too many names under wildcards"),
         }

@@ -2,23 +2,28 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::server::ServerSessionMemoryCache;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::OnceCell;
 
-use crate::ca::{CertificateAuthority, LEAF_LIFETIME};
+use crate::authority::SandboxAuthority;
+use crate::ca::{LEAF_LIFETIME, MintError};
+use crate::limits::Limits;
 use crate::name::HostName;
+use crate::rates::Bucket;
 
-/// The TLS configurations of one identity, one per name.
+/// The TLS configurations of one sandbox, one per name.
 ///
 /// Each has its own ticket keys and session cache, so a session of one name or sandbox cannot be resumed as another.
 /// A name is minted once, however many handshakes wait for it, and no lock is held while it is.
 pub(crate) struct ServerConfigs {
+    authority: SandboxAuthority,
     by_name: Mutex<HashMap<HostName, Slot>>,
     capacity: usize,
+    mints: Mutex<Bucket>,
 }
 
 struct Slot {
@@ -27,15 +32,32 @@ struct Slot {
     made: Instant,
 }
 
+/// Why there is no configuration for a name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoConfig {
+    #[error("more certificates than the limit")]
+    Rate,
+    #[error(transparent)]
+    Mint(#[from] MintError),
+}
+
 impl ServerConfigs {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { by_name: Mutex::default(), capacity: capacity.max(1) }
+    pub(crate) fn new(authority: SandboxAuthority, limits: &Limits) -> Self {
+        let mints = Mutex::new(Bucket::full(limits.mints));
+        Self { authority, by_name: Mutex::default(), capacity: limits.tls_names.max(1), mints }
     }
 
     /// The configuration for a name that the grant allows.
-    pub(crate) async fn of(&self, host: &HostName, ca: &CertificateAuthority) -> Result<Arc<ServerConfig>, MintError> {
+    pub(crate) async fn of(&self, host: &HostName) -> Result<Arc<ServerConfig>, NoConfig> {
         let cell = self.slot(host);
-        cell.get_or_try_init(|| async { server_config(host, ca).map(Arc::new) }).await.cloned()
+        let mint = || async {
+            if self.may_mint() { Ok(Arc::new(server_config(host, &self.authority)?)) } else { Err(NoConfig::Rate) }
+        };
+        cell.get_or_try_init(mint).await.cloned()
+    }
+
+    fn may_mint(&self) -> bool {
+        self.mints.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     }
 
     fn slot(&self, host: &HostName) -> Arc<OnceCell<Arc<ServerConfig>>> {
@@ -52,62 +74,30 @@ impl ServerConfigs {
     }
 }
 
-/// A leaf could not be made. Means that the random source or the signer failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum MintError {
-    #[error("signing the leaf")]
-    Sign(#[from] rcgen::Error),
-    #[error("configuring TLS")]
-    Configure(#[from] rustls::Error),
-}
-
-fn server_config(host: &HostName, ca: &CertificateAuthority) -> Result<ServerConfig, MintError> {
-    let leaf = ca.mint(host)?;
+fn server_config(host: &HostName, authority: &SandboxAuthority) -> Result<ServerConfig, MintError> {
+    let leaf = authority.mint(host)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)?
         .with_no_client_auth()
-        .with_single_cert(leaf.chain, leaf.key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(leaf)));
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_11.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_PER_NAME);
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }
 
-/// How upstreams are verified: always, against the roots of this machine and what the operator adds.
-pub(crate) fn client_config(
-    roots: &[CertificateDer<'static>],
-    extra: &[CertificateDer<'static>],
-) -> Result<ClientConfig, rustls::Error> {
-    let mut store = RootCertStore::empty();
-    // Machine stores hold a few certificates that rustls does not take; those are not trusted then.
-    store.add_parsable_certificates(roots.iter().cloned());
-    for root in extra {
-        store.add(root.clone())?;
-    }
+/// How upstreams are spoken to, with this judge of their certificates.
+pub(crate) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig, rustls::Error> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)?
-        .with_root_certificates(store)
+        .dangerous() // the name of the door; every verifier of ours is the library's with more demands
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// The public roots of this machine; those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if the operator set them.
-pub(crate) fn machine_roots() -> Vec<CertificateDer<'static>> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(error = error as &dyn std::error::Error, "a certificate of the machine's store was not read");
-    }
-    found.certs
-}
-
-/// Reads the certificates of a PEM file, all of them or an error.
-pub(crate) fn read_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
-    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
-    if certificates.is_empty() { Err(rustls::pki_types::pem::Error::NoItemsFound) } else { Ok(certificates) }
-}
-
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
@@ -123,28 +113,51 @@ const RENEW_AFTER: Duration = Duration::from_secs(LEAF_LIFETIME.as_secs() / 2);
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
+    use crate::rule::Rate;
+
+    fn configs(edit: impl FnOnce(&mut Limits)) -> ServerConfigs {
+        let mut limits = Limits::default();
+        edit(&mut limits);
+        ServerConfigs::new(
+            SandboxAuthority::generate(["*.example.com".parse().unwrap()], Arc::default()).unwrap(),
+            &limits,
+        )
+    }
+
+    fn names<const N: usize>(names: [&str; N]) -> [HostName; N] {
+        names.map(|name| format!("{name}.example.com").parse().unwrap())
+    }
 
     #[tokio::test]
     async fn a_name_is_minted_once_and_the_least_used_makes_room() {
-        let (ca, configs) = (CertificateAuthority::generate().unwrap(), ServerConfigs::new(2));
-        let [a, b, c] =
-            ["a.example.com", "b.example.com", "c.example.com"].map(|name| name.parse::<HostName>().unwrap());
-        let (first, again) = tokio::join!(configs.of(&a, &ca), configs.of(&a, &ca));
+        let configs = configs(|limits| limits.tls_names = 2);
+        let [a, b, c] = names(["a", "b", "c"]);
+        let (first, again) = tokio::join!(configs.of(&a), configs.of(&a));
         let first = first.unwrap();
         assert!(Arc::ptr_eq(&first, &again.unwrap()), "single-flight");
-        configs.of(&b, &ca).await.unwrap();
-        configs.of(&a, &ca).await.unwrap();
-        configs.of(&c, &ca).await.unwrap();
-        assert!(Arc::ptr_eq(&first, &configs.of(&a, &ca).await.unwrap()), "still there");
+        configs.of(&b).await.unwrap();
+        configs.of(&a).await.unwrap();
+        configs.of(&c).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &configs.of(&a).await.unwrap()), "still there");
         assert_eq!(configs.by_name.lock().unwrap().len(), 2, "bounded");
     }
 
-    #[test]
-    fn extra_roots_are_read_whole_or_not_at_all() {
-        let ca = CertificateAuthority::generate().unwrap();
-        let pem = crate::ca::pem([ca.certificate()]);
-        assert_eq!(read_pem(&pem).unwrap().len(), 1);
-        assert!(read_pem(b"").is_err());
-        assert!(read_pem(&pem[..pem.len() / 2]).is_err());
+    #[tokio::test]
+    async fn minting_has_a_rate_and_names_that_were_minted_do_not_count() {
+        let configs = configs(|limits| limits.mints = Rate { count: 2, per: Duration::from_secs(3600) });
+        let [a, b, c] = names(["a", "b", "c"]);
+        for name in [&a, &a, &b, &b] {
+            configs.of(name).await.unwrap();
+        }
+        assert!(matches!(configs.of(&c).await, Err(NoConfig::Rate)));
+        configs.of(&a).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_host_outside_of_the_authority_has_no_configuration() {
+        let configs = configs(|_| ());
+        let outside = "evil.test".parse().unwrap();
+        assert!(matches!(configs.of(&outside).await, Err(NoConfig::Mint(MintError::Scope { .. }))));
+        configs.of(&names(["a"])[0]).await.unwrap(); // the twin
     }
 }

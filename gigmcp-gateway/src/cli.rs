@@ -42,7 +42,7 @@ enum Command {
     /// Run one stdio MCP server in the sandbox; put this before the command in a client's configuration
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
-    Doctor,
+    Doctor(doctor::Doctor),
     /// Add, list and remove servers
     #[command(subcommand)]
     Server(server::Command),
@@ -92,7 +92,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Serve => serve::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Demo(demo) => demo::run(settings, demo).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
-            Command::Doctor => doctor::run(&out).await,
+            Command::Doctor(doctor) => doctor::run(&settings, &doctor, &out).await,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }

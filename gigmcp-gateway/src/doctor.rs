@@ -1,15 +1,36 @@
-//! `doctor`: what this host can enforce, found by doing it.
+//! `doctor`: what this host can enforce, and which runtimes reach a host through the proxy, found by doing it.
+
+mod internet;
+mod probes;
+mod runtimes;
 
 use std::process::ExitCode;
 
+use clap::Args;
 use gigmcp_sandbox::{Enforcement, Layer, Level, host_report};
 use serde_json::json;
 
-use crate::output::{Failure, Output};
+use crate::{
+    output::{Failure, Output},
+    settings::Settings,
+};
 
-/// Prints the report; the exit code is 1 when servers cannot be started safely here.
-pub(crate) async fn run(out: &Output) -> Result<ExitCode, Failure> {
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Run every runtime that is installed inside a sandbox, and show which of them trust the proxy
+    #[arg(long)]
+    runtimes: bool,
+}
+
+/// Prints the report; the exit code is 1 when servers cannot be started safely here, or a runtime does not work.
+pub(crate) async fn run(settings: &Settings, doctor: &Doctor, out: &Output) -> Result<ExitCode, Failure> {
     let report = host_report().await;
+    if doctor.runtimes {
+        return match missing(&report) {
+            Some(why) => Err(why.into()),
+            None => runtimes::run(settings, out).await,
+        };
+    }
     let layers = report.layers().map(|(layer, level)| match level {
         Level::Full => json!({ "layer": layer.name(), "level": "full" }),
         Level::Partial(why) => json!({ "layer": layer.name(), "level": "partial", "why": why }),

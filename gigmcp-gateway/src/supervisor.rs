@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use gigmcp_egress::{AttachError, Attachment, EgressProxy, Identity, Placeholder, Shape};
+use gigmcp_egress::{AttachError, Attachment, AuthorityError, EgressProxy, Identity, Placeholder, Shape};
 use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
 use tokio::net::TcpStream;
 
@@ -58,6 +58,8 @@ pub(crate) enum StartError {
     Secret(#[from] SecretError),
     #[error("a layer that is always demanded is missing from the sandbox of {server}")]
     Layer { server: ServerName, source: Absent },
+    #[error("no certificate authority for {server}")]
+    Authority { server: ServerName, source: AuthorityError },
     #[error("the egress proxy cannot take over the listeners of {server}")]
     Attach { server: ServerName, source: AttachError },
 }
@@ -71,6 +73,11 @@ impl Supervisor {
         let spec = &plan.spec;
         let values = slots.iter().map(|(slot, placeholder)| (slot.env.clone(), placeholder.as_str().to_owned()));
         let environment = runtime::environment(&spec.env, values);
+        let hosts = spec.hosts().into_iter().chain(spec.allow_read.iter().cloned());
+        let authority = self
+            .proxy
+            .authority(hosts)
+            .map_err(|source| StartError::Authority { server: plan.server.clone(), source })?;
         let mut sandbox = Sandbox::builder(self.rootfs(&plan)?)
             .command(command(spec))
             .network(Network::handoff())
@@ -78,8 +85,10 @@ impl Supervisor {
             .sized_proc()
             .host_uids(self.host_uids.clone())
             .working_dir("/tmp")
-            .file(runtime::CA_BUNDLE, self.proxy.ca_bundle_pem())
-            .file(runtime::CA, self.proxy.ca_pem());
+            .ca_bundle(authority.ca_bundle_pem());
+        for (path, content) in authority.files(&runtime::trust()) {
+            sandbox = sandbox.file(path, content);
+        }
         for (name, value) in environment {
             sandbox = sandbox.env(name, value);
         }
@@ -104,7 +113,7 @@ impl Supervisor {
         let intake = sandbox.network().take().expect("a new sandbox with a handed-over network has its listeners");
         let attachment = self
             .proxy
-            .attach(identity, handed_over(intake))
+            .attach(identity, handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
         Ok(Running { sandbox, _attachment: attachment, _entered: entered })
     }
@@ -162,7 +171,7 @@ fn command(spec: &ServerSpec) -> Vec<String> {
 }
 
 /// The sandbox's listeners in the proxy's terms; neither crate knows the other.
-fn handed_over(mut intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
+pub(crate) fn handed_over(mut intake: gigmcp_sandbox::Intake) -> gigmcp_egress::Intake {
     let check = Arc::new(FromSandbox(intake.origin()));
     let proxy_port = intake.proxy_port;
     let mut take = |port| intake.take_tcp(port).map(|listener| listener.into_parts().0);

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use rustls::{AlertDescription, Error as TlsError};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use crate::address::{AddressGuard, CheckedAddr};
+use crate::address::CheckedAddr;
+use crate::dialer::MAX_DIALLED;
 use crate::forward::{ForwardError, Inner};
 use crate::idle::IdleStream;
 use crate::policy::within;
@@ -34,7 +35,9 @@ impl Inner {
     /// Opens a connection to a host: resolves it, checks every address, and then tries a few of them, the next one when
     /// the one before fails or takes long (RFC 8305). The first that has proved its name is taken.
     pub(crate) async fn dial(self: &Arc<Self>, key: &PoolKey) -> Result<Dialled, ForwardError> {
-        let mut left = interleaved(self.addresses(key).await?).into_iter().take(MAX_DIALLED).peekable();
+        let PoolKey { identity, destination: Destination { host, port, .. }, .. } = key;
+        let mut left =
+            interleaved(self.dialer.addresses(identity, host, *port).await?).into_iter().take(MAX_DIALLED).peekable();
         let mut attempts = JoinSet::new();
         let mut failure = None;
         loop {
@@ -46,8 +49,8 @@ impl Inner {
                     Ok(Ok(dialled)) => return Ok(dialled),
                     Ok(Err(error)) => failure = Some(error),
                     Err(panicked) => {
-                        let host = key.destination.host.clone();
-                        failure = Some(ForwardError::Connect { host, source: io::Error::other(panicked) });
+                        let source = io::Error::other(panicked);
+                        failure = Some(ForwardError::Connect { host: host.clone(), source });
                     }
                 },
                 () = tokio::time::sleep(STAGGER), if left.peek().is_some() => {}
@@ -56,18 +59,6 @@ impl Inner {
                 return Err(failure.expect("the guard lets no empty answer through"));
             }
         }
-    }
-
-    /// The addresses of the host, all of which may be dialled.
-    async fn addresses(&self, key: &PoolKey) -> Result<Vec<CheckedAddr>, ForwardError> {
-        let PoolKey { identity, destination: Destination { host, port, .. }, .. } = key;
-        let resolved = within(self.limits.resolve_deadline, self.lookups.resolve(identity, host))
-            .await
-            .unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
-        let mut answer: Vec<IpAddr> =
-            resolved.map_err(|source| ForwardError::Resolve { host: host.clone(), source })?;
-        answer.truncate(MAX_ANSWER);
-        AddressGuard::check(&answer, *port).map_err(|source| ForwardError::Address { host: host.clone(), source })
     }
 
     async fn handshake(&self, key: &PoolKey, address: CheckedAddr) -> Result<Dialled, ForwardError> {
@@ -96,9 +87,10 @@ impl Inner {
 
     async fn tls(&self, key: &PoolKey, address: CheckedAddr, offered: &[&[u8]]) -> Result<Dialled, Failure> {
         let stream = self.tcp(key, address).await.map_err(Failure::Tcp)?;
-        let host = key.destination.host.as_str().to_owned();
-        let name = ServerName::try_from(host).expect("a host name is a DNS name");
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let host = &key.destination.host;
+        let name = ServerName::try_from(host.as_str().to_owned()).expect("a host name is a DNS name");
+        let config = self.tls.of(host).map_err(|error| Failure::Tls(io::Error::other(error)))?;
+        let connector = TlsConnector::from(config);
         let offered = offered.iter().map(|protocol| protocol.to_vec()).collect();
         let stream = connector.with_alpn(offered).connect(name, stream).await.map_err(Failure::Tls)?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
@@ -114,9 +106,7 @@ impl Inner {
         key: &PoolKey,
         address: CheckedAddr,
     ) -> Result<IdleStream<tokio::net::TcpStream>, ForwardError> {
-        let stream = self.connect.connect(address).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        let host = || key.destination.host.clone();
-        let stream = stream.map_err(|source| ForwardError::Connect { host: host(), source })?;
+        let stream = self.dialer.connect(&key.destination.host, address).await?;
         Ok(IdleStream::new(stream, self.limits.idle_deadline))
     }
 }
@@ -127,10 +117,9 @@ enum Failure {
 }
 
 async fn attempt(inner: Arc<Inner>, key: PoolKey, address: CheckedAddr) -> Result<Dialled, ForwardError> {
-    within(inner.limits.connect_deadline, inner.handshake(&key, address)).await.unwrap_or_else(|| {
-        let host = key.destination.host.clone();
-        Err(ForwardError::Connect { host, source: io::ErrorKind::TimedOut.into() })
-    })
+    within(inner.limits.connect_deadline, inner.handshake(&key, address))
+        .await
+        .unwrap_or_else(|| Err(ForwardError::timed_out(&key.destination.host)))
 }
 
 /// Whether the upstream speaks nothing of what was offered.
@@ -154,15 +143,15 @@ fn interleaved(addresses: Vec<CheckedAddr>) -> Vec<CheckedAddr> {
     .collect()
 }
 
-/// More addresses than this are not looked at; all that are looked at must be public.
-const MAX_ANSWER: usize = 16;
-const MAX_DIALLED: usize = 4;
 const STAGGER: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::address::AddressGuard;
 
     #[test]
     fn the_families_take_turns() {
@@ -175,7 +164,7 @@ mod tests {
             (&["2600::1"], &["2600::1"]),
         ] {
             let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpAddr>>();
-            let checked = AddressGuard::check(&parse(given), 443).unwrap();
+            let checked = AddressGuard::new().check(&parse(given), 443).unwrap();
             let turns: Vec<_> = interleaved(checked).iter().map(|address| address.socket_addr().ip()).collect();
             assert_eq!(turns, parse(expected), "{given:?}");
         }

@@ -11,8 +11,11 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::address::CheckedAddr;
 use crate::body::full;
+use crate::dial::{Connect, Resolver};
+use crate::private_net::PrivateNetworks;
 use crate::request::Destination;
 use crate::rule::Scheme;
+use crate::verify::Demands;
 
 /// A resolver with one answer, and a network of which some addresses are reachable.
 struct Net {
@@ -58,8 +61,12 @@ async fn net(addresses: impl IntoIterator<Item = String>, reach: fn(usize) -> Re
 }
 
 fn forward(net: &Arc<Net>) -> Forward {
-    let tls = Arc::new(crate::tls::client_config(&[], &[]).unwrap());
-    Forward::new(net.clone(), net.clone(), tls, Limits::default())
+    // There has to be a root, though these upstreams speak in clear text.
+    let root = rcgen::generate_simple_self_signed(["root.example.com".to_owned()]).unwrap();
+    let demands = Demands { roots_pem: root.cert.pem().into_bytes(), ..Demands::default() };
+    let tls = UpstreamTls::new(demands, &[]).unwrap();
+    let dialer = Dialer::new(net.clone(), net.clone(), PrivateNetworks::default(), Limits::default());
+    Forward::new(dialer, tls, Limits::default())
 }
 
 fn request(upgrade: Option<&'static str>) -> Request<Body> {

@@ -103,9 +103,10 @@ async fn one_identity_keeps_a_few_connections_and_closes_the_oldest() {
 
 #[tokio::test]
 async fn the_bundle_holds_our_authority_and_not_the_extra_roots() {
-    let world = World::new().await;
-    let bundle = String::from_utf8(world.proxy.ca_bundle_pem()).unwrap();
-    let ours = String::from_utf8(world.proxy.ca_pem()).unwrap();
+    let mut world = World::new().await;
+    let authority = world.sandbox("one").authority;
+    let bundle = String::from_utf8(authority.ca_bundle_pem()).unwrap();
+    let ours = String::from_utf8(authority.ca_pem()).unwrap();
     assert!(bundle.contains(ours.trim()));
     let body: String = world.origin.ca_pem.lines().filter(|line| !line.starts_with('-')).collect();
     assert!(!bundle.replace('\n', "").contains(&body), "the sandbox never sees an upstream's certificate");

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use gigmcp_egress::{
     Attachment, AuditEvent, AuditKind, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck,
-    CredentialId, CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants,
-    HostName, Identity, Intake, Limits, Placeholder, Resolver, Rule, SecretString, Shape, Sink, Verdict,
+    CredentialId, CredentialRule, CredentialUnavailable, Credentials, EgressProxy, EgressProxyBuilder, Grant,
+    GrantUnavailable, Grants, HostName, Identity, Intake, Limits, Placeholder, Resolver, Rule, SandboxAuthority,
+    SecretString, Shape, Sink, Verdict,
 };
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -49,6 +50,8 @@ pub(crate) struct Backstage {
     pub(crate) unhung: tokio::sync::watch::Sender<bool>,
     pub(crate) dialled: AtomicUsize,
     origin: Mutex<Option<(SocketAddr, SocketAddr)>>,
+    /// What stands at `TCP_PORT` of every host.
+    plain: Mutex<Option<SocketAddr>>,
 }
 
 struct Log(Arc<Backstage>, mpsc::UnboundedSender<AuditEvent>);
@@ -101,7 +104,11 @@ impl Connect for Backstage {
     fn connect<'a>(&'a self, address: CheckedAddr) -> BoxFuture<'a, io::Result<TcpStream>> {
         self.dialled.fetch_add(1, Ordering::SeqCst);
         let (tls, clear) = self.origin.lock().unwrap().unwrap();
-        let origin = if address.socket_addr().port() == 80 { clear } else { tls };
+        let origin = match address.socket_addr().port() {
+            80 => clear,
+            TCP_PORT => self.plain.lock().unwrap().unwrap_or(tls),
+            _ => tls,
+        };
         Box::pin(TcpStream::connect(origin))
     }
 }
@@ -130,6 +137,8 @@ pub(crate) struct Sandbox {
     proxy: u16,
     dns_udp: u16,
     dns_tcp: u16,
+    tcp: u16,
+    pub(crate) authority: SandboxAuthority,
     tls: TlsConnector,
 }
 
@@ -146,6 +155,15 @@ impl World {
     }
 
     pub(crate) async fn with(trust: Trust, edit: impl FnOnce(&mut Limits)) -> Self {
+        Self::built(trust, edit, |builder| builder).await
+    }
+
+    /// The same, with the proxy built so.
+    pub(crate) async fn built(
+        trust: Trust,
+        edit: impl FnOnce(&mut Limits),
+        build: impl FnOnce(EgressProxyBuilder) -> EgressProxyBuilder,
+    ) -> Self {
         let origin = Origin::start().await;
         let backstage = Arc::new(Backstage::default());
         *backstage.origin.lock().unwrap() = Some((origin.tls, origin.clear));
@@ -162,7 +180,7 @@ impl World {
         if matches!(trust, Trust::Origin) {
             builder = builder.extra_roots_pem(origin.ca_pem.clone());
         }
-        Self { proxy: builder.build().unwrap(), origin, backstage, events, attachments: Vec::new() }
+        Self { proxy: build(builder).build().unwrap(), origin, backstage, events, attachments: Vec::new() }
     }
 
     /// Starts a sandbox that may reach `api.example.com` with a credential, two others without, and one in clear text.
@@ -177,10 +195,12 @@ impl World {
         self.grant(&identity, &placeholder, |_| ());
         let listen = || TcpListener::bind("0.0.0.0:0").unwrap();
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let (https, http, proxy, dns_tcp) = (listen(), listen(), listen(), listen());
+        let (https, http, proxy, dns_tcp, tcp) = (listen(), listen(), listen(), listen(), listen());
         let dns_udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let hosts = ["api.example.com", "b.example.com", "*.cdn.example.com"].map(|host| host.parse().unwrap());
+        let authority = self.proxy.authority(hosts).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&self.proxy.ca_pem()).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(&authority.ca_pem()).unwrap()).unwrap();
         let sandbox = Sandbox {
             identity: identity.clone(),
             placeholder,
@@ -189,10 +209,12 @@ impl World {
             proxy: port(&proxy),
             dns_udp: dns_udp.local_addr().unwrap().port(),
             dns_tcp: port(&dns_tcp),
+            tcp: port(&tcp),
+            authority: authority.clone(),
             tls: client_config(roots).into(),
         };
-        let intake = Intake { tcp: vec![(443, https), (80, http)], proxy, dns_udp, dns_tcp, check };
-        self.attachments.push(self.proxy.attach(identity, intake).unwrap());
+        let intake = Intake { tcp: vec![(443, https), (80, http), (TCP_PORT, tcp)], proxy, dns_udp, dns_tcp, check };
+        self.attachments.push(self.proxy.attach(identity, intake, authority).unwrap());
         sandbox
     }
 
@@ -228,6 +250,17 @@ impl World {
     pub(crate) fn set_addresses(&self, host: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         self.backstage.addresses.lock().unwrap().insert(host.into(), addresses);
+    }
+
+    /// Makes this the TLS origin of every host.
+    pub(crate) fn set_origin(&self, tls: SocketAddr) {
+        let clear = self.origin.clear;
+        *self.backstage.origin.lock().unwrap() = Some((tls, clear));
+    }
+
+    /// Makes this what stands at [`TCP_PORT`] of every host.
+    pub(crate) fn set_plain(&self, plain: SocketAddr) {
+        *self.backstage.plain.lock().unwrap() = Some(plain);
     }
 
     /// Ends everything and gives all that was recorded, but for DNS questions that were allowed.
@@ -291,6 +324,11 @@ impl Sandbox {
         TcpStream::connect((address, self.https)).await.unwrap()
     }
 
+    /// A TCP connection to [`TCP_PORT`] of a host.
+    pub(crate) async fn tcp(&self, host: &str) -> TcpStream {
+        TcpStream::connect((self.resolve(host).await.unwrap(), self.tcp)).await.unwrap()
+    }
+
     /// TLS over some stream, trusting the authority of the proxy alone.
     pub(crate) async fn handshake<T>(&self, stream: T, sni: &str) -> io::Result<TlsStream<T>>
     where
@@ -336,11 +374,14 @@ pub(crate) fn question(name: &str, query_type: RecordType) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
+pub(crate) fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
+
+/// Where programs connect that speak no HTTP.
+pub(crate) const TCP_PORT: u16 = 5432;
 
 /// Not one of any special purpose.
 const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 216, 34));

@@ -11,6 +11,7 @@ mod gateway;
 mod internet;
 mod lifecycle;
 mod refusals;
+mod runtimes;
 mod search;
 mod servers;
 mod tampering;
