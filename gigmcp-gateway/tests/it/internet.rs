@@ -29,10 +29,10 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{
-    net::{TcpListener, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::oneshot,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// Names that resolve to the origin.
 pub(crate) const NAMES: [&str; 4] = ["api.example.com", "other.example.com", "evil.test", "registry.npmjs.org"];
@@ -80,8 +80,28 @@ impl Seen {
 }
 
 impl Internet {
-    /// Builds the namespaces and starts DNS and the TLS origin.
+    /// Builds the namespaces and starts DNS and a TLS origin that echoes.
     pub(crate) fn new() -> Self {
+        let (seen, files) = (Arc::<Mutex<Vec<Seen>>>::default(), Files::default());
+        let answers = (Arc::clone(&seen), Arc::clone(&files));
+        let echo = move |stream| {
+            let answers = answers.clone();
+            async move {
+                let service = service_fn(move |request| answer(answers.clone(), request));
+                // A client that goes away is its own affair.
+                drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+            }
+        };
+        let mut internet = Self::serving(&[], echo);
+        (internet.seen, internet.files) = (seen, files);
+        internet
+    }
+
+    /// The same with an origin of the caller's own, which is given each connection and offers these protocols.
+    pub(crate) fn serving<F: Future<Output = ()> + Send + 'static>(
+        alpn: &[&[u8]],
+        serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let (gateway, origin) = (format!("gig-g-{name}"), format!("gig-o-{name}"));
@@ -100,7 +120,7 @@ impl Internet {
         fs::write(etc.join("resolv.conf"), format!("nameserver {ORIGIN}\noptions timeout:2 attempts:2\n")).unwrap();
 
         let directory = tempfile::tempdir().unwrap();
-        let (authority_pem, acceptor) = certificates();
+        let (authority_pem, acceptor) = certificates(alpn);
         let authority = directory.path().join("authority.pem");
         fs::write(&authority, authority_pem).unwrap();
         let mut internet = Self {
@@ -114,8 +134,7 @@ impl Internet {
             stop: Vec::new(),
             threads: Vec::new(),
         };
-        let answers = (Arc::clone(&internet.seen), Arc::clone(&internet.files));
-        internet.start(move |ready, stop| serve_tls(acceptor, answers, ready, stop));
+        internet.start(move |ready, stop| serve_tls(acceptor, serve, ready, stop));
         let asked = Arc::clone(&internet.asked);
         internet.start(move |ready, stop| serve_dns(asked, ready, stop));
         internet
@@ -206,7 +225,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn certificates() -> (String, TlsAcceptor) {
+fn certificates(alpn: &[&[u8]]) -> (String, TlsAcceptor) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -216,7 +235,7 @@ fn certificates() -> (String, TlsAcceptor) {
     let names = NAMES.iter().chain([&REBOUND]).map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&leaf_key, &issuer).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -225,12 +244,13 @@ fn certificates() -> (String, TlsAcceptor) {
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der())),
         )
         .unwrap();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     (authority.pem(), TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn serve_tls(
+async fn serve_tls<F: Future<Output = ()> + Send + 'static>(
     acceptor: TlsAcceptor,
-    answers: (Arc<Mutex<Vec<Seen>>>, Files),
+    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
     ready: oneshot::Sender<()>,
     stop: oneshot::Receiver<()>,
 ) {
@@ -239,12 +259,11 @@ async fn serve_tls(
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, answers) = (acceptor.clone(), answers.clone());
+            let (handshake, serve) = (acceptor.accept(stream), serve.clone());
             tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| answer(answers.clone(), request));
-                // A client that goes away is its own affair.
-                drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                if let Ok(stream) = handshake.await {
+                    serve(stream).await;
+                }
             });
         }
     };

@@ -16,13 +16,7 @@ pub(crate) fn holds(hay: &[u8], needle: &str) -> bool {
 /// Files are read through the process's own root, so this sees what the server could see, with root's rights.
 pub(crate) fn in_sandbox(pid: u32, needle: &str) -> Vec<String> {
     let root = PathBuf::from(format!("/proc/{pid}/root"));
-    let mut found = Vec::new();
-    for file in files(&root) {
-        let bytes = fs::read(&file).unwrap_or_else(|error| panic!("{} cannot be searched: {error}", file.display()));
-        if holds(&bytes, needle) {
-            found.push(format!("file {}", file.display()));
-        }
-    }
+    let mut found = in_files(&root, needle);
     for entry in fs::read_dir(root.join("proc")).unwrap() {
         let entry = entry.unwrap();
         if !entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) {
@@ -37,6 +31,18 @@ pub(crate) fn in_sandbox(pid: u32, needle: &str) -> Vec<String> {
     }
     if in_memory(pid, needle) {
         found.push(format!("memory of pid {pid}"));
+    }
+    found
+}
+
+/// Every file below `root` that holds `needle`; see [`files`].
+pub(crate) fn in_files(root: impl AsRef<Path>, needle: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files(root.as_ref()) {
+        let bytes = fs::read(&file).unwrap_or_else(|error| panic!("{} cannot be searched: {error}", file.display()));
+        if holds(&bytes, needle) {
+            found.push(format!("file {}", file.display()));
+        }
     }
     found
 }

@@ -1,0 +1,3 @@
+module conversation
+
+go 1.19

@@ -1,0 +1,54 @@
+//! Libraries of Node and Python.
+
+use http::Version;
+
+use crate::{
+    conversation::{Client, hold},
+    gateway::real_servers,
+    world::{PROGRAMS, Way},
+};
+
+#[test]
+fn python_libraries() {
+    for library in ["urllib", "http.client", "requests", "httpx", "httpx-h2", "aiohttp"] {
+        python(library);
+    }
+}
+
+#[test]
+fn node_libraries() {
+    let ours = format!("{}/node/node_modules/node-linux-{ARCH}/bin/node", real_servers().display());
+    // Node of the system may be too old to be told of a proxy by its environment.
+    for (node, ways) in [("node", &[Way::Transparent][..]), (&ours, &Way::BOTH[..])] {
+        for way in ways {
+            for library in ["fetch", "https"] {
+                let program = format!("{PROGRAMS}/conversation.mjs");
+                let command = [node, &program, library];
+                hold(*way, &Client { name: library, command: &command, version: Version::HTTP_2 });
+            }
+        }
+    }
+}
+
+#[test]
+fn node_http2_without_a_proxy() {
+    let program = format!("{PROGRAMS}/conversation.mjs");
+    let finished = hold(
+        Way::Transparent,
+        &Client { name: "node:http2", command: &["node", &program, "http2"], version: Version::HTTP_2 },
+    );
+    assert!(finished.stdout.contains("spoken h2"), "{finished:#?}");
+}
+
+fn python(library: &str) {
+    let python = format!("{}/python/bin/python", real_servers().display());
+    let program = format!("{PROGRAMS}/conversation.py");
+    for way in Way::BOTH {
+        let command = [&*python, &program, library];
+        let finished = hold(way, &Client { name: library, command: &command, version: Version::HTTP_2 });
+        let spoken = if library == "httpx-h2" { "spoken HTTP/2" } else { "spoken HTTP/1.1" };
+        assert!(finished.stdout.contains(spoken), "{library} {way:?}: {finished:#?}");
+    }
+}
+
+const ARCH: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
