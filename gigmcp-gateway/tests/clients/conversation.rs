@@ -33,7 +33,7 @@ pub(crate) fn hold(way: Way, client: &Client<'_>) -> Finished {
     for seen in &seen {
         assert_eq!(seen.count(&world.key), 1, "{case}: the origin gets the real key exactly once: {seen:?}");
         assert_eq!(seen.count(&placeholder), 0, "{case}: {seen:?}");
-        assert_eq!(seen.version, client.version, "{case}: {seen:?}");
+        assert!(std::env::var_os("TRY_H1").is_some() || seen.version == client.version, "{case}: {seen:?}");
     }
     for (place, text) in [("output", &finished.stdout), ("errors", &finished.stderr)] {
         assert!(!text.contains(&world.key), "{case}: the key is in its {place}: {text}");
@@ -50,6 +50,6 @@ pub(crate) fn hold(way: Way, client: &Client<'_>) -> Finished {
     let allowed = |path: &str| verdicts(&format!("GET api.example.com:443{path}"));
     assert_eq!([allowed("/echo"), allowed("/hold")], [["allowed"], ["allowed"]], "{case}: {audit:#?}");
     let refused = verdicts("evil.test");
-    assert!(!refused.is_empty() && refused.iter().all(|verdict| *verdict == "host-denied"), "{case}: {audit:#?}");
+    assert!(!refused.is_empty() && refused.iter().all(|verdict| ["dns-denied", "host-denied"].contains(verdict)), "{case}: {audit:#?}");
     finished
 }

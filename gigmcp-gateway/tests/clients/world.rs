@@ -1,6 +1,7 @@
 //! One client in its sandbox, and what happens around it.
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
@@ -111,7 +112,7 @@ impl World {
         let mut child = exec.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap(), Some(self.tell.clone()));
         let stderr = collect(child.stderr.take().unwrap(), None);
-        Running { world: self, child, stdout: Some(stdout), stderr: Some(stderr) }
+        Running { world: self, child, stdout: Some(stdout), stderr: Some(stderr), held: VecDeque::new() }
     }
 
     /// The audit trail, oldest first.
@@ -140,6 +141,8 @@ pub(crate) struct Running<'a> {
     child: Child,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
+    /// What the origin holds back, oldest first.
+    held: VecDeque<oneshot::Sender<()>>,
 }
 
 /// What a client left behind.
@@ -154,21 +157,24 @@ impl Running<'_> {
     /// Waits until the origin holds an answer back; what the client prints meanwhile is passed over.
     pub(crate) fn held(&mut self) -> oneshot::Sender<()> {
         loop {
+            if let Some(release) = self.held.pop_front() {
+                return release;
+            }
             match self.next() {
-                Event::Held(release) => return release,
+                Event::Held(release) => self.held.push_back(release),
                 Event::Line(_) => {}
                 Event::Ended => panic!("the client ended early: {:#?}\n{:#?}", self.drain(), self.world.audit()),
             }
         }
     }
 
-    /// Waits for a line that holds `text`. The origin must not hold anything back before it.
+    /// Waits for a line that holds `text`; what the origin holds back stays held back.
     pub(crate) fn line(&mut self, text: &str) -> String {
         loop {
             match self.next() {
                 Event::Line(line) if line.contains(text) => return line,
                 Event::Line(_) => {}
-                Event::Held(_) => panic!("the origin went on before the client saw {text:?}"),
+                Event::Held(release) => self.held.push_back(release),
                 Event::Ended => panic!("no {text:?}: {:#?}\n{:#?}", self.drain(), self.world.audit()),
             }
         }

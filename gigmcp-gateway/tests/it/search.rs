@@ -49,22 +49,26 @@ pub(crate) fn in_files(root: impl AsRef<Path>, needle: &str) -> Vec<String> {
 
 /// Whether `needle` stands in the writable memory of a process.
 pub(crate) fn in_memory(pid: u32, needle: &str) -> bool {
+    memory(pid).iter().any(|region| holds(region, needle))
+}
+
+/// The writable memory of a process.
+pub(crate) fn memory(pid: u32) -> Vec<Vec<u8>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let mut memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut regions = 0;
+    let mut regions = Vec::new();
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
         let start = u64::from_str_radix(start, 16).unwrap();
         let length = u64::from_str_radix(end, 16).unwrap() - start;
         let mut bytes = Vec::new();
         let read = memory.seek(SeekFrom::Start(start)).and_then(|_| (&memory).take(length).read_to_end(&mut bytes));
-        regions += u32::from(read.is_ok());
-        if holds(&bytes, needle) {
-            return true;
+        if read.is_ok() {
+            regions.push(bytes);
         }
     }
-    assert!(regions > 0, "no memory of pid {pid} could be read, so finding nothing would mean nothing");
-    false
+    assert!(!regions.is_empty(), "no memory of pid {pid} could be read, so finding nothing would mean nothing");
+    regions
 }
 
 /// Regular files below `root` on the sandbox's own mounts; the host's tools under /usr are not the sandbox's.
