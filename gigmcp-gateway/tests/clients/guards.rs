@@ -24,7 +24,6 @@ fn a_redirect_to_another_allowed_host_goes_without_the_key() {
         let keys: Vec<_> = seen.iter().map(|seen| (&*seen.host, seen.count(&world.key))).collect();
         assert_eq!(keys, [("api.example.com", 1), ("other.example.com", 0)], "{finished:#?}");
         assert!(!seen[1].headers.contains_key("authorization"), "{seen:?}");
-        assert!(finished.stdout.contains(r#""other.example.com""#), "{finished:#?}");
         // The twin: a client that takes its placeholder along is stopped on the way.
         let script = script.replace("-sSL", "-sSL --location-trusted");
         let finished = world.start(way, &["sh", "-c", &script]).finish().succeeded();

@@ -24,7 +24,7 @@ fn node_libraries() {
             for library in ["fetch", "https"] {
                 let program = format!("{PROGRAMS}/conversation.mjs");
                 let command = [node, &program, library];
-                hold(*way, &Client { name: library, command: &command, version: Version::HTTP_2 });
+                hold(*way, &Client { name: library, command: &command, version: Version::HTTP_11 });
             }
         }
     }
@@ -45,8 +45,11 @@ fn python(library: &str) {
     let program = format!("{PROGRAMS}/conversation.py");
     for way in Way::BOTH {
         let command = [&*python, &program, library];
-        let finished = hold(way, &Client { name: library, command: &command, version: Version::HTTP_2 });
-        let spoken = if library == "httpx-h2" { "spoken HTTP/2" } else { "spoken HTTP/1.1" };
+        let (spoken, version) = match library {
+            "httpx-h2" => ("spoken HTTP/2", Version::HTTP_2),
+            _ => ("spoken HTTP/1.1", Version::HTTP_11),
+        };
+        let finished = hold(way, &Client { name: library, command: &command, version });
         assert!(finished.stdout.contains(spoken), "{library} {way:?}: {finished:#?}");
     }
 }
