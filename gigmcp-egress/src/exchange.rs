@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
@@ -16,6 +16,7 @@ use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
 use crate::inspect::inspect;
 use crate::limits::Limits;
+use crate::messages::{End, Messages};
 use crate::policy::{Policy, within};
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
@@ -228,6 +229,8 @@ pub(crate) struct Reader {
     /// Undoes the content coding.
     pub(crate) decoder: Option<Decoder>,
     pub(crate) scrub: Option<StreamScrub>,
+    /// Each is given as soon as it is complete.
+    pub(crate) messages: Option<Messages>,
 }
 
 impl Reader {
@@ -235,14 +238,19 @@ impl Reader {
     /// so that a little that decodes to a lot is given piece by piece.
     pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
         let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
-        let Some(decoder) = &mut self.decoder else { return Ok(scrub.feed(std::mem::take(chunk))) };
-        while let Some(piece) = decoder.next(chunk)? {
-            let clean = scrub.feed(piece);
-            if !clean.is_empty() {
-                return Ok(clean);
+        match (&mut self.decoder, &mut self.messages) {
+            (Some(decoder), _) => {
+                while let Some(piece) = decoder.next(chunk)? {
+                    let clean = scrub.feed(piece);
+                    if !clean.is_empty() {
+                        return Ok(clean);
+                    }
+                }
+                Ok(Bytes::new())
             }
+            (None, Some(messages)) => read_messages(scrub, messages, chunk),
+            (None, None) => Ok(scrub.feed(std::mem::take(chunk))),
         }
-        Ok(Bytes::new())
     }
 
     /// What was held back, when nothing more comes.
@@ -251,6 +259,19 @@ impl Reader {
         self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
         Ok(scrub.finish())
     }
+}
+
+/// Nothing of a message that is complete is held back.
+fn read_messages(scrub: &mut StreamScrub, messages: &mut Messages, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
+    let mut clean = BytesMut::new();
+    while !chunk.is_empty() {
+        let (piece, end) = messages.next(chunk)?;
+        clean.extend_from_slice(&scrub.feed(piece));
+        if end == End::OfMessage {
+            clean.extend_from_slice(&scrub.finish());
+        }
+    }
+    Ok(clean.freeze())
 }
 
 /// The answer as the sandbox may see it.
@@ -275,7 +296,8 @@ pub(crate) fn clean(
                 if decoder.is_some() {
                     answer::forget_coding(&mut headers);
                 }
-                reader = Reader { decoder, scrub: Some(StreamScrub::new(scrubber)) };
+                let messages = Messages::for_content(&headers);
+                reader = Reader { decoder, scrub: Some(StreamScrub::new(scrubber)), messages };
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
             Ok(_) | Err(_) => {}

@@ -32,6 +32,7 @@ mod layer;
 mod limits;
 mod live;
 mod lookup;
+mod messages;
 mod name;
 mod names;
 mod packet;

@@ -45,6 +45,8 @@ impl RenderedRequest {
         }
         if reading != Reading::Needless {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            // gRPC agrees on compression beside HTTP. Without this, a server has to send what it says as it is.
+            headers.remove("grpc-accept-encoding");
         }
         if reading == Reading::Required && !rule.allows(Allowance::Range) {
             // Slices of an answer could be put together beyond us.

@@ -1,6 +1,6 @@
 //! What a strict proxy must not break.
 
-use crate::world::{Way, World};
+use crate::world::{PROGRAMS, Way, World};
 
 /// `G7`: a part of a file, on a host that gets no key.
 #[test]
@@ -50,6 +50,17 @@ fn repeated_headers_arrive_on_both_sides() {
         let cookies = finished.stdout.lines().filter(|line| line.to_ascii_lowercase().starts_with("set-cookie: "));
         assert_eq!(cookies.count(), 2, "{version}: {finished:#?}");
     }
+}
+
+/// `G10`: HTTP/2 lets a client send each cookie by itself, and HTTP/1.1 knows one line of them.
+#[test]
+fn cookies_in_crumbs_arrive_together() {
+    let world = World::new();
+    let program = format!("{PROGRAMS}/crumbs.mjs");
+    world.start(Way::Transparent, &["node", &program]).finish().succeeded();
+    let seen = world.origin.seen();
+    let cookies: Vec<_> = seen[0].headers.get_all("cookie").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(cookies.join("; "), "x=1; y=2", "{seen:?}");
 }
 
 /// `G18`: a sandbox whose clock is slow. Its real clock cannot be set, but OpenSSL can be told another time.

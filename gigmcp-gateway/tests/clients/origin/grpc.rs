@@ -15,7 +15,8 @@ pub(super) async fn answer(origin: &Arc<Origin>, seen: &Seen, body: Incoming) ->
     let asked = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let asked = asked.slice(asked.len().min(PREFIX)..);
     let authorization = seen.headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
-    let count = if seen.target.ends_with("/Stream") { asked[0] - b'0' } else { 1 };
+    let several = seen.target.ends_with("/Stream");
+    let count = if several { asked[0] - b'0' } else { 1 };
     let (send, pieces) = mpsc::channel(1);
     let (origin, status) = (Arc::clone(origin), format!("done for {authorization}"));
     tokio::spawn(async move {
@@ -29,8 +30,9 @@ pub(super) async fn answer(origin: &Arc<Origin>, seen: &Seen, body: Incoming) ->
                 return;
             }
         }
+        // A stream ends in an error, because clients show the message of no other status.
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", 0.into());
+        trailers.insert("grpc-status", if several { FAILED_PRECONDITION } else { OK }.into());
         trailers.insert("grpc-message", status.parse().unwrap());
         // A client that went away does not read it.
         drop(send.send(Frame::trailers(trailers)).await);
@@ -50,3 +52,5 @@ fn message(payload: &[u8]) -> Bytes {
 
 /// Whether it is compressed, and its length.
 const PREFIX: usize = 5;
+const OK: u16 = 0;
+const FAILED_PRECONDITION: u16 = 9;

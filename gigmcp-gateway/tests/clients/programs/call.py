@@ -15,9 +15,11 @@ with channel("api.example.com") as allowed:
     unary = allowed.unary_unary("/test.Echo/Unary")
     print(unary(b"hello", metadata=METADATA, timeout=120).decode(), flush=True)
     messages = allowed.unary_stream("/test.Echo/Stream")(b"4", metadata=METADATA, timeout=120)
-    for message in messages:
-        print(message.decode(), flush=True)
-    print("status", messages.details(), flush=True)
+    try:
+        for message in messages:
+            print(message.decode(), flush=True)
+    except grpc.RpcError as error:
+        print("status", error.details(), flush=True)
 with channel("evil.test") as denied:
     try:
         print("answered", denied.unary_unary("/test.Echo/Unary")(b"hello", metadata=METADATA, timeout=120))
