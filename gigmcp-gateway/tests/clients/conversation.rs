@@ -41,7 +41,10 @@ pub(crate) fn hold(way: Way, client: &Client<'_>) -> Finished {
     let echoes = finished.stdout.matches(&format!("Bearer {placeholder}")).count();
     assert!(echoes >= 2, "{case}: both echoes hold the placeholder: {finished:#?}");
 
-    assert!(!world.internet.asked.lock().unwrap().iter().any(|name| name == "evil.test"), "{case}: not even a question");
+    assert!(
+        !world.internet.asked.lock().unwrap().iter().any(|name| name == "evil.test"),
+        "{case}: not even a question"
+    );
     let audit = world.audit();
     let verdicts = |subject: &str| {
         let rows = audit.iter().filter(|row| row["subject"].as_str().unwrap().contains(subject));
@@ -50,6 +53,9 @@ pub(crate) fn hold(way: Way, client: &Client<'_>) -> Finished {
     let allowed = |path: &str| verdicts(&format!("GET api.example.com:443{path}"));
     assert_eq!([allowed("/echo"), allowed("/hold")], [["allowed"], ["allowed"]], "{case}: {audit:#?}");
     let refused = verdicts("evil.test");
-    assert!(!refused.is_empty() && refused.iter().all(|verdict| ["dns-denied", "host-denied"].contains(verdict)), "{case}: {audit:#?}");
+    assert!(
+        !refused.is_empty() && refused.iter().all(|verdict| ["dns-denied", "host-denied"].contains(verdict)),
+        "{case}: {audit:#?}"
+    );
     finished
 }

@@ -14,7 +14,11 @@ pub(crate) fn search(world: &World, client: &Running<'_>) -> String {
     for pid in client.processes() {
         for name in ["environ", "cmdline"] {
             // A process may end while we look.
-            found.note(world, &format!("{name} of {pid}"), &fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default());
+            found.note(
+                world,
+                &format!("{name} of {pid}"),
+                &fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default(),
+            );
         }
         for region in memory(pid) {
             found.note(world, &format!("memory of {pid}"), &region);

@@ -9,14 +9,14 @@ use crate::{
 };
 
 #[test]
-fn python_libraries() {
+fn each_python_library_uses_a_key_that_it_does_not_hold() {
     for library in ["urllib", "http.client", "requests", "httpx", "httpx-h2", "aiohttp"] {
         python(library);
     }
 }
 
 #[test]
-fn node_libraries() {
+fn each_node_library_uses_a_key_that_it_does_not_hold() {
     let ours = format!("{}/node/node_modules/node-linux-{ARCH}/bin/node", real_servers().display());
     // Node of the system may be too old to be told of a proxy by its environment.
     for (node, ways) in [("node", &[Way::Transparent][..]), (&ours, &Way::BOTH[..])] {
@@ -31,7 +31,7 @@ fn node_libraries() {
 }
 
 #[test]
-fn node_http2_without_a_proxy() {
+fn node_speaks_http2_by_itself() {
     let program = format!("{PROGRAMS}/conversation.mjs");
     let finished = hold(
         Way::Transparent,

@@ -16,7 +16,9 @@ with() { curl -sS -w '\nspoken %{http_version}\n' $1 -H "Authorization: Bearer $
 #[test]
 fn curl_speaks_either_version() {
     for way in Way::BOTH {
-        for (option, spoken, version) in [("--http1.1", "spoken 1.1", Version::HTTP_11), ("--http2", "spoken 2", Version::HTTP_2)] {
+        for (option, spoken, version) in
+            [("--http1.1", "spoken 1.1", Version::HTTP_11), ("--http2", "spoken 2", Version::HTTP_2)]
+        {
             let script = format!("{CURL} with {option}");
             let command = ["sh", "-c", &script];
             let finished = hold(way, &Client { name: option, command: &command, version });
