@@ -39,7 +39,7 @@ fn java_with_both_of_its_clients() {
     let classes = classes.to_str().unwrap();
     for way in Way::BOTH {
         for (library, spoken, version) in
-            [("new", "spoken HTTP_2", Version::HTTP_2), ("old", "spoken {null=[HTTP/1.1 200 OK]", Version::HTTP_11)]
+            [("new", "spoken HTTP_2", Version::HTTP_2), ("old", "spoken HTTP/1.1 200 OK", Version::HTTP_11)]
         {
             let command = ["java", "-Xmx128m", "-cp", classes, "Conversation", library];
             let finished = hold(way, &Client { name: library, command: &command, version });

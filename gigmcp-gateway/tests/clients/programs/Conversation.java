@@ -38,7 +38,8 @@ class Conversation {
         var connection = (HttpURLConnection) new URL(url).openConnection();
         connection.setRequestProperty("Authorization", AUTHORIZATION);
         try (var body = connection.getInputStream()) {
-            return "spoken " + connection.getHeaderFields() + new String(body.readAllBytes());
+            String status = connection.getHeaderField(0);
+            return "spoken " + status + connection.getHeaderFields() + new String(body.readAllBytes());
         }
     }
 }
