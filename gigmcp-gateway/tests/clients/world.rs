@@ -261,5 +261,5 @@ fn unique() -> String {
 
 /// Clients that use libraries of others.
 pub(crate) const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/programs");
-/// Far beyond anything that is not stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Far beyond anything that is not stuck, also where a build without optimisation searches 50 MiB on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
