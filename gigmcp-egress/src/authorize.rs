@@ -7,6 +7,7 @@ use crate::credential::CredentialRule;
 use crate::grant::{CREDENTIAL_HEADERS, Grant};
 use crate::identity::Identity;
 use crate::live::{LivePlaceholders, Owner};
+use crate::messages;
 use crate::refusal::Refusal;
 use crate::request::{Destination, ValidRequest};
 use crate::rule::{Allowance, Rule, Scheme};
@@ -66,7 +67,8 @@ impl AuthorizedRequest {
             if request.headers.contains_key(COOKIE) && !rule.allows(Allowance::Cookies) {
                 return Err(Refusal::AgentCredential);
             }
-            if !coding::is_readable(&request.headers) && !rule.allows(Allowance::UnreadableBody) {
+            let readable = coding::is_readable(&request.headers) && messages::are_readable(&request.headers);
+            if !readable && !rule.allows(Allowance::UnreadableBody) {
                 return Err(Refusal::UnscannableRequest);
             }
         }

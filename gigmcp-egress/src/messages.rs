@@ -50,6 +50,11 @@ impl Messages {
     }
 }
 
+/// Whether the messages of a request with these headers are as they are, and not compressed one by one.
+pub(crate) fn are_readable(headers: &HeaderMap) -> bool {
+    headers.get_all("grpc-encoding").iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// Whether a message is complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {

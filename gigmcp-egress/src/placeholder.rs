@@ -30,7 +30,7 @@ impl Placeholder {
     pub fn mint(shape: &Shape) -> Self {
         let text = match shape.form {
             Form::Plain => format!("{}{}", shape.prefix, random_text(shape.random_chars(), shape.alphabet)),
-            Form::Jwt => mint_jwt(),
+            Form::Jwt => mint_jwt(shape.length),
         };
         Self(text.into())
     }
@@ -92,12 +92,14 @@ impl Shape {
     }
 }
 
-/// A token that decodes, never expires for the library's local check, and is signed by nobody.
-fn mint_jwt() -> String {
+/// A token that decodes, never expires for the library's local check, and is signed by nobody. As long as the real one, if
+/// that leaves enough for a signature: messages that state their length (gRPC) keep it when one is put in place of the other.
+fn mint_jwt(length: usize) -> String {
     let id = random_text(32, ALPHANUMERIC);
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"jti":"{id}","iat":1700000000,"exp":4102444800}}"#));
-    format!("{header}.{claims}.{}", random_text(43, ALPHANUMERIC))
+    let signature = length.saturating_sub(header.len() + claims.len() + 2).clamp(43, MAX_RANDOM_CHARS);
+    format!("{header}.{claims}.{}", random_text(signature, ALPHANUMERIC))
 }
 
 /// Draws characters without bias: bytes beyond the largest multiple of the alphabet's size are drawn again.
@@ -209,6 +211,8 @@ mod tests {
         assert_eq!(parts.len(), 3);
         assert_eq!(decode(parts[0]), r#"{"alg":"none","typ":"JWT"}"#);
         assert!(decode(parts[1]).contains(r#""exp":4102444800"#));
+        let long = format!("eyJhbGciOiJIUzI1NiJ9.{}.c2ln", "x".repeat(300));
+        assert_eq!(Placeholder::mint(&Shape::of(&SecretString::new(&*long))).as_str().len(), long.len());
     }
 
     #[test]

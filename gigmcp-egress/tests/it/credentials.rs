@@ -215,6 +215,8 @@ async fn a_request_in_an_encoding_is_refused_where_a_credential_goes() {
         ("not gzip", "api.example.com", "Content-Encoding: gzip\r\n", Some("unscannable-request")),
         ("two", "api.example.com", "Content-Encoding: identity, br\r\n", Some("unscannable-request")),
         ("unknown", "api.example.com", "Content-Encoding: x-own\r\n", Some("unscannable-request")),
+        ("messages", "api.example.com", "Grpc-Encoding: gzip\r\n", Some("unscannable-request")),
+        ("twin: plain messages", "api.example.com", "Grpc-Encoding: identity\r\n", None),
         ("twin: none", "api.example.com", "", None),
         ("twin: identity", "api.example.com", "Content-Encoding: identity\r\n", None),
         ("twin: no credential goes there", "b.example.com", "Content-Encoding: gzip\r\n", None),
