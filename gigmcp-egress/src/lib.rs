@@ -19,6 +19,9 @@ mod encoding;
 mod escape;
 mod exchange;
 mod forward;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod http1;
 mod http2;
