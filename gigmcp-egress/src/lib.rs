@@ -29,6 +29,8 @@ mod identity;
 mod idle;
 mod injecting;
 mod inspect;
+#[cfg(test)]
+mod instructions;
 mod intake;
 mod jks;
 mod layer;

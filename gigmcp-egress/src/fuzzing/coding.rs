@@ -10,7 +10,7 @@ use crate::limits::Limits;
 pub fn content_coding(input: &[u8]) {
     let Some((first, rest)) = input.split_first() else { return };
     let Some(pieces) = Pieces::of(rest) else { return };
-    let coding = ["gzip", "deflate", "br", "gzip, br", "deflate, gzip"][usize::from(first % 5)];
+    let coding = ["gzip", "deflate", "br", "gzip, br", "deflate, gzip", "zstd"][usize::from(first % 6)];
     let body = pieces.template();
     let (whole, cut) = (decode(coding, &[body]), decode(coding, &pieces.cut(body)));
     // A damaged body may be given up sooner or later, but what was given of it is the same.
