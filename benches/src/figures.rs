@@ -39,3 +39,44 @@ pub(crate) fn compare_rates(path: &str, ours: f64, bare_name: &str, bare: f64) {
     println!("  ours       {ours:>9.0} /s\n  {bare_name:<10} {bare:>9.0} /s");
     println!("  ratio {:.2}\n", ours / bare);
 }
+
+/// Several ways beside each other, in columns.
+pub(crate) struct Table {
+    title: String,
+    columns: Vec<String>,
+    rows: Vec<(String, Vec<f64>)>,
+    notes: Vec<String>,
+}
+
+impl Table {
+    pub(crate) fn new(title: &str, columns: &[&str]) -> Self {
+        let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+        Self { title: title.to_owned(), columns, rows: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(crate) fn row(&mut self, name: &str, figures: &[f64]) {
+        self.rows.push((name.to_owned(), figures.to_vec()));
+    }
+
+    pub(crate) fn note(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
+    }
+
+    /// Prints the table and what it should show.
+    pub(crate) fn print(&self, aim: &str) {
+        println!("{}", self.title);
+        print!("  {:<14}", "");
+        self.columns.iter().for_each(|column| print!(" {column:>14}"));
+        println!();
+        for (name, figures) in &self.rows {
+            print!("  {name:<14}");
+            for figure in figures {
+                let digits = if figure.abs() < 10.0 { 2 } else { 0 };
+                print!(" {figure:>14.digits$}");
+            }
+            println!();
+        }
+        self.notes.iter().for_each(|note| println!("  {note}"));
+        println!("  {aim}\n");
+    }
+}

@@ -66,7 +66,7 @@ fn proportional(pid: u32) -> Result<u64, Failure> {
     field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
-fn resident(pid: u32) -> Result<u64, Failure> {
+pub(crate) fn resident(pid: u32) -> Result<u64, Failure> {
     field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
@@ -81,7 +81,7 @@ fn field(path: &str, name: &str) -> Result<u64, Failure> {
     Ok(value.ok_or_else(|| format!("{path} has no {name}"))?.parse::<u64>()? * 1024)
 }
 
-fn children(pid: u32) -> Result<Vec<u32>, Failure> {
+pub(crate) fn children(pid: u32) -> Result<Vec<u32>, Failure> {
     let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let list = fs::read_to_string(thread?.path().join("children"))?;

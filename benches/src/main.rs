@@ -5,14 +5,21 @@ mod calls;
 mod egress;
 mod figures;
 mod idle;
+mod process;
 mod spawn;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let chosen = std::env::args().nth(1);
-    let wanted = |name: &str| chosen.as_deref().is_none_or(|chosen| chosen == name);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((name @ (egress::ORIGIN | egress::PROXY), rest)) =
+        arguments.split_first().map(|(name, rest)| (name.as_str(), rest))
+    {
+        return egress::part(name, rest).await;
+    }
+    let chosen = arguments.first();
+    let wanted = |name: &str| chosen.is_none_or(|chosen| chosen == name);
     if wanted("spawn") {
         spawn::run().await?;
     }
@@ -23,7 +30,7 @@ async fn main() -> Result<(), Failure> {
         calls::run().await?;
     }
     if wanted("egress") {
-        egress::run().await?;
+        egress::run(arguments.get(1).map(String::as_str)).await?;
     }
     Ok(())
 }

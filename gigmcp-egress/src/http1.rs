@@ -10,6 +10,8 @@ mod connection;
 mod early;
 mod fields;
 mod head;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
 mod output;
 mod pipe;
 mod scan;

@@ -19,6 +19,9 @@ mod encoding;
 mod escape;
 mod exchange;
 mod forward;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod http1;
 mod http2;
@@ -26,6 +29,8 @@ mod identity;
 mod idle;
 mod injecting;
 mod inspect;
+#[cfg(test)]
+mod instructions;
 mod intake;
 mod jks;
 mod layer;

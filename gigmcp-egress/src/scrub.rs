@@ -151,17 +151,31 @@ fn begins(text: &[u8], spelling: &[u8]) -> Begins {
     if spelling.starts_with(text) {
         return Begins::Cut;
     }
-    let mut at = 0;
+    // What looks like an escape may be one, or stand in the secret as it is: all ways are followed. Each is at another byte,
+    // so they are few.
+    let mut ways = vec![0];
     for expected in spelling {
-        let Some(byte) = text.get(at) else { return Begins::Cut };
-        at += match escape(&text[at..]) {
-            Escape::Of(meant, length) if meant == *expected => length,
-            Escape::Cut => return Begins::Cut,
-            Escape::Of(..) | Escape::No if byte == expected => 1,
-            Escape::Of(..) | Escape::No => return Begins::No,
-        };
+        let mut next = Vec::with_capacity(ways.len() + 1);
+        for at in ways {
+            let Some(byte) = text.get(at) else { return Begins::Cut };
+            let escaped = match escape(&text[at..]) {
+                Escape::Of(meant, length) => (meant == *expected).then_some(at + length),
+                Escape::No => None,
+                Escape::Cut => return Begins::Cut,
+            };
+            let plain = (byte == expected).then_some(at + 1);
+            for at in plain.into_iter().chain(escaped) {
+                if !next.contains(&at) {
+                    next.push(at);
+                }
+            }
+        }
+        if next.is_empty() {
+            return Begins::No;
+        }
+        ways = next;
     }
-    Begins::Yes(at)
+    ways.into_iter().max().map_or(Begins::No, Begins::Yes)
 }
 
 /// Stands in no spelling and in no escape, so nothing is undecided before it.
@@ -279,6 +293,24 @@ mod tests {
             let core = text.as_bytes()[text.len() / 3..text.len() * 2 / 3].to_vec();
             let (out, _) = run(&[b"x", text.as_bytes(), b"y"]);
             assert!(!out.as_bytes().windows(core.len()).any(|window| window == core), "{case}: {text} became {out}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_an_escape_in_the_secret_is_read_both_ways() {
+        for (secret, text) in [
+            (r"sk-\/0123456789", r"sk-\\u002f0123456789"),
+            (r"sk-\/0123456789", r"%73k-\/0123456789"),
+            (r"sk-\/0123456789", r"sk-\\\/0123456789"),
+            ("sk-%25/0123456789", "sk-%25%2f0123456789"),
+            ("sk-%25/0123456789", "sk-%2525%2f0123456789"),
+            ("sk-&amp;/0123456789", "sk-&amp;&sol;0123456789"),
+        ] {
+            let placeholder = Placeholder::mint(&Shape::opaque());
+            let scrubber = Scrubber::new([(&SecretString::new(secret), &placeholder)]);
+            assert!(scrubber.finds(text.as_bytes()), "{secret} in {text}");
+            let other = text.replace("0123456789", "012345678x");
+            assert!(!scrubber.finds(other.as_bytes()), "{secret} in {other}");
         }
     }
 

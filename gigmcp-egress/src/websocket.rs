@@ -12,6 +12,8 @@
 mod direction;
 mod frame;
 mod handshake;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
 mod reader;
 mod relay;
 mod scrub;

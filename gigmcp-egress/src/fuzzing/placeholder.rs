@@ -1,0 +1,39 @@
+use std::sync::OnceLock;
+
+use super::pieces::{Pieces, Text};
+use crate::credential::CredentialRule;
+use crate::identity::{CredentialId, Identity};
+use crate::live::LivePlaceholders;
+use crate::placeholder::{Placeholder, Shape};
+use crate::sink::Sink;
+
+/// A placeholder is found for every cut if it is there, and for none if it is not.
+pub fn placeholder_scan(input: &[u8]) {
+    static KNOWN: OnceLock<(LivePlaceholders, [Placeholder; 2])> = OnceLock::new();
+    let (live, placeholders) = KNOWN.get_or_init(known);
+    let Some(pieces) = Pieces::of(input) else { return };
+    let Text { bytes, whole } = pieces.text(&[placeholders[0].as_str(), placeholders[1].as_str()]);
+    let mut scan = live.scan();
+    let found = pieces.cut(&bytes).into_iter().fold(false, |found, piece| scan.feed(live, piece).is_some() || found);
+    assert_eq!(found, live.find(&bytes).is_some(), "the same for every cut of {}", bytes.escape_ascii());
+    // A half escape before an escaped placeholder changes how it reads.
+    let alone = |at: usize| at == 0 || bytes[at - 1] == b' ';
+    if whole.iter().any(|word| !word.escaped || alone(word.at)) {
+        assert!(found, "missed in {}", bytes.escape_ascii());
+    }
+    if whole.is_empty() {
+        assert!(!found, "found in {}", bytes.escape_ascii());
+    }
+}
+
+fn known() -> (LivePlaceholders, [Placeholder; 2]) {
+    let placeholders = [Placeholder::mint(&Shape::opaque()), Placeholder::mint(&Shape::opaque())];
+    let live = LivePlaceholders::default();
+    for (name, placeholder) in ["one", "two"].into_iter().zip(&placeholders) {
+        let host = "api.example.com".parse().unwrap();
+        let rule =
+            CredentialRule::new(CredentialId::new("key"), placeholder.clone(), [host], Sink::Header { name: None });
+        live.note(&Identity::new(name), &[rule]);
+    }
+    (live, placeholders)
+}
