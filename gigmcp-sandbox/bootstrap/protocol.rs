@@ -83,6 +83,7 @@ mod tests {
             Report::Signaled(31),
             Report::Tripwire { call: 101, pid: 2, count: u64::MAX },
             Report::Listener,
+            Report::Monitor,
         ] {
             assert_eq!(Report::decode(&report.encode()), Ok(report));
         }

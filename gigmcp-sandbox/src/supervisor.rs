@@ -26,6 +26,7 @@ pub(crate) use self::start::Started;
 use self::start::{START_TIME, Starting};
 use crate::cgroup::{Tally, Watcher};
 use crate::channel::{Launched, launch, receive};
+use crate::protocol::Report;
 use crate::stderr::Read;
 use crate::{Event, SpawnError, bootstrap};
 
@@ -69,6 +70,7 @@ enum Source {
     Stderr,
     /// A limit of some sandboxes.
     Limits,
+    Init,
 }
 
 impl Source {
@@ -82,6 +84,7 @@ impl Source {
             1 => Self::Process,
             2 => Self::Control,
             3 => Self::Stderr,
+            5 => Self::Init,
             _ => Self::Limits,
         };
         (source, data >> 3)
@@ -115,6 +118,7 @@ impl Supervisor {
                     Source::Wake => self.take_jobs(),
                     Source::Process => self.reap(key),
                     Source::Control => self.listen(key),
+                    Source::Init => self.init_ended(key),
                     Source::Stderr => self.read_stderr(key),
                     Source::Limits => self.look_at_limits(),
                 }
@@ -168,6 +172,7 @@ impl Supervisor {
         Some(Live {
             child,
             process: Some(process),
+            init: None,
             control: Some(control),
             stderr: Some(job.stderr),
             stderr_resumes: None,
@@ -182,7 +187,8 @@ impl Supervisor {
                 started: job.started,
                 deadline: Instant::now() + START_TIME,
                 check: Some(job.check),
-                enforcement: None,
+                posture: None,
+                agreed: None,
                 network: job.network,
                 intake: None,
                 failure: None,
@@ -211,11 +217,22 @@ impl Supervisor {
         }
     }
 
+    /// The kernel has ended everything else inside before it says so of PID 1.
+    fn init_ended(&mut self, key: u64) {
+        if let Some(live) = self.live.get_mut(&key) {
+            live.init = None;
+            live.lifeline.cut();
+        }
+    }
+
     /// Takes one report; the event comes again while there are more.
     fn listen(&mut self, key: u64) {
         let Some(live) = self.live.get_mut(&key) else { return };
         let Some(control) = &live.control else { return };
         match receive(control, live.starting.is_some()) {
+            Ok(Some((Report::Monitor, descriptors))) => live.meet_init(descriptors, |init| {
+                epoll::add(&self.events, init, Source::Init.data(key), epoll::EventFlags::IN)
+            }),
             Ok(Some((report, descriptors))) => live.hear(report, descriptors),
             Ok(None) => live.control = None,
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -239,10 +256,11 @@ impl Supervisor {
         }
     }
 
-    /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left.
+    /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left. If only the first
+    /// was killed, PID 1 closes its end of the socket while the kernel still ends the others.
     fn settle(&mut self, key: u64) {
         let now = Instant::now();
-        let done = |live: &mut Live| live.process.is_none() && live.control.is_none() && live.remove_groups(now);
+        let done = |live: &mut Live| live.has_ended() && live.remove_groups(now);
         if !self.live.get_mut(&key).is_some_and(done) {
             return;
         }

@@ -9,6 +9,9 @@ pub(crate) enum Report {
     /// The network namespace stands. With hand-off, the listeners come with this message; where a link
     /// is wanted, the namespace itself, and nothing goes on until the host has made the link.
     Network,
+    /// The process that waits for PID 1 has given up every right. A handle of PID 1 comes with this: when
+    /// that has ended, nothing inside is left.
+    Monitor,
     /// To PID 1, from the server's process: the listener of the last seccomp program comes with this.
     Listener,
     /// What PID 1 and the server's process read back about themselves, as `key` and `value`.
@@ -61,6 +64,7 @@ impl Report {
                 out.number(*count);
             }
             Self::Listener => out.byte(7),
+            Self::Monitor => out.byte(8),
         }
         out.finish()
     }
@@ -79,6 +83,7 @@ impl Report {
             5 => Self::Signaled(small(&mut from)?),
             6 => Self::Tripwire { call: short(&mut from)?, pid: short(&mut from)?, count: from.number()? },
             7 => Self::Listener,
+            8 => Self::Monitor,
             _ => return Err(Malformed),
         })
     }

@@ -41,6 +41,7 @@ const SYS_RT_SIGACTION: c_long = 13;
 const SYS_KEYCTL: c_long = 219;
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 const SYS_RT_SIGACTION: c_long = 134;
+const SYS_PIDFD_OPEN: c_long = 434;
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
 const NS_GET_USERNS: c_ulong = 0xb701;
 const POLLIN: i16 = 1;
@@ -263,6 +264,12 @@ pub(crate) fn send_signal(pid: i32, number: i32) -> io::Result<()> {
 pub(crate) fn kill_all_others() {
     // SAFETY: integers only. For PID 1, -1 is everybody else in its namespace.
     unsafe { kill(-1, SIGKILL) };
+}
+
+/// A descriptor of a process that nobody has waited for yet; it becomes readable when that has ended.
+pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers only; the kernel's result is a new descriptor, closed by `execve`.
+    owned(unsafe { syscall(SYS_PIDFD_OPEN, c_long::from(pid), 0 as c_long) } as c_int)
 }
 
 /// Waits until this child has ended.

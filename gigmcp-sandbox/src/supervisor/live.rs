@@ -26,6 +26,8 @@ use crate::{Event, Exit, OnTripwire, SpawnError, host};
 pub(super) struct Live {
     pub(super) child: Child,
     pub(super) process: Option<OwnedFd>,
+    /// PID 1, which ends after everything else inside; known before the server's program starts.
+    pub(super) init: Option<OwnedFd>,
     pub(super) control: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
     /// When standard error is read again, after more than its budget came.
@@ -70,6 +72,11 @@ impl Live {
         if self.out_of_memory() {
             self.lifeline.cut();
         }
+    }
+
+    /// Whether no process is left.
+    pub(super) fn has_ended(&self) -> bool {
+        self.process.is_none() && self.init.is_none() && self.control.is_none()
     }
 
     pub(super) fn out_of_memory(&self) -> bool {
@@ -127,7 +134,10 @@ impl Live {
     pub(super) fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         match (report, &mut self.starting) {
             (Report::Network, Some(_)) => self.connect(descriptors),
-            (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
+            (Report::Posture(found), Some(starting)) if starting.posture.is_none() => {
+                starting.posture = Some(found.into_iter().collect());
+                self.judge();
+            }
             (Report::Failed { stage, errno, detail }, Some(starting)) => {
                 let source = io::Error::from_raw_os_error(errno);
                 let fix = host::fix(stage, errno);
@@ -142,6 +152,7 @@ impl Live {
             // Out of turn: only a PID 1 that is not ours any more would say so.
             (
                 Report::Network
+                | Report::Monitor
                 | Report::Posture(_)
                 | Report::Failed { .. }
                 | Report::Running

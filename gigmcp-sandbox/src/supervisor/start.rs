@@ -29,7 +29,9 @@ pub(super) struct Starting {
     pub(super) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(super) deadline: Instant,
     pub(super) check: Option<Check>,
-    pub(super) enforcement: Option<Enforcement>,
+    pub(super) posture: Option<BTreeMap<String, String>>,
+    /// What the program was allowed to start with, and a second descriptor of the control socket.
+    pub(super) agreed: Option<(Enforcement, OwnedFd)>,
     pub(super) network: Network,
     pub(super) intake: Option<Intake>,
     pub(super) failure: Option<SpawnError>,
@@ -57,14 +59,34 @@ impl Live {
         }
     }
 
-    /// Lets the server's program start if every demanded layer is in force.
-    pub(super) fn judge(&mut self, found: BTreeMap<String, String>) {
-        let Some(starting) = &mut self.starting else { return };
+    /// Remembers PID 1, whose end is awaited from now on.
+    pub(super) fn meet_init(&mut self, descriptors: Vec<OwnedFd>, watch: impl FnOnce(&OwnedFd) -> Result<(), Errno>) {
+        let (Some(starting), Some(init), None) = (&mut self.starting, descriptors.into_iter().next(), &self.init)
+        else {
+            return self.lifeline.cut();
+        };
+        match watch(&init) {
+            Ok(()) => {
+                self.init = Some(init);
+                self.judge();
+            }
+            Err(error) => {
+                starting.failure = Some(SpawnError::Host { what: "watching PID 1", source: error.into() });
+                self.lifeline.cut();
+            }
+        }
+    }
+
+    /// Lets the server's program start if every demanded layer is in force. Nothing may fail here after that.
+    pub(super) fn judge(&mut self) {
+        let (Some(starting), Some(_), Some(control)) = (&mut self.starting, &self.init, &self.control) else { return };
+        let Some(posture) = &starting.posture else { return };
         let Some(check) = starting.check.take() else { return self.lifeline.cut() };
-        match (check(&found), &self.control) {
-            (Ok(enforcement), Some(control)) if agree(control).is_ok() => starting.enforcement = Some(enforcement),
-            (Ok(_), _) => self.lifeline.cut(),
-            (Err(error), _) => {
+        let second = || control.try_clone().map_err(|source| SpawnError::Host { what: "copying a descriptor", source });
+        match check(posture).and_then(|enforcement| Ok((enforcement, second()?))) {
+            Ok(agreed) if agree(control).is_ok() => starting.agreed = Some(agreed),
+            Ok(_) => self.lifeline.cut(),
+            Err(error) => {
                 starting.failure = Some(error);
                 self.lifeline.cut();
             }
@@ -73,7 +95,7 @@ impl Live {
 
     pub(super) fn running(&mut self) {
         let Some(mut starting) = self.starting.take() else { return };
-        let Some(enforcement) = starting.enforcement.take() else {
+        let Some((enforcement, control)) = starting.agreed.take() else {
             // It runs without our word, so it is not our PID 1 that says so.
             self.starting = Some(starting);
             return self.lifeline.cut();
@@ -82,13 +104,9 @@ impl Live {
             state.runs(self.child.id());
         }
         self.ends_at = self.wall_time.and_then(|time| Instant::now().checked_add(time));
-        let intake = starting.intake;
-        let result = match self.control.as_ref().map(OwnedFd::try_clone) {
-            Some(Ok(control)) => Ok(Started { enforcement, intake, control, monitor: self.child.id() }),
-            _ => Err(SpawnError::Host { what: "copying a descriptor", source: Errno::MFILE.into() }),
-        };
+        let started = Started { enforcement, intake: starting.intake, control, monitor: self.child.id() };
         // A caller that has given up has cut the lifeline.
-        let _ = starting.started.send(result);
+        let _ = starting.started.send(Ok(started));
     }
 }
 
