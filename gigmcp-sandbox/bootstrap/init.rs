@@ -98,6 +98,10 @@ impl Init<'_> {
                 other => return Err(unexpected(other)),
             }
         };
+        // From here on PID 1 does nothing but what it does until the end.
+        if !left_out("filter of PID 1") {
+            sys::install_filter(&plan.init_filter).at_with(Stage::Seccomp, b"PID 1")?;
+        }
         let posture = posture.into_iter().chain(more).collect();
         sys::send(self.control.as_fd(), &Report::Posture(posture).encode(), &[]).at(Stage::Init)?;
         if !self.host_agrees().at(Stage::Init)? {

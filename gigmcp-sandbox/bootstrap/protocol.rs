@@ -60,6 +60,7 @@ mod tests {
             working_dir: b"/tmp".to_vec(),
             rlimits: vec![(7, 4096)],
             filters: vec![vec![6; 8]],
+            init_filter: vec![6; 16],
             tripwires: vec![(101, 1)],
             tripwires_kill: true,
             writable: vec![b"/tmp".to_vec()],

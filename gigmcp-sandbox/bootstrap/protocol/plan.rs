@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub rlimits: Vec<(u64, u64)>,
     /// seccomp programs in kernel form, in the order they are installed.
     pub filters: Vec<Vec<u8>>,
+    /// The seccomp program of PID 1.
+    pub init_filter: Vec<u8>,
     /// The calls that the last program makes wait for PID 1, with the error they get. With none,
     /// nobody listens, and the kernel answers `ENOSYS`.
     pub tripwires: Vec<(u64, u64)>,
@@ -135,6 +137,7 @@ impl Plan {
             out.number(*value);
         });
         out.list(&self.filters, |out, item| out.bytes(item));
+        out.bytes(&self.init_filter);
         out.list(&self.tripwires, |out, (call, errno)| {
             out.number(*call);
             out.number(*errno);
@@ -162,6 +165,7 @@ impl Plan {
             working_dir: owned(&mut from)?,
             rlimits: from.list(|from| Ok((from.number()?, from.number()?)))?,
             filters: from.list(owned)?,
+            init_filter: owned(&mut from)?,
             tripwires: from.list(|from| Ok((from.number()?, from.number()?)))?,
             tripwires_kill: from.byte()? != 0,
             writable: from.list(owned)?,

@@ -80,7 +80,7 @@ pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
         ("the control group", &[], Some(|plan| plan.cgroups.clear())),
         ("resource limits and the control group", &[], Some(NO_LIMITS)),
         // The kernel asks for it before it takes the other two.
-        ("no_new_privs, seccomp and Landlock", &["no_new_privs", "landlock"], Some(NO_FILTERS)),
+        ("no_new_privs, seccomp and Landlock", &["no_new_privs", "landlock", "filter of PID 1"], Some(NO_FILTERS)),
         ("seccomp and Landlock", &["landlock"], Some(NO_FILTERS)),
         ("seccomp and empty capability sets", &["capabilities"], Some(NO_FILTERS)),
         ("seccomp and the ipc namespace", &["ipc"], Some(NO_FILTERS)),

@@ -304,6 +304,8 @@ async fn the_processes_of_the_frame_hold_nothing_that_they_do_not_need() {
         assert_eq!(status(process, &sets), found(&empty), "{name}");
         assert_eq!(field(process, "NoNewPrivs:").as_deref(), Some("1"), "{name}");
         assert_ne!(field(process, "Uid:").unwrap().split_whitespace().next(), Some("0"), "{name}");
+        let own = u32::from(process == init);
+        assert_eq!(field(process, "Seccomp_filters:"), Some((own + filters()).to_string()), "{name}");
     }
     // The files of a process that cannot be read belong to the host's root.
     assert_eq!(fs::metadata(format!("/proc/{init}/fd")).unwrap().uid(), 0, "PID 1 cannot be read");
