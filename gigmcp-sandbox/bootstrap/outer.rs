@@ -95,7 +95,7 @@ fn prepare_process() -> Result<(), Failure> {
     {
         return Err(Failure::new(Stage::Keyring, &error, ""));
     }
-    sys::new_session();
+    sys::new_session().at(Stage::Init)?;
     // Modes are given in full below.
     sys::set_umask(0);
     std::env::set_current_dir("/").at(Stage::Plan)?;

@@ -90,7 +90,7 @@ pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
     let mode = |(name, left_out, plan): &(&'static str, &[&'static str], Option<Change>)| {
         let base = base(scene);
         let contained = !left_out.contains(&"net");
-        let seam = Seam { left_out: left_out.to_vec(), plan: *plan, ..Seam::default() };
+        let seam = Seam { left_out: left_out.to_vec(), plan: *plan };
         Mode { name, builder: SandboxBuilder { seam, ..base.builder }, contained, ..base }
     };
     single.iter().map(mode).collect()
