@@ -105,10 +105,10 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
         network: NetworkHandle { intake },
         enforcement,
         log,
-        ended,
         events: events_reader,
         control,
-        meter: Meter { group: meter, monitor },
+        meter: Meter { group: meter, monitor, ended: ended.clone() },
+        ended,
     })
 }
 

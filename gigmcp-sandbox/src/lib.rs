@@ -79,6 +79,6 @@ pub use sandbox::{Exit, Sandbox, ServerSignal};
 #[cfg(target_os = "linux")]
 pub use sources::check_read_only;
 pub use stderr::StderrLines;
-pub use stdio::{SandboxStdin, SandboxStdout};
+pub use stdio::{SandboxStdin, SandboxStdout, StdioError};
 pub use usage::{Usage, UsageSamples, UsageSource};
 pub use veth::{InvalidVethPool, PoolExhausted, VethPool};
