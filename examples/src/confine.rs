@@ -16,7 +16,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .spawn()
         .await?;
     eprint!("{}", sandbox.enforcement());
-    let (stdin, mut output) = sandbox.stdio().ok_or("the pipes were taken before")?;
+    let (stdin, mut output) = sandbox.stdio()?;
     drop(stdin);
     copy(&mut output, &mut stdout()).await?;
     // The command closed its output; what it says on standard error was kept apart.

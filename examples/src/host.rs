@@ -107,7 +107,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let _attachment = proxy.attach(Identity::new(sandbox.id()), intake, authority)?;
 
     // 4. MCP over its standard input and output.
-    let (stdin, stdout) = sandbox.stdio().ok_or("the pipes were taken before")?;
+    let (stdin, stdout) = sandbox.stdio()?;
     let server = StdioUpstream::connect(stdin, stdout, StdioLimits::default()).await?;
     match server.call(Call::new("tools/list", None)).await {
         Outcome::Complete(tools) => println!("{tools}"),

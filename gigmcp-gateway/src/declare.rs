@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gigmcp_egress::HostPattern;
+use gigmcp_sandbox::Profile;
 
 use crate::spec::{
     EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecLimits, launcher_registries, parse_cpus, parse_env,
@@ -44,6 +45,18 @@ pub(crate) struct Declaration {
     /// Processes and threads the server may have at once [default: 256]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(4..=65_536))]
     processes: Option<u64>,
+
+    /// Seconds the server may run before it is ended [default: no end]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    wall_time: Option<u64>,
+
+    /// System calls the server may make: those of static programs, of node or of python, or any that a server needs
+    #[arg(long, value_name = "static|node|python|any", default_value_t)]
+    seccomp: Profile,
+
+    /// Empty host directory that the server may write to at /state, and that stays [default: nothing stays]
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
 }
 
 impl Declaration {
@@ -66,7 +79,14 @@ impl Declaration {
             allow_read: once_each(allow_read),
             secrets: self.secret,
             read_only: self.read_only,
-            limits: SpecLimits { memory_bytes: self.memory, cpu_percent: self.cpus, processes: self.processes },
+            limits: SpecLimits {
+                memory_bytes: self.memory,
+                cpu_percent: self.cpus,
+                processes: self.processes,
+                wall_seconds: self.wall_time,
+            },
+            seccomp: self.seccomp,
+            state: self.state,
         };
         spec.check()?;
         Ok((spec, notes))

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use clap::Args;
+use gigmcp_sandbox::Profile;
 use gigmcp_vault::SecretBytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -94,6 +95,8 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
         secrets,
         read_only: Vec::new(),
         limits: SpecLimits::default(),
+        seccomp: Profile::default(),
+        state: None,
     };
     let present = match host.store.server(name.clone()).await {
         Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),

@@ -68,8 +68,8 @@ impl Endpoint {
     }
 
     /// Ends every server.
-    pub(crate) fn stop(&self) {
-        self.profiles.stop();
+    pub(crate) async fn stop(&self) {
+        self.profiles.stop().await;
     }
 
     /// Ends servers that were taken out of their profile; never returns.

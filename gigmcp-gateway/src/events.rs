@@ -26,8 +26,8 @@ fn how(exit: Exit) -> Cow<'static, str> {
         Exit::SeccompKilled => "made a forbidden system call and was ended".into(),
         Exit::Tripwire { call } => format!("made the system call {call}, as no server does, and was ended").into(),
         Exit::OomKilled => "used more memory than allowed and was ended (--memory)".into(),
-        Exit::StateQuota => "kept more than allowed and was ended".into(),
-        Exit::TimedOut => "ran longer than allowed and was ended".into(),
+        Exit::StateQuota => "kept more than allowed and was ended (--state)".into(),
+        Exit::TimedOut => "ran longer than allowed and was ended (--wall-time)".into(),
         Exit::Killed => "was ended from outside".into(),
         other => format!("ended: {other:?}").into(),
     }
@@ -38,6 +38,8 @@ pub(crate) fn to_client(exit: Exit) -> Option<(&'static str, &'static str)> {
     match exit {
         Exit::OomKilled => Some(("server-out-of-memory", "the server used more memory than allowed and was ended")),
         Exit::SeccompKilled => Some(("server-forbidden-call", "the server made a forbidden system call and was ended")),
+        Exit::StateQuota => Some(("server-state-quota", "the server kept more than allowed and was ended")),
+        Exit::TimedOut => Some(("server-wall-time", "the server ran longer than allowed and was ended")),
         // Its own end, or one that the gateway never asks for.
         _ => None,
     }
@@ -53,6 +55,8 @@ mod tests {
             (Event::OomKill { count: 2 }, "(--memory)"),
             (Event::Ended(Exit::OomKilled), "(--memory)"),
             (Event::PidsExhausted { count: 1 }, "(--processes)"),
+            (Event::Ended(Exit::StateQuota), "(--state)"),
+            (Event::Ended(Exit::TimedOut), "(--wall-time)"),
         ] {
             assert!(what(&event).ends_with(flag), "{event:?}: {}", what(&event));
         }

@@ -126,7 +126,13 @@ fn data_dir(settings: &Settings) -> Result<PathBuf, Failure> {
 
 /// Moves bytes until the server ends, and gives the exit code. The end of our input is the end of the server's.
 async fn relay(mut running: Running) -> u8 {
-    let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
+    let (stdin, stdout) = match running.sandbox.stdio() {
+        Ok(streams) => streams,
+        Err(error) => {
+            crate::output::report(&error);
+            return OUR_FAULT;
+        }
+    };
     let mut lines = running.sandbox.stderr_lines();
     let input = tokio::spawn(copy_input(stdin));
     let (show, mut shown) = mpsc::channel(STDERR_LINES);
@@ -162,8 +168,8 @@ async fn relay(mut running: Running) -> u8 {
     if let Ended::Signal(_) = ended {
         // Who asked for the end need not be told of it.
         told.abort();
-        drop(tokio::time::timeout(GRACE, running.sandbox.wait()).await);
-        running.sandbox.kill().await;
+        drop(tokio::time::timeout(GRACE / 2, running.sandbox.wait()).await);
+        running.sandbox.shutdown(GRACE / 2).await;
     }
     // What the server wrote before it ended still goes out; its pipes are closed by now.
     tokio::select! {

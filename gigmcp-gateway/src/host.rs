@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     secrets::Secrets,
     settings::{Settings, SettingsError},
+    spec::ServerSpec,
     store::{Store, StoreError},
 };
 
@@ -43,7 +44,7 @@ pub(crate) enum HostError {
     #[error("--read-only {} cannot be shown to a server", .path.display())]
     ReadOnly { path: PathBuf, source: PathRefusal },
     #[error(
-        "--read-only {} holds, or lies in, the data directory {}, which no server may see", .path.display(), .data.display()
+        "{} holds, or lies in, the data directory {}, which no server may see", .path.display(), .data.display()
     )]
     OwnData { path: PathBuf, data: PathBuf },
     #[error("{}: cannot read the executable", .path.display())]
@@ -85,12 +86,15 @@ impl Host {
     }
 
     /// Refuses paths that would show a server what is ours.
-    pub(crate) fn check_read_only(&self, paths: &[PathBuf]) -> Result<(), HostError> {
+    pub(crate) fn check_paths(&self, spec: &ServerSpec) -> Result<(), HostError> {
         let data = fs::canonicalize(self.settings.data_dir())
             .map_err(|source| HostError::DataDir { path: self.settings.data_dir().to_owned(), source })?;
-        for path in paths {
+        for path in &spec.read_only {
             gigmcp_sandbox::check_read_only(path)
                 .map_err(|source| HostError::ReadOnly { path: path.clone(), source })?;
+        }
+        // What else is wrong with a state directory, the sandbox says when it takes it.
+        for path in spec.read_only.iter().chain(&spec.state) {
             let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             if real.starts_with(&data) || data.starts_with(&real) {
                 return Err(HostError::OwnData { path: path.clone(), data });

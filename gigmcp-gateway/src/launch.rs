@@ -1,6 +1,7 @@
 //! Starts the servers of a profile, and ends them.
 
 use std::{
+    error::Error,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -8,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{BoxFuture, Call, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream};
+use gigmcp_mcp::{
+    BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream,
+};
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 
 use crate::{
@@ -16,7 +19,7 @@ use crate::{
     events,
     spec::{Owner, ProfileSlug, ServerName},
     store::Profile,
-    supervisor::{Plan, Running, StartError, Supervisor},
+    supervisor::{Plan, Running, Supervisor},
 };
 
 /// Starts one server of one profile when it is first needed.
@@ -98,6 +101,15 @@ impl ServerLaunch {
         }
     }
 
+    /// Lets the server end by itself for a while, and starts none from now on.
+    pub(crate) async fn shut_down(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let server = self.slot().take();
+        if let Some(server) = server {
+            server.shut_down().await;
+        }
+    }
+
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,15 +131,18 @@ impl ServerLaunch {
         let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
         tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
-        let (stdin, stdout) = running.sandbox.stdio().expect("a new sandbox has its pipes");
+        let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
-            Ok(upstream) => Ok(Server { upstream, running: Mutex::new(Some(running)) }),
+            Ok(upstream) => {
+                let events = running.sandbox.events();
+                Ok(Server { upstream, events, running: Mutex::new(Some(running)) })
+            }
             Err(error) => Err(self.not_connected(error, running).await),
         }
     }
 
-    fn not_started(&self, error: StartError) -> LaunchError {
+    fn not_started(&self, error: impl Error + Send + Sync + 'static) -> LaunchError {
         tracing::error!(profile = %self.profile, server = %self.server, "not started: {}", chain(&error));
         LaunchError::new("start", "sandbox-not-started", "its sandbox did not start; the gateway's log says why")
             .caused_by(error)
@@ -183,6 +198,7 @@ async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Eve
 /// A running server: its messages, and its life.
 struct Server {
     upstream: StdioUpstream,
+    events: Events,
     /// Dropping it ends the processes and their connections.
     running: Mutex<Option<Running>>,
 }
@@ -190,13 +206,48 @@ struct Server {
 impl Server {
     /// Ends the server although calls may be under way; they fail as they do when a server dies.
     fn end(&self) {
-        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.take());
+    }
+
+    /// Asks the server to end, and makes it after a while.
+    async fn shut_down(&self) {
+        let running = self.take();
+        if let Some(mut running) = running {
+            running.sandbox.shutdown(GRACE).await;
+        }
+    }
+
+    fn take(&self) -> Option<Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Why its output has ended, where that was the sandbox's doing.
+    async fn why(&self) -> CallError {
+        let mut happening = self.events.clone();
+        let exit = async {
+            loop {
+                match happening.next().await {
+                    Some(Event::Ended(exit)) => return Some(exit),
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        };
+        // Its output ends a moment before its sandbox does, which knows why.
+        let exit = tokio::time::timeout(END, exit).await.ok().flatten();
+        let reason = exit.and_then(events::to_client);
+        reason.map_or(CallError::Exited, |(code, detail)| CallError::Ended { code, detail })
     }
 }
 
 impl Upstream for Server {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
-        self.upstream.call(call)
+        Box::pin(async move {
+            match self.upstream.call(call).await {
+                Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
+                outcome => outcome,
+            }
+        })
     }
 
     fn is_open(&self) -> bool {
@@ -213,7 +264,7 @@ fn changed() -> LaunchError {
 }
 
 /// An error and its causes on one line, for the operator.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -226,5 +277,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// How long a sandbox may take to end after the output of its server did.
 const END: Duration = Duration::from_secs(1);
+/// How long a server may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(2);
 /// How many of a server's last lines a client is shown when it does not start.
 const LINES_TO_CLIENT: usize = 5;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use gigmcp_mcp::{Aggregator, Backend, ServerId};
+use tokio::task::JoinSet;
 
 use crate::{
     launch::ServerLaunch,
@@ -72,11 +73,14 @@ impl Profiles {
         }
     }
 
-    /// Ends every server.
-    pub(crate) fn stop(&self) {
-        for (_, entry) in self.entries().drain() {
-            entry.end_all_but(&BTreeMap::new());
+    /// Asks every server to end, and makes those that do not within two seconds.
+    pub(crate) async fn stop(&self) {
+        let entries: Vec<Entry> = self.entries().drain().map(|(_, entry)| entry).collect();
+        let mut ending = JoinSet::new();
+        for launch in entries.iter().flat_map(|entry| entry.servers.values().cloned()) {
+            ending.spawn(async move { launch.shut_down().await });
         }
+        while ending.join_next().await.is_some() {}
     }
 
     fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {

@@ -89,7 +89,12 @@ impl Server {
             _ = interrupt.recv() => {}
         }
         connections.shutdown().await;
-        self.endpoint.stop();
+        // Whoever cannot wait even for this kills the servers, whose lifeline is ours.
+        tokio::select! {
+            () = self.endpoint.stop() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use gigmcp_egress::HostPattern;
 pub(crate) use gigmcp_registry::ServerName;
+use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The name under which secrets of `exec` lie. No server can have it.
@@ -52,6 +53,12 @@ pub(crate) struct ServerSpec {
     /// What it may use of the machine, where it differs from the sandbox's defaults.
     #[serde(default)]
     pub(crate) limits: SpecLimits,
+    /// The system calls it may make, where it is known what it is written in.
+    #[serde(default, serialize_with = "as_text", deserialize_with = "from_text")]
+    pub(crate) seccomp: Profile,
+    /// A host directory of its own that it may write to, at `/state`.
+    #[serde(default)]
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// What a server may use of the machine; absent means the sandbox's default.
@@ -64,6 +71,9 @@ pub(crate) struct SpecLimits {
     pub(crate) cpu_percent: Option<u32>,
     /// Processes and threads at once.
     pub(crate) processes: Option<u64>,
+    /// How long it may run.
+    #[serde(default)]
+    pub(crate) wall_seconds: Option<u64>,
 }
 
 impl ServerSpec {
@@ -245,11 +255,15 @@ impl<'de> Deserialize<'de> for EnvName {
     }
 }
 
-fn as_text<S: Serializer>(host: &HostPattern, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(host)
+fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
-fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HostPattern, D::Error> {
+fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
@@ -402,12 +416,15 @@ mod tests {
             secrets: vec!["API_KEY=api.example.com".parse().expect("a slot")],
             read_only: vec!["/srv".into()],
             limits: SpecLimits { memory_bytes: Some(1 << 30), ..SpecLimits::default() },
+            seccomp: Profile::Node,
+            state: Some("/srv/state".into()),
         };
-        assert_eq!(ServerSpec::from_json(&spec.to_json()).expect("our own JSON"), spec);
+        let json = spec.to_json();
+        assert_eq!(ServerSpec::from_json(&json).expect("our own JSON"), spec);
         assert_eq!(spec.check(), Ok(()));
-        let older =
-            spec.to_json().replace(r#","limits":{"memory_bytes":1073741824,"cpu_percent":null,"processes":null}"#, "");
-        let without = ServerSpec { limits: SpecLimits::default(), ..spec.clone() };
+        let (older, _) = json.split_once(r#","limits":"#).expect("what came later stands at the end");
+        let older = format!("{older}}}");
+        let without = ServerSpec { limits: SpecLimits::default(), seccomp: Profile::Any, state: None, ..spec.clone() };
         assert_eq!(ServerSpec::from_json(&older).expect("of an earlier version"), without);
         let twice = ServerSpec { secrets: [spec.secrets.clone(), spec.secrets.clone()].concat(), ..spec };
         assert_eq!(twice.check(), Err(InvalidSpec::VariableTwice { name: "API_KEY".into() }));

@@ -1,9 +1,9 @@
 //! Starts one server: rootfs, placeholders, sandbox, egress, in that order.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use gigmcp_egress::{AttachError, Attachment, AuthorityError, EgressProxy, Identity, Placeholder, Shape};
-use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError};
+use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError, StateQuota};
 use tokio::net::TcpStream;
 
 use crate::{
@@ -68,7 +68,7 @@ impl Supervisor {
     /// Starts a server in its sandbox, with the egress proxy as its only way out.
     pub(crate) async fn start(&self, plan: Plan) -> Result<Running, StartError> {
         // Again at each start: what a path leads to may have changed.
-        self.host.check_read_only(&plan.spec.read_only).map_err(Box::new)?;
+        self.host.check_paths(&plan.spec).map_err(Box::new)?;
         let slots = self.placeholders(&plan).await?;
         let spec = &plan.spec;
         let values = slots.iter().map(|(slot, placeholder)| (slot.env.clone(), placeholder.as_str().to_owned()));
@@ -82,6 +82,7 @@ impl Supervisor {
             .command(command(spec))
             .network(Network::handoff())
             .limits(limits(&spec.limits))
+            .profile(spec.seccomp)
             .sized_proc()
             .host_uids(self.host_uids.clone())
             .working_dir("/tmp")
@@ -94,6 +95,9 @@ impl Supervisor {
         }
         for path in &spec.read_only {
             sandbox = sandbox.read_only(path);
+        }
+        if let Some(dir) = &spec.state {
+            sandbox = sandbox.state(dir, StateQuota::default());
         }
         let server = &plan.server;
         let mut sandbox =
@@ -160,6 +164,7 @@ fn limits(asked: &SpecLimits) -> Limits {
     limits.memory_bytes = asked.memory_bytes.unwrap_or(limits.memory_bytes);
     limits.cpu_percent = asked.cpu_percent.unwrap_or(limits.cpu_percent);
     limits.processes = asked.processes.unwrap_or(limits.processes);
+    limits.wall_time = asked.wall_seconds.map(Duration::from_secs);
     limits
 }
 

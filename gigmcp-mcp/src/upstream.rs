@@ -89,6 +89,14 @@ pub enum CallError {
     /// The server's output ended. Whether the request had an effect is unknown.
     #[error("the server exited")]
     Exited,
+    /// The server was ended, by whoever runs it. Whether the request had an effect is unknown.
+    #[error("{detail}")]
+    Ended {
+        /// The stable code of the reason.
+        code: &'static str,
+        /// The reason in words; fixed text.
+        detail: &'static str,
+    },
     /// The answer was one line longer than allowed and was not kept.
     #[error("the answer is longer than {limit_bytes} bytes")]
     TooLong {
@@ -110,6 +118,7 @@ impl CallError {
         match self {
             Self::Timeout { .. } => "server-timeout",
             Self::Exited => "server-exited",
+            Self::Ended { code, .. } => code,
             Self::TooLong { .. } => "server-answer-too-long",
             Self::Protocol { .. } => "server-protocol",
         }

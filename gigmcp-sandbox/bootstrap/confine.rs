@@ -18,7 +18,7 @@ pub(crate) fn start(plan: &Plan, stdio: [OwnedFd; 3], init: OwnedFd) -> ! {
 }
 
 fn confine_and_start(plan: &Plan, stdio: [OwnedFd; 3], init: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    sys::new_session();
+    sys::new_session().at(Stage::Fork)?;
     sys::set_umask(0o022);
     for (stream, number) in stdio.iter().zip(0..) {
         sys::place(stream.as_fd(), number).at(Stage::Fork)?;

@@ -98,6 +98,10 @@ impl Init<'_> {
                 other => return Err(unexpected(other)),
             }
         };
+        // From here on PID 1 does nothing but what it does until the end.
+        if !left_out("filter of PID 1") {
+            sys::install_filter(&plan.init_filter).at_with(Stage::Seccomp, b"PID 1")?;
+        }
         let posture = posture.into_iter().chain(more).collect();
         sys::send(self.control.as_fd(), &Report::Posture(posture).encode(), &[]).at(Stage::Init)?;
         if !self.host_agrees().at(Stage::Init)? {
@@ -220,11 +224,11 @@ fn posture() -> Vec<(String, String)> {
     found.push(("uid_map".to_owned(), fs::read_to_string("/proc/self/uid_map").unwrap_or_default()));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     found.push(("root".to_owned(), root_options(&mounts).to_owned()));
-    let owner = File::open("/proc/self/ns/net").and_then(|namespace| sys::owning_user_namespace(namespace.as_fd()));
+    let owner = File::open("/proc/self/ns/net").map(|namespace| sys::owning_user_namespace(namespace.as_fd()));
     let owner = match owner {
-        Ok(_) => "ours".to_owned(),
-        Err(error) if error.raw_os_error() == Some(EPERM) => "outside".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(Ok(_)) => "ours".to_owned(),
+        Ok(Err(error)) if error.raw_os_error() == Some(EPERM) => "outside".to_owned(),
+        Ok(Err(error)) | Err(error) => error.to_string(),
     };
     found.push(("netns_owner".to_owned(), owner));
     // With what runs around us, such as a container's filter; the server gets two more.

@@ -1,6 +1,6 @@
 //! The Landlock ruleset of the server: the second wall, to the ABI the kernel has.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -54,7 +54,8 @@ pub(crate) fn apply(writable: &[Vec<u8>], tcp: &[u16]) -> io::Result<Option<u32>
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let access = if path.is_dir() { access } else { access & FILE_RIGHTS };
+        let opened = File::from(opened);
+        let access = if opened.metadata()?.is_dir() { access } else { access & FILE_RIGHTS };
         sys::landlock_allow_path(ruleset.as_fd(), access & files, opened.as_fd())
     };
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
-use crate::protocol::{Plan, Stage};
+use crate::protocol::{Plan, Report, Stage};
 use crate::stage::Staged;
 use crate::{At, Failure, identity, init, left_out, net, stage, sys};
 
@@ -25,12 +25,12 @@ pub(crate) fn run() -> ExitCode {
     match build(&control) {
         Ok((sys::Forked::Child, inside)) => init::run(&control, inside),
         Ok((sys::Forked::Parent(init), inside)) => {
-            // All that is left here is a process that the host can wait for and kill. It needs no right, and
-            // if it cannot be without, it ends, and with it PID 1.
-            drop((control, inside));
-            if sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).and_then(|_| sys::drop_capabilities()).is_err() {
+            drop(inside);
+            if let Err(failure) = become_monitor(&control, init) {
+                let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
                 return ExitCode::FAILURE;
             }
+            drop(control);
             sys::wait_for(init);
             ExitCode::SUCCESS
         }
@@ -73,6 +73,15 @@ fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
     Ok((side, Inside { plan, staged, lifeline, stdin, stdout, stderr }))
 }
 
+/// Becomes what is left here: a process that the host can wait for and kill. It needs no right, and the
+/// server's program starts only when the host has heard that it has none.
+fn become_monitor(control: &OwnedFd, init: i32) -> Result<(), Failure> {
+    let handle = sys::open_process(init).at(Stage::Init)?;
+    sys::process_control(sys::PR_SET_NO_NEW_PRIVS, 1).at(Stage::NoNewPrivs)?;
+    sys::drop_capabilities().at(Stage::Capabilities)?;
+    sys::send(control.as_fd(), &Report::Monitor.encode(), &[handle]).at(Stage::Init)
+}
+
 /// Leaves behind what a process gets from the one that started it.
 fn prepare_process() -> Result<(), Failure> {
     // The control socket is standard input no longer.
@@ -86,7 +95,7 @@ fn prepare_process() -> Result<(), Failure> {
     {
         return Err(Failure::new(Stage::Keyring, &error, ""));
     }
-    sys::new_session();
+    sys::new_session().at(Stage::Init)?;
     // Modes are given in full below.
     sys::set_umask(0);
     std::env::set_current_dir("/").at(Stage::Plan)?;

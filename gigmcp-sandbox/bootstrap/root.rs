@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,12 @@ fn cover_proc(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)], proc: &Path) -
     }
     for name in MASKED {
         let target = proc.join(name);
-        let Ok(found) = fs::symlink_metadata(&target) else { continue };
+        let found = match fs::symlink_metadata(&target) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Something may be there that would stay uncovered.
+            Err(error) => return Err(error).at_with(Stage::Proc, name.as_bytes()),
+        };
         let empty = if found.is_dir() { "empty-dir" } else { "empty-file" };
         cover(&staged.path(empty), &target).at_with(Stage::Proc, name.as_bytes())?;
     }

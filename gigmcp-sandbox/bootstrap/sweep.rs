@@ -19,7 +19,8 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(prefix) = arguments.next().filter(|prefix| !prefix.is_empty()) else { return ExitCode::from(2) };
     let dirs: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
     // Away from the terminal's signals, and from descriptors an embedder has left open for children.
-    sys::new_session();
+    // It is a group leader already where the host process makes its children that.
+    let _ = sys::new_session();
     sys::set_name(c"gigmcp-sweeper");
     let Ok(lifeline) = sys::take_control() else { return ExitCode::FAILURE };
     // Nobody writes; an error other than an interruption does not go away either.

@@ -3,7 +3,6 @@
 //! A flood of them costs the server and nobody else: so many are answered in a stretch of time, the
 //! threads of the others wait for the next, and the host is told once a stretch how many there were.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -117,12 +116,17 @@ impl Tripwires {
         }
     }
 
-    fn refuse(&self, call: &sys::WaitingCall) {
+    fn refuse(&mut self, call: &sys::WaitingCall) {
         let Some(listener) = &self.listener else { return };
         let error = self.errors.iter().find(|(number, _)| *number == u64::from(call.number));
         let error = error.and_then(|(_, error)| i32::try_from(*error).ok()).unwrap_or(EPERM);
-        // The process may have been killed meanwhile.
-        let _: io::Result<()> = sys::refuse_call(listener.as_fd(), call, error);
+        match sys::refuse_call(listener.as_fd(), call, error) {
+            Ok(()) => {}
+            // The process was killed meanwhile.
+            Err(error) if error.raw_os_error() == Some(ENOENT) => {}
+            // Else it would wait for ever.
+            Err(_) => self.listener = None,
+        }
     }
 }
 

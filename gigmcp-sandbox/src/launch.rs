@@ -105,10 +105,10 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
         network: NetworkHandle { intake },
         enforcement,
         log,
-        ended,
         events: events_reader,
         control,
-        meter: Meter { group: meter, monitor },
+        meter: Meter { group: meter, monitor, ended: ended.clone() },
+        ended,
     })
 }
 
@@ -176,6 +176,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         working_dir,
         rlimits: builder.limits.rlimits(),
         filters: programs.filters.clone(),
+        init_filter: programs.init.clone(),
         tripwires: programs.tripwires.iter().map(|(call, errno)| (u64::from(*call), u64::from(*errno))).collect(),
         tripwires_kill: builder.on_tripwire == OnTripwire::Kill,
         writable: writable.into_iter().map(|path| path.as_bytes().to_vec()).collect(),

@@ -41,6 +41,8 @@ mod seccomp;
 #[cfg(target_os = "linux")]
 mod sized_proc;
 #[cfg(target_os = "linux")]
+mod sources;
+#[cfg(target_os = "linux")]
 mod state;
 mod stderr;
 mod stdio;
@@ -67,8 +69,6 @@ pub use host_uids::{HostUids, InvalidHostUids};
 pub use intake::{AcceptError, AsyncPortListener, Connection, Intake, Origin, PortListener, PortSocket};
 pub use limits::{Limits, StateQuota};
 pub use network::{Network, NetworkHandle};
-#[cfg(target_os = "linux")]
-pub use plan::check_read_only;
 pub use profile::{OnTripwire, Profile, UnknownProfile};
 pub use protocol::Stage;
 #[cfg(not(target_os = "linux"))]
@@ -76,7 +76,9 @@ pub use report::check_read_only;
 pub use report::host_report;
 pub use rootfs::Rootfs;
 pub use sandbox::{Exit, Sandbox, ServerSignal};
+#[cfg(target_os = "linux")]
+pub use sources::check_read_only;
 pub use stderr::StderrLines;
-pub use stdio::{SandboxStdin, SandboxStdout};
+pub use stdio::{SandboxStdin, SandboxStdout, StdioError};
 pub use usage::{Usage, UsageSamples, UsageSource};
 pub use veth::{InvalidVethPool, PoolExhausted, VethPool};

@@ -10,7 +10,8 @@ use crate::stderr::StderrLog;
 use crate::stdio::End;
 use crate::usage::Meter;
 use crate::{
-    Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines, Usage, UsageSamples,
+    Enforcement, Events, NetworkHandle, SandboxBuilder, SandboxStdin, SandboxStdout, StderrLines, StdioError, Usage,
+    UsageSamples,
 };
 
 /// One confined server. Dropping it ends every process inside and leaves nothing behind, a moment later:
@@ -90,14 +91,18 @@ impl Sandbox {
 
     /// The server's standard input and output, once.
     ///
-    /// `None` after the first call, and outside a tokio runtime.
+    /// # Errors
+    /// [`StdioError::Taken`] after the first call that came so far, [`StdioError::NoRuntime`] outside a tokio
+    /// runtime, and [`StdioError::Register`] if the runtime cannot wait for them. After the last, the server
+    /// has lost its standard input and output.
     ///
     /// # Panics
     /// In a tokio runtime whose I/O is not enabled.
-    pub fn stdio(&mut self) -> Option<(SandboxStdin, SandboxStdout)> {
-        tokio::runtime::Handle::try_current().ok()?;
-        let (stdin, stdout) = self.stdio.take()?;
-        SandboxStdin::new(stdin).ok().zip(SandboxStdout::new(stdout).ok())
+    pub fn stdio(&mut self) -> Result<(SandboxStdin, SandboxStdout), StdioError> {
+        tokio::runtime::Handle::try_current().map_err(|_| StdioError::NoRuntime)?;
+        let (stdin, stdout) = self.stdio.take().ok_or(StdioError::Taken)?;
+        let register = |source| StdioError::Register { source };
+        Ok((SandboxStdin::new(stdin).map_err(register)?, SandboxStdout::new(stdout).map_err(register)?))
     }
 
     /// The host's end of the sandbox's network.
@@ -129,7 +134,8 @@ impl Sandbox {
         self.events.clone()
     }
 
-    /// What the sandbox uses at the moment, or has used in all if it has ended.
+    /// What the sandbox uses at the moment. If it has ended, that is no memory and no process, and what it
+    /// has used in all, as far as a control group counted.
     ///
     /// Cancel safe.
     pub async fn usage(&self) -> Usage {
@@ -143,7 +149,7 @@ impl Sandbox {
     /// If `period` is zero, or outside a tokio runtime with time enabled.
     #[must_use]
     pub fn usage_every(&self, period: Duration) -> UsageSamples {
-        UsageSamples::new(self.meter.clone(), self.ended.clone(), period)
+        UsageSamples::new(self.meter.clone(), period)
     }
 
     /// Waits until the server has ended and nothing of the sandbox is left.

@@ -18,6 +18,8 @@ pub(crate) struct Programs {
     /// Argument rules, then the allowlist: the order they are installed in, since the allowlist
     /// does not allow installing more.
     pub(crate) filters: Vec<Vec<u8>>,
+    /// What PID 1 installs for itself.
+    pub(crate) init: Vec<u8>,
     /// Allowed calls that this libseccomp has neither a name nor a number for.
     pub(crate) unknown: Vec<String>,
     /// The calls that wait for PID 1, by number, with the error they get.

@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use crate::host_uids::UidLease;
 use crate::sandbox::Scissors;
-use crate::{PathRefusal, SpawnError, StateQuota, plan};
+use crate::{PathRefusal, SpawnError, StateQuota, sources};
 
 /// A state directory in use; nobody else can use it until this is dropped.
 ///
@@ -49,7 +49,7 @@ impl State {
     pub(crate) fn open(path: &Path, quota: StateQuota, owner: Option<&UidLease>) -> Result<Self, SpawnError> {
         let refused = |why| SpawnError::RefusedPath { path: path.to_owned(), why };
         let unreadable = |_| refused(PathRefusal::Unreadable);
-        plan::check_state(path).map_err(refused)?;
+        sources::check_state(path).map_err(refused)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
             .map_err(unreadable)?;

@@ -32,6 +32,24 @@ pub struct SandboxStdin(pipe::Sender);
 #[derive(Debug)]
 pub struct SandboxStdout(pipe::Receiver);
 
+/// Why there are no standard streams to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StdioError {
+    /// They were taken before.
+    #[error("the standard streams were taken before")]
+    Taken,
+    /// They are tokio's, and this is not in a tokio runtime. They can still be taken in one.
+    #[error("standard streams need a tokio runtime")]
+    NoRuntime,
+    /// The runtime cannot wait for them: the host is short of memory, or this user waits for too much.
+    #[error("registering the standard streams with the runtime")]
+    Register {
+        /// The cause.
+        source: io::Error,
+    },
+}
+
 impl SandboxStdin {
     #[cfg(unix)]
     pub(crate) fn new(end: End) -> io::Result<Self> {
@@ -77,5 +95,17 @@ impl AsyncRead for SandboxStdout {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_waited_for_is_an_error() {
+        let (reader, writer) = io::pipe().expect("descriptors");
+        assert!(SandboxStdin::new(reader.into()).is_err(), "not the end that is written to");
+        assert!(SandboxStdin::new(writer.into()).is_ok(), "the twin");
     }
 }

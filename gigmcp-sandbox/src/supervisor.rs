@@ -4,11 +4,14 @@
 //! caller's thread. Every descriptor it passes on goes through a socket after the fork, so no
 //! descriptor of one sandbox is ever open in another's process.
 
-use std::collections::{BTreeMap, HashMap};
+mod job;
+mod live;
+mod start;
+
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Child;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -16,57 +19,16 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
-use tokio::sync::{oneshot, watch};
 
-use crate::cgroup::{Cgroup, Removal, Tally, Watcher};
-use crate::channel::{Launched, agree, launch, receive};
-use crate::events::EventLog;
-use crate::host_uids::UidLease;
-use crate::network::Connected;
+pub(crate) use self::job::Job;
+use self::live::Live;
+pub(crate) use self::start::Started;
+use self::start::{START_TIME, Starting};
+use crate::cgroup::{Tally, Watcher};
+use crate::channel::{Launched, launch, receive};
 use crate::protocol::Report;
-use crate::sandbox::Scissors;
-use crate::seccomp::Programs;
-use crate::state::State;
-use crate::stderr::{Read, StderrLog};
-use crate::veth::Link;
-use crate::{Enforcement, Event, Exit, Intake, Network, OnTripwire, SpawnError, bootstrap, host};
-
-/// A sandbox to be started.
-pub(crate) struct Job {
-    /// Plan, lifeline, standard input, output and error, then the files to be copied.
-    pub(crate) descriptors: Vec<OwnedFd>,
-    /// The read end of standard error.
-    pub(crate) stderr: OwnedFd,
-    pub(crate) lifeline: Scissors,
-    pub(crate) log: Arc<StderrLog>,
-    pub(crate) group: Option<Arc<Cgroup>>,
-    pub(crate) uid: Option<UidLease>,
-    pub(crate) state: Option<Arc<State>>,
-    pub(crate) network: Network,
-    pub(crate) wall_time: Option<Duration>,
-    pub(crate) events: EventLog,
-    /// In force inside, for the names of calls.
-    pub(crate) programs: &'static Programs,
-    pub(crate) on_tripwire: OnTripwire,
-    pub(crate) check: Check,
-    pub(crate) started: oneshot::Sender<Result<Started, SpawnError>>,
-    pub(crate) ended: watch::Sender<Option<Exit>>,
-    #[cfg(test)]
-    pub(crate) seam: crate::attacks::Seam,
-}
-
-/// Judges what the bootstrap read back, before the server's program starts.
-pub(crate) type Check = Box<dyn FnOnce(&BTreeMap<String, String>) -> Result<Enforcement, SpawnError> + Send>;
-
-/// What is known once the server's program runs.
-pub(crate) struct Started {
-    /// For what the host says to PID 1.
-    pub(crate) control: OwnedFd,
-    pub(crate) enforcement: Enforcement,
-    pub(crate) intake: Option<Intake>,
-    /// The process that waits for PID 1.
-    pub(crate) monitor: u32,
-}
+use crate::stderr::Read;
+use crate::{Event, SpawnError, bootstrap};
 
 /// Hands a job to the thread, which is started at first use.
 pub(crate) fn submit(job: Job) -> Result<(), SpawnError> {
@@ -108,6 +70,7 @@ enum Source {
     Stderr,
     /// A limit of some sandboxes.
     Limits,
+    Init,
 }
 
 impl Source {
@@ -121,6 +84,7 @@ impl Source {
             1 => Self::Process,
             2 => Self::Control,
             3 => Self::Stderr,
+            5 => Self::Init,
             _ => Self::Limits,
         };
         (source, data >> 3)
@@ -136,43 +100,6 @@ struct Supervisor {
     look_at: Option<Instant>,
     live: HashMap<u64, Live>,
     next: u64,
-}
-
-/// A sandbox from fork to the end of its last process.
-struct Live {
-    child: Child,
-    process: Option<OwnedFd>,
-    control: Option<OwnedFd>,
-    stderr: Option<OwnedFd>,
-    /// When standard error is read again, after more than its budget came.
-    stderr_resumes: Option<Instant>,
-    lifeline: Scissors,
-    log: Arc<StderrLog>,
-    tally: Option<Tally>,
-    /// When it is given up to remove the groups, and when to try again.
-    removing: Option<(Instant, Instant)>,
-    /// The link of [`Network::veth`], which goes with the sandbox.
-    link: Option<Link>,
-    wall_time: Option<Duration>,
-    ends_at: Option<Instant>,
-    starting: Option<Starting>,
-    events: EventLog,
-    programs: &'static Programs,
-    on_tripwire: OnTripwire,
-    exit: Option<Exit>,
-    ended: watch::Sender<Option<Exit>>,
-    uid: Option<UidLease>,
-    state: Option<Arc<State>>,
-}
-
-struct Starting {
-    started: oneshot::Sender<Result<Started, SpawnError>>,
-    deadline: Instant,
-    check: Option<Check>,
-    enforcement: Option<Enforcement>,
-    network: Network,
-    intake: Option<Intake>,
-    failure: Option<SpawnError>,
 }
 
 impl Supervisor {
@@ -191,6 +118,7 @@ impl Supervisor {
                     Source::Wake => self.take_jobs(),
                     Source::Process => self.reap(key),
                     Source::Control => self.listen(key),
+                    Source::Init => self.init_ended(key),
                     Source::Stderr => self.read_stderr(key),
                     Source::Limits => self.look_at_limits(),
                 }
@@ -244,6 +172,7 @@ impl Supervisor {
         Some(Live {
             child,
             process: Some(process),
+            init: None,
             control: Some(control),
             stderr: Some(job.stderr),
             stderr_resumes: None,
@@ -258,7 +187,8 @@ impl Supervisor {
                 started: job.started,
                 deadline: Instant::now() + START_TIME,
                 check: Some(job.check),
-                enforcement: None,
+                posture: None,
+                agreed: None,
                 network: job.network,
                 intake: None,
                 failure: None,
@@ -287,11 +217,22 @@ impl Supervisor {
         }
     }
 
+    /// The kernel has ended everything else inside before it says so of PID 1.
+    fn init_ended(&mut self, key: u64) {
+        if let Some(live) = self.live.get_mut(&key) {
+            live.init = None;
+            live.lifeline.cut();
+        }
+    }
+
     /// Takes one report; the event comes again while there are more.
     fn listen(&mut self, key: u64) {
         let Some(live) = self.live.get_mut(&key) else { return };
         let Some(control) = &live.control else { return };
         match receive(control, live.starting.is_some()) {
+            Ok(Some((Report::Monitor, descriptors))) => live.meet_init(descriptors, |init| {
+                epoll::add(&self.events, init, Source::Init.data(key), epoll::EventFlags::IN)
+            }),
             Ok(Some((report, descriptors))) => live.hear(report, descriptors),
             Ok(None) => live.control = None,
             Err(Errno::AGAIN | Errno::INTR) => {}
@@ -315,10 +256,11 @@ impl Supervisor {
         }
     }
 
-    /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left.
+    /// Ends the bookkeeping once neither the process that waits for PID 1 nor PID 1 is left. If only the first
+    /// was killed, PID 1 closes its end of the socket while the kernel still ends the others.
     fn settle(&mut self, key: u64) {
         let now = Instant::now();
-        let done = |live: &mut Live| live.process.is_none() && live.control.is_none() && live.remove_groups(now);
+        let done = |live: &mut Live| live.has_ended() && live.remove_groups(now);
         if !self.live.get_mut(&key).is_some_and(done) {
             return;
         }
@@ -404,204 +346,5 @@ impl Supervisor {
     }
 }
 
-impl Live {
-    /// The next moment that something is overdue.
-    fn deadline(&self) -> Option<Instant> {
-        self.starting.as_ref().map_or(self.ends_at, |starting| Some(starting.deadline))
-    }
-
-    /// When the supervisor has something to do for it even if nothing happens.
-    fn next_time(&self) -> Option<Instant> {
-        let look = self.tally.as_ref().and_then(Tally::next_look);
-        let again = self.removing.map(|(_, again)| again);
-        self.deadline().into_iter().chain(self.stderr_resumes).chain(look).chain(again).min()
-    }
-
-    /// Tells what was found at the limits. One process killed for want of memory ends the whole: half a
-    /// server is no server. v2 kills all at once by itself.
-    fn tell_limits(&mut self, look: impl FnOnce(&mut Tally) -> Vec<Event>) {
-        let found = self.tally.as_mut().map(look).unwrap_or_default();
-        found.into_iter().for_each(|event| self.events.push(event));
-        if self.out_of_memory() {
-            self.lifeline.cut();
-        }
-    }
-
-    fn out_of_memory(&self) -> bool {
-        self.tally.as_ref().is_some_and(Tally::out_of_memory)
-    }
-
-    /// Tries to remove the groups, and says whether that is over. Processes whose parent was killed may
-    /// take a moment to leave.
-    fn remove_groups(&mut self, now: Instant) -> bool {
-        if self.removing.is_none() {
-            self.tell_limits(|tally| tally.last_look(now));
-        }
-        let (give_up, again) = *self.removing.get_or_insert((now + REMOVAL_TIME, now));
-        match self.tally.as_ref().filter(|_| again <= now).map(Tally::remove) {
-            Some(Removal::Busy(pause)) => {
-                self.removing = Some((give_up, now + pause));
-                give_up <= now
-            }
-            Some(Removal::Done) => true,
-            None => self.tally.is_none(),
-        }
-    }
-
-    /// How it ended, once everything is known.
-    fn exit(&self) -> Exit {
-        match self.exit {
-            _ if self.state.as_ref().is_some_and(|state| state.is_over()) => Exit::StateQuota,
-            // The server's end is the consequence, or was about to be.
-            None | Some(Exit::Exited(_) | Exit::Signaled(_)) if self.out_of_memory() => Exit::OomKilled,
-            exit => exit.unwrap_or(Exit::Killed),
-        }
-    }
-
-    /// Gives up a start that takes too long, or ends a server that ran too long.
-    fn run_late(&mut self) {
-        self.lifeline.cut();
-        match self.starting.take() {
-            Some(starting) => {
-                let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
-            }
-            None => {
-                self.ends_at = None;
-                self.ended_as(Exit::TimedOut);
-            }
-        }
-        self.kill();
-    }
-
-    fn kill(&self) {
-        if let Some(process) = &self.process {
-            let _ = pidfd_send_signal(process, Signal::KILL);
-        }
-    }
-
-    fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
-        match (report, &mut self.starting) {
-            (Report::Network, Some(_)) => self.connect(descriptors),
-            (Report::Posture(found), Some(_)) => self.judge(found.into_iter().collect()),
-            (Report::Failed { stage, errno, detail }, Some(starting)) => {
-                let source = io::Error::from_raw_os_error(errno);
-                let fix = host::fix(stage, errno);
-                starting.failure = Some(SpawnError::Setup { stage, detail, fix, source });
-                self.lifeline.cut();
-            }
-            (Report::Running, Some(_)) => self.running(),
-            (Report::Exited(code), None) => self.ended_as(Exit::Exited(code)),
-            (Report::Signaled(SIGSYS), None) => self.ended_as(Exit::SeccompKilled),
-            (Report::Signaled(signal), None) => self.ended_as(Exit::Signaled(signal)),
-            (Report::Tripwire { call, pid, count }, None) => self.tripped(call, pid, count),
-            // Out of turn: only a PID 1 that is not ours any more would say so.
-            (
-                Report::Network
-                | Report::Posture(_)
-                | Report::Failed { .. }
-                | Report::Running
-                | Report::Exited(_)
-                | Report::Signaled(_)
-                | Report::Tripwire { .. }
-                | Report::Listener,
-                _,
-            ) => self.lifeline.cut(),
-        }
-    }
-
-    fn tripped(&mut self, call: u32, pid: u32, count: u64) {
-        let call = self.programs.call_name(call);
-        self.events.push(Event::Tripwire { call, pid, count });
-        if self.on_tripwire == OnTripwire::Kill {
-            // PID 1 has ended everything before it said so.
-            self.ended_as(Exit::Tripwire { call });
-            self.lifeline.cut();
-        }
-    }
-
-    /// The first reason counts: what comes after it is its consequence.
-    fn ended_as(&mut self, exit: Exit) {
-        self.exit.get_or_insert(exit);
-    }
-
-    /// Makes the host's end of the network.
-    fn connect(&mut self, descriptors: Vec<OwnedFd>) {
-        let (Some(starting), Some(control)) = (&mut self.starting, &self.control) else { return };
-        match starting.network.connect(descriptors) {
-            Ok(Connected { intake, link }) => {
-                // The bootstrap waits for its end of the link. If it is gone, so is everything.
-                let told = link.is_none() || agree(control).is_ok();
-                (starting.intake, self.link) = (intake, link);
-                if !told {
-                    self.lifeline.cut();
-                }
-            }
-            Err(error) => {
-                starting.failure = Some(error);
-                self.lifeline.cut();
-                // There may be no PID 1 yet that would notice.
-                self.kill();
-            }
-        }
-    }
-
-    /// Lets the server's program start if every demanded layer is in force.
-    fn judge(&mut self, found: BTreeMap<String, String>) {
-        let Some(starting) = &mut self.starting else { return };
-        let Some(check) = starting.check.take() else { return self.lifeline.cut() };
-        match (check(&found), &self.control) {
-            (Ok(enforcement), Some(control)) if agree(control).is_ok() => starting.enforcement = Some(enforcement),
-            (Ok(_), _) => self.lifeline.cut(),
-            (Err(error), _) => {
-                starting.failure = Some(error);
-                self.lifeline.cut();
-            }
-        }
-    }
-
-    fn running(&mut self) {
-        let Some(mut starting) = self.starting.take() else { return };
-        let Some(enforcement) = starting.enforcement.take() else {
-            // It runs without our word, so it is not our PID 1 that says so.
-            self.starting = Some(starting);
-            return self.lifeline.cut();
-        };
-        if let Some(state) = &self.state {
-            state.runs(self.child.id());
-        }
-        self.ends_at = self.wall_time.and_then(|time| Instant::now().checked_add(time));
-        let intake = starting.intake;
-        let result = match self.control.as_ref().map(OwnedFd::try_clone) {
-            Some(Ok(control)) => Ok(Started { enforcement, intake, control, monitor: self.child.id() }),
-            _ => Err(SpawnError::Host { what: "copying a descriptor", source: Errno::MFILE.into() }),
-        };
-        // A caller that has given up has cut the lifeline.
-        let _ = starting.started.send(result);
-    }
-
-    /// Reads once, at most what the pipe holds unless the server has enlarged it.
-    fn read_stderr(&mut self) -> Read {
-        let Some(stderr) = &self.stderr else {
-            return Read::Nothing;
-        };
-        let mut buffer = [0_u8; 64 << 10];
-        match rustix::io::read(stderr, &mut buffer) {
-            Ok(0) => {
-                self.stderr = None;
-                Read::Nothing
-            }
-            Ok(length) => self.log.push(&buffer[..length]),
-            Err(Errno::INTR) => Read::Some,
-            Err(_) => Read::Nothing,
-        }
-    }
-}
-
-/// Far longer than a start takes on a machine under load.
-const START_TIME: Duration = Duration::from_secs(30);
-/// How long groups may take to become empty after the last process we know of has ended.
-const REMOVAL_TIME: Duration = Duration::from_secs(5);
 /// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
 const STDERR_PAUSE: Duration = Duration::from_millis(50);
-/// The same on every architecture that we run on.
-const SIGSYS: i32 = 31;

@@ -51,15 +51,14 @@ pub enum UsageSource {
 #[derive(Debug)]
 pub struct UsageSamples {
     meter: Meter,
-    ended: watch::Receiver<Option<Exit>>,
     ticks: Option<Interval>,
 }
 
 impl UsageSamples {
-    pub(crate) fn new(meter: Meter, ended: watch::Receiver<Option<Exit>>, period: Duration) -> Self {
+    pub(crate) fn new(meter: Meter, period: Duration) -> Self {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { meter, ended, ticks: Some(ticks) }
+        Self { meter, ticks: Some(ticks) }
     }
 
     /// The next sample, when it is time; `None` after the last.
@@ -69,7 +68,7 @@ impl UsageSamples {
         let ticks = self.ticks.as_mut()?;
         let over = tokio::select! {
             // An error says that the supervisor is gone, and with it every sandbox.
-            _ = self.ended.wait_for(Option::is_some) => true,
+            _ = self.meter.ended.wait_for(Option::is_some) => true,
             _ = ticks.tick() => false,
         };
         let usage = self.meter.read().await;
@@ -88,6 +87,7 @@ pub(crate) struct Meter {
     /// The process that waits for PID 1; all others descend from it.
     #[cfg(target_os = "linux")]
     pub(crate) monitor: u32,
+    pub(crate) ended: watch::Receiver<Option<Exit>>,
 }
 
 impl Meter {
@@ -99,7 +99,18 @@ impl Meter {
             None => processes::usage(meter.monitor),
         };
         // With many CPUs the kernel takes a while to add up. It fails only while the runtime ends.
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+        let usage = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        // Looked at last: it may have ended while it was counted.
+        let ended = self.ended.borrow().is_some();
+        match (ended, &self.group) {
+            (false, _) => usage,
+            // The group's numbers are from when the kernel had not taken leave of every process yet.
+            (true, Some(_)) => {
+                Usage { memory_bytes: usage.memory_bytes.map(|_| 0), processes: usage.processes.map(|_| 0), ..usage }
+            }
+            // Whoever has the number now is not ours.
+            (true, None) => Usage::default(),
+        }
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -81,7 +81,7 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         None => Source::HostTools,
     };
     let (spec, notes) = add.declaration.into_spec(source, words)?;
-    host.check_read_only(&spec.read_only)?;
+    host.check_paths(&spec)?;
     host.store.add_server(add.name.clone(), spec.clone(), add.profile).await?;
     let name = &add.name;
     out.print(&json!({ "added": name.as_str(), "spec": spec, "reviewed": false }), |_| {

@@ -86,6 +86,34 @@ fn no_process_of_a_sandbox_is_root_and_none_survives_a_killed_gateway() {
 }
 
 #[test]
+fn servers_are_asked_to_end_when_the_gateway_stops_and_made_to_when_they_do_not() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd");
+    let state = |name: &str| installation.data().with_file_name(format!("state-of-{name}"));
+    for name in ["polite", "deaf"] {
+        fs::create_dir(state(name)).unwrap();
+        let command = format!("python3 {odd}/odd.py {name}");
+        let dir = state(name).display().to_string();
+        installation.json(&["server", "add", name, "--command", &command, "--read-only", odd, "--state", &dir], "");
+    }
+    let token = installation.profile("work", &["polite", "deaf"]);
+    let mut gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    for name in ["polite", "deaf"] {
+        assert_eq!(session.call(&format!("{name}_good"), &json!({})).text(), "fine");
+    }
+    let processes = gateway.descendants();
+    assert!(gateway.interrupt().success());
+    assert_eq!(wait_gone(&processes), Vec::<u32>::new(), "those that do not listen either");
+    assert_eq!(fs::read_to_string(state("polite").join("data/asked")).unwrap(), "15", "SIGTERM");
+    assert!(!state("deaf").join("data/asked").exists());
+    // What is ours is not given to a server to write to.
+    let ours = installation.data().display().to_string();
+    let refused = installation.run(&["server", "add", "thief", "--state", &ours, "--", "true"], "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no server may see"), "{refused:?}");
+}
+
+#[test]
 fn a_change_takes_effect_at_the_next_call() {
     let (internet, installation) = (Internet::new(), Installation::new());
     let fetch = demo_server("gigmcp-demo-fetch");

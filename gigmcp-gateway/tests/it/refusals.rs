@@ -144,6 +144,31 @@ fn odd_servers_hurt_nobody_but_themselves() {
 }
 
 #[test]
+fn a_client_is_told_why_the_server_of_a_call_under_way_was_ended() {
+    let (internet, installation, _) = with_echo();
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd");
+    let readable = odd.to_str().unwrap();
+    for (name, more) in [("forbidden", &[][..]), ("slow", &["--wall-time", "8"]), ("dies", &[])] {
+        let command = format!("python3 {}/odd.py {name}", odd.display());
+        let add = ["server", "add", name, "--command", &command, "--read-only", readable, "--seccomp", "python"];
+        installation.json(&[&add[..], more].concat(), "");
+    }
+    let token = installation.profile("all", &["forbidden", "slow", "dies"]);
+    let gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/all", &token);
+    for (server, code, text) in [
+        ("forbidden", "server-forbidden-call", "made a forbidden system call and was ended"),
+        ("slow", "server-wall-time", "ran longer than allowed and was ended"),
+        ("dies", "server-exited", "the server exited"), // the twin: its own end
+    ] {
+        let failed = session.call(&format!("{server}_odd"), &json!({})).json();
+        assert_eq!(failed["error"]["data"]["code"], code, "{failed}\n{}", gateway.log());
+        assert_eq!(failed["error"]["data"]["stage"], "call", "{failed}");
+        assert!(failed["error"]["message"].as_str().unwrap().contains(text), "{failed}");
+    }
+}
+
+#[test]
 fn a_client_is_told_that_a_server_had_too_little_memory() {
     let (internet, installation, _) = with_echo();
     let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd");

@@ -1,7 +1,9 @@
 """MCP servers that misbehave, each in one way, named by the first argument."""
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 
@@ -21,6 +23,10 @@ def called(request):
     elif MODE == "dies":
         print("last words", file=sys.stderr, flush=True)
         os._exit(3)
+    elif MODE == "forbidden":
+        ctypes.CDLL(None).swapoff(b"/nowhere")
+    elif MODE == "slow":
+        time.sleep(3600)
     elif MODE == "huge":
         block = b"x" * (1 << 20)
         out.write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"' % request["id"])
@@ -36,6 +42,20 @@ def called(request):
 if MODE == "silent":
     print("I will \x1b[31mnever\x1b[0m answer", file=sys.stderr, flush=True)
     time.sleep(3600)
+
+
+
+def asked_to_end(number, frame):
+    with open("/state/asked", "w") as file:
+        file.write(str(number))
+    os._exit(0)
+
+
+if MODE == "polite":
+    signal.signal(signal.SIGTERM, asked_to_end)
+
+if MODE == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 if MODE == "hungry":
     kept = b"x" * (128 << 20)

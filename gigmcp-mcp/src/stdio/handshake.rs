@@ -84,7 +84,7 @@ pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, Connec
     let verdict = upstream.request("initialize", Some(&params), timeout, GivingUp::Silently).await.map_err(
         |error| match error {
             CallError::Timeout { after } => ConnectError::Timeout { after },
-            CallError::Exited => ConnectError::Exited,
+            CallError::Exited | CallError::Ended { .. } => ConnectError::Exited,
             CallError::TooLong { .. } => ConnectError::Protocol { reason: "the answer is too long" },
             CallError::Protocol { reason } => ConnectError::Protocol { reason },
         },

@@ -28,6 +28,7 @@ const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;
 
 pub(crate) const SIGKILL: c_int = 9;
 const SIGCHLD: c_int = 17;
+const SIGSTOP: c_int = 19;
 const SIGNALS: c_int = 64;
 const SIG_BLOCK: c_int = 0;
 const SIG_SETMASK: c_int = 2;
@@ -41,6 +42,7 @@ const SYS_RT_SIGACTION: c_long = 13;
 const SYS_KEYCTL: c_long = 219;
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
 const SYS_RT_SIGACTION: c_long = 134;
+const SYS_PIDFD_OPEN: c_long = 434;
 const KEYCTL_JOIN_SESSION_KEYRING: c_long = 1;
 const NS_GET_USERNS: c_ulong = 0xb701;
 const POLLIN: i16 = 1;
@@ -107,9 +109,11 @@ pub(crate) fn join_new_session_keyring() -> io::Result<()> {
     check_long(unsafe { syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<c_char>()) }).map(drop)
 }
 
-pub(crate) fn new_session() {
-    // SAFETY: no arguments. Failure means that we lead a session already, which is as good.
-    unsafe { setsid() };
+/// Leaves the terminal behind. Fails where we lead a group of processes already, which nobody does who was
+/// just forked.
+pub(crate) fn new_session() -> io::Result<()> {
+    // SAFETY: no arguments.
+    check(unsafe { setsid() }).map(drop)
 }
 
 /// Sets which rights new files lack.
@@ -265,6 +269,12 @@ pub(crate) fn kill_all_others() {
     unsafe { kill(-1, SIGKILL) };
 }
 
+/// A descriptor of a process that nobody has waited for yet; it becomes readable when that has ended.
+pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers only; the kernel's result is a new descriptor, closed by `execve`.
+    owned(unsafe { syscall(SYS_PIDFD_OPEN, c_long::from(pid), 0 as c_long) } as c_int)
+}
+
 /// Waits until this child has ended.
 pub(crate) fn wait_for(pid: i32) {
     let mut status = 0;
@@ -294,9 +304,14 @@ pub(crate) fn reset_signals() -> io::Result<()> {
     let none: SignalSet = [0; 16];
     let default = [0_u64; 4];
     for number in 1..=SIGNALS {
+        // These two refuse it, and have it anyway.
+        if [SIGKILL, SIGSTOP].contains(&number) {
+            continue;
+        }
         // SAFETY: reads `struct sigaction` of the kernel, all zero: SIG_DFL, no flags, no mask of 8 bytes.
-        // SIGKILL and SIGSTOP refuse it, and have it anyway.
-        unsafe { syscall(SYS_RT_SIGACTION, c_long::from(number), &raw const default, ptr::null::<u64>(), 8 as c_long) };
+        check_long(unsafe {
+            syscall(SYS_RT_SIGACTION, c_long::from(number), &raw const default, ptr::null::<u64>(), 8 as c_long)
+        })?;
     }
     // SAFETY: reads one set.
     check(unsafe { sigprocmask(SIG_SETMASK, &raw const none, ptr::null_mut()) }).map(drop)

@@ -16,8 +16,13 @@ pub(super) fn compile(text: &str, profile: Profile) -> Result<Programs, String> 
     let mut unknown = Vec::new();
     let allowlist = policy.allowlist(profile, &mut unknown)?;
     let denials = policy.denials()?;
-    let mut programs =
-        Programs { filters: vec![denials, allowlist], unknown, tripwires: Vec::new(), names: Default::default() };
+    let mut programs = Programs {
+        filters: vec![denials, allowlist],
+        init: policy.of_init()?,
+        unknown,
+        tripwires: Vec::new(),
+        names: Default::default(),
+    };
     let lines = policy.tripwire.iter().flat_map(|line| line.calls.iter().map(|call| (call, line.errno())));
     let rules = policy.tripwire_if.iter().map(|rule| (&rule.call, rule.errno()));
     for (call, errno) in lines.chain(rules) {
@@ -86,6 +91,18 @@ impl Policy {
         let mut filter = new_filter(ScmpAction::Allow)?;
         for rule in &self.refuse_if {
             self.add_rule(&mut filter, rule, ScmpAction::Errno(rule.errno()))?;
+        }
+        export(&filter)
+    }
+
+    /// PID 1's own program.
+    fn of_init(&self) -> Result<Vec<u8>, String> {
+        let mut filter = new_filter(ScmpAction::KillProcess)?;
+        for line in &self.init {
+            self.add_line(&mut filter, line, ScmpAction::Allow)?;
+        }
+        for rule in &self.init_if {
+            self.add_rule(&mut filter, rule, ScmpAction::Allow)?;
         }
         export(&filter)
     }
@@ -169,8 +186,8 @@ mod tests {
     #[test]
     fn every_call_of_the_policy_is_known_by_name_or_number() {
         let policy = Policy::parse(POLICY).expect("the policy is part of the crate");
-        let rules = [&policy.allow_if, &policy.tripwire_if, &policy.refuse_if].into_iter().flatten();
-        let calls = policy.lines().flat_map(|line| &line.calls).chain(rules.map(|rule| &rule.call));
+        let rules = [&policy.allow_if, &policy.tripwire_if, &policy.refuse_if, &policy.init_if].into_iter().flatten();
+        let calls = policy.lines().chain(&policy.init).flat_map(|line| &line.calls).chain(rules.map(|rule| &rule.call));
         let unknown: Vec<_> = calls.filter(|call| matches!(policy.resolve(call), Resolved::Unknown)).collect();
         assert_eq!(unknown, Vec::<&String>::new(), "a misspelled refusal refuses nothing");
     }

@@ -102,7 +102,9 @@ impl Policy {
     /// with high bits set.
     fn arguments(&self, call: &str) -> Vec<[u64; 6]> {
         let mut values: [BTreeSet<u64>; 6] = std::array::from_fn(|_| BTreeSet::from([0]));
-        for test in self.rules().filter(|rule| rule.call == call).flat_map(|rule| &rule.when).flatten() {
+        for test in
+            self.rules().chain(&self.init_if).filter(|rule| rule.call == call).flat_map(|rule| &rule.when).flatten()
+        {
             let (argument, points) = test.turning_points();
             values[argument].extend(points);
         }
@@ -235,6 +237,35 @@ fn what_must_be_refused_is_refused_in_every_profile() {
             let found = ask(&programs, number, [arguments[0], arguments[1], arguments[2], 0, 0, 0]);
             assert_eq!(found, expected, "{profile}: {call}({arguments:x?})");
         }
+    }
+}
+
+#[test]
+fn pid_1_may_call_what_the_policy_says_and_nothing_else() {
+    let policy = Policy::parse(POLICY).unwrap();
+    let programs = [compile(POLICY, Profile::Static).unwrap().init];
+    let number = |call: &String| match policy.resolve(call) {
+        Resolved::Number(number) => u32::try_from(i32::from(number)).ok(),
+        Resolved::Absent | Resolved::Unknown => None,
+    };
+    let lines = policy.init.iter().flat_map(|line| &line.calls);
+    let allowed: BTreeSet<u32> = lines.filter_map(number).collect();
+    for at in 0..NUMBERS {
+        let rules = || policy.init_if.iter().filter(|rule| number(&rule.call) == Some(at));
+        let name = rules().map(|rule| rule.call.as_str()).next();
+        for arguments in name.map_or(vec![[0; 6]], |name| policy.arguments(name)) {
+            let expected = allowed.contains(&at) || rules().any(|rule| rule.holds(&arguments));
+            let expected = if expected { Action::Allow } else { Action::Kill };
+            let found = answer(&programs, &Call { number: at, arch: ARCH[0], arguments });
+            assert_eq!(found, expected, "{at} {name:?} {arguments:x?}");
+            let foreign = answer(&programs, &Call { number: at, arch: ARCH[1], arguments });
+            assert_eq!(foreign, Action::Kill, "{at}");
+        }
+    }
+    // In words, so that a mistake in the file is seen too.
+    for call in ["execve", "openat", "openat2", "socket", "connect", "clone", "ptrace", "mprotect", "unshare", "prctl"]
+    {
+        assert!(!allowed.contains(&number(&call.to_owned()).unwrap()), "{call}");
     }
 }
 

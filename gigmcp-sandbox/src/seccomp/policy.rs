@@ -14,10 +14,12 @@ pub(super) struct Policy {
     pub(super) tripwire: Vec<Line>,
     pub(super) refuse: Vec<Line>,
     pub(super) kill: Vec<Line>,
+    pub(super) init: Vec<Line>,
     pub(super) numbers: BTreeMap<String, i32>,
     pub(super) allow_if: Vec<Rule>,
     pub(super) tripwire_if: Vec<Rule>,
     pub(super) refuse_if: Vec<Rule>,
+    pub(super) init_if: Vec<Rule>,
 }
 
 /// What holds for calls whatever their arguments.
@@ -65,6 +67,11 @@ impl Policy {
         if policy.kill.iter().any(|line| !line.scope.is_all()) {
             return Err("what kills does so in every profile".to_owned());
         }
+        let lines = policy.init.iter().map(|line| (&line.scope, line.errno));
+        let rules = policy.init_if.iter().map(|rule| (&rule.scope, rule.errno));
+        if lines.chain(rules).any(|(scope, errno)| !scope.is_all() || errno.is_some()) {
+            return Err("what PID 1 may call has no error, and is the same in every profile".to_owned());
+        }
         policy.check_calls()?;
         Ok(policy)
     }
@@ -88,7 +95,12 @@ impl Policy {
                 return Err(format!("{} has tripwires with different errors", rule.call));
             }
         }
-        Ok(())
+        let mut seen = BTreeSet::new();
+        let rules = self.init_if.iter().map(|rule| &rule.call);
+        match self.init.iter().flat_map(|line| &line.calls).chain(rules).find(|call| !seen.insert(*call)) {
+            Some(call) => Err(format!("{call} is named twice for PID 1")),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = &Line> {
@@ -276,6 +288,8 @@ mod tests {
             ("refused without an error", "calls = \"mknod mknodat\", errno = \"EPERM\"", "calls = \"mknod\""),
             ("named twice", "calls = \"unshare setns\"", "calls = \"unshare setns open\""),
             ("a line and rules", "calls = \"getrandom\"", "calls = \"getrandom clone\""),
+            ("PID 1 refused", "calls = \"wait4\", reason", "calls = \"wait4\", errno = \"EPERM\", reason"),
+            ("twice for PID 1", "calls = \"brk munmap\"", "calls = \"brk munmap kill\""),
             ("two errors for PID 1", "call = \"socketpair\"\nerrno = \"EAF", "call = \"clone\"\nerrno = \"EAF"),
             ("two comparisons in one", "any_bit = 0x7E020000", "any_bit = 0x7E020000, above = 1"),
             ("no comparison", "any_bit = 0x7E020000", "mask = 1"),

@@ -80,7 +80,7 @@ pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
         ("the control group", &[], Some(|plan| plan.cgroups.clear())),
         ("resource limits and the control group", &[], Some(NO_LIMITS)),
         // The kernel asks for it before it takes the other two.
-        ("no_new_privs, seccomp and Landlock", &["no_new_privs", "landlock"], Some(NO_FILTERS)),
+        ("no_new_privs, seccomp and Landlock", &["no_new_privs", "landlock", "filter of PID 1"], Some(NO_FILTERS)),
         ("seccomp and Landlock", &["landlock"], Some(NO_FILTERS)),
         ("seccomp and empty capability sets", &["capabilities"], Some(NO_FILTERS)),
         ("seccomp and the ipc namespace", &["ipc"], Some(NO_FILTERS)),
@@ -90,7 +90,7 @@ pub(crate) fn without(scene: &Scene) -> Vec<Mode> {
     let mode = |(name, left_out, plan): &(&'static str, &[&'static str], Option<Change>)| {
         let base = base(scene);
         let contained = !left_out.contains(&"net");
-        let seam = Seam { left_out: left_out.to_vec(), plan: *plan, ..Seam::default() };
+        let seam = Seam { left_out: left_out.to_vec(), plan: *plan };
         Mode { name, builder: SandboxBuilder { seam, ..base.builder }, contained, ..base }
     };
     single.iter().map(mode).collect()

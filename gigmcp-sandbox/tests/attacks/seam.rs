@@ -1,6 +1,5 @@
 //! What tests inside the crate can change of a start and users of it cannot.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +16,6 @@ pub(crate) struct Seam {
     pub(crate) left_out: Vec<&'static str>,
     /// Changes the plan.
     pub(crate) plan: Option<fn(&mut Plan)>,
-    /// A program and its arguments that starts the bootstrap, as strace does.
-    pub(crate) wrapper: Vec<OsString>,
 }
 
 impl Seam {
@@ -30,11 +27,6 @@ impl Seam {
     }
 
     pub(crate) fn command(&self, embedded: io::Result<Command>) -> io::Result<Command> {
-        if let Some((program, arguments)) = self.wrapper.split_first() {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(Path::new(env!("OUT_DIR")).join("gigmcp-bootstrap")).arg("outer");
-            return Ok(command);
-        }
         if self.left_out.is_empty() {
             return embedded;
         }

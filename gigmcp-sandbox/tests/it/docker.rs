@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use self::engine::{Container, Engine, profile};
 use crate::hosts::{ROLE, SAYS_HOW_A_START_WENT, said_inside};
+use crate::left_out::{assert_passed_as_a_user, has_root};
 use crate::probe::Dir;
 
 /// What the probe tries as the container's program: allowed without a profile, refused with ours.
@@ -34,37 +35,28 @@ fn start(container: &Container, engine: &Engine) -> String {
     said_inside(container.tests(engine, &["--exact", SAYS_HOW_A_START_WENT, "--nocapture"]))
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 #[test]
 fn everything_holds_in_a_container_without_capabilities() {
-    if !is_root() {
-        return; // this run may be that test
+    if !has_root("this run may be that test") {
+        return;
     }
-    passes(&Container::restricted().tests(&Engine::start(), &[]));
+    assert_passed_as_a_user(&Container::restricted().tests(&Engine::start(), &[]));
 }
 
 #[test]
 fn everything_holds_in_a_container_with_users_of_its_own() {
-    if !is_root() {
+    if !has_root("whoever may start an engine is root anyway") {
         return;
     }
     let engine = Engine::with_users(200_000);
     let container = Container::restricted();
     assert_eq!(container.probe(&engine, &["read", "/proc/self/uid_map"]), "allowed          0     200000      65536");
-    passes(&container.tests(&engine, &[]));
-}
-
-fn passes(said: &str) {
-    assert!(said.contains("test result: ok."), "{said}");
-    assert!(said.contains(" 0 ignored; 0 measured; 0 filtered out"), "{said}");
+    assert_passed_as_a_user(&container.tests(&engine, &[]));
 }
 
 #[test]
 fn a_container_that_is_too_strict_is_told_of_with_the_fix() {
-    if !is_root() {
+    if !has_root("whoever may start an engine is root anyway") {
         return;
     }
     let engine = Engine::start();
@@ -94,7 +86,7 @@ fn a_container_that_is_too_strict_is_told_of_with_the_fix() {
 
 #[test]
 fn each_call_that_the_profile_adds_is_needed() {
-    if !is_root() {
+    if !has_root("whoever may start an engine is root anyway") {
         return;
     }
     let engine = Engine::start();
@@ -114,7 +106,7 @@ fn each_call_that_the_profile_adds_is_needed() {
 
 #[test]
 fn the_profile_refuses_what_a_sandbox_needs_nothing_of() {
-    if !is_root() {
+    if !has_root("whoever may start an engine is root anyway") {
         return;
     }
     let engine = Engine::start();
@@ -149,8 +141,8 @@ fn allowing(profile: &Value) -> Vec<(&str, &Value)> {
 
 #[test]
 fn the_profile_is_dockers_own_with_these_calls_added() {
-    if !is_root() {
-        return; // in a container there is no repository
+    if !has_root("in a container there is no repository") {
+        return;
     }
     let deploy = profile().parent().unwrap().to_owned();
     let made = Command::new(deploy.join("make-seccomp")).arg("--check").output().unwrap();

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use gigmcp_sandbox::SpawnError;
 
+use crate::left_out::has_root;
 use crate::probe::{Dir, PROBE_VARIABLE, copy_program, probe, sandbox};
 
 /// Asks the test binary to say how a start went.
@@ -77,8 +78,8 @@ fn root_of_a_namespace_with_one_user_starts_sandboxes_unless_it_has_no_rights() 
 
 #[test]
 fn the_hosts_root_who_cannot_become_another_user_starts_nothing() {
-    if !rustix::process::geteuid().is_root() {
-        return; // nobody to be refused
+    if !has_root("nobody to be refused") {
+        return;
     }
     let found = in_namespace(Of::Root, "");
     assert!(found.starts_with("DropUser 22; run the host process as another user"), "{found}");

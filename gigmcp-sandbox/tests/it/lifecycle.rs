@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
 use crate::probe::{probe, sandbox};
-use crate::processes::{self, Watched, descendants, field, of_server};
+use crate::processes::{self, Watched, descendants, field, of_program, of_server};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
@@ -179,6 +179,25 @@ async fn killing_any_part_of_the_frame_leaves_no_process() {
         kill_process(pid, Signal::KILL).unwrap();
         assert_eq!(sandbox.wait().await, expected, "part {part}");
         watched.assert_gone();
+    }
+}
+
+#[tokio::test]
+async fn no_process_is_left_when_the_end_is_told_whichever_part_was_killed() {
+    // The kernel takes a moment to end so many, one by one, after PID 1 has closed its descriptors.
+    const MANY: &str = "for i in $(seq 150); do sleep 600 & done; echo ready; wait";
+    for part in ["the monitor", "PID 1", "the server"] {
+        let mut sandbox =
+            ready(Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", MANY, &processes::marker(part)]))
+                .await;
+        let frame = of_program("/bin/sh", part);
+        let all = [&frame[..], &descendants(frame[2])].concat();
+        assert!(all.len() > 150, "{part}: {}", all.len());
+        let watched = Watched::new(&all);
+        let killed = frame[["the server", "PID 1", "the monitor"].iter().position(|name| *name == part).unwrap()];
+        kill_process(Pid::from_raw(i32::try_from(killed).unwrap()).unwrap(), Signal::KILL).unwrap();
+        sandbox.wait().await;
+        assert_eq!(watched.left_now(), 0, "{part} was killed");
     }
 }
 

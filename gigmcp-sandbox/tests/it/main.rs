@@ -9,6 +9,7 @@ mod hostile_images;
 mod hosts;
 mod intake;
 mod internet;
+mod left_out;
 mod lifecycle;
 mod limits;
 mod link;

@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use gigmcp_sandbox::{Network, Sandbox, SandboxStdin, SandboxStdout};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
+use crate::left_out::has_root;
 use crate::link::{BareLink, packets_from, peer_index};
 use crate::probe::{probe, sandbox};
 use crate::processes::{marker, of_server};
@@ -62,8 +63,8 @@ const EITHER: &[(u32, &str, &str)] = &[
 
 #[tokio::test]
 async fn what_a_bare_link_lets_out_stays_in_with_both_networks() {
-    if !rustix::process::geteuid().is_root() {
-        return; // making links is root's here, and tested there
+    if !has_root("making links is root's here, and tested there") {
+        return;
     }
     let services = Services::new();
     let (mut handoff, mut veth) = (Inside::new("handoff").await, Inside::new("veth").await);
@@ -98,8 +99,8 @@ async fn what_a_bare_link_lets_out_stays_in_with_both_networks() {
 
 #[tokio::test]
 async fn what_is_refused_anywhere_is_refused_with_both_networks() {
-    if !rustix::process::geteuid().is_root() {
-        return; // making links is root's here, and tested there
+    if !has_root("making links is root's here, and tested there") {
+        return;
     }
     let mut wrong = Vec::new();
     for name in ["handoff-either", "veth-either"] {

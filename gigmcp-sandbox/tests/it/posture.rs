@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, StateQuota};
 
+use crate::left_out::has_root;
 use crate::lifecycle::ready;
 use crate::probe::{Dir, probe, sandbox};
 use crate::processes::{field, marker, of_program};
@@ -207,10 +208,12 @@ fn assert_usual(server: u32, program: &str) {
         assert_eq!(read(server, name), expected, "{name}");
     }
     // After the name in brackets: state, parent, group, session, terminal; then priority and niceness.
-    let stat = read(server, "stat");
-    let stat: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    assert_eq!([stat[2], stat[3], stat[4]], [&server.to_string(), &server.to_string(), "0"], "its own session");
-    assert_eq!([stat[15], stat[16]], ["20", "0"], "no priority");
+    let (stat, of_host) = (read(server, "stat"), read(std::process::id(), "stat"));
+    let fields =
+        |stat: &str| stat.rsplit_once(')').unwrap().1.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (stat, of_host) = (fields(&stat), fields(&of_host));
+    assert_eq!(stat[2..5], [server.to_string(), server.to_string(), "0".to_owned()], "its own session");
+    assert_eq!(stat[15..17], of_host[15..17], "no priority over the host's");
     assert_eq!(field(server, "NSsid:").unwrap().split_whitespace().last(), Some("2"));
 }
 
@@ -278,8 +281,8 @@ async fn a_server_among_the_hosts_tools_sees_them_read_only() {
 
 #[tokio::test]
 async fn the_processes_of_the_frame_hold_nothing_that_they_do_not_need() {
-    if !rustix::process::geteuid().is_root() {
-        return; // nobody else may look
+    if !has_root("nobody else may look") {
+        return;
     }
     let (sandbox, server) = started(sandbox(&[]).network(Network::handoff()), "/server").await;
     let init: u32 = field(server, "PPid:").unwrap().parse().unwrap();
@@ -304,6 +307,8 @@ async fn the_processes_of_the_frame_hold_nothing_that_they_do_not_need() {
         assert_eq!(status(process, &sets), found(&empty), "{name}");
         assert_eq!(field(process, "NoNewPrivs:").as_deref(), Some("1"), "{name}");
         assert_ne!(field(process, "Uid:").unwrap().split_whitespace().next(), Some("0"), "{name}");
+        let own = u32::from(process == init);
+        assert_eq!(field(process, "Seccomp_filters:"), Some((own + filters()).to_string()), "{name}");
     }
     // The files of a process that cannot be read belong to the host's root.
     assert_eq!(fs::metadata(format!("/proc/{init}/fd")).unwrap().uid(), 0, "PID 1 cannot be read");

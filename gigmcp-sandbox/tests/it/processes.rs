@@ -76,11 +76,19 @@ impl Watched {
 
     /// Waits until all have ended.
     pub(crate) fn assert_gone(&self) {
-        for process in &self.0 {
-            let mut polled = [PollFd::new(process, PollFlags::IN)];
-            let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
-            let ready = poll(&mut polled, Some(&timeout)).unwrap();
-            assert_eq!(ready, 1, "a process is left");
-        }
+        assert_eq!(self.left(Timespec { tv_sec: 10, tv_nsec: 0 }), 0, "processes are left");
+    }
+
+    /// How many have not ended yet.
+    pub(crate) fn left_now(&self) -> usize {
+        self.left(Timespec { tv_sec: 0, tv_nsec: 0 })
+    }
+
+    fn left(&self, each: Timespec) -> usize {
+        let left = |process: &&std::os::fd::OwnedFd| {
+            let mut polled = [PollFd::new(*process, PollFlags::IN)];
+            poll(&mut polled, Some(&each)).unwrap() == 0
+        };
+        self.0.iter().filter(left).count()
     }
 }

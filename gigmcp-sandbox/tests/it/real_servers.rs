@@ -6,6 +6,7 @@ use gigmcp_sandbox::{Exit, Layer, Network, OnTripwire, Profile, Rootfs, Sandbox,
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::internet::Internet;
+use crate::left_out::has_root;
 
 /// The directory of servers at pinned versions, as `./dev test` gives it.
 fn installed() -> PathBuf {
@@ -79,14 +80,9 @@ async fn talk(builder: SandboxBuilder, calls: &[&str]) -> String {
     heard
 }
 
-fn is_root() -> bool {
-    // Run as another user, the servers may lie where that user may not look; the policy is the same.
-    rustix::process::geteuid().is_root()
-}
-
 #[tokio::test]
 async fn server_everything_and_server_filesystem_work_on_node_20_and_24() {
-    if !is_root() {
+    if !has_root("they are installed for root") {
         return;
     }
     for node in ["/usr/bin/node", node_24().to_str().unwrap()] {
@@ -109,7 +105,7 @@ async fn server_everything_and_server_filesystem_work_on_node_20_and_24() {
 
 #[tokio::test]
 async fn mcp_server_time_works() {
-    if !is_root() {
+    if !has_root("they are installed for root") {
         return;
     }
     let mut server = python_server("mcp-server-time");
@@ -121,7 +117,7 @@ async fn mcp_server_time_works() {
 
 #[tokio::test]
 async fn mcp_server_fetch_works() {
-    if !is_root() {
+    if !has_root("they are installed for root") {
         return;
     }
     let server = python_server("mcp-server-fetch");
@@ -132,7 +128,7 @@ async fn mcp_server_fetch_works() {
 
 #[tokio::test]
 async fn mcp_server_git_works_with_git_as_its_child() {
-    if !is_root() {
+    if !has_root("they are installed for root") {
         return;
     }
     let server = &python_server("mcp-server-git")[0];

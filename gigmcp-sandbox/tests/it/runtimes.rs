@@ -11,6 +11,7 @@ use gigmcp_sandbox::{Event, Exit, Layer, Network, OnTripwire, Profile, Rootfs, S
 use tokio::io::AsyncReadExt;
 
 use crate::internet::{ADDRESS, Internet};
+use crate::left_out::has_root;
 use crate::probe::{Dir, sandbox};
 
 const URL: &str = "http://example.test/";
@@ -34,11 +35,6 @@ async fn output(builder: SandboxBuilder, profile: Profile) -> String {
     text
 }
 
-/// What takes long, or lies in root's own directories, runs as root alone: the policy is the same.
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 async fn node_works(node: &Path) {
     let command = [node.to_str().unwrap(), "/work/work.mjs", URL];
     let mut builder = tools(&command).file("/work/work.mjs", include_str!("../runtimes/work.mjs"));
@@ -60,7 +56,8 @@ async fn the_systems_node_works() {
 
 #[tokio::test]
 async fn node_24_works() {
-    if is_root() {
+    // What takes long, or lies in root's own directories, runs as root alone: the policy is the same.
+    if has_root("the same programs run as root") {
         node_works(&crate::real_servers::node_24()).await;
     }
 }
@@ -99,7 +96,7 @@ async fn every_python_from_3_11_on_works() {
 
 #[tokio::test]
 async fn a_static_go_server_works_alone_in_its_root() {
-    if !is_root() {
+    if !has_root("the same programs run as root") {
         return;
     }
     let dir = Dir::new("go");
@@ -135,7 +132,7 @@ async fn a_static_rust_server_works_alone_in_its_root() {
 
 #[tokio::test]
 async fn java_works_with_the_default_profile() {
-    if !is_root() {
+    if !has_root("the same programs run as root") {
         return;
     }
     let java = fs::canonicalize("/usr/bin/java").expect("the tests need a JDK; ./dev test installs it");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gigmcp_sandbox::{Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder, SpawnError, host_report};
+use gigmcp_sandbox::{
+    Exit, Layer, Level, Limits, Rootfs, Sandbox, SandboxBuilder, SpawnError, StdioError, host_report,
+};
 use tokio::io::AsyncReadExt;
 
 use crate::limits::has_groups;
@@ -17,12 +19,24 @@ fn shell(script: &str) -> SandboxBuilder {
 async fn a_server_talks_on_its_streams_and_its_code_is_reported() {
     let mut sandbox = shell("echo out; echo err >&2; exit 3").spawn().await.unwrap();
     let (_stdin, mut stdout) = sandbox.stdio().unwrap();
-    assert!(sandbox.stdio().is_none());
+    assert!(matches!(sandbox.stdio(), Err(StdioError::Taken)));
     let mut text = String::new();
     stdout.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "out\n");
     assert_eq!(sandbox.wait().await, Exit::Exited(3));
     assert_eq!(sandbox.stderr_tail(), ["err"]);
+}
+
+#[tokio::test]
+async fn streams_are_of_a_runtime_and_can_be_taken_in_one_later() {
+    let mut sandbox = shell("echo out").spawn().await.unwrap();
+    let elsewhere = std::thread::spawn(move || (matches!(sandbox.stdio(), Err(StdioError::NoRuntime)), sandbox));
+    let (refused, mut sandbox) = elsewhere.join().unwrap();
+    assert!(refused);
+    let (_stdin, mut stdout) = sandbox.stdio().unwrap();
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "out\n", "the twin");
 }
 
 #[tokio::test]

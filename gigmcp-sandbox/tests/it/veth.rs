@@ -12,6 +12,7 @@ use gigmcp_sandbox::{AcceptError, Network, Sandbox, SpawnError, Stage, VethPool}
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
+use crate::left_out::has_root;
 use crate::link::{BareLink, interface};
 use crate::probe::{Dir, PROBE_VARIABLE, probe, run, sandbox};
 use crate::processes::{marker, of_server};
@@ -29,10 +30,6 @@ pub(crate) fn pool() -> VethPool {
 
 pub(crate) fn exists(host: Ipv4Addr) -> bool {
     fs::exists(format!("/sys/class/net/{}", interface(host))).unwrap()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 fn host_of(network: &Network) -> Ipv4Addr {
@@ -78,7 +75,7 @@ fn without_nf_tables() {
 
 #[test]
 fn without_a_packet_filter_there_is_no_link() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     for (role, expected) in [("veth", "allowed heard"), (WITHOUT_NF_TABLES, "Setup { stage: Filter, ")] {
@@ -117,8 +114,8 @@ fn unprivileged_with(capabilities: &str) -> String {
 
 #[test]
 fn a_link_needs_the_capability_for_networks_and_no_other() {
-    if !is_root() {
-        return; // the capability is root's to give
+    if !has_root("the capability is root's to give") {
+        return;
     }
     assert_eq!(unprivileged_with("-all,+net_admin"), "allowed heard");
     let without = unprivileged_with("-all");
@@ -128,7 +125,7 @@ fn a_link_needs_the_capability_for_networks_and_no_other() {
 
 #[tokio::test]
 async fn only_what_comes_over_the_link_reaches_the_proxy() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();
@@ -151,7 +148,7 @@ async fn only_what_comes_over_the_link_reaches_the_proxy() {
 
 #[tokio::test]
 async fn ports_that_were_asked_for_can_be_reached_and_answer() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let ask = |kind: &'static str| async move {
@@ -177,7 +174,7 @@ async fn ports_that_were_asked_for_can_be_reached_and_answer() {
 
 #[tokio::test]
 async fn row_93_the_host_cannot_come_in() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();
@@ -203,7 +200,7 @@ async fn row_93_the_host_cannot_come_in() {
 
 #[tokio::test]
 async fn a_link_is_all_there_is() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();
@@ -235,7 +232,7 @@ async fn a_link_is_all_there_is() {
 
 #[tokio::test]
 async fn the_filter_belongs_to_a_user_namespace_around_the_servers() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();
@@ -261,7 +258,7 @@ async fn the_filter_belongs_to_a_user_namespace_around_the_servers() {
 
 #[tokio::test]
 async fn what_the_host_has_in_the_way_is_named() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let squatter = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -288,7 +285,7 @@ async fn what_the_host_has_in_the_way_is_named() {
 
 #[tokio::test]
 async fn names_are_asked_for_at_the_hosts_end() {
-    if !is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();

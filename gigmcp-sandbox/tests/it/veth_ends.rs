@@ -9,6 +9,7 @@ use gigmcp_sandbox::{Network, VethPool};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncBufReadExt;
 
+use crate::left_out::has_root;
 use crate::probe::{PROBE_VARIABLE, probe, sandbox};
 use crate::processes::{Watched, descendants, field};
 use crate::veth::{exists, pool};
@@ -64,8 +65,8 @@ fn gone(host: Ipv4Addr) -> Duration {
 
 #[test]
 fn kill_9_in_every_order_leaves_no_link() {
-    if !rustix::process::geteuid().is_root() {
-        return; // making links is root's here, and tested there
+    if !has_root("making links is root's here, and tested there") {
+        return;
     }
     for order in orders(4) {
         let mut frame = Frame::start(&format!("link-killed-{order:?}"));
@@ -98,7 +99,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 
 #[tokio::test]
 async fn the_end_of_one_process_of_the_frame_is_the_end_of_the_link() {
-    if !rustix::process::geteuid().is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     for index in 0..4 {
@@ -114,7 +115,7 @@ async fn the_end_of_one_process_of_the_frame_is_the_end_of_the_link() {
 
 #[tokio::test]
 async fn a_connection_that_the_host_holds_on_to_does_not_keep_the_link() {
-    if !rustix::process::geteuid().is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let network = Network::veth(&pool()).unwrap();
@@ -135,7 +136,7 @@ async fn a_connection_that_the_host_holds_on_to_does_not_keep_the_link() {
 
 #[tokio::test]
 async fn addresses_rest_after_their_sandbox() {
-    if !rustix::process::geteuid().is_root() {
+    if !has_root("making links is root's here") {
         return;
     }
     let narrow: VethPool = "10.198.7.16/30".parse().unwrap();

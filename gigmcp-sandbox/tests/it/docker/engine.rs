@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::left_out::THREADS;
 use crate::probe::{Dir, PROBE_VARIABLE, probe};
 
 /// Names a root file system, as a tar archive, for the image. Without it, the image is a skeleton
@@ -113,7 +114,7 @@ impl Container {
         docker.args(["run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp:exec,mode=1777"]);
         let show = |from: &Path, to: &str| format!("--volume={}:{to}:ro", from.display());
         docker.arg(show(&std::env::current_exe().unwrap(), TEST)).arg(show(probe(), PROBE));
-        docker.arg(format!("--env={PROBE_VARIABLE}={PROBE}"));
+        docker.arg(format!("--env={PROBE_VARIABLE}={PROBE}")).arg(format!("--env={}={}", THREADS.0, THREADS.1));
         if std::env::var_os(IMAGE_VARIABLE).is_none() {
             docker.arg(show(Path::new("/usr"), "/usr"));
         }
