@@ -83,9 +83,9 @@ impl AuthorizedRequest {
     }
 
     /// The credentials whose place may be in the body of this request, so that it has to be read first.
-    pub(crate) fn in_body<'a>(&'a self) -> impl Iterator<Item = &'a CredentialRule> {
+    pub(crate) fn in_body(&self) -> impl Iterator<Item = &CredentialRule> {
         let host = &self.request.downstream.destination.host;
-        self.others.iter().filter(move |other| other.is_bound_to(host) && other.sink.reads_body(&self.request))
+        self.others.iter().filter(|other| other.is_bound_to(host) && other.sink.reads_body(&self.request))
     }
 
     /// Whether a signature covers the body.

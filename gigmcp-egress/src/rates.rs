@@ -76,8 +76,7 @@ mod tests {
     #[test]
     fn a_rule_and_an_identity_have_their_rates() {
         let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
-        let mut limits = Limits::default();
-        limits.requests_per_second = 3;
+        let mut limits = Limits { requests_per_second: 3, ..Limits::default() };
         let mut slow = Rule::https("api.example.com".parse().unwrap());
         slow.rate = Some(Rate { count: 1, per: Duration::from_secs(3600) });
         let free = Rule::https("b.example.com".parse().unwrap());

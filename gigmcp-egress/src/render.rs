@@ -109,20 +109,20 @@ fn piece_of_body<'a>(
 
 /// Has the signers sign what all else has made of the request.
 fn sign(authorized: &mut AuthorizedRequest, secrets: &[SecretString], body: &[u8]) -> Result<(), Refusal> {
-    for index in 0..authorized.injections.len() {
-        let Injection { credential, place } = authorized.injections[index].clone();
-        let (Place::Signature { headers }, Sink::Signed(signer)) = (&place, &credential.sink) else { continue };
+    let AuthorizedRequest { request, injections, .. } = authorized;
+    for (Injection { credential, place }, secret) in injections.iter().zip(secrets) {
+        let (Place::Signature { headers }, Sink::Signed(signer)) = (place, &credential.sink) else { continue };
         for name in headers {
-            authorized.request.headers.remove(name);
+            request.headers.remove(name);
         }
-        let signed = signer.sign(&unsigned(&authorized.request, Some(body)), &secrets[index]).map_err(|error| {
+        let signed = signer.sign(&unsigned(request, Some(body)), secret).map_err(|error| {
             tracing::warn!(credential = %credential.id, error = &error as &dyn std::error::Error, "request not signed");
             Refusal::Signature
         })?;
         for (name, mut value) in signed {
             let Some(name) = name else { continue };
             value.set_sensitive(true);
-            authorized.request.headers.insert(name, value);
+            request.headers.insert(name, value);
         }
     }
     Ok(())

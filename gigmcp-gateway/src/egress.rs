@@ -39,7 +39,7 @@ pub(crate) enum Entitlement {
         revision: i64,
     },
     /// On the command line of `exec`, for the life of the process.
-    Declared(ServerSpec),
+    Declared(Box<ServerSpec>),
 }
 
 /// The running instances, by identity.
@@ -107,7 +107,7 @@ impl Policy {
     async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, GrantError> {
         let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
         let (version, spec) = match &instance.entitlement {
-            Entitlement::Declared(spec) => (0, spec.clone()),
+            Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
             Entitlement::Installed { profile, revision } => {
                 let profile = match self.store.profile(profile.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),

@@ -91,7 +91,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
             .into());
         }
     }
-    let entitlement = Entitlement::Declared(spec.clone());
+    let entitlement = Entitlement::Declared(Box::new(spec.clone()));
     let server = EXEC.parse().expect("a server name");
     let plan = Plan { owner: Owner::local(), server, spec, entitlement, shapes };
     let running = supervisor.start(plan).await?;

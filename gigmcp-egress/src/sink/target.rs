@@ -54,20 +54,20 @@ mod tests {
     fn a_segment_is_the_placeholder_or_it_is_not() {
         let placeholder = Placeholder::mint(&Shape::opaque());
         for (case, target, prefix, expected) in [
-            ("alone", "/v1/P/x", "", vec![4..44]),
-            ("behind a prefix", "/botP/send", "bot", vec![4..44]),
-            ("at the end", "/a/P", "", vec![3..43]),
-            ("in the query only", "/a?P/P", "", vec![]),
-            ("in part", "/a/xP", "", vec![]),
-            ("without its prefix", "/P/send", "bot", vec![]),
-            ("twice", "/P/P", "", vec![1..41, 42..82]),
+            ("alone", "/v1/P/x", "", &[(4, 44)][..]),
+            ("behind a prefix", "/botP/send", "bot", &[(4, 44)][..]),
+            ("at the end", "/a/P", "", &[(3, 43)]),
+            ("in the query only", "/a?P/P", "", &[]),
+            ("in part", "/a/xP", "", &[]),
+            ("without its prefix", "/P/send", "bot", &[]),
+            ("twice", "/P/P", "", &[(1, 41), (42, 82)]),
         ] {
             let target = target.replace('P', placeholder.as_str());
             let found: Vec<_> = find_in_path(&target, prefix, &placeholder)
                 .unwrap()
                 .into_iter()
                 .map(|place| match place {
-                    Place::Target { range, spelling: Spelling::Segment } => range,
+                    Place::Target { range, spelling: Spelling::Segment } => (range.start, range.end),
                     other => panic!("{other:?}"),
                 })
                 .collect();

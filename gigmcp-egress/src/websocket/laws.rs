@@ -62,7 +62,7 @@ fn read(pieces: &[&[u8]], sender: Sender) -> (Frames, Option<InvalidFrame>) {
     let (mut reader, mut frames) = (FrameReader::new(sender), Frames::new());
     for mut piece in pieces.iter().copied() {
         loop {
-            let came = runtime().block_on(reader.fill(&mut piece)).unwrap();
+            let came = runtime().block_on(reader.fill(&mut piece)).expect("a slice can always be read");
             loop {
                 match reader.next() {
                     Ok(Some(Piece { opcode, fin, payload })) => frames.push((opcode, fin, payload.to_vec())),

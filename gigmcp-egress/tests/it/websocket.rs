@@ -22,6 +22,7 @@ async fn echo(world: &World) {
         while let Some(stream) = accepted.recv().await {
             tokio::spawn(async move {
                 let mut sent = String::new();
+                #[allow(clippy::result_large_err, reason = "the library's type")]
                 let note = |request: &Request, response: Response| {
                     let value = |name| {
                         request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned())

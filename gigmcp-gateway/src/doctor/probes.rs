@@ -180,7 +180,6 @@ pub(super) const PROBES: &[Probe] = &[
         )),
         memory_bytes: 2 << 30,
         hint: SSL_CERT_FILE,
-        ..DEFAULTS
     },
     Probe {
         name: "java",
@@ -193,7 +192,6 @@ pub(super) const PROBES: &[Probe] = &[
         )),
         memory_bytes: 1 << 30,
         hint: JAVA,
-        ..DEFAULTS
     },
     Probe {
         name: "ruby",
