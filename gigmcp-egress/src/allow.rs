@@ -71,6 +71,10 @@ fn judge(rule: &Rule, request: &ValidRequest) -> Result<(), (usize, Refusal)> {
     if !is_uri(query) && !rule.allows(Allowance::RawQuery) {
         return Err((3, Refusal::TargetNotCanonical));
     }
+    if request.path().starts_with("//") && !rule.allows(Allowance::OpaquePath) {
+        // Python's http.server drops one slash, others take what follows for a host.
+        return Err((3, Refusal::TargetNotCanonical));
+    }
     if request.has_odd_body() && !rule.allows(Allowance::BodyOnGet) {
         return Err((3, Refusal::Framing));
     }
