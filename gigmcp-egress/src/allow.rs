@@ -190,6 +190,9 @@ mod tests {
         let raw = valid("GET", "/w/api.php?titles=A|B&x={}", &[], NONE);
         assert_eq!(odd(https(), &raw), Some(Refusal::TargetNotCanonical), "EGR-138");
         assert_eq!(odd(https().allow(Allowance::RawQuery), &raw), None, "as Node's fetch writes it");
+        let slashes = valid("GET", "//evil.test/x", &[], NONE);
+        assert_eq!(odd(https(), &slashes), Some(Refusal::TargetNotCanonical), "EGR-126");
+        assert_eq!(odd(https().allow(Allowance::OpaquePath), &slashes), None, "G2");
         let overriding = valid("GET", "/", &[("x-http-method-override", "DELETE")], NONE);
         assert_eq!(odd(https().methods([Method::GET]), &overriding), Some(Refusal::Header), "EGR-137");
         assert_eq!(odd(https(), &overriding), None, "every method is allowed anyway");

@@ -82,6 +82,25 @@ mod tests {
     use crate::rule;
 
     #[test]
+    fn cookies_are_one_header_and_values_are_not_padded() {
+        let destination =
+            Destination { scheme: rule::Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+        for (case, name, value, expected) in [
+            ("a crumb", "cookie", "c=d", Ok("a=b; c=d")),
+            ("another header", "x-a", "b", Ok("a=b")),
+            ("a blank before", "x-a", " b", Err(Unfit::Malformed(Refusal::Header))),
+            ("a tab behind", "x-a", "b\t", Err(Unfit::Malformed(Refusal::Header))),
+        ] {
+            let request = http::Request::get("https://api.example.com/").header("cookie", "a=b");
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            parts.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            let checked = check(&mut parts, &destination, &Limits::default());
+            let cookies: Vec<_> = parts.headers.get_all(COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect();
+            assert_eq!(checked.map(|()| cookies), expected.map(|cookie| vec![cookie]), "{case}");
+        }
+    }
+
+    #[test]
     fn authority_host_and_destination_must_agree() {
         let malformed = |refusal| Err(Unfit::Malformed(refusal));
         let refused = |refusal| Err(Unfit::Refused(refusal));
