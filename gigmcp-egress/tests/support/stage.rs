@@ -43,13 +43,15 @@ pub(crate) struct Backstage {
     pub(crate) secrets: Mutex<HashMap<String, Result<String, CredentialUnavailableKind>>>,
     events: Mutex<HashMap<Identity, mpsc::UnboundedSender<AuditEvent>>>,
     pub(crate) audit_full: AtomicBool,
-    answers: Mutex<HashMap<String, Vec<Result<Vec<IpAddr>, io::ErrorKind>>>>,
+    answers: Mutex<HashMap<String, Vec<Resolved>>>,
     routes: Mutex<HashMap<IpAddr, SocketAddr>>,
     usual: Mutex<Option<(SocketAddr, SocketAddr)>>,
     dialled: Mutex<Vec<IpAddr>>,
     opened: AtomicUsize,
     resolved: AtomicUsize,
 }
+
+type Resolved = Result<Vec<IpAddr>, io::ErrorKind>;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CredentialUnavailableKind {

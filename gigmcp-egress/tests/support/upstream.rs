@@ -168,7 +168,8 @@ impl Upstream {
     /// Answers as usual, and has seen nothing.
     pub(crate) fn start_over(&self) {
         self.answers_as_usual();
-        (self.seen(), self.upgraded());
+        self.seen();
+        self.upgraded();
     }
 
     pub(crate) fn answers_as_usual(&self) {

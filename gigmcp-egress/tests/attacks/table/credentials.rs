@@ -394,7 +394,7 @@ fn stores() -> Vec<Row> {
     for (index, (what, value, right)) in [
         ("CR LF in it", "sk-live-\r\nX-Evil: 1", "502 credential-unusable"),
         ("LF in it", "sk-live-\nX-Evil: 1", "502 credential-unusable"),
-        ("a NUL in it", "sk-live-\0123456", "502 credential-unusable"),
+        ("a NUL in it", "sk-live-\x00123456", "502 credential-unusable"),
         ("bytes that are not ASCII", "sk-live-\u{e9}\u{e9}\u{e9}\u{e9}", "502 credential-unusable"),
         ("a blank in it", "sk-live- 12345678", "502 credential-unusable"),
         ("three bytes", "abc", "502 credential-unusable"),

@@ -436,7 +436,7 @@ async fn flood(stage: &Rc<Stage>, start: &[u8], more: &[u8], bound: usize) {
             break;
         }
         sent += more.len();
-        if sent / more.len() % 32 == 0 {
+        if (sent / more.len()).is_multiple_of(32) {
             crate::wire::settle().await;
         }
     }
