@@ -79,7 +79,7 @@ pub(crate) const DEVIATIONS: &[(&str, &str)] = &[
     ),
     ("74", "there is no SOCKS server. What cannot be a method of HTTP is not even answered."),
     (
-        "82 and 508",
+        "82",
         "there is no loop header. The proxy cannot be reached through itself: it listens in the sandbox only, and \
         addresses that are not public are never dialled.",
     ),

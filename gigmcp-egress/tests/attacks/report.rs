@@ -65,8 +65,8 @@ Written by `GIGMCP_WRITE_EGRESS=1 cargo test -p gigmcp-egress --test attacks`; w
 something else is seen. Rows are those of the project's table of attacks, with a letter where a row is tried in
 several ways.
 
-Each row of bytes is sent whole, one byte a segment, and cut in two at every offset of its head; a request that both can
-spell goes over HTTP/1.1 and HTTP/2. For every refusal the test asserts that no upstream was dialled and no credential
+Each row of bytes is sent whole, one byte a segment, and, by one way in, cut in two at every offset of its head (at most
+512); a request that both can spell goes over HTTP/1.1 and HTTP/2. A course of events checks what applies to it. For every refusal the test asserts that no upstream was dialled and no credential
 read (but where the attack is the upstream's), that there is exactly one audit event with the code that was answered,
 printable and bounded, that no byte of the secret is in an answer, the audit or the log in any encoding, and that it took
 less than ten seconds. Each attack has a twin, the same with only the attack removed, which succeeded in the same run.
