@@ -71,6 +71,10 @@ fn judge(rule: &Rule, request: &ValidRequest) -> Result<(), (usize, Refusal)> {
     if !is_uri(query) && !rule.allows(Allowance::RawQuery) {
         return Err((3, Refusal::TargetNotCanonical));
     }
+    if request.path().starts_with("//") && !rule.allows(Allowance::OpaquePath) {
+        // Python's http.server drops one slash, others take what follows for a host.
+        return Err((3, Refusal::TargetNotCanonical));
+    }
     if request.has_odd_body() && !rule.allows(Allowance::BodyOnGet) {
         return Err((3, Refusal::Framing));
     }
@@ -169,7 +173,7 @@ mod tests {
         let opaque = read.clone().allow(Allowance::OpaquePath);
         assert_eq!(decided(&[opaque], &valid("GET", "/v1/read//x%7E;y", &[], NONE)), None, "G2");
         let both = [read, https().methods([Method::POST])];
-        assert_eq!(decided(&both, &valid("POST", "//any", &[], NONE)), None, "no rule looks at this path");
+        assert_eq!(decided(&both, &valid("POST", "/any//x", &[], NONE)), None, "no rule looks at this path");
     }
 
     #[test]
@@ -186,6 +190,9 @@ mod tests {
         let raw = valid("GET", "/w/api.php?titles=A|B&x={}", &[], NONE);
         assert_eq!(odd(https(), &raw), Some(Refusal::TargetNotCanonical), "EGR-138");
         assert_eq!(odd(https().allow(Allowance::RawQuery), &raw), None, "as Node's fetch writes it");
+        let slashes = valid("GET", "//evil.test/x", &[], NONE);
+        assert_eq!(odd(https(), &slashes), Some(Refusal::TargetNotCanonical), "EGR-126");
+        assert_eq!(odd(https().allow(Allowance::OpaquePath), &slashes), None, "G2");
         let overriding = valid("GET", "/", &[("x-http-method-override", "DELETE")], NONE);
         assert_eq!(odd(https().methods([Method::GET]), &overriding), Some(Refusal::Header), "EGR-137");
         assert_eq!(odd(https(), &overriding), None, "every method is allowed anyway");

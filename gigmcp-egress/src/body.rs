@@ -139,6 +139,8 @@ pub(crate) struct AnswerBody {
     inner: Body,
     /// What the upstream sent and the reader has not taken.
     unread: Bytes,
+    /// Whether the reader may give more, out of that or out of what it has taken already.
+    reading: bool,
     reader: Reader,
     /// Trailers that wait behind the bytes which were held back.
     trailers: Option<HeaderMap>,
@@ -163,6 +165,7 @@ impl AnswerBody {
             ended,
             inner,
             unread: Bytes::new(),
+            reading: false,
             reader,
             trailers: None,
             entry: None,
@@ -221,7 +224,7 @@ impl AnswerBody {
     }
 
     fn abort(&mut self, error: BoxError, verdict: Verdict) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        (self.ended, self.unread, self.reader) = (true, Bytes::new(), Reader::default());
+        (self.ended, self.unread, self.reading, self.reader) = (true, Bytes::new(), false, Reader::default());
         self.record(verdict);
         Poll::Ready(Some(Err(error)))
     }
@@ -233,12 +236,14 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        while !this.ended || !this.unread.is_empty() {
-            if !this.unread.is_empty() {
+        while !this.ended || this.reading {
+            if this.reading {
                 let clean = match this.reader.read(&mut this.unread) {
                     Ok(clean) => clean,
                     Err(error) => return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable)),
                 };
+                // A decoder has taken a chunk before it has given all of it.
+                this.reading = this.reader.decoder.is_some() && !clean.is_empty();
                 if clean.is_empty() {
                     continue;
                 }
@@ -256,7 +261,7 @@ impl http_body::Body for AnswerBody {
                 None => this.ended = true,
                 Some(Err(error)) => return this.abort(error, Verdict::Aborted),
                 Some(Ok(Ok(chunk))) => {
-                    this.unread = chunk;
+                    (this.unread, this.reading) = (chunk, true);
                     // A server of ours stops asking once it has as many bytes as the head promised.
                     this.ended = this.inner.is_end_stream();
                 }
@@ -288,7 +293,7 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.unread.is_empty() && self.reader.scrub.is_none() && self.trailers.is_none()
+        self.ended && !self.reading && self.reader.scrub.is_none() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

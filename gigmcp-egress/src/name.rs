@@ -101,11 +101,13 @@ impl FromStr for Authority {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(inner) = text.strip_prefix('[') {
-            let address = inner.split_once(']').map(|(address, _)| address.parse::<std::net::Ipv6Addr>());
-            return Err(match address {
-                Some(Ok(_)) => InvalidAuthority::Host(InvalidHostName::Address),
-                Some(Err(_)) | None => InvalidAuthority::Host(InvalidHostName::Label),
+            let is_address = inner.split_once(']').is_some_and(|(address, rest)| {
+                (rest.is_empty() || rest.starts_with(':')) && address.parse::<std::net::Ipv6Addr>().is_ok()
             });
+            return Err(InvalidAuthority::Host(match is_address {
+                true => InvalidHostName::Address,
+                false => InvalidHostName::Label,
+            }));
         }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, Some(parse_port(port).ok_or(InvalidAuthority::Port)?)),
@@ -209,6 +211,7 @@ mod tests {
             ("EGR-028 mapped", "[::ffff:127.0.0.1]:443", Err(Host(InvalidHostName::Address))),
             ("EGR-029 zone", "[fe80::1%25eth0]:443", Err(Host(InvalidHostName::Label))),
             ("EGR-030 name in brackets", "[api.example.com]:443", Err(Host(InvalidHostName::Label))),
+            ("EGR-030 more behind it", "[::1]x", Err(Host(InvalidHostName::Label))),
             ("EGR-030 unclosed", "[::1", Err(Host(InvalidHostName::Label))),
             ("EGR-012 userinfo", "user:pw@api.example.com", Err(Port)),
         ] {

@@ -250,7 +250,20 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
 
 /// Headers in which proxies tell where a request came from; a sandbox has no say in that.
 fn is_forwarding(name: &str) -> bool {
-    ["forwarded", "via", "x-real-ip", "max-forwards"].contains(&name) || name.starts_with("x-forwarded-")
+    const NAMES: &[&str] = &[
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "forwarded",
+        "max-forwards",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-forwarded",
+        "x-original-forwarded-for",
+        "x-real-ip",
+    ];
+    NAMES.contains(&name) || name.starts_with("x-forwarded-")
 }
 
 #[cfg(test)]

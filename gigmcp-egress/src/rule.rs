@@ -42,6 +42,7 @@ pub enum Allowance {
     /// Node's `fetch` writes, does not.
     RawQuery,
     /// Any spelling of a path that patterns judge, S3's keys for example: it is held against them as it is written.
+    /// Also `//` at the beginning of any path.
     OpaquePath,
     /// A body on `GET` (Elasticsearch).
     BodyOnGet,

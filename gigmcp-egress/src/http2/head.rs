@@ -1,6 +1,6 @@
-use http::header::HOST;
+use http::header::{COOKIE, HOST};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Uri, request};
+use http::{HeaderMap, HeaderValue, Method, Uri, request};
 
 use crate::limits::Limits;
 use crate::name::Authority;
@@ -25,6 +25,9 @@ pub(crate) fn check(parts: &mut request::Parts, destination: &Destination, limit
     if parts.method == Method::CONNECT {
         return Err(Unfit::Refused(Refusal::ConnectInStream));
     }
+    if parts.headers.values().any(is_padded) {
+        return Err(Unfit::Malformed(Refusal::Header));
+    }
     if parts.uri.scheme() != Some(&Scheme::HTTPS) {
         return Err(Unfit::Malformed(Refusal::Malformed));
     }
@@ -45,8 +48,24 @@ pub(crate) fn check(parts: &mut request::Parts, destination: &Destination, limit
     }
     let host = HeaderValue::from_str(text).map_err(|_| Unfit::Malformed(Refusal::HostNotCanonical))?;
     parts.headers.insert(HOST, host);
+    join_crumbs(&mut parts.headers);
     parts.uri = Uri::from(parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
     Ok(())
+}
+
+/// Blanks around a value are not part of it in HTTP/1.1, and malformed here (RFC 9113, section 8.2.1).
+fn is_padded(value: &HeaderValue) -> bool {
+    matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
+}
+
+/// Cookies may come in crumbs, which are one header everywhere else (RFC 9113, section 8.2.3).
+fn join_crumbs(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, cookie);
+    }
 }
 
 fn parse(authority: &str) -> Result<Authority, Unfit> {
@@ -61,6 +80,25 @@ fn parse(authority: &str) -> Result<Authority, Unfit> {
 mod tests {
     use super::*;
     use crate::rule;
+
+    #[test]
+    fn cookies_are_one_header_and_values_are_not_padded() {
+        let destination =
+            Destination { scheme: rule::Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+        for (case, name, value, expected) in [
+            ("a crumb", "cookie", "c=d", Ok("a=b; c=d")),
+            ("another header", "x-a", "b", Ok("a=b")),
+            ("a blank before", "x-a", " b", Err(Unfit::Malformed(Refusal::Header))),
+            ("a tab behind", "x-a", "b\t", Err(Unfit::Malformed(Refusal::Header))),
+        ] {
+            let request = http::Request::get("https://api.example.com/").header("cookie", "a=b");
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            parts.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            let checked = check(&mut parts, &destination, &Limits::default());
+            let cookies: Vec<_> = parts.headers.get_all(COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect();
+            assert_eq!(checked.map(|()| cookies), expected.map(|cookie| vec![cookie]), "{case}");
+        }
+    }
 
     #[test]
     fn authority_host_and_destination_must_agree() {
