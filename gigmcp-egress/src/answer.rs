@@ -4,7 +4,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::body::{Body, full};
-use crate::exchange::Expected;
+use crate::reader::Expected;
 use crate::refusal::Refusal;
 use crate::request::is_hop_by_hop;
 use crate::scrub::Scrubber;

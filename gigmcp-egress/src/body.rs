@@ -11,10 +11,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 
 use crate::audit::{Entry, Verdict};
-use crate::exchange::Reader;
 use crate::grant::BoxFuture;
 use crate::inspect::DecodedScan;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
+use crate::reader::Reader;
 use crate::refusal::{Refusal, RefusedBody};
 
 /// A message body as it travels through the layer: a stream with back-pressure.

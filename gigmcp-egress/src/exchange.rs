@@ -1,32 +1,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
-use crate::allow;
-use crate::answer;
-use crate::audit::{AuditKind, Entry};
-use crate::authorize::{AuthorizedRequest, Injection, Reading, refused_placeholder};
-use crate::body::{AnswerBody, Body, BoxError, Progress, full};
-use crate::coding::{Decoder, Unreadable};
-use crate::forward::{ForwardError, Upgraded};
+use crate::audit::AuditKind;
+use crate::authorize::{AuthorizedRequest, Injection, Reading};
+use crate::body::{AnswerBody, Body, BoxError, Progress};
+use crate::forward::ForwardError;
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
 use crate::inspect::inspect;
-use crate::limits::Limits;
-use crate::messages::{End, Messages};
 use crate::policy::{Policy, within};
+use crate::reader::{Expected, clean};
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
 use crate::request::{BodyEnd, Downstream, ValidRequest};
+use crate::revocation::revocation;
 use crate::rule::{Allowance, Rule};
-use crate::scrub::{Scrubber, StreamScrub};
+use crate::scrub::Scrubber;
 use crate::secret::SecretString;
 use crate::sink::Place;
-use crate::takeover::Takeover;
-use crate::websocket::{self, Handshake, Relay};
+use crate::switch::switch;
 
 /// Sends one request to whatever upstream is below.
 pub(crate) type SendUpstream =
@@ -101,68 +96,6 @@ struct Prepared {
     progress: Arc<Progress>,
 }
 
-/// What the answer has to be like.
-pub(crate) struct Expected {
-    pub(crate) reading: Reading,
-    pub(crate) head: bool,
-    pub(crate) cookies: bool,
-    pub(crate) websocket: Option<Handshake>,
-}
-
-/// The answer to a request for WebSocket that the upstream agreed to: the frames that follow are relayed one by one.
-async fn switch(
-    policy: Arc<Policy>,
-    downstream: Downstream,
-    response: Response<Body>,
-    expected: Expected,
-    scrubber: Option<Scrubber>,
-    mut entry: Entry,
-) -> Response<Body> {
-    let (parts, _) = response.into_parts();
-    let upstream = parts.extensions.get::<Upgraded>().and_then(Upgraded::take);
-    let accepted = expected.websocket.as_ref().map(|handshake| handshake.accepted(&parts.headers));
-    let (Some(Ok(accepted)), Some(upstream)) = (accepted, upstream) else {
-        return policy.refuse(entry, Refusal::UpstreamProtocol).await;
-    };
-    let mut headers = answer::for_sandbox(parts.headers, &expected, scrubber.as_ref());
-    websocket::forget_headers(&mut headers);
-    headers.extend(accepted);
-    entry.set_status(parts.status);
-    let (identity, scheme) = (downstream.identity.clone(), downstream.destination.scheme);
-    let relay = Relay {
-        live: Arc::clone(&policy.live),
-        judge: Box::new(move |owner| refused_placeholder(owner, &identity, scheme)),
-        scrubber,
-        idle_deadline: policy.limits.idle_deadline,
-        recheck: policy.limits.revocation_interval,
-        still_allowed: Box::new(move || {
-            let (policy, downstream) = (Arc::clone(&policy), downstream.clone());
-            Box::pin(async move { still_allowed(&policy, &downstream).await })
-        }),
-        entry,
-    };
-    let mut answer = Response::new(full(""));
-    (*answer.status_mut(), *answer.headers_mut()) = (parts.status, headers);
-    answer.extensions_mut().insert(Takeover::new(move |sandbox| Box::pin(relay.run(sandbox, upstream))));
-    answer
-}
-
-/// Waits until the rules no longer allow where a request went.
-pub(crate) async fn revocation(policy: Arc<Policy>, downstream: Downstream) -> Refusal {
-    loop {
-        tokio::time::sleep(policy.limits.revocation_interval).await;
-        if let Err(refusal) = still_allowed(&policy, &downstream).await {
-            return refusal;
-        }
-    }
-}
-
-/// Whether a rule still allows where something is under way to. If that cannot be told, it ends.
-pub(crate) async fn still_allowed(policy: &Policy, downstream: &Downstream) -> Result<(), Refusal> {
-    let grant = policy.grant(&downstream.identity).await?;
-    allow::destination(&grant, &downstream.destination).map(drop).map_err(|_| Refusal::Revoked)
-}
-
 /// All that happens before the first byte leaves.
 async fn prepare(
     policy: &Policy,
@@ -221,90 +154,4 @@ fn shown_path(authorized: &AuthorizedRequest) -> String {
         }
     }
     path
-}
-
-/// How the body of an answer is read on its way.
-#[derive(Default)]
-pub(crate) struct Reader {
-    /// Undoes the content coding.
-    pub(crate) decoder: Option<Decoder>,
-    pub(crate) scrub: Option<StreamScrub>,
-    /// Each is given as soon as it is complete.
-    pub(crate) messages: Option<Messages>,
-}
-
-impl Reader {
-    /// What may be given of the answer by now, possibly nothing. Takes from `chunk` what it read; what is left comes next time,
-    /// so that a little that decodes to a lot is given piece by piece.
-    pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
-        let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
-        match (&mut self.decoder, &mut self.messages) {
-            (Some(decoder), _) => {
-                while let Some(piece) = decoder.next(chunk)? {
-                    let clean = scrub.feed(piece);
-                    if !clean.is_empty() {
-                        return Ok(clean);
-                    }
-                }
-                Ok(Bytes::new())
-            }
-            (None, Some(messages)) => read_messages(scrub, messages, chunk),
-            (None, None) => Ok(scrub.feed(std::mem::take(chunk))),
-        }
-    }
-
-    /// What was held back, when nothing more comes.
-    pub(crate) fn finish(self) -> Result<Bytes, Unreadable> {
-        let Some(mut scrub) = self.scrub else { return Ok(Bytes::new()) };
-        self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
-        Ok(scrub.finish())
-    }
-}
-
-/// Nothing of a message that is complete is held back.
-fn read_messages(scrub: &mut StreamScrub, messages: &mut Messages, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
-    let mut clean = BytesMut::new();
-    while !chunk.is_empty() {
-        let (piece, end) = messages.next(chunk)?;
-        clean.extend_from_slice(&scrub.feed(piece));
-        if end == End::OfMessage {
-            clean.extend_from_slice(&scrub.finish());
-        }
-    }
-    Ok(clean.freeze())
-}
-
-/// The answer as the sandbox may see it.
-pub(crate) fn clean(
-    answer: Response<Body>,
-    scrub: Option<Scrubber>,
-    expected: Expected,
-    limits: &Limits,
-) -> Result<(http::response::Parts, Body, Reader), Refusal> {
-    let (parts, body) = answer.into_parts();
-    if parts.status.is_informational() || !answer::is_plainly_framed(&parts.headers) {
-        return Err(Refusal::UpstreamProtocol);
-    }
-    let mut headers = answer::for_sandbox(parts.headers, &expected, scrub.as_ref());
-    let has_body = !expected.head && !http_body::Body::is_end_stream(&body);
-    let mut reader = Reader::default();
-    if let Some(scrubber) = scrub {
-        let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
-        match decoder {
-            Ok(decoder) if has_body => {
-                answer::forget_length(&mut headers);
-                if decoder.is_some() {
-                    answer::forget_coding(&mut headers);
-                }
-                let messages = Messages::for_content(&headers);
-                reader = Reader { decoder, scrub: Some(StreamScrub::new(scrubber)), messages };
-            }
-            Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    // Made anew, so that the upstream's reason phrase stays behind with all other extensions.
-    let (mut clean, ()) = Response::new(()).into_parts();
-    (clean.status, clean.headers) = (parts.status, headers);
-    Ok((clean, body, reader))
 }

@@ -258,3 +258,83 @@ pub enum CredentialUnavailable {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::placeholder::{Placeholder, Shape};
+
+    fn credential(id: &str, placeholder: &Placeholder, sink: Sink) -> CredentialRule {
+        CredentialRule::new(CredentialId::new(id), placeholder.clone(), ["api.example.com".parse().unwrap()], sink)
+    }
+
+    #[test]
+    fn a_grant_that_could_be_read_in_two_ways_is_not_made() {
+        let [one, two] = [(); 2].map(|()| Placeholder::mint(&Shape::opaque()));
+        let host = |text: &str| text.parse::<HostPattern>().unwrap();
+        let header = |name: &'static str| Sink::Header { name: Some(HeaderName::from_static(name)) };
+        let prefix = |prefix: &str| Sink::PathSegment { prefix: prefix.to_owned() };
+        let plain = || Rule::https(host("api.example.com"));
+        let mut nowhere = credential("a", &one, Sink::Bearer);
+        nowhere.hosts.clear();
+        let mut no_port = plain();
+        no_port.ports = vec![0];
+        for (case, rules, credentials, expected) in [
+            ("plain", vec![plain()], vec![credential("a", &one, Sink::Bearer)], None),
+            ("empty", vec![], vec![], None),
+            (
+                "two keys for one host, told apart by their placeholders",
+                vec![plain()],
+                vec![credential("a", &one, Sink::Bearer), credential("b", &two, Sink::Bearer)],
+                None,
+            ),
+            (
+                "EGR-040 one name for two keys",
+                vec![],
+                vec![credential("a", &one, Sink::Bearer), credential("a", &two, Sink::Bearer)],
+                Some("ambiguous"),
+            ),
+            (
+                "EGR-040 one placeholder for two keys",
+                vec![],
+                vec![credential("a", &one, Sink::Bearer), credential("b", &one, Sink::Bearer)],
+                Some("ambiguous"),
+            ),
+            ("a key for no host", vec![], vec![nowhere], Some("bound to no host")),
+            ("a header of ours", vec![], vec![credential("a", &one, header("host"))], Some("cannot stand in")),
+            ("a hop's header", vec![], vec![credential("a", &one, header("connection"))], Some("cannot stand in")),
+            ("a path that is two", vec![], vec![credential("a", &one, prefix("a/b"))], Some("not part of a path")),
+            ("twin: part of a segment", vec![], vec![credential("a", &one, prefix("bot"))], None),
+            (
+                "read and unread",
+                vec![Rule::https(host("**.example.com")), Rule::tcp(host("*.db.example.com"), 443)],
+                vec![],
+                Some("tcp rule and an http rule"),
+            ),
+            (
+                "twin: on another port",
+                vec![Rule::https(host("**.example.com")), Rule::tcp(host("*.db.example.com"), 5432)],
+                vec![],
+                None,
+            ),
+            ("twin: another host", vec![plain(), Rule::tcp(host("db.example.com"), 443)], vec![], None),
+            (
+                "methods without http",
+                vec![Rule::tcp(host("db.example.com"), 5432).methods([Method::GET])],
+                vec![],
+                Some("only http has"),
+            ),
+            ("port 0", vec![no_port], vec![], Some("port 0")),
+        ] {
+            let said = Grant::new(1, rules, credentials).err().map(|error| error.to_string());
+            match (said, expected) {
+                (None, None) => {}
+                (Some(said), Some(expected)) => assert!(said.contains(expected), "{case}: {said}"),
+                (said, _) => panic!("{case}: {said:?}"),
+            }
+        }
+    }
+}

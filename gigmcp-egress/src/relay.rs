@@ -7,7 +7,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use crate::allow;
 use crate::audit::{AuditKind, Entry, Verdict};
 use crate::authorize::{refuse_as_name, refused_placeholder};
-use crate::exchange::revocation;
 use crate::forward::ForwardError;
 use crate::identity::Identity;
 use crate::idle::IdleStream;
@@ -16,6 +15,7 @@ use crate::name::HostName;
 use crate::policy::{Policy, within};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
+use crate::revocation::revocation;
 use crate::rule::Scheme;
 
 /// How a connection to this port is to be read, as the rules say now. That they allow it is decided later.

@@ -123,6 +123,8 @@ fn chunk_size(bytes: &[u8]) -> Result<Option<(u64, usize)>, Refusal> {
             (Some(digit), _) if at < MAX_SIZE_DIGITS => size = size << 4 | u64::from(digit),
             (None, b'\r') if at > 0 => {
                 return match bytes.get(at + 1) {
+                    // Some programs count in signed numbers, or in few bits.
+                    Some(b'\n') if size > MAX_CHUNK_BYTES => Err(Refusal::Framing),
                     Some(b'\n') => Ok(Some((size, at + CRLF))),
                     Some(_) => Err(Refusal::Framing),
                     None => Ok(None),
@@ -140,6 +142,7 @@ fn in_trailers(refusal: Refusal) -> Refusal {
 }
 
 const LINE_END: &[u8] = b"\r\n";
+const MAX_CHUNK_BYTES: u64 = 1 << 40;
 const MAX_SIZE_DIGITS: usize = 16;
 
 #[cfg(test)]
@@ -201,6 +204,7 @@ mod tests {
             ("EGR-120 blank behind", "5 \r\nhello\r\n0\r\n\r\n", framing()),
             ("EGR-120 empty", "\r\nhello\r\n0\r\n\r\n", framing()),
             ("EGR-120 17 digits", "00000000000000005\r\nhello\r\n0\r\n\r\n", framing()),
+            ("more than anybody has", "ffffffffffffffff\r\nhello\r\n0\r\n\r\n", framing()),
             ("EGR-120 underscore", "5_0\r\nhello\r\n0\r\n\r\n", framing()),
             ("EGR-121 extension", "5;a=b\r\nhello\r\n0\r\n\r\n", framing()),
             ("EGR-121 quoted extension with LF", "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", framing()),

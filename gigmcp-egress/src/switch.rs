@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use http::Response;
+
+use crate::answer;
+use crate::audit::Entry;
+use crate::authorize::refused_placeholder;
+use crate::body::{Body, full};
+use crate::forward::Upgraded;
+use crate::policy::Policy;
+use crate::reader::Expected;
+use crate::refusal::Refusal;
+use crate::request::Downstream;
+use crate::revocation::still_allowed;
+use crate::scrub::Scrubber;
+use crate::takeover::Takeover;
+use crate::websocket::{self, Relay};
+
+/// The answer to a request for WebSocket that the upstream agreed to: the frames that follow are relayed one by one.
+pub(crate) async fn switch(
+    policy: Arc<Policy>,
+    downstream: Downstream,
+    response: Response<Body>,
+    expected: Expected,
+    scrubber: Option<Scrubber>,
+    mut entry: Entry,
+) -> Response<Body> {
+    let (parts, _) = response.into_parts();
+    let upstream = parts.extensions.get::<Upgraded>().and_then(Upgraded::take);
+    let accepted = expected.websocket.as_ref().map(|handshake| handshake.accepted(&parts.headers));
+    let (Some(Ok(accepted)), Some(upstream)) = (accepted, upstream) else {
+        return policy.refuse(entry, Refusal::UpstreamProtocol).await;
+    };
+    let mut headers = answer::for_sandbox(parts.headers, &expected, scrubber.as_ref());
+    websocket::forget_headers(&mut headers);
+    headers.extend(accepted);
+    entry.set_status(parts.status);
+    let (identity, scheme) = (downstream.identity.clone(), downstream.destination.scheme);
+    let relay = Relay {
+        live: Arc::clone(&policy.live),
+        judge: Box::new(move |owner| refused_placeholder(owner, &identity, scheme)),
+        scrubber,
+        idle_deadline: policy.limits.idle_deadline,
+        recheck: policy.limits.revocation_interval,
+        still_allowed: Box::new(move || {
+            let (policy, downstream) = (Arc::clone(&policy), downstream.clone());
+            Box::pin(async move { still_allowed(&policy, &downstream).await })
+        }),
+        entry,
+    };
+    let mut answer = Response::new(full(""));
+    (*answer.status_mut(), *answer.headers_mut()) = (parts.status, headers);
+    answer.extensions_mut().insert(Takeover::new(move |sandbox| Box::pin(relay.run(sandbox, upstream))));
+    answer
+}
