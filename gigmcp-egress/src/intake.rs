@@ -3,7 +3,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -83,6 +83,8 @@ pub(crate) struct Site {
     pub(crate) streams: Arc<Semaphore>,
     /// All that runs for the sandbox.
     pub(crate) tasks: TaskTracker,
+    /// Ends it.
+    pub(crate) token: CancellationToken,
 }
 
 impl Site {
@@ -91,12 +93,18 @@ impl Site {
         identity: Identity,
         authority: SandboxAuthority,
         tasks: TaskTracker,
+        token: CancellationToken,
     ) -> Self {
         let limits = &shared.policy().limits;
         let (dns, tls) = (Responder::new(limits), ServerConfigs::new(authority, limits));
         let connections = Arc::new(Semaphore::new(limits.connections.max(1)));
         let streams = Arc::new(Semaphore::new(limits.streams_per_identity));
-        Self { shared, identity, dns, tls, connections, streams, tasks }
+        Self { shared, identity, dns, tls, connections, streams, tasks, token }
+    }
+
+    /// A place among its connections, if there is one left.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 }
 

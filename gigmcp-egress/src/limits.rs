@@ -11,6 +11,9 @@ use crate::rule::Rate;
 pub struct Limits {
     /// Open connections of one identity; more wait in the kernel's queue. Against descriptor exhaustion. Default 256.
     pub connections: usize,
+    /// Open connections of a [`ProxyPort`](crate::ProxyPort), whosever they are. Against those who never say who they are. Default
+    /// 1,024.
+    pub port_connections: usize,
     /// Bytes of one request or response head. Against endless heads. Default 64 KiB, at least 8 KiB.
     pub head_bytes: usize,
     /// Header fields of one head. Against hash flooding. Default 100.
@@ -90,6 +93,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            port_connections: 1024,
             head_bytes: 64 << 10,
             header_fields: 100,
             streams: 100,

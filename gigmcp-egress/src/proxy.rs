@@ -62,6 +62,10 @@ impl EgressProxy {
         }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Makes the authority of a sandbox that is about to start and may reach these hosts: what it must trust is known then, and
     /// can be put inside. TLS to hosts beyond them is refused, whatever the rules say later.
     ///
@@ -86,8 +90,9 @@ impl EgressProxy {
         authority: SandboxAuthority,
     ) -> Result<Attachment, AttachError> {
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let site = Arc::new(Site::new(Arc::clone(&self.shared), identity.clone(), authority, tasks.clone()));
-        let sockets = intake.register().map_err(|source| AttachError { source })?;
+        let shared = Arc::clone(&self.shared);
+        let site = Arc::new(Site::new(shared, identity.clone(), authority, tasks.clone(), token.clone()));
+        let sockets = intake.register().map_err(AttachError::new)?;
         self.shared.count(&identity, Arrival::Attached);
         sockets.serve(&site, &token, &tasks);
         tasks.close();
@@ -101,7 +106,7 @@ impl fmt::Debug for EgressProxy {
     }
 }
 
-enum Arrival {
+pub(crate) enum Arrival {
     Attached,
     Detached,
 }
@@ -112,7 +117,7 @@ impl Shared {
     }
 
     /// Counts attachments, and forgets an identity with its last one.
-    fn count(&self, identity: &Identity, arrival: Arrival) {
+    pub(crate) fn count(&self, identity: &Identity, arrival: Arrival) {
         let mut attached = self.attached.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let count = attached.entry(identity.clone()).or_default();
         match arrival {
@@ -289,4 +294,10 @@ pub enum BuildError {
 #[error("taking over the sockets of a sandbox")]
 pub struct AttachError {
     source: io::Error,
+}
+
+impl AttachError {
+    pub(crate) fn new(source: io::Error) -> Self {
+        Self { source }
+    }
 }

@@ -6,6 +6,10 @@ use http::StatusCode;
 pub enum Refusal {
     /// The request came without the facts that say who calls; the layer was put on the wrong server.
     Unidentified,
+    /// A proxy port cannot tell whose a request is, or does not admit it.
+    ProxyIdentity,
+    /// A connection to a proxy port speaks for a second identity.
+    IdentityMismatch,
     /// The host is an address.
     IpLiteral,
     /// The host is not a canonical name.
@@ -154,6 +158,7 @@ impl Refusal {
                 | Self::PlaceholderWrongHost
                 | Self::PlaceholderWrongRequest
                 | Self::ForeignPlaceholder
+                | Self::IdentityMismatch
                 | Self::AgentCredential
         )
     }
@@ -170,6 +175,14 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::Unidentified => ("unidentified", S::FORBIDDEN, "the caller is not identified"),
+            Self::ProxyIdentity => (
+                "proxy-identity",
+                S::PROXY_AUTHENTICATION_REQUIRED,
+                "the proxy cannot tell who is calling, or does not know them",
+            ),
+            Self::IdentityMismatch => {
+                ("identity-mismatch", S::PROXY_AUTHENTICATION_REQUIRED, "this connection is somebody else's")
+            }
             Self::IpLiteral => ("ip-literal", S::FORBIDDEN, "addresses cannot be reached, only names"),
             Self::HostNotCanonical => ("host-not-canonical", S::BAD_REQUEST, "the host is not a canonical name"),
             Self::HostMismatch => {

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::http1::{self, EarlyBytes};
 use crate::intake::Site;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
 use crate::policy::within;
+use crate::port::{self, Caller};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream, refused_authority};
 use crate::rule::Scheme;
@@ -44,6 +46,36 @@ where
     http1::serve(stream, site.limits(), service).await;
 }
 
+/// The same at a port that many share: each request tells whose it is.
+pub(crate) async fn serve_port<T>(stream: T, peer: SocketAddr, port: Arc<port::Inner>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = &port.shared.policy().limits;
+    let mut stream = EarlyBytes::new(Bytes::new(), stream);
+    let Some(Ok(Some(first))) = within(limits.head_deadline, stream.first()).await else { return };
+    if SOCKS_VERSIONS.contains(&first) {
+        drop(port.refuse(Refusal::Malformed).await);
+        return;
+    }
+    let caller = Caller::default();
+    let service = |request: Result<Request<Body>, Refusal>| {
+        let (port, caller) = (&port, &caller);
+        async move {
+            let request = match request {
+                Ok(request) => request,
+                Err(refusal) => return port.refuse(refusal).await,
+            };
+            match port.site(peer, request.headers(), caller).await {
+                Ok(site) if request.method() == Method::CONNECT => connect(&site, request).await,
+                Ok(site) => forward(&site, request).await,
+                Err(refusal) => port.refuse(refusal).await,
+            }
+        }
+    };
+    http1::serve(stream, limits, service).await;
+}
+
 async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
     let policy = site.shared.policy();
     let request = request.map(drop); // there is none, or the request is refused for it
@@ -65,7 +97,12 @@ async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
             entry.forget();
             let site = Arc::clone(site);
             let mut response = Response::new(full(""));
-            response.extensions_mut().insert(Takeover::new(|stream| Box::pin(serve_tls(stream, site, destination))));
+            response.extensions_mut().insert(Takeover::new(|stream| {
+                Box::pin(async move {
+                    let token = site.token.clone();
+                    token.run_until_cancelled(serve_tls(stream, site, destination)).await;
+                })
+            }));
             response
         }
         Err(refusal) => {

@@ -15,6 +15,7 @@ mod http2;
 mod http2_upstream;
 mod layer;
 mod origin;
+mod port;
 mod proofs;
 mod proxying;
 mod sinks;
