@@ -1,5 +1,5 @@
-use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method};
 
 use crate::grant::Grant;
 use crate::path::{canonical, is_uri};
@@ -35,7 +35,12 @@ pub(crate) fn destination<'a>(grant: &'a Grant, destination: &'a Destination) ->
 /// The refusal of the rule that agreed with most.
 pub(crate) fn request<'a>(grant: &'a Grant, request: &'a ValidRequest) -> Result<Allowed<'a>, Refusal> {
     let rules = destination(grant, &request.downstream.destination)?;
-    if rules.iter().any(|rule| rule.methods.is_some() || rule.paths.is_some()) {
+    let host = &request.downstream.destination.host;
+    let judged = rules.iter().any(|rule| rule.methods.is_some() || rule.paths.is_some())
+        || grant.credentials().iter().any(|credential| {
+            credential.is_bound_to(host) && (credential.methods.is_some() || credential.paths.is_some())
+        });
+    if judged {
         refuse_overrides(request)?;
     }
     let mut nearest = (0, Refusal::MethodDenied);
@@ -47,6 +52,16 @@ pub(crate) fn request<'a>(grant: &'a Grant, request: &'a ValidRequest) -> Result
         }
     }
     Err(nearest.1)
+}
+
+/// Whether something that a rule let through may go on: some rule still agrees with where, how and to what path it went.
+pub(crate) fn goes_on(grant: &Grant, destination: &Destination, method: &Method, path: &str) -> bool {
+    self::destination(grant, destination).is_ok_and(|rules| {
+        rules.iter().any(|rule| {
+            rule.methods.as_ref().is_none_or(|methods| methods.contains(method))
+                && rule.paths.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(path)))
+        })
+    })
 }
 
 /// The path of a request, if a rule can judge it.
@@ -96,15 +111,15 @@ fn refuse_overrides(request: &ValidRequest) -> Result<(), Refusal> {
 /// A question of DNS over HTTPS (RFC 8484) asks a host for names that our DNS would have refused.
 fn asks_dns(headers: &HeaderMap) -> bool {
     let names_it = |value: &http::HeaderValue| {
-        value.to_str().is_ok_and(|text| {
-            let text = text.to_ascii_lowercase();
-            text.contains("application/dns-message") || text.contains("application/dns-json")
-        })
+        let text = value.as_bytes().to_ascii_lowercase();
+        let names = |kind: &[u8]| text.windows(kind.len()).any(|window| window == kind);
+        names(b"application/dns-message") || names(b"application/dns-json")
     };
     headers.get_all(CONTENT_TYPE).iter().chain(headers.get_all(ACCEPT)).any(names_it)
 }
 
-const OVERRIDES: &[&str] = &[
+/// What replaces, for some frameworks, the method or path of a request.
+pub(crate) const OVERRIDES: &[&str] = &[
     "x-forwarded-uri",
     "x-http-method",
     "x-http-method-override",
@@ -119,8 +134,6 @@ const OVERRIDES: &[&str] = &[
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
-    use http::Method;
-
     use super::*;
     use crate::identity::Identity;
     use crate::request::Downstream;

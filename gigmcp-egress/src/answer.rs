@@ -4,7 +4,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::body::{Body, full};
-use crate::reader::Expected;
 use crate::refusal::Refusal;
 use crate::request::is_hop_by_hop;
 use crate::scrub::Scrubber;
@@ -29,9 +28,9 @@ pub(crate) fn refusal(refusal: Refusal) -> Response<Body> {
 }
 
 /// The headers of an answer as they may reach the sandbox.
-pub(crate) fn for_sandbox(headers: HeaderMap, expected: &Expected, scrubber: Option<&Scrubber>) -> HeaderMap {
+pub(crate) fn for_sandbox(headers: HeaderMap, cookies: bool, scrubber: Option<&Scrubber>) -> HeaderMap {
     let mut headers = end_to_end(headers);
-    if !expected.cookies {
+    if !cookies {
         headers.remove(SET_COOKIE);
     }
     match scrubber {

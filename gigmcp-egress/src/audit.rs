@@ -1,9 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 
+use crate::body::Progress;
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
 use crate::refusal::Refusal;
@@ -122,6 +124,7 @@ pub struct AuditUnavailable {
 pub(crate) struct Entry {
     sink: Arc<dyn AuditSink>,
     event: Option<AuditEvent>,
+    progress: Option<Arc<Progress>>,
     started: Instant,
 }
 
@@ -145,7 +148,11 @@ impl Entry {
             alarm: false,
             policy_version: None,
         };
-        Self { sink, event: Some(event), started: Instant::now() }
+        Self { sink, event: Some(event), progress: None, started: Instant::now() }
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.event.as_ref().expect("an entry is recorded by consuming it").identity
     }
 
     pub(crate) fn host(mut self, host: &str, port: Option<u16>) -> Self {
@@ -181,6 +188,15 @@ impl Entry {
         (event.bytes_up, event.bytes_down) = (up, down);
     }
 
+    /// Whatever ends the exchange, the event tells how much had left, and what was found in it.
+    pub(crate) fn set_progress(&mut self, progress: Arc<Progress>) {
+        self.progress = Some(progress);
+    }
+
+    pub(crate) fn set_down(&mut self, down: u64) {
+        self.event().bytes_down = down;
+    }
+
     pub(crate) fn set_verdict(&mut self, verdict: Verdict) {
         let event = self.event();
         event.verdict = verdict;
@@ -206,6 +222,14 @@ impl Entry {
     }
 
     fn take(&mut self) -> Option<AuditEvent> {
+        if let Some(progress) = self.progress.take() {
+            progress.over.store(true, Ordering::Relaxed);
+            if let Some(refusal) = progress.refused.get() {
+                self.set_verdict(Verdict::Refused(*refusal));
+            }
+            let event = self.event.as_mut()?;
+            event.bytes_up = event.bytes_up.max(progress.up.load(Ordering::Relaxed));
+        }
         let mut event = self.event.take()?;
         event.duration = self.started.elapsed();
         Some(event)

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use http::HeaderName;
 use http::header::COOKIE;
 
@@ -11,7 +13,8 @@ use crate::messages;
 use crate::refusal::Refusal;
 use crate::request::{Destination, ValidRequest};
 use crate::rule::{Allowance, Rule, Scheme};
-use crate::sink::{self, Place};
+use crate::sink::fields::FieldName;
+use crate::sink::{self, Place, Sink, target};
 
 /// A request that a rule allows, with every placeholder of its head in its place. Only [`AuthorizedRequest::decide`] makes one;
 /// nothing secret was touched for it.
@@ -96,7 +99,7 @@ impl AuthorizedRequest {
     /// Decides on a body that was read whole: finds the credentials that stand in it, and no placeholder elsewhere.
     pub(crate) fn decide_body(&mut self, body: &[u8], live: &LivePlaceholders) -> Result<(), Refusal> {
         let mut found = Vec::new();
-        for credential in self.in_body() {
+        for credential in self.in_body().filter(|_| !body.is_empty()) {
             let mut places = credential.sink.find_in_body(body, &credential.placeholder)?.into_iter();
             if let Some(place) = places.next() {
                 may_go(credential, &self.request, allow::path(&self.request, &self.rule))?;
@@ -192,10 +195,19 @@ fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[I
     let brought = grant.credentials().iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
         let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
         let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
-        in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
+        let in_query = CREDENTIAL_PARAMETERS.iter().any(|name| target::has_parameter(&request.target, name))
+            && !matches!(credential.sink, Sink::Query(_));
+        in_header || in_query || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
     });
     if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
 }
+
+/// Parameters that carry credentials and nothing else.
+static CREDENTIAL_PARAMETERS: LazyLock<Vec<FieldName>> = LazyLock::new(|| {
+    let names = ["access_token", "api_key", "api-key", "apikey", "auth_token", "private_token", "x-api-key"];
+    let signatures = ["X-Amz-Credential", "X-Amz-Signature", "X-Goog-Credential", "X-Goog-Signature"];
+    names.iter().chain(&signatures).map(|name| name.parse().expect("letters, digits, hyphens")).collect()
+});
 
 /// Whether one of the injections writes this header anew.
 fn is_replaced(name: &HeaderName, injections: &[Injection]) -> bool {

@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::audit::{Entry, Verdict};
 use crate::grant::BoxFuture;
@@ -35,6 +36,16 @@ pub(crate) struct Progress {
     pub(crate) up: AtomicU64,
     /// What was found in the request body after its head had been sent.
     pub(crate) refused: OnceLock<Refusal>,
+    /// The exchange was recorded; nothing more of the request may leave.
+    pub(crate) over: AtomicBool,
+    /// What the exchange occupies until both bodies are gone.
+    pub(crate) places: Mutex<Vec<OwnedSemaphorePermit>>,
+}
+
+impl Progress {
+    pub(crate) fn hold(&self, place: OwnedSemaphorePermit) {
+        self.places.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(place);
+    }
 }
 
 /// The body of a request on its way: counted, searched for placeholders, decoded for that where it is coded. Ends in an error
@@ -84,6 +95,9 @@ impl http_body::Body for SearchedBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
+            if this.progress.over.load(Ordering::Relaxed) {
+                return Poll::Ready(Some(Err(Box::new(RefusedInBody))));
+            }
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
@@ -108,6 +122,7 @@ impl http_body::Body for SearchedBody {
                 // Trailers are nothing most upstreams wait for, and one more place to hide something.
                 Err(frame) => {
                     let Some(trailers) = frame.into_trailers().ok().filter(|_| this.trailers) else { continue };
+                    let trailers = crate::request::end_to_end_trailers(trailers);
                     if let Err(refusal) = this.check_trailers(&trailers) {
                         return this.refuse(refusal);
                     }
@@ -203,9 +218,10 @@ impl AnswerBody {
     }
 
     fn record(&mut self, verdict: Verdict) {
+        self.progress.over.store(true, Ordering::Relaxed);
         if let Some(mut entry) = self.entry.take() {
-            entry.set_bytes(self.progress.up.load(Ordering::Relaxed), self.down);
-            entry.set_verdict(self.progress.refused.get().map_or(verdict, |refusal| Verdict::Refused(*refusal)));
+            entry.set_down(self.down);
+            entry.set_verdict(verdict);
             drop(entry); // records
         }
     }
@@ -217,10 +233,7 @@ impl AnswerBody {
 
     /// Clean trailers, by the rules for headers.
     fn scrub_trailers(&self, trailers: HeaderMap) -> HeaderMap {
-        match &self.reader.scrub {
-            Some(scrub) => crate::answer::scrub_headers(trailers, scrub.scrubber()),
-            None => trailers,
-        }
+        crate::answer::for_sandbox(trailers, self.reader.cookies, self.reader.scrubber())
     }
 
     fn abort(&mut self, error: BoxError, verdict: Verdict) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -236,6 +249,12 @@ impl http_body::Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        // Also of an answer that never keeps one waiting.
+        if this.down > 0
+            && let Poll::Ready(refusal) = this.poll_watch(cx)
+        {
+            return this.abort(Box::new(Ended), Verdict::Refused(refusal));
+        }
         while !this.ended || this.reading {
             if this.reading {
                 let clean = match this.reader.read(&mut this.unread) {

@@ -60,6 +60,9 @@ pub(crate) enum Unreadable {
     /// Something follows the end, which another reader might read.
     #[error("something follows the content")]
     Trailing,
+    /// A secret is in it.
+    #[error("the content holds a secret")]
+    Secret,
     /// Far more content than body.
     #[error("the content is too large for its body")]
     Ratio,

@@ -197,6 +197,8 @@ impl Site {
     pub(crate) async fn record_connect(&self, host: &str, port: u16, refusal: Refusal) {
         let mut entry = self.shared.policy().entry(AuditKind::Connect, &self.identity).host(host, Some(port));
         entry.set_verdict(Verdict::Refused(refusal));
+        let policy = self.shared.policy();
+        policy.rates.slow_down(&self.identity, &policy.limits).await;
         entry.record().await;
     }
 }

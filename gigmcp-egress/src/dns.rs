@@ -8,6 +8,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::audit::{AuditKind, Entry, Verdict};
 use crate::authorize::refuse_as_name;
+use crate::grant::Grant;
 use crate::identity::Identity;
 use crate::name::HostName;
 use crate::names::{Answer, Named, Names};
@@ -38,6 +39,12 @@ impl Responder {
         let rate = Rate { count: limits.dns_questions_per_second, per: Duration::from_secs(1) };
         let names = Names::new(limits.dns_pool, limits.dns_wildcard_names);
         Self { names, bucket: Mutex::new(Bucket::full(rate)), ttl_seconds: limits.dns_ttl_seconds }
+    }
+
+    /// Counts a name that the rules allow, however it was asked for.
+    pub(crate) fn claim(&self, grant: &Grant, host: &HostName) -> Answer {
+        let named = if grant.names_exactly(host) { Named::Exactly } else { Named::ByWildcard };
+        self.names.address(host, named)
     }
 
     /// The name an address was given out for.
@@ -84,8 +91,7 @@ impl Responder {
             record(entry, Verdict::Refused(Refusal::DnsDenied)).await;
             return Reply::Denied;
         };
-        let named = if grant.names_exactly(&host) { Named::Exactly } else { Named::ByWildcard };
-        match self.names.address(&host, named) {
+        match self.claim(&grant, &host) {
             Answer::Exhausted => {
                 record(entry, Verdict::Refused(Refusal::DnsNameLimit)).await;
                 Reply::Refused

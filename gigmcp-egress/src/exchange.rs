@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use http::header::CONTENT_ENCODING;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
@@ -16,7 +18,7 @@ use crate::reader::{Expected, clean};
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
 use crate::request::{BodyEnd, Downstream, ValidRequest};
-use crate::revocation::revocation;
+use crate::revocation::Ongoing;
 use crate::rule::{Allowance, Rule};
 use crate::scrub::Scrubber;
 use crate::secret::SecretString;
@@ -43,36 +45,53 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
     let prepared = prepare(&policy, parts, downstream.clone(), body, &mut told).await;
     entry.set_path(told.path.as_deref());
     entry.set_policy_version(told.version);
-    let Prepared { request, sent, scrub, answer, progress } = match prepared {
+    let Prepared { request, asked, sent, scrub, answer, progress } = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return policy.refuse(entry, refusal).await,
     };
-    entry.set_credentials(sent.iter().map(|(id, _)| id.clone()).collect());
-    let response = match within(policy.limits.response_deadline, upstream(request.into_http())).await {
-        Some(Ok(response)) => response,
-        Some(Err(error)) => {
+    let credentials: Vec<_> = sent.iter().map(|(id, _)| id.clone()).collect();
+    entry.set_credentials(credentials.clone());
+    entry.set_progress(Arc::clone(&progress));
+    let ongoing = Ongoing { policy: Arc::clone(&policy), downstream, request: Some(asked), credentials };
+    let answered = tokio::select! {
+        biased;
+        answered = upstream(request.into_http()) => answered,
+        // What is sent for a long time has to be allowed for as long.
+        refusal = ongoing.clone().revoked() => return policy.refuse(entry, refusal).await,
+        () = silence(&progress, policy.limits.response_deadline) => {
+            return policy.refuse(entry, Refusal::UpstreamTimeout).await;
+        }
+    };
+    let response = match answered {
+        Ok(response) => response,
+        Err(error) => {
             let refusal = progress.refused.get().copied().unwrap_or_else(|| ForwardError::refusal(&*error));
-            tracing::info!(
+            tracing::debug!(
                 error = &*error as &dyn std::error::Error,
                 code = refusal.code(),
                 "request not answered by the upstream"
             );
-            entry.set_bytes(progress.up.load(Ordering::Relaxed), 0);
+            drop(error);
             return policy.refuse(entry, refusal).await;
         }
-        None => return policy.refuse(entry, Refusal::UpstreamTimeout).await,
     };
     if response.status() == StatusCode::UNAUTHORIZED {
-        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&downstream.identity, id, value));
+        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&ongoing.downstream.identity, id, value));
     }
     drop(sent);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(policy, downstream, response, answer, scrub, entry).await;
+        return switch(ongoing, response, answer, scrub, entry).await;
+    }
+    if scrub.is_some() && response.headers().contains_key(CONTENT_ENCODING) {
+        let Some(place) = policy.decoders.try_take(&ongoing.downstream.identity) else {
+            return policy.refuse(entry, Refusal::RateLimited).await;
+        };
+        progress.hold(place);
     }
     match clean(response, scrub, answer, &policy.limits) {
         Ok((parts, body, reader)) => {
             entry.set_status(parts.status);
-            let body = AnswerBody::new(body, reader, progress).recorded(entry).watched(revocation(policy, downstream));
+            let body = AnswerBody::new(body, reader, progress).recorded(entry).watched(ongoing.revoked());
             Response::from_parts(parts, body.boxed_unsync())
         }
         Err(refusal) => policy.refuse(entry, refusal).await,
@@ -89,6 +108,8 @@ struct Told {
 /// A request that may be sent now.
 struct Prepared {
     request: RenderedRequest,
+    /// Method and path, as they were judged.
+    asked: (Method, String),
     /// What goes out with it.
     sent: Vec<(CredentialId, SecretString)>,
     scrub: Option<Scrubber>,
@@ -111,11 +132,15 @@ async fn prepare(
     told.version = grant.as_ref().ok().map(|grant| grant.version());
     let identity = downstream.identity.clone();
     let end = if http_body::Body::is_end_stream(&body) { BodyEnd::Reached } else { BodyEnd::Open };
+    policy.rates.admit(&identity, &policy.limits)?;
     let request = ValidRequest::check(parts, end, downstream, &policy.limits)?;
     let mut authorized = AuthorizedRequest::decide(request, &*grant?, &policy.live)?;
     told.path = Some(shown_path(&authorized));
-    policy.rates.admit(&identity, &authorized.rule, &policy.limits)?;
+    policy.rates.admit_by(&authorized.rule, &identity)?;
     let progress = Arc::new(Progress::default());
+    if authorized.request.headers.contains_key(CONTENT_ENCODING) {
+        progress.hold(policy.decoders.try_take(&identity).ok_or(Refusal::RateLimited)?);
+    }
     let body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress).await?;
     let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
     if !matches!(ready, Some(Ok(()))) {
@@ -134,8 +159,9 @@ async fn prepare(
         cookies: takes_cookies(&authorized.rule, authorized.reading),
         websocket: authorized.request.websocket.take(),
     };
+    let asked = (authorized.request.method.clone(), authorized.request.path().to_owned());
     let request = RenderedRequest::write(authorized, &secrets, body)?;
-    Ok(Prepared { request, sent, scrub, answer, progress })
+    Ok(Prepared { request, asked, sent, scrub, answer, progress })
 }
 
 /// On hosts that credentials go to, a session is a credential as well.
@@ -146,12 +172,30 @@ fn takes_cookies(rule: &Rule, reading: Reading) -> bool {
 /// The path with the name of a credential where its placeholder stands.
 fn shown_path(authorized: &AuthorizedRequest) -> String {
     let mut path = authorized.request.path().to_owned();
-    for Injection { credential, place } in &authorized.injections {
-        if let Place::Target { range, .. } = place
-            && range.end <= path.len()
-        {
-            path.replace_range(range.clone(), &format!("{{{}}}", credential.id));
-        }
+    let mut places: Vec<_> = authorized
+        .injections
+        .iter()
+        .filter_map(|Injection { credential, place }| match place {
+            Place::Target { range, .. } if range.end <= path.len() => Some((range.clone(), &credential.id)),
+            _ => None,
+        })
+        .collect();
+    // From the end, so that the ranges before stay where they are.
+    places.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    for (range, id) in places {
+        path.replace_range(range, &format!("{{{id}}}"));
     }
     path
+}
+
+/// Ends when an upstream has been silent for too long since the last byte of the request left.
+async fn silence(progress: &Progress, deadline: Duration) {
+    let mut sent = progress.up.load(Ordering::Relaxed);
+    loop {
+        tokio::time::sleep(deadline).await;
+        match progress.up.load(Ordering::Relaxed) {
+            now if now == sent => return,
+            now => sent = now,
+        }
+    }
 }

@@ -2,7 +2,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{HOST, UPGRADE};
+use http::header::{HOST, TE, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 use tower::Service;
 
@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::name::HostName;
 use crate::pin;
+use crate::places::Places;
 use crate::pool::{Offer, Pool, PoolKey};
 use crate::refusal::Refusal;
 use crate::request::Downstream;
@@ -115,12 +116,14 @@ struct Inner {
     limits: Limits,
     pool: Arc<Pool>,
     shared: SharedPool,
+    dials: Places,
 }
 
 impl Forward {
     pub(crate) fn new(dialer: Dialer, tls: UpstreamTls, limits: Limits) -> Self {
         let (pool, shared) = (Arc::new(Pool::new(&limits)), SharedPool::new(&limits));
-        Self(Arc::new(Inner { dialer, tls, limits, pool, shared }))
+        let dials = Places::new(limits.dials);
+        Self(Arc::new(Inner { dialer, tls, limits, pool, shared, dials }))
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {
@@ -131,6 +134,7 @@ impl Forward {
     pub(crate) fn forget(&self, identity: &Identity) {
         self.0.pool.forget(identity);
         self.0.shared.forget(identity);
+        self.0.dials.forget(identity);
     }
 }
 
@@ -179,15 +183,19 @@ impl Inner {
                 None => continue,
             }
         }
-        let target = request.uri().clone();
+        let (target, trailers) = (request.uri().clone(), request.headers().get(TE).cloned());
+        let sent = http1::Outgoing::default();
         while let Some(mut sender) = self.pool.take(&key) {
-            match sender.try_send_request(http1::origin_form(request)).await {
-                Ok(response) => return Ok(http1::pooled(&self.pool, key, sender, response)),
+            match sender.try_send_request(sent.watch(http1::origin_form(request))).await {
+                Ok(response) => return Ok(http1::pooled(&self.pool, key, sender, response, &sent)),
                 Err(mut error) => match error.take_message() {
                     // The same.
                     Some(unsent) => {
                         request = unsent;
                         *request.uri_mut() = target.clone();
+                        if let Some(trailers) = &trailers {
+                            request.headers_mut().insert(TE, trailers.clone());
+                        }
                     }
                     None => return Err(failed(error.into_error().into())),
                 },
@@ -203,11 +211,11 @@ impl Inner {
             }
             Protocol::Http1 => {
                 let mut sender = http1::open(stream, &self.limits).await.map_err(failed)?;
-                let request = http1::origin_form(request);
+                let request = sent.watch(http1::origin_form(request));
                 let response = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
                 match key.offer {
                     Offer::Upgrade => http1::upgraded(response, idle).await.map_err(failed),
-                    Offer::Http1 | Offer::Either => Ok(http1::pooled(&self.pool, key, sender, response)),
+                    Offer::Http1 | Offer::Either => Ok(http1::pooled(&self.pool, key, sender, response, &sent)),
                 }
             }
         }

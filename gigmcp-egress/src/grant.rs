@@ -116,7 +116,8 @@ impl Grant {
 }
 
 fn check_rule(rule: &Rule) -> Result<(), InvalidGrant> {
-    let narrowed = rule.methods.is_some() || rule.paths.is_some() || !rule.allowances.is_empty();
+    let bounded = rule.max_body_bytes.is_some() || rule.rate.is_some();
+    let narrowed = rule.methods.is_some() || rule.paths.is_some() || !rule.allowances.is_empty() || bounded;
     match rule.scheme {
         _ if rule.ports.contains(&0) => Err(InvalidGrant::Port { host: rule.host.clone() }),
         Scheme::Tcp if narrowed => Err(InvalidGrant::NotHttp { host: rule.host.clone() }),
@@ -186,7 +187,7 @@ pub enum InvalidGrant {
         port: u16,
     },
     /// Methods, paths and exceptions of a rule for a server that does not speak HTTP.
-    #[error("the tcp rule for {host} has methods, paths or allowances, which only http has")]
+    #[error("the tcp rule for {host} has methods, paths, allowances or bounds, which only http has")]
     NotHttp {
         /// The hosts.
         host: HostPattern,
@@ -207,7 +208,10 @@ pub const CREDENTIAL_HEADERS: &[&str] = &[
     "apikey",
     "authorization",
     "dd-api-key",
+    "circle-token",
     "dd-application-key",
+    "deploy-token",
+    "job-token",
     "ocp-apim-subscription-key",
     "private-token",
     "x-access-token",
@@ -215,6 +219,8 @@ pub const CREDENTIAL_HEADERS: &[&str] = &[
     "x-api-token",
     "x-apikey",
     "x-auth-key",
+    "x-consul-token",
+    "x-functions-key",
     "x-auth-token",
     "x-figma-token",
     "x-gitlab-token",

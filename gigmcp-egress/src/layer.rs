@@ -15,6 +15,7 @@ use crate::grant::{BoxFuture, Credentials, Grants};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
+use crate::places::Places;
 use crate::policy::Policy;
 use crate::rates::Rates;
 
@@ -39,6 +40,7 @@ impl EgressLayer {
         audit: Arc<dyn AuditSink>,
         limits: Limits,
     ) -> Self {
+        let decoders = Places::new(limits.decoders);
         Self {
             policy: Arc::new(Policy {
                 grants,
@@ -47,6 +49,7 @@ impl EgressLayer {
                 limits,
                 live: Arc::new(LivePlaceholders::default()),
                 rates: Rates::default(),
+                decoders,
             }),
         }
     }

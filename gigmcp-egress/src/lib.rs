@@ -45,6 +45,7 @@ mod path;
 mod pattern;
 mod pin;
 mod placeholder;
+mod places;
 mod policy;
 mod pool;
 mod port;

@@ -40,6 +40,13 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Bytes of content that a byte of a body with a content coding may hold, beyond the first MiB. Against bombs. Default 200.
     pub decoded_ratio: u64,
+    /// Refusals of one identity a second; more are answered later. Against a sandbox that fills the log for all. Default 500.
+    pub refusals_per_second: u32,
+    /// Coded bodies of one identity that are read at a time, each of which may need a window of 16 MiB; over it, requests are
+    /// refused. Default 16.
+    pub decoders: usize,
+    /// Connections that are being opened for one identity at a time; more wait. Against descriptor exhaustion. Default 64.
+    pub dials: usize,
     /// From accepting a connection to the end of its TLS handshake. Against slow handshakes. Default 10 s.
     pub handshake_deadline: Duration,
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
@@ -103,6 +110,9 @@ impl Default for Limits {
             inspected_body_bytes: 64 << 10,
             rewritten_body_bytes: 1 << 20,
             requests_per_second: 5000,
+            refusals_per_second: 500,
+            decoders: 16,
+            dials: 64,
             decoded_ratio: 200,
             handshake_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(75),

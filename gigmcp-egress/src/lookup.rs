@@ -3,7 +3,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::dial::Resolver;
 use crate::identity::Identity;
@@ -53,16 +53,18 @@ impl Lookups {
         if under_way.counts.get(identity).is_some_and(|count| *count >= self.per_identity) {
             return Err(too_many());
         }
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| too_many())?;
         let (sender, answer) = watch::channel(None);
         under_way.answers.insert(host.clone(), answer.clone());
         *under_way.counts.entry(identity.clone()).or_default() += 1;
         let (identity, host, under_way) = (identity.clone(), host.clone(), Arc::clone(&self.under_way));
-        let lookup = Lookup { identity, host, under_way, _place: place };
+        let lookup = Lookup { identity, host, under_way };
         let resolver = Arc::clone(&self.resolver);
+        let places = Arc::clone(&self.places);
         tokio::spawn(async move {
+            // In the order they came: those of one identity, however slow, are few.
+            let place = places.acquire_owned().await;
             let resolved = resolver.resolve(&lookup.host).await.map_err(Arc::new);
-            drop(lookup);
+            drop((lookup, place));
             sender.send_replace(Some(resolved));
         });
         Ok(answer)
@@ -74,7 +76,6 @@ struct Lookup {
     identity: Identity,
     host: HostName,
     under_way: Arc<Mutex<UnderWay>>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Lookup {

@@ -13,6 +13,7 @@ use crate::identity::{CredentialId, Identity};
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
 use crate::placeholder::Placeholder;
+use crate::places::Places;
 use crate::rates::Rates;
 use crate::refusal::Refusal;
 use crate::secret::SecretString;
@@ -25,6 +26,8 @@ pub(crate) struct Policy {
     pub(crate) limits: Limits,
     pub(crate) live: Arc<LivePlaceholders>,
     pub(crate) rates: Rates,
+    /// For reading coded bodies.
+    pub(crate) decoders: Places,
 }
 
 impl Policy {
@@ -48,6 +51,7 @@ impl Policy {
     pub(crate) fn forget(&self, identity: &Identity) {
         self.live.forget(identity);
         self.rates.forget(identity);
+        self.decoders.forget(identity);
     }
 
     /// What the audit may show of a text: nothing, if a placeholder is in it.
@@ -56,7 +60,10 @@ impl Policy {
     }
 
     /// Records a refusal, and only then gives the answer that tells the sandbox.
+    ///
+    /// A sandbox that is refused again and again is made to wait, so that it fills no log.
     pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
+        self.rates.slow_down(entry.identity(), &self.limits).await;
         entry.set_verdict(Verdict::Refused(refusal));
         entry.set_status(refusal.status());
         entry.record().await;
@@ -84,7 +91,7 @@ impl Policy {
         for credential in &authorized.others {
             match self.secret(identity, &credential.id).await {
                 Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
-                Err(Refusal::CredentialDenied | Refusal::CredentialUnusable) => {}
+                Err(Refusal::CredentialDenied | Refusal::CredentialUnusable | Refusal::TokenRefresh) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
@@ -94,7 +101,12 @@ impl Policy {
     async fn secret(&self, identity: &Identity, id: &CredentialId) -> Result<SecretString, Refusal> {
         let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
         let secret = secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
-            tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "credential not read");
+            let cause = &error as &dyn std::error::Error;
+            match error {
+                // One that is not set is ordinary, and asked for with every request.
+                CredentialUnavailable::Denied => tracing::debug!(%identity, credential = %id, "credential not set"),
+                _ => tracing::warn!(%identity, credential = %id, error = cause, "credential not read"),
+            }
             match error {
                 CredentialUnavailable::Denied => Refusal::CredentialDenied,
                 CredentialUnavailable::Refresh { .. } => Refusal::TokenRefresh,

@@ -17,6 +17,7 @@ use crate::request::Destination;
 /// Resting upstream connections. One identity never gets the connection of another.
 pub(crate) struct Pool {
     resting: Mutex<HashMap<PoolKey, Vec<Resting>>>,
+    swept: Mutex<Instant>,
     per_key: usize,
     per_identity: usize,
     deadline: Duration,
@@ -49,8 +50,8 @@ struct Resting {
 impl Pool {
     pub(crate) fn new(limits: &Limits) -> Self {
         let Limits { pooled_per_host, pooled_per_identity, pooled_deadline, .. } = *limits;
-        let resting = Mutex::default();
-        Self { resting, per_key: pooled_per_host, per_identity: pooled_per_identity, deadline: pooled_deadline }
+        let (resting, swept) = (Mutex::default(), Mutex::new(Instant::now()));
+        Self { resting, swept, per_key: pooled_per_host, per_identity: pooled_per_identity, deadline: pooled_deadline }
     }
 
     /// A connection that is open and has nothing under way.
@@ -72,8 +73,17 @@ impl Pool {
     }
 
     /// The body of an answer that gives its connection back when it has been read to its regular end.
-    pub(crate) fn returning(self: Arc<Self>, key: PoolKey, sender: SendRequest<Body>, body: Incoming) -> ReturningBody {
-        let mut body = ReturningBody { body, lease: Some(Lease { pool: self, key, sender }) };
+    ///
+    /// An answer that came before the whole request was sent leaves the connection in doubt; it is not kept (`sent`).
+    pub(crate) fn returning(
+        self: Arc<Self>,
+        key: PoolKey,
+        sender: SendRequest<Body>,
+        body: Incoming,
+        sent: Sent,
+    ) -> ReturningBody {
+        let lease = (sent == Sent::Whole).then_some(Lease { pool: self, key, sender });
+        let mut body = ReturningBody { body, lease };
         if body.body.is_end_stream() {
             body.give_back();
         }
@@ -82,11 +92,20 @@ impl Pool {
 
     fn put(&self, key: PoolKey, sender: SendRequest<Body>) {
         let mut resting = self.resting();
-        // Connections nobody takes any more are closed by the next one that rests.
-        resting.retain(|_, senders| {
-            senders.retain(|resting| !resting.sender.is_closed() && resting.since.elapsed() < self.deadline);
-            !senders.is_empty()
-        });
+        // Connections nobody takes any more are closed by the next one that rests, but not all looked at for each.
+        let now = Instant::now();
+        let mut swept = self.swept.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let due = now.duration_since(*swept) >= SWEEP_INTERVAL;
+        if due {
+            *swept = now;
+        }
+        drop(swept);
+        if due {
+            resting.retain(|_, senders| {
+                senders.retain(|resting| !resting.sender.is_closed() && resting.since.elapsed() < self.deadline);
+                !senders.is_empty()
+            });
+        }
         let identity = key.identity.clone();
         let senders = resting.entry(key).or_default();
         if senders.len() >= self.per_key {
@@ -109,6 +128,13 @@ impl Pool {
     fn resting(&self) -> MutexGuard<'_, HashMap<PoolKey, Vec<Resting>>> {
         self.resting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// How much of a request was sent when its answer came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sent {
+    Whole,
+    InPart,
 }
 
 pub(crate) struct ReturningBody {
@@ -163,5 +189,5 @@ impl http_body::Body for ReturningBody {
     }
 }
 
-/// An answer that came before the whole request was read leaves the connection in doubt; it is not kept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE_DEADLINE: Duration = Duration::from_millis(500);

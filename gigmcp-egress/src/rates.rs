@@ -14,35 +14,58 @@ pub(crate) struct Rates(Mutex<HashMap<Identity, Spent>>);
 #[derive(Default)]
 struct Spent {
     all: Option<Bucket>,
+    refusals: Option<Bucket>,
     /// By what a rule is told from others.
     by_rule: HashMap<String, Bucket>,
 }
 
 impl Rates {
+    /// Counts one request of an identity, whatever becomes of it.
+    ///
+    /// # Errors
+    /// If it is one too many; it is not counted then.
+    pub(crate) fn admit(&self, identity: &Identity, limits: &Limits) -> Result<(), Refusal> {
+        let rate = Rate { count: limits.requests_per_second, per: Duration::from_secs(1) };
+        let admitted = self.with(identity, |spent| spent.all.get_or_insert_with(|| Bucket::full(rate)).take());
+        if admitted { Ok(()) } else { Err(Refusal::RateLimited) }
+    }
+
     /// Counts one request by a rule.
     ///
     /// # Errors
-    /// If it is one too many, by the rule or for the identity; it is not counted then.
-    pub(crate) fn admit(&self, identity: &Identity, rule: &Rule, limits: &Limits) -> Result<(), Refusal> {
-        let own = Rate { count: limits.requests_per_second, per: Duration::from_secs(1) };
-        let mut spent = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let spent = spent.entry(identity.clone()).or_default();
-        let mut admitted = spent.all.get_or_insert_with(|| Bucket::full(own)).take();
-        if let (true, Some(rate)) = (admitted, rule.rate) {
-            let key = format!("{} {} {:?} {:?} {:?}", rule.scheme, rule.host, rule.ports, rule.methods, rule.paths);
+    /// If it is one too many; it is not counted then.
+    pub(crate) fn admit_by(&self, rule: &Rule, identity: &Identity) -> Result<(), Refusal> {
+        let Some(rate) = rule.rate else { return Ok(()) };
+        let key = format!("{} {} {:?} {:?} {:?}", rule.scheme, rule.host, rule.ports, rule.methods, rule.paths);
+        let admitted = self.with(identity, |spent| {
             let bucket = spent.by_rule.entry(key).or_insert_with(|| Bucket::full(rate));
             if bucket.rate != rate {
                 *bucket = Bucket::full(rate);
             }
-            admitted = bucket.take();
-        }
+            bucket.take()
+        });
         if admitted { Ok(()) } else { Err(Refusal::RateLimited) }
+    }
+
+    /// Waits until an identity may be refused once more.
+    pub(crate) async fn slow_down(&self, identity: &Identity, limits: &Limits) {
+        let rate = Rate { count: limits.refusals_per_second, per: Duration::from_secs(1) };
+        let may = || self.with(identity, |spent| spent.refusals.get_or_insert_with(|| Bucket::full(rate)).take());
+        while !may() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn with<T>(&self, identity: &Identity, count: impl FnOnce(&mut Spent) -> T) -> T {
+        count(self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(identity.clone()).or_default())
     }
 
     pub(crate) fn forget(&self, identity: &Identity) {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(identity);
     }
 }
+
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A bucket that holds what a rate allows at once, and refills steadily.
 pub(crate) struct Bucket {
@@ -76,20 +99,30 @@ mod tests {
     #[test]
     fn a_rule_and_an_identity_have_their_rates() {
         let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
-        let mut limits = Limits { requests_per_second: 3, ..Limits::default() };
+        let limits = Limits { requests_per_second: 1, ..Limits::default() };
         let mut slow = Rule::https("api.example.com".parse().unwrap());
         slow.rate = Some(Rate { count: 1, per: Duration::from_secs(3600) });
         let free = Rule::https("b.example.com".parse().unwrap());
-        assert_eq!(rates.admit(&one, &slow, &limits), Ok(()));
-        assert_eq!(rates.admit(&one, &slow, &limits), Err(Refusal::RateLimited), "the rule");
-        assert_eq!(rates.admit(&one, &free, &limits), Ok(()), "another rule");
-        assert_eq!(rates.admit(&two, &slow, &limits), Ok(()), "another identity");
-        limits.requests_per_second = 1;
-        let three = Identity::new("three");
-        assert_eq!(rates.admit(&three, &free, &limits), Ok(()));
-        assert_eq!(rates.admit(&three, &free, &limits), Err(Refusal::RateLimited), "the identity");
-        rates.forget(&three);
-        assert_eq!(rates.admit(&three, &free, &limits), Ok(()), "forgotten");
+        assert_eq!(rates.admit_by(&slow, &one), Ok(()));
+        assert_eq!(rates.admit_by(&slow, &one), Err(Refusal::RateLimited), "the rule");
+        assert_eq!(rates.admit_by(&free, &one), Ok(()), "another rule");
+        assert_eq!(rates.admit_by(&slow, &two), Ok(()), "another identity");
+        assert_eq!(rates.admit(&one, &limits), Ok(()));
+        assert_eq!(rates.admit(&one, &limits), Err(Refusal::RateLimited), "the identity");
+        assert_eq!(rates.admit(&two, &limits), Ok(()), "another one");
+        rates.forget(&one);
+        assert_eq!(rates.admit(&one, &limits), Ok(()), "forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_again_and_again_has_to_wait() {
+        let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
+        let limits = Limits { refusals_per_second: 2, ..Limits::default() };
+        let in_time = async |identity: &Identity| {
+            tokio::time::timeout(Duration::ZERO, rates.slow_down(identity, &limits)).await.is_ok()
+        };
+        assert!(in_time(&one).await && in_time(&one).await && !in_time(&one).await);
+        assert!(in_time(&two).await, "another one does not");
     }
 
     #[test]

@@ -27,12 +27,28 @@ pub(crate) struct Reader {
     pub(crate) scrub: Option<StreamScrub>,
     /// Each is given as soon as it is complete.
     pub(crate) messages: Option<Messages>,
+    /// Where no credential goes, a coded body is passed on as it is, and searched beside that.
+    beside: Option<(Option<Decoder>, StreamScrub)>,
+    /// For what is not the body.
+    scrubber: Option<Scrubber>,
+    /// Whether the answer may set some.
+    pub(crate) cookies: bool,
 }
 
 impl Reader {
     /// What may be given of the answer by now, possibly nothing. Takes from `chunk` what it read; what is left comes next time,
     /// so that a little that decodes to a lot is given piece by piece.
     pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
+        if let Some((decoder, scrub)) = &mut self.beside {
+            let read = decoder.as_mut().is_some_and(|decoder| {
+                decoder.feed(chunk, &mut |piece| drop(scrub.feed(Bytes::copy_from_slice(piece)))).is_ok()
+            });
+            if scrub.has_found() {
+                return Err(Unreadable::Secret);
+            }
+            // What cannot be decoded is not what it says; nobody else can read it either.
+            *decoder = decoder.take().filter(|_| read);
+        }
         let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
         match (&mut self.decoder, &mut self.messages) {
             (Some(decoder), _) => {
@@ -51,9 +67,23 @@ impl Reader {
 
     /// What was held back, when nothing more comes.
     pub(crate) fn finish(self) -> Result<Bytes, Unreadable> {
+        if let Some((_, mut scrub)) = self.beside {
+            drop(scrub.finish());
+            if scrub.has_found() {
+                return Err(Unreadable::Secret);
+            }
+        }
         let Some(mut scrub) = self.scrub else { return Ok(Bytes::new()) };
         self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
         Ok(scrub.finish())
+    }
+}
+
+impl Reader {
+    /// For the headers and trailers of the same answer.
+    pub(crate) fn scrubber(&self) -> Option<&Scrubber> {
+        let of_body = self.scrub.as_ref().or(self.beside.as_ref().map(|(_, scrub)| scrub));
+        of_body.map(StreamScrub::scrubber).or(self.scrubber.as_ref())
     }
 }
 
@@ -81,22 +111,25 @@ pub(crate) fn clean(
     if parts.status.is_informational() || !answer::is_plainly_framed(&parts.headers) {
         return Err(Refusal::UpstreamProtocol);
     }
-    let mut headers = answer::for_sandbox(parts.headers, &expected, scrub.as_ref());
+    let mut headers = answer::for_sandbox(parts.headers, expected.cookies, scrub.as_ref());
     let has_body = !expected.head && !http_body::Body::is_end_stream(&body);
-    let mut reader = Reader::default();
+    let mut reader = Reader { cookies: expected.cookies, ..Reader::default() };
     if let Some(scrubber) = scrub {
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         match decoder {
+            Ok(Some(decoder)) if expected.reading != Reading::Required => {
+                reader.beside = Some((Some(decoder), StreamScrub::new(scrubber)));
+            }
             Ok(decoder) if has_body => {
                 answer::forget_length(&mut headers);
                 if decoder.is_some() {
                     answer::forget_coding(&mut headers);
                 }
-                let messages = Messages::for_content(&headers);
-                reader = Reader { decoder, scrub: Some(StreamScrub::new(scrubber)), messages };
+                reader.messages = Messages::for_content(&headers);
+                (reader.decoder, reader.scrub) = (decoder, Some(StreamScrub::new(scrubber)));
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => reader.scrubber = Some(scrubber),
         }
     }
     // Made anew, so that the upstream's reason phrase stays behind with all other extensions.

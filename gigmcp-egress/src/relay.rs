@@ -15,7 +15,7 @@ use crate::name::HostName;
 use crate::policy::{Policy, within};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream};
-use crate::revocation::revocation;
+use crate::revocation::Ongoing;
 use crate::rule::Scheme;
 
 /// How a connection to this port is to be read, as the rules say now. That they allow it is decided later.
@@ -77,6 +77,7 @@ where
     let upstream = IdleStream::new(upstream, policy.limits.idle_deadline);
     let ((from_sandbox, to_sandbox), (from_upstream, to_upstream)) = (split(sandbox), split(upstream));
     let downstream = Downstream { identity: identity.clone(), destination: destination.clone() };
+    let ongoing = Ongoing { policy: Arc::clone(policy), downstream, request: None, credentials: Vec::new() };
     let both = async {
         let up = searched(from_sandbox, to_upstream, policy, identity, &record.up);
         let down = async { Ok(copied(from_upstream, to_sandbox, &record.down).await?) };
@@ -85,7 +86,7 @@ where
     tokio::select! {
         // The rules first: a connection that never rests must not keep them from being read.
         biased;
-        refusal = revocation(Arc::clone(policy), downstream) => Err(refusal.into()),
+        refusal = ongoing.revoked() => Err(refusal.into()),
         ended = both => ended,
     }
 }

@@ -27,10 +27,28 @@ impl RenderedRequest {
             InspectedBody::Stream(body) => InspectedBody::Stream(body),
         };
         fill_head(&mut authorized, secrets)?;
-        if let InspectedBody::Whole(bytes) = &body {
-            sign(&mut authorized, secrets, bytes)?;
+        let (reading, range) = (authorized.reading, authorized.rule.allows(Allowance::Range));
+        let headers = &mut authorized.request.headers;
+        if reading != Reading::Needless {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            // gRPC agrees on compression beside HTTP. Without this, a server has to send what it says as it is.
+            headers.remove("grpc-accept-encoding");
         }
-        let AuthorizedRequest { request, rule, reading, .. } = authorized;
+        if reading == Reading::Required && !range {
+            // Slices of an answer could be put together beyond us.
+            headers.remove(RANGE);
+            headers.remove(IF_RANGE);
+        }
+        // Last, so that it signs what is sent.
+        sign(
+            &mut authorized,
+            secrets,
+            match &body {
+                InspectedBody::Whole(bytes) => Some(bytes),
+                InspectedBody::Stream(_) => None,
+            },
+        )?;
+        let AuthorizedRequest { request, .. } = authorized;
         let destination = request.downstream.destination.clone();
         let host = destination.authority();
         let uri = format!("{}://{host}{}", destination.scheme, request.target);
@@ -42,16 +60,6 @@ impl RenderedRequest {
         };
         if let BodyLength::Known(length @ 1..) = length {
             headers.insert(CONTENT_LENGTH, length.into());
-        }
-        if reading != Reading::Needless {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            // gRPC agrees on compression beside HTTP. Without this, a server has to send what it says as it is.
-            headers.remove("grpc-accept-encoding");
-        }
-        if reading == Reading::Required && !rule.allows(Allowance::Range) {
-            // Slices of an answer could be put together beyond us.
-            headers.remove(RANGE);
-            headers.remove(IF_RANGE);
         }
         let mut rendered = Request::new(body);
         *rendered.method_mut() = request.method;
@@ -108,14 +116,14 @@ fn piece_of_body<'a>(
 }
 
 /// Has the signers sign what all else has made of the request.
-fn sign(authorized: &mut AuthorizedRequest, secrets: &[SecretString], body: &[u8]) -> Result<(), Refusal> {
+fn sign(authorized: &mut AuthorizedRequest, secrets: &[SecretString], body: Option<&Bytes>) -> Result<(), Refusal> {
     let AuthorizedRequest { request, injections, .. } = authorized;
     for (Injection { credential, place }, secret) in injections.iter().zip(secrets) {
         let (Place::Signature { headers }, Sink::Signed(signer)) = (place, &credential.sink) else { continue };
         for name in headers {
             request.headers.remove(name);
         }
-        let signed = signer.sign(&unsigned(request, Some(body)), secret).map_err(|error| {
+        let signed = signer.sign(&unsigned(request, body.map(|body| &**body)), secret).map_err(|error| {
             tracing::warn!(credential = %credential.id, error = &error as &dyn std::error::Error, "request not signed");
             Refusal::Signature
         })?;

@@ -1,6 +1,8 @@
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, Version, request};
 
+use crate::allow::OVERRIDES;
+use crate::grant::CREDENTIAL_HEADERS;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
@@ -84,6 +86,7 @@ impl ValidRequest {
         check_connection(&headers)?;
         check_expectation(&headers)?;
         check_spelling(&headers)?;
+        check_content_type(&headers)?;
         let mut headers = end_to_end(headers.into_iter().collect());
         if let Some(handshake) = &websocket {
             websocket::forget_headers(&mut headers);
@@ -200,6 +203,16 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// What a body is decides where in it a credential may stand, so it is said once and in ASCII.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.to_str().is_ok() => Ok(()),
+        (Some(_), _) => Err(Refusal::Header),
+    }
+}
+
 /// CGI and its successors read `a_b` as `a-b`, so an underscore must not spell a header that means something to a proxy or
 /// stands in the request already.
 fn check_spelling(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -208,7 +221,9 @@ fn check_spelling(headers: &HeaderMap) -> Result<(), Refusal> {
         headers.contains_key(&read)
             || is_hop_by_hop(&read)
             || is_forwarding(&read)
-            || ["host", "content-length", "authorization", "cookie", "expect"].contains(&&*read)
+            || ["host", "content-length", "content-type", "cookie", "expect"].contains(&&*read)
+            || CREDENTIAL_HEADERS.contains(&&*read)
+            || OVERRIDES.contains(&&*read)
     });
     if confusing { Err(Refusal::Header) } else { Ok(()) }
 }
@@ -227,6 +242,15 @@ fn end_to_end(headers: Vec<(Option<HeaderName>, http::HeaderValue)>) -> HeaderMa
         if trailers || !ours && !is_hop_by_hop(name.as_str()) && !is_forwarding(name.as_str()) {
             kept.append(name.clone(), value);
         }
+    }
+    kept
+}
+
+/// The trailers of a request that may travel on: nothing that speaks of the connection or of a proxy, and no credential.
+pub(crate) fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
+    let mut kept = end_to_end(trailers.into_iter().collect());
+    for name in CREDENTIAL_HEADERS.iter().chain(OVERRIDES).chain(&["cookie", "host", "content-type"]) {
+        kept.remove(*name);
     }
     kept
 }
@@ -369,6 +393,14 @@ mod tests {
             ("G3 continue", &[("expect", "100-continue")], None),
             ("EGR-136 underscore", &[("content_length", "5")], Some(Refusal::Header)),
             ("EGR-136 twin", &[("x-auth", "a"), ("x_auth", "b")], Some(Refusal::Header)),
+            ("EGR-186 underscore for a credential", &[("x_api_key", "sk-attacker")], Some(Refusal::Header)),
+            ("EGR-137 underscore for an override", &[("x_http_method_override", "DELETE")], Some(Refusal::Header)),
+            (
+                "two content types",
+                &[("content-type", "text/plain"), ("content-type", "application/json")],
+                Some(Refusal::Header),
+            ),
+            ("one content type", &[("content-type", "application/json; charset=utf-8")], None),
             ("harmless underscore", &[("x_request_id", "b")], None),
         ] {
             let checked = check(|parts| {

@@ -1,22 +1,47 @@
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::allow;
+use crate::identity::CredentialId;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::request::Downstream;
 
-/// Waits until the rules no longer allow where a request went.
-pub(crate) async fn revocation(policy: Arc<Policy>, downstream: Downstream) -> Refusal {
-    loop {
-        tokio::time::sleep(policy.limits.revocation_interval).await;
-        if let Err(refusal) = still_allowed(&policy, &downstream).await {
-            return refusal;
-        }
-    }
+/// Something that is under way: what it was let through for has to be allowed as long as it lasts.
+#[derive(Clone)]
+pub(crate) struct Ongoing {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) downstream: Downstream,
+    /// The method and path of a request; plain TCP has none.
+    pub(crate) request: Option<(Method, String)>,
+    /// What went out with it.
+    pub(crate) credentials: Vec<CredentialId>,
 }
 
-/// Whether a rule still allows where something is under way to. If that cannot be told, it ends.
-pub(crate) async fn still_allowed(policy: &Policy, downstream: &Downstream) -> Result<(), Refusal> {
-    let grant = policy.grant(&downstream.identity).await?;
-    allow::destination(&grant, &downstream.destination).map(drop).map_err(|_| Refusal::Revoked)
+impl Ongoing {
+    /// Waits until the rules no longer allow it.
+    pub(crate) async fn revoked(self) -> Refusal {
+        loop {
+            tokio::time::sleep(self.policy.limits.revocation_interval).await;
+            if let Err(refusal) = self.goes_on().await {
+                return refusal;
+            }
+        }
+    }
+
+    /// Whether the rules still allow it. If that cannot be told, it ends.
+    pub(crate) async fn goes_on(&self) -> Result<(), Refusal> {
+        let Downstream { identity, destination } = &self.downstream;
+        let grant = self.policy.grant(identity).await?;
+        let allowed = match &self.request {
+            Some((method, path)) => allow::goes_on(&grant, destination, method, path),
+            None => allow::destination(&grant, destination).is_ok(),
+        };
+        let bound = |id: &CredentialId| {
+            let mut credentials = grant.credentials().iter();
+            credentials.any(|credential| credential.id == *id && credential.is_bound_to(&destination.host))
+        };
+        if allowed && self.credentials.iter().all(bound) { Ok(()) } else { Err(Refusal::Revoked) }
+    }
 }

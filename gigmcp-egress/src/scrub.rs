@@ -190,11 +190,13 @@ pub(crate) struct StreamScrub {
     held: BytesMut,
     /// How much of what is held was searched.
     searched: usize,
+    /// Whether a secret stood in it.
+    found: bool,
 }
 
 impl StreamScrub {
     pub(crate) fn new(scrubber: Scrubber) -> Self {
-        Self { scrubber, held: BytesMut::new(), searched: 0 }
+        Self { scrubber, held: BytesMut::new(), searched: 0, found: false }
     }
 
     /// Takes the next chunk and gives what is certain by now, possibly nothing.
@@ -221,7 +223,13 @@ impl StreamScrub {
         let until = after_break.unwrap_or_default().max(text.len().saturating_sub(self.scrubber.longest));
         let pass = self.scrubber.pass(text, self.searched, until, &mut clean);
         self.searched = pass.searched - pass.end;
+        self.found |= pass.replaced;
         (clean, pass)
+    }
+
+    /// Whether a secret stood in what was given so far.
+    pub(crate) fn has_found(&self) -> bool {
+        self.found
     }
 
     /// Gives what was held back, when nothing more comes.

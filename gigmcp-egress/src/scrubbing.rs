@@ -17,7 +17,7 @@ use crate::placeholder::Placeholder;
 use crate::reader::{Expected, clean};
 use crate::refusal::Refusal;
 use crate::scrub::Scrubber;
-use crate::secret::SecretString;
+use crate::secret::{SecretString, UnusableSecret};
 
 /// Scrubs the answers of any service of these secrets, and decides nothing else. Part of [`EgressLayer`](crate::EgressLayer);
 /// by itself for those who put credentials in by other means.
@@ -31,8 +31,16 @@ pub struct ScrubLayer {
 
 impl ScrubLayer {
     /// A layer that looks for these secrets, and puts into the place of each what belongs to it.
-    pub fn new(secrets: impl IntoIterator<Item = (SecretString, Placeholder)>, limits: Limits) -> Self {
-        Self { secrets: secrets.into_iter().collect(), limits: Arc::new(limits) }
+    ///
+    /// # Errors
+    /// [`UnusableSecret`] if one is too short to be told from other text, or not visible ASCII.
+    pub fn new(
+        secrets: impl IntoIterator<Item = (SecretString, Placeholder)>,
+        limits: Limits,
+    ) -> Result<Self, UnusableSecret> {
+        let secrets: Arc<[_]> = secrets.into_iter().collect();
+        secrets.iter().try_for_each(|(secret, _)| secret.check())?;
+        Ok(Self { secrets, limits: Arc::new(limits) })
     }
 }
 

@@ -111,13 +111,11 @@ impl Sink {
 
     /// Whether the place may be in the body of this request, so that the body has to be read before anything is sent.
     pub(crate) fn reads_body(&self, request: &ValidRequest) -> bool {
-        let essence = content_type(request);
+        let essence = content_type(request).to_ascii_lowercase();
+        // Where a body does not say what it is, servers guess.
         match self {
-            Self::Form(_) => essence.eq_ignore_ascii_case("application/x-www-form-urlencoded"),
-            Self::Json(_) => {
-                let lower = essence.to_ascii_lowercase();
-                lower == "application/json" || lower.ends_with("+json")
-            }
+            Self::Form(_) => essence.is_empty() || FORMS.contains(&&*essence),
+            Self::Json(_) => essence.is_empty() || essence.contains("json"),
             Self::Signed(signer) => signer.reads_body(),
             Self::Header { .. }
             | Self::HeaderFormat { .. }
@@ -170,6 +168,9 @@ impl Sink {
         }
     }
 }
+
+/// Programs read fields from both.
+const FORMS: &[&str] = &["application/x-www-form-urlencoded", "multipart/form-data"];
 
 fn content_type(request: &ValidRequest) -> &str {
     let value = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

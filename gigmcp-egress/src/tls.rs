@@ -94,6 +94,8 @@ pub(crate) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Result<Cli
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The library keeps sessions by name alone, for whichever identity and port. Warm connections are in our pool.
+    config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }
 

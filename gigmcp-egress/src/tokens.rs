@@ -60,7 +60,7 @@ pub struct FreshTokens {
 type Key = (Identity, CredentialId);
 
 enum Kept {
-    Token { value: SecretString, until: Option<Instant> },
+    Token { value: SecretString, until: Option<Instant>, fetched: Instant },
     Fetching(watch::Receiver<Option<Outcome>>),
     Failed { until: Instant },
 }
@@ -105,12 +105,15 @@ impl FreshTokens {
         let now = Instant::now();
         let mut kept = self.lock();
         match kept.get(key) {
-            Some(Kept::Token { value, until }) if until.is_none_or(|until| now < until) => {
+            Some(Kept::Token { value, until, .. }) if until.is_none_or(|until| now < until) => {
                 return Step::Use(value.clone());
             }
-            Some(Kept::Fetching(outcome)) => return Step::Wait(outcome.clone()),
+            // Over without an outcome means that the source panicked.
+            Some(Kept::Fetching(outcome)) if outcome.has_changed().is_ok() || outcome.borrow().is_some() => {
+                return Step::Wait(outcome.clone());
+            }
             Some(Kept::Failed { until }) if now < *until => return Step::Fail,
-            Some(Kept::Token { .. } | Kept::Failed { .. }) | None => {}
+            Some(Kept::Token { .. } | Kept::Failed { .. } | Kept::Fetching(_)) | None => {}
         }
         let (sender, outcome) = watch::channel(None);
         kept.insert(key.clone(), Kept::Fetching(outcome.clone()));
@@ -140,8 +143,9 @@ fn judge(fetched: Result<Token, TokenUnavailable>, (identity, id): &Key) -> (Kep
     let now = Instant::now();
     match fetched {
         Ok(Token { value, lifetime }) => {
-            let until = lifetime.map(|lifetime| now + lifetime.saturating_sub(MARGIN).max(lifetime / 2));
-            (Kept::Token { value: value.clone(), until }, Ok(value))
+            // What never ends in the clock's terms ends when it is rejected.
+            let until = lifetime.and_then(|all| now.checked_add(all.saturating_sub(MARGIN).max(all / 2)));
+            (Kept::Token { value: value.clone(), until, fetched: now }, Ok(value))
         }
         Err(error) => {
             tracing::warn!(%identity, credential = %id, error = &error as &dyn std::error::Error, "no access token");
@@ -163,9 +167,16 @@ impl Credentials for FreshTokens {
         let key = (identity.clone(), id.clone());
         let mut kept = self.lock();
         // Of many rejections of one token only the first counts; a newer token is not touched by them.
-        if matches!(kept.get(&key), Some(Kept::Token { value: current, .. }) if current.expose() == value.expose()) {
-            kept.remove(&key);
+        let Some(Kept::Token { value: current, fetched, .. }) = kept.get(&key) else { return };
+        if current.expose() != value.expose() {
+            return;
         }
+        // A token that is rejected as soon as it is there will not be better the next time; who provokes that asks no issuer.
+        let until = *fetched + PAUSE_AFTER_FAILURE;
+        match until > Instant::now() {
+            true => kept.insert(key, Kept::Failed { until }),
+            false => kept.remove(&key),
+        };
     }
 }
 
@@ -217,6 +228,7 @@ mod tests {
     async fn a_hundred_rejections_lead_to_one_refresh() {
         let (issuer, tokens, identity, id) = fresh();
         let first = tokens.credential(&identity, &id).await.unwrap();
+        tokio::time::advance(PAUSE_AFTER_FAILURE).await;
         let mut all = tokio::task::JoinSet::new();
         for _ in 0..100 {
             let (tokens, identity, id, first) = (Arc::clone(&tokens), identity.clone(), id.clone(), first.clone());
@@ -227,6 +239,19 @@ mod tests {
         }
         assert!(all.join_all().await.iter().all(|token| token == "token-number-2"), "EGR-192");
         assert_eq!(issuer.fetched.load(Ordering::SeqCst), 2, "one refresh");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_rejected_at_once_is_not_fetched_again_and_again() {
+        let (issuer, tokens, identity, id) = fresh();
+        for _ in 0..10 {
+            if let Ok(value) = tokens.credential(&identity, &id).await {
+                tokens.rejected(&identity, &id, &value);
+            }
+        }
+        assert_eq!(issuer.fetched.load(Ordering::SeqCst), 1, "EGR-192: no loop");
+        tokio::time::advance(PAUSE_AFTER_FAILURE).await;
+        assert!(tokens.credential(&identity, &id).await.is_ok(), "later it is");
     }
 
     #[tokio::test(start_paused = true)]

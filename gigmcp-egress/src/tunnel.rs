@@ -13,9 +13,11 @@ use crate::audit::AuditKind;
 use crate::authorize::refuse_as_name;
 use crate::body::{Body, full};
 use crate::connection::serve_tls;
+use crate::grant::Grant;
 use crate::http1::{self, EarlyBytes};
 use crate::intake::Site;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
+use crate::names::Answer;
 use crate::policy::within;
 use crate::port::{self, Caller};
 use crate::refusal::Refusal;
@@ -89,6 +91,7 @@ async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
         let grant = policy.grant(&site.identity).await?;
         refuse_as_name(&site.identity, destination.host.as_str(), destination.scheme, &policy.live)?;
         allow::destination(&grant, &destination)?;
+        claim(site, &grant, &destination.host)?;
         Ok(destination)
     };
     match decided.await {
@@ -118,7 +121,17 @@ async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
 async fn forward(site: &Site, mut request: Request<Body>) -> Response<Body> {
     let policy = site.shared.policy();
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    match check_absolute(request.uri(), authority.as_deref()) {
+    let uri = request.uri().clone();
+    let checked = async {
+        let destination = check_absolute(&uri, authority.as_deref())?;
+        let grant = policy.grant(&site.identity).await?;
+        // Names that no rule allows are refused below, with all that is said of requests.
+        if grant.names(&destination.host) {
+            claim(site, &grant, &destination.host)?;
+        }
+        Ok(destination)
+    };
+    match checked.await {
         Ok(destination) => {
             let target = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
             *request.uri_mut() = Uri::from(target);
@@ -132,6 +145,14 @@ async fn forward(site: &Site, mut request: Request<Body>) -> Response<Body> {
                 .method(policy.shown(request.method().as_str()));
             policy.refuse(entry, refusal).await
         }
+    }
+}
+
+/// A name under a wildcard counts as one also when our DNS was not asked for it: each one is a question that leaves the host.
+fn claim(site: &Site, grant: &Grant, host: &HostName) -> Result<(), Refusal> {
+    match site.dns.claim(grant, host) {
+        Answer::Exhausted => Err(Refusal::DnsNameLimit),
+        Answer::First(_) | Answer::Again(_) => Ok(()),
     }
 }
 

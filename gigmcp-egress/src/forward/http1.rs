@@ -1,10 +1,15 @@
 //! HTTP/1.1 towards an upstream.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -14,7 +19,7 @@ use crate::body::{Body, BoxError};
 use crate::forward::Upgraded;
 use crate::limits::Limits;
 use crate::policy::within;
-use crate::pool::{Pool, PoolKey};
+use crate::pool::{Pool, PoolKey, Sent};
 use crate::takeover::Stream;
 
 /// Begins to speak on a new connection.
@@ -52,9 +57,54 @@ pub(crate) fn pooled(
     key: PoolKey,
     sender: SendRequest<Body>,
     response: Response<Incoming>,
+    sent: &Outgoing,
 ) -> Response<Body> {
-    let pool = Arc::clone(pool);
-    response.map(|body| pool.returning(key, sender, body).map_err(BoxError::from).boxed_unsync())
+    let (pool, sent) = (Arc::clone(pool), sent.progress());
+    response.map(|body| pool.returning(key, sender, body, sent).map_err(BoxError::from).boxed_unsync())
+}
+
+/// Tells whether the body of a request has left whole.
+#[derive(Clone, Default)]
+pub(crate) struct Outgoing(Arc<AtomicBool>);
+
+impl Outgoing {
+    /// The request, with its body watched.
+    pub(crate) fn watch(&self, request: Request<Body>) -> Request<Body> {
+        let ended = self.0.clone();
+        ended.store(http_body::Body::is_end_stream(request.body()), Ordering::Relaxed);
+        request.map(|inner| Watched { inner, ended }.boxed_unsync())
+    }
+
+    fn progress(&self) -> Sent {
+        if self.0.load(Ordering::Relaxed) { Sent::Whole } else { Sent::InPart }
+    }
+}
+
+struct Watched {
+    inner: Body,
+    ended: Arc<AtomicBool>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let failed = matches!(frame, Some(Err(_)));
+        let ended = frame.is_none() || this.inner.is_end_stream();
+        this.ended.store(ended && !failed, Ordering::Relaxed);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }
 
 /// The answer to a request for another protocol, with the connection in it if the upstream agreed.

@@ -86,9 +86,19 @@ pub(crate) fn find(
 
 /// Finds the placeholder in a form, and refuses a form that fills the field with something else.
 pub(crate) fn find_in_body(body: &[u8], name: &FieldName, placeholder: &Placeholder) -> Result<Vec<Place>, Refusal> {
+    // A part of a multipart body that has the field's name: it is filled in the other way only.
+    let part = format!("name=\"{name}\"").into_bytes();
+    if body.windows(part.len()).any(|window| window.eq_ignore_ascii_case(&part)) {
+        return Err(Refusal::AgentCredential);
+    }
+    if body.starts_with(b"--") {
+        return Ok(Vec::new());
+    }
     let text = std::str::from_utf8(body).map_err(|_| Refusal::UnscannableRequest)?;
     let found = find(text, 0, name, placeholder)?;
-    if found.is_empty() && split(text, 0).any(|field| name.is_read_from(field.name) && !field.value.is_empty()) {
+    // For some, a semicolon separates as well.
+    let mut fields = text.split(';').flat_map(|part| split(part, 0));
+    if found.is_empty() && fields.any(|field| name.is_read_from(field.name) && !field.value.is_empty()) {
         return Err(Refusal::AgentCredential);
     }
     Ok(found.into_iter().map(|range| Place::Body { range, spelling: Spelling::Percent }).collect())
@@ -134,6 +144,10 @@ mod tests {
         assert_eq!(body("grant=x&client_secret=P").unwrap().len(), 1);
         assert_eq!(body("grant=x").unwrap(), []);
         assert_eq!(body("client_secret=sk-attacker"), Err(Refusal::AgentCredential));
+        assert_eq!(body("a=1;client_secret=sk-attacker"), Err(Refusal::AgentCredential));
+        let part = "--x\r\nContent-Disposition: form-data; name=\"client_secret\"\r\n\r\nsk-attacker\r\n--x--";
+        assert_eq!(body(part), Err(Refusal::AgentCredential));
+        assert_eq!(body(&part.replace("client_secret", "file")).unwrap(), [], "twin");
         assert_eq!(find_in_body(b"\xff", &name, &placeholder), Err(Refusal::UnscannableRequest));
     }
 

@@ -157,6 +157,10 @@ pub(crate) fn parse_bearer(name: &HeaderName, value: &HeaderValue, placeholder: 
     matches!(&slot, Slot::Scheme(scheme) if scheme.eq_ignore_ascii_case("bearer")).then_some(slot)
 }
 
+const MAX_SCHEME_BYTES: usize = 32;
+/// Of the other part of `Basic`, and the colon.
+const MAX_OTHER_BYTES: usize = 256;
+
 /// Reads a header value; `None` if the placeholder does not stand in it as a credential does.
 pub(crate) fn parse(name: &HeaderName, value: &HeaderValue, placeholder: &Placeholder) -> Option<Slot> {
     let (text, placeholder) = (value.to_str().ok()?, placeholder.as_str());
@@ -166,14 +170,15 @@ pub(crate) fn parse(name: &HeaderName, value: &HeaderValue, placeholder: &Placeh
     let (scheme, rest) = text.split_once(' ')?;
     let is_token =
         !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if is_token && rest == placeholder {
+    // A long beginning would have a host that repeats only so much of a header repeat the secret byte by byte.
+    if is_token && scheme.len() <= MAX_SCHEME_BYTES && rest == placeholder {
         return Some(Slot::Scheme(scheme.to_owned()));
     }
     if *name != AUTHORIZATION || !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let decoded = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
-    match decoded.split_once(':')? {
+    match decoded.split_once(':').filter(|_| decoded.len() <= placeholder.len() + MAX_OTHER_BYTES)? {
         (user, password) if user == placeholder && password != placeholder => {
             Some(Slot::BasicUser { password: password.to_owned() })
         }
@@ -205,6 +210,8 @@ mod tests {
             ("both", "authorization", basic(format!("{p}:{p}")), None),
             ("part of a password", "authorization", basic(format!("me:x{p}")), None),
             ("basic in another header", "x-auth", basic(format!("me:{p}")), None),
+            ("a long scheme", "authorization", format!("{} {p}", "x".repeat(33)), None),
+            ("a long user", "authorization", basic(format!("{}:{p}", "x".repeat(257))), None),
             ("EGR-185 inside", "authorization", format!("xx{p}yy"), None),
             ("EGR-185 two blanks", "authorization", format!("Bearer  {p}"), None),
             ("EGR-185 list", "authorization", format!("Bearer {p}, x"), None),

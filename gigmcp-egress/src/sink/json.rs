@@ -43,7 +43,7 @@ pub struct InvalidJsonPointer {
 /// Finds the placeholder as the string a pointer leads to. Refused: what is not JSON in every reader's eyes, a name on the way
 /// that stands twice (also in other case, which some readers do not tell apart), another value in the place.
 pub(crate) fn find(body: &[u8], pointer: &JsonPointer, placeholder: &Placeholder) -> Result<Vec<Place>, Refusal> {
-    let mut reader = Reader { text: body, at: 0, pointer, found: None };
+    let mut reader = Reader { text: body, at: 0, pointer, found: None, inexact: false };
     reader.blank();
     reader.value(0, Some(0))?;
     reader.blank();
@@ -53,7 +53,7 @@ pub(crate) fn find(body: &[u8], pointer: &JsonPointer, placeholder: &Placeholder
     let Some(range) = reader.found else { return Ok(Vec::new()) };
     match &body[range.clone()] {
         b"null" => Ok(Vec::new()),
-        [b'"', inner @ .., b'"'] if inner == placeholder.as_str().as_bytes() => {
+        [b'"', inner @ .., b'"'] if !reader.inexact && inner == placeholder.as_str().as_bytes() => {
             Ok(vec![Place::Body { range: range.start + 1..range.end - 1, spelling: Spelling::Json }])
         }
         [b'"', inner @ .., b'"'] if String::from_utf8_lossy(inner).contains(placeholder.as_str()) => {
@@ -69,6 +69,8 @@ struct Reader<'a> {
     at: usize,
     pointer: &'a JsonPointer,
     found: Option<Range<usize>>,
+    /// A name on the way was spelled in another case, as some readers let it.
+    inexact: bool,
 }
 
 impl Reader<'_> {
@@ -102,8 +104,8 @@ impl Reader<'_> {
             this.blank();
             let is_wanted = wanted.as_deref().is_some_and(|wanted| name.eq_ignore_ascii_case(wanted));
             seen += usize::from(is_wanted);
-            let is_exact = wanted.as_deref() == Some(name.as_str());
-            this.value(depth + 1, way.filter(|_| is_exact).map(|way| way + 1))
+            this.inexact |= is_wanted && wanted.as_deref() != Some(name.as_str());
+            this.value(depth + 1, way.filter(|_| is_wanted).map(|way| way + 1))
         })?;
         if seen > 1 { Err(Refusal::PlaceholderAmbiguous) } else { Ok(()) }
     }
@@ -256,6 +258,12 @@ mod tests {
             ("twice on the way", r#"{"auth":{"token":"P"},"auth":{}}"#, ambiguous),
             ("other case", r#"{"auth":{"token":"P","Token":"evil"}}"#, ambiguous),
             ("an escaped twin", r#"{"auth":{"token":"P","t\u006fken":"evil"}}"#, ambiguous),
+            ("in another case", r#"{"AUTH":{"token":"P"}}"#, ambiguous),
+            (
+                "another credential in another case",
+                r#"{"AUTH":{"Token":"sk-attacker"}}"#,
+                Err(Refusal::AgentCredential),
+            ),
             ("in part", r#"{"auth":{"token":"xP"}}"#, ambiguous),
             ("another credential", r#"{"auth":{"token":"sk-attacker"}}"#, Err(Refusal::AgentCredential)),
             ("another kind of value", r#"{"auth":{"token":["P"]}}"#, Err(Refusal::AgentCredential)),

@@ -21,6 +21,11 @@ pub(crate) fn find_in_path(target: &str, prefix: &str, placeholder: &Placeholder
         }
         at += segment.len() + 1;
     }
+    // Beside ours, a segment that looks like another.
+    let others = path.split('/').filter(|segment| segment.strip_prefix(prefix) != Some(placeholder.as_str()));
+    if !places.is_empty() && others.into_iter().any(|segment| is_long(segment, prefix)) {
+        return Err(Refusal::PlaceholderAmbiguous);
+    }
     Ok(places)
 }
 
@@ -38,8 +43,12 @@ pub(crate) fn has_parameter(target: &str, name: &FieldName) -> bool {
 /// nothing to tell it by.
 pub(crate) fn has_long_segment(target: &str, prefix: &str) -> bool {
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    let is_long = |segment: &str| segment.strip_prefix(prefix).is_some_and(|rest| rest.len() >= MIN_CREDENTIAL_BYTES);
-    !prefix.is_empty() && path.split('/').any(is_long)
+    path.split('/').any(|segment| is_long(segment, prefix))
+}
+
+fn is_long(segment: &str, prefix: &str) -> bool {
+    let rest = segment.strip_prefix(prefix).filter(|_| !prefix.is_empty());
+    rest.is_some_and(|rest| rest.len() >= MIN_CREDENTIAL_BYTES)
 }
 
 const MIN_CREDENTIAL_BYTES: usize = 16;

@@ -94,7 +94,7 @@ async fn injecting_and_scrubbing_work_alone() {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{} {sent:?}", request.uri())))))
     });
     let inject = InjectLayer::new([(rule, secret.clone())], Limits::default()).unwrap();
-    let scrub = ScrubLayer::new([(secret.clone(), placeholder.clone())], Limits::default());
+    let scrub = ScrubLayer::new([(secret.clone(), placeholder.clone())], Limits::default()).unwrap();
     let ask = async |service: BoxedService, target: &str, authorization: String| {
         let request = Request::get(target).header("authorization", authorization).body(full("")).unwrap();
         let answer = service.oneshot(request).await.unwrap();
