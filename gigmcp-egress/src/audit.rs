@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
+use tokio::sync::watch;
 
 use crate::body::Progress;
 use crate::grant::BoxFuture;
@@ -125,7 +126,33 @@ pub(crate) struct Entry {
     sink: Arc<dyn AuditSink>,
     event: Option<AuditEvent>,
     progress: Option<Arc<Progress>>,
+    deliveries: Deliveries,
     started: Instant,
+}
+
+/// How many events are on their way to the sink.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deliveries(Arc<watch::Sender<usize>>);
+
+impl Deliveries {
+    fn begin(&self) -> Delivery {
+        self.0.send_modify(|under_way| *under_way += 1);
+        Delivery(self.clone())
+    }
+
+    /// Waits until the sink has taken all, for a while: others go on making them.
+    pub(crate) async fn settled(&self) {
+        let mut under_way = self.0.subscribe();
+        let _ = tokio::time::timeout(SETTLE_DEADLINE, under_way.wait_for(|under_way| *under_way == 0)).await;
+    }
+}
+
+struct Delivery(Deliveries);
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|under_way| *under_way -= 1);
+    }
 }
 
 impl Entry {
@@ -148,7 +175,7 @@ impl Entry {
             alarm: false,
             policy_version: None,
         };
-        Self { sink, event: Some(event), progress: None, started: Instant::now() }
+        Self { sink, event: Some(event), progress: None, deliveries: Deliveries::default(), started: Instant::now() }
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -188,6 +215,12 @@ impl Entry {
         (event.bytes_up, event.bytes_down) = (up, down);
     }
 
+    /// Counted among these while it is on its way.
+    pub(crate) fn counted(mut self, deliveries: &Deliveries) -> Self {
+        self.deliveries = deliveries.clone();
+        self
+    }
+
     /// Whatever ends the exchange, the event tells how much had left, and what was found in it.
     pub(crate) fn set_progress(&mut self, progress: Arc<Progress>) {
         self.progress = Some(progress);
@@ -208,7 +241,7 @@ impl Entry {
     /// Who waits may be dropped; the event is delivered all the same.
     pub(crate) async fn record(mut self) {
         if let Some(event) = self.take() {
-            let _ = tokio::spawn(deliver(Arc::clone(&self.sink), event)).await;
+            let _ = tokio::spawn(deliver(Arc::clone(&self.sink), event, self.deliveries.begin())).await;
         }
     }
 
@@ -241,13 +274,13 @@ impl Drop for Entry {
         let Some(event) = self.take() else { return };
         let sink = Arc::clone(&self.sink);
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { deliver(sink, event).await })),
+            Ok(runtime) => drop(runtime.spawn(deliver(sink, event, self.deliveries.begin()))),
             Err(_) => tracing::error!(?event, "audit event lost: the runtime is gone"),
         }
     }
 }
 
-async fn deliver(sink: Arc<dyn AuditSink>, event: AuditEvent) {
+async fn deliver(sink: Arc<dyn AuditSink>, event: AuditEvent, _under_way: Delivery) {
     tracing::debug!(identity = %event.identity, kind = event.kind.code(), host = event.host, verdict = %event.verdict, "egress decision");
     if let Err(error) = sink.record(event).await {
         tracing::error!(error = &error as &dyn std::error::Error, "audit event not recorded");
@@ -261,6 +294,7 @@ fn escaped(text: &str, max_bytes: usize) -> String {
     escaped
 }
 
+const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
 const MAX_HOST_BYTES: usize = 256;
 const MAX_METHOD_BYTES: usize = 32;
 const MAX_PATH_BYTES: usize = 1024;

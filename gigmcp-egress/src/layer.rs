@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tower::{Layer, Service, ServiceExt as _};
 
-use crate::audit::AuditSink;
+use crate::audit::{AuditSink, Deliveries};
 use crate::body::{Body, BoxError};
 use crate::exchange::{SendUpstream, exchange};
 use crate::grant::{BoxFuture, Credentials, Grants};
@@ -50,6 +50,7 @@ impl EgressLayer {
                 live: Arc::new(LivePlaceholders::default()),
                 rates: Rates::default(),
                 decoders,
+                deliveries: Deliveries::default(),
             }),
         }
     }

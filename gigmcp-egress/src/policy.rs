@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Response;
 
 use crate::answer;
-use crate::audit::{AuditKind, AuditSink, Entry, Verdict};
+use crate::audit::{AuditKind, AuditSink, Deliveries, Entry, Verdict};
 use crate::authorize::AuthorizedRequest;
 use crate::body::Body;
 use crate::grant::{CredentialUnavailable, Credentials, Grant, Grants};
@@ -28,6 +28,7 @@ pub(crate) struct Policy {
     pub(crate) rates: Rates,
     /// For reading coded bodies.
     pub(crate) decoders: Places,
+    pub(crate) deliveries: Deliveries,
 }
 
 impl Policy {
@@ -44,7 +45,7 @@ impl Policy {
     }
 
     pub(crate) fn entry(&self, kind: AuditKind, identity: &Identity) -> Entry {
-        Entry::new(Arc::clone(&self.audit), kind, identity.clone())
+        Entry::new(Arc::clone(&self.audit), kind, identity.clone()).counted(&self.deliveries)
     }
 
     /// Forgets what is kept of an identity whose sandbox is gone.

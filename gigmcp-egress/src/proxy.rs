@@ -242,11 +242,12 @@ impl Attachment {
         &self.identity
     }
 
-    /// Disconnects the sandbox and waits until nothing of it is left.
+    /// Disconnects the sandbox and waits until nothing of it is left, and the audit sink has taken what was decided for it.
     pub async fn close(self) {
-        let tasks = self.tasks.clone();
+        let (tasks, shared) = (self.tasks.clone(), Arc::clone(&self.shared));
         drop(self);
         tasks.wait().await;
+        shared.policy().deliveries.settled().await;
     }
 }
 

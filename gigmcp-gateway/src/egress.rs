@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use gigmcp_egress::{
@@ -16,7 +17,7 @@ use http::Method;
 use crate::{
     secrets::Secrets,
     spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
-    store::{AuditRow, SecretKey, Store, StoreError, now_millis},
+    store::{AuditRow, SecretKey, Store, StoreError},
 };
 
 /// One running sandbox: what the proxy must know about the listener it hears from.
@@ -44,26 +45,46 @@ pub(crate) enum Entitlement {
 
 /// The running instances, by identity.
 #[derive(Debug, Default)]
-pub(crate) struct Instances(Mutex<HashMap<Identity, Arc<Instance>>>);
+pub(crate) struct Instances(Mutex<HashMap<Identity, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    instance: Arc<Instance>,
+    /// When it ended: it has no rights any more, but what it did last is still to be named after it.
+    ended: Option<Instant>,
+}
 
 impl Instances {
     /// Makes an instance known for as long as the answer lives.
     pub(crate) fn enter(self: &Arc<Self>, instance: Instance) -> Entered {
         let identity = instance.identity.clone();
-        self.lock().insert(identity.clone(), Arc::new(instance));
+        let mut instances = self.lock();
+        instances.retain(|_, entry| entry.ended.is_none_or(|ended| ended.elapsed() < NAMED_AFTER_END));
+        instances.insert(identity.clone(), Entry { instance: Arc::new(instance), ended: None });
+        drop(instances);
         Entered { instances: Arc::clone(self), identity }
     }
 
+    /// An instance that runs.
     fn find(&self, identity: &Identity) -> Option<Arc<Instance>> {
-        self.lock().get(identity).cloned()
+        let instances = self.lock();
+        instances.get(identity).filter(|entry| entry.ended.is_none()).map(|entry| Arc::clone(&entry.instance))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Identity, Arc<Instance>>> {
+    /// An instance that runs, or did so until a moment ago.
+    fn named(&self, identity: &Identity) -> Option<Arc<Instance>> {
+        self.lock().get(identity).map(|entry| Arc::clone(&entry.instance))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Identity, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Forgets the instance when dropped.
+/// How long an ended instance is known by name.
+const NAMED_AFTER_END: Duration = Duration::from_secs(60);
+
+/// Ends the rights of the instance when dropped.
 pub(crate) struct Entered {
     instances: Arc<Instances>,
     identity: Identity,
@@ -71,7 +92,9 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.instances.lock().remove(&self.identity);
+        if let Some(entry) = self.instances.lock().get_mut(&self.identity) {
+            entry.ended = Some(Instant::now());
+        }
     }
 }
 
@@ -207,7 +230,7 @@ impl AuditSink for Policy {
 
 impl Policy {
     fn row(&self, event: &AuditEvent) -> AuditRow {
-        let instance = self.instances.find(&event.identity);
+        let instance = self.instances.named(&event.identity);
         let (owner, profile, server) = match instance.as_deref() {
             None => Default::default(),
             Some(Instance { owner, server, entitlement, .. }) => {
@@ -219,7 +242,7 @@ impl Policy {
             }
         };
         AuditRow {
-            at_ms: now_millis(),
+            at_ms: millis(event.time),
             kind: event.kind.code().to_owned(),
             owner,
             profile,
@@ -235,6 +258,12 @@ impl Policy {
             alarm: event.alarm,
         }
     }
+}
+
+/// Milliseconds since 1970, as in the rest of the audit.
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What was asked for, in one line.

@@ -178,7 +178,7 @@ async fn relay(mut running: Running) -> u8 {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    drop(running);
+    running.close().await;
     drop(errors.await);
     // A client that does not read our standard error is waited for no longer than this.
     drop(tokio::time::timeout(GRACE, all_shown).await);

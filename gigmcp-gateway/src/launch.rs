@@ -214,6 +214,7 @@ impl Server {
         let running = self.take();
         if let Some(mut running) = running {
             running.sandbox.shutdown(GRACE).await;
+            running.close().await;
         }
     }
 

@@ -38,8 +38,17 @@ pub(crate) struct Plan {
 /// A started server. Dropping it ends the processes, then its connections, then its rights.
 pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
-    _attachment: Attachment,
+    attachment: Attachment,
     _entered: Entered,
+}
+
+impl Running {
+    /// Ends it, and waits until what was decided for it is in the audit.
+    pub(crate) async fn close(self) {
+        let Self { sandbox, attachment, _entered } = self;
+        drop(sandbox);
+        attachment.close().await;
+    }
 }
 
 /// Why a server did not start.
@@ -119,7 +128,7 @@ impl Supervisor {
             .proxy
             .attach(identity, handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, _attachment: attachment, _entered: entered })
+        Ok(Running { sandbox, attachment, _entered: entered })
     }
 
     fn rootfs(&self, plan: &Plan) -> Result<Rootfs, StartError> {

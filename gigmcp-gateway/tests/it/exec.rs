@@ -268,7 +268,9 @@ fn a_server_that_a_limit_ended_does_not_end_in_silence() {
     };
     let (code, _, said) = run("32M");
     assert_eq!(code, Some(125), "{said}");
-    assert_eq!(said, "gigmcp: the server used more memory than allowed and was ended (--memory)\n");
+    // The shell may find time to say a word of its own.
+    let ours: Vec<_> = said.lines().filter(|line| *line != "Killed").collect();
+    assert_eq!(ours, ["gigmcp: the server used more memory than allowed and was ended (--memory)"]);
     // The twin: with enough of it there is nothing to say.
     assert_eq!(run("512M"), (Some(0), format!("{}\n", 100 << 20), String::new()));
 }
