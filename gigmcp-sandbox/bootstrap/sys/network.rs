@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 use super::{check, owned};
 
@@ -188,9 +189,24 @@ struct Control {
 const CONTROL_HEADER: usize = size_of::<usize>() + 2 * size_of::<c_int>();
 
 /// Sends one message with descriptors.
+///
+/// The kernel counts descriptors in flight by user. Where sandboxes run as their caller, another program of his can have used
+/// them up for a moment, so it is tried for a while.
 pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
+    for _ in 0..TRIES {
+        match send_message(fd, bytes, descriptors, 0) {
+            Err(error) if error.raw_os_error() == Some(ETOOMANYREFS) => {
+                drop(super::wait_readable::<0>([], Some(TRY_PAUSE)));
+            }
+            outcome => return outcome,
+        }
+    }
     send_message(fd, bytes, descriptors, 0)
 }
+
+const ETOOMANYREFS: c_int = 109;
+const TRIES: usize = 100;
+const TRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Sends one message if there is room for it at once.
 pub(crate) fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
