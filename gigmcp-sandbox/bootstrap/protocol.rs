@@ -11,7 +11,10 @@ mod report;
 #[path = "protocol/stage.rs"]
 mod stage;
 
-pub(crate) use plan::{NetworkPlan, Plan, Step};
+pub(crate) use plan::NetworkPlan;
+#[cfg(target_os = "linux")]
+pub(crate) use plan::{Plan, Step};
+#[cfg(target_os = "linux")]
 pub(crate) use report::Report;
 pub use stage::Stage;
 

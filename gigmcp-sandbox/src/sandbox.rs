@@ -235,11 +235,11 @@ impl Drop for Lifeline {
 
 impl Scissors {
     pub(crate) fn cut(&self) {
-        let rope = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The write end is closed at the end of this function, after the group has its time again.
+        let _rope = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         #[cfg(target_os = "linux")]
-        if let Some(group) = rope.as_ref().and_then(|rope| rope.group.as_ref()) {
+        if let Some(group) = _rope.as_ref().and_then(|rope| rope.group.as_ref()) {
             group.unthrottle();
         }
-        drop(rope);
     }
 }
