@@ -135,9 +135,12 @@ pub(crate) const OVERRIDES: &[&str] = &[
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 mod tests {
     use super::*;
-    use crate::identity::Identity;
+    use crate::credential::CredentialRule;
+    use crate::identity::{CredentialId, Identity};
+    use crate::placeholder::{Placeholder, Shape};
     use crate::request::Downstream;
     use crate::rule::Scheme;
+    use crate::sink::Sink;
 
     fn valid(method: &str, target: &str, headers: &[(&'static str, &str)], length: BodyLength) -> ValidRequest {
         let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
@@ -209,6 +212,16 @@ mod tests {
         let overriding = valid("GET", "/", &[("x-http-method-override", "DELETE")], NONE);
         assert_eq!(odd(https().methods([Method::GET]), &overriding), Some(Refusal::Header), "EGR-137");
         assert_eq!(odd(https(), &overriding), None, "every method is allowed anyway");
+        for (case, bound, expected) in
+            [("EGR-137 a key of one method", true, Some(Refusal::Header)), ("twin: of all", false, None)]
+        {
+            let placeholder = Placeholder::mint(&Shape::opaque());
+            let hosts = ["api.example.com".parse().unwrap()];
+            let mut key = CredentialRule::new(CredentialId::new("key"), placeholder, hosts, Sink::Bearer);
+            key.methods = bound.then(|| vec![Method::GET]);
+            let grant = Grant::new(1, vec![https()], vec![key]).unwrap();
+            assert_eq!(super::request(&grant, &overriding).err(), expected, "{case}");
+        }
         let mut small = https();
         small.max_body_bytes = Some(4);
         assert_eq!(odd(small.clone(), &valid("POST", "/", &[], BodyLength::Known(5))), Some(Refusal::BodyTooLarge));
