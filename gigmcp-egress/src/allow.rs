@@ -220,7 +220,7 @@ mod tests {
             let mut key = CredentialRule::new(CredentialId::new("key"), placeholder, hosts, Sink::Bearer);
             key.methods = bound.then(|| vec![Method::GET]);
             let grant = Grant::new(1, vec![https()], vec![key]).unwrap();
-            assert_eq!(super::request(&grant, &overriding).err(), expected, "{case}");
+            assert_eq!(request(&grant, &overriding).err(), expected, "{case}");
         }
         let mut small = https();
         small.max_body_bytes = Some(4);
