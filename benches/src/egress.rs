@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod events;
 mod mint;
+mod neighbours;
 mod origin;
 mod peers;
 mod requests;
@@ -19,18 +20,22 @@ use std::path::Path;
 use self::certificates::{CA, connector};
 use self::client::{Subject, Way};
 use self::peers::Place;
-use self::world::{OUR_CA, SECRET};
+use self::world::{Bounds, OUR_CA, SECRET};
 use crate::Failure;
 use crate::process::Process;
 
 /// The parts that run as processes of their own.
 pub(crate) const ORIGIN: &str = "part-origin";
 pub(crate) const PROXY: &str = "part-proxy";
+pub(crate) const BOUNDED_PROXY: &str = "part-bounded-proxy";
+pub(crate) const FLOOD: &str = "part-flood";
 
 pub(crate) async fn part(name: &str, arguments: &[String]) -> Result<(), Failure> {
     match (name, arguments) {
         (ORIGIN, [directory]) => origin::serve(Path::new(directory)).await,
-        (PROXY, [directory, port]) => world::serve(Path::new(directory), port.parse()?).await,
+        (PROXY, [directory, port]) => world::serve(Path::new(directory), port.parse()?, Bounds::Wide).await,
+        (BOUNDED_PROXY, [directory, port]) => world::serve(Path::new(directory), port.parse()?, Bounds::Default).await,
+        (FLOOD, arguments) => neighbours::flood(arguments).await,
         _ => Err("no such part".into()),
     }
 }
@@ -38,7 +43,10 @@ pub(crate) async fn part(name: &str, arguments: &[String]) -> Result<(), Failure
 /// Measures everything, or what is named.
 pub(crate) async fn run(chosen: Option<&str>) -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
-    let (_processes, subjects) = start(directory.path())?;
+    if chosen == Some("neighbours") {
+        return neighbours::run(directory.path()).await;
+    }
+    let (processes, subjects) = start(directory.path())?;
     println!(
         "egress: origin, each proxy and this load generator are processes of their own and share {} cores; every way leads\n\
          over TLS to the same origin, which demands the credential; direct sends it itself, the others put it in\n",
@@ -66,7 +74,8 @@ pub(crate) async fn run(chosen: Option<&str>) -> Result<(), Failure> {
     if wanted("resting") {
         resting::run(&subjects).await?;
     }
-    Ok(())
+    drop(processes);
+    if chosen.is_none() { neighbours::run(tempfile::tempdir()?.path()).await } else { Ok(()) }
 }
 
 /// Starts all processes. The first subject is the straight way.
@@ -76,7 +85,9 @@ fn start(directory: &Path) -> Result<(Vec<Process>, Vec<Subject>), Failure> {
     let (origin, port) = Process::part(ORIGIN, &[path])?;
     let place = Place { directory, origin_port: port.parse()? };
     let (proxy, said) = Process::part(PROXY, &[path, &port])?;
-    let (proxy_port, placeholder) = said.split_once(' ').ok_or("the proxy said nothing of its placeholder")?;
+    let [placeholder, proxy_port, _] = said.split(' ').collect::<Vec<_>>()[..] else {
+        return Err("the proxy did not say where it is".into());
+    };
     let theirs = connector(&[&directory.join(CA)], &[])?;
     let subject = |name, process: &Process, port, way| Subject {
         name,

@@ -11,7 +11,10 @@ use crate::Failure;
 use crate::figures::{Figures, compare};
 
 pub(crate) async fn run() -> Result<(), Failure> {
+    // First, while nothing is given back that would hide what they take.
+    let plain = plain_processes()?;
     memory().await?;
+    println!("  {COUNT} plain processes: machine {:>4.0} KiB each\n", each(plain));
     system_calls().await
 }
 
@@ -35,17 +38,20 @@ async fn memory() -> Result<(), Failure> {
         }
     }
     let (host, machine) = (resident(std::process::id())?, available()?);
-    let each = |bytes: u64| bytes as f64 / COUNT as f64 / 1024.0;
     println!("{COUNT} idle sandboxes, started one after the other in {taken:.1?}");
     println!("  frame (monitor and PID 1)    {:>8.0} KiB each", each(frame));
     println!("  our process                  {:>8.0} KiB each", each(host.saturating_sub(host_before)));
     println!("  the server itself            {:>8.0} KiB each", each(own));
     println!("  machine, kernel included     {:>8.0} KiB each", each(machine_before.saturating_sub(machine)));
-    drop(sandboxes);
-    plain_processes()
+    Ok(())
 }
 
-fn plain_processes() -> Result<(), Failure> {
+/// KiB for each of all.
+fn each(bytes: u64) -> f64 {
+    bytes as f64 / COUNT as f64 / 1024.0
+}
+
+fn plain_processes() -> Result<u64, Failure> {
     let before = available()?;
     let spawn = || Command::new("/usr/bin/sleep").arg("infinity").stdin(Stdio::null()).spawn();
     let mut processes = (0..COUNT).map(|_| spawn()).collect::<Result<Vec<Child>, _>>()?;
@@ -54,11 +60,7 @@ fn plain_processes() -> Result<(), Failure> {
         process.kill()?;
         process.wait()?;
     }
-    println!(
-        "  {COUNT} plain processes: machine {:>4.0} KiB each\n",
-        before.saturating_sub(after) as f64 / COUNT as f64 / 1024.0
-    );
-    Ok(())
+    Ok(before.saturating_sub(after))
 }
 
 /// Bytes of a process's pages, those shared with others divided among them.

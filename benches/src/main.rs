@@ -13,7 +13,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((name @ (egress::ORIGIN | egress::PROXY), rest)) =
+    if let Some((name @ (egress::ORIGIN | egress::PROXY | egress::BOUNDED_PROXY | egress::FLOOD), rest)) =
         arguments.split_first().map(|(name, rest)| (name.as_str(), rest))
     {
         return egress::part(name, rest).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gigmcp_egress::{
-    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck, CredentialId,
+    Attachment, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck, CredentialId,
     CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName,
     HostPattern, Identity, Intake, Limits, Placeholder, Rate, Resolver, Rule, SecretString, Shape, Sink,
 };
@@ -21,16 +21,29 @@ pub(crate) const HOST: &str = "api.example.com";
 /// Any name below gets a certificate of its own.
 pub(crate) const MINT_WILDCARD: &str = "*.mint.example.com";
 pub(crate) const SECRET: &str = "sk-benchmark-0123456789abcdefghijklmnopqrstuv";
-/// Our authority, in the directory of the bench.
+/// Our authorities, in the directory of the bench.
 pub(crate) const OUR_CA: &str = "our-ca.pem";
+pub(crate) const NEIGHBOUR_CA: &str = "neighbour-ca.pem";
 
-/// Serves until the bench ends. Says its port and the placeholder.
-pub(crate) async fn serve(directory: &Path, origin_port: u16) -> Result<(), Failure> {
+/// What one sandbox may take of the proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Bounds {
+    /// The defaults.
+    Default,
+    /// One sandbox stands for a thousand.
+    Wide,
+}
+
+/// Serves two sandboxes until the bench ends. Says the placeholder and their ports.
+pub(crate) async fn serve(directory: &Path, origin_port: u16, bounds: Bounds) -> Result<(), Failure> {
     let world = Arc::new(World::new(origin_port)?);
     let mut limits = Limits::default();
-    // Of one sandbox; the bench is a thousand.
-    limits.connections = 4096;
-    limits.mints = Rate { count: 1_000_000, per: Duration::from_secs(1) };
+    if bounds == Bounds::Wide {
+        limits.connections = 4096;
+        limits.requests_per_second = 1_000_000;
+        limits.mints = Rate { count: 1_000_000, per: Duration::from_secs(1) };
+        limits.dns_wildcard_names = 1_000_000;
+    }
     let proxy =
         EgressProxy::builder(Arc::<World>::clone(&world), Arc::<World>::clone(&world), Arc::<World>::clone(&world))
             .extra_roots_pem(std::fs::read(directory.join(certificates::CA))?)
@@ -38,15 +51,20 @@ pub(crate) async fn serve(directory: &Path, origin_port: u16) -> Result<(), Fail
             .connect(Arc::<World>::clone(&world))
             .limits(limits)
             .build()?;
+    let (_one, port) = attach(&proxy, "bench", &directory.join(OUR_CA))?;
+    let (_other, neighbour) = attach(&proxy, "neighbour", &directory.join(NEIGHBOUR_CA))?;
+    serve_until_orphaned(&format!("{} {port} {neighbour}", world.placeholder)).await
+}
+
+fn attach(proxy: &EgressProxy, name: &str, ca: &Path) -> Result<(Attachment, u16), Failure> {
     let authority = proxy.authority([HOST.parse()?, MINT_WILDCARD.parse()?])?;
-    std::fs::write(directory.join(OUR_CA), authority.ca_pem())?;
+    std::fs::write(ca, authority.ca_pem())?;
     let listen = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (listener, dns_tcp) = (listen()?, listen()?);
     let port = listener.local_addr()?.port();
     let dns_udp = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let intake = Intake { tcp: Vec::new(), proxy: listener, dns_udp, dns_tcp, check: Arc::new(AnyConnection) };
-    let _attachment = proxy.attach(Identity::new("bench"), intake, authority)?;
-    serve_until_orphaned(&format!("{port} {}", world.placeholder)).await
+    Ok((proxy.attach(Identity::new(name), intake, authority)?, port))
 }
 
 /// The rules, the secret, and where the origin is.
