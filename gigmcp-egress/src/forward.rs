@@ -24,7 +24,7 @@ use dialling::{Dialled, Protocol};
 use shared::SharedPool;
 
 mod dialling;
-mod http1;
+pub(crate) mod http1;
 mod http2;
 mod shared;
 #[cfg(test)]
@@ -185,9 +185,9 @@ impl Inner {
         }
         let (target, trailers) = (request.uri().clone(), request.headers().get(TE).cloned());
         let sent = http1::Outgoing::default();
-        while let Some(mut sender) = self.pool.take(&key) {
-            match sender.try_send_request(sent.watch(http1::origin_form(request))).await {
-                Ok(response) => return Ok(http1::pooled(&self.pool, key, sender, response, &sent)),
+        while let Some(mut connection) = self.pool.take(&key) {
+            match connection.send(sent.watch(http1::origin_form(request))).await {
+                Ok(response) => return Ok(http1::pooled(&self.pool, key, connection, response, &sent)),
                 Err(mut error) => match error.take_message() {
                     // The same.
                     Some(unsent) => {
@@ -210,12 +210,12 @@ impl Inner {
                 ready.send(request, &self.limits).await.map_err(failed)
             }
             Protocol::Http1 => {
-                let mut sender = http1::open(stream, &self.limits).await.map_err(failed)?;
+                let mut connection = http1::Connection::open(stream, &self.limits).await.map_err(failed)?;
                 let request = sent.watch(http1::origin_form(request));
-                let response = sender.send_request(request).await.map_err(|error| failed(error.into()))?;
+                let response = connection.send(request).await.map_err(|error| failed(error.into_error().into()))?;
                 match key.offer {
-                    Offer::Upgrade => http1::upgraded(response, idle).await.map_err(failed),
-                    Offer::Http1 | Offer::Either => Ok(http1::pooled(&self.pool, key, sender, response, &sent)),
+                    Offer::Upgrade => http1::upgraded(connection, response, idle).await.map_err(failed),
+                    Offer::Http1 | Offer::Either => Ok(http1::pooled(&self.pool, key, connection, response, &sent)),
                 }
             }
         }

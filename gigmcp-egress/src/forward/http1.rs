@@ -1,9 +1,11 @@
 //! HTTP/1.1 towards an upstream.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, TE, UPGRADE};
@@ -12,31 +14,87 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, Builder, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use crate::body::{Body, BoxError};
 use crate::forward::Upgraded;
+use crate::http1::EarlyBytes;
 use crate::limits::Limits;
 use crate::policy::within;
-use crate::pool::{Pool, PoolKey, Sent};
+use crate::pool::{Pool, PoolKey};
 use crate::takeover::Stream;
 
-/// Begins to speak on a new connection.
-pub(crate) async fn open(stream: Box<dyn Stream>, limits: &Limits) -> Result<SendRequest<Body>, BoxError> {
-    let mut builder = Builder::new();
-    builder
-        .max_headers(limits.header_fields)
-        .max_header_size(limits.head_bytes)
-        .max_buf_size(limits.head_bytes.max(MIN_BUFFER));
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-    // Ends with the connection, which ends when neither the pool nor an answer holds its sender.
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
+/// A connection that is worked by whoever waits for something on it. It has no task of its own, so an answer is read where it
+/// is asked for, and what nobody waits for any more is closed.
+pub(crate) struct Connection {
+    sender: SendRequest<Body>,
+    worker: http1::Connection<TokioIo<Box<dyn Stream>>, Body>,
+    ended: bool,
+}
+
+impl Connection {
+    pub(crate) async fn open(stream: Box<dyn Stream>, limits: &Limits) -> Result<Self, BoxError> {
+        let mut builder = Builder::new();
+        builder
+            .max_headers(limits.header_fields)
+            .max_header_size(limits.head_bytes)
+            .max_buf_size(limits.head_bytes.max(MIN_BUFFER));
+        let (sender, worker) = builder.handshake(TokioIo::new(stream)).await?;
+        Ok(Self { sender, worker, ended: false })
+    }
+
+    /// Whether it takes a request now. Notices what came, or that it was closed, while it rested.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        self.work(&mut Context::from_waker(Waker::noop()));
+        !self.ended && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its answer. Gives the request back if no byte of it was written.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            self.work(cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Reads and writes what can be.
+    fn work(&mut self, cx: &mut Context<'_>) {
+        if !self.ended
+            && let Poll::Ready(ended) = Pin::new(&mut self.worker).poll(cx)
+        {
+            self.ended = true;
+            if let Err(error) = ended {
+                tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
+            }
         }
-    });
-    Ok(sender)
+    }
+
+    /// Waits until there is no more HTTP on it.
+    async fn end(&mut self) {
+        poll_fn(|cx| {
+            self.work(cx);
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Works on by itself until the exchange under way has ended.
+    fn detach(self) {
+        let Self { sender, worker, .. } = self;
+        drop(sender); // no more requests
+        tokio::spawn(async move {
+            if let Err(error) = worker.await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
+            }
+        });
+    }
 }
 
 /// The request as it stands on the wire: the target is the path, the host stands in `Host`.
@@ -51,16 +109,83 @@ pub(crate) fn origin_form(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Returns the connection to the pool once the answer has been read whole.
+/// The answer with its connection, which goes back to the pool once the answer has been read to its regular end.
 pub(crate) fn pooled(
     pool: &Arc<Pool>,
     key: PoolKey,
-    sender: SendRequest<Body>,
+    connection: Connection,
     response: Response<Incoming>,
     sent: &Outgoing,
 ) -> Response<Body> {
-    let (pool, sent) = (Arc::clone(pool), sent.progress());
-    response.map(|body| pool.returning(key, sender, body, sent).map_err(BoxError::from).boxed_unsync())
+    if sent.is_whole() {
+        return response.map(|body| AnswerOn::new(connection, body, Some((Arc::clone(pool), key))).boxed());
+    }
+    // An answer that came before the whole request was sent leaves the connection in doubt. The rest of the request goes out
+    // also while nobody reads the answer.
+    connection.detach();
+    response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+}
+
+/// The body of an answer, read from the connection it comes over.
+struct AnswerOn {
+    connection: Option<Connection>,
+    body: Incoming,
+    /// Where the connection goes at the end.
+    home: Option<(Arc<Pool>, PoolKey)>,
+}
+
+impl AnswerOn {
+    fn new(connection: Connection, body: Incoming, home: Option<(Arc<Pool>, PoolKey)>) -> Self {
+        let mut answer = Self { connection: Some(connection), body, home };
+        if answer.body.is_end_stream() {
+            answer.give_back();
+        }
+        answer
+    }
+
+    fn boxed(self) -> Body {
+        self.map_err(BoxError::from).boxed_unsync()
+    }
+
+    fn give_back(&mut self) {
+        if let Some(mut connection) = self.connection.take()
+            && let Some((pool, key)) = self.home.take()
+            && connection.is_ready()
+        {
+            pool.put(key, connection);
+        }
+    }
+}
+
+impl http_body::Body for AnswerOn {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let mut frame = Pin::new(&mut this.body).poll_frame(cx);
+        if frame.is_pending()
+            && let Some(connection) = &mut this.connection
+        {
+            connection.work(cx);
+            frame = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        let frame = ready!(frame);
+        match &frame {
+            Some(Err(_)) => this.connection = None,
+            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Ok(_)) | None => this.give_back(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Tells whether the body of a request has left whole.
@@ -75,8 +200,8 @@ impl Outgoing {
         request.map(|inner| Watched { inner, ended }.boxed_unsync())
     }
 
-    fn progress(&self) -> Sent {
-        if self.0.load(Ordering::Relaxed) { Sent::Whole } else { Sent::InPart }
+    fn is_whole(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -109,14 +234,16 @@ impl http_body::Body for Watched {
 
 /// The answer to a request for another protocol, with the connection in it if the upstream agreed.
 pub(crate) async fn upgraded(
+    mut connection: Connection,
     mut response: Response<Incoming>,
-    deadline: std::time::Duration,
+    deadline: Duration,
 ) -> Result<Response<Body>, BoxError> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let stream =
-            within(deadline, hyper::upgrade::on(&mut response)).await.ok_or("the connection was not given up")??;
-        response.extensions_mut().insert(Upgraded::new(Box::new(TokioIo::new(stream))));
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(response.map(|body| AnswerOn::new(connection, body, None).boxed()));
     }
+    within(deadline, connection.end()).await.ok_or("the connection was not given up")?;
+    let Parts { io, read_buf, .. } = connection.worker.into_parts();
+    response.extensions_mut().insert(Upgraded::new(Box::new(EarlyBytes::new(read_buf, io.into_inner()))));
     Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
