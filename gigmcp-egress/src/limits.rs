@@ -72,10 +72,10 @@ pub struct Limits {
     pub lookup_deadline: Duration,
     /// From the end of the request to the head of the answer. Default 10 min: models think long.
     pub response_deadline: Duration,
-    /// Resting upstream connections kept per identity and host. Default 8.
+    /// Resting upstream connections kept per identity and host. Default 32.
     pub pooled_per_host: usize,
     /// Resting upstream connections kept per identity; the one that rested longest is closed for the next. Against
-    /// connections to every name under a wildcard. Default 32.
+    /// connections to every name under a wildcard. Default 64.
     pub pooled_per_identity: usize,
     /// How long an upstream connection may rest before it is closed. Default 60 s.
     pub pooled_deadline: Duration,
@@ -124,8 +124,8 @@ impl Default for Limits {
             connect_deadline: Duration::from_secs(10),
             lookup_deadline: Duration::from_secs(5),
             response_deadline: Duration::from_secs(600),
-            pooled_per_host: 8,
-            pooled_per_identity: 32,
+            pooled_per_host: 32,
+            pooled_per_identity: 64,
             pooled_deadline: Duration::from_secs(60),
             tls_names: 256,
             mints: Rate { count: 200, per: Duration::from_secs(4) },
