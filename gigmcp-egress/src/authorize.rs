@@ -134,12 +134,7 @@ fn may_go(credential: &CredentialRule, request: &ValidRequest, path: Option<&str
     if !credential.is_bound_to(host) {
         return Err(Refusal::PlaceholderWrongHost);
     }
-    let method = credential.methods.as_ref().is_none_or(|methods| methods.contains(&request.method));
-    let path = credential
-        .paths
-        .as_ref()
-        .is_none_or(|paths| path.is_some_and(|path| paths.iter().any(|pattern| pattern.matches(path))));
-    if method && path { Ok(()) } else { Err(Refusal::PlaceholderWrongRequest) }
+    if credential.goes_with(&request.method, path) { Ok(()) } else { Err(Refusal::PlaceholderWrongRequest) }
 }
 
 /// What a placeholder that was found means for this caller.

@@ -61,18 +61,29 @@ pub(crate) struct SearchedBody {
     pub(crate) left: u64,
     /// Whether the rule takes trailers.
     pub(crate) trailers: bool,
+    /// Ready when the rules no longer allow it: also while nobody reads the answer.
+    pub(crate) revoked: Option<BoxFuture<'static, Refusal>>,
+    /// A chunk that may leave when the rest of it was decoded.
+    pub(crate) undecoded: Option<(Bytes, Bytes)>,
     pub(crate) progress: Arc<Progress>,
 }
 
 impl SearchedBody {
     fn check(&mut self, chunk: &[u8]) -> Result<(), Refusal> {
         self.left = self.left.checked_sub(chunk.len() as u64).ok_or(Refusal::BodyTooLarge)?;
-        let mut found = self.scan.feed(&self.live, chunk);
-        if let Some(decoded) = &mut self.decoded {
-            let inside = decoded.feed(&self.live, chunk)?;
-            found = found.or(inside);
-        }
+        let found = self.scan.feed(&self.live, chunk);
         found.map_or(Ok(()), |owner| Err((self.judge)(&owner)))
+    }
+
+    /// Decodes a little of the chunk that waits for that. Gives it when all was decoded.
+    fn decode(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let Some((_, left)) = &mut self.undecoded else { return Ok(None) };
+        if let Some(decoded) = &mut self.decoded
+            && let Some(owner) = decoded.feed(&self.live, left)?
+        {
+            return Err((self.judge)(&owner));
+        }
+        Ok(if left.is_empty() { self.undecoded.take().map(|(chunk, _)| chunk) } else { None })
     }
 
     fn check_trailers(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
@@ -80,6 +91,11 @@ impl SearchedBody {
             self.live.find(value.as_bytes()).or_else(|| self.live.find(name.as_str().as_bytes()))
         });
         found.map_or(Ok(()), |owner| Err((self.judge)(&owner)))
+    }
+
+    fn give(&self, chunk: Bytes) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.progress.up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn refuse(&self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -97,6 +113,23 @@ impl http_body::Body for SearchedBody {
         loop {
             if this.progress.over.load(Ordering::Relaxed) {
                 return Poll::Ready(Some(Err(Box::new(RefusedInBody))));
+            }
+            if let Some(revoked) = &mut this.revoked
+                && let Poll::Ready(refusal) = revoked.as_mut().poll(cx)
+            {
+                this.revoked = None;
+                return this.refuse(refusal);
+            }
+            if this.undecoded.is_some() {
+                match this.decode() {
+                    Ok(Some(chunk)) => return this.give(chunk),
+                    Ok(None) => {
+                        // Much may come of a little; others get their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(refusal) => return this.refuse(refusal),
+                }
             }
             let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
@@ -116,8 +149,11 @@ impl http_body::Body for SearchedBody {
                     if let Err(refusal) = this.check(&chunk) {
                         return this.refuse(refusal);
                     }
-                    this.progress.up.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                    if this.decoded.is_some() && !chunk.is_empty() {
+                        this.undecoded = Some((chunk.clone(), chunk));
+                        continue;
+                    }
+                    return this.give(chunk);
                 }
                 // Trailers are nothing most upstreams wait for, and one more place to hide something.
                 Err(frame) => {
@@ -220,8 +256,9 @@ impl AnswerBody {
     fn record(&mut self, verdict: Verdict) {
         self.progress.over.store(true, Ordering::Relaxed);
         if let Some(mut entry) = self.entry.take() {
+            let refused = self.progress.refused.get().filter(|_| verdict == Verdict::Aborted);
             entry.set_down(self.down);
-            entry.set_verdict(verdict);
+            entry.set_verdict(refused.map_or(verdict, |refusal| Verdict::Refused(*refusal)));
             drop(entry); // records
         }
     }
@@ -262,12 +299,17 @@ impl http_body::Body for AnswerBody {
                     Err(error) => return this.abort(Box::new(error), Verdict::Refused(Refusal::Unscannable)),
                 };
                 // A decoder has taken a chunk before it has given all of it.
-                this.reading = this.reader.decoder.is_some() && !clean.is_empty();
+                this.reading = !this.unread.is_empty() || this.reader.is_decoding() && !clean.is_empty();
                 if clean.is_empty() {
+                    if this.reading {
+                        // Much may come of a little; others get their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     continue;
                 }
                 let frame = this.data(clean);
-                if this.ended && this.reader.scrub.is_none() {
+                if this.ended && !this.reader.is_searching() {
                     this.record(Verdict::Allowed);
                 }
                 return frame;
@@ -305,6 +347,7 @@ impl http_body::Body for AnswerBody {
                 data
             }
             (last, None) => {
+                // A server of ours asks for nothing behind the last byte it expects.
                 this.record(Verdict::Allowed);
                 last
             }
@@ -312,11 +355,11 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && !self.reading && self.reader.scrub.is_none() && self.trailers.is_none()
+        self.ended && !self.reading && !self.reader.is_searching() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.reader.scrub.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        if self.reader.is_searching() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 

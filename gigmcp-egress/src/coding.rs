@@ -38,6 +38,14 @@ struct Stage {
     given: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Name {
+    Gzip,
+    Deflate,
+    Brotli,
+    Zstd,
+}
+
 enum Coding {
     Gzip(Gzip),
     Deflate(Deflate),
@@ -74,29 +82,16 @@ impl Decoder {
     /// # Errors
     /// [`Unreadable::Unknown`]
     pub(crate) fn for_codings(headers: &HeaderMap, limits: &Limits) -> Result<Option<Self>, Unreadable> {
-        let mut stages = Vec::new();
-        for value in headers.get_all(CONTENT_ENCODING) {
-            for name in value.as_bytes().split(|byte| *byte == b',') {
-                if let Some(coding) = Coding::named(name.trim_ascii())? {
-                    stages.push(Stage { coding, pending: Bytes::new(), given: 0 });
-                }
-            }
+        let names = names(headers)?;
+        if names.is_empty() {
+            return Ok(None);
         }
-        stages.reverse();
-        match stages.len() {
-            0 => Ok(None),
-            1..=MAX_CODINGS => Ok(Some(Self { stages, meter: Meter { taken: 0, ratio: limits.decoded_ratio } })),
-            _ => Err(Unreadable::Unknown),
-        }
-    }
-
-    /// Takes a part of the body and gives what it holds, piece by piece.
-    pub(crate) fn feed(&mut self, chunk: &[u8], give: &mut dyn FnMut(&[u8])) -> Result<(), Unreadable> {
-        let mut body = Bytes::copy_from_slice(chunk);
-        while let Some(piece) = self.next(&mut body)? {
-            give(&piece);
-        }
-        Ok(())
+        let stages =
+            names.into_iter().rev().map(|name| Ok(Stage { coding: name.begin()?, pending: Bytes::new(), given: 0 }));
+        Ok(Some(Self {
+            stages: stages.collect::<Result<_, _>>()?,
+            meter: Meter { taken: 0, ratio: limits.decoded_ratio },
+        }))
     }
 
     /// The next piece of content, not empty and at most [`PIECE_BYTES`]. Takes what it needs from the beginning of `body`;
@@ -114,7 +109,26 @@ impl Decoder {
 
 /// Whether a body with these headers can be read, plain or decoded.
 pub(crate) fn is_readable(headers: &HeaderMap) -> bool {
-    Decoder::for_codings(headers, &Limits::default()).is_ok()
+    names(headers).is_ok()
+}
+
+/// How many windows reading a body with these headers takes.
+pub(crate) fn windows(headers: &HeaderMap) -> usize {
+    names(headers).map_or(0, |names| names.len())
+}
+
+/// The codings in the order in which they were applied. Their number is looked at before anything is made for them.
+fn names(headers: &HeaderMap) -> Result<Vec<Name>, Unreadable> {
+    let mut names = Vec::new();
+    for value in headers.get_all(CONTENT_ENCODING) {
+        for text in value.as_bytes().split(|byte| *byte == b',') {
+            names.extend(Name::of(text.trim_ascii())?);
+            if names.len() > MAX_CODINGS {
+                return Err(Unreadable::Unknown);
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// What the last of the stages gives next; the first of them reads the body. Each is held to the ratio, because what one
@@ -127,9 +141,13 @@ fn pull(stages: &mut [Stage], body: &mut Bytes, meter: &mut Meter) -> Result<Opt
         return Ok(Some(slice).filter(|slice| !slice.is_empty()));
     };
     loop {
-        if let Some(piece) = last.coding.next(&mut last.pending)? {
-            last.given += piece.len() as u64;
-            return if last.given > meter.most() { Err(Unreadable::Ratio) } else { Ok(Some(piece)) };
+        let piece = last.coding.next(&mut last.pending)?;
+        last.given += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if last.given + last.coding.effort() > meter.most() {
+            return Err(Unreadable::Ratio);
+        }
+        if piece.is_some() {
+            return Ok(piece);
         }
         match pull(before, body, meter)? {
             Some(more) => last.pending = more,
@@ -144,19 +162,31 @@ impl Meter {
     }
 }
 
-impl Coding {
+impl Name {
     /// `None` for `identity`, which is no coding.
-    fn named(name: &[u8]) -> Result<Option<Self>, Unreadable> {
-        Ok(Some(match &*name.to_ascii_lowercase() {
-            b"identity" => return Ok(None),
-            b"gzip" | b"x-gzip" => Self::Gzip(Gzip::default()),
-            b"deflate" => Self::Deflate(Deflate::default()),
-            b"br" => Self::Brotli(Box::default()),
-            b"zstd" => Self::Zstd(Box::new(Zstd::new()?)),
-            _ => return Err(Unreadable::Unknown),
-        }))
+    fn of(text: &[u8]) -> Result<Option<Self>, Unreadable> {
+        let named = |name: &str| text.eq_ignore_ascii_case(name.as_bytes());
+        match () {
+            () if named("identity") => Ok(None),
+            () if named("gzip") || named("x-gzip") => Ok(Some(Self::Gzip)),
+            () if named("deflate") => Ok(Some(Self::Deflate)),
+            () if named("br") => Ok(Some(Self::Brotli)),
+            () if named("zstd") => Ok(Some(Self::Zstd)),
+            () => Err(Unreadable::Unknown),
+        }
     }
 
+    fn begin(self) -> Result<Coding, Unreadable> {
+        Ok(match self {
+            Self::Gzip => Coding::Gzip(Gzip::default()),
+            Self::Deflate => Coding::Deflate(Deflate::default()),
+            Self::Brotli => Coding::Brotli(Box::default()),
+            Self::Zstd => Coding::Zstd(Box::new(Zstd::new()?)),
+        })
+    }
+}
+
+impl Coding {
     /// The next piece of what `input` holds; `None` when all of it was taken.
     fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, Unreadable> {
         match self {
@@ -164,6 +194,14 @@ impl Coding {
             Self::Deflate(deflate) => deflate.next(input),
             Self::Brotli(brotli) => brotli.next(input),
             Self::Zstd(zstd) => zstd.next(input),
+        }
+    }
+
+    /// Work that gave nothing, as bytes.
+    fn effort(&self) -> u64 {
+        match self {
+            Self::Gzip(gzip) => gzip.effort(),
+            Self::Deflate(_) | Self::Brotli(_) | Self::Zstd(_) => 0,
         }
     }
 

@@ -54,4 +54,11 @@ impl CredentialRule {
     pub(crate) fn is_bound_to(&self, host: &HostName) -> bool {
         self.hosts.iter().any(|pattern| pattern.matches(host))
     }
+
+    /// Whether it may go out with such a request. `path` is there if it has only one reading.
+    pub(crate) fn goes_with(&self, method: &Method, path: Option<&str>) -> bool {
+        let of_path =
+            |patterns: &Vec<PathPattern>| path.is_some_and(|path| patterns.iter().any(|pattern| pattern.matches(path)));
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method)) && self.paths.as_ref().is_none_or(of_path)
+    }
 }

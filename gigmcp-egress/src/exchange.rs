@@ -2,17 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::CONTENT_ENCODING;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::audit::AuditKind;
 use crate::authorize::{AuthorizedRequest, Injection, Reading};
 use crate::body::{AnswerBody, Body, BoxError, Progress};
+use crate::coding;
 use crate::forward::ForwardError;
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
-use crate::inspect::inspect;
+use crate::inspect::{Inspected, Inspection, inspect};
 use crate::policy::{Policy, within};
 use crate::reader::{Expected, clean};
 use crate::refusal::Refusal;
@@ -36,23 +37,22 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         let entry = policy.entry(AuditKind::Request, &Identity::new("unidentified"));
         return policy.refuse(entry, Refusal::Unidentified).await;
     };
+    let identity = downstream.identity.clone();
     let destination = &downstream.destination;
     let mut entry = policy
         .entry(AuditKind::Request, &downstream.identity)
         .host(policy.shown(destination.host.as_str()), Some(destination.port))
         .method(policy.shown(parts.method.as_str()));
     let mut told = Told::default();
-    let prepared = prepare(&policy, parts, downstream.clone(), body, &mut told).await;
+    let prepared = prepare(&policy, parts, downstream, body, &mut told).await;
     entry.set_path(told.path.as_deref());
     entry.set_policy_version(told.version);
-    let Prepared { request, asked, sent, scrub, answer, progress } = match prepared {
+    let Prepared { request, ongoing, sent, scrub, answer, progress, sending } = match prepared {
         Ok(prepared) => prepared,
         Err(refusal) => return policy.refuse(entry, refusal).await,
     };
-    let credentials: Vec<_> = sent.iter().map(|(id, _)| id.clone()).collect();
-    entry.set_credentials(credentials.clone());
+    entry.set_credentials(sent.iter().map(|(id, _)| id.clone()).collect());
     entry.set_progress(Arc::clone(&progress));
-    let ongoing = Ongoing { policy: Arc::clone(&policy), downstream, request: Some(asked), credentials };
     let answered = tokio::select! {
         biased;
         answered = upstream(request.into_http()) => answered,
@@ -75,18 +75,21 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
             return policy.refuse(entry, refusal).await;
         }
     };
+    drop(sending);
     if response.status() == StatusCode::UNAUTHORIZED {
-        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&ongoing.downstream.identity, id, value));
+        sent.iter().for_each(|(id, value)| policy.credentials.rejected(&identity, id, value));
     }
     drop(sent);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(ongoing, response, answer, scrub, entry).await;
     }
-    if scrub.is_some() && response.headers().contains_key(CONTENT_ENCODING) {
-        let Some(place) = policy.decoders.try_take(&ongoing.downstream.identity) else {
+    let windows = coding::windows(response.headers());
+    if scrub.is_some() && windows > 0 && !answer.head && !http_body::Body::is_end_stream(response.body()) {
+        let places = policy.bodies.decoders.take(&identity, windows);
+        let Some(places) = within(policy.limits.lookup_deadline, places).await else {
             return policy.refuse(entry, Refusal::RateLimited).await;
         };
-        progress.hold(place);
+        progress.hold(places);
     }
     match clean(response, scrub, answer, &policy.limits) {
         Ok((parts, body, reader)) => {
@@ -108,18 +111,20 @@ struct Told {
 /// A request that may be sent now.
 struct Prepared {
     request: RenderedRequest,
-    /// Method and path, as they were judged.
-    asked: (Method, String),
+    /// What it was let through for.
+    ongoing: Ongoing,
     /// What goes out with it.
     sent: Vec<(CredentialId, SecretString)>,
     scrub: Option<Scrubber>,
     answer: Expected,
     progress: Arc<Progress>,
+    /// What it occupies until it was answered.
+    sending: Option<OwnedSemaphorePermit>,
 }
 
 /// All that happens before the first byte leaves.
 async fn prepare(
-    policy: &Policy,
+    policy: &Arc<Policy>,
     parts: http::request::Parts,
     downstream: Downstream,
     body: Body,
@@ -138,10 +143,19 @@ async fn prepare(
     told.path = Some(shown_path(&authorized));
     policy.rates.admit_by(&authorized.rule, &identity)?;
     let progress = Arc::new(Progress::default());
-    if authorized.request.headers.contains_key(CONTENT_ENCODING) {
-        progress.hold(policy.decoders.try_take(&identity).ok_or(Refusal::RateLimited)?);
-    }
-    let body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress).await?;
+    let ongoing = Ongoing::begun(policy, &authorized);
+    let inspection = Inspection {
+        limits: &policy.limits,
+        live: &policy.live,
+        places: Some(&policy.bodies),
+        ongoing: Some(&ongoing),
+    };
+    let Inspected { body, place: sending } = tokio::select! {
+        biased;
+        inspected = inspect(inspection, &mut authorized, body, &progress) => inspected?,
+        // A body that takes its time must not outlive what allows it.
+        refusal = ongoing.clone().revoked() => return Err(refusal),
+    };
     let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
@@ -159,9 +173,10 @@ async fn prepare(
         cookies: takes_cookies(&authorized.rule, authorized.reading),
         websocket: authorized.request.websocket.take(),
     };
-    let asked = (authorized.request.method.clone(), authorized.request.path().to_owned());
+    // With the credentials that stand in the body.
+    let ongoing = Ongoing::request(policy, &authorized);
     let request = RenderedRequest::write(authorized, &secrets, body)?;
-    Ok(Prepared { request, asked, sent, scrub, answer, progress })
+    Ok(Prepared { request, ongoing, sent, scrub, answer, progress, sending })
 }
 
 /// On hosts that credentials go to, a session is a credential as well.

@@ -11,11 +11,11 @@ use tower::{Layer, Service};
 
 use crate::answer;
 use crate::authorize::AuthorizedRequest;
-use crate::body::{Body, BoxError, Progress};
+use crate::body::{Body, BoxError};
 use crate::credential::CredentialRule;
 use crate::grant::{BoxFuture, Grant, InvalidGrant};
 use crate::identity::Identity;
-use crate::inspect::inspect;
+use crate::inspect::{Inspected, Inspection, inspect};
 use crate::layer::erased;
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
@@ -131,7 +131,8 @@ impl Inner {
         let downstream = Downstream { identity: self.identity.clone(), destination };
         let request = ValidRequest::check(parts, end, downstream, &self.limits)?;
         let mut authorized = AuthorizedRequest::decide(request, &grant, &self.live)?;
-        let body = inspect(&self.limits, &self.live, &mut authorized, body, &Arc::new(Progress::default())).await?;
+        let inspection = Inspection { limits: &self.limits, live: &self.live, places: None, ongoing: None };
+        let Inspected { body, .. } = inspect(inspection, &mut authorized, body, &Arc::default()).await?;
         let mut secrets = Vec::with_capacity(authorized.injections.len());
         for injection in &authorized.injections {
             let index = self.credentials.iter().position(|rule| rule.id == injection.credential.id);

@@ -8,15 +8,36 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Version;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::authorize::{AuthorizedRequest, Reading};
 use crate::body::{Body, BoxError, Progress, SearchedBody};
-use crate::coding::Decoder;
+use crate::coding::{self, Decoder};
+use crate::grant::BoxFuture;
 use crate::limits::Limits;
 use crate::live::{LivePlaceholders, Owner, StreamScan};
+use crate::places::BodyPlaces;
+use crate::policy::within;
 use crate::refusal::{Refusal, RefusedBody};
 use crate::request::BodyLength;
+use crate::revocation::Ongoing;
 use crate::rule::Allowance;
+
+/// By what a body is inspected.
+pub(crate) struct Inspection<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) live: &'a Arc<LivePlaceholders>,
+    pub(crate) places: Option<&'a BodyPlaces>,
+    /// Ends a body that is searched while it is sent.
+    pub(crate) ongoing: Option<&'a Ongoing>,
+}
+
+/// What came of a body before anything is sent.
+pub(crate) struct Inspected {
+    pub(crate) body: InspectedBody,
+    /// What it occupies as long as it is kept.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+}
 
 /// The body of a request as far as it was read before anything is sent.
 pub(crate) enum InspectedBody {
@@ -29,12 +50,24 @@ pub(crate) enum InspectedBody {
 /// Reads and searches a short body whole, so that nothing is sent if it is refused; a long one is searched while it is sent.
 /// A body that a credential may stand in is read whole, or refused.
 pub(crate) async fn inspect(
-    limits: &Limits,
-    live: &Arc<LivePlaceholders>,
+    Inspection { limits, live, places, ongoing }: Inspection<'_>,
     authorized: &mut AuthorizedRequest,
     body: Body,
     progress: &Arc<Progress>,
-) -> Result<InspectedBody, Refusal> {
+) -> Result<Inspected, Refusal> {
+    let length = authorized.request.length;
+    if length == BodyLength::Known(0) && authorized.in_body().next().is_none() {
+        return Ok(InspectedBody::Whole(Bytes::new()).into());
+    }
+    let identity = authorized.request.downstream.identity.clone();
+    let windows = coding::windows(&authorized.request.headers);
+    let decoding = match places {
+        Some(places) if windows > 0 => {
+            let decoding = within(limits.lookup_deadline, places.decoders.take(&identity, windows)).await;
+            Some(decoding.ok_or(Refusal::RateLimited)?)
+        }
+        _ => None,
+    };
     let rewritten = authorized.in_body().next().is_some();
     let decoder = Decoder::for_codings(&authorized.request.headers, limits);
     if rewritten && !matches!(decoder, Ok(None)) {
@@ -42,35 +75,44 @@ pub(crate) async fn inspect(
     }
     // Where credentials go, what cannot be decoded was refused or allowed by name; elsewhere no key can be in it.
     let decoder = decoder.unwrap_or_default();
-    let length = authorized.request.length;
-    let max = match authorized.rule.max_body_bytes {
-        Some(max) if rewritten || authorized.signs_body() => max.min(limits.rewritten_body_bytes),
-        None if rewritten || authorized.signs_body() => limits.rewritten_body_bytes,
-        _ => match length {
-            BodyLength::Known(0) => return Ok(InspectedBody::Whole(Bytes::new())),
-            BodyLength::Known(length) if length <= limits.inspected_body_bytes => length,
-            BodyLength::Chunked if is_read_ahead(authorized) => {
-                match read_ahead(body, limits).await? {
-                    Begun { read, rest: None } => return whole(live, authorized, read, decoder, progress),
-                    begun => return Ok(InspectedBody::Stream(streamed(live, authorized, begun, decoder, progress))),
-                };
-            }
-            BodyLength::Known(_) | BodyLength::Chunked => {
-                let begun = Begun { read: Bytes::new(), rest: Some(body) };
-                return Ok(InspectedBody::Stream(streamed(live, authorized, begun, decoder, progress)));
-            }
-        },
-    };
-    let bytes = read_whole(body, length, max).await?;
-    if !rewritten {
-        return whole(live, authorized, bytes, decoder, progress);
+    if rewritten || authorized.signs_body() {
+        let max = authorized.rule.max_body_bytes.unwrap_or(u64::MAX).min(limits.rewritten_body_bytes);
+        let place = match places {
+            Some(places) => Some(places.whole.take(&identity, 1).await),
+            None => None,
+        };
+        let bytes = read_whole(body, length, max).await?;
+        let body = if rewritten {
+            authorized.decide_body(&bytes, live)?;
+            progress.up.store(bytes.len() as u64, Ordering::Relaxed);
+            InspectedBody::Whole(bytes)
+        } else {
+            whole(live, authorized, bytes, decoder, progress).await?
+        };
+        return Ok(Inspected { body, place });
     }
-    authorized.decide_body(&bytes, live)?;
-    progress.up.store(bytes.len() as u64, Ordering::Relaxed);
-    Ok(InspectedBody::Whole(bytes))
+    let begun = match length {
+        BodyLength::Known(length) if length <= limits.inspected_body_bytes => {
+            let read = read_whole(body, BodyLength::Known(length), length).await?;
+            Begun { read, rest: None }
+        }
+        BodyLength::Chunked if is_read_ahead(authorized) => read_ahead(body, limits).await?,
+        BodyLength::Known(_) | BodyLength::Chunked => Begun { read: Bytes::new(), rest: Some(body) },
+    };
+    if begun.rest.is_none() {
+        return Ok(whole(live, authorized, begun.read, decoder, progress).await?.into());
+    }
+    decoding.into_iter().for_each(|places| progress.hold(places));
+    Ok(InspectedBody::Stream(streamed(live, authorized, begun, decoder, ongoing, progress)).into())
 }
 
-fn whole(
+impl From<InspectedBody> for Inspected {
+    fn from(body: InspectedBody) -> Self {
+        Self { body, place: None }
+    }
+}
+
+async fn whole(
     live: &LivePlaceholders,
     authorized: &AuthorizedRequest,
     bytes: Bytes,
@@ -80,7 +122,7 @@ fn whole(
     if authorized.rule.max_body_bytes.is_some_and(|max| bytes.len() as u64 > max) {
         return Err(Refusal::BodyTooLarge);
     }
-    search(live, authorized, &bytes, decoder)?;
+    search(live, authorized, &bytes, decoder).await?;
     progress.up.store(bytes.len() as u64, Ordering::Relaxed);
     Ok(InspectedBody::Whole(bytes))
 }
@@ -135,16 +177,23 @@ impl http_body::Body for Begun {
     }
 }
 
-fn search(
+async fn search(
     live: &LivePlaceholders,
     authorized: &AuthorizedRequest,
-    bytes: &[u8],
+    bytes: &Bytes,
     decoder: Option<Decoder>,
 ) -> Result<(), Refusal> {
     let mut found = live.find(bytes);
     if let Some(mut decoded) = decoder.map(|decoder| DecodedScan::new(decoder, live, authorized)) {
-        found = found.or(decoded.feed(live, bytes)?);
-        decoded.finish()?;
+        let mut left = bytes.clone();
+        while found.is_none() && !left.is_empty() {
+            found = decoded.feed(live, &mut left)?;
+            // Much may come of a little; others get their turn.
+            tokio::task::yield_now().await;
+        }
+        if found.is_none() {
+            decoded.finish()?;
+        }
     }
     found.map_or(Ok(()), |owner| Err(authorized.judge(&owner)))
 }
@@ -164,16 +213,19 @@ impl DecodedScan {
         Self { decoder, scan: live.scan(), must_decode, broken: false }
     }
 
-    /// Looks at the next chunk.
+    /// Looks at a little of what comes next, and takes it.
     ///
     /// # Errors
     /// If it cannot be decoded and has to be.
-    pub(crate) fn feed(&mut self, live: &LivePlaceholders, chunk: &[u8]) -> Result<Option<Owner>, Refusal> {
-        let (mut found, scan) = (None, &mut self.scan);
-        if !self.broken {
-            let decoded =
-                self.decoder.feed(chunk, &mut |piece| found = found.take().or_else(|| scan.feed(live, piece)));
-            self.broken = decoded.is_err();
+    pub(crate) fn feed(&mut self, live: &LivePlaceholders, left: &mut Bytes) -> Result<Option<Owner>, Refusal> {
+        let mut part = left.split_to(left.len().min(PART_BYTES));
+        let mut found = None;
+        while !self.broken {
+            match self.decoder.next(&mut part) {
+                Ok(Some(piece)) => found = found.or(self.scan.feed(live, &piece)),
+                Ok(None) => break,
+                Err(_) => self.broken = true,
+            }
         }
         if self.broken && self.must_decode { Err(Refusal::UnscannableRequest) } else { Ok(found) }
     }
@@ -193,6 +245,7 @@ fn streamed(
     authorized: &AuthorizedRequest,
     begun: Begun,
     decoder: Option<Decoder>,
+    ongoing: Option<&Ongoing>,
     progress: &Arc<Progress>,
 ) -> Body {
     let downstream = &authorized.request.downstream;
@@ -205,10 +258,15 @@ fn streamed(
         judge: Box::new(move |owner| crate::authorize::refused_placeholder(owner, &identity, scheme)),
         left: authorized.rule.max_body_bytes.unwrap_or(u64::MAX),
         trailers: authorized.rule.allows(Allowance::Trailers),
+        revoked: ongoing.map(|ongoing| Box::pin(ongoing.clone().revoked()) as BoxFuture<'static, Refusal>),
+        undecoded: None,
         progress: Arc::clone(progress),
     }
     .boxed_unsync()
 }
+
+/// What is decoded before others get their turn.
+pub(crate) const PART_BYTES: usize = 4 << 10;
 
 /// Reads a body to its end, which has to be where its head said.
 async fn read_whole(mut body: Body, length: BodyLength, max: u64) -> Result<Bytes, Refusal> {

@@ -15,7 +15,7 @@ use crate::grant::{BoxFuture, Credentials, Grants};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
-use crate::places::Places;
+use crate::places::BodyPlaces;
 use crate::policy::Policy;
 use crate::rates::Rates;
 
@@ -40,7 +40,7 @@ impl EgressLayer {
         audit: Arc<dyn AuditSink>,
         limits: Limits,
     ) -> Self {
-        let decoders = Places::new(limits.decoders);
+        let bodies = BodyPlaces::new(&limits);
         Self {
             policy: Arc::new(Policy {
                 grants,
@@ -49,7 +49,7 @@ impl EgressLayer {
                 limits,
                 live: Arc::new(LivePlaceholders::default()),
                 rates: Rates::default(),
-                decoders,
+                bodies,
                 deliveries: Deliveries::default(),
             }),
         }

@@ -22,7 +22,7 @@ pub struct Limits {
     /// Default 100.
     pub streams: u32,
     /// HTTP/2 streams of one identity on all its connections; more are refused. Bounds what the connections together can
-    /// make us do at once. Default 512.
+    /// make us do at once. Default 256.
     pub streams_per_identity: usize,
     /// Streams that a client of HTTP/2 may give up before their answer has ended, beyond those it let end; also how many
     /// malformed ones it may send. Then its connection is closed. Against rapid resets (CVE-2023-44487). Default 100.
@@ -35,6 +35,8 @@ pub struct Limits {
     /// Bytes of a request body that a credential is put into, or that is signed; it is read whole. Bounds memory per request.
     /// Default 1 MiB.
     pub rewritten_body_bytes: u64,
+    /// Such bodies of one identity at a time, until the head of the answer; more wait. Default 128.
+    pub rewritten_bodies: usize,
     /// Requests of one identity a second, and at once. Against floods; a rule can have a lower [`Rate`](crate::Rate). Default
     /// 5,000.
     pub requests_per_second: u32,
@@ -42,8 +44,8 @@ pub struct Limits {
     pub decoded_ratio: u64,
     /// Refusals of one identity a second; more are answered later. Against a sandbox that fills the log for all. Default 500.
     pub refusals_per_second: u32,
-    /// Coded bodies of one identity that are read at a time, each of which may need a window of 16 MiB; over it, requests are
-    /// refused. Default 16.
+    /// Content codings of one identity that are undone at a time, each of which may need a window of 16 MiB; more wait for
+    /// `lookup_deadline`, and are refused then. Default 16.
     pub decoders: usize,
     /// Connections that are being opened for one identity at a time; more wait. Against descriptor exhaustion. Default 64.
     pub dials: usize,
@@ -104,11 +106,12 @@ impl Default for Limits {
             head_bytes: 64 << 10,
             header_fields: 100,
             streams: 100,
-            streams_per_identity: 512,
+            streams_per_identity: 256,
             reset_streams: 100,
             target_bytes: 16 << 10,
             inspected_body_bytes: 64 << 10,
             rewritten_body_bytes: 1 << 20,
+            rewritten_bodies: 128,
             requests_per_second: 5000,
             refusals_per_second: 500,
             decoders: 16,

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::identity::Identity;
+use crate::limits::Limits;
 
 /// So many places for each identity, so that none takes what is meant for all.
 pub(crate) struct Places {
@@ -11,19 +12,34 @@ pub(crate) struct Places {
     by_identity: Mutex<HashMap<Identity, Arc<Semaphore>>>,
 }
 
+/// What the bodies of an identity occupy.
+pub(crate) struct BodyPlaces {
+    /// Codings that are undone.
+    pub(crate) decoders: Places,
+    /// Bodies that are read whole.
+    pub(crate) whole: Places,
+}
+
+impl BodyPlaces {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { decoders: Places::new(limits.decoders), whole: Places::new(limits.rewritten_bodies) }
+    }
+
+    pub(crate) fn forget(&self, identity: &Identity) {
+        self.decoders.forget(identity);
+        self.whole.forget(identity);
+    }
+}
+
 impl Places {
     pub(crate) fn new(each: usize) -> Self {
         Self { each: each.max(1), by_identity: Mutex::default() }
     }
 
-    /// A place of this identity, if one is left.
-    pub(crate) fn try_take(&self, identity: &Identity) -> Option<OwnedSemaphorePermit> {
-        self.of(identity).try_acquire_owned().ok()
-    }
-
-    /// A place of this identity, when there is one.
-    pub(crate) async fn take(&self, identity: &Identity) -> OwnedSemaphorePermit {
-        self.of(identity).acquire_owned().await.expect("the semaphore is never closed")
+    /// So many places of this identity, when they are free. Of more than there are, all.
+    pub(crate) async fn take(&self, identity: &Identity, count: usize) -> OwnedSemaphorePermit {
+        let count = u32::try_from(count.min(self.each)).unwrap_or(u32::MAX);
+        self.of(identity).acquire_many_owned(count).await.expect("the semaphore is never closed")
     }
 
     pub(crate) fn forget(&self, identity: &Identity) {
@@ -41,13 +57,17 @@ impl Places {
 mod tests {
     use super::*;
 
+    use futures_util::FutureExt as _;
+
     #[test]
     fn places_belong_to_an_identity() {
-        let (places, one, two) = (Places::new(1), Identity::new("one"), Identity::new("two"));
-        let held = places.try_take(&one);
-        assert!(held.is_some() && places.try_take(&one).is_none());
-        assert!(places.try_take(&two).is_some(), "another's are free");
+        let (places, one, two) = (Places::new(3), Identity::new("one"), Identity::new("two"));
+        let taken = |identity, count| places.take(identity, count).now_or_never();
+        let held = taken(&one, 2);
+        assert!(held.is_some() && taken(&one, 2).is_none(), "one is left");
+        assert!(taken(&one, 1).is_some());
+        assert!(taken(&two, 9).is_some(), "another's are free, and nobody waits for more than there are");
         drop(held);
-        assert!(places.try_take(&one).is_some());
+        assert!(taken(&one, 3).is_some());
     }
 }

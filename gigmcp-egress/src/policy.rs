@@ -13,7 +13,7 @@ use crate::identity::{CredentialId, Identity};
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
 use crate::placeholder::Placeholder;
-use crate::places::Places;
+use crate::places::BodyPlaces;
 use crate::rates::Rates;
 use crate::refusal::Refusal;
 use crate::secret::SecretString;
@@ -26,8 +26,7 @@ pub(crate) struct Policy {
     pub(crate) limits: Limits,
     pub(crate) live: Arc<LivePlaceholders>,
     pub(crate) rates: Rates,
-    /// For reading coded bodies.
-    pub(crate) decoders: Places,
+    pub(crate) bodies: BodyPlaces,
     pub(crate) deliveries: Deliveries,
 }
 
@@ -52,7 +51,7 @@ impl Policy {
     pub(crate) fn forget(&self, identity: &Identity) {
         self.live.forget(identity);
         self.rates.forget(identity);
-        self.decoders.forget(identity);
+        self.bodies.forget(identity);
     }
 
     /// What the audit may show of a text: nothing, if a placeholder is in it.

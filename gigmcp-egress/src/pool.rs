@@ -50,14 +50,15 @@ impl Pool {
     /// A connection that is open and has nothing under way.
     pub(crate) fn take(&self, key: &PoolKey) -> Option<Connection> {
         let mut resting = self.resting();
-        let own = resting.get_mut(key)?;
-        while let Some(Resting { mut connection, since }) = own.pop() {
-            if since.elapsed() < self.deadline && connection.is_ready() {
-                return Some(connection);
-            }
+        let same = resting.get_mut(key)?;
+        let ready = |Resting { mut connection, since }: Resting| {
+            (since.elapsed() < self.deadline && connection.is_ready()).then_some(connection)
+        };
+        let taken = std::iter::from_fn(|| same.pop()).find_map(ready);
+        if same.is_empty() {
+            resting.remove(key);
         }
-        resting.remove(key);
-        None
+        taken
     }
 
     /// Closes what rests for an identity whose sandbox is gone.

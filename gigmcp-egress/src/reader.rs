@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use http::Response;
 
@@ -5,6 +7,7 @@ use crate::answer;
 use crate::authorize::Reading;
 use crate::body::Body;
 use crate::coding::{Decoder, Unreadable};
+use crate::inspect::PART_BYTES;
 use crate::limits::Limits;
 use crate::messages::{End, Messages};
 use crate::refusal::Refusal;
@@ -27,8 +30,8 @@ pub(crate) struct Reader {
     pub(crate) scrub: Option<StreamScrub>,
     /// Each is given as soon as it is complete.
     pub(crate) messages: Option<Messages>,
-    /// Where no credential goes, a coded body is passed on as it is, and searched beside that.
-    beside: Option<(Option<Decoder>, StreamScrub)>,
+    /// Where no credential goes, a coded body is passed on as it is once what it decodes to was searched.
+    beside: Option<Beside>,
     /// For what is not the body.
     scrubber: Option<Scrubber>,
     /// Whether the answer may set some.
@@ -39,15 +42,8 @@ impl Reader {
     /// What may be given of the answer by now, possibly nothing. Takes from `chunk` what it read; what is left comes next time,
     /// so that a little that decodes to a lot is given piece by piece.
     pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
-        if let Some((decoder, scrub)) = &mut self.beside {
-            let read = decoder.as_mut().is_some_and(|decoder| {
-                decoder.feed(chunk, &mut |piece| drop(scrub.feed(Bytes::copy_from_slice(piece)))).is_ok()
-            });
-            if scrub.has_found() {
-                return Err(Unreadable::Secret);
-            }
-            // What cannot be decoded is not what it says; nobody else can read it either.
-            *decoder = decoder.take().filter(|_| read);
+        if let Some(beside) = &mut self.beside {
+            return beside.read(chunk);
         }
         let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
         match (&mut self.decoder, &mut self.messages) {
@@ -67,11 +63,8 @@ impl Reader {
 
     /// What was held back, when nothing more comes.
     pub(crate) fn finish(self) -> Result<Bytes, Unreadable> {
-        if let Some((_, mut scrub)) = self.beside {
-            drop(scrub.finish());
-            if scrub.has_found() {
-                return Err(Unreadable::Secret);
-            }
+        if let Some(beside) = self.beside {
+            return beside.finish();
         }
         let Some(mut scrub) = self.scrub else { return Ok(Bytes::new()) };
         self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
@@ -80,12 +73,80 @@ impl Reader {
 }
 
 impl Reader {
+    /// Whether the end of the body may still be judged, or hold something back.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.scrub.is_some() || self.beside.is_some()
+    }
+
+    /// Whether more may come of what was taken.
+    pub(crate) fn is_decoding(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// For the headers and trailers of the same answer.
     pub(crate) fn scrubber(&self) -> Option<&Scrubber> {
-        let of_body = self.scrub.as_ref().or(self.beside.as_ref().map(|(_, scrub)| scrub));
+        let of_body = self.scrub.as_ref().or(self.beside.as_ref().map(|beside| &beside.scrub));
         of_body.map(StreamScrub::scrubber).or(self.scrubber.as_ref())
     }
 }
+
+/// A coded body that is not changed: a part of it passes when all was searched that it decodes to.
+struct Beside {
+    decoder: Decoder,
+    scrub: StreamScrub,
+    /// What has not passed, each with how much content there has to be without a secret; not known yet of those at the end,
+    /// because a part may end in the middle of something that only decodes as a whole.
+    held: VecDeque<(Bytes, Option<u64>)>,
+    held_bytes: usize,
+    decoded: u64,
+    clean: u64,
+}
+
+impl Beside {
+    fn new(decoder: Decoder, scrub: StreamScrub) -> Self {
+        Self { decoder, scrub, held: VecDeque::new(), held_bytes: 0, decoded: 0, clean: 0 }
+    }
+
+    /// Takes a little of `chunk`, and gives what may pass by now.
+    fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
+        let mut part = chunk.split_to(chunk.len().min(PART_BYTES));
+        let (coded, before) = (part.clone(), self.decoded);
+        while let Some(piece) = self.decoder.next(&mut part)? {
+            self.decoded += piece.len() as u64;
+            self.clean += self.scrub.feed(piece).len() as u64;
+            if self.scrub.has_found() {
+                return Err(Unreadable::Secret);
+            }
+        }
+        if self.decoded > before {
+            self.held.iter_mut().for_each(|(_, until)| *until = until.or(Some(self.decoded)));
+        }
+        self.held_bytes += coded.len();
+        self.held.push_back((coded, None));
+        if self.held_bytes > MAX_HELD_BYTES { Err(Unreadable::Ratio) } else { Ok(self.passed()) }
+    }
+
+    fn passed(&mut self) -> Bytes {
+        let mut passed = BytesMut::new();
+        while let Some((coded, _)) = self.held.pop_front_if(|(_, until)| until.is_some_and(|until| until <= self.clean))
+        {
+            self.held_bytes -= coded.len();
+            passed.extend_from_slice(&coded);
+        }
+        passed.freeze()
+    }
+
+    fn finish(mut self) -> Result<Bytes, Unreadable> {
+        drop(self.scrub.finish());
+        if self.scrub.has_found() {
+            return Err(Unreadable::Secret);
+        }
+        Ok(self.held.into_iter().flat_map(|(coded, _)| coded).collect())
+    }
+}
+
+/// More than the largest block that decodes as a whole, which is of zstd.
+const MAX_HELD_BYTES: usize = 256 << 10;
 
 /// Nothing of a message that is complete is held back.
 fn read_messages(scrub: &mut StreamScrub, messages: &mut Messages, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
@@ -118,7 +179,7 @@ pub(crate) fn clean(
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         match decoder {
             Ok(Some(decoder)) if expected.reading != Reading::Required => {
-                reader.beside = Some((Some(decoder), StreamScrub::new(scrubber)));
+                reader.beside = Some(Beside::new(decoder, StreamScrub::new(scrubber)));
             }
             Ok(decoder) if has_body => {
                 answer::forget_length(&mut headers);
@@ -129,7 +190,12 @@ pub(crate) fn clean(
                 (reader.decoder, reader.scrub) = (decoder, Some(StreamScrub::new(scrubber)));
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
-            Ok(_) | Err(_) => reader.scrubber = Some(scrubber),
+            // Not coded in a way that anybody knows, so perhaps not coded.
+            Err(_) => {
+                answer::forget_length(&mut headers);
+                reader.scrub = Some(StreamScrub::new(scrubber));
+            }
+            Ok(_) => reader.scrubber = Some(scrubber),
         }
     }
     // Made anew, so that the upstream's reason phrase stays behind with all other extensions.

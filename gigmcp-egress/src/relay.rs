@@ -77,7 +77,7 @@ where
     let upstream = IdleStream::new(upstream, policy.limits.idle_deadline);
     let ((from_sandbox, to_sandbox), (from_upstream, to_upstream)) = (split(sandbox), split(upstream));
     let downstream = Downstream { identity: identity.clone(), destination: destination.clone() };
-    let ongoing = Ongoing { policy: Arc::clone(policy), downstream, request: None, credentials: Vec::new() };
+    let ongoing = Ongoing::connection(policy, downstream);
     let both = async {
         let up = searched(from_sandbox, to_upstream, policy, identity, &record.up);
         let down = async { Ok(copied(from_upstream, to_sandbox, &record.down).await?) };

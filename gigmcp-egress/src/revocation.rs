@@ -3,6 +3,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::allow;
+use crate::authorize::AuthorizedRequest;
 use crate::identity::CredentialId;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -13,13 +14,50 @@ use crate::request::Downstream;
 pub(crate) struct Ongoing {
     pub(crate) policy: Arc<Policy>,
     pub(crate) downstream: Downstream,
-    /// The method and path of a request; plain TCP has none.
-    pub(crate) request: Option<(Method, String)>,
+    /// Plain TCP asks for nothing but its destination.
+    asked: Option<Asked>,
     /// What went out with it.
-    pub(crate) credentials: Vec<CredentialId>,
+    credentials: Vec<CredentialId>,
+}
+
+/// What was judged of a request.
+#[derive(Clone)]
+struct Asked {
+    method: Method,
+    path: String,
+    /// Whether the path has only one reading.
+    is_canonical: bool,
 }
 
 impl Ongoing {
+    pub(crate) fn request(policy: &Arc<Policy>, authorized: &AuthorizedRequest) -> Self {
+        let AuthorizedRequest { request, rule, injections, .. } = authorized;
+        let asked = Asked {
+            method: request.method.clone(),
+            path: request.path().to_owned(),
+            is_canonical: allow::path(request, rule).is_some(),
+        };
+        Self {
+            policy: Arc::clone(policy),
+            downstream: request.downstream.clone(),
+            asked: Some(asked),
+            credentials: injections.iter().map(|injection| injection.credential.id.clone()).collect(),
+        }
+    }
+
+    /// A request whose body is being read: with what may stand in that.
+    pub(crate) fn begun(policy: &Arc<Policy>, authorized: &AuthorizedRequest) -> Self {
+        let mut this = Self::request(policy, authorized);
+        let path = allow::path(&authorized.request, &authorized.rule);
+        let in_body = authorized.in_body().filter(|credential| credential.goes_with(&authorized.request.method, path));
+        this.credentials.extend(in_body.map(|credential| credential.id.clone()));
+        this
+    }
+
+    pub(crate) fn connection(policy: &Arc<Policy>, downstream: Downstream) -> Self {
+        Self { policy: Arc::clone(policy), downstream, asked: None, credentials: Vec::new() }
+    }
+
     /// Waits until the rules no longer allow it.
     pub(crate) async fn revoked(self) -> Refusal {
         loop {
@@ -34,14 +72,15 @@ impl Ongoing {
     pub(crate) async fn goes_on(&self) -> Result<(), Refusal> {
         let Downstream { identity, destination } = &self.downstream;
         let grant = self.policy.grant(identity).await?;
-        let allowed = match &self.request {
-            Some((method, path)) => allow::goes_on(&grant, destination, method, path),
-            None => allow::destination(&grant, destination).is_ok(),
+        let Some(Asked { method, path, is_canonical }) = &self.asked else {
+            return allow::destination(&grant, destination).map(drop).map_err(|_| Refusal::Revoked);
         };
+        let judged = is_canonical.then_some(path.as_str());
         let bound = |id: &CredentialId| {
-            let mut credentials = grant.credentials().iter();
-            credentials.any(|credential| credential.id == *id && credential.is_bound_to(&destination.host))
+            let mut credentials = grant.credentials().iter().filter(|credential| credential.id == *id);
+            credentials.any(|one| one.is_bound_to(&destination.host) && one.goes_with(method, judged))
         };
-        if allowed && self.credentials.iter().all(bound) { Ok(()) } else { Err(Refusal::Revoked) }
+        let allowed = allow::goes_on(&grant, destination, method, path) && self.credentials.iter().all(bound);
+        if allowed { Ok(()) } else { Err(Refusal::Revoked) }
     }
 }

@@ -11,9 +11,12 @@ use crate::secret::SecretString;
 /// Built for every request, so that no secret is kept. No automaton: the spellings that may begin at a byte are compared
 /// with what follows it, which costs next to nothing to set up, however long the secret.
 pub(crate) struct Scrubber {
+    /// In the order of their first bytes.
     spellings: Vec<Spelling>,
-    /// Which spellings begin with a byte.
-    by_first: Vec<Vec<usize>>,
+    /// Where those that begin with a byte stand, first and end.
+    by_first: Box<[(u16, u16); 256]>,
+    /// Whether a spelling, or an escape, may begin with a byte. Nearly all of a text is skipped by this.
+    begins: [bool; 256],
     /// The longest match, rounded up so that it tells no more than the class of the secret's length.
     longest: usize,
 }
@@ -36,18 +39,35 @@ enum Found<'a> {
 impl Scrubber {
     /// A scrubber for these secrets, each with what stands for it. They are visible ASCII, see [`SecretString::check`].
     pub(crate) fn new<'a>(secrets: impl IntoIterator<Item = (&'a SecretString, &'a Placeholder)>) -> Self {
-        let mut this = Self { spellings: Vec::new(), by_first: vec![Vec::new(); 256], longest: 0 };
+        let (mut all, mut longest) = (Vec::<Spelling>::new(), 0);
         for (secret, placeholder) in secrets {
             for (secret, replacement) in spellings(secret.expose()).into_iter().zip(spellings(placeholder.as_str())) {
                 let secret = Zeroizing::new(secret);
-                if let Some(first) = secret.first().filter(|_| this.spellings.iter().all(|old| old.secret != secret)) {
-                    this.by_first[usize::from(*first)].push(this.spellings.len());
-                    this.longest = this.longest.max((secret.len() * MAX_ESCAPE_BYTES).next_power_of_two());
-                    this.spellings.push(Spelling { secret, replacement });
+                if !secret.is_empty() && all.iter().all(|old| old.secret != secret) {
+                    longest = longest.max((secret.len() * MAX_ESCAPE_BYTES).next_power_of_two());
+                    all.push(Spelling { secret, replacement });
                 }
             }
         }
+        all.sort_by_key(|spelling| spelling.secret[0]);
+        let mut this = Self { spellings: all, by_first: Box::new([(0, 0); 256]), begins: [false; 256], longest };
+        for (index, spelling) in (0_u16..).zip(&this.spellings) {
+            let (first, end) = &mut this.by_first[usize::from(spelling.secret[0])];
+            if *end == 0 {
+                *first = index;
+            }
+            *end = index + 1;
+        }
+        for byte in 0..=u8::MAX {
+            this.begins[usize::from(byte)] = this.by_first[usize::from(byte)].1 > 0 || begins_escape(byte);
+        }
         this
+    }
+
+    /// The spellings that begin with a byte.
+    fn beginning(&self, byte: u8) -> &[Spelling] {
+        let (first, end) = self.by_first[usize::from(byte)];
+        &self.spellings[usize::from(first)..usize::from(end)]
     }
 
     /// Scrubs one whole text; `None` if there is nothing to scrub.
@@ -72,7 +92,11 @@ impl Scrubber {
     /// Writes to `clean` only if something was replaced.
     fn pass(&self, text: &[u8], from: usize, until: usize, clean: &mut Vec<u8>) -> Pass {
         let (mut at, mut copied, mut replaced) = (from, 0, false);
-        while at < text.len() {
+        loop {
+            at += text[at..].iter().take_while(|byte| !self.begins[usize::from(**byte)]).count();
+            if at == text.len() {
+                break;
+            }
             match self.found(&text[at..]) {
                 Found::Nothing => at += 1,
                 Found::Secret(length, replacement) if at < until => {
@@ -92,24 +116,14 @@ impl Scrubber {
     }
 
     /// The longest spelling that begins with `text`.
-    #[inline]
     fn found(&self, text: &[u8]) -> Found<'_> {
-        let plain = self.by_first[usize::from(text[0])].as_slice();
-        if plain.is_empty() && !begins_escape(text[0]) {
-            return Found::Nothing;
-        }
-        self.compare(text, plain)
-    }
-
-    fn compare(&self, text: &[u8], plain: &[usize]) -> Found<'_> {
         let escaped = match escape(text) {
-            Escape::Of(byte, _) => self.by_first[usize::from(byte)].as_slice(),
+            Escape::Of(byte, _) => self.beginning(byte),
             Escape::No => &[],
             Escape::Cut => return Found::Cut,
         };
         let mut longest = Found::Nothing;
-        for index in plain.iter().chain(escaped) {
-            let Spelling { secret, replacement } = &self.spellings[*index];
+        for Spelling { secret, replacement } in self.beginning(text[0]).iter().chain(escaped) {
             match (begins(text, secret), longest) {
                 (Begins::Cut, _) => return Found::Cut,
                 (Begins::Yes(length), Found::Secret(other, _)) if length <= other => {}

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gigmcp_egress::{
-    Attachment, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck, CredentialId,
-    CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants, HostName,
-    HostPattern, Identity, Intake, Limits, Placeholder, Rate, Resolver, Rule, SecretString, Shape, Sink,
+    Attachment, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck,
+    CredentialId, CredentialRule, CredentialUnavailable, Credentials, EgressProxy, Grant, GrantUnavailable, Grants,
+    HostName, HostPattern, Identity, Intake, Limits, Placeholder, Rate, Resolver, Rule, SecretString, Shape, Sink,
 };
 use tokio::net::TcpStream;
 

@@ -74,6 +74,11 @@ impl Gzip {
         }
     }
 
+    /// A member takes work, also one without content.
+    pub(super) fn effort(&self) -> u64 {
+        self.members.saturating_mul(MEMBER_BYTES)
+    }
+
     /// Whether a member has ended and no other has begun.
     pub(super) fn has_ended(&self) -> bool {
         self.members > 0 && matches!(&self.part, Part::Header(header) if header.is_empty())
@@ -126,5 +131,7 @@ const NAME: u8 = 0x08;
 const COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xE0;
 const TRAILER_BYTES: usize = 8;
+/// What beginning a member is worth.
+const MEMBER_BYTES: u64 = 8 << 10;
 /// Names and comments are short, or there are none.
 const MAX_HEADER_BYTES: usize = 4 << 10;

@@ -23,8 +23,11 @@ impl Zstd {
     }
 
     pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, Unreadable> {
+        if input.is_empty() && !self.full {
+            return Ok(None);
+        }
+        let mut piece = vec![0; PIECE_BYTES];
         while !input.is_empty() || self.full {
-            let mut piece = vec![0; PIECE_BYTES];
             let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(&mut piece));
             // How much input the library would like next; 0 at the end of a frame.
             let wanted = self.decoder.run(&mut from, &mut to).map_err(|_| Unreadable::Corrupt)?;

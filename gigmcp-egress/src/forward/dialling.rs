@@ -117,7 +117,7 @@ enum Failure {
 }
 
 async fn attempt(inner: Arc<Inner>, key: PoolKey, address: CheckedAddr) -> Result<Dialled, ForwardError> {
-    let _place = inner.dials.take(&key.identity).await;
+    let _place = inner.dials.take(&key.identity, 1).await;
     within(inner.limits.connect_deadline, inner.handshake(&key, address))
         .await
         .unwrap_or_else(|| Err(ForwardError::timed_out(&key.destination.host)))

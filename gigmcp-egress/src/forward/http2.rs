@@ -216,6 +216,6 @@ fn convert(request: Request<Body>) -> (Request<()>, Body) {
 }
 
 /// Enough for the distance to most upstreams, and a bound on what a slow reader makes us hold.
-const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 const SEND_BUFFER_BYTES: usize = 64 << 10;
