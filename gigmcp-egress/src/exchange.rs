@@ -17,7 +17,7 @@ use crate::policy::{Policy, within};
 use crate::reader::{Expected, clean};
 use crate::refusal::Refusal;
 use crate::render::RenderedRequest;
-use crate::request::{BodyEnd, Downstream, ValidRequest};
+use crate::request::{BodyEnd, BodyLength, Downstream, ValidRequest};
 use crate::revocation::Ongoing;
 use crate::rule::{Allowance, Rule};
 use crate::scrub::Scrubber;
@@ -119,7 +119,7 @@ struct Prepared {
 
 /// All that happens before the first byte leaves.
 async fn prepare(
-    policy: &Policy,
+    policy: &Arc<Policy>,
     parts: http::request::Parts,
     downstream: Downstream,
     body: Body,
@@ -141,7 +141,13 @@ async fn prepare(
     if authorized.request.headers.contains_key(CONTENT_ENCODING) {
         progress.hold(policy.decoders.try_take(&identity).ok_or(Refusal::RateLimited)?);
     }
-    let body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress).await?;
+    let ongoing = while_read(policy, &authorized);
+    let body = tokio::select! {
+        biased;
+        body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress) => body?,
+        // What is read for a long time is not sent by rules of long ago.
+        Some(refusal) = async { Some(ongoing?.revoked().await) } => return Err(refusal),
+    };
     let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
@@ -162,6 +168,21 @@ async fn prepare(
     let asked = (authorized.request.method.clone(), authorized.request.path().to_owned());
     let request = RenderedRequest::write(authorized, &secrets, body)?;
     Ok(Prepared { request, asked, sent, scrub, answer, progress })
+}
+
+/// What has to be allowed while a body is read, if there is one; nothing was sent by then, but what may go with it is known.
+fn while_read(policy: &Arc<Policy>, authorized: &AuthorizedRequest) -> Option<Ongoing> {
+    let request = &authorized.request;
+    if request.length == BodyLength::Known(0) {
+        return None;
+    }
+    let asked = Some((request.method.clone(), request.path().to_owned()));
+    let (policy, downstream) = (Arc::clone(policy), request.downstream.clone());
+    let mut ongoing = Ongoing { policy, downstream, request: asked, credentials: Vec::new() };
+    let in_head = authorized.injections.iter().map(|injection| &injection.credential);
+    let in_body = authorized.in_body().filter(|credential| ongoing.takes(credential));
+    ongoing.credentials = in_head.chain(in_body).map(|credential| credential.id.clone()).collect();
+    Some(ongoing)
 }
 
 /// On hosts that credentials go to, a session is a credential as well.

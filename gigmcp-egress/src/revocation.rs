@@ -3,6 +3,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::allow;
+use crate::credential::CredentialRule;
 use crate::identity::CredentialId;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -38,10 +39,19 @@ impl Ongoing {
             Some((method, path)) => allow::goes_on(&grant, destination, method, path),
             None => allow::destination(&grant, destination).is_ok(),
         };
-        let bound = |id: &CredentialId| {
+        let may_go = |id: &CredentialId| {
             let mut credentials = grant.credentials().iter();
-            credentials.any(|credential| credential.id == *id && credential.is_bound_to(&destination.host))
+            credentials.any(|credential| credential.id == *id && self.takes(credential))
         };
-        if allowed && self.credentials.iter().all(bound) { Ok(()) } else { Err(Refusal::Revoked) }
+        if allowed && self.credentials.iter().all(may_go) { Ok(()) } else { Err(Refusal::Revoked) }
+    }
+
+    /// Whether a credential may go out with it.
+    pub(crate) fn takes(&self, credential: &CredentialRule) -> bool {
+        let of_request = |(method, path): &(Method, String)| {
+            credential.methods.as_ref().is_none_or(|methods| methods.contains(method))
+                && credential.paths.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(path)))
+        };
+        credential.is_bound_to(&self.downstream.destination.host) && self.request.as_ref().is_none_or(of_request)
     }
 }

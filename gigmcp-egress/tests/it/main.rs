@@ -18,6 +18,7 @@ mod origin;
 mod port;
 mod proofs;
 mod proxying;
+mod revocation;
 mod sinks;
 mod tcp;
 mod transparent;
