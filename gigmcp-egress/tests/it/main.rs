@@ -22,6 +22,7 @@ mod revocation;
 mod sinks;
 mod tcp;
 mod transparent;
+mod uploads;
 mod upstreams;
 mod websocket;
 mod wire;
