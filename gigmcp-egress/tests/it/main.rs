@@ -16,6 +16,7 @@ mod http2_upstream;
 mod layer;
 mod origin;
 mod port;
+mod places;
 mod proofs;
 mod proxying;
 mod revocation;
