@@ -15,6 +15,7 @@ mod http2;
 mod http2_upstream;
 mod layer;
 mod origin;
+mod own_credentials;
 mod places;
 mod port;
 mod proofs;
