@@ -13,6 +13,7 @@ mod hellos;
 mod http1;
 mod http2;
 mod http2_upstream;
+mod key_updates;
 mod layer;
 mod origin;
 mod own_credentials;
