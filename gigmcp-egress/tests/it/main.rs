@@ -27,6 +27,7 @@ mod sinks;
 mod tcp;
 mod transparent;
 mod uploads;
+mod upstream_tls;
 mod upstreams;
 mod websocket;
 mod wire;
