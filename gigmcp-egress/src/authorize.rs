@@ -186,14 +186,18 @@ fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePl
 /// A host that our credentials are for takes no other: a key of the attacker's own would carry data out through an allowed host.
 fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[Injection]) -> Result<(), Refusal> {
     let host = &request.downstream.destination.host;
+    let bound = || grant.credentials().iter().filter(|credential| credential.is_bound_to(host));
     let injected = |credential: &CredentialRule| injections.iter().any(|one| one.credential.id == credential.id);
-    let brought = grant.credentials().iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
-        let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
-        let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
-        let in_query = CREDENTIAL_PARAMETERS.iter().any(|name| target::has_parameter(&request.target, name))
-            && !matches!(credential.sink, Sink::Query(_));
-        in_header || in_query || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
-    });
+    // The parameter of a credential of ours is judged with that one.
+    let is_ours =
+        |name: &FieldName| bound().any(|one| matches!(&one.sink, Sink::Query(own) if own.is_read_from(name.as_str())));
+    let mut in_query = CREDENTIAL_PARAMETERS.iter().filter(|name| target::has_parameter(&request.target, name));
+    let brought = in_query.any(|name| !is_ours(name))
+        || bound().any(|credential| {
+            let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
+            let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
+            in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
+        });
     if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
 }
 

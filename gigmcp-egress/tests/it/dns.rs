@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use gigmcp_egress::Rule;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{Trust, World, question};
+use crate::world::{Sandbox, Trust, World, question};
 
 #[tokio::test]
 async fn allowed_names_have_one_address_for_life_and_no_other_data() {
@@ -87,5 +88,47 @@ async fn tcp_gives_the_same_answers() {
         let mut answer = vec![0; length.into()];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(Message::from_vec(&answer).unwrap().metadata.response_code, expected, "{name}");
+    }
+}
+
+/// Has a name counted in one of the ways to ask for it, and tells whether it was one too many.
+async fn is_limited(sandbox: &Sandbox, way: &str, host: &str) -> bool {
+    let code = match way {
+        "question" => match sandbox.resolve(host).await {
+            Ok(_) => None,
+            Err(ResponseCode::Refused) => return true,
+            Err(other) => panic!("{host}: {other}"),
+        },
+        "CONNECT" => {
+            sandbox.proxy().await.ask(format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n")).await.code().map(str::to_owned)
+        }
+        _ => {
+            let request = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            sandbox.proxy().await.ask(request).await.code().map(str::to_owned)
+        }
+    };
+    assert!(matches!(code.as_deref(), None | Some("dns-name-limit")), "{way} {host}: {code:?}");
+    code.is_some()
+}
+
+#[tokio::test]
+async fn a_name_counts_by_whichever_way_it_is_asked_for() {
+    const WAYS: [&str; 3] = ["question", "CONNECT", "URL"];
+    for (first, last) in WAYS.into_iter().flat_map(|first| WAYS.map(|last| (first, last))) {
+        let mut world = World::with(Trust::Origin, |limits| limits.dns_wildcard_names = 1).await;
+        let sandbox = world.sandbox("one");
+        world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+            policy.rules.push(Rule::http("*.cdn.example.com".parse().unwrap()));
+            policy.rules.push(Rule::http("api.example.com".parse().unwrap()));
+        });
+        assert!(!is_limited(&sandbox, first, "a.cdn.example.com").await, "{first}: the first");
+        let resolved = world.backstage.resolved.load(Ordering::SeqCst);
+        assert!(is_limited(&sandbox, last, "b.cdn.example.com").await, "EGR-048: {last} after {first}");
+        assert_eq!(world.backstage.resolved.load(Ordering::SeqCst), resolved, "{last} after {first}: not asked for");
+        assert!(!is_limited(&sandbox, last, "a.cdn.example.com").await, "twin: {last}, what was counted");
+        assert!(!is_limited(&sandbox, last, "api.example.com").await, "twin: {last}, a listed name");
+        let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+        let limited = codes.iter().filter(|code| **code == "dns-name-limit").count();
+        assert_eq!(limited, 1, "{last} after {first}: {codes:?}");
     }
 }

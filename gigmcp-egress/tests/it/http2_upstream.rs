@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response, Version};
+use rustls::ServerConfig;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -24,6 +25,14 @@ pub(crate) async fn listen(
 ) -> (SocketAddr, mpsc::UnboundedReceiver<TlsStream<TcpStream>>) {
     let mut config = world.origin.config.clone();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    listen_so(world, config).await
+}
+
+/// The same, configured so.
+pub(crate) async fn listen_so(
+    world: &World,
+    config: ServerConfig,
+) -> (SocketAddr, mpsc::UnboundedReceiver<TlsStream<TcpStream>>) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -39,7 +48,7 @@ pub(crate) async fn listen(
     (address, accepted)
 }
 
-async fn client(sandbox: &Sandbox) -> SendRequest<Bytes> {
+pub(crate) async fn client(sandbox: &Sandbox) -> SendRequest<Bytes> {
     let stream = sandbox.speaking("h2", "api.example.com").await;
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });

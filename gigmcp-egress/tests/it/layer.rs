@@ -1,7 +1,11 @@
 //! The layer without the server.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gigmcp_egress::{
@@ -10,15 +14,24 @@ use gigmcp_egress::{
     Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink,
 };
 use http::{Request, Response};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full};
 use tower::util::BoxCloneService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-struct Fixed;
+#[derive(Default)]
+struct Fixed {
+    revoked: AtomicBool,
+    events: Mutex<Vec<AuditEvent>>,
+}
 
 impl Grants for Fixed {
     fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
-        let grant = Grant::new(1, vec![Rule::https("api.example.com".parse().unwrap())], Vec::new()).unwrap();
+        let mut rules = vec![Rule::https("api.example.com".parse().unwrap())];
+        if self.revoked.load(Ordering::SeqCst) {
+            rules.clear();
+        }
+        let grant = Grant::new(1, rules, Vec::new()).unwrap();
         Box::pin(async move { Ok(Arc::new(grant)) })
     }
 }
@@ -38,7 +51,8 @@ impl AuditSink for Fixed {
         Box::pin(async { Ok(()) })
     }
 
-    fn record<'a>(&'a self, _: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+        self.events.lock().unwrap().push(event);
         Box::pin(async { Ok(()) })
     }
 }
@@ -49,7 +63,7 @@ async fn a_request_without_identity_is_refused() {
         assert_eq!(request.uri(), "https://api.example.com/x", "the upstream gets an absolute target");
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok"))))
     });
-    let fixed = Arc::new(Fixed);
+    let fixed = Arc::new(Fixed::default());
     let service = EgressLayer::new(fixed.clone(), fixed.clone(), fixed, Limits::default()).layer(upstream);
     let request = || Request::get("/x").header("host", "api.example.com");
     let refused = service.clone().oneshot(request().body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
@@ -72,7 +86,7 @@ async fn an_answer_in_another_transfer_coding_is_refused() {
             let answer = Response::builder().header("transfer-encoding", coding);
             Ok::<_, Infallible>(answer.body(Full::new(Bytes::from("ok"))).unwrap())
         });
-        let fixed = Arc::new(Fixed);
+        let fixed = Arc::new(Fixed::default());
         let service = EgressLayer::new(fixed.clone(), fixed.clone(), fixed, Limits::default()).layer(upstream);
         let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
         let downstream = Downstream { identity: Identity::new("one"), destination };
@@ -80,6 +94,48 @@ async fn an_answer_in_another_transfer_coding_is_refused() {
         let answer = service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), expected, "{coding}");
     }
+}
+
+/// A body that always has more, so that whoever reads it never waits for it.
+struct Flood;
+
+impl http_body::Body for Flood {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_keeps_one_waiting_ends_with_its_rule() {
+    let mut limits = Limits::default();
+    limits.revocation_interval = Duration::from_millis(20);
+    let fixed = Arc::new(Fixed::default());
+    let service = EgressLayer::new(fixed.clone(), fixed.clone(), fixed.clone(), limits)
+        .layer(service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Flood)) }));
+    let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+    let downstream = Downstream { identity: Identity::new("one"), destination };
+    let request = Request::get("/x").header("host", "api.example.com").extension(downstream);
+    let mut body = service.oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap().into_body();
+    let mut read = async |patience| {
+        let all = async {
+            while let Some(frame) = body.frame().await {
+                frame?;
+                // A server writes it to a socket here, where timers have their turn.
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, gigmcp_egress::BoxError>(())
+        };
+        tokio::time::timeout(patience, all).await
+    };
+    assert!(read(Duration::from_millis(200)).await.is_err(), "twin: as long as it is allowed, it goes on");
+    fixed.revoked.store(true, Ordering::SeqCst);
+    let ended = read(Duration::from_secs(5)).await.expect("EGR-086: it goes on");
+    assert_eq!(ended.unwrap_err().to_string(), "the rules no longer allow this");
+    crate::world::until(|| !fixed.events.lock().unwrap().is_empty()).await;
+    assert_eq!(fixed.events.lock().unwrap()[0].verdict.code(), "revoked");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use rcgen::{
     RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -70,7 +72,7 @@ struct TlsOrigin {
 }
 
 impl TlsOrigin {
-    async fn start(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> Self {
+    async fn start(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -272,19 +274,59 @@ async fn what_a_list_revokes_is_refused() {
     }
 }
 
+/// How a server answers that takes a version and a suite, whatever was offered.
+fn server_hello(version: [u8; 2], suite: [u8; 2]) -> Vec<u8> {
+    let message = [&[2, 0, 0, 38][..], &version, &[1; 32], &[0], &suite, &[0]].concat();
+    [&[22][..], &version, &[0, 42], &message].concat()
+}
+
 #[tokio::test]
 async fn an_upstream_of_old_tls_is_refused() {
-    // The ServerHello of TLS 1.1, in its own version, whatever was offered.
-    let hello = [&[22, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2][..], &[1; 32], &[0, 0xc0, 0x13, 0]].concat();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = TlsOrigin { address: listener.local_addr().unwrap(), told: Arc::default() };
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+    let (protocol_version, handshake_failure) = (Some(70), Some(40));
+    for (case, version, suite, alert) in [
+        ("EGR-106 SSL 3", [3, 0], [0xc0, 0x13], protocol_version),
+        ("EGR-106 TLS 1.0", [3, 1], [0xc0, 0x13], protocol_version),
+        ("EGR-106 TLS 1.1", [3, 2], [0xc0, 0x13], protocol_version),
+        // Those of TLS 1.2 that do not even read the rest, in which a weak group would stand.
+        ("EGR-106 Diffie-Hellman over a finite field", [3, 3], [0x00, 0x9e], handshake_failure),
+        ("EGR-106 Diffie-Hellman of nobody", [3, 3], [0x00, 0x34], handshake_failure),
+        ("EGR-106 no forward secrecy", [3, 3], [0x00, 0x9c], handshake_failure),
+        ("EGR-106 CBC and SHA-1", [3, 3], [0xc0, 0x13], handshake_failure),
+        ("EGR-106 export", [3, 3], [0x00, 0x03], handshake_failure),
+        ("EGR-106 no encryption", [3, 3], [0x00, 0x02], handshake_failure),
+        // The twin: this one is taken, and the rest is waited for.
+        ("a suite that was offered", [3, 3], [0xc0, 0x2b], None),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = TlsOrigin { address: listener.local_addr().unwrap(), told: Arc::default() };
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
             let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(&hello).await;
-        }
-    });
-    expect("EGR-106 TLS 1.1", &origin, Some("upstream-tls"), |builder| builder).await;
+            stream.write_all(&server_hello(version, suite)).await.unwrap();
+            let mut back = Vec::new();
+            let ended = stream.read_to_end(&mut back);
+            // Nothing comes back of what is taken.
+            let ended = tokio::time::timeout(Duration::from_millis(300), ended).await.is_ok();
+            (ended, back)
+        });
+        expect(case, &origin, Some("upstream-tls"), |builder| builder).await;
+        let (ended, back) = answering.await.unwrap();
+        assert_eq!((ended, back.get(6).copied()), (alert.is_some(), alert), "{case}: {back:?}");
+    }
+}
+
+/// The two certificates differ in nothing else but their number; both end in 2120.
+#[tokio::test]
+async fn a_certificate_that_is_signed_with_sha_1_is_refused() {
+    for (case, leaf, code) in [
+        ("EGR-106 SHA-1", include_bytes!("fixtures/leaf-sha1.pem").as_slice(), Some("upstream-tls")),
+        ("twin, SHA-256", include_bytes!("fixtures/leaf-sha256.pem"), None),
+    ] {
+        let key = KeyPair::from_pem(include_str!("fixtures/leaf.key.pem")).unwrap();
+        let origin = TlsOrigin::start(vec![CertificateDer::from_pem_slice(leaf).unwrap()], &key).await;
+        let build = |builder: EgressProxyBuilder| builder.extra_roots_pem(include_bytes!("fixtures/root.pem").to_vec());
+        expect(case, &origin, code, build).await;
+    }
 }
 
 #[tokio::test]

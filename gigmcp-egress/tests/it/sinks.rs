@@ -1,10 +1,12 @@
 //! Every place that a credential can stand in: filled there and nowhere else, and only for its host, method and path.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gigmcp_egress::{BasicPart, Placeholder, SecretString, SignError, Signer, Sink, Unsigned};
+use gigmcp_egress::{
+    BasicPart, CredentialId, CredentialRule, Placeholder, SecretString, Shape, SignError, Signer, Sink, Unsigned,
+};
 use http::{HeaderMap, HeaderName, Method};
 
 use crate::world::{SECRET, Sandbox, World};
@@ -228,6 +230,72 @@ async fn a_signer_signs_what_is_sent() {
         assert_eq!(reply.code(), Some(code), "{case}: {}", reply.head);
     }
     assert_eq!(world.origin.seen().len(), 1, "nothing else was sent");
+}
+
+/// Signs nothing, and notes what it was to sign.
+#[derive(Debug, Default)]
+struct Witness(Mutex<Option<(String, HeaderMap, Vec<u8>)>>);
+
+impl Signer for Witness {
+    fn claim(&self, unsigned: &Unsigned<'_>, placeholder: &Placeholder) -> Vec<HeaderName> {
+        Lengths.claim(unsigned, placeholder)
+    }
+
+    fn reads_body(&self) -> bool {
+        true
+    }
+
+    fn sign(&self, unsigned: &Unsigned<'_>, _: &SecretString) -> Result<HeaderMap, SignError> {
+        let body = unsigned.body.unwrap_or_default().to_vec();
+        *self.0.lock().unwrap() = Some((unsigned.target.to_owned(), unsigned.headers.clone(), body));
+        Ok(HeaderMap::from_iter([(HeaderName::from_static("authorization"), "SIG".parse().unwrap())]))
+    }
+}
+
+#[tokio::test]
+async fn a_signer_sees_what_everything_else_has_made_of_the_request() {
+    let witness = Arc::new(Witness::default());
+    let (world, sandbox) = world(Sink::Signed(witness.clone())).await;
+    let others = [
+        Sink::Query("key".parse().unwrap()),
+        Sink::Json("/key".parse().unwrap()),
+        Sink::Header { name: Some("x-own".parse().unwrap()) },
+    ];
+    let placeholders = [(); 3].map(|()| Placeholder::mint(&Shape::of(&SecretString::new(SECRET))));
+    world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+        policy.credentials[0].sink = Sink::Signed(witness.clone());
+        for (number, (sink, placeholder)) in others.into_iter().zip(&placeholders).enumerate() {
+            let (id, hosts) = (CredentialId::new(format!("{number}")), ["api.example.com".parse().unwrap()]);
+            policy.credentials.push(CredentialRule::new(id, placeholder.clone(), hosts, sink));
+        }
+    });
+    let [query, json, header] = &placeholders;
+    let body = format!(r#"{{"key":"{json}"}}"#);
+    let request = format!(
+        "POST /x?key={query}&y=1 HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: SIG key={} x\r\nX-Own: {header}\r\n\
+        Accept-Encoding: gzip\r\nRange: bytes=0-3\r\nX-Other: as it is\r\nContent-Type: {JSON}\r\n\
+        Content-Length: {}\r\n\r\n{body}",
+        sandbox.placeholder,
+        body.len()
+    );
+    let reply = sandbox.https("api.example.com").await.ask(request).await;
+    assert_eq!((reply.status, reply.code()), (200, None), "{}", reply.head);
+    let (target, headers, body) = witness.0.lock().unwrap().take().unwrap();
+    let mut seen = world.origin.seen().pop().unwrap();
+    assert_eq!(target, seen.target);
+    assert_eq!(String::from_utf8(body).unwrap(), String::from_utf8(seen.body).unwrap());
+    // What a signer is not shown: where the request goes and how long it is stands beside the headers.
+    for name in ["host", "content-length"] {
+        assert!(seen.headers.remove(name).is_some() && !headers.contains_key(name), "{name}");
+    }
+    assert_eq!(seen.headers.remove("authorization").unwrap(), "SIG", "the twin: it was signed");
+    assert_eq!(headers, seen.headers);
+    assert_eq!(target, format!("/x?key={PERCENT}&y=1"));
+    assert_eq!(
+        (&headers["x-own"], &headers["accept-encoding"]),
+        (&SECRET.parse().unwrap(), &"identity".parse().unwrap())
+    );
+    assert!(!headers.contains_key("range"), "EGR-202");
 }
 
 #[tokio::test]

@@ -72,6 +72,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         reply
     }
 
+    /// The head of a request, seen from the other side; empty if the connection ended.
+    pub(crate) async fn request(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if !matches!(self.0.read_line(&mut head).await, Ok(1..)) {
+                return String::new();
+            }
+        }
+        head
+    }
+
     /// Reads until these bytes have come.
     pub(crate) async fn until(&mut self, expected: &str) {
         let mut seen = Vec::new();

@@ -1,10 +1,12 @@
 //! A proxy with sandboxes on one side and the internet on the other, and counters in between.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gigmcp_egress::{
     Attachment, AuditEvent, AuditKind, AuditSink, AuditUnavailable, BoxFuture, CheckedAddr, Connect, ConnectionCheck,
@@ -378,6 +380,21 @@ pub(crate) fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What must come, and comes at once.
+pub(crate) async fn soon<F: Future>(coming: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(10), coming).await.expect("it never came")
+}
+
+/// Waits for what nothing tells of.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Where programs connect that speak no HTTP.

@@ -1,0 +1,57 @@
+//! How often a sandbox may use a rule.
+
+use std::time::Duration;
+
+use gigmcp_egress::{Rate, Rule};
+
+use crate::world::{Sandbox, World, soon};
+
+#[tokio::test]
+async fn requests_over_the_rate_of_a_rule_are_refused_and_other_rules_are_not_touched() {
+    let mut world = World::new().await;
+    let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+    for sandbox in [&one, &two] {
+        world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+            let mut slow = Rule::https("api.example.com".parse().unwrap()).paths(["/slow/**".parse().unwrap()]);
+            slow.rate = Some(Rate { count: 2, per: Duration::from_secs(3600) });
+            policy.rules.insert(0, slow);
+        });
+    }
+    let ask = async |sandbox: &Sandbox, host: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let reply = sandbox.https(host).await.ask(request).await;
+        (reply.status, reply.code().map(str::to_owned))
+    };
+    let allowed = (200, None);
+    assert_eq!(ask(&one, "api.example.com", "/slow/a").await, allowed);
+    assert_eq!(ask(&one, "api.example.com", "/slow/b").await, allowed, "that many at once");
+    let limited = (429, Some("rate-limited".to_owned()));
+    assert_eq!(ask(&one, "api.example.com", "/slow/a").await, limited, "EGR-208");
+    assert_eq!(world.origin.seen().len(), 2, "it was not sent");
+    assert_eq!(ask(&one, "api.example.com", "/fast").await, allowed, "twin: another rule of the host");
+    assert_eq!(ask(&one, "b.example.com", "/slow/a").await, allowed, "twin: another host");
+    assert_eq!(ask(&two, "api.example.com", "/slow/a").await, allowed, "twin: another sandbox");
+    let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+    assert_eq!(codes, ["allowed", "allowed", "rate-limited", "allowed", "allowed", "allowed"]);
+}
+
+#[tokio::test]
+async fn a_rule_serves_again_when_its_time_has_passed() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+        policy.rules[0].rate = Some(Rate { count: 1, per: Duration::from_millis(300) });
+    });
+    let request = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    let ask = async || sandbox.https("api.example.com").await.ask(request).await.status;
+    assert_eq!(ask().await, 200);
+    let again = async {
+        let mut refused = 0;
+        while ask().await == 429 {
+            refused += 1;
+        }
+        refused
+    };
+    assert!(soon(again).await > 0, "not at once");
+    assert_eq!(world.origin.seen().len(), 2, "twin");
+}
