@@ -108,3 +108,48 @@ impl Pool {
 }
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::rule::Scheme;
+
+    async fn connection() -> (Connection, DuplexStream) {
+        let (near, far) = duplex(64);
+        (Connection::open(Box::new(near), &Limits::default()).await.unwrap(), far)
+    }
+
+    fn key(host: &str) -> PoolKey {
+        let destination = Destination { scheme: Scheme::Https, host: host.parse().unwrap(), port: 443 };
+        PoolKey { identity: Identity::new("one"), destination, offer: Offer::Http1 }
+    }
+
+    #[tokio::test]
+    async fn a_host_whose_connections_are_all_taken_is_not_the_one_that_rested_longest() {
+        let pool = Pool::new(&Limits { pooled_per_identity: 1, ..Limits::default() });
+        let (a, _a) = connection().await;
+        let (b, _b) = connection().await;
+        let (c, _c) = connection().await;
+        pool.put(key("a.example.com"), a);
+        assert!(pool.take(&key("a.example.com")).is_some());
+        pool.put(key("b.example.com"), b);
+        pool.put(key("c.example.com"), c);
+        let rests = |host| pool.take(&key(host)).is_some();
+        assert_eq!((rests("a.example.com"), rests("b.example.com"), rests("c.example.com")), (false, false, true));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_it_rested_is_not_given() {
+        let pool = Pool::new(&Limits::default());
+        let (open, _far) = connection().await;
+        let (closed, gone) = connection().await;
+        pool.put(key("a.example.com"), open);
+        pool.put(key("a.example.com"), closed);
+        drop(gone);
+        assert!(pool.take(&key("a.example.com")).is_some(), "the other one");
+        assert!(pool.take(&key("a.example.com")).is_none());
+    }
+}

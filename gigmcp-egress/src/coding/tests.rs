@@ -263,3 +263,37 @@ fn zstd_is_read_at_every_split_and_held_to_its_bounds() {
     wide.write_all(&text).unwrap();
     assert_eq!(decode("zstd", [&*wide.finish().unwrap()]), Err(Unreadable::Corrupt), "a window of 16 MiB");
 }
+
+#[test]
+fn codings_are_counted_before_anything_is_made_for_them() {
+    let headers = |codings: String| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::try_from(codings).unwrap())]);
+    let made = || zstd::MADE.with(std::cell::Cell::get);
+    let before = made();
+    let many = headers(vec!["zstd"; 13_000].join(","));
+    assert!(matches!(Decoder::for_codings(&many, &Limits::default()), Err(Unreadable::Unknown)));
+    assert!(!is_readable(&many) && windows(&many) == 0);
+    assert_eq!(made() - before, 0);
+    let two = headers("zstd, zstd".to_owned());
+    assert!(Decoder::for_codings(&two, &Limits::default()).is_ok() && windows(&two) == 2);
+    assert_eq!(made() - before, 2, "twin");
+}
+
+#[test]
+fn members_without_content_are_not_free() {
+    let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+    let read = |member: Vec<u8>, count| {
+        let mut decoder = Decoder::for_codings(&headers, &Limits::default()).unwrap().unwrap();
+        let mut body = Bytes::from(member.repeat(count));
+        loop {
+            match decoder.next(&mut body) {
+                Ok(Some(_)) => {}
+                Ok(None) => return decoder.finish(),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    assert_eq!(read(gzip(b""), 3_000), Err(Unreadable::Ratio));
+    assert_eq!(read(gzip(b""), 100), Ok(()), "twin");
+    let line = b"2026-11-29T17:00:00Z INFO a line of a log that was rotated one line at a time, and joined\n";
+    assert_eq!(read(gzip(line), 3_000), Ok(()), "twin: with content");
+}

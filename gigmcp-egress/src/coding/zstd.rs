@@ -17,6 +17,8 @@ pub(super) struct Zstd {
 
 impl Zstd {
     pub(super) fn new() -> Result<Self, Unreadable> {
+        #[cfg(test)]
+        MADE.with(|made| made.set(made.get() + 1));
         let mut decoder = Decoder::new().map_err(|_| Unreadable::Unknown)?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(|_| Unreadable::Unknown)?;
         Ok(Self { decoder, between: true, full: false })
@@ -52,3 +54,9 @@ impl Zstd {
 }
 
 const WINDOW_LOG: u32 = 23;
+
+#[cfg(test)]
+thread_local! {
+    /// How many were made.
+    pub(super) static MADE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}

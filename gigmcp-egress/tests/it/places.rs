@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -40,7 +41,11 @@ async fn connections_that_are_being_opened_hold_the_places_of_one_sandbox_only()
 
 #[tokio::test]
 async fn request_bodies_that_are_being_decoded_hold_the_places_of_one_sandbox_only() {
-    let mut world = World::with(Trust::Origin, |limits| limits.decoders = 1).await;
+    let mut world = World::with(Trust::Origin, |limits| {
+        limits.decoders = 1;
+        limits.lookup_deadline = Duration::from_millis(200); // so long others wait
+    })
+    .await;
     let (one, two) = (world.sandbox("one"), world.sandbox("two"));
     let head = "POST / HTTP/1.1\r\nHost: b.example.com\r\nContent-Length: 2\r\n";
     let coded = format!("{head}Content-Encoding: gzip\r\n\r\nxx");
@@ -61,7 +66,11 @@ async fn request_bodies_that_are_being_decoded_hold_the_places_of_one_sandbox_on
 
 #[tokio::test]
 async fn answers_that_are_being_decoded_hold_the_places_of_one_sandbox_only() {
-    let mut world = World::with(Trust::Origin, |limits| limits.decoders = 1).await;
+    let mut world = World::with(Trust::Origin, |limits| {
+        limits.decoders = 1;
+        limits.lookup_deadline = Duration::from_millis(200); // so long others wait
+    })
+    .await;
     let (one, two) = (world.sandbox("one"), world.sandbox("two"));
     let (_, mut accepted) = listen(&world, &["http/1.1"]).await;
     tokio::spawn(async move {

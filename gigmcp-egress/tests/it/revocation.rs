@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use gigmcp_egress::Sink;
 use http::Method;
 
@@ -146,4 +147,45 @@ async fn a_credential_that_did_not_go_out_ends_nothing() {
     soon(wire.until("data: one\n\n\r\n")).await;
     world.grant(&sandbox.identity, &sandbox.placeholder, |policy| policy.credentials.clear());
     assert!(tokio::time::timeout(INTERVAL * 5, wire.is_closed()).await.is_err(), "twin");
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_its_rule_though_nobody_reads_its_answer() {
+    for (case, revoked) in [("EGR-086", true), ("twin", false)] {
+        let mut world = world().await;
+        let sandbox = world.sandbox("one");
+        let (_, mut accepted) = listen(&world, &["http/1.1"]).await;
+        let stream = sandbox.speaking("h2", "api.example.com").await;
+        let (mut client, connection) =
+            h2::client::Builder::new().initial_window_size(0).handshake(stream).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let request = http::Request::post("https://api.example.com/").body(()).unwrap();
+        let (answering, mut sending) = client.send_request(request, false).unwrap();
+        sending.send_data(Bytes::from("first"), false).unwrap();
+        let mut origin = Wire::new(soon(accepted.recv()).await.unwrap());
+        soon(origin.until("first\r\n")).await;
+        origin.send("HTTP/1.1 200 OK\r\n\r\ndone\n").await;
+        let unread = soon(answering).await.unwrap();
+        if revoked {
+            world.grant(&sandbox.identity, &sandbox.placeholder, |policy| drop(policy.rules.remove(0)));
+        }
+        let sender = tokio::spawn(async move {
+            while sending.send_data("more".into(), false).is_ok() {
+                tokio::time::sleep(INTERVAL / 6).await;
+            }
+        });
+        match revoked {
+            true => soon(async { while !origin.is_closed().await {} }).await,
+            false => {
+                let goes_on = async { while !origin.is_closed().await {} };
+                assert!(tokio::time::timeout(INTERVAL * 8, goes_on).await.is_err(), "{case}: goes on");
+                soon(origin.until("more")).await;
+            }
+        }
+        sender.abort();
+        let _ = sender.await;
+        drop((client, unread, origin));
+        let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+        assert_eq!(codes, [if revoked { "revoked" } else { "aborted" }], "{case}");
+    }
 }
