@@ -62,12 +62,13 @@ pub(crate) async fn serve_tls<T>(stream: T, site: Arc<Site>, destination: Destin
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let handshake = within(site.limits().handshake_deadline, handshake(stream, &site, &destination)).await;
-    match handshake.unwrap_or(Err(Refusal::TlsHandshake)) {
+    // Each is boxed, so that a connection that rests keeps room for what it speaks only.
+    let handshake = Box::pin(handshake(stream, &site, &destination));
+    match within(site.limits().handshake_deadline, handshake).await.unwrap_or(Err(Refusal::TlsHandshake)) {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) => {
-            http2::serve(stream, site, destination).await
+            Box::pin(http2::serve(stream, site, destination)).await
         }
-        Ok(stream) => serve_http(stream, site, destination).await,
+        Ok(stream) => Box::pin(serve_http(stream, site, destination)).await,
         Err(refusal) => site.record_connect(destination.host.as_str(), destination.port, refusal).await,
     }
 }

@@ -149,7 +149,8 @@ impl Entrance {
             }
             // At its limit a sandbox waits: one connection here, the rest in the kernel's queue.
             let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
-            let serving = connection::serve(stream, self.door, Arc::clone(&site));
+            // Boxed, because what is awaited through the token takes its size twice.
+            let serving = Box::pin(connection::serve(stream, self.door, Arc::clone(&site)));
             let token = token.clone();
             tasks.spawn(async move {
                 token.run_until_cancelled(serving).await;

@@ -177,7 +177,7 @@ async fn accept(listener: TcpListener, port: Arc<Inner>) {
         let (stream, port) = (IdleStream::new(stream, port.shared.policy().limits.idle_deadline), Arc::clone(&port));
         tokio::spawn(async move {
             let token = port.token.clone();
-            token.run_until_cancelled(tunnel::serve_port(stream, peer, port)).await;
+            token.run_until_cancelled(Box::pin(tunnel::serve_port(stream, peer, port))).await;
             drop(place);
         });
     }

@@ -103,7 +103,7 @@ async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
             response.extensions_mut().insert(Takeover::new(|stream| {
                 Box::pin(async move {
                     let token = site.token.clone();
-                    token.run_until_cancelled(serve_tls(stream, site, destination)).await;
+                    token.run_until_cancelled(Box::pin(serve_tls(stream, site, destination))).await;
                 })
             }));
             response
