@@ -62,11 +62,18 @@ fn matches(pattern: &str, path: &str) -> bool {
     fits && (below || globs.len() == segments.len())
 }
 
+/// Which beginnings of the text fit what was read of the glob, byte for byte of that.
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
-    match (glob, text) {
-        ([], []) => true,
-        ([b'*', glob @ ..], _) => (0..=text.len()).any(|taken| glob_matches(glob, &text[taken..])),
-        ([expected, glob @ ..], [byte, text @ ..]) => expected == byte && glob_matches(glob, text),
-        (_, _) => false,
+    let mut fits = vec![false; text.len() + 1];
+    fits[0] = true;
+    for expected in glob {
+        let before = fits.clone();
+        for length in 0..=text.len() {
+            fits[length] = match expected {
+                b'*' => before[length] || length > 0 && fits[length - 1],
+                _ => length > 0 && before[length - 1] && text[length - 1] == *expected,
+            };
+        }
     }
+    fits[text.len()]
 }

@@ -213,6 +213,9 @@ fn chunks() -> Vec<Row> {
         "\u{ff15}",
         "fffffffffffffffff",
         "10000000000000005",
+        "ffffffffffffffff",
+        "fffffffffffffffe",
+        "7fffffffffffffff",
     ]
     .into_iter()
     .enumerate()
