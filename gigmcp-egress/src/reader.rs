@@ -3,6 +3,7 @@ use http::Response;
 
 use crate::answer;
 use crate::authorize::Reading;
+use crate::beside::Beside;
 use crate::body::Body;
 use crate::coding::{Decoder, Unreadable};
 use crate::limits::Limits;
@@ -28,7 +29,7 @@ pub(crate) struct Reader {
     /// Each is given as soon as it is complete.
     pub(crate) messages: Option<Messages>,
     /// Where no credential goes, a coded body is passed on as it is, and searched beside that.
-    beside: Option<(Option<Decoder>, StreamScrub)>,
+    beside: Option<Beside>,
     /// For what is not the body.
     scrubber: Option<Scrubber>,
     /// Whether the answer may set some.
@@ -39,15 +40,8 @@ impl Reader {
     /// What may be given of the answer by now, possibly nothing. Takes from `chunk` what it read; what is left comes next time,
     /// so that a little that decodes to a lot is given piece by piece.
     pub(crate) fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
-        if let Some((decoder, scrub)) = &mut self.beside {
-            let read = decoder.as_mut().is_some_and(|decoder| {
-                decoder.feed(chunk, &mut |piece| drop(scrub.feed(Bytes::copy_from_slice(piece)))).is_ok()
-            });
-            if scrub.has_found() {
-                return Err(Unreadable::Secret);
-            }
-            // What cannot be decoded is not what it says; nobody else can read it either.
-            *decoder = decoder.take().filter(|_| read);
+        if let Some(beside) = &mut self.beside {
+            return beside.read(std::mem::take(chunk));
         }
         let Some(scrub) = &mut self.scrub else { return Ok(std::mem::take(chunk)) };
         match (&mut self.decoder, &mut self.messages) {
@@ -67,11 +61,8 @@ impl Reader {
 
     /// What was held back, when nothing more comes.
     pub(crate) fn finish(self) -> Result<Bytes, Unreadable> {
-        if let Some((_, mut scrub)) = self.beside {
-            drop(scrub.finish());
-            if scrub.has_found() {
-                return Err(Unreadable::Secret);
-            }
+        if let Some(beside) = self.beside {
+            return beside.finish();
         }
         let Some(mut scrub) = self.scrub else { return Ok(Bytes::new()) };
         self.decoder.map_or(Ok(()), |decoder| decoder.finish())?;
@@ -80,10 +71,15 @@ impl Reader {
 }
 
 impl Reader {
+    /// Whether the end of the body may give something yet, or an error.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.scrub.is_some() || self.beside.is_some()
+    }
+
     /// For the headers and trailers of the same answer.
     pub(crate) fn scrubber(&self) -> Option<&Scrubber> {
-        let of_body = self.scrub.as_ref().or(self.beside.as_ref().map(|(_, scrub)| scrub));
-        of_body.map(StreamScrub::scrubber).or(self.scrubber.as_ref())
+        let of_body = self.scrub.as_ref().map(StreamScrub::scrubber);
+        of_body.or(self.beside.as_ref().map(Beside::scrubber)).or(self.scrubber.as_ref())
     }
 }
 
@@ -118,7 +114,7 @@ pub(crate) fn clean(
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         match decoder {
             Ok(Some(decoder)) if expected.reading != Reading::Required => {
-                reader.beside = Some((Some(decoder), StreamScrub::new(scrubber)));
+                reader.beside = Some(Beside::new(Some(decoder), scrubber));
             }
             Ok(decoder) if has_body => {
                 answer::forget_length(&mut headers);
@@ -129,7 +125,8 @@ pub(crate) fn clean(
                 (reader.decoder, reader.scrub) = (decoder, Some(StreamScrub::new(scrubber)));
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
-            Ok(_) | Err(_) => reader.scrubber = Some(scrubber),
+            Err(_) => reader.beside = Some(Beside::new(None, scrubber)),
+            Ok(_) => reader.scrubber = Some(scrubber),
         }
     }
     // Made anew, so that the upstream's reason phrase stays behind with all other extensions.
