@@ -309,7 +309,7 @@ impl http_body::Body for AnswerBody {
                     continue;
                 }
                 let frame = this.data(clean);
-                if this.ended && !this.reader.is_searching() {
+                if this.ended && !this.reader.holds_back() {
                     this.record(Verdict::Allowed);
                 }
                 return frame;
@@ -355,11 +355,11 @@ impl http_body::Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && !self.reading && !self.reader.is_searching() && self.trailers.is_none()
+        self.ended && !self.reading && !self.reader.holds_back() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.reader.is_searching() { SizeHint::default() } else { self.inner.size_hint() }
+        if self.reader.holds_back() { SizeHint::default() } else { self.inner.size_hint() }
     }
 }
 

@@ -100,6 +100,11 @@ impl Decoder {
         pull(&mut self.stages, body, &mut self.meter)
     }
 
+    /// Whether a part may hold the beginning of something that is not given before all of it has come.
+    pub(crate) fn reads_blocks(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage.coding, Coding::Zstd(_)))
+    }
+
     /// Whether the body may end here, after [`Decoder::next`] gave nothing more. No body at all is no content.
     pub(crate) fn finish(&self) -> Result<(), Unreadable> {
         let whole = self.meter.taken == 0 || self.stages.iter().all(|stage| stage.coding.has_ended());

@@ -7,6 +7,7 @@ mod answer;
 mod audit;
 mod authority;
 mod authorize;
+mod beside;
 mod body;
 mod ca;
 mod coding;

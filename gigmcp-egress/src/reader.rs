@@ -1,13 +1,11 @@
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 use http::Response;
 
 use crate::answer;
 use crate::authorize::Reading;
+use crate::beside::Beside;
 use crate::body::Body;
 use crate::coding::{Decoder, Unreadable};
-use crate::inspect::PART_BYTES;
 use crate::limits::Limits;
 use crate::messages::{End, Messages};
 use crate::refusal::Refusal;
@@ -73,8 +71,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Whether the end of the body may still be judged, or hold something back.
-    pub(crate) fn is_searching(&self) -> bool {
+    /// Whether the end of the body may give something yet, or an error.
+    pub(crate) fn holds_back(&self) -> bool {
         self.scrub.is_some() || self.beside.is_some()
     }
 
@@ -85,68 +83,10 @@ impl Reader {
 
     /// For the headers and trailers of the same answer.
     pub(crate) fn scrubber(&self) -> Option<&Scrubber> {
-        let of_body = self.scrub.as_ref().or(self.beside.as_ref().map(|beside| &beside.scrub));
-        of_body.map(StreamScrub::scrubber).or(self.scrubber.as_ref())
+        let of_body = self.scrub.as_ref().map(StreamScrub::scrubber);
+        of_body.or(self.beside.as_ref().map(Beside::scrubber)).or(self.scrubber.as_ref())
     }
 }
-
-/// A coded body that is not changed: a part of it passes when all was searched that it decodes to.
-struct Beside {
-    decoder: Decoder,
-    scrub: StreamScrub,
-    /// What has not passed, each with how much content there has to be without a secret; not known yet of those at the end,
-    /// because a part may end in the middle of something that only decodes as a whole.
-    held: VecDeque<(Bytes, Option<u64>)>,
-    held_bytes: usize,
-    decoded: u64,
-    clean: u64,
-}
-
-impl Beside {
-    fn new(decoder: Decoder, scrub: StreamScrub) -> Self {
-        Self { decoder, scrub, held: VecDeque::new(), held_bytes: 0, decoded: 0, clean: 0 }
-    }
-
-    /// Takes a little of `chunk`, and gives what may pass by now.
-    fn read(&mut self, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
-        let mut part = chunk.split_to(chunk.len().min(PART_BYTES));
-        let (coded, before) = (part.clone(), self.decoded);
-        while let Some(piece) = self.decoder.next(&mut part)? {
-            self.decoded += piece.len() as u64;
-            self.clean += self.scrub.feed(piece).len() as u64;
-            if self.scrub.has_found() {
-                return Err(Unreadable::Secret);
-            }
-        }
-        if self.decoded > before {
-            self.held.iter_mut().for_each(|(_, until)| *until = until.or(Some(self.decoded)));
-        }
-        self.held_bytes += coded.len();
-        self.held.push_back((coded, None));
-        if self.held_bytes > MAX_HELD_BYTES { Err(Unreadable::Ratio) } else { Ok(self.passed()) }
-    }
-
-    fn passed(&mut self) -> Bytes {
-        let mut passed = BytesMut::new();
-        while let Some((coded, _)) = self.held.pop_front_if(|(_, until)| until.is_some_and(|until| until <= self.clean))
-        {
-            self.held_bytes -= coded.len();
-            passed.extend_from_slice(&coded);
-        }
-        passed.freeze()
-    }
-
-    fn finish(mut self) -> Result<Bytes, Unreadable> {
-        drop(self.scrub.finish());
-        if self.scrub.has_found() {
-            return Err(Unreadable::Secret);
-        }
-        Ok(self.held.into_iter().flat_map(|(coded, _)| coded).collect())
-    }
-}
-
-/// More than the largest block that decodes as a whole, which is of zstd.
-const MAX_HELD_BYTES: usize = 256 << 10;
 
 /// Nothing of a message that is complete is held back.
 fn read_messages(scrub: &mut StreamScrub, messages: &mut Messages, chunk: &mut Bytes) -> Result<Bytes, Unreadable> {
@@ -179,7 +119,7 @@ pub(crate) fn clean(
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         match decoder {
             Ok(Some(decoder)) if expected.reading != Reading::Required => {
-                reader.beside = Some(Beside::new(decoder, StreamScrub::new(scrubber)));
+                reader.beside = Some(Beside::new(Some(decoder), scrubber));
             }
             Ok(decoder) if has_body => {
                 answer::forget_length(&mut headers);
@@ -190,11 +130,7 @@ pub(crate) fn clean(
                 (reader.decoder, reader.scrub) = (decoder, Some(StreamScrub::new(scrubber)));
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
-            // Not coded in a way that anybody knows, so perhaps not coded.
-            Err(_) => {
-                answer::forget_length(&mut headers);
-                reader.scrub = Some(StreamScrub::new(scrubber));
-            }
+            Err(_) => reader.beside = Some(Beside::new(None, scrubber)),
             Ok(_) => reader.scrubber = Some(scrubber),
         }
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
@@ -200,8 +202,10 @@ const BREAK: &[u8] = b"\n";
 /// What it gives has the same sizes for every secret of one length class, unless a whole secret stands in the text: only
 /// then the placeholder may be of another length.
 pub(crate) struct StreamScrub {
-    scrubber: Scrubber,
+    scrubber: Arc<Scrubber>,
     held: BytesMut,
+    /// How much was taken that is not held.
+    certain: u64,
     /// How much of what is held was searched.
     searched: usize,
     /// Whether a secret stood in it.
@@ -209,8 +213,8 @@ pub(crate) struct StreamScrub {
 }
 
 impl StreamScrub {
-    pub(crate) fn new(scrubber: Scrubber) -> Self {
-        Self { scrubber, held: BytesMut::new(), searched: 0, found: false }
+    pub(crate) fn new(scrubber: impl Into<Arc<Scrubber>>) -> Self {
+        Self { scrubber: scrubber.into(), held: BytesMut::new(), certain: 0, searched: 0, found: false }
     }
 
     /// Takes the next chunk and gives what is certain by now, possibly nothing.
@@ -237,6 +241,7 @@ impl StreamScrub {
         let until = after_break.unwrap_or_default().max(text.len().saturating_sub(self.scrubber.longest));
         let pass = self.scrubber.pass(text, self.searched, until, &mut clean);
         self.searched = pass.searched - pass.end;
+        self.certain += pass.end as u64;
         self.found |= pass.replaced;
         (clean, pass)
     }
@@ -244,6 +249,16 @@ impl StreamScrub {
     /// Whether a secret stood in what was given so far.
     pub(crate) fn has_found(&self) -> bool {
         self.found
+    }
+
+    /// How many bytes were taken of which it is certain whether a secret begins there.
+    pub(crate) fn certain(&self) -> u64 {
+        self.certain
+    }
+
+    /// How many bytes were taken.
+    pub(crate) fn fed(&self) -> u64 {
+        self.certain + self.held.len() as u64
     }
 
     /// Gives what was held back, when nothing more comes.

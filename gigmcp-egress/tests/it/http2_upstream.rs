@@ -48,8 +48,8 @@ pub(crate) async fn listen_so(
     (address, accepted)
 }
 
-pub(crate) async fn client(sandbox: &Sandbox) -> SendRequest<Bytes> {
-    let stream = sandbox.speaking("h2", "api.example.com").await;
+pub(crate) async fn client(sandbox: &Sandbox, host: &str) -> SendRequest<Bytes> {
+    let stream = sandbox.speaking("h2", host).await;
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(async move { drop(connection.await) });
     client
@@ -88,7 +88,7 @@ async fn grpc_streams_both_ways_and_its_trailers_come_back_clean() {
         driving.await.unwrap();
         parts
     });
-    let mut client = client(&sandbox).await;
+    let mut client = client(&sandbox, "api.example.com").await;
     let (answer, mut stream) = client.send_request(grpc(&sandbox), false).unwrap();
     stream.send_data(Bytes::from("one \n"), false).unwrap();
     let answer = answer.await.unwrap();
@@ -127,7 +127,7 @@ async fn a_credential_is_written_so_that_nothing_on_the_way_keeps_it() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");
     let (_, mut accepted) = listen(&world, &["h2"]).await;
-    let mut client = client(&sandbox).await;
+    let mut client = client(&sandbox, "api.example.com").await;
     let (answer, _) = client.send_request(grpc(&sandbox), true).unwrap();
     let mut origin = Frames(accepted.recv().await.unwrap());
     origin.0.read_exact(&mut [0; 24]).await.unwrap();
@@ -171,7 +171,7 @@ async fn an_upstream_that_breaks_the_protocol_is_not_used_again() {
         let mut world = World::new().await;
         let sandbox = world.sandbox("one");
         let (_, mut accepted) = listen(&world, &["h2"]).await;
-        let mut client = client(&sandbox).await;
+        let mut client = client(&sandbox, "api.example.com").await;
         let (answer, _) = client.send_request(grpc(&sandbox), true).unwrap();
         let mut origin = Frames(accepted.recv().await.unwrap());
         origin.0.read_exact(&mut [0; 24]).await.unwrap();
@@ -217,7 +217,7 @@ async fn requests_of_one_identity_share_a_connection() {
         connections
     });
     for sandbox in [&one, &one, &two, &one] {
-        let mut client = client(sandbox).await;
+        let mut client = client(sandbox, "api.example.com").await;
         let (answer, _) = client.send_request(grpc(sandbox), true).unwrap();
         assert_eq!(answer.await.unwrap().headers()["x-authority"], "api.example.com");
     }
@@ -258,7 +258,7 @@ async fn the_two_sides_need_not_speak_the_same() {
         });
         let bearer = format!("Bearer {}", sandbox.placeholder);
         let status = if downstream == "h2" {
-            let mut client = client(&sandbox).await;
+            let mut client = client(&sandbox, "api.example.com").await;
             let request =
                 Request::get("https://api.example.com/x").header("authorization", bearer).header("te", "trailers");
             let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
@@ -288,7 +288,7 @@ async fn an_answer_that_is_cut_off_is_not_passed_on_as_whole() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");
     let (_, mut accepted) = listen(&world, &["h2"]).await;
-    let mut client = client(&sandbox).await;
+    let mut client = client(&sandbox, "api.example.com").await;
     let (answer, _) = client.send_request(grpc(&sandbox), true).unwrap();
     let mut origin = Frames(accepted.recv().await.unwrap());
     origin.0.read_exact(&mut [0; 24]).await.unwrap();
@@ -330,7 +330,7 @@ async fn an_end_without_close_notify_is_not_the_end_of_a_body() {
                 stream.shutdown().await.unwrap();
             }
         });
-        let mut client = client(&sandbox).await;
+        let mut client = client(&sandbox, "api.example.com").await;
         let request = Request::get("https://api.example.com/").body(()).unwrap();
         let (answer, _) = client.send_request(request, true).unwrap();
         let mut body = answer.await.unwrap().into_body();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod answers;
+mod coded_answers;
 mod credentials;
 mod dns;
 mod frames;

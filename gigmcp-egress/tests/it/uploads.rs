@@ -113,7 +113,7 @@ async fn nothing_more_of_a_request_leaves_once_it_was_recorded() {
         let mut world = World::new().await;
         let sandbox = world.sandbox("one");
         let (_, mut accepted) = listen(&world, &["http/1.1"]).await;
-        let mut client = client(&sandbox).await;
+        let mut client = client(&sandbox, "api.example.com").await;
         let request = Request::post("https://api.example.com/").body(()).unwrap();
         let (answering, mut sending) = client.send_request(request, false).unwrap();
         sending.send_data(Bytes::from("first"), false).unwrap();
