@@ -142,7 +142,7 @@ async fn prepare(
         progress.hold(policy.decoders.try_take(&identity).ok_or(Refusal::RateLimited)?);
     }
     let body = inspect(&policy.limits, &policy.live, &mut authorized, body, &progress).await?;
-    let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
+    let ready = within(policy.limits.lookup_deadline, policy.audit.ready(&identity)).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
     }

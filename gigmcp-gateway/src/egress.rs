@@ -214,7 +214,7 @@ impl Credentials for Policy {
 }
 
 impl AuditSink for Policy {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async {
             self.store.takes_audit().await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
         })
