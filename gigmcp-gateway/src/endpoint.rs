@@ -12,7 +12,7 @@ use crate::{
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
-    store::{Profile, StoreError},
+    store::{Asker, Profile, StoreError},
     token,
 };
 
@@ -84,19 +84,29 @@ impl Endpoint {
         }
     }
 
+    /// Whoever calls one profile waits for those who call it, and not for those who call another.
+    fn asker(&self, mount: &Mount) -> Asker {
+        match (mount, &self.transitional) {
+            (Mount::Profile(slug), _) => Asker::Profile(slug.clone()),
+            (Mount::Transitional, Some(transitional)) => Asker::Profile(transitional.slug.clone()),
+            (Mount::Transitional, None) => Asker::Gateway,
+        }
+    }
+
     /// Who is calling, if the token opens the mount.
     ///
     /// A missing, malformed or wrong token and a profile that is not there take the same steps and get the
     /// same answer, so that nothing tells them apart.
     async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(Profile, Principal)>, StoreError> {
         let hash = token::hash(bearer(headers).unwrap_or_default());
-        let owner = self.profiles.store().token_owner(hash.clone()).await?;
+        let store = self.profiles.store().in_turn_of(self.asker(&mount));
+        let owner = store.token_owner(hash.clone()).await?;
         let admitted = match (mount, &self.transitional) {
             (Mount::Profile(slug), _) => owner
                 .filter(|owner| token::same(&owner.hash, &hash) & (owner.profile.slug == slug))
                 .map(|owner| owner.profile),
             (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, &hash) => {
-                match self.profiles.store().profile(transitional.slug.clone()).await {
+                match store.profile(transitional.slug.clone()).await {
                     Err(StoreError::Missing { .. }) => None,
                     profile => Some(profile?),
                 }

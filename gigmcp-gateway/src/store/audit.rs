@@ -37,9 +37,10 @@ pub(crate) struct AuditRow {
 impl Store {
     /// Whether the next row can be expected to be kept: the database takes writes, and it took the last row.
     ///
-    /// After a row was lost, the rows of refusals are what tries again.
+    /// After a row was lost, the rows of refusals are what tries again. Stands in the same line as the rows of whoever
+    /// asks, so that no requests leave faster than rows are written.
     pub(crate) async fn takes_audit(&self) -> Result<(), StoreError> {
-        match self.audit_lost.load(Ordering::Relaxed) {
+        match self.threads.audit_lost.load(Ordering::Relaxed) {
             true => Err(StoreError::AuditLost),
             false => self.write(|_| Ok(())).await,
         }
@@ -48,12 +49,12 @@ impl Store {
     /// Adds a row; it is in the database when this returns `Ok`.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
         let added = self.insert_audit(row).await;
-        self.audit_lost.store(added.is_err(), Ordering::Relaxed);
+        self.threads.audit_lost.store(added.is_err(), Ordering::Relaxed);
         added
     }
 
     async fn insert_audit(&self, row: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.write_promised(move |connection| {
             let (sql, values) = Query::insert()
                 .into_table(Audit::Table)
                 .columns(COLUMNS)
