@@ -264,6 +264,7 @@ impl Policy {
             bytes_down: event.bytes_down.cast_signed(),
             duration_us: i64::try_from(event.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: event.alarm,
+            policy_version: event.policy_version.map(u64::cast_signed),
         }
     }
 }

@@ -60,6 +60,7 @@ impl ToolAudit {
             bytes_down: bytes(record.response_bytes),
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
+            policy_version: None,
         }
     }
 }

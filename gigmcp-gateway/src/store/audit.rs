@@ -32,6 +32,9 @@ pub(crate) struct AuditRow {
     pub(crate) duration_us: i64,
     /// Something that an honest server never does, such as using another's placeholder.
     pub(crate) alarm: bool,
+    /// The revision of the server's declaration that decided; 0 if it was the command line of `exec`, or nothing was declared
+    /// any more. None if it was not read, for tool calls, and in rows of versions that did not keep it.
+    pub(crate) policy_version: Option<i64>,
 }
 
 impl Store {
@@ -73,6 +76,7 @@ impl Store {
                     row.bytes_down.into(),
                     row.duration_us.into(),
                     i64::from(row.alarm).into(),
+                    row.policy_version.into(),
                 ])
                 .build_rusqlite(SqliteQueryBuilder);
             connection.prepare_cached(&sql)?.execute(&*values.as_params())?;
@@ -100,7 +104,7 @@ impl Store {
     }
 }
 
-const COLUMNS: [Audit; 14] = [
+const COLUMNS: [Audit; 15] = [
     Audit::AtMs,
     Audit::Kind,
     Audit::Owner,
@@ -115,6 +119,7 @@ const COLUMNS: [Audit; 14] = [
     Audit::BytesDown,
     Audit::DurationUs,
     Audit::Alarm,
+    Audit::PolicyVersion,
 ];
 
 fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
@@ -133,5 +138,56 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         bytes_down: row.get(11)?,
         duration_us: row.get(12)?,
         alarm: row.get::<_, i64>(13)? != 0,
+        policy_version: row.get(14)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use refinery::Target;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// A row that tells `subject` apart.
+    fn row(subject: &str) -> AuditRow {
+        AuditRow {
+            at_ms: 1,
+            kind: "request".to_owned(),
+            owner: "local".to_owned(),
+            profile: "work".to_owned(),
+            server: "tickets".to_owned(),
+            instance: "tickets-1".to_owned(),
+            subject: subject.to_owned(),
+            verdict: "allowed".to_owned(),
+            status: Some(200),
+            credentials: "API_KEY".to_owned(),
+            bytes_up: 1,
+            bytes_down: 2,
+            duration_us: 3,
+            alarm: false,
+            policy_version: Some(7),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_from_before_policy_versions_keeps_its_rows() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("gigmcp.db");
+        let mut before = Connection::open(&path).expect("a new database");
+        let first = super::super::migrations::migrations::runner().set_target(Target::Version(1)).run(&mut before);
+        assert_eq!(first.expect("the first schema").applied_migrations().len(), 1);
+        let old = "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, status, credentials,
+                   bytes_up, bytes_down, duration_us, alarm)
+                   VALUES (5, 'request', 'local', 'work', 'tickets', 'tickets-1', 'old', 'refused', NULL, '', 1, 2, 3, 1)";
+        before.execute(old, []).expect("a row of then");
+        drop(before);
+
+        let store = Store::open(&path).expect("an old database opens");
+        store.stays_open();
+        store.add_audit(row("new")).await.expect("it takes rows of now");
+        let rows = store.audit_tail(10).await.expect("it can be read");
+        let told: Vec<_> = rows.iter().map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
+        assert_eq!(told, [("old", 5, true, None), ("new", 1, false, Some(7))]);
+    }
 }

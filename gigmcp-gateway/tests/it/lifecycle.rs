@@ -182,5 +182,11 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
     let audit = installation.json(&["audit"], "");
     let allowed =
         audit.as_array().unwrap().iter().filter(|row| row["kind"] == "request" && row["verdict"] == "allowed");
-    assert_eq!(allowed.count(), 1, "one row a request: {audit}");
+    assert_eq!(allowed.clone().count(), 1, "one row a request: {audit}");
+    // The row tells by which declaration it was decided, to people and to programs.
+    let revision = installation.json(&["server", "list"], "")[0]["revision"].clone();
+    assert_eq!(allowed.map(|row| &row["policy_version"]).collect::<Vec<_>>(), [&revision]);
+    let shown = String::from_utf8(installation.run(&["audit"], "").stdout).unwrap();
+    let row = shown.lines().find(|line| line.contains("api.example.com:443/")).unwrap();
+    assert!(shown.contains("POLICY") && row.contains(&format!(" {revision} ")), "{shown}");
 }
