@@ -1,13 +1,13 @@
 //! The audit trail: one row per request that left or tried to leave, and per tool call.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rusqlite::Row;
-use sea_query::{Order, Query, SqliteQueryBuilder};
+use sea_query::{Expr, ExprTrait, Order, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 use serde::Serialize;
 
-use super::{Store, StoreError, schema::Audit};
+use super::{Store, StoreError, schema::Audit, since_epoch};
 
 /// One row of the audit trail.
 #[derive(Clone, Debug, Serialize)]
@@ -85,6 +85,26 @@ impl Store {
         .await
     }
 
+    /// Deletes rows older than this, the oldest first and only some; gives how many.
+    pub(crate) async fn prune_audit(&self, kept: Duration) -> Result<usize, StoreError> {
+        let oldest_kept = i64::try_from(since_epoch().saturating_sub(kept).as_millis()).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            let some = Query::select()
+                .column(Audit::Id)
+                .from(Audit::Table)
+                .and_where(Expr::col(Audit::AtMs).lt(oldest_kept))
+                .order_by(Audit::AtMs, Order::Asc)
+                .limit(PRUNED_AT_ONCE)
+                .take();
+            let (sql, values) = Query::delete()
+                .from_table(Audit::Table)
+                .and_where(Expr::col(Audit::Id).in_subquery(some))
+                .build_rusqlite(SqliteQueryBuilder);
+            Ok(connection.prepare_cached(&sql)?.execute(&*values.as_params())?)
+        })
+        .await
+    }
+
     /// The newest rows, oldest of them first.
     pub(crate) async fn audit_tail(&self, limit: u64) -> Result<Vec<AuditRow>, StoreError> {
         self.read(move |connection| {
@@ -142,6 +162,9 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     })
 }
 
+/// They are one change, and so what a request may have to wait for.
+const PRUNED_AT_ONCE: u64 = 64;
+
 #[cfg(test)]
 mod tests {
     use refinery::Target;
@@ -189,5 +212,31 @@ mod tests {
         let rows = store.audit_tail(10).await.expect("it can be read");
         let told: Vec<_> = rows.iter().map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
         assert_eq!(told, [("old", 5, true, None), ("new", 1, false, Some(7))]);
+    }
+
+    #[tokio::test]
+    async fn only_old_rows_go_and_a_few_at_a_time() {
+        let (store, _directory) = Store::open_for_test();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let now = i64::try_from(since_epoch().as_millis()).expect("a time of today");
+        let ago = |days: i64| now - days * 24 * 60 * 60 * 1000;
+        let mut add = Vec::new();
+        for (subject, at_ms, count) in [("young", ago(89), 3), ("old", ago(91), PRUNED_AT_ONCE + 1), ("older", 1, 1)] {
+            add.extend((0..count).map(|_| AuditRow { at_ms, ..row(subject) }));
+        }
+        for row in add {
+            store.add_audit(row).await.expect("it takes rows");
+        }
+        let subjects = async || {
+            let mut subjects = store.audit_tail(1000).await.expect("it can be read");
+            subjects.dedup_by(|one, other| one.subject == other.subject);
+            subjects.into_iter().map(|row| row.subject).collect::<Vec<_>>()
+        };
+        let at_once = usize::try_from(PRUNED_AT_ONCE).expect("few");
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), at_once);
+        assert_eq!(subjects().await, ["young", "old"], "the oldest are the first to go, wherever they stand");
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 2);
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 0);
+        assert_eq!(subjects().await, ["young"]);
     }
 }
