@@ -88,6 +88,11 @@ impl World {
         };
         tokio::join!(exchange, recorded).1.expect("one event")
     }
+
+    /// The newest row.
+    async fn row(&self) -> AuditRow {
+        self.store.audit_tail(1).await.expect("it can be read").pop().expect("there is a row")
+    }
 }
 
 /// Tells of what was recorded.
@@ -184,6 +189,42 @@ async fn one_sandbox_at_its_limits_does_not_move_another() {
     }
     let kept = world.store.audit_tail(1_000_000).await.expect("it can be read").len();
     assert_eq!(kept, 1 + (FLOOD + 1) + (FLOOD + 1) + 1, "no row is lost");
+}
+
+#[tokio::test]
+async fn what_a_server_did_last_is_recorded_under_its_name() {
+    let world = World::new().await;
+    let named = |row: AuditRow| (row.owner, row.profile, row.server, row.instance);
+    let name = |instance: &str| ("local".into(), "work".into(), "tickets".into(), instance.to_owned());
+    let (runs, ends) = (Identity::new("runs"), Identity::new("ends"));
+
+    let running = world.enter(&runs).await;
+    let event = world.request(&runs, || {}).await;
+    assert_eq!(named(world.row().await), name("runs"), "twin: one that runs on");
+    assert_eq!(world.row().await.policy_version, event.policy_version.map(u64::cast_signed));
+    assert_eq!(event.policy_version, Some(revision(&world).await), "the rules that decided");
+
+    let ending = world.enter(&ends).await;
+    world.request(&ends, || drop(ending)).await;
+    assert_eq!(named(world.row().await), name("ends"), "it ended while its request was under way");
+
+    let event = world.request(&ends, || panic!("a request of an ended server leaves")).await;
+    assert_eq!((event.verdict.code(), event.policy_version), ("host-denied", Some(0)), "it has no rights any more");
+    assert_eq!(named(world.row().await), name("ends"));
+
+    // It is not kept for ever.
+    drop(running);
+    tokio::time::pause();
+    tokio::time::advance(NAMED_AFTER_END).await;
+    tokio::time::resume();
+    let _next = world.enter(&Identity::new("next")).await;
+    world.request(&ends, || {}).await;
+    let nobody = (String::new(), String::new(), String::new(), "ends".to_owned());
+    assert_eq!(named(world.row().await), nobody, "a minute later");
+}
+
+async fn revision(world: &World) -> u64 {
+    world.store.server(server()).await.expect("it was added").revision.cast_unsigned()
 }
 
 const FLOOD: usize = 3000;
