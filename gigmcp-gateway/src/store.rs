@@ -305,15 +305,15 @@ impl Store {
         let held = Arc::new(std::sync::Mutex::new(held));
         for turns in [&self.threads.reader, &self.threads.writer] {
             let held = Arc::clone(&held);
+            let (begun, begins) = oneshot::channel();
             let wait: Job = Box::new(move |_| {
+                begun.send(()).expect("it is waited for");
                 // Nothing is sent; the end of the sender is waited for.
                 let _ = held.lock().expect("not poisoned").recv();
                 Box::new(|_| {})
             });
             turns.push(Asker::Gateway, wait).expect("the thread runs");
-        }
-        while self.waiting() > 0 {
-            tokio::task::yield_now().await;
+            begins.await.expect("the thread runs");
         }
         release
     }
