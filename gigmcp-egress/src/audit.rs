@@ -13,8 +13,10 @@ use crate::refusal::Refusal;
 
 /// Takes one event for every decision. A sink that cannot take events makes the proxy refuse.
 pub trait AuditSink: Send + Sync {
-    /// Whether the next event will be taken. Asked before a credential is read or anything is sent; an error refuses the request.
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>>;
+    /// Whether the next event of this identity will be taken. Asked before a credential is read or anything is sent; an error
+    /// refuses the request. A sink with a queue answers in its order, behind the identity's earlier events: then no requests
+    /// leave faster than events are taken.
+    fn ready<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>>;
 
     /// Takes an event: for a refusal before the sandbox is told, for a request let through when its answer has ended.
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>>;

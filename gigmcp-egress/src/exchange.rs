@@ -156,7 +156,7 @@ async fn prepare(
         // A body that takes its time must not outlive what allows it.
         refusal = ongoing.clone().revoked() => return Err(refusal),
     };
-    let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
+    let ready = within(policy.limits.lookup_deadline, policy.audit.ready(&identity)).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
     }

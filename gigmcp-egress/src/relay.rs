@@ -65,7 +65,7 @@ where
     // The version that let it begin; which one ended it, the refusal's time tells.
     let _ = record.version.set(grant.version());
     allow::destination(&grant, destination)?;
-    let ready = within(policy.limits.lookup_deadline, policy.audit.ready()).await;
+    let ready = within(policy.limits.lookup_deadline, policy.audit.ready(identity)).await;
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable.into());
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use gigmcp_egress::{
@@ -13,11 +13,12 @@ use gigmcp_egress::{
 };
 
 use http::Method;
+use tokio::time::Instant;
 
 use crate::{
     secrets::Secrets,
     spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
-    store::{AuditRow, SecretKey, Store, StoreError},
+    store::{Asker, AuditRow, SecretKey, Store, StoreError},
 };
 
 /// One running sandbox: what the proxy must know about the listener it hears from.
@@ -127,12 +128,17 @@ impl Policy {
         Self { store, secrets, instances, given: Arc::new(given) }
     }
 
+    fn store_for(&self, identity: &Identity) -> Store {
+        self.store.in_turn_of(Asker::Instance(identity.clone()))
+    }
+
     async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, GrantError> {
         let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
+        let store = self.store_for(identity);
         let (version, spec) = match &instance.entitlement {
             Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
             Entitlement::Installed { profile, revision } => {
-                let profile = match self.store.profile(profile.clone()).await {
+                let profile = match store.profile(profile.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     profile => profile?,
                 };
@@ -140,7 +146,7 @@ impl Policy {
                 if profile.owner != instance.owner || !member {
                     return Ok(Arc::default());
                 }
-                match self.store.server(instance.server.clone()).await {
+                match store.server(instance.server.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     server => (revision.cast_unsigned(), server?.spec),
                 }
@@ -161,7 +167,7 @@ impl Policy {
         let slot = instance.slots.iter().map(|(slot, _)| slot).find(|slot| slot.env.as_str() == id.as_str());
         let slot = slot.ok_or(CredentialUnavailable::Denied)?;
         let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.env.clone() };
-        match self.secrets.open(key, &slot.host).await {
+        match self.secrets.open(Asker::Instance(identity.clone()), key, &slot.host).await {
             Ok(Some(value)) => text(value).ok_or(CredentialUnavailable::Denied),
             Ok(None) => Err(CredentialUnavailable::Denied),
             Err(error) => Err(CredentialUnavailable::Unreachable { source: Some(Box::new(error)) }),
@@ -214,16 +220,18 @@ impl Credentials for Policy {
 }
 
 impl AuditSink for Policy {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, identity: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async {
-            self.store.takes_audit().await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
+            let store = self.store_for(identity);
+            store.takes_audit().await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
         })
     }
 
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async move {
             let row = self.row(&event);
-            self.store.add_audit(row).await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
+            let store = self.store_for(&event.identity);
+            store.add_audit(row).await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
         })
     }
 }
@@ -256,6 +264,7 @@ impl Policy {
             bytes_down: event.bytes_down.cast_signed(),
             duration_us: i64::try_from(event.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: event.alarm,
+            policy_version: event.policy_version.map(u64::cast_signed),
         }
     }
 }
@@ -279,3 +288,6 @@ fn subject(event: &AuditEvent) -> String {
     text.push_str(event.path.as_deref().unwrap_or_default());
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::{
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
-    store::{Profile, StoreError},
+    store::{Asker, Profile, StoreError},
     token,
 };
 
@@ -84,19 +84,29 @@ impl Endpoint {
         }
     }
 
+    /// Whoever calls one profile waits for those who call it, and not for those who call another.
+    fn asker(&self, mount: &Mount) -> Asker {
+        match (mount, &self.transitional) {
+            (Mount::Profile(slug), _) => Asker::Profile(slug.clone()),
+            (Mount::Transitional, Some(transitional)) => Asker::Profile(transitional.slug.clone()),
+            (Mount::Transitional, None) => Asker::Gateway,
+        }
+    }
+
     /// Who is calling, if the token opens the mount.
     ///
     /// A missing, malformed or wrong token and a profile that is not there take the same steps and get the
     /// same answer, so that nothing tells them apart.
     async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(Profile, Principal)>, StoreError> {
         let hash = token::hash(bearer(headers).unwrap_or_default());
-        let owner = self.profiles.store().token_owner(hash.clone()).await?;
+        let store = self.profiles.store().in_turn_of(self.asker(&mount));
+        let owner = store.token_owner(hash.clone()).await?;
         let admitted = match (mount, &self.transitional) {
             (Mount::Profile(slug), _) => owner
                 .filter(|owner| token::same(&owner.hash, &hash) & (owner.profile.slug == slug))
                 .map(|owner| owner.profile),
             (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, &hash) => {
-                match self.profiles.store().profile(transitional.slug.clone()).await {
+                match store.profile(transitional.slug.clone()).await {
                     Err(StoreError::Missing { .. }) => None,
                     profile => Some(profile?),
                 }
@@ -148,7 +158,64 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::HashMap,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use clap::{Args, FromArgMatches};
+
     use super::*;
+    use crate::{host::Host, serve, spec::Owner};
+
+    #[tokio::test]
+    async fn who_calls_one_profile_does_not_wait_for_who_calls_another() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let command = Settings::augment_args(clap::Command::new("gigmcp-gateway"));
+        let data = directory.path().to_str().expect("text");
+        // Nothing else is to ask the database meanwhile.
+        let given = command.get_matches_from(["gigmcp-gateway", "--audit-days", "0", "--data-dir", data]);
+        let settings = Settings::from_arg_matches(&given).expect("settings");
+        let host = Host::open(&settings).expect("a new data directory");
+        let store = host.store.clone();
+        store.stays_open();
+        for slug in ["loud", "quiet"] {
+            let (slug, hash) = (slug.parse().expect("a profile name"), token::hash(slug));
+            store.create_profile(slug, Owner::local(), Vec::new(), hash).await.expect("a new profile");
+        }
+        let supervisor = Arc::new(serve::supervisor(&settings, host, HashMap::new()).expect("all that is needed"));
+        let profiles = Profiles::new(supervisor, Duration::from_secs(60));
+        let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
+
+        let held = store.hold().await;
+        let done = Arc::new(AtomicUsize::new(0));
+        let mut calls = Vec::new();
+        for (called, slug) in [(1000, "loud"), (1, "quiet")] {
+            for _ in 0..called {
+                let (endpoint, done) = (Arc::clone(&endpoint), Arc::clone(&done));
+                calls.push(tokio::spawn(async move {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(header::AUTHORIZATION, format!("Bearer {slug}").parse().expect("a header"));
+                    let mount = Mount::Profile(slug.parse().expect("a profile name"));
+                    assert!(endpoint.admit(mount, &headers).await.expect("it can be read").is_some(), "{slug}");
+                    done.fetch_add(1, Ordering::SeqCst)
+                }));
+            }
+            while store.waiting() < calls.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(held);
+        let before = calls.pop().expect("the last").await.expect("it was let in");
+        assert_eq!(before, 1, "in whose turn it came next");
+        for call in calls {
+            call.await.expect("twin: the others are let in as well");
+        }
+    }
 
     #[test]
     fn only_one_well_formed_bearer_header_counts() {

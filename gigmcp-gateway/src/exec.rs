@@ -33,7 +33,7 @@ use crate::{
     serve,
     settings::Settings,
     spec::{EXEC, EnvName, Owner, SecretSlot, Source},
-    store::SecretKey,
+    store::{Asker, SecretKey},
     supervisor::{Plan, Running, StartError, Supervisor},
 };
 
@@ -100,7 +100,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
 
 async fn stored(supervisor: &Supervisor, slot: &SecretSlot) -> Result<Option<SecretString>, Failure> {
     let key = SecretKey { owner: Owner::local(), server: EXEC.parse().expect("a server name"), name: slot.env.clone() };
-    Ok(supervisor.secrets.open(key, &slot.host).await?.and_then(text))
+    Ok(supervisor.secrets.open(Asker::Gateway, key, &slot.host).await?.and_then(text))
 }
 
 /// The caller's value. It stays in this process; the sandbox starts with an empty environment.

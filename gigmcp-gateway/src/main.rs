@@ -15,6 +15,7 @@ mod host;
 mod launch;
 mod output;
 mod profiles;
+mod retention;
 mod runtime;
 mod secrets;
 mod serve;

@@ -97,7 +97,7 @@ impl Profiles {
             .iter()
             .map(|(name, launch)| Backend { name: server_id(name), launch: Arc::<ServerLaunch>::clone(launch) });
         let aggregator = Aggregator::new(backends.collect()).expect("a map has no name twice");
-        let audit = ToolAudit::new(self.store().clone(), profile);
+        let audit = ToolAudit::new(self.store(), profile);
         Entry { id: profile.id, servers, aggregator: Arc::new(aggregator.observed_by(Arc::new(audit))) }
     }
 

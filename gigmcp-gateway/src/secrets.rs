@@ -3,7 +3,7 @@
 use gigmcp_egress::HostPattern;
 use gigmcp_vault::{Context, OpenError, PolicyHash, SealError, Sealed, SecretBytes, Vault};
 
-use crate::store::{SecretKey, SecretRow, Store, StoreError, now_seconds};
+use crate::store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds};
 
 /// The secrets of this installation.
 pub(crate) struct Secrets {
@@ -68,8 +68,13 @@ impl Secrets {
     /// Opens the secret of that key for `host`, if one is set.
     ///
     /// The host asked for is part of what was sealed: a secret set for one host does not open for another.
-    pub(crate) async fn open(&self, key: SecretKey, host: &HostPattern) -> Result<Option<SecretBytes>, SecretError> {
-        let Some(row) = self.store.secret(key.clone()).await? else { return Ok(None) };
+    pub(crate) async fn open(
+        &self,
+        asker: Asker,
+        key: SecretKey,
+        host: &HostPattern,
+    ) -> Result<Option<SecretBytes>, SecretError> {
+        let Some(row) = self.store.in_turn_of(asker).secret(key.clone()).await? else { return Ok(None) };
         let context = context(&key, row.version, row.created_at, &host.to_string());
         let opened = Sealed::from_bytes(&row.sealed).and_then(|sealed| self.vault.open(&context, &sealed));
         opened.map(Some).map_err(|source| SecretError::Refused {

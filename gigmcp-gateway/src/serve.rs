@@ -20,6 +20,7 @@ use crate::{
     host::Host,
     output::Failure,
     profiles::Profiles,
+    retention,
     settings::Settings,
     spec::{Owner, ProfileSlug},
     store::StoreError,
@@ -158,13 +159,16 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stoppi
     }
 }
 
-/// The parts that `serve` and `exec` share.
+/// The parts that `serve` and `exec` share, and what goes on beside them.
 pub(crate) fn supervisor(
     settings: &Settings,
     host: Host,
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<Supervisor, Failure> {
     raise_descriptor_limit();
+    if let Some(kept) = retention::kept(settings.audit_days) {
+        tokio::spawn(retention::follow_age(host.store.clone(), kept));
+    }
     let secrets = Arc::new(host.secrets()?);
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));

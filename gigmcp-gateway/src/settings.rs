@@ -59,6 +59,13 @@ pub(crate) struct Settings {
     )]
     pub(crate) start_timeout: u64,
 
+    /// Days that rows of the audit trail are kept; 0 keeps them for ever
+    #[arg(
+        long, env = "GIG_AUDIT_DAYS", value_name = "DAYS", default_value = "90", global = true,
+        value_parser = clap::value_parser!(u64).range(0..=36_500)
+    )]
+    pub(crate) audit_days: u64,
+
     /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", global = true)]
@@ -86,9 +93,10 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
+    "GIG_AUDIT_DAYS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
     "GIG_DATA_DIR",

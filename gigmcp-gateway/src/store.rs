@@ -1,13 +1,15 @@
 //! The database: what is installed, who may use it, sealed secrets and the audit trail.
 //!
-//! One thread writes and one reads, so no query ever blocks an async worker. Writes that wait
-//! together share one transaction: an audit row costs no disk flush of its own under load.
+//! One thread writes and one reads, so no query ever blocks an async worker. Before each, all who ask take turns, so
+//! that one who asks for very much delays nobody else. Writes that wait together share one transaction: an audit row
+//! costs no disk flush of its own under load.
 
 mod audit;
 mod profiles;
 mod schema;
 mod secrets;
 mod servers;
+mod turns;
 
 use std::{
     io,
@@ -23,6 +25,8 @@ use tokio::sync::oneshot;
 pub(crate) use audit::AuditRow;
 pub(crate) use profiles::Profile;
 pub(crate) use secrets::{SecretKey, SecretRow};
+pub(crate) use turns::Asker;
+use turns::Turns;
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,21 +50,46 @@ pub(crate) enum StoreError {
     Corrupt { what: &'static str, name: String },
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
+    #[error("too much waits for the database already")]
+    Busy,
     #[error("the database thread has ended")]
     Stopped,
 }
 
-type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// What is done with the connection, or without one when a transaction could not be begun.
+type Job = Box<dyn FnOnce(Result<&Connection, rusqlite::Error>) -> Finish + Send>;
 /// Sends the answer; called after the transaction of a write was committed (`Ok`) or lost (`Err`).
 type Finish = Box<dyn FnOnce(Result<(), rusqlite::Error>) + Send>;
 
-/// The open database. Cheap to clone.
+/// The open database, as one of those who take turns with it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
-    writer: mpsc::Sender<Job>,
-    reader: mpsc::Sender<Job>,
+    threads: Arc<Threads>,
+    asker: Asker,
+}
+
+/// What leads to the two threads. They end, when all was done, once nobody has it any more.
+struct Threads {
+    writer: Arc<Turns<Job>>,
+    reader: Arc<Turns<Job>>,
     /// The last row of the audit trail could not be written.
-    audit_lost: Arc<AtomicBool>,
+    audit_lost: AtomicBool,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.writer.close();
+        self.reader.close();
+    }
+}
+
+/// The thread's side of its queue. Nobody waits for a thread that has ended.
+struct Queue(Arc<Turns<Job>>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 mod migrations {
@@ -74,8 +103,8 @@ impl Store {
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         migrate(path, &mut connection)?;
         let readable = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let (writer, write_jobs) = mpsc::channel();
-        let (reader, read_jobs) = mpsc::channel();
+        let (writer, reader) = (Arc::new(Turns::new()), Arc::new(Turns::new()));
+        let (to_write, to_read) = (Queue(Arc::clone(&writer)), Queue(Arc::clone(&reader)));
         let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.into())
@@ -83,9 +112,15 @@ impl Store {
                 .map(drop)
                 .map_err(|source| StoreError::Create { path: path.to_owned(), source })
         };
-        start("gig-db-write", Box::new(move || write_loop(&connection, &write_jobs)))?;
-        start("gig-db-read", Box::new(move || read_loop(&readable, &read_jobs)))?;
-        Ok(Self { writer, reader, audit_lost: Arc::default() })
+        start("gig-db-write", Box::new(move || write_loop(&connection, &to_write)))?;
+        start("gig-db-read", Box::new(move || read_loop(&readable, &to_read)))?;
+        let threads = Threads { writer, reader, audit_lost: AtomicBool::new(false) };
+        Ok(Self { threads: Arc::new(threads), asker: Asker::Gateway })
+    }
+
+    /// The same database in another's turn.
+    pub(crate) fn in_turn_of(&self, asker: Asker) -> Self {
+        Self { threads: Arc::clone(&self.threads), asker }
     }
 
     /// Runs a query that changes nothing.
@@ -94,7 +129,9 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        submit(&self.reader, query).await
+        let (job, answer) = job(query);
+        self.threads.reader.push(self.asker.clone(), job)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
     }
 
     /// Runs a query that changes nothing, blocking the caller.
@@ -105,10 +142,10 @@ impl Store {
     {
         let (answer, result) = mpsc::channel();
         let job: Job = Box::new(move |connection| {
-            drop(answer.send(query(connection)));
+            drop(answer.send(connection.map_err(StoreError::Query).and_then(query)));
             Box::new(|_| {})
         });
-        self.reader.send(job).map_err(|_| StoreError::Stopped)?;
+        self.threads.reader.push(self.asker.clone(), job)?;
         result.recv().map_err(|_| StoreError::Stopped)?
     }
 
@@ -118,54 +155,72 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let change = move |connection: &Connection| {
-            connection.execute_batch("SAVEPOINT job")?;
-            let result = change(connection);
-            connection.execute_batch(match result {
-                Ok(_) => "RELEASE job",
-                Err(_) => "ROLLBACK TO job; RELEASE job",
-            })?;
-            result
-        };
-        submit(&self.writer, change).await
+        let (job, answer) = job(undone_on_error(change));
+        self.threads.writer.push(self.asker.clone(), job)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The same for what must not be turned away.
+    async fn write_promised<F>(&self, change: F) -> Result<(), StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    {
+        let (job, answer) = job(undone_on_error(change));
+        self.threads.writer.push_promised(self.asker.clone(), job)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
     }
 }
 
-async fn submit<T, F>(queue: &mpsc::Sender<Job>, work: F) -> Result<T, StoreError>
+/// A change that leaves the others of its transaction alone when it fails.
+fn undone_on_error<T>(
+    change: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> impl FnOnce(&Connection) -> Result<T, StoreError> {
+    |connection| {
+        connection.execute_batch("SAVEPOINT job")?;
+        let result = change(connection);
+        connection.execute_batch(match result {
+            Ok(_) => "RELEASE job",
+            Err(_) => "ROLLBACK TO job; RELEASE job",
+        })?;
+        result
+    }
+}
+
+/// What a thread does, and where its answer comes.
+fn job<T, F>(work: F) -> (Job, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 {
     let (answer, result) = oneshot::channel();
     let job: Job = Box::new(move |connection| {
-        let done = work(connection);
+        let done = connection.map_err(StoreError::Query).and_then(work);
         Box::new(move |committed| {
             let done = done.and_then(|value| committed.map(|()| value).map_err(StoreError::Query));
             // The asker may have gone away; the change stands all the same.
             drop(answer.send(done));
         })
     });
-    queue.send(job).map_err(|_| StoreError::Stopped)?;
-    result.await.map_err(|_| StoreError::Stopped)?
+    (job, result)
 }
 
-fn read_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
-    for job in jobs {
-        job(connection)(Ok(()));
+fn read_loop(connection: &Connection, queue: &Queue) {
+    while let Some(job) = queue.0.next() {
+        job(Ok(connection))(Ok(()));
     }
 }
 
-fn write_loop(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
+fn write_loop(connection: &Connection, queue: &Queue) {
+    while let Some(first) = queue.0.next() {
         if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            first(connection)(Err(error));
+            first(Err(error))(Ok(()));
             continue;
         }
-        let mut finishes = vec![first(connection)];
+        let mut finishes = vec![first(Ok(connection))];
         while finishes.len() < MAX_BATCH
-            && let Ok(next) = jobs.try_recv()
+            && let Some(next) = queue.0.try_next()
         {
-            finishes.push(next(connection));
+            finishes.push(next(Ok(connection)));
         }
         let committed = connection.execute_batch("COMMIT");
         if committed.is_err() {
@@ -224,7 +279,89 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// How many waiting changes share one transaction.
-const MAX_BATCH: usize = 256;
+/// How many waiting changes share one transaction, and so how many of others' one may have to wait for.
+const MAX_BATCH: usize = 32;
 /// How long a change waits for another process, such as the command line, to finish its own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+impl Store {
+    /// A new database.
+    pub(crate) fn open_for_test() -> (Self, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Self::open(&directory.path().join("gigmcp.db")).expect("a new database");
+        store.stays_open();
+        (store, directory)
+    }
+
+    /// Tests open databases side by side, which SQLite cannot stand while another one is closed: see `Host::open`.
+    pub(crate) fn stays_open(&self) {
+        std::mem::forget(self.clone());
+    }
+
+    /// Makes both threads wait until the answer is dropped.
+    pub(crate) async fn hold(&self) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        for turns in [&self.threads.reader, &self.threads.writer] {
+            let held = Arc::clone(&held);
+            let (begun, begins) = oneshot::channel();
+            let wait: Job = Box::new(move |_| {
+                begun.send(()).expect("it is waited for");
+                // Nothing is sent; the end of the sender is waited for.
+                let _ = held.lock().expect("not poisoned").recv();
+                Box::new(|_| {})
+            });
+            turns.push(Asker::Gateway, wait).expect("the thread runs");
+            begins.await.expect("the thread runs");
+        }
+        release
+    }
+
+    /// How much waits for either thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.threads.reader.waiting() + self.threads.writer.waiting()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_that_could_not_begin_is_not_made() {
+        let (store, directory) = Store::open_for_test();
+        store.write(|connection| Ok(connection.busy_timeout(Duration::ZERO)?)).await.expect("a setting");
+        let other = Connection::open(directory.path().join("gigmcp.db")).expect("another program");
+        let made = Arc::new(AtomicBool::new(false));
+        let make = || {
+            let made = Arc::clone(&made);
+            store.write(move |_| {
+                made.store(true, Ordering::SeqCst);
+                Ok(())
+            })
+        };
+        other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
+        let refused = make().await;
+        assert!(matches!(refused, Err(StoreError::Query(_))) && !made.load(Ordering::SeqCst), "{refused:?}");
+        other.execute_batch("ROLLBACK").expect("as it began");
+        make().await.expect("twin: nobody else writes");
+        assert!(made.load(Ordering::SeqCst));
+        std::mem::forget(other); // as `stays_open`
+    }
+
+    #[tokio::test]
+    async fn a_change_is_made_although_nobody_waits_for_it_any_more() {
+        let (store, _directory) = Store::open_for_test();
+        let held = store.hold().await;
+        let promised = store.write_promised(|connection| Ok(connection.execute_batch("CREATE TABLE kept (x)")?));
+        assert!(tokio::time::timeout(Duration::ZERO, promised).await.is_err());
+        drop(held);
+        store
+            .write(|connection| Ok(connection.execute_batch("INSERT INTO kept VALUES (1)")?))
+            .await
+            .expect("it is there");
+    }
+}

@@ -13,7 +13,7 @@ use crate::{
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
-    store::SecretKey,
+    store::{Asker, SecretKey},
 };
 
 /// Starts servers.
@@ -163,7 +163,7 @@ impl Supervisor {
 
     async fn stored_shape(&self, plan: &Plan, slot: &SecretSlot) -> Result<Shape, StartError> {
         let key = SecretKey { owner: plan.owner.clone(), server: plan.server.clone(), name: slot.env.clone() };
-        let value = self.secrets.open(key, &slot.host).await?;
+        let value = self.secrets.open(Asker::Gateway, key, &slot.host).await?;
         Ok(value.and_then(crate::egress::text).map_or_else(Shape::opaque, |value| Shape::of(&value)))
     }
 }

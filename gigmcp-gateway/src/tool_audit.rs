@@ -6,7 +6,7 @@ use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict};
 
 use crate::{
     spec::{Owner, ProfileSlug},
-    store::{AuditRow, Profile, Store},
+    store::{Asker, AuditRow, Profile, Store},
 };
 
 /// Writes one audit row a tool call.
@@ -17,7 +17,8 @@ pub(crate) struct ToolAudit {
 }
 
 impl ToolAudit {
-    pub(crate) fn new(store: Store, profile: &Profile) -> Self {
+    pub(crate) fn new(store: &Store, profile: &Profile) -> Self {
+        let store = store.in_turn_of(Asker::Profile(profile.slug.clone()));
         Self { store, owner: profile.owner.clone(), profile: profile.slug.clone() }
     }
 }
@@ -59,6 +60,51 @@ impl ToolAudit {
             bytes_down: bytes(record.response_bytes),
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
+            policy_version: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gigmcp_mcp::Aggregator;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::spec::ServerName;
+
+    #[tokio::test]
+    async fn the_calls_of_one_profile_do_not_wait_for_those_of_another() {
+        let (store, _directory) = Store::open_for_test();
+        let mut endpoints = Vec::new();
+        for slug in ["loud", "quiet"] {
+            let slug: ProfileSlug = slug.parse().expect("a profile name");
+            let members: Vec<ServerName> = Vec::new();
+            store.create_profile(slug.clone(), Owner::local(), members, slug.to_string()).await.expect("a new profile");
+            let profile = store.profile(slug).await.expect("it was created");
+            let aggregator = Aggregator::new(Vec::new()).expect("no server twice");
+            endpoints.push(Arc::new(aggregator.observed_by(Arc::new(ToolAudit::new(&store, &profile)))));
+        }
+        let held = store.hold().await;
+        let mut calls = Vec::new();
+        for (called, endpoint) in [(1000, &endpoints[0]), (1, &endpoints[1])] {
+            for _ in 0..called {
+                let endpoint = Arc::clone(endpoint);
+                let params = RawValue::from_string(r#"{"name": "no_tool"}"#.to_owned()).expect("JSON");
+                calls.push(tokio::spawn(async move { drop(endpoint.call_tool(Some(&params)).await) }));
+            }
+            while store.waiting() < calls.len() {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(held);
+        for call in calls {
+            call.await.expect("it does not panic");
+        }
+        let written = store.audit_tail(2000).await.expect("it can be read");
+        assert_eq!(written.len(), 1001, "no row is lost");
+        assert_eq!(written.iter().position(|row| row.profile == "quiet"), Some(1));
     }
 }

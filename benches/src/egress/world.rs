@@ -123,7 +123,7 @@ impl Credentials for World {
 }
 
 impl AuditSink for World {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async { Ok(()) })
     }
 

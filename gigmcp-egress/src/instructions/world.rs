@@ -84,7 +84,7 @@ impl Credentials for Host {
 }
 
 impl AuditSink for Host {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -47,7 +47,7 @@ impl Credentials for Fixed {
 }
 
 impl AuditSink for Fixed {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async { Ok(()) })
     }
 

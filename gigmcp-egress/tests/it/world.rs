@@ -78,7 +78,7 @@ impl Credentials for Backstage {
 }
 
 impl AuditSink for Log {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         let full = self.0.audit_full.load(Ordering::SeqCst);
         Box::pin(async move { if full { Err(AuditUnavailable { source: None }) } else { Ok(()) } })
     }

@@ -19,8 +19,19 @@ pub(crate) struct Audit {
 pub(crate) async fn run(host: Host, audit: &Audit, out: &Output) -> Result<(), Failure> {
     let rows = host.store.audit_tail(audit.limit).await?;
     out.print(&rows, |rows| {
-        let head =
-            ["TIME (UTC)", "KIND", "PROFILE", "SERVER", "SUBJECT", "VERDICT", "STATUS", "CREDENTIALS", "BYTES", "MS"];
+        let head = [
+            "TIME (UTC)",
+            "KIND",
+            "PROFILE",
+            "SERVER",
+            "SUBJECT",
+            "VERDICT",
+            "POLICY",
+            "STATUS",
+            "CREDENTIALS",
+            "BYTES",
+            "MS",
+        ];
         columns(&head, &rows.iter().map(cells).collect::<Vec<_>>())
     })
 }
@@ -38,6 +49,7 @@ fn cells(row: &AuditRow) -> Vec<String> {
         row.server.clone(),
         row.subject.clone(),
         format!("{}{alarm}", row.verdict),
+        row.policy_version.map(|version| version.to_string()).unwrap_or_default(),
         row.status.map(|status| status.to_string()).unwrap_or_default(),
         row.credentials.clone(),
         format!("{}/{}", row.bytes_up, row.bytes_down),

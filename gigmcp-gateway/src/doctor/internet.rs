@@ -91,7 +91,7 @@ impl Credentials for Office {
 }
 
 impl AuditSink for Office {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async { Ok(()) })
     }
 

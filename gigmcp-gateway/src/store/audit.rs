@@ -1,13 +1,13 @@
 //! The audit trail: one row per request that left or tried to leave, and per tool call.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use rusqlite::Row;
-use sea_query::{Order, Query, SqliteQueryBuilder};
+use sea_query::{Expr, ExprTrait, Order, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 use serde::Serialize;
 
-use super::{Store, StoreError, schema::Audit};
+use super::{Store, StoreError, schema::Audit, since_epoch};
 
 /// One row of the audit trail.
 #[derive(Clone, Debug, Serialize)]
@@ -32,14 +32,18 @@ pub(crate) struct AuditRow {
     pub(crate) duration_us: i64,
     /// Something that an honest server never does, such as using another's placeholder.
     pub(crate) alarm: bool,
+    /// The revision of the server's declaration that decided; 0 if it was the command line of `exec`, or nothing was declared
+    /// any more. None if it was not read, for tool calls, and in rows of versions that did not keep it.
+    pub(crate) policy_version: Option<i64>,
 }
 
 impl Store {
     /// Whether the next row can be expected to be kept: the database takes writes, and it took the last row.
     ///
-    /// After a row was lost, the rows of refusals are what tries again.
+    /// After a row was lost, the rows of refusals are what tries again. Stands in the same line as the rows of whoever
+    /// asks, so that no requests leave faster than rows are written.
     pub(crate) async fn takes_audit(&self) -> Result<(), StoreError> {
-        match self.audit_lost.load(Ordering::Relaxed) {
+        match self.threads.audit_lost.load(Ordering::Relaxed) {
             true => Err(StoreError::AuditLost),
             false => self.write(|_| Ok(())).await,
         }
@@ -48,12 +52,12 @@ impl Store {
     /// Adds a row; it is in the database when this returns `Ok`.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
         let added = self.insert_audit(row).await;
-        self.audit_lost.store(added.is_err(), Ordering::Relaxed);
+        self.threads.audit_lost.store(added.is_err(), Ordering::Relaxed);
         added
     }
 
     async fn insert_audit(&self, row: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.write_promised(move |connection| {
             let (sql, values) = Query::insert()
                 .into_table(Audit::Table)
                 .columns(COLUMNS)
@@ -72,10 +76,31 @@ impl Store {
                     row.bytes_down.into(),
                     row.duration_us.into(),
                     i64::from(row.alarm).into(),
+                    row.policy_version.into(),
                 ])
                 .build_rusqlite(SqliteQueryBuilder);
             connection.prepare_cached(&sql)?.execute(&*values.as_params())?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Deletes rows older than this, the oldest first and only some; gives how many.
+    pub(crate) async fn prune_audit(&self, kept: Duration) -> Result<usize, StoreError> {
+        let oldest_kept = i64::try_from(since_epoch().saturating_sub(kept).as_millis()).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            let some = Query::select()
+                .column(Audit::Id)
+                .from(Audit::Table)
+                .and_where(Expr::col(Audit::AtMs).lt(oldest_kept))
+                .order_by(Audit::AtMs, Order::Asc)
+                .limit(PRUNED_AT_ONCE)
+                .take();
+            let (sql, values) = Query::delete()
+                .from_table(Audit::Table)
+                .and_where(Expr::col(Audit::Id).in_subquery(some))
+                .build_rusqlite(SqliteQueryBuilder);
+            Ok(connection.prepare_cached(&sql)?.execute(&*values.as_params())?)
         })
         .await
     }
@@ -99,7 +124,7 @@ impl Store {
     }
 }
 
-const COLUMNS: [Audit; 14] = [
+const COLUMNS: [Audit; 15] = [
     Audit::AtMs,
     Audit::Kind,
     Audit::Owner,
@@ -114,6 +139,7 @@ const COLUMNS: [Audit; 14] = [
     Audit::BytesDown,
     Audit::DurationUs,
     Audit::Alarm,
+    Audit::PolicyVersion,
 ];
 
 fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
@@ -132,5 +158,85 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         bytes_down: row.get(11)?,
         duration_us: row.get(12)?,
         alarm: row.get::<_, i64>(13)? != 0,
+        policy_version: row.get(14)?,
     })
+}
+
+/// They are one change, and so what a request may have to wait for.
+const PRUNED_AT_ONCE: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use refinery::Target;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// A row that tells `subject` apart.
+    fn row(subject: &str) -> AuditRow {
+        AuditRow {
+            at_ms: 1,
+            kind: "request".to_owned(),
+            owner: "local".to_owned(),
+            profile: "work".to_owned(),
+            server: "tickets".to_owned(),
+            instance: "tickets-1".to_owned(),
+            subject: subject.to_owned(),
+            verdict: "allowed".to_owned(),
+            status: Some(200),
+            credentials: "API_KEY".to_owned(),
+            bytes_up: 1,
+            bytes_down: 2,
+            duration_us: 3,
+            alarm: false,
+            policy_version: Some(7),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_from_before_policy_versions_keeps_its_rows() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("gigmcp.db");
+        let mut before = Connection::open(&path).expect("a new database");
+        let first = super::super::migrations::migrations::runner().set_target(Target::Version(1)).run(&mut before);
+        assert_eq!(first.expect("the first schema").applied_migrations().len(), 1);
+        let old = "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, status, credentials,
+                   bytes_up, bytes_down, duration_us, alarm)
+                   VALUES (5, 'request', 'local', 'work', 'tickets', 'tickets-1', 'old', 'refused', NULL, '', 1, 2, 3, 1)";
+        before.execute(old, []).expect("a row of then");
+        drop(before);
+
+        let store = Store::open(&path).expect("an old database opens");
+        store.stays_open();
+        store.add_audit(row("new")).await.expect("it takes rows of now");
+        let rows = store.audit_tail(10).await.expect("it can be read");
+        let told: Vec<_> = rows.iter().map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
+        assert_eq!(told, [("old", 5, true, None), ("new", 1, false, Some(7))]);
+    }
+
+    #[tokio::test]
+    async fn only_old_rows_go_and_a_few_at_a_time() {
+        let (store, _directory) = Store::open_for_test();
+        let day = Duration::from_secs(24 * 60 * 60);
+        let now = i64::try_from(since_epoch().as_millis()).expect("a time of today");
+        let ago = |days: i64| now - days * 24 * 60 * 60 * 1000;
+        let mut add = Vec::new();
+        for (subject, at_ms, count) in [("young", ago(89), 3), ("old", ago(91), PRUNED_AT_ONCE + 1), ("older", 1, 1)] {
+            add.extend((0..count).map(|_| AuditRow { at_ms, ..row(subject) }));
+        }
+        for row in add {
+            store.add_audit(row).await.expect("it takes rows");
+        }
+        let subjects = async || {
+            let mut subjects = store.audit_tail(1000).await.expect("it can be read");
+            subjects.dedup_by(|one, other| one.subject == other.subject);
+            subjects.into_iter().map(|row| row.subject).collect::<Vec<_>>()
+        };
+        let at_once = usize::try_from(PRUNED_AT_ONCE).expect("few");
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), at_once);
+        assert_eq!(subjects().await, ["young", "old"], "the oldest are the first to go, wherever they stand");
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 2);
+        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 0);
+        assert_eq!(subjects().await, ["young"]);
+    }
 }

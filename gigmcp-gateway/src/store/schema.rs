@@ -65,4 +65,5 @@ pub(super) enum Audit {
     BytesDown,
     DurationUs,
     Alarm,
+    PolicyVersion,
 }

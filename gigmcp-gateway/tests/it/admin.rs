@@ -115,6 +115,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     assert!(with(&[]).0, "twin: without a bad setting");
+    assert!(with(&[("GIG_AUDIT_DAYS", "0")]).0, "twin: for ever");
     assert!(with(&[("GIG_DB_PATH", "")]).0, "an empty variable counts as unset");
     for (variables, expected) in [
         (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
@@ -122,6 +123,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
         (&[("GIG_MASTER_KEY", "12345")], &["64 hexadecimal digits"]),
         (&[("GIG_BEARER_TOKEN_FILE", "/nonexistent")], &["/nonexistent", "GIG_BEARER_TOKEN_FILE"]),
         (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
+        (&[("GIG_AUDIT_DAYS", "-1")], &["--audit-days", "-1"]),
     ] {
         let (succeeded, error) = with(variables);
         assert!(!succeeded, "{variables:?} was accepted");

@@ -6,10 +6,15 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
+use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use crate::{
     gateway::{GATEWAY, Installation, descendants, real_servers, wait_gone},
@@ -70,7 +75,7 @@ fn finish(mut command: Command, input: &[u8]) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     // On a thread of its own, because the answer fills the other pipe meanwhile.
-    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let writer = thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     drop(writer.join());
     output
@@ -298,6 +303,69 @@ fn a_server_sees_a_machine_as_large_as_its_limits() {
     };
     assert_eq!(run("1"), "MemTotal:          98304 kB\n1\n");
     // The twin: on a machine that has two, more than one is shown when more is allowed.
-    let own = std::thread::available_parallelism().unwrap().get().min(2);
+    let own = thread::available_parallelism().unwrap().get().min(2);
     assert_eq!(run("2"), format!("MemTotal:          98304 kB\n{own}\n"));
+}
+
+/// When the last row of a server that ended can be written.
+enum Database {
+    Free,
+    /// Another program writes until `exec` was seen to wait for it.
+    HeldForAWhile,
+    /// Another program does not stop.
+    Held,
+}
+
+#[test]
+fn exec_ends_when_what_its_server_did_last_is_recorded() {
+    let (happened, origin) = mpsc::channel();
+    // Never answers, and tells when a request came and when its connection is gone.
+    let internet = Internet::serving(&[], move |mut stream| {
+        let happened = happened.clone();
+        async move {
+            let mut buffer = [0; 4096];
+            if matches!(stream.read(&mut buffer).await, Ok(1..)) {
+                happened.send("came").unwrap();
+                while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
+                happened.send("gone").unwrap();
+            }
+        }
+    });
+    for (database, ends_at_once, recorded) in
+        [(Database::Free, true, true), (Database::HeldForAWhile, false, true), (Database::Held, false, false)]
+    {
+        let installation = Installation::new();
+        let mut command = installation.command_within(&internet);
+        command.args(["exec", "--allow", "api.example.com", "--", "sh", "-c"]);
+        command.arg("curl -s https://api.example.com/last & read line").stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        assert_eq!(origin.recv(), Ok("came"));
+        let other = Connection::open(installation.data().join("gigmcp.db")).unwrap();
+        if !matches!(database, Database::Free) {
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        }
+        drop(child.stdin.take());
+        assert_eq!(origin.recv(), Ok("gone"), "the server ended, and its connections with it");
+        let (end, ended) = mpsc::channel();
+        thread::spawn(move || end.send(child.wait()));
+        // It waits for the database for two seconds.
+        let patience = if ends_at_once { 30 } else { 1 };
+        let at_once = ended.recv_timeout(Duration::from_secs(patience));
+        assert_eq!(at_once.is_ok(), ends_at_once, "{at_once:?}");
+        if matches!(database, Database::HeldForAWhile) {
+            other.execute_batch("ROLLBACK").unwrap();
+        }
+        if !ends_at_once {
+            ended.recv_timeout(Duration::from_secs(30)).expect("it does not wait for ever").unwrap();
+        }
+        drop(other);
+        let audit = installation.json(&["audit"], "");
+        let last = audit.as_array().unwrap().iter().find(|row| row["kind"] == "request");
+        assert_eq!(last.is_some(), recorded, "{audit}");
+        if let Some(last) = last {
+            let told = ["server", "subject", "verdict"].map(|name| last[name].as_str().unwrap());
+            assert_eq!(told, ["exec", "GET api.example.com:443/last", "aborted"]);
+            assert_eq!(last["policy_version"], 0, "the rules stood on the command line");
+        }
+    }
 }

@@ -37,6 +37,14 @@ impl Installation {
         command
     }
 
+    /// The same inside `internet`.
+    pub(crate) fn command_within(&self, internet: &Internet) -> Command {
+        let mut command = internet.command(GATEWAY);
+        self.settings(&mut command);
+        command.env("GIG_UPSTREAM_EXTRA_ROOTS", &internet.authority);
+        command
+    }
+
     fn settings(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIG_")) {
             command.env_remove(name);

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::{
@@ -182,5 +183,36 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
     let audit = installation.json(&["audit"], "");
     let allowed =
         audit.as_array().unwrap().iter().filter(|row| row["kind"] == "request" && row["verdict"] == "allowed");
-    assert_eq!(allowed.count(), 1, "one row a request: {audit}");
+    assert_eq!(allowed.clone().count(), 1, "one row a request: {audit}");
+    // The row tells by which declaration it was decided, to people and to programs.
+    let revision = installation.json(&["server", "list"], "")[0]["revision"].clone();
+    assert_eq!(allowed.map(|row| &row["policy_version"]).collect::<Vec<_>>(), [&revision]);
+    let shown = String::from_utf8(installation.run(&["audit"], "").stdout).unwrap();
+    let row = shown.lines().find(|line| line.contains("api.example.com:443/")).unwrap();
+    assert!(shown.contains("POLICY") && row.contains(&format!(" {revision} ")), "{shown}");
+}
+
+#[test]
+fn audit_rows_are_deleted_when_they_are_old() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    installation.profile("work", &[]);
+    let database = Connection::open(installation.data().join("gigmcp.db")).unwrap();
+    let row =
+        "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, credentials, bytes_up,
+               bytes_down, duration_us, alarm)
+               VALUES ((unixepoch() - ?1 * 86400) * 1000, 'tool', '', '', '', '', ?2, 'allowed', '', 0, 0, 0, 0)";
+    for (days, subject) in [(89, "young"), (91, "old"), (400, "older")] {
+        database.execute(row, (days, subject)).unwrap();
+    }
+    let subjects = || {
+        let audit = installation.json(&["audit"], "");
+        audit.as_array().unwrap().iter().map(|row| row["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let gateway = installation.serve(&internet, &[("GIG_AUDIT_DAYS", "100")]);
+    gateway.wait_for("1 audit rows older than 100 days were deleted");
+    assert_eq!(subjects(), ["young", "old"]);
+    drop(gateway);
+    let gateway = installation.serve(&internet, &[]);
+    gateway.wait_for("1 audit rows older than 90 days were deleted");
+    assert_eq!(subjects(), ["young"]);
 }

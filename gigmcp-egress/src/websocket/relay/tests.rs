@@ -38,7 +38,7 @@ struct World {
 struct Events(mpsc::UnboundedSender<AuditEvent>);
 
 impl AuditSink for Events {
-    fn ready(&self) -> BoxFuture<'_, Result<(), AuditUnavailable>> {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -1,0 +1,187 @@
+//! The queue before a thread of the database: whoever asks has a line of its own, and the lines take turns.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use gigmcp_egress::Identity;
+
+use super::StoreError;
+use crate::spec::ProfileSlug;
+
+/// In whose turn something is done.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Asker {
+    /// This program and its command line.
+    Gateway,
+    /// The sandbox of one running server.
+    Instance(Identity),
+    /// The clients of one profile, named by what they call, whether there is such a profile or not.
+    Profile(ProfileSlug),
+}
+
+/// Jobs for one thread: nobody's waits for more than one of each other's. A line is there while something stands in it.
+pub(super) struct Turns<J> {
+    lines: Mutex<Lines<J>>,
+    changed: Condvar,
+}
+
+struct Lines<J> {
+    /// None of them is empty.
+    jobs: HashMap<Asker, VecDeque<J>>,
+    /// Everyone with a line, once; the first is next.
+    order: VecDeque<Asker>,
+    closed: bool,
+}
+
+impl<J> Turns<J> {
+    pub(super) fn new() -> Self {
+        let lines = Lines { jobs: HashMap::new(), order: VecDeque::new(), closed: false };
+        Self { lines: Mutex::new(lines), changed: Condvar::new() }
+    }
+
+    /// Puts a job at the end of its line, unless that is too long for anybody to stand there who still waits.
+    pub(super) fn push(&self, asker: Asker, job: J) -> Result<(), StoreError> {
+        self.put(asker, job, MAX_LINE)
+    }
+
+    /// The same however long the line is.
+    pub(super) fn push_promised(&self, asker: Asker, job: J) -> Result<(), StoreError> {
+        self.put(asker, job, usize::MAX)
+    }
+
+    fn put(&self, asker: Asker, job: J, longest: usize) -> Result<(), StoreError> {
+        let mut lines = self.lock();
+        let lines = &mut *lines;
+        if lines.closed {
+            return Err(StoreError::Stopped);
+        }
+        match lines.jobs.entry(asker) {
+            Entry::Occupied(line) if line.get().len() >= longest => return Err(StoreError::Busy),
+            Entry::Occupied(mut line) => line.get_mut().push_back(job),
+            Entry::Vacant(line) => {
+                lines.order.push_back(line.key().clone());
+                line.insert(VecDeque::from([job]));
+            }
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// The next job, once there is one; none when this was closed and nothing is left.
+    pub(super) fn next(&self) -> Option<J> {
+        let idle = |lines: &mut Lines<J>| lines.order.is_empty() && !lines.closed;
+        self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The next job, if there is one now.
+    pub(super) fn try_next(&self) -> Option<J> {
+        self.lock().take()
+    }
+
+    /// Takes no more jobs; those that are here are still given out.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Takes no more jobs, and drops those that are here.
+    pub(super) fn abandon(&self) {
+        let mut lines = self.lock();
+        lines.closed = true;
+        lines.order.clear();
+        let dropped = std::mem::take(&mut lines.jobs);
+        drop(lines);
+        drop(dropped);
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().jobs.values().map(VecDeque::len).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines<J>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<J> Lines<J> {
+    fn take(&mut self) -> Option<J> {
+        let asker = self.order.pop_front()?;
+        let line = self.jobs.get_mut(&asker)?;
+        let job = line.pop_front();
+        match line.is_empty() {
+            true => drop(self.jobs.remove(&asker)),
+            false => self.order.push_back(asker),
+        }
+        job
+    }
+}
+
+/// More jobs than one asker can wait for: a sandbox may have 256 connections and 512 streams, and all clients together 1,024
+/// connections. What stands here beyond that was given up while the disk stood still.
+const MAX_LINE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(name: &str) -> Asker {
+        Asker::Instance(Identity::new(name))
+    }
+
+    #[test]
+    fn lines_take_turns_and_each_stays_in_order() {
+        let turns = Turns::new();
+        for (asker, job) in [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("c", "c1"), ("b", "b2")] {
+            turns.push(instance(asker), job).expect("open");
+        }
+        let given: Vec<_> = std::iter::from_fn(|| turns.try_next()).collect();
+        assert_eq!(given, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+        let lines = turns.lock();
+        assert!(lines.jobs.is_empty() && lines.order.is_empty(), "nothing is kept of who has nothing to do");
+    }
+
+    #[test]
+    fn who_comes_late_is_next_but_one() {
+        let turns = Turns::new();
+        for job in 0..1000 {
+            turns.push(instance("loud"), job).expect("open");
+        }
+        assert_eq!(turns.try_next(), Some(0));
+        turns.push(instance("quiet"), 5000).expect("open");
+        let before = std::iter::from_fn(|| turns.try_next()).take_while(|job| *job != 5000).count();
+        assert_eq!(before, 1);
+    }
+
+    #[test]
+    fn a_line_has_an_end_but_not_for_what_was_promised() {
+        let turns = Turns::new();
+        for job in 0..MAX_LINE {
+            turns.push(instance("loud"), job).expect("there is room");
+        }
+        assert!(matches!(turns.push(instance("loud"), 0), Err(StoreError::Busy)));
+        turns.push(instance("quiet"), 0).expect("twin: another's line");
+        turns.push_promised(instance("loud"), 0).expect("twin: a row that was promised");
+        assert_eq!(turns.waiting(), MAX_LINE + 2);
+        turns.try_next();
+        turns.try_next();
+        turns.try_next();
+        turns.push(instance("loud"), 0).expect("twin: one has gone");
+    }
+
+    #[test]
+    fn what_is_in_line_at_the_close_is_still_done() {
+        let turns = Turns::new();
+        turns.push(Asker::Gateway, 1).expect("open");
+        turns.close();
+        assert!(matches!(turns.push(Asker::Gateway, 2), Err(StoreError::Stopped)));
+        assert_eq!((turns.next(), turns.next()), (Some(1), None));
+
+        let abandoned = Turns::new();
+        abandoned.push(Asker::Gateway, 1).expect("open");
+        abandoned.abandon();
+        assert_eq!(abandoned.next(), None, "unless the thread is gone");
+    }
+}
