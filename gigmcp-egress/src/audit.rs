@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::body::Progress;
 use crate::grant::BoxFuture;
 use crate::identity::{CredentialId, Identity};
+use crate::rates::Rates;
 use crate::refusal::Refusal;
 
 /// Takes one event for every decision. A sink that cannot take events makes the proxy refuse.
@@ -129,6 +130,8 @@ pub(crate) struct Entry {
     event: Option<AuditEvent>,
     progress: Option<Arc<Progress>>,
     deliveries: Deliveries,
+    /// Who gives up requests before their answer pays for their records, see [`Rates::settle`].
+    charged: Option<(Arc<Rates>, u32)>,
     started: Instant,
 }
 
@@ -177,7 +180,8 @@ impl Entry {
             alarm: false,
             policy_version: None,
         };
-        Self { sink, event: Some(event), progress: None, deliveries: Deliveries::default(), started: Instant::now() }
+        let deliveries = Deliveries::default();
+        Self { sink, event: Some(event), progress: None, deliveries, charged: None, started: Instant::now() }
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -220,6 +224,11 @@ impl Entry {
     /// Counted among these while it is on its way.
     pub(crate) fn counted(mut self, deliveries: &Deliveries) -> Self {
         self.deliveries = deliveries.clone();
+        self
+    }
+
+    pub(crate) fn charged(mut self, charged: (Arc<Rates>, u32)) -> Self {
+        self.charged = Some(charged);
         self
     }
 
@@ -274,6 +283,9 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let Some(event) = self.take() else { return };
+        if let (Some((rates, per_second)), None) = (&self.charged, event.status) {
+            rates.charge(&event.identity, *per_second);
+        }
         let sink = Arc::clone(&self.sink);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(deliver(sink, event, self.deliveries.begin()))),

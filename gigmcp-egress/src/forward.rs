@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use http::header::{HOST, TE, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
+use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::address::AddressDenied;
@@ -126,8 +127,15 @@ impl Forward {
         Self(Arc::new(Inner { dialer, tls, limits, pool, shared, dials }))
     }
 
-    pub(crate) fn dialer(&self) -> &Dialer {
-        &self.0.dialer
+    /// A connection of plain TCP.
+    pub(crate) async fn open(
+        &self,
+        identity: &Identity,
+        host: &HostName,
+        port: u16,
+    ) -> Result<TcpStream, ForwardError> {
+        let _place = self.0.dials.take(identity, 1).await;
+        self.0.dialer.open(identity, host, port).await
     }
 
     /// Closes what rests for an identity whose sandbox is gone.

@@ -122,6 +122,8 @@ where
             return; // The library had reset it before it gave it to us; that is recorded.
         }
         self.own.open(id);
+        let Front { site, .. } = &*self.front;
+        site.shared.policy().rates.settle(&site.identity).await;
         match Arc::clone(&self.front.site.streams).try_acquire_owned() {
             Ok(permit) => {
                 let serving = stream::serve(Arc::clone(&self.front), request, respond);

@@ -147,6 +147,7 @@ impl Entrance {
                 tracing::warn!(identity = %site.identity, error, "connection closed that may not be the sandbox's");
                 continue;
             }
+            site.shared.policy().rates.settle(&site.identity).await;
             // At its limit a sandbox waits: one connection here, the rest in the kernel's queue.
             let permit = Arc::clone(&site.connections).acquire_owned().await.expect("the semaphore is never closed");
             // Boxed, because what is awaited through the token takes its size twice.

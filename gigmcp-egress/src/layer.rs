@@ -17,7 +17,6 @@ use crate::limits::Limits;
 use crate::live::LivePlaceholders;
 use crate::places::BodyPlaces;
 use crate::policy::Policy;
-use crate::rates::Rates;
 
 /// The policy around any upstream: decide, inject, forward, scrub, record.
 ///
@@ -48,7 +47,7 @@ impl EgressLayer {
                 audit,
                 limits,
                 live: Arc::new(LivePlaceholders::default()),
-                rates: Rates::default(),
+                rates: Arc::default(),
                 bodies,
                 deliveries: Deliveries::default(),
             }),

@@ -25,7 +25,7 @@ pub(crate) struct Policy {
     pub(crate) audit: Arc<dyn AuditSink>,
     pub(crate) limits: Limits,
     pub(crate) live: Arc<LivePlaceholders>,
-    pub(crate) rates: Rates,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) bodies: BodyPlaces,
     pub(crate) deliveries: Deliveries,
 }
@@ -44,7 +44,8 @@ impl Policy {
     }
 
     pub(crate) fn entry(&self, kind: AuditKind, identity: &Identity) -> Entry {
-        Entry::new(Arc::clone(&self.audit), kind, identity.clone()).counted(&self.deliveries)
+        let charged = (Arc::clone(&self.rates), self.limits.refusals_per_second);
+        Entry::new(Arc::clone(&self.audit), kind, identity.clone()).counted(&self.deliveries).charged(charged)
     }
 
     /// Forgets what is kept of an identity whose sandbox is gone.

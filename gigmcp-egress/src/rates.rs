@@ -56,6 +56,19 @@ impl Rates {
         }
     }
 
+    /// Counts something that is recorded without anybody who could be made to wait, as of a request that was given up.
+    pub(crate) fn charge(&self, identity: &Identity, per_second: u32) {
+        let rate = Rate { count: per_second, per: Duration::from_secs(1) };
+        self.with(identity, |spent| spent.refusals.get_or_insert_with(|| Bucket::full(rate)).charge());
+    }
+
+    /// Waits until an identity has not been charged for more than its rate, before more is taken from it.
+    pub(crate) async fn settle(&self, identity: &Identity) {
+        while self.with(identity, |spent| spent.refusals.as_mut().is_some_and(Bucket::is_overdrawn)) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     fn with<T>(&self, identity: &Identity, count: impl FnOnce(&mut Spent) -> T) -> T {
         count(self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(identity.clone()).or_default())
     }
@@ -81,13 +94,28 @@ impl Bucket {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self) -> bool {
+        self.refill();
+        let taken = self.left >= 1.0;
+        self.left -= f64::from(u8::from(taken));
+        taken
+    }
+
+    /// Takes one, whether there is one or not.
+    fn charge(&mut self) {
+        self.refill();
+        self.left -= 1.0;
+    }
+
+    fn is_overdrawn(&mut self) -> bool {
+        self.refill();
+        self.left < 0.0
+    }
+
+    fn refill(&mut self) {
         let (now, count) = (Instant::now(), f64::from(self.rate.count));
         let refilled = now.duration_since(self.filled).as_secs_f64() / self.rate.per.as_secs_f64().max(f64::EPSILON);
         self.left = (self.left + refilled * count).min(count);
         self.filled = now;
-        let taken = self.left >= 1.0;
-        self.left -= f64::from(u8::from(taken));
-        taken
     }
 }
 
@@ -123,6 +151,19 @@ mod tests {
         };
         assert!(in_time(&one).await && in_time(&one).await && !in_time(&one).await);
         assert!(in_time(&two).await, "another one does not");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_again_and_again_has_to_wait() {
+        let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
+        let in_time =
+            async |identity: &Identity| tokio::time::timeout(Duration::ZERO, rates.settle(identity)).await.is_ok();
+        for _ in 0..2 {
+            rates.charge(&one, 2);
+        }
+        assert!(in_time(&one).await, "as much as its rate");
+        rates.charge(&one, 2);
+        assert!(!in_time(&one).await && in_time(&two).await);
     }
 
     #[test]

@@ -69,7 +69,7 @@ where
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable.into());
     }
-    let upstream = site.shared.forward.dialer().open(identity, host, *port).await;
+    let upstream = site.shared.forward.open(identity, host, *port).await;
     let upstream = upstream.map_err(|error| {
         tracing::info!(%identity, error = &error as &dyn std::error::Error, "plain TCP destination not reached");
         ForwardError::refusal(&error)

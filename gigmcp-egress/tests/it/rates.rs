@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use gigmcp_egress::{Rate, Rule};
 
-use crate::world::{Sandbox, World, soon};
+use crate::http2_upstream::listen;
+use crate::wire::Wire;
+use crate::world::{Sandbox, Trust, World, soon};
 
 #[tokio::test]
 async fn requests_over_the_rate_of_a_rule_are_refused_and_other_rules_are_not_touched() {
@@ -54,4 +56,34 @@ async fn a_rule_serves_again_when_its_time_has_passed() {
     };
     assert!(soon(again).await > 0, "not at once");
     assert_eq!(world.origin.seen().len(), 2, "twin");
+}
+
+/// Each leaves a row in the audit, and there is nobody who could be made to wait for that.
+#[tokio::test]
+async fn who_gives_up_again_and_again_is_heard_later() {
+    for (case, gives_up) in [("EGR-208", true), ("twin", false)] {
+        let mut world = World::with(Trust::Origin, |limits| limits.refusals_per_second = 2).await;
+        let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+        let (_, mut accepted) = listen(&world, &["http/1.1"]).await;
+        for _ in 0..4 {
+            let mut wire = one.https("b.example.com").await;
+            wire.send("GET / HTTP/1.1\r\nHost: b.example.com\r\nConnection: close\r\n\r\n").await;
+            let mut origin = Wire::new(soon(accepted.recv()).await.unwrap());
+            soon(origin.until("\r\n\r\n")).await;
+            match gives_up {
+                true => {
+                    drop(wire);
+                    assert!(soon(origin.is_closed()).await);
+                }
+                false => {
+                    origin.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+                    assert_eq!(soon(wire.reply()).await.status, 200);
+                }
+            }
+        }
+        let heard = tokio::time::timeout(Duration::from_millis(300), one.https("b.example.com")).await;
+        assert_eq!(heard.is_err(), gives_up, "{case}");
+        soon(two.https("b.example.com")).await;
+        soon(one.https("b.example.com")).await;
+    }
 }
