@@ -115,7 +115,9 @@ fn read_target(method: &Method, target: Bytes) -> Result<Uri, Refusal> {
         return PathAndQuery::from_maybe_shared(target).map(Uri::from).map_err(|_| refusal);
     }
     let uri = Uri::from_maybe_shared(target).map_err(|_| refusal)?;
-    if uri.scheme().is_some() && uri.authority().is_some() { Ok(uri) } else { Err(refusal) }
+    // `http::Uri` also takes `://host/`.
+    let scheme = uri.scheme_str().unwrap_or_default();
+    if !scheme.is_empty() && uri.authority().is_some() { Ok(uri) } else { Err(refusal) }
 }
 
 /// The one coding is `chunked`. Others that exist are told apart, so that a program learns what it asked for.

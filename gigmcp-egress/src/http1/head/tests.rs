@@ -73,6 +73,7 @@ fn a_request_line_is_method_target_version() {
         ("EGR-126 authority", "GET a.test:443 HTTP/1.1", Some(TargetNotCanonical)),
         ("without slash", "GET x HTTP/1.1", Some(TargetNotCanonical)),
         ("EGR-080 no host", "GET file:///etc/passwd HTTP/1.1", Some(TargetNotCanonical)),
+        ("EGR-125 no scheme", "GET ://a.test/x HTTP/1.1", Some(TargetNotCanonical)),
         ("EGR-138 fragment", "GET /#frag HTTP/1.1", Some(TargetNotCanonical)),
         ("EGR-138 fragment of a URL", "GET http://a.test/#frag HTTP/1.1", Some(TargetNotCanonical)),
         ("EGR-138 raw UTF-8", "GET /é HTTP/1.1", Some(TargetNotCanonical)),

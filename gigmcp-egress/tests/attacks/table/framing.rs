@@ -324,6 +324,7 @@ fn targets() -> Vec<Row> {
             target("http://evil.test/x"),
             &twin,
         ),
+        bytes("125d", "a whole URL without a scheme", Right::Close(400), target("://{H}/x"), &twin),
         bytes("126a", "OPTIONS *", Right::Close(400), target("*").replacen("GET", "OPTIONS", 1), &twin),
         bytes("126b", "GET *", Right::Close(400), target("*"), &twin),
         bytes("126c", "authority as target", Right::Close(400), target("{H}:443"), &twin),
