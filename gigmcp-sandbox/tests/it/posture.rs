@@ -73,7 +73,7 @@ fn mounts(pid: u32) -> Found {
         let left: Vec<&str> = left.split(' ').collect();
         let [kind, _source, options] = right.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let bounds = options.split(',').filter(|option| {
-            ["size=", "nr_inodes=", "mode=", "ptmxmode="].iter().any(|start| option.starts_with(start))
+            ["size=", "nr_inodes=", "mode=", "ptmxmode=", "max="].iter().any(|start| option.starts_with(start))
         });
         let bounds = if kind == "devtmpfs" { String::new() } else { bounds.collect::<Vec<_>>().join(",") };
         // An image is shown under our name for it; the host's own trees under theirs.
@@ -122,7 +122,7 @@ const LIMITS: &[(&str, &str)] = &[
 
 const MOUNTS: &[(&str, &str)] = &[
     ("/", "tmpfs /root ro,nosuid,nodev,relatime size=1048576k,mode=755"),
-    ("/dev/pts", "devpts / rw,nosuid,noexec,relatime mode=620,ptmxmode=666"),
+    ("/dev/pts", "devpts / rw,nosuid,noexec,relatime mode=620,ptmxmode=666,max=16"),
     ("/dev/shm", "tmpfs / rw,nosuid,nodev,relatime size=65536k,nr_inodes=65536"),
     ("/proc", "proc / ro,nosuid,nodev,noexec,relatime"),
     ("/proc/sys/kernel/random/boot_id", "tmpfs /proc-0 ro,nosuid,nodev,noexec,relatime size=1048576k,mode=755"),
@@ -136,15 +136,24 @@ const MASKED: &str = "acpi asound buddyinfo bus cmdline config.gz diskstats driv
     modules mtrr pagetypeinfo partitions sched_debug scsi slabinfo softirqs swaps sysrq-trigger timer_list \
     timer_stats tty vmallocinfo zoneinfo";
 
+/// A mount as the host has it, but that nothing but devices can be written through it.
+fn sealed(mount: &str) -> String {
+    let mut words: Vec<&str> = mount.split(' ').collect();
+    let others = words[2].split(',').filter(|option| !["rw", "ro", "nosuid", "noexec"].contains(option));
+    let options = ["ro", "nosuid", "noexec"].into_iter().chain(others).collect::<Vec<_>>().join(",");
+    words[2] = &options;
+    words.join(" ")
+}
+
 fn frame_mounts() -> Found {
     let mut expected = found(MOUNTS);
-    // As the host has them: each by itself, or in a file system of its own kind.
+    // Each by itself, or in a file system of its own kind, as the host has them; but sealed.
     let of_host = mounts(std::process::id());
     for name in ["full", "null", "random", "urandom", "zero"] {
         let path = format!("/dev/{name}");
         let below = || of_host["/dev"].replacen(" / ", &format!(" /{name} "), 1);
         let shown = of_host.get(&path).cloned().unwrap_or_else(below);
-        expected.insert(path, shown);
+        expected.insert(path, sealed(&shown));
     }
     for name in MASKED.split_whitespace() {
         let path = format!("/proc/{name}");
