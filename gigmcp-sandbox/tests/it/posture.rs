@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, StateQuota};
+use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, ServerSignal, StateQuota};
 
 use crate::left_out::has_root;
 use crate::lifecycle::ready;
-use crate::probe::{Dir, probe, sandbox};
+use crate::probe::{Dir, PROBE_VARIABLE, probe, sandbox};
 use crate::processes::{field, marker, of_program};
 
 type Found = BTreeMap<String, String>;
@@ -216,6 +219,10 @@ fn assert_usual(server: u32, program: &str) {
     {
         assert_eq!(read(server, name), expected, "{name}");
     }
+    if let Ok(merged) = fs::read_to_string(format!("/proc/{server}/ksm_stat")) {
+        let merges = merged.lines().filter(|line| line.ends_with(": yes")).collect::<Vec<_>>();
+        assert!(merges.is_empty(), "merged with the host's memory: {merges:?}");
+    }
     // After the name in brackets: state, parent, group, session, terminal; then priority and niceness.
     let (stat, of_host) = (read(server, "stat"), read(std::process::id(), "stat"));
     let fields =
@@ -244,6 +251,47 @@ async fn a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be() {
         assert_usual(server, "/server");
         assert_eq!(mounts(server), frame_mounts(), "{network:?}");
         drop(sandbox);
+    }
+}
+
+#[test]
+fn a_host_process_whose_memory_is_merged_does_not_pass_that_on() {
+    let merging = |command: &[&str]| {
+        let output = Command::new(probe()).arg("merging").args(command).env(PROBE_VARIABLE, probe()).output().unwrap();
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+    };
+    let outside = merging(&["cat", "/proc/self/ksm_stat"]);
+    if !outside.contains("ksm_merge_any: yes") {
+        return println!("this kernel merges nothing, or does not tell: {outside}");
+    }
+    let test = "posture::a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be";
+    let tests = std::env::current_exe().unwrap();
+    let inside = merging(&[tests.to_str().unwrap(), "--exact", test]);
+    assert!(inside.contains("test result: ok. 1 passed"), "{inside}");
+}
+
+/// By its own program it would be ended with `SIGSYS`, and each end would look like an attack.
+#[tokio::test]
+async fn pid_1_ends_by_itself_however_its_sandbox_does() {
+    if !has_root("nobody else may watch PID 1") {
+        return;
+    }
+    for how in ["the server ends", "killed", "dropped"] {
+        let (mut sandbox, server) = started(sandbox(&[]), "/server").await;
+        let init = field(server, "PPid:").unwrap();
+        let mut watcher = Command::new(probe()).args(["ended", &init]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watcher.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "watching");
+        match how {
+            "the server ends" => sandbox.signal(ServerSignal::Terminate),
+            "killed" => {
+                // Its end is told when PID 1 has been waited for, which the watcher does first.
+                tokio::time::timeout(Duration::from_secs(30), sandbox.kill()).await.unwrap();
+            }
+            _ => drop(sandbox),
+        }
+        assert_eq!(lines.next().unwrap().unwrap(), "Exited(0)", "{how}");
+        assert!(watcher.wait().unwrap().success());
     }
 }
 

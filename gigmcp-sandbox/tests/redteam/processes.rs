@@ -155,6 +155,21 @@ pub(crate) const CASES: &[Case] = &[
     }),
 ];
 
+/// Starts a program of whose memory everything may be merged. Run by the harness outside.
+pub(crate) fn merging(program: &str, arguments: &[String]) -> std::io::Error {
+    const PR_SET_MEMORY_MERGE: i64 = 67;
+    let _ = call(n::PRCTL, &[PR_SET_MEMORY_MERGE, 1, 0, 0, 0]);
+    std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(arguments))
+}
+
+/// Watches a process that is not a child, and says how it ended. Run by the harness outside, as root.
+pub(crate) fn tell_end(pid: i32) {
+    const PTRACE_SEIZE: i64 = 0x4206;
+    call(n::PTRACE, &[PTRACE_SEIZE, pid.into(), 0, 0]).expect("as root");
+    println!("watching");
+    println!("{:?}", sys::wait(pid).expect("it is watched"));
+}
+
 const NO_INIT: &str = "nothing: no PID 1 is reached from below; tests kill it from above";
 
 /// The numbers of this process, its children and its parent.
