@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 
 use crate::case::{Case, Outcome, Stopped, any, case, done, reached};
 use crate::numbers as n;
@@ -92,6 +93,14 @@ pub(crate) const CASES: &[Case] = &[
     case(101, "splice", |_| pipes(|from, to| call(n::SPLICE, &[from, 0, to, 0, 1, 0]))),
     case(101, "tee", |_| pipes(|from, to| call(n::TEE, &[from, to, 1, 0]))),
     case(101, "vmsplice", |_| pipes(|_, to| call(n::VMSPLICE, &[to, at(&[at(b"x"), 1]), 1, 0]))),
+    case(101, "sendfile of a file into a pipe", |_| {
+        let (file, (_reader, writer)) = (fs::File::open("/etc/hosts")?, std::io::pipe()?);
+        done(call(n::SENDFILE, &[writer.as_raw_fd().into(), file.as_raw_fd().into(), 0, 1]))
+    }),
+    case(101, "sendfile of a file into a socket", |_| {
+        let (file, (socket, _other)) = (fs::File::open("/etc/hosts")?, UnixStream::pair()?);
+        done(call(n::SENDFILE, &[socket.as_raw_fd().into(), file.as_raw_fd().into(), 0, 1]))
+    }),
     case(101, "cachestat of a file", |_| {
         let file = fs::File::open("/etc/hosts")?;
         done(call(n::CACHESTAT, &[i64::from(file.as_raw_fd()), at(&[0_u64, 4096]), into(&mut [0_u64; 5]), 0]))
