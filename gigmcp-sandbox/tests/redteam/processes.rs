@@ -63,6 +63,13 @@ pub(crate) const CASES: &[Case] = &[
         }
         Ok(String::new())
     }),
+    case(52, "fill the queue of PID 1's thread", |_| {
+        let mut siginfo = [0_i32; 32];
+        siginfo[2] = -1;
+        done(call(n::RT_TGSIGQUEUEINFO, &[1, 1, 40, at(&siginfo)]))
+    }),
+    case(52, "signal PID 1 by its thread (tkill)", |_| done(call(n::TKILL, &[1, 40]))),
+    case(52, "signal PID 1 by its thread (tgkill)", |_| done(call(n::TGKILL, &[1, 1, 40]))),
     case(52, "starve PID 1 by its priority", |_| done(call(n::SETPRIORITY, &[0, 1, 19]))),
     case(52, "starve PID 1 by its priority, high bits set", |_| done(call(n::SETPRIORITY, &[0, 0x1_0000_0001, 19]))),
     case(52, "starve PID 1 by its group", |_| done(call(n::SETPRIORITY, &[1, 1, 19]))).needs(NO_INIT),
