@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitCode;
 
 use crate::outer::Inside;
 use crate::protocol::{Plan, Report, Stage};
@@ -11,18 +10,17 @@ use crate::tripwires::{Tell, Tripwires};
 use crate::{At, Failure, confine, identity, left_out, root, sys};
 
 /// Runs as PID 1. When it ends, by whatever cause, the kernel ends every process inside.
-pub(crate) fn run(control: &OwnedFd, inside: Inside) -> ExitCode {
-    match serve(control, inside) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(report)) => {
-            let _ = sys::send(control.as_fd(), &report.encode(), &[]);
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            let _ = sys::send(control.as_fd(), &failure.report().encode(), &[]);
-            ExitCode::FAILURE
-        }
+///
+/// Never returns to Rust's library, whose own end makes a call that the filter of PID 1 does not have.
+pub(crate) fn run(control: &OwnedFd, inside: Inside) -> ! {
+    let (report, code) = match serve(control, inside) {
+        Ok(report) => (report, 0),
+        Err(failure) => (Some(failure.report()), 1),
+    };
+    if let Some(report) = report {
+        let _ = sys::send(control.as_fd(), &report.encode(), &[]);
     }
+    sys::exit_now(code)
 }
 
 /// Returns how the server ended, or nothing if the host let go first.

@@ -136,15 +136,21 @@ fn make_namespaces(plan: &Plan, copied: &[OwnedFd]) -> Result<Staged, Failure> {
     }
 }
 
-/// What everything inside inherits: it goes first when memory runs out, and nobody dumps its memory.
-/// Written here, because inside `/proc` is read-only.
+/// What everything inside inherits: it goes first when memory runs out, nobody dumps its memory, and none
+/// of it is merged with the host's, whose own process may ask for that (`MemoryKSM=` of a unit).
+/// Done here, because inside `/proc` is read-only.
 fn inherit_memory_settings() -> Result<(), Failure> {
     let path = "/proc/self/oom_score_adj";
     let present = fs::read_to_string(path).at_with(Stage::Rlimits, path.as_bytes())?;
     // Less than the host's own would need a right.
     let adjusted = present.trim().parse().unwrap_or(OOM_SCORE_ADJ).max(OOM_SCORE_ADJ);
     fs::write(path, adjusted.to_string()).at_with(Stage::Rlimits, path.as_bytes())?;
-    write_if_there("/proc/self/coredump_filter", "0").at(Stage::Rlimits)
+    write_if_there("/proc/self/coredump_filter", "0").at(Stage::Rlimits)?;
+    match sys::process_control(sys::PR_SET_MEMORY_MERGE, 0) {
+        // A kernel that merges nothing, or only what is named.
+        Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()),
+        result => result.map(drop).at_with(Stage::Rlimits, b"merged memory"),
+    }
 }
 
 /// Writes to a file of the kernel's, which has it only where it has the feature.
@@ -191,3 +197,4 @@ const OOM_SCORE_ADJ: i32 = 500;
 const EPERM: i32 = 1;
 const ENOSYS: i32 = 38;
 const EBADF: i32 = 9;
+const EINVAL: i32 = 22;

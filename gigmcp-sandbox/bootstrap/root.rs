@@ -28,8 +28,7 @@ pub(crate) fn enter(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)]) -> Resul
     cover_proc(staged, proc_files, &proc)?;
     let terminals = top.join("dev/pts");
     let flags = sys::MS_NOSUID | sys::MS_NOEXEC;
-    mount(Path::new("devpts"), &terminals, "devpts", flags, "newinstance,ptmxmode=0666,mode=620")
-        .at(Stage::Terminals)?;
+    mount(Path::new("devpts"), &terminals, "devpts", flags, TERMINALS).at(Stage::Terminals)?;
     if !left_out("read-only") {
         seal(&proc, sys::Seal::TreeNoExec).at(Stage::Proc)?;
     }
@@ -89,6 +88,9 @@ fn cover_proc(staged: &Staged, proc_files: &[(Vec<u8>, Vec<u8>)], proc: &Path) -
 fn cover(source: &Path, target: &PathBuf) -> std::io::Result<()> {
     mount(source, target, "", sys::MS_BIND, "")
 }
+
+/// What a server makes of terminals, it takes from all of the machine, which has 3,072 for all that is not its own.
+const TERMINALS: &str = "newinstance,ptmxmode=0666,mode=620,max=16";
 
 /// Of the 128 inotify instances that a user has by default, and so on. Namespaces beside the server's
 /// own user namespace need rights that nothing inside has; this refuses them also without that.

@@ -129,7 +129,11 @@ impl Tree {
                     return Err(io::Error::from_raw_os_error(EINVAL));
                 }
                 let target = self.file(to, 0o444)?;
-                sys::mount_at(&by_number(source.as_fd()), &by_number(target.as_fd()), b"", sys::MS_BIND, b"")
+                sys::mount_at(&by_number(source.as_fd()), &by_number(target.as_fd()), b"", sys::MS_BIND, b"")?;
+                if left_out("read-only") {
+                    return Ok(());
+                }
+                sys::seal_mount(self.mounted(to)?.as_fd(), sys::Seal::Device)
             }
             (Step::State { to, .. }, Some(source)) => {
                 let target = by_number(self.dir(to, 0o755)?);
@@ -171,9 +175,14 @@ impl Tree {
 
     fn bind_at(&mut self, source: &OwnedFd, target: &[u8], to: &[u8], seal: sys::Seal) -> io::Result<()> {
         sys::mount_at(&by_number(source.as_fd()), target, b"", sys::MS_BIND | sys::MS_REC, b"")?;
+        let seal = if left_out("read-only") { sys::Seal::Writable } else { seal };
+        sys::seal_mount(self.mounted(to)?.as_fd(), seal)
+    }
+
+    /// What was mounted here.
+    fn mounted(&mut self, to: &[u8]) -> io::Result<OwnedFd> {
         let (parent, name) = self.parent(to)?;
-        let mounted = sys::open_at(Some(parent), name, sys::O_PATH | sys::O_NOFOLLOW, 0, WITHIN)?;
-        sys::seal_mount(mounted.as_fd(), if left_out("read-only") { sys::Seal::Writable } else { seal })
+        sys::open_at(Some(parent), name, sys::O_PATH | sys::O_NOFOLLOW, 0, WITHIN)
     }
 
     /// The image as an overlay without an upper layer: its mounts then tell the names given here and

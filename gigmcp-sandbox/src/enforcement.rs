@@ -32,7 +32,8 @@ pub enum Layer {
     Seccomp,
     /// A Landlock ruleset: files, TCP ports, signals, abstract sockets.
     Landlock,
-    /// Resource limits of the kernel per process and user.
+    /// Resource limits of the kernel per process and user. Partial where the host takes core dumps at a
+    /// socket (`@` in `kernel.core_pattern`), which no limit keeps a crash from.
     Rlimits,
     /// Limits on memory, processes and CPU time of the whole sandbox by a control group.
     CgroupLimits,

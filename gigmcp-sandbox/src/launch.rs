@@ -82,7 +82,10 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
                 Ok(group) => group.level(),
                 Err(Unavailable { why, fix }) => Level::None { why: why.clone(), fix: fix.clone() },
             };
-            let enforcement = Posture { found, rlimits: &rlimits, unknown_calls, cgroup_limits }.enforcement();
+            let core_pattern = std::fs::read_to_string(CORE_PATTERN).ok();
+            let core_pattern = core_pattern.as_deref();
+            let posture = Posture { found, rlimits: &rlimits, unknown_calls, cgroup_limits, core_pattern };
+            let enforcement = posture.enforcement();
             match required.into_iter().find(|layer| !enforcement.is_full(*layer)) {
                 None => Ok(enforcement),
                 Some(layer) => Err(SpawnError::LayerMissing { layer, why: enforcement.level(layer).to_string() }),
@@ -247,6 +250,7 @@ fn boot_id() -> io::Result<Vec<u8>> {
     Ok(format!("{}\n", parts.join("-")).into_bytes())
 }
 
+const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 const BOOT_ID: &[u8] = b"sys/kernel/random/boot_id";
 
 /// Places inside that the server may write to.

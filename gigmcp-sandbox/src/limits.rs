@@ -112,7 +112,8 @@ macro_rules! setters {
                     (RLIMIT_FSIZE, self.file_bytes),
                     (RLIMIT_STACK, self.stack_bytes),
                     // 1 and not 0: with a pipe as core_pattern the kernel runs the host's handler
-                    // even for 0, while 1 is its own mark for "do not dump".
+                    // even for 0, while 1 is its own mark for "do not dump". A socket (`@`, Linux 6.16) gets
+                    // the dump whatever this says; `Layer::Rlimits` is then partial.
                     (RLIMIT_CORE, 1),
                     (RLIMIT_NPROC, self.processes),
                     (RLIMIT_NOFILE, self.open_files),

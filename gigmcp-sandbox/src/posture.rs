@@ -16,6 +16,8 @@ pub(crate) struct Posture<'a> {
     pub(crate) unknown_calls: &'a [String],
     /// What the control group says of itself.
     pub(crate) cgroup_limits: Level,
+    /// What the host does with the memory of a program that crashed; nothing if that cannot be read.
+    pub(crate) core_pattern: Option<&'a str>,
 }
 
 impl Posture<'_> {
@@ -157,8 +159,22 @@ impl Posture<'_> {
             !now.is_ok_and(|now| now <= *value)
         });
         match missing {
-            None => Level::Full,
+            None => self.core_dumps(),
             Some((resource, value)) => none(format!("resource {resource} is not limited to {value}"), UNEXPECTED),
+        }
+    }
+
+    /// The limit on core dumps keeps the kernel from writing files and from starting a handler. To a socket
+    /// it sends what crashed whatever the limit (Linux 6.16 and later).
+    fn core_dumps(&self) -> Level {
+        match self.core_pattern {
+            Some(pattern) if !pattern.starts_with('@') => Level::Full,
+            Some(_) => Level::Partial(
+                "a crash is dumped past every limit to the host's handler, as kernel.core_pattern names a socket; fix: \
+                 set it to a pipe (|program) or a file"
+                    .to_owned(),
+            ),
+            None => Level::Partial("kernel.core_pattern, by which a crash may be dumped, cannot be read".to_owned()),
         }
     }
 }
@@ -181,7 +197,22 @@ mod tests {
             ("filters_around".to_owned(), around.to_owned()),
         ]);
         found.extend(tripwire.map(|answer| ("tripwire".to_owned(), answer.to_owned())));
-        Posture { found: &found, rlimits: &[], unknown_calls, cgroup_limits: Level::Full }.seccomp()
+        Posture { found: &found, rlimits: &[], unknown_calls, cgroup_limits: Level::Full, core_pattern: None }.seccomp()
+    }
+
+    #[test]
+    fn limits_are_full_only_if_a_crash_is_not_sent_to_the_host() {
+        let found = BTreeMap::from([("rlimit.4".to_owned(), "1".to_owned())]);
+        let level = |core_pattern| {
+            let rlimits = &[(4, 1)];
+            Posture { found: &found, rlimits, unknown_calls: &[], cgroup_limits: Level::Full, core_pattern }.limits()
+        };
+        for pattern in ["", "core\n", "core.%p\n", "/var/crash/%e@%h\n", "|/usr/share/apport/apport %p\n"] {
+            assert_eq!(level(Some(pattern)), Level::Full, "{pattern:?}");
+        }
+        for pattern in [Some("@/run/core.sock\n"), Some("@@/run/core.sock\n"), Some("@"), None] {
+            assert!(matches!(level(pattern), Level::Partial(_)), "{pattern:?}");
+        }
     }
 
     #[test]

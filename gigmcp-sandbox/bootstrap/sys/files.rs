@@ -126,6 +126,8 @@ pub(crate) enum Seal {
     TreeNoExec,
     /// As [`Seal::Tree`], but this mount alone.
     One,
+    /// A device: it can be read and written, but no mark on it, such as its time.
+    Device,
     /// Without devices and set-user-id only.
     Writable,
 }
@@ -137,6 +139,7 @@ pub(crate) fn seal_mount(fd: BorrowedFd<'_>, seal: Seal) -> io::Result<()> {
         Seal::Tree => (base, AT_EMPTY_PATH | AT_RECURSIVE),
         Seal::TreeNoExec => (base | MOUNT_ATTR_NOEXEC, AT_EMPTY_PATH | AT_RECURSIVE),
         Seal::One => (base, AT_EMPTY_PATH),
+        Seal::Device => (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, AT_EMPTY_PATH),
         Seal::Writable => (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, AT_EMPTY_PATH | AT_RECURSIVE),
     };
     let attributes = MountAttr { set, clear: 0, propagation: 0, userns: 0 };

@@ -217,7 +217,10 @@ const CLASSES: &str = "
 
 Every member of a class, tried inside with all layers and arguments that lead nowhere. `calls` are system calls
 by number; `families` are a hundred times the socket family and the type, `protocols` a hundred times the
-protocol of an IPv4 socket and the type; `unshares` and `personalities` are single bits.
+protocol of an IPv4 socket and the type; `levels` are ten thousand times the family, a thousand times the type, and
+the level of a socket option, tried with UDP's encapsulation of ESP; `options` are a thousand times the level, and the
+option, set on a socket that has that level; `advices` are those of `madvise`; `unshares` and `personalities` are
+single bits.
 ";
 const WITHOUT: &str = "
 ## Each layer left out

@@ -41,6 +41,7 @@ pub(crate) struct Scene {
     careless: Child,
     shares_objects: bool,
     key: String,
+    _huge_pages: Option<HugePages>,
     _held: Vec<OwnedFd>,
 }
 
@@ -73,6 +74,7 @@ impl Scene {
             careless: careless.unwrap(),
             shares_objects,
             key: key.to_owned(),
+            _huge_pages: shares_objects.then(HugePages::new),
             _held: held,
         };
         if shares_objects {
@@ -142,6 +144,28 @@ impl Drop for Scene {
         let _ = self.careless.kill();
         let _ = self.careless.wait();
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Huge pages of the host, for as long as this lives.
+struct HugePages {
+    before: String,
+}
+
+impl HugePages {
+    const COUNT: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn new() -> Self {
+        let before = fs::read_to_string(Self::COUNT).unwrap();
+        let more: u32 = before.trim().parse::<u32>().unwrap() + 16;
+        fs::write(Self::COUNT, more.to_string()).unwrap();
+        Self { before }
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::COUNT, &self.before);
     }
 }
 

@@ -17,8 +17,19 @@ const TELL: &str = "GIGMCP_TEST_TELL";
 const TEST: &str = "attacks::table::every_attack_that_works_outside_is_stopped_inside";
 
 /// What is tried whole; see `tests/redteam/sweeps.rs`.
-const CLASSES: [&str; 8] =
-    ["calls", "families", "protocols", "ioctls", "prctls", "fcntls", "unshares", "personalities"];
+const CLASSES: [&str; 11] = [
+    "calls",
+    "families",
+    "protocols",
+    "levels",
+    "options",
+    "ioctls",
+    "prctls",
+    "fcntls",
+    "advices",
+    "unshares",
+    "personalities",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_attack_that_works_outside_is_stopped_inside() {

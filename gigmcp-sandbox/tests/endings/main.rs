@@ -4,6 +4,7 @@
 
 #[path = "../attacks/compile.rs"]
 mod compile;
+mod machine;
 mod matrix;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/probe.rs"]

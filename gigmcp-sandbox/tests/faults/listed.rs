@@ -73,6 +73,7 @@ const TOLD: &[(&str, &str)] = &[
     ("supervisor", "ipc namespace: partial"),
     ("supervisor", "uts namespace: partial"),
     ("supervisor", "cgroup namespace: partial"),
+    ("supervisor", "rlimits: partial"),
     ("supervisor", "cgroup limits: partial"),
     ("caller", "cgroup limits: partial"),
     ("caller", "cgroup limits: none"),

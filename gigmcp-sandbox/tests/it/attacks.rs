@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use gigmcp_sandbox::{Limits, Network};
 use rustix::io::{FdFlags, fcntl_setfd};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::probe::{Dir, inside, is_filtered, outside, run, sandbox};
 
@@ -341,4 +341,21 @@ async fn without_a_network_no_address_answers() {
 async fn row_91_fast_open_does_not_pass_the_port_rules() {
     let found = run(sandbox(&["fastopen", "127.0.0.1:80"]).network(Network::handoff())).await;
     assert_eq!(found, "refused 95");
+}
+
+/// The machine has 3,072 for all that is not its own.
+#[tokio::test]
+async fn terminals_are_limited_so_that_others_find_some() {
+    let mut held = Vec::new();
+    for server in ["first", "second"] {
+        let mut sandbox = sandbox(&["terminals", "50"]).spawn().await.unwrap();
+        let (stdin, stdout) = sandbox.stdio().unwrap();
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await.unwrap();
+        assert_eq!(line, "16 28\n", "{server}: then ENOSPC");
+        held.push((sandbox, stdin));
+    }
+    drop(held);
+    let outside = outside(&["terminals", "50"]);
+    assert!(outside.starts_with("50 0"), "{outside}");
 }

@@ -20,6 +20,7 @@ const AS_A_USER: &[&str] = &[
     "limits::what_is_written_to_memory_counts_as_memory",
     "network::what_a_bare_link_lets_out_stays_in_with_both_networks",
     "network::what_is_refused_anywhere_is_refused_with_both_networks",
+    "posture::pid_1_ends_by_itself_however_its_sandbox_does",
     "posture::the_processes_of_the_frame_hold_nothing_that_they_do_not_need",
     "real_servers::mcp_server_fetch_works",
     "real_servers::mcp_server_git_works_with_git_as_its_child",

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, StateQuota};
+use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, ServerSignal, StateQuota};
 
 use crate::left_out::has_root;
 use crate::lifecycle::ready;
-use crate::probe::{Dir, probe, sandbox};
+use crate::probe::{Dir, PROBE_VARIABLE, probe, sandbox};
 use crate::processes::{field, marker, of_program};
 
 type Found = BTreeMap<String, String>;
@@ -73,7 +76,7 @@ fn mounts(pid: u32) -> Found {
         let left: Vec<&str> = left.split(' ').collect();
         let [kind, _source, options] = right.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         let bounds = options.split(',').filter(|option| {
-            ["size=", "nr_inodes=", "mode=", "ptmxmode="].iter().any(|start| option.starts_with(start))
+            ["size=", "nr_inodes=", "mode=", "ptmxmode=", "max="].iter().any(|start| option.starts_with(start))
         });
         let bounds = if kind == "devtmpfs" { String::new() } else { bounds.collect::<Vec<_>>().join(",") };
         // An image is shown under our name for it; the host's own trees under theirs.
@@ -122,7 +125,7 @@ const LIMITS: &[(&str, &str)] = &[
 
 const MOUNTS: &[(&str, &str)] = &[
     ("/", "tmpfs /root ro,nosuid,nodev,relatime size=1048576k,mode=755"),
-    ("/dev/pts", "devpts / rw,nosuid,noexec,relatime mode=620,ptmxmode=666"),
+    ("/dev/pts", "devpts / rw,nosuid,noexec,relatime mode=620,ptmxmode=666,max=16"),
     ("/dev/shm", "tmpfs / rw,nosuid,nodev,relatime size=65536k,nr_inodes=65536"),
     ("/proc", "proc / ro,nosuid,nodev,noexec,relatime"),
     ("/proc/sys/kernel/random/boot_id", "tmpfs /proc-0 ro,nosuid,nodev,noexec,relatime size=1048576k,mode=755"),
@@ -136,15 +139,24 @@ const MASKED: &str = "acpi asound buddyinfo bus cmdline config.gz diskstats driv
     modules mtrr pagetypeinfo partitions sched_debug scsi slabinfo softirqs swaps sysrq-trigger timer_list \
     timer_stats tty vmallocinfo zoneinfo";
 
+/// A mount as the host has it, but that nothing but devices can be written through it.
+fn sealed(mount: &str) -> String {
+    let mut words: Vec<&str> = mount.split(' ').collect();
+    let others = words[2].split(',').filter(|option| !["rw", "ro", "nosuid", "noexec"].contains(option));
+    let options = ["ro", "nosuid", "noexec"].into_iter().chain(others).collect::<Vec<_>>().join(",");
+    words[2] = &options;
+    words.join(" ")
+}
+
 fn frame_mounts() -> Found {
     let mut expected = found(MOUNTS);
-    // As the host has them: each by itself, or in a file system of its own kind.
+    // Each by itself, or in a file system of its own kind, as the host has them; but sealed.
     let of_host = mounts(std::process::id());
     for name in ["full", "null", "random", "urandom", "zero"] {
         let path = format!("/dev/{name}");
         let below = || of_host["/dev"].replacen(" / ", &format!(" /{name} "), 1);
         let shown = of_host.get(&path).cloned().unwrap_or_else(below);
-        expected.insert(path, shown);
+        expected.insert(path, sealed(&shown));
     }
     for name in MASKED.split_whitespace() {
         let path = format!("/proc/{name}");
@@ -207,6 +219,10 @@ fn assert_usual(server: u32, program: &str) {
     {
         assert_eq!(read(server, name), expected, "{name}");
     }
+    if let Ok(merged) = fs::read_to_string(format!("/proc/{server}/ksm_stat")) {
+        let merges = merged.lines().filter(|line| line.ends_with(": yes")).collect::<Vec<_>>();
+        assert!(merges.is_empty(), "merged with the host's memory: {merges:?}");
+    }
     // After the name in brackets: state, parent, group, session, terminal; then priority and niceness.
     let (stat, of_host) = (read(server, "stat"), read(std::process::id(), "stat"));
     let fields =
@@ -235,6 +251,47 @@ async fn a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be() {
         assert_usual(server, "/server");
         assert_eq!(mounts(server), frame_mounts(), "{network:?}");
         drop(sandbox);
+    }
+}
+
+#[test]
+fn a_host_process_whose_memory_is_merged_does_not_pass_that_on() {
+    let merging = |command: &[&str]| {
+        let output = Command::new(probe()).arg("merging").args(command).env(PROBE_VARIABLE, probe()).output().unwrap();
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+    };
+    let outside = merging(&["cat", "/proc/self/ksm_stat"]);
+    if !outside.contains("ksm_merge_any: yes") {
+        return println!("this kernel merges nothing, or does not tell: {outside}");
+    }
+    let test = "posture::a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be";
+    let tests = std::env::current_exe().unwrap();
+    let inside = merging(&[tests.to_str().unwrap(), "--exact", test]);
+    assert!(inside.contains("test result: ok. 1 passed"), "{inside}");
+}
+
+/// By its own program it would be ended with `SIGSYS`, and each end would look like an attack.
+#[tokio::test]
+async fn pid_1_ends_by_itself_however_its_sandbox_does() {
+    if !has_root("nobody else may watch PID 1") {
+        return;
+    }
+    for how in ["the server ends", "killed", "dropped"] {
+        let (mut sandbox, server) = started(sandbox(&[]), "/server").await;
+        let init = field(server, "PPid:").unwrap();
+        let mut watcher = Command::new(probe()).args(["ended", &init]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watcher.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "watching");
+        match how {
+            "the server ends" => sandbox.signal(ServerSignal::Terminate),
+            "killed" => {
+                // Its end is told when PID 1 has been waited for, which the watcher does first.
+                tokio::time::timeout(Duration::from_secs(30), sandbox.kill()).await.unwrap();
+            }
+            _ => drop(sandbox),
+        }
+        assert_eq!(lines.next().unwrap().unwrap(), "Exited(0)", "{how}");
+        assert!(watcher.wait().unwrap().success());
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::internet::{ADDRESS, Internet};
 use crate::left_out::has_root;
-use crate::probe::{Dir, sandbox};
+use crate::probe::{Dir, run, sandbox};
 
 const URL: &str = "http://example.test/";
 
@@ -87,7 +87,7 @@ async fn every_python_from_3_11_on_works() {
             builder = builder.read_only(dir);
         }
         let expected = format!(
-            "files a,c,database 100000 7\nthreads 14 True\nchildren 14 through a child SIGTERM\n\
+            "sendfile 1000 1000\nfiles a,c,database 100000 7\nthreads 14 True\nchildren 14 through a child SIGTERM\n\
              loop from a loop over a socket\nhash 32\nlookup {ADDRESS}\nfetch ours\n"
         );
         assert_eq!(output(builder, Profile::Python).await, expected, "{python:?}");
@@ -128,6 +128,8 @@ async fn a_static_go_server_works_alone_in_its_root() {
 async fn a_static_rust_server_works_alone_in_its_root() {
     let said = output(sandbox(&["http", &format!("{ADDRESS}:80")]), Profile::Static).await;
     assert!(said.starts_with("allowed HTTP/1.1 200 OK") && said.ends_with("ours\n"), "{said}");
+    // By sendfile where it may, as `std::io::copy` does.
+    assert_eq!(run(sandbox(&["copy"]).profile(Profile::Static)).await, "allowed 13");
 }
 
 #[tokio::test]
@@ -147,7 +149,7 @@ async fn java_works_with_the_default_profile() {
         }
     }
     let expected = format!(
-        "files a,c 100000\nthreads 14 true\nchildren through a child 143\nunix over a socket\nhash 32\n\
+        "transfer 100000\nfiles a,c 100000\nthreads 14 true\nchildren through a child 143\nunix over a socket\nhash 32\n\
          lookup {ADDRESS}\nfetch ours\n"
     );
     assert_eq!(output(builder, Profile::Any).await, expected);

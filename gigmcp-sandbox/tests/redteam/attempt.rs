@@ -9,6 +9,7 @@ use std::ffi::{c_char, c_int, c_long, c_ulong};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 unsafe extern "C" {
@@ -150,6 +151,12 @@ fn try_one(name: &str, arguments: &[String]) -> io::Result<String> {
                 }
             }
             "abort" => std::process::abort(),
+            "copy" => {
+                fs::write("/tmp/copied", "over a socket")?;
+                let (mut socket, _other) = UnixStream::pair()?;
+                io::copy(&mut File::open("/tmp/copied")?, &mut socket).map(|length| length.to_string())
+            }
+            "terminals" => Ok(terminals(at(0))),
             _ => Err(io::Error::from_raw_os_error(22)),
         }
     }
@@ -353,6 +360,22 @@ fn fork_bomb(bound: i64) -> String {
         unsafe { kill(*child, 9) };
     }
     format!("{} {stopped}", children.len())
+}
+
+/// Opens terminals until it is stopped or reaches the bound, and says how many; holds on to them until its
+/// standard input ends.
+fn terminals(bound: i64) -> String {
+    let mut held = Vec::new();
+    let mut stopped = 0;
+    while stopped == 0 && (held.len() as i64) < bound {
+        match File::options().read(true).write(true).open("/dev/ptmx") {
+            Ok(terminal) => held.push(terminal),
+            Err(error) => stopped = error.raw_os_error().unwrap_or(-1),
+        }
+    }
+    println!("{} {stopped}", held.len());
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+    String::new()
 }
 
 #[cfg(target_arch = "x86_64")]

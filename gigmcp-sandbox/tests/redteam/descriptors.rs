@@ -127,6 +127,7 @@ pub(crate) const CASES: &[Case] = &[
     case(78, "make 2,000 event counters", |_| repeat(2000, || sys::descriptor(n::EVENTFD2, &[0, 0]))),
     case(78, "make 2,000 timers of files", |_| repeat(2000, || sys::descriptor(n::TIMERFD_CREATE, &[1, 0]))),
     case(78, "make 2,000 timers of the process", |_| repeat(2000, || call(n::TIMER_CREATE, &[1, 0, into(&mut 0_u64)]))),
+    case(78, "open 100 terminals", |_| repeat(100, || File::options().read(true).write(true).open("/dev/ptmx"))),
     case(78, "make a context of asynchronous I/O", |_| done(call(n::IO_SETUP, &[8, into(&mut 0_u64)])))
         .needs("CONFIG_AIO"),
     case(112, "have a variable that nobody gave us", |world| {

@@ -55,6 +55,10 @@ pub(crate) const CASES: &[Case] = &[
         let extra = |name: &String| !DEV.contains(&name.as_str());
         any(names("/dev")?.into_iter().filter(extra).collect())
     }),
+    case(20, "touch the host's devices", |_| {
+        let touched = |name: &&str| call(n::UTIMENSAT, &[AT_FDCWD, text(&format!("/dev/{name}")), 0, 0]).is_ok();
+        any(["null", "zero", "full", "random", "urandom"].into_iter().filter(touched).map(str::to_owned).collect())
+    }),
     case(20, "find somebody's terminal in /dev/pts", |_| {
         any(names("/dev/pts")?.into_iter().filter(|name| name != "ptmx").collect())
     }),

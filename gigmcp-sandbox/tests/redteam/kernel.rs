@@ -1,8 +1,9 @@
-//! Rows 41 (escape of flags), 100 to 105 and 108: the kernel's surface.
+//! Rows 41 (escape of flags), 100 to 105, 107 and 108: the kernel's surface.
 
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 
 use crate::case::{Case, Outcome, Stopped, any, case, done, reached};
 use crate::numbers as n;
@@ -92,6 +93,14 @@ pub(crate) const CASES: &[Case] = &[
     case(101, "splice", |_| pipes(|from, to| call(n::SPLICE, &[from, 0, to, 0, 1, 0]))),
     case(101, "tee", |_| pipes(|from, to| call(n::TEE, &[from, to, 1, 0]))),
     case(101, "vmsplice", |_| pipes(|_, to| call(n::VMSPLICE, &[to, at(&[at(b"x"), 1]), 1, 0]))),
+    case(101, "sendfile of a file into a pipe", |_| {
+        let (file, (_reader, writer)) = (fs::File::open("/etc/hosts")?, std::io::pipe()?);
+        done(call(n::SENDFILE, &[writer.as_raw_fd().into(), file.as_raw_fd().into(), 0, 1]))
+    }),
+    case(101, "sendfile of a file into a socket", |_| {
+        let (file, (socket, _other)) = (fs::File::open("/etc/hosts")?, UnixStream::pair()?);
+        done(call(n::SENDFILE, &[socket.as_raw_fd().into(), file.as_raw_fd().into(), 0, 1]))
+    }),
     case(101, "cachestat of a file", |_| {
         let file = fs::File::open("/etc/hosts")?;
         done(call(n::CACHESTAT, &[i64::from(file.as_raw_fd()), at(&[0_u64, 4096]), into(&mut [0_u64; 5]), 0]))
@@ -126,6 +135,11 @@ pub(crate) const CASES: &[Case] = &[
     case(103, "prctl PR_SET_SYSCALL_USER_DISPATCH", |_| done(call(n::PRCTL, &[59, 1, 0, 0, at(&PAGE)]))),
     case(103, "prctl PR_SCHED_CORE", |_| reached(call(n::PRCTL, &[62, 1, 0, 1, 0]))),
     case(103, "prctl PR_SET_MEMORY_MERGE", |_| done(prctl(67, 1, 0))).needs("CONFIG_KSM"),
+    case(103, "merge memory with others' (MADV_MERGEABLE)", |_| {
+        let page = call(n::MMAP, &[0, 4096, 3, PRIVATE | ANONYMOUS, -1, 0])?;
+        done(call(n::MADVISE, &[page, 4096, 12]))
+    })
+    .needs("CONFIG_KSM"),
     case(103, "prctl PR_SET_TSC", |_| done(prctl(26, 1, 0))).needs("x86"),
     case(103, "prctl PR_MCE_KILL", |_| done(prctl(33, 1, 1))).needs("CONFIG_MEMORY_FAILURE"),
     case(103, "prctl PR_SET_IO_FLUSHER", |_| done(prctl(57, 1, 0))).needs(RESOURCE),
@@ -140,6 +154,14 @@ pub(crate) const CASES: &[Case] = &[
         any(found.filter(|path| fs::metadata(path).is_ok_and(|found| found.is_file())).collect())
     })
     .needs("a core_pattern that names a file, and RLIMIT_CORE"),
+    case(107, "take the host's huge pages", |_| huge(PRIVATE | ANONYMOUS | HUGE_PAGES, -1)),
+    case(107, "take the host's huge pages by their size", |_| huge(PRIVATE | ANONYMOUS | HUGE_PAGES | 21 << 26, -1)),
+    case(107, "take the host's huge pages by high bits", |_| huge(1 << 32 | PRIVATE | ANONYMOUS | HUGE_PAGES, -1)),
+    case(107, "take the host's huge pages by a memfd", |_| huge_file(4)),
+    case(107, "take the host's huge pages by a memfd and their size", |_| huge_file(4 | 21 << 26)),
+    case(107, "take the host's huge pages by shared memory of System V", |_| {
+        done(call(n::SHMGET, &[0, HUGE_PAGE, 0o5600]))
+    }),
     case(108, "fill the kernel's log by 200 segmentation faults", |_| flood(200, fault))
         .by_design("the kernel limits how often it tells of faults; the harness counts what arrives"),
     case(108, "fill the kernel's log by 200 refused calls", |_| {
@@ -155,10 +177,26 @@ pub(crate) const CASES: &[Case] = &[
 const RESOURCE: &str = "CAP_SYS_RESOURCE";
 const I386: &str = "CONFIG_IA32_EMULATION";
 const ALG: &str = "CONFIG_CRYPTO_USER_API";
+const PRIVATE: i64 = 2;
+const ANONYMOUS: i64 = 0x20;
+const HUGE_PAGES: i64 = 0x4_0000;
+const HUGE_PAGE: i64 = 2 << 20;
 static PAGE: [u8; 8192] = [0; 8192];
 
 fn prctl(option: i64, a: i64, b: i64) -> std::io::Result<i64> {
     call(n::PRCTL, &[option, a, b, 0, 0])
+}
+
+/// Maps one huge page and has the kernel find it.
+fn huge(flags: i64, fd: i64) -> Outcome {
+    const POPULATE: i64 = 0x8000;
+    done(call(n::MMAP, &[0, HUGE_PAGE, 3, flags | POPULATE, fd, 0]))
+}
+
+fn huge_file(flags: i64) -> Outcome {
+    let file = sys::descriptor(n::MEMFD_CREATE, &[text("huge"), flags])?;
+    call(n::FTRUNCATE, &[file.as_raw_fd().into(), HUGE_PAGE])?;
+    huge(1, file.as_raw_fd().into())
 }
 
 fn pipes(attack: impl FnOnce(i64, i64) -> std::io::Result<i64>) -> Outcome {

@@ -52,6 +52,8 @@ fn main() {
             let make = titles[0] == "make";
             descriptors::host_objects(titles[1].parse().expect("a number"), &titles[2], make).expect("as root");
         }
+        "merging" => panic!("{}", processes::merging(&titles[0], &titles[1..])),
+        "ended" => processes::tell_end(titles[0].parse().expect("a number")),
         "session" => panic!("{}", descriptors::in_session(&titles[0], &titles[1..])),
         _ => attempt::attempt(mode, titles),
     }

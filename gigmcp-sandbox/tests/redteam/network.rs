@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::case::{Case, Outcome, Stopped, World, any, case, done};
 use crate::numbers as n;
-use crate::sys::{self, at, call};
+use crate::sys::{self, at, call, into};
 
 pub(crate) const CASES: &[Case] = &[
     case(80, "reach the metadata service", |world| reach(world, "169.254.169.254:80")),
@@ -58,6 +58,22 @@ pub(crate) const CASES: &[Case] = &[
     case(91, "load a protocol into TCP (TLS)", |_| option(1, 6, 31, b"tls\0")).needs("CONFIG_TLS and a connection"),
     case(91, "load a protocol into TCP (ESP)", |_| option(1, 6, 31, b"espintcp\0")).needs("CONFIG_INET_ESPINTCP"),
     case(91, "encapsulate ESP in UDP", |_| option(2, 17, 100, &2_u32.to_ne_bytes())),
+    case(91, "encapsulate ESP in UDP by UDP-Lite's level", |_| option(2, 136, 100, &2_u32.to_ne_bytes())),
+    case(91, "encapsulate L2TP in UDP by UDP-Lite's level", |_| option(2, 136, 100, &3_u32.to_ne_bytes())),
+    case(91, "encapsulate ESP in UDP over IPv6", |_| option6(17, 100, &2_u32.to_ne_bytes())),
+    case(91, "encapsulate ESP in UDP over IPv6 by UDP-Lite's level", |_| option6(136, 100, &2_u32.to_ne_bytes())),
+    case(91, "ask for UDP's encapsulation by UDP-Lite's level", |_| ask_option(&sys::socket(2, 2, 0)?, 136, 100)),
+    case(91, "take a flow label of the machine", |_| {
+        // struct in6_flowlabel_req: [::1], any label, IPV6_FL_A_GET, IPV6_FL_S_EXCL, IPV6_FL_F_CREATE.
+        let mut request = [0_u8; 32];
+        request[15] = 1;
+        request[21] = 1;
+        request[22..24].copy_from_slice(&1_u16.to_ne_bytes());
+        option6(41, 32, &request)
+    }),
+    case(91, "send flow labels", |_| option6(41, 33, &1_u32.to_ne_bytes())),
+    case(91, "ask the connection tracker over IPv6", |_| ask_option(&sys::socket(10, 1, 0)?, 41, 80))
+        .needs("CONFIG_NF_CONNTRACK and a tracked connection"),
     case(91, "set an IPsec policy on a socket", |_| option(2, 0, 17, &[0; 168]))
         .needs("CONFIG_XFRM_USER, and a policy that is valid"),
     case(91, "bind to a device", |_| option(1, 1, 25, b"lo\0")),
@@ -207,6 +223,16 @@ fn set(socket: &OwnedFd, level: i64, name: i64, value: &[u8]) -> io::Result<i64>
 
 fn option(kind: i64, level: i64, name: i64, value: &[u8]) -> Outcome {
     done(set(&sys::socket(2, kind, 0)?, level, name, value))
+}
+
+fn option6(level: i64, name: i64, value: &[u8]) -> Outcome {
+    done(set(&sys::socket(10, 2, 0)?, level, name, value))
+}
+
+fn ask_option(socket: &OwnedFd, level: i64, name: i64) -> Outcome {
+    const GETSOCKOPT: i64 = if cfg!(target_arch = "x86_64") { 55 } else { 209 };
+    let (mut value, mut length) = ([0_u8; 32], 32_u32);
+    done(call(GETSOCKOPT, &[i64::from(socket.as_raw_fd()), level, name, into(&mut value), into(&mut length)]))
 }
 
 fn dial(world: &World, socket: OwnedFd, to: &str) -> Outcome {

@@ -63,6 +63,13 @@ pub(crate) const CASES: &[Case] = &[
         }
         Ok(String::new())
     }),
+    case(52, "fill the queue of PID 1's thread", |_| {
+        let mut siginfo = [0_i32; 32];
+        siginfo[2] = -1;
+        done(call(n::RT_TGSIGQUEUEINFO, &[1, 1, 40, at(&siginfo)]))
+    }),
+    case(52, "signal PID 1 by its thread (tkill)", |_| done(call(n::TKILL, &[1, 40]))),
+    case(52, "signal PID 1 by its thread (tgkill)", |_| done(call(n::TGKILL, &[1, 1, 40]))),
     case(52, "starve PID 1 by its priority", |_| done(call(n::SETPRIORITY, &[0, 1, 19]))),
     case(52, "starve PID 1 by its priority, high bits set", |_| done(call(n::SETPRIORITY, &[0, 0x1_0000_0001, 19]))),
     case(52, "starve PID 1 by its group", |_| done(call(n::SETPRIORITY, &[1, 1, 19]))).needs(NO_INIT),
@@ -154,6 +161,21 @@ pub(crate) const CASES: &[Case] = &[
         any([4, 6, 7].into_iter().filter(|resource| !bounded(resource)).map(|resource| resource.to_string()).collect())
     }),
 ];
+
+/// Starts a program of whose memory everything may be merged. Run by the harness outside.
+pub(crate) fn merging(program: &str, arguments: &[String]) -> std::io::Error {
+    const PR_SET_MEMORY_MERGE: i64 = 67;
+    let _ = call(n::PRCTL, &[PR_SET_MEMORY_MERGE, 1, 0, 0, 0]);
+    std::os::unix::process::CommandExt::exec(std::process::Command::new(program).args(arguments))
+}
+
+/// Watches a process that is not a child, and says how it ended. Run by the harness outside, as root.
+pub(crate) fn tell_end(pid: i32) {
+    const PTRACE_SEIZE: i64 = 0x4206;
+    call(n::PTRACE, &[PTRACE_SEIZE, pid.into(), 0, 0]).expect("as root");
+    println!("watching");
+    println!("{:?}", sys::wait(pid).expect("it is watched"));
+}
 
 const NO_INIT: &str = "nothing: no PID 1 is reached from below; tests kill it from above";
 

@@ -2,7 +2,7 @@
 
 use crate::case::World;
 use crate::numbers as n;
-use crate::sys::{self, Ended, call, text};
+use crate::sys::{self, Ended, at, call, text};
 
 /// Tries every member of a class and prints `number answer` for each: an error number, `ok`, `signal`
 /// with its number, or `waits`.
@@ -36,6 +36,27 @@ pub(crate) fn sweep(class: &str, world: &World) {
             let commands = (0..=40).chain(1024..=1060);
             commands.for_each(|command| tell(command, || call(n::FCNTL, &[-1, command, -1])));
         }
+        // By UDP-Lite's number, 136, a UDP socket took what it refuses by its own.
+        "levels" => {
+            for (family, kind) in [(2, 1), (2, 2), (10, 1), (10, 2)] {
+                let encapsulate = |level| option(family, kind, level, 100, at(&2_u32));
+                (0..=300).for_each(|level| tell(family * 10_000 + kind * 1000 + level, || encapsulate(level)));
+            }
+        }
+        // No value lies at this address.
+        "options" => {
+            for (level, family, kind) in [(0, 2, 2), (1, 2, 1), (6, 2, 1), (17, 2, 2), (41, 10, 2), (136, 2, 2)] {
+                (0..=130).for_each(|name| tell(level * 1000 + name, || option(family, kind, level, name, -1)));
+            }
+        }
+        "advices" => {
+            for advice in 0..=110 {
+                tell(advice, || {
+                    let page = call(n::MMAP, &[0, 4096, 3, 0x22, -1, 0])?;
+                    call(n::MADVISE, &[page, 4096, advice])
+                });
+            }
+        }
         "unshares" => (0..32).for_each(|bit| tell(bit, || call(n::UNSHARE, &[1 << bit]))),
         "personalities" => (0..32).for_each(|bit| tell(bit, || call(n::PERSONALITY, &[1 << bit]))),
         "mounts" => {
@@ -47,6 +68,11 @@ pub(crate) fn sweep(class: &str, world: &World) {
         }
         _ => println!("no class {class} {}", world.get("")),
     }
+}
+
+fn option(family: i64, kind: i64, level: i64, name: i64, value: i64) -> std::io::Result<i64> {
+    let socket = sys::socket(family, kind, 0)?;
+    call(n::SETSOCKOPT, &[std::os::fd::AsRawFd::as_raw_fd(&socket).into(), level, name, value, 4])
 }
 
 /// Tries in a child, which a call may end or hold up.

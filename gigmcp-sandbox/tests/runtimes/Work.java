@@ -39,6 +39,10 @@ class Work {
             var mapped = channel.map(FileChannel.MapMode.READ_WRITE, 0, 10);
             mapped.put((byte) 'y');
             mapped.force();
+            try (var copy = FileChannel.open(dir.resolve("d"), StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+                System.out.println("transfer " + channel.transferTo(0, 100_000, copy));
+            }
+            Files.delete(dir.resolve("d"));
         }
         try (var names = Files.list(dir)) {
             var sorted = names.map(path -> path.getFileName().toString()).sorted().toList();
@@ -73,7 +77,10 @@ class Work {
         try (var server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
             server.bind(address);
             try (var client = SocketChannel.open(address); var accepted = server.accept()) {
-                client.write(ByteBuffer.wrap("over a socket".getBytes()));
+                Files.writeString(dir.resolve("e"), "over a socket");
+                try (var file = FileChannel.open(dir.resolve("e"))) {
+                    file.transferTo(0, file.size(), client);
+                }
                 client.shutdownOutput();
                 var buffer = ByteBuffer.allocate(100);
                 while (accepted.read(buffer) >= 0) {}

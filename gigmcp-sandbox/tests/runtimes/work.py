@@ -42,6 +42,10 @@ def files():
         database.commit()
         found = database.execute("select n from t").fetchone()[0]
         database.close()
+        ours, theirs = socket.socketpair()
+        with open(dir / "a", "rb") as file:
+            sent = ours.sendfile(file, count=1000)
+        print("sendfile", sent, len(theirs.recv(2000)))
         print("files", ",".join(sorted(path.name for path in dir.iterdir())), (dir / "c").stat().st_size, found)
 
 
@@ -70,7 +74,10 @@ async def loop():
         path = os.path.join(name, "s")
 
         async def answer(_, writer):
-            writer.write(b"over a socket")
+            with tempfile.TemporaryFile() as file:
+                file.write(b"over a socket")
+                file.seek(0)
+                await asyncio.get_running_loop().sendfile(writer.transport, file)
             writer.close()
 
         async with await asyncio.start_unix_server(answer, path):
