@@ -98,9 +98,11 @@ fn no_ipv6(index: u32) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(EAFNOSUPPORT) => return Ok(()),
         result => result?,
     }
-    // Read-only in many containers.
-    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{LINK_NAME}/disable_ipv6"), "1");
-    Ok(())
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{LINK_NAME}/disable_ipv6"), "1") {
+        // In many containers the kernel's settings are read-only, or a security module says so.
+        Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EROFS | EACCES)) => Ok(()),
+        result => result,
+    }
 }
 
 /// `struct ifinfomsg`: family, padding, type, index, flags, which flags are meant.
@@ -133,4 +135,7 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
 const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const EACCES: i32 = 13;
+const EROFS: i32 = 30;
 const EAFNOSUPPORT: i32 = 97;

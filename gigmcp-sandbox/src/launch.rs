@@ -95,7 +95,7 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
         ended: ended_sender,
         #[cfg(test)]
         seam,
-    })?;
+    });
     let started = started.await.map_err(|_| SpawnError::Host {
         what: "the supervisor thread is gone",
         source: io::ErrorKind::BrokenPipe.into(),

@@ -1,11 +1,14 @@
 //! Turns a builder's wishes into the steps that build a root.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use crate::protocol::Step;
 use crate::rootfs::Kind;
@@ -44,7 +47,7 @@ impl Root {
                 root.image = true;
                 image::plan(&mut root, dir)?;
             }
-            Kind::HostTools => root.host_tools(),
+            Kind::HostTools => root.host_tools()?,
         }
         root.etc_files(builder.network.resolver());
         for path in CA_FILES.iter().filter(|_| root.own_authorities).map(Path::new) {
@@ -107,34 +110,26 @@ impl Root {
         Ok(())
     }
 
-    fn host_tools(&mut self) {
-        self.bind_host(Path::new("/usr"));
+    fn host_tools(&mut self) -> Result<(), SpawnError> {
+        self.bind_host(Path::new("/usr"))?;
         for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"] {
-            let path = Path::new(name);
-            match fs::symlink_metadata(path) {
-                Ok(found) if found.is_symlink() => {
-                    let Ok(target) = fs::read_link(path) else {
-                        continue;
-                    };
-                    self.symlink(path, &target);
-                }
-                Ok(found) if found.is_dir() => self.bind_host(path),
-                Ok(_) | Err(_) => {}
-            }
+            self.host_path(Path::new(name), Shows::Directories)?;
         }
-        for entry in fs::read_dir("/etc").into_iter().flatten().flatten() {
-            let name = entry.file_name();
+        let unreadable = |source| SpawnError::Read { path: "/etc".into(), source };
+        for entry in fs::read_dir("/etc").map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
             let wanted = HOST_ETC.iter().any(|known| name == *known)
                 || HOST_ETC_PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
             if wanted {
-                self.host_etc(&entry.path());
+                self.host_path(&Path::new("/etc").join(name), Shows::FilesToo)?;
             }
         }
         for path in HOST_ETC_BELOW.iter().map(Path::new) {
             if !self.replaces(path) {
-                self.host_etc(path);
+                self.host_path(path, Shows::FilesToo)?;
             }
         }
+        Ok(())
     }
 
     /// Whether something of the root's own `/etc` makes room for our authorities.
@@ -147,23 +142,27 @@ impl Root {
         self.own_authorities && CA_FILES.iter().any(|file| Path::new(file).starts_with(path))
     }
 
-    fn host_etc(&mut self, path: &Path) {
+    /// Shows a part of the host's own system if the host has it.
+    fn host_path(&mut self, path: &Path, shows: Shows) -> Result<(), SpawnError> {
+        let unreadable = |source| SpawnError::Read { path: path.to_owned(), source };
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_symlink() => {
-                let Ok(target) = fs::read_link(path) else {
-                    return;
-                };
+                let target = fs::read_link(path).map_err(unreadable)?;
                 self.symlink(path, &target);
+                Ok(())
             }
-            Ok(found) if found.is_dir() || found.is_file() => self.bind_host(path),
-            Ok(_) | Err(_) => {}
+            Ok(found) if found.is_dir() || found.is_file() && shows == Shows::FilesToo => self.bind_host(path),
+            Ok(_) => Ok(()),
+            Err(error) if is_out_of_sight(&error) => Ok(()),
+            Err(error) => Err(unreadable(error)),
         }
     }
 
     /// Binds a part of the host's own system, which may lie behind symlinks of the host's making.
-    fn bind_host(&mut self, path: &Path) {
-        let from = fs::canonicalize(path);
-        self.bind(path, from.as_deref().unwrap_or(path));
+    fn bind_host(&mut self, path: &Path) -> Result<(), SpawnError> {
+        let from = fs::canonicalize(path).map_err(|source| SpawnError::Read { path: path.to_owned(), source })?;
+        self.bind(path, &from);
+        Ok(())
     }
 
     /// Binds `from`, which is opened without following any symlink.
@@ -232,6 +231,18 @@ impl Root {
         }
         Ok(())
     }
+}
+
+/// What is shown of the host at a path.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Shows {
+    Directories,
+    FilesToo,
+}
+
+/// Whether the host has nothing there, or nothing that this process, and so the server, could look at.
+fn is_out_of_sight(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS))
 }
 
 /// Where a path inside lies on the stage.

@@ -11,7 +11,7 @@ mod start;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -30,22 +30,32 @@ use crate::protocol::Report;
 use crate::stderr::Read;
 use crate::{Event, SpawnError, bootstrap};
 
-/// Hands a job to the thread, which is started at first use.
-pub(crate) fn submit(job: Job) -> Result<(), SpawnError> {
+/// Hands a job to the thread, which is started at first use. What comes of it is told by the job.
+pub(crate) fn submit(job: Job) {
     static SUPERVISOR: OnceLock<Result<Handle, Errno>> = OnceLock::new();
-    let failed = |source: io::Error| SpawnError::Host { what: "starting the supervisor", source };
-    let handle = SUPERVISOR
-        .get_or_init(|| start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
-        .as_ref()
-        .map_err(|errno| failed((*errno).into()))?;
-    let gone = || failed(io::ErrorKind::BrokenPipe.into());
-    handle.jobs.send(job).map_err(|_| gone())?;
-    rustix::io::write(&handle.wake, &1_u64.to_ne_bytes()).map_err(|error| failed(error.into()))?;
-    Ok(())
+    let handle =
+        SUPERVISOR.get_or_init(|| start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)));
+    let handle = match handle {
+        Ok(handle) => handle,
+        Err(errno) => return job.fail(STARTING, (*errno).into()),
+    };
+    let job = Arc::new(Mutex::new(Some(job)));
+    let sent = handle.jobs.send(Arc::clone(&job)).map_err(|_| Errno::PIPE);
+    let woken = sent.and_then(|()| rustix::io::write(&handle.wake, &1_u64.to_ne_bytes()));
+    // It is taken back, or it would be kept until the next wakes the thread.
+    if let Err(error) = woken
+        && let Some(job) = take(&job)
+    {
+        job.fail(STARTING, error.into());
+    }
+}
+
+fn take(job: &Mutex<Option<Job>>) -> Option<Job> {
+    job.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 struct Handle {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Arc<Mutex<Option<Job>>>>,
     wake: OwnedFd,
 }
 
@@ -94,7 +104,7 @@ impl Source {
 struct Supervisor {
     events: OwnedFd,
     wake: OwnedFd,
-    queue: mpsc::Receiver<Job>,
+    queue: mpsc::Receiver<Arc<Mutex<Option<Job>>>>,
     limits: Watcher,
     /// When to look at all counts that tell nothing by themselves.
     look_at: Option<Instant>,
@@ -131,6 +141,7 @@ impl Supervisor {
     fn take_jobs(&mut self) {
         let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
         while let Ok(job) = self.queue.try_recv() {
+            let Some(job) = take(&job) else { continue };
             let key = self.next;
             self.next += 1;
             let command = bootstrap::command();
@@ -142,9 +153,7 @@ impl Supervisor {
                         self.live.insert(key, live);
                     }
                 }
-                Err(source) => {
-                    let _ = job.started.send(Err(SpawnError::Host { what: "starting the bootstrap", source }));
-                }
+                Err(source) => job.fail("starting the bootstrap", source),
             }
         }
     }
@@ -161,8 +170,7 @@ impl Supervisor {
             // It has not read its plan yet, or will find the lifeline cut.
             let _ = pidfd_send_signal(&process, Signal::KILL);
             let _ = child.wait();
-            let source = error.into();
-            let _ = job.started.send(Err(SpawnError::Host { what: "watching the sandbox", source }));
+            job.fail("watching the sandbox", error.into());
             return None;
         }
         let tally = job.group.map(Tally::new);
@@ -186,6 +194,7 @@ impl Supervisor {
             starting: Some(Starting {
                 started: job.started,
                 deadline: Instant::now() + START_TIME,
+                is_late: false,
                 check: Some(job.check),
                 posture: None,
                 agreed: None,
@@ -346,5 +355,6 @@ impl Supervisor {
     }
 }
 
+const STARTING: &str = "starting the supervisor";
 /// With a pipe of 64 KiB, a flood moves at 1.3 MB a second.
 const STDERR_PAUSE: Duration = Duration::from_millis(50);

@@ -1,5 +1,6 @@
 //! What the thread is given to start a sandbox.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,4 +39,17 @@ pub(crate) struct Job {
     pub(crate) ended: watch::Sender<Option<Exit>>,
     #[cfg(test)]
     pub(crate) seam: crate::attacks::Seam,
+}
+
+impl Job {
+    /// Tells that there is no sandbox, once nothing of it is left: the caller may start the next at once.
+    pub(super) fn fail(self, what: &'static str, source: io::Error) {
+        let Self { started, network, uid, state, group, .. } = self;
+        drop((network, uid, group));
+        if let Some(state) = state {
+            state.release();
+        }
+        // A caller that has given up does not listen.
+        let _ = started.send(Err(SpawnError::Host { what, source }));
+    }
 }

@@ -112,17 +112,26 @@ impl Live {
 
     /// Gives up a start that takes too long, or ends a server that ran too long.
     pub(super) fn run_late(&mut self) {
-        self.lifeline.cut();
-        match self.starting.take() {
-            Some(starting) => {
-                let _ = starting.started.send(Err(SpawnError::TimedOut { seconds: START_TIME.as_secs() }));
+        match &mut self.starting {
+            // Told at the end of what is there, unless that does not come either.
+            Some(starting) if !starting.is_late => {
+                starting.is_late = true;
+                starting.deadline = Instant::now() + REMOVAL_TIME;
+                self.give_up(SpawnError::TimedOut { seconds: START_TIME.as_secs() });
+            }
+            Some(_) => {
+                let failure = self.starting.take().map(|starting| (starting.started, starting.failure));
+                if let Some((started, Some(failure))) = failure {
+                    let _ = started.send(Err(failure));
+                }
             }
             None => {
                 self.ends_at = None;
                 self.ended_as(Exit::TimedOut);
+                self.lifeline.cut();
+                self.kill();
             }
         }
-        self.kill();
     }
 
     pub(super) fn kill(&self) {

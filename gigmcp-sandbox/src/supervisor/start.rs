@@ -28,6 +28,8 @@ pub(crate) struct Started {
 pub(super) struct Starting {
     pub(super) started: oneshot::Sender<Result<Started, SpawnError>>,
     pub(super) deadline: Instant,
+    /// Whether it was given up for want of time.
+    pub(super) is_late: bool,
     pub(super) check: Option<Check>,
     pub(super) posture: Option<BTreeMap<String, String>>,
     /// What the program was allowed to start with, and a second descriptor of the control socket.
@@ -43,20 +45,24 @@ impl Live {
         let (Some(starting), Some(control)) = (&mut self.starting, &self.control) else { return };
         match starting.network.connect(descriptors) {
             Ok(Connected { intake, link }) => {
-                // The bootstrap waits for its end of the link. If it is gone, so is everything.
-                let told = link.is_none() || agree(control).is_ok();
+                // The bootstrap waits for its end of the link.
+                let told = if link.is_some() { agree(control) } else { Ok(()) };
                 (starting.intake, self.link) = (intake, link);
-                if !told {
-                    self.lifeline.cut();
+                if let Err(error) = told {
+                    self.give_up(SpawnError::Host { what: "telling the bootstrap of its link", source: error.into() });
                 }
             }
-            Err(error) => {
-                starting.failure = Some(error);
-                self.lifeline.cut();
-                // There may be no PID 1 yet that would notice.
-                self.kill();
-            }
+            Err(error) => self.give_up(error),
         }
+    }
+
+    /// Ends a start at a moment when there may be no PID 1 yet that would notice the cut.
+    pub(super) fn give_up(&mut self, error: SpawnError) {
+        if let Some(starting) = &mut self.starting {
+            starting.failure.get_or_insert(error);
+        }
+        self.lifeline.cut();
+        self.kill();
     }
 
     /// Remembers PID 1, whose end is awaited from now on.

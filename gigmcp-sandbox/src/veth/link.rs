@@ -9,6 +9,7 @@ use std::sync::Arc;
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Ifa, IfaF, Iff, Ifla, IflaInfo, Nda, Nud, RtAddrFamily, RtScope, RtaType, Rtm, Rtn};
 use neli::consts::socket::NlFamily;
+use neli::err::SocketError;
 use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::rtnl::{IfaddrmsgBuilder, Ifinfomsg, IfinfomsgBuilder, NdmsgBuilder, Rtattr, RtattrBuilder};
 use neli::socket::synchronous::NlSocketHandle;
@@ -187,7 +188,7 @@ fn attribute<T: RtaType, P: Size + ToBytes>(kind: T, value: P) -> io::Result<Rta
 }
 
 fn connect() -> io::Result<NlSocketHandle> {
-    NlSocketHandle::connect(NlFamily::Route, None, Groups::empty()).map_err(io::Error::other)
+    NlSocketHandle::connect(NlFamily::Route, None, Groups::empty()).map_err(failed)
 }
 
 /// Has the kernel do something, and waits for its answer.
@@ -201,8 +202,8 @@ where
         .nl_payload(NlPayload::Payload(payload))
         .build()
         .map_err(io::Error::other)?;
-    socket.send(&message).map_err(io::Error::other)?;
-    let (answers, _) = socket.recv::<Rtm, Buffer>().map_err(io::Error::other)?;
+    socket.send(&message).map_err(failed)?;
+    let (answers, _) = socket.recv::<Rtm, Buffer>().map_err(failed)?;
     for answer in answers {
         match answer.map_err(io::Error::other)?.nl_payload() {
             NlPayload::Ack(_) => return Ok(()),
@@ -211,6 +212,15 @@ where
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The kernel's own error, by which the fix is found, where there is one.
+fn failed(error: SocketError) -> io::Error {
+    let errno = match &error {
+        SocketError::Io(source) => source.raw_os_error(),
+        _ => None,
+    };
+    errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {

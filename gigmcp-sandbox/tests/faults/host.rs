@@ -1,32 +1,39 @@
 //! The host process of such starts.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
-use gigmcp_sandbox::{Exit, Network, SandboxBuilder, SpawnError, StateQuota};
+use gigmcp_sandbox::{Exit, Network, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota, VethPool};
 use libseccomp::ScmpSyscall;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::probe::{Dir, sandbox};
+use crate::probe::{Dir, copy_program, probe, sandbox};
 use crate::walk::Outcome;
 
-/// Says which part and which error, to a test binary that is the host.
+/// Says which plan, which part and which error, to a test binary that is the host.
 pub(crate) const ROLE: &str = "GIGMCP_TEST_ROLE";
+/// The plans: what a sandbox is made of.
+pub(crate) const FILE: &str = "file";
+pub(crate) const IMAGE: &str = "image";
+pub(crate) const TOOLS: &str = "tools";
 pub(crate) const TEST: &str = "host::plays_the_host_process_when_asked";
 
 #[test]
 fn plays_the_host_process_when_asked() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    let (part, errno) = role.split_once(' ').unwrap();
-    let mut host = Host::new();
+    let [plan, part, errno] = role.split(' ').collect::<Vec<_>>()[..] else { panic!("{role:?}") };
+    let mut host = Host::new(plan);
     // What is made once is made now, and this is what must come of a start.
     let control = host.start();
     assert_eq!(control, Started { canary: true, ..control.clone() });
@@ -34,14 +41,16 @@ fn plays_the_host_process_when_asked() {
     // How many calls of the host's threads there are depends on who is faster.
     let mut beyond = 0;
     for number in 1.. {
-        let Some((call, ran)) = host.with_fault(part, number, errno) else {
+        let failed = host.with_fault(part, number, errno);
+        let started = host.last.take().unwrap();
+        let Some((call, ran)) = failed else {
+            assert_eq!(started, control, "nothing failed");
             beyond += 1;
             if beyond == 3 {
                 break;
             }
             continue;
         };
-        let started = host.last.take().unwrap();
         let result = match &started.enforcement {
             Err(error) => error.clone(),
             Ok(found) => started.told(found, &expected),
@@ -51,10 +60,63 @@ fn plays_the_host_process_when_asked() {
 }
 
 struct Host {
+    root: Root,
     state: Dir,
     orders: File,
     reports: BufReader<File>,
     last: Option<Started>,
+}
+
+/// What a plan shows, each with a network and with options of its own, so that every step is in one of them.
+enum Root {
+    /// A single static file, sockets handed over, and files of `/proc` made up.
+    File,
+    /// A tree, a link to the host, a directory of the host's, and authorities.
+    Image { tree: Dir, shown: Dir, pool: VethPool },
+    /// What the host has, a directory of it, and no network.
+    Tools { shown: Dir },
+}
+
+impl Root {
+    fn of(plan: &str) -> Self {
+        let shown = Dir::new("shown");
+        copy_program(probe(), shown.path().join("program"));
+        match plan {
+            FILE => Self::File,
+            IMAGE => {
+                // Each start has a link of its own, and none waits for another's addresses.
+                let pool: VethPool = "10.198.0.0/16".parse().unwrap();
+                Self::Image { tree: image(), shown, pool: pool.cool_down(Duration::ZERO) }
+            }
+            TOOLS => Self::Tools { shown },
+            _ => panic!("{plan:?}"),
+        }
+    }
+
+    fn command(&self) -> [OsString; 3] {
+        let program = match self {
+            Self::File => "/server".into(),
+            Self::Image { .. } => "/bin/server".into(),
+            Self::Tools { shown } => shown.path().join("program"),
+        };
+        [program.into(), "write".into(), "/state/canary".into()]
+    }
+}
+
+/// A tree with each kind of entry that there may be.
+fn image() -> Dir {
+    let tree = Dir::new("image");
+    for name in ["bin", "lib", "etc", "etc/below"] {
+        fs::create_dir(tree.path().join(name)).unwrap();
+    }
+    copy_program(probe(), tree.path().join("bin/server"));
+    for name in ["file", "etc/file", "etc/below/file"] {
+        fs::write(tree.path().join(name), name).unwrap();
+    }
+    for (name, target) in [("sbin", "bin"), ("etc/link", "/nowhere")] {
+        symlink(target, tree.path().join(name)).unwrap();
+    }
+    tree
 }
 
 /// What came of a start.
@@ -77,9 +139,10 @@ impl Started {
 }
 
 impl Host {
-    fn new() -> Self {
+    fn new(plan: &str) -> Self {
         let pipe = |name| PathBuf::from(format!("/proc/self/fd/{}", std::env::var(name).unwrap()));
         Self {
+            root: Root::of(plan),
             state: Dir::new("state"),
             orders: File::options().write(true).open(pipe("GIGMCP_TEST_ORDERS")).unwrap(),
             reports: BufReader::new(File::open(pipe("GIGMCP_TEST_REPORTS")).unwrap()),
@@ -88,16 +151,24 @@ impl Host {
     }
 
     fn builder(&self) -> SandboxBuilder {
-        sandbox(&["write", "/state/canary"])
-            .network(Network::handoff())
-            .state(self.state.path(), StateQuota::default())
-            .sized_proc()
+        let builder = match &self.root {
+            Root::File => sandbox(&[]).network(Network::handoff()).sized_proc(),
+            Root::Image { tree, shown, pool } => Sandbox::builder(Rootfs::image(tree.path()))
+                .network(Network::veth(pool).unwrap().udp_ports([53]))
+                .read_only(shown.path())
+                .file("/etc/shown/file", "shown")
+                .ca_bundle("no authorities"),
+            Root::Tools { shown } => Sandbox::builder(Rootfs::host_tools()).read_only(shown.path()),
+        };
+        builder.command(self.root.command()).state(self.state.path(), StateQuota::default())
+    }
+
+    fn canary(&self) -> PathBuf {
+        self.state.path().join("data/canary")
     }
 
     /// Starts a server whose first act is to leave a file.
     fn start(&self) -> Started {
-        let canary = self.state.path().join("data/canary");
-        let _ = fs::remove_file(&canary);
         // Outside any runtime, so that what the caller does is done in this thread.
         let spawned = block_on(self.builder().spawn());
         let (enforcement, exit) = match spawned {
@@ -108,15 +179,19 @@ impl Host {
             }
             Err(error) => (Err(text(&error)), None),
         };
-        Started { enforcement, exit, canary: canary.exists() }
+        Started { enforcement, exit, canary: self.canary().exists() }
     }
 
     /// Starts it with a fault. Returns the call that failed and whether the server's program started, or
     /// nothing if there were fewer calls.
     fn with_fault(&mut self, part: &str, number: u64, errno: &str) -> Option<(String, bool)> {
+        // None of the start's calls.
+        let _ = fs::remove_file(self.canary());
+        let supervisor = supervisor();
+        wait_until_idle(supervisor);
         let (part, thread) = match part {
             "caller" => ("host", rustix::thread::gettid().as_raw_nonzero().get()),
-            "supervisor" => ("host", supervisor()),
+            "supervisor" => ("host", supervisor),
             inside => (inside, 0),
         };
         let ours = [self.orders.as_raw_fd(), self.reports.get_ref().as_raw_fd()];
@@ -158,6 +233,17 @@ fn supervisor() -> i32 {
     let task = tasks.find(|task| is_it(task)).unwrap();
     task.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
+
+/// Waits until what an earlier sandbox left for the thread to do is done, so that calls have the same numbers each time.
+fn wait_until_idle(thread: i32) {
+    let waits = |call: &str| EPOLL_WAIT.iter().any(|number| call.split(' ').next() == Some(number));
+    while !fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).is_ok_and(|call| waits(&call)) {
+        std::thread::yield_now();
+    }
+}
+
+/// `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
+const EPOLL_WAIT: [&str; 3] = ["232", "281", "441"];
 
 struct Unpark(Thread);
 

@@ -30,18 +30,21 @@ fn tracer() -> &'static Path {
 }
 
 /// Lets every call of this part of a start fail with this error, one in each start.
-pub(crate) fn walk(part: &str, errno: i32) -> Vec<Outcome> {
-    let mut host = Command::new(tracer())
+pub(crate) fn walk(plan: &str, part: &str, errno: i32) -> Vec<Outcome> {
+    // Links are made in a network namespace that ends with the walk.
+    let mut host = Command::new("unshare")
+        .args(["--net", "--"])
+        .arg(tracer())
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", crate::host::TEST, "--nocapture"])
-        .env(crate::host::ROLE, format!("{part} {errno}"))
+        .env(crate::host::ROLE, format!("{plan} {part} {errno}"))
         .env(PROBE_VARIABLE, probe())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(host.stdout.take().unwrap()).lines().map(Result::unwrap);
     let outcomes = lines.filter_map(|line| Outcome::parse(line.split_once("outcome: ")?.1)).collect();
-    assert!(host.wait().unwrap().success(), "{part} {errno}");
+    assert!(host.wait().unwrap().success(), "{plan} {part} {errno}");
     outcomes
 }
 

@@ -4,7 +4,7 @@
 //! reaches it; reads `ok`; starts a sandbox; gives a second `SIGUSR1`; and reads what came of it. An
 //! order is `PART THREAD N ERROR FD FD`: the Nth system call of that part of the start fails with this error,
 //! without being made; the descriptors are those of orders and reports. Reports are `NUMBER RAN DETAIL`: the call, or -1 if there were fewer; whether
-//! the server's program started; and the call's path.
+//! the server's program started; and what the call is about.
 //!
 //! Compiled by the tests as a static program without dependencies, as the red team is.
 
@@ -65,9 +65,10 @@ struct Order {
 
 enum Failed {
     NotYet,
-    /// The call is not made, or for `close` is, and then fails.
-    Now(i64, String),
-    Done(i64, String),
+    /// The call, with what it is about, is not made, or for `close` is, and then fails; and the register that was
+    /// used for that.
+    Now((i64, String), u64),
+    Done((i64, String)),
 }
 
 impl Tracer {
@@ -151,13 +152,13 @@ impl Tracer {
             (Failed::NotYet, true) if call.counts(part == Part::Host, order.harness) => {
                 order.left -= 1;
                 if order.left == 0 {
-                    order.failed = Failed::Now(call.number(), call.path(task));
-                    call.prevent();
+                    let what = (call.number(), call.about());
+                    order.failed = Failed::Now(what, call.prevent());
                 }
             }
-            (Failed::Now(number, path), false) => {
-                call.fail(order.error);
-                order.failed = Failed::Done(*number, path.clone());
+            (Failed::Now(what, first), false) => {
+                call.fail(order.error, *first, what.0);
+                order.failed = Failed::Done(what.clone());
             }
             _ => {}
         }
@@ -178,7 +179,9 @@ impl Tracer {
             }
             Some(order) => match order.failed {
                 Failed::NotYet => format!("-1 {} ", order.ran),
-                Failed::Now(number, path) | Failed::Done(number, path) => format!("{number} {} {path}", order.ran),
+                Failed::Now((number, about), _) | Failed::Done((number, about)) => {
+                    format!("{number} {} {about}", order.ran)
+                }
             },
         };
         writeln!(self.reports, "{said}").expect("the host reads");
@@ -214,7 +217,8 @@ impl Order {
 
     /// Once the server's program runs, nothing belongs to the start any more.
     fn is_done(&self) -> bool {
-        self.ran || matches!(self.failed, Failed::Done(..))
+        // A call that was prevented is to fail all the same.
+        self.ran && !matches!(self.failed, Failed::Now(..)) || matches!(self.failed, Failed::Done(..))
     }
 }
 

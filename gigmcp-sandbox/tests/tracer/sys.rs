@@ -1,6 +1,7 @@
 //! `ptrace(2)`.
 
 use std::ffi::{CString, c_char, c_int, c_long};
+use std::fs;
 use std::os::unix::fs::FileExt;
 use std::ptr;
 
@@ -24,6 +25,7 @@ const WALL: c_int = 0x4000_0000;
 /// `struct user_regs_struct` of x86-64, by index.
 type Registers = [u64; 27];
 const RAX: usize = 10;
+const RDX: usize = 12;
 const RSI: usize = 13;
 const RDI: usize = 14;
 const ORIG_RAX: usize = 15;
@@ -179,23 +181,28 @@ impl Call {
         !(NEVER_FAIL.contains(&self.number()) || of_host && runtime)
     }
 
-    /// Keeps the kernel from making it. A `close` is made: it ends the descriptor whatever it answers.
-    pub(crate) fn prevent(&mut self) {
+    /// Keeps the kernel from making it, and gives the register that is used for that. In its place a descriptor
+    /// that there cannot be is closed, which the filters of all parts allow. A `close` itself is made: it ends the
+    /// descriptor whatever it answers.
+    pub(crate) fn prevent(&mut self) -> u64 {
+        let first = self.registers[RDI];
         match self.number() {
-            CLOSE => return,
+            CLOSE => return first,
             // There is no error: what cannot be moved stays where it is.
             BRK => self.registers[RDI] = 0,
-            _ => self.registers[ORIG_RAX] = u64::MAX,
+            _ => (self.registers[ORIG_RAX], self.registers[RDI]) = (CLOSE as u64, u64::MAX),
         }
         self.set();
+        first
     }
 
-    /// Gives the task this error for it.
-    pub(crate) fn fail(&mut self, error: i64) {
-        if self.number() != BRK {
+    /// Gives the task this error for the call that was prevented.
+    pub(crate) fn fail(&mut self, error: i64, first: u64, number: i64) {
+        self.registers[RDI] = first;
+        if number != BRK {
             self.registers[RAX] = (-error) as u64;
-            self.set();
         }
+        self.set();
     }
 
     fn set(&self) {
@@ -203,19 +210,55 @@ impl Call {
         unsafe { ptrace(SETREGS, self.task, 0_usize, &raw const self.registers) };
     }
 
-    /// What it is about, as far as that is told by a path or an option.
-    pub(crate) fn path(&self, task: i32) -> String {
-        let address = match self.number() {
-            number if PATH_FIRST.contains(&number) => self.registers[RDI],
-            number if PATH_SECOND.contains(&number) => self.registers[RSI],
-            PRCTL => return self.registers[RDI].to_string(),
-            IOCTL => return format!("{:#x}", self.registers[RSI]),
-            _ => return String::new(),
-        };
+    /// What it is about, as far as that is told by a path, a descriptor or an option.
+    pub(crate) fn about(&self) -> String {
+        let [first, second, third] = [RDI, RSI, RDX].map(|register| self.registers[register]);
+        match self.number() {
+            MOUNT => format!("{} {}", self.text(second), self.text(third)).trim_end().to_owned(),
+            number if PATH_FIRST.contains(&number) => self.text(first),
+            number if PATH_SECOND.contains(&number) => self.text(second),
+            number if DESCRIPTOR.contains(&number) => self.descriptor(first),
+            EPOLL_CTL => self.descriptor(third),
+            PRCTL => first.to_string(),
+            FCNTL => second.to_string(),
+            IOCTL => format!("{second:#x}"),
+            _ => String::new(),
+        }
+    }
+
+    /// A string in the task's memory.
+    fn text(&self, address: u64) -> String {
         let mut bytes = [0; 256];
-        let length = super::memory(task).and_then(|memory| memory.read_at(&mut bytes, address).ok()).unwrap_or(0);
+        let length = super::memory(self.task).and_then(|memory| memory.read_at(&mut bytes, address).ok()).unwrap_or(0);
         let text = bytes[..length].split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(text).replace('\n', " ")
+        without_numbers(&String::from_utf8_lossy(text))
+    }
+
+    /// What a descriptor of the task's is of.
+    fn descriptor(&self, number: u64) -> String {
+        let target = fs::read_link(format!("/proc/{}/fd/{number}", self.task)).unwrap_or_default();
+        without_numbers(&target.to_string_lossy())
+    }
+}
+
+/// The same at each start: `socket:[1234]` is a `socket`, and a process's directory in `/proc` its own.
+fn without_numbers(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    if let Some((kind, _)) = text.split_once(":[").filter(|(kind, _)| matches!(*kind, "pipe" | "socket")) {
+        return kind.to_owned();
+    }
+    if let Some((controller, below)) = text.strip_prefix("/sys/fs/cgroup/").and_then(|path| path.split_once('/')) {
+        // A sandbox's group is named after it, and each machine has its own above.
+        let name = below.rsplit('/').next().unwrap_or_default();
+        return format!("cgroup {}", if name.starts_with("gigmcp-") { controller } else { name });
+    }
+    if text.starts_with("/proc/self/fd/") {
+        return "/proc/self/fd".to_owned();
+    }
+    let own = text.strip_prefix("/proc/").and_then(|rest| rest.split_once('/'));
+    match own.filter(|(process, _)| process.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some((_, file)) => format!("/proc/self/{file}"),
+        None => text,
     }
 }
 
@@ -224,11 +267,16 @@ const WRITE: i64 = 1;
 const CLOSE: i64 = 3;
 const BRK: i64 = 12;
 const IOCTL: i64 = 16;
+const FCNTL: i64 = 72;
 const PRCTL: i64 = 157;
+const MOUNT: i64 = 165;
+const EPOLL_CTL: i64 = 233;
+/// read, write, pread64.
+const DESCRIPTOR: [i64; 3] = [READ, WRITE, 17];
 /// open, stat, lstat, execve, readlink, mkdir, rmdir.
 const PATH_FIRST: [i64; 7] = [2, 4, 6, 59, 89, 83, 84];
-/// mount's target, openat, mkdirat, newfstatat, readlinkat, statx, openat2, symlinkat's target is not.
-const PATH_SECOND: [i64; 7] = [165, 257, 258, 262, 267, 332, 437];
+/// openat, mkdirat, newfstatat, readlinkat, statx, openat2, symlinkat's target is not.
+const PATH_SECOND: [i64; 6] = [257, 258, 262, 267, 332, 437];
 /// exit and exit_group do not return; who one is, is always known; umask, getpid, gettid.
 const NEVER_FAIL: [i64; 11] = [60, 231, 39, 186, 95, 102, 104, 107, 108, 110, 15];
 /// Memory, waiting, signal masks and dispositions, giving way.
