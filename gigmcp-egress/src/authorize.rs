@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::request::{Destination, ValidRequest};
 use crate::rule::{Allowance, Rule, Scheme};
 use crate::sink::fields::FieldName;
-use crate::sink::{self, Place, Sink, target};
+use crate::sink::{self, Place, target};
 
 /// A request that a rule allows, with every placeholder of its head in its place. Only [`AuthorizedRequest::decide`] makes one;
 /// nothing secret was touched for it.
@@ -192,14 +192,17 @@ fn refuse_strays(request: &ValidRequest, injections: &[Injection], live: &LivePl
 fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[Injection]) -> Result<(), Refusal> {
     let host = &request.downstream.destination.host;
     let injected = |credential: &CredentialRule| injections.iter().any(|one| one.credential.id == credential.id);
-    let brought = grant.credentials().iter().filter(|credential| credential.is_bound_to(host)).any(|credential| {
+    let bound = || grant.credentials().iter().filter(|credential| credential.is_bound_to(host));
+    let brought = bound().any(|credential| {
         let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
         let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
-        let in_query = CREDENTIAL_PARAMETERS.iter().any(|name| target::has_parameter(&request.target, name))
-            && !matches!(credential.sink, Sink::Query(_));
-        in_header || in_query || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
+        in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
     });
-    if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
+    // A parameter that is the place of one of ours was judged as that.
+    let is_place = |name: &FieldName| bound().any(|credential| credential.sink.is_parameter(name));
+    let mut others = CREDENTIAL_PARAMETERS.iter().filter(|name| !is_place(name));
+    let in_query = others.any(|name| target::has_parameter(&request.target, name));
+    if brought || in_query { Err(Refusal::AgentCredential) } else { Ok(()) }
 }
 
 /// Parameters that carry credentials and nothing else.
