@@ -127,6 +127,28 @@ async fn injecting_and_scrubbing_work_alone() {
     }
 }
 
+#[tokio::test]
+async fn injecting_alone_does_not_change_protocols() {
+    let secret = SecretString::new("sk-live-0123456789abcdef");
+    let placeholder = Placeholder::mint(&Shape::of(&secret));
+    let hosts = ["api.example.com".parse().unwrap()];
+    let rule = CredentialRule::new(CredentialId::new("key"), placeholder.clone(), hosts, Sink::Bearer);
+    let inject = InjectLayer::new([(rule, secret)], Limits::default()).unwrap();
+    for (case, upgrade, code) in [("WebSocket", Some("websocket"), Some("upgrade")), ("twin: a request", None, None)] {
+        let mut request = Request::get("https://api.example.com/x")
+            .header("authorization", format!("Bearer {placeholder}"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if let Some(upgrade) = upgrade {
+            request = request.header("connection", "upgrade").header("upgrade", upgrade);
+        }
+        let service = inject.layer(service_fn(echo));
+        let answer = service.oneshot(request.body(full("")).unwrap()).await.unwrap();
+        let told = answer.headers().get("x-gigmcp-refusal").map(|code| code.to_str().unwrap());
+        assert_eq!(told, code, "{case}");
+    }
+}
+
 type BoxedService = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 
 async fn echo(request: Request<Body>) -> Result<Response<Body>, Infallible> {
