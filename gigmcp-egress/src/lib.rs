@@ -65,6 +65,7 @@ mod scrubbing;
 mod secret;
 mod signer;
 mod sink;
+mod strangers;
 mod switch;
 mod takeover;
 mod tls;

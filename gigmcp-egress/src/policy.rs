@@ -64,8 +64,13 @@ impl Policy {
     /// Records a refusal, and only then gives the answer that tells the sandbox.
     ///
     /// A sandbox that is refused again and again is made to wait, so that it fills no log.
-    pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
+    pub(crate) async fn refuse(&self, entry: Entry, refusal: Refusal) -> Response<Body> {
         self.rates.slow_down(entry.identity(), &self.limits).await;
+        self.refuse_now(entry, refusal).await
+    }
+
+    /// The same, of somebody who has waited.
+    pub(crate) async fn refuse_now(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
         entry.set_verdict(Verdict::Refused(refusal));
         entry.set_status(refusal.status());
         entry.record().await;

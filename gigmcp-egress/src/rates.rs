@@ -65,7 +65,8 @@ impl Rates {
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at a bucket that was empty.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// A bucket that holds what a rate allows at once, and refills steadily.
 pub(crate) struct Bucket {
@@ -81,13 +82,22 @@ impl Bucket {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self) -> bool {
+        self.refill();
+        let taken = self.left >= 1.0;
+        self.left -= f64::from(u8::from(taken));
+        taken
+    }
+
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.refill();
+        self.left >= f64::from(self.rate.count)
+    }
+
+    fn refill(&mut self) {
         let (now, count) = (Instant::now(), f64::from(self.rate.count));
         let refilled = now.duration_since(self.filled).as_secs_f64() / self.rate.per.as_secs_f64().max(f64::EPSILON);
         self.left = (self.left + refilled * count).min(count);
         self.filled = now;
-        let taken = self.left >= 1.0;
-        self.left -= f64::from(u8::from(taken));
-        taken
     }
 }
 
