@@ -9,6 +9,7 @@ mod authority;
 mod authorize;
 mod body;
 mod ca;
+mod charset;
 mod coding;
 mod connection;
 mod credential;

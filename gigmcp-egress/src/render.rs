@@ -33,8 +33,9 @@ impl RenderedRequest {
         let headers = &mut authorized.request.headers;
         if reading != Reading::Needless {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            // gRPC agrees on compression beside HTTP. Without this, a server has to send what it says as it is.
-            headers.remove("grpc-accept-encoding");
+            for name in ASKS_FOR_OTHER_BYTES {
+                headers.remove(*name);
+            }
         }
         if reading == Reading::Required && !range {
             // Slices of an answer could be put together beyond us.
@@ -77,6 +78,10 @@ impl RenderedRequest {
         self.0
     }
 }
+
+/// What has an upstream write its answer so that a secret in it is not found: in other characters (`utf-16`), as a difference from
+/// another answer (RFC 3229), or compressed as gRPC and Connect agree on beside HTTP. Without these it writes it as it is.
+const ASKS_FOR_OTHER_BYTES: &[&str] = &["accept-charset", "a-im", "connect-accept-encoding", "grpc-accept-encoding"];
 
 /// The body without trailers that some program may take for a header which is the place of a credential. Those that carry
 /// credentials for everybody are gone already.
