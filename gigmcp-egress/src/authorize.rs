@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::request::{Destination, ValidRequest};
 use crate::rule::{Allowance, Rule, Scheme};
 use crate::sink::fields::FieldName;
-use crate::sink::{self, Place, Sink, target};
+use crate::sink::{self, Place, target};
 
 /// A request that a rule allows, with every placeholder of its head in its place. Only [`AuthorizedRequest::decide`] makes one;
 /// nothing secret was touched for it.
@@ -188,17 +188,16 @@ fn refuse_own_credentials(request: &ValidRequest, grant: &Grant, injections: &[I
     let host = &request.downstream.destination.host;
     let bound = || grant.credentials().iter().filter(|credential| credential.is_bound_to(host));
     let injected = |credential: &CredentialRule| injections.iter().any(|one| one.credential.id == credential.id);
-    // The parameter of a credential of ours is judged with that one.
-    let is_ours =
-        |name: &FieldName| bound().any(|one| matches!(&one.sink, Sink::Query(own) if own.is_read_from(name.as_str())));
-    let mut in_query = CREDENTIAL_PARAMETERS.iter().filter(|name| target::has_parameter(&request.target, name));
-    let brought = in_query.any(|name| !is_ours(name))
-        || bound().any(|credential| {
-            let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
-            let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
-            in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
-        });
-    if brought { Err(Refusal::AgentCredential) } else { Ok(()) }
+    let brought = bound().any(|credential| {
+        let is_credential = |name: &HeaderName| credential.sink.owns_header(name) || is_credential_header(name);
+        let in_header = request.headers.keys().any(|name| is_credential(name) && !is_replaced(name, injections));
+        in_header || !injected(credential) && credential.sink.is_filled_in_target(&request.target)
+    });
+    // A parameter that is the place of one of ours was judged as that.
+    let is_place = |name: &FieldName| bound().any(|credential| credential.sink.is_parameter(name));
+    let mut others = CREDENTIAL_PARAMETERS.iter().filter(|name| !is_place(name));
+    let in_query = others.any(|name| target::has_parameter(&request.target, name));
+    if brought || in_query { Err(Refusal::AgentCredential) } else { Ok(()) }
 }
 
 /// Parameters that carry credentials and nothing else.

@@ -34,6 +34,17 @@ pub trait Credentials: Send + Sync {
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>>;
 
+    /// The same, for an answer of a host that this credential is not for, which can hold only what was given out before. For those
+    /// who would have to fetch a value first, so that a source which is slow holds up nobody but its own requests; the default
+    /// asks [`credential`](Self::credential). [`CredentialUnavailable::Denied`] if there is none.
+    fn known<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        self.credential(identity, id)
+    }
+
     /// An upstream answered `401` to a request that carried this value. For those who can fetch a new one, so that the next
     /// request gets it; the default does nothing.
     fn rejected(&self, identity: &Identity, id: &CredentialId, value: &SecretString) {

@@ -30,7 +30,8 @@ use crate::secret::SecretString;
 /// [`EgressLayer`](crate::EgressLayer); by itself for those who decide about hosts by other means: every host is let through.
 ///
 /// Requests have an absolute target (`https://host/path`); the destination is read from it, and a `Host` header has to agree.
-/// Answers are not scrubbed; put a [`ScrubLayer`](crate::ScrubLayer) outside of this one.
+/// Answers are not scrubbed; put a [`ScrubLayer`](crate::ScrubLayer) outside of this one. A request for WebSocket is refused: what
+/// follows its answer is no business of a layer that sees requests only.
 #[derive(Clone)]
 pub struct InjectLayer {
     inner: Arc<Inner>,
@@ -130,6 +131,9 @@ impl Inner {
         let end = if http_body::Body::is_end_stream(&body) { BodyEnd::Reached } else { BodyEnd::Open };
         let downstream = Downstream { identity: self.identity.clone(), destination };
         let request = ValidRequest::check(parts, end, downstream, &self.limits)?;
+        if request.websocket.is_some() {
+            return Err(Refusal::Upgrade);
+        }
         let mut authorized = AuthorizedRequest::decide(request, &grant, &self.live)?;
         let inspection = Inspection { limits: &self.limits, live: &self.live, places: None, ongoing: None };
         let Inspected { body, .. } = inspect(inspection, &mut authorized, body, &Arc::default()).await?;

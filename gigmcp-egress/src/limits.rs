@@ -11,8 +11,8 @@ use crate::rule::Rate;
 pub struct Limits {
     /// Open connections of one identity; more wait in the kernel's queue. Against descriptor exhaustion. Default 256.
     pub connections: usize,
-    /// Open connections of a [`ProxyPort`](crate::ProxyPort), whosever they are. Against those who never say who they are. Default
-    /// 1,024.
+    /// Connections of a [`ProxyPort`](crate::ProxyPort) that have not said whose they are; for one more, the oldest of the address that
+    /// has the most is closed. Against those who never say who they are. Default 1,024.
     pub port_connections: usize,
     /// Bytes of one request or response head. Against endless heads. Default 64 KiB, at least 8 KiB.
     pub head_bytes: usize,
@@ -49,7 +49,8 @@ pub struct Limits {
     pub decoders: usize,
     /// Connections that are being opened for one identity at a time; more wait. Against descriptor exhaustion. Default 64.
     pub dials: usize,
-    /// From accepting a connection to the end of its TLS handshake. Against slow handshakes. Default 10 s.
+    /// From accepting a connection to the end of its TLS handshake, or, at a [`ProxyPort`](crate::ProxyPort), to the first request that
+    /// says whose it is. Against slow handshakes. Default 10 s.
     pub handshake_deadline: Duration,
     /// From the beginning of a wait for a request to the end of its head, so also how long a kept-alive connection may rest.
     /// Against slow heads. Default 75 s.

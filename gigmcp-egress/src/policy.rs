@@ -8,7 +8,7 @@ use crate::answer;
 use crate::audit::{AuditKind, AuditSink, Deliveries, Entry, Verdict};
 use crate::authorize::AuthorizedRequest;
 use crate::body::Body;
-use crate::grant::{CredentialUnavailable, Credentials, Grant, Grants};
+use crate::grant::{BoxFuture, CredentialUnavailable, Credentials, Grant, Grants};
 use crate::identity::{CredentialId, Identity};
 use crate::limits::Limits;
 use crate::live::LivePlaceholders;
@@ -16,6 +16,7 @@ use crate::placeholder::Placeholder;
 use crate::places::BodyPlaces;
 use crate::rates::Rates;
 use crate::refusal::Refusal;
+use crate::request::Downstream;
 use crate::secret::SecretString;
 
 /// What every exchange needs.
@@ -63,8 +64,13 @@ impl Policy {
     /// Records a refusal, and only then gives the answer that tells the sandbox.
     ///
     /// A sandbox that is refused again and again is made to wait, so that it fills no log.
-    pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
+    pub(crate) async fn refuse(&self, entry: Entry, refusal: Refusal) -> Response<Body> {
         self.rates.slow_down(entry.identity(), &self.limits).await;
+        self.refuse_now(entry, refusal).await
+    }
+
+    /// The same, of somebody who has waited.
+    pub(crate) async fn refuse_now(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
         entry.set_verdict(Verdict::Refused(refusal));
         entry.set_status(refusal.status());
         entry.record().await;
@@ -76,7 +82,8 @@ impl Policy {
         let identity = &authorized.request.downstream.identity;
         let mut secrets = Vec::with_capacity(authorized.injections.len());
         for injection in &authorized.injections {
-            secrets.push(self.secret(identity, &injection.credential.id).await?);
+            let id = &injection.credential.id;
+            secrets.push(self.secret(identity, id, self.credentials.credential(identity, id)).await?);
         }
         Ok(secrets)
     }
@@ -87,10 +94,17 @@ impl Policy {
         &self,
         authorized: &AuthorizedRequest,
     ) -> Result<Vec<(SecretString, Placeholder)>, Refusal> {
-        let identity = &authorized.request.downstream.identity;
+        let Downstream { identity, destination } = &authorized.request.downstream;
         let mut secrets = Vec::with_capacity(authorized.others.len());
         for credential in &authorized.others {
-            match self.secret(identity, &credential.id).await {
+            let id = &credential.id;
+            // Its own host may get it from another request while this one is under way.
+            let asked = if credential.is_bound_to(&destination.host) {
+                self.credentials.credential(identity, id)
+            } else {
+                self.credentials.known(identity, id)
+            };
+            match self.secret(identity, id, asked).await {
                 Ok(secret) => secrets.push((secret, credential.placeholder.clone())),
                 Err(Refusal::CredentialDenied | Refusal::CredentialUnusable | Refusal::TokenRefresh) => {}
                 Err(refusal) => return Err(refusal),
@@ -99,8 +113,13 @@ impl Policy {
         Ok(secrets)
     }
 
-    async fn secret(&self, identity: &Identity, id: &CredentialId) -> Result<SecretString, Refusal> {
-        let secret = within(self.limits.lookup_deadline, self.credentials.credential(identity, id)).await;
+    async fn secret(
+        &self,
+        identity: &Identity,
+        id: &CredentialId,
+        asked: BoxFuture<'_, Result<SecretString, CredentialUnavailable>>,
+    ) -> Result<SecretString, Refusal> {
+        let secret = within(self.limits.lookup_deadline, asked).await;
         let secret = secret.ok_or(Refusal::CredentialUnavailable)?.map_err(|error| {
             let cause = &error as &dyn std::error::Error;
             match error {

@@ -3,13 +3,15 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use http::header::{PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::audit::AuditKind;
 use crate::authority::SandboxAuthority;
@@ -21,6 +23,7 @@ use crate::intake::Site;
 use crate::policy::within;
 use crate::proxy::{Arrival, AttachError, EgressProxy, Shared};
 use crate::refusal::Refusal;
+use crate::strangers::{self, Strangers};
 use crate::tunnel;
 
 /// Tells whose a request to a [`ProxyPort`] is, for embedders whose programs have no network of their own: by the address it
@@ -45,11 +48,12 @@ pub struct ProxyPort {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     identify: Arc<dyn Identify>,
+    strangers: Arc<Strangers>,
     sites: Mutex<HashMap<Identity, Arc<Site>>>,
     token: CancellationToken,
 }
 
-/// Lets an identity use a port until it is dropped; its connections end with it.
+/// Lets an identity use a port until it is dropped; all that is under way on its connections ends with it.
 #[must_use = "dropping the admission ends it"]
 pub struct Admission {
     identity: Identity,
@@ -58,8 +62,29 @@ pub struct Admission {
 }
 
 /// Whose a connection has turned out to be. A connection belongs to one identity, however many requests it carries.
-#[derive(Default)]
-pub(crate) struct Caller(Mutex<Option<(Arc<Site>, OwnedSemaphorePermit)>>);
+pub(crate) struct Caller {
+    peer: SocketAddr,
+    standing: watch::Sender<Standing>,
+}
+
+enum Standing {
+    Stranger(strangers::Place),
+    Known(Known),
+}
+
+struct Known {
+    site: Arc<Site>,
+    /// Among the connections of its identity.
+    _place: OwnedSemaphorePermit,
+    /// What is under way for the identity, it is not forgotten before.
+    _task: TaskTrackerToken,
+}
+
+/// Why a request got no further, and whose it is as far as that is known.
+struct Refused {
+    refusal: Refusal,
+    identity: Option<Identity>,
+}
 
 impl EgressProxy {
     /// Serves a proxy port for all whom `identify` tells apart and [`ProxyPort::admit`] has admitted.
@@ -77,21 +102,25 @@ impl EgressProxy {
         let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
         let listener = listener.map_err(AttachError::new)?;
         let (shared, token) = (Arc::clone(self.shared()), CancellationToken::new());
-        let inner = Arc::new(Inner { shared, identify, sites: Mutex::default(), token: token.clone() });
+        let strangers = Arc::new(Strangers::new(shared.policy().limits.port_connections));
+        let inner = Arc::new(Inner { shared, identify, strangers, sites: Mutex::default(), token: token.clone() });
         tokio::spawn(token.run_until_cancelled_owned(accept(listener, Arc::clone(&inner))));
         Ok(ProxyPort { inner })
     }
 }
 
 impl ProxyPort {
-    /// Lets an identity use the port. It is shown certificates of `authority`. Admitting it again replaces what was before.
+    /// Lets an identity use the port. It is shown certificates of `authority`. Admitting it again replaces what was before, and ends
+    /// its connections.
     pub fn admit(&self, identity: Identity, authority: SandboxAuthority) -> Admission {
         let inner = &self.inner;
         let token = inner.token.child_token();
         let site = Site::new(Arc::clone(&inner.shared), identity.clone(), authority, TaskTracker::new(), token);
         let site = Arc::new(site);
         inner.shared.count(&identity, Arrival::Attached);
-        inner.sites().insert(identity.clone(), Arc::clone(&site));
+        if let Some(before) = inner.sites().insert(identity.clone(), Arc::clone(&site)) {
+            before.token.cancel();
+        }
         Admission { identity, site, port: Arc::clone(inner) }
     }
 }
@@ -110,7 +139,7 @@ impl Drop for Admission {
         }
         drop(sites);
         self.site.token.cancel();
-        self.port.shared.count(&self.identity, Arrival::Detached);
+        self.port.shared.detach(&self.identity, &self.site.tasks);
     }
 }
 
@@ -119,41 +148,56 @@ impl Inner {
         self.sites.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whose a request is.
-    ///
-    /// # Errors
-    /// If that cannot be told, is not admitted, or is another than that of earlier requests on the connection.
-    pub(crate) async fn site(
-        &self,
-        peer: SocketAddr,
-        headers: &HeaderMap,
-        caller: &Caller,
-    ) -> Result<Arc<Site>, Refusal> {
-        let mut authorizations = headers.get_all(PROXY_AUTHORIZATION).iter();
-        let (authorization, None) = (authorizations.next(), authorizations.next()) else {
-            return Err(Refusal::ProxyIdentity);
-        };
+    /// The site of whose request this is, or the answer to it.
+    pub(crate) async fn site(&self, head: &Request<()>, caller: &Caller) -> Result<Arc<Site>, Response<Body>> {
+        match self.identified(head, caller).await {
+            Ok(site) => Ok(site),
+            Err(refused) => Err(self.refuse(refused, Some(head), caller).await),
+        }
+    }
+
+    /// Records and answers what stood where a request should have.
+    pub(crate) async fn refuse_nonsense(&self, refusal: Refusal, caller: &Caller) -> Response<Body> {
+        self.refuse(Refused { refusal, identity: caller.identity() }, None, caller).await
+    }
+
+    async fn identified(&self, head: &Request<()>, caller: &Caller) -> Result<Arc<Site>, Refused> {
+        let known = caller.identity();
+        let unclear = || Refused { refusal: Refusal::ProxyIdentity, identity: known.clone() };
+        let mut authorizations = head.headers().get_all(PROXY_AUTHORIZATION).iter();
+        let (authorization, None) = (authorizations.next(), authorizations.next()) else { return Err(unclear()) };
         let deadline = self.shared.policy().limits.lookup_deadline;
-        let identity = within(deadline, self.identify.identify(peer, authorization)).await.flatten();
-        let identity = identity.ok_or(Refusal::ProxyIdentity)?;
-        let site = self.sites().get(&identity).cloned().ok_or(Refusal::ProxyIdentity)?;
-        let mut known = caller.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match &*known {
-            Some((known, _)) if Arc::ptr_eq(known, &site) => Ok(site),
-            Some(_) => Err(Refusal::IdentityMismatch),
+        let identity = within(deadline, self.identify.identify(caller.peer, authorization)).await.flatten();
+        let identity = identity.ok_or_else(unclear)?;
+        let site = self.sites().get(&identity).cloned().ok_or_else(unclear)?;
+        match &known {
+            Some(known) if *known != identity => {
+                Err(Refused { refusal: Refusal::IdentityMismatch, identity: Some(known.clone()) })
+            }
+            // Of an admission that was replaced: this connection is about to end.
+            Some(_) if !caller.is_of(&site) => Err(unclear()),
+            Some(_) => Ok(site),
             None => {
-                let place = site.place().ok_or(Refusal::RateLimited)?;
-                *known = Some((Arc::clone(&site), place));
+                let refused = || Refused { refusal: Refusal::RateLimited, identity: Some(identity) };
+                caller.becomes(&site).ok_or_else(refused)?;
                 Ok(site)
             }
         }
     }
 
-    /// Records and answers a request of somebody unknown.
-    pub(crate) async fn refuse(&self, refusal: Refusal) -> Response<Body> {
-        let policy = self.shared.policy();
-        let entry = policy.entry(AuditKind::Connect, &Identity::new("unidentified"));
-        let mut response = policy.refuse(entry, refusal).await;
+    async fn refuse(&self, refused: Refused, head: Option<&Request<()>>, caller: &Caller) -> Response<Body> {
+        let (policy, Refused { refusal, identity }) = (self.shared.policy(), refused);
+        let entry = |whose: &Identity| match head {
+            Some(head) => tunnel::entry(policy, whose, head),
+            None => policy.entry(AuditKind::Connect, whose),
+        };
+        let mut response = match identity {
+            Some(identity) => policy.refuse(entry(&identity), refusal).await,
+            None => {
+                self.strangers.slow_down(caller.peer.ip(), &policy.limits).await;
+                policy.refuse_now(entry(&Identity::new("unidentified")), refusal).await
+            }
+        };
         if refusal == Refusal::ProxyIdentity {
             response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gigmcp\""));
         }
@@ -161,10 +205,52 @@ impl Inner {
     }
 }
 
+impl Caller {
+    /// Waits until the connection must end: with the admission of whose it is, or because it does not say whose while there is
+    /// time and a place for that.
+    pub(crate) async fn is_over(&self, deadline: Duration) {
+        let lost = match &*self.standing.borrow() {
+            Standing::Stranger(place) => place.lost.clone(),
+            Standing::Known(known) => known.site.token.clone(),
+        };
+        let mut standing = self.standing.subscribe();
+        let known = async {
+            let known = standing.wait_for(|standing| matches!(standing, Standing::Known(_))).await;
+            match known.as_deref() {
+                Ok(Standing::Known(known)) => known.site.token.clone(),
+                Ok(Standing::Stranger(_)) | Err(_) => lost.clone(),
+            }
+        };
+        let known = tokio::select! {
+            biased;
+            known = known => known,
+            () = lost.cancelled() => return,
+            () = tokio::time::sleep(deadline) => return,
+        };
+        known.cancelled().await;
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        match &*self.standing.borrow() {
+            Standing::Known(known) => Some(known.site.identity.clone()),
+            Standing::Stranger(_) => None,
+        }
+    }
+
+    fn is_of(&self, site: &Arc<Site>) -> bool {
+        matches!(&*self.standing.borrow(), Standing::Known(known) if Arc::ptr_eq(&known.site, site))
+    }
+
+    /// Makes it a connection of this site; `None` if there are too many.
+    fn becomes(&self, site: &Arc<Site>) -> Option<()> {
+        let known = Known { site: Arc::clone(site), _place: site.place()?, _task: site.tasks.token() };
+        self.standing.send_replace(Standing::Known(known));
+        Some(())
+    }
+}
+
 async fn accept(listener: TcpListener, port: Arc<Inner>) {
-    let places = Arc::new(Semaphore::new(port.shared.policy().limits.port_connections.max(1)));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let accepted =
             listener.accept().await.and_then(|(stream, peer)| stream.set_nodelay(true).map(|()| (stream, peer)));
         let (stream, peer) = match accepted {
@@ -174,11 +260,12 @@ async fn accept(listener: TcpListener, port: Arc<Inner>) {
                 continue;
             }
         };
-        let (stream, port) = (IdleStream::new(stream, port.shared.policy().limits.idle_deadline), Arc::clone(&port));
+        let stream = IdleStream::new(stream, port.shared.policy().limits.idle_deadline);
+        let standing = watch::Sender::new(Standing::Stranger(port.strangers.enter(peer.ip())));
+        let (caller, port) = (Caller { peer, standing }, Arc::clone(&port));
         tokio::spawn(async move {
             let token = port.token.clone();
-            token.run_until_cancelled(Box::pin(tunnel::serve_port(stream, peer, port))).await;
-            drop(place);
+            token.run_until_cancelled(Box::pin(tunnel::serve_port(stream, caller, port))).await;
         });
     }
 }
@@ -186,7 +273,7 @@ async fn accept(listener: TcpListener, port: Arc<Inner>) {
 /// The connection is gone already, or descriptors are short; either passes.
 async fn pause(error: &io::Error) {
     tracing::debug!(error = error as &dyn std::error::Error, "connection not accepted");
-    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
 }
 
 impl fmt::Debug for ProxyPort {

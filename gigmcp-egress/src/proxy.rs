@@ -130,6 +130,19 @@ impl Shared {
             self.forward.forget(identity);
         }
     }
+
+    /// Counts that an attachment has ended, when no task is left that could note a placeholder again.
+    pub(crate) fn detach(self: &Arc<Self>, identity: &Identity, tasks: &TaskTracker) {
+        let (identity, shared, tasks) = (identity.clone(), Arc::clone(self), tasks.clone());
+        tasks.close();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tasks.wait().await;
+                shared.count(&identity, Arrival::Detached);
+            })),
+            Err(_) => shared.count(&identity, Arrival::Detached),
+        }
+    }
 }
 
 /// Sets up an [`EgressProxy`].
@@ -254,15 +267,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         self.token.cancel();
-        let (identity, shared, tasks) = (self.identity.clone(), Arc::clone(&self.shared), self.tasks.clone());
-        // Forgotten only when no task is left that could note a placeholder again.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move {
-                tasks.wait().await;
-                shared.count(&identity, Arrival::Detached);
-            })),
-            Err(_) => shared.count(&identity, Arrival::Detached),
-        }
+        self.shared.detach(&self.identity, &self.tasks);
     }
 }
 

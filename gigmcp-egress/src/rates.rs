@@ -78,7 +78,8 @@ impl Rates {
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at a bucket that was empty.
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// A bucket that holds what a rate allows at once, and refills steadily.
 pub(crate) struct Bucket {
@@ -109,6 +110,11 @@ impl Bucket {
     fn is_overdrawn(&mut self) -> bool {
         self.refill();
         self.left < 0.0
+    }
+
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.refill();
+        self.left >= f64::from(self.rate.count)
     }
 
     fn refill(&mut self) {

@@ -5,6 +5,7 @@ use crate::answer;
 use crate::authorize::Reading;
 use crate::beside::Beside;
 use crate::body::Body;
+use crate::charset;
 use crate::coding::{Decoder, Unreadable};
 use crate::limits::Limits;
 use crate::messages::{End, Messages};
@@ -118,6 +119,9 @@ pub(crate) fn clean(
     if let Some(scrubber) = scrub {
         let decoder = if has_body { Decoder::for_codings(&headers, limits) } else { Ok(None) };
         match decoder {
+            Ok(_) if has_body && expected.reading == Reading::Required && !charset::writes_ascii(&headers) => {
+                return Err(Refusal::Unscannable);
+            }
             Ok(Some(decoder)) if expected.reading != Reading::Required => {
                 reader.beside = Some(Beside::new(Some(decoder), scrubber));
             }

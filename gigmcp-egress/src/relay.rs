@@ -43,6 +43,10 @@ where
         Err(End::Refused(refusal)) => Verdict::Refused(refusal),
     };
     if let Some(entry) = record.finish(Some(verdict)) {
+        // By now the connection is gone, but not its place among those of the sandbox.
+        if matches!(verdict, Verdict::Refused(_)) {
+            policy.rates.slow_down(&site.identity, &policy.limits).await;
+        }
         entry.record().await;
     }
 }

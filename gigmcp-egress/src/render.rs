@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, IF_RANGE, RANGE};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderName, HeaderValue, Request, Uri};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
 
 use crate::authorize::{AuthorizedRequest, Injection, Reading};
 use crate::body::{Body, full};
@@ -24,15 +26,16 @@ impl RenderedRequest {
     ) -> Result<Self, Refusal> {
         let body = match body {
             InspectedBody::Whole(bytes) => InspectedBody::Whole(fill_body(&authorized, secrets, bytes)?),
-            InspectedBody::Stream(body) => InspectedBody::Stream(body),
+            InspectedBody::Stream(body) => InspectedBody::Stream(without_our_trailers(&authorized, body)),
         };
         fill_head(&mut authorized, secrets)?;
         let (reading, range) = (authorized.reading, authorized.rule.allows(Allowance::Range));
         let headers = &mut authorized.request.headers;
         if reading != Reading::Needless {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            // gRPC agrees on compression beside HTTP. Without this, a server has to send what it says as it is.
-            headers.remove("grpc-accept-encoding");
+            for name in ASKS_FOR_OTHER_BYTES {
+                headers.remove(*name);
+            }
         }
         if reading == Reading::Required && !range {
             // Slices of an answer could be put together beyond us.
@@ -74,6 +77,36 @@ impl RenderedRequest {
     pub(crate) fn into_http(self) -> Request<Body> {
         self.0
     }
+}
+
+/// What has an upstream write its answer so that a secret in it is not found: in other characters (`utf-16`), as a difference from
+/// another answer (RFC 3229), or compressed as gRPC and Connect agree on beside HTTP. Without these it writes it as it is.
+const ASKS_FOR_OTHER_BYTES: &[&str] = &["accept-charset", "a-im", "connect-accept-encoding", "grpc-accept-encoding"];
+
+/// The body without trailers that some program may take for a header which is the place of a credential. Those that carry
+/// credentials for everybody are gone already.
+fn without_our_trailers(authorized: &AuthorizedRequest, body: Body) -> Body {
+    // A body of known length has none.
+    if !authorized.rule.allows(Allowance::Trailers) || authorized.request.length != BodyLength::Chunked {
+        return body;
+    }
+    let host = &authorized.request.downstream.destination.host;
+    let all = authorized.injections.iter().map(|injection| &injection.credential).chain(&authorized.others);
+    let sinks: Vec<_> = all.filter(|one| one.is_bound_to(host)).map(|one| one.sink.clone()).collect();
+    let strip = move |frame: Frame<Bytes>| {
+        frame.into_trailers().map_or_else(
+            |frame| frame,
+            |mut trailers| {
+                let is_ours = |name: &&HeaderName| sinks.iter().any(|sink| sink.owns_header(name));
+                let ours: Vec<_> = trailers.keys().filter(is_ours).cloned().collect();
+                for name in ours {
+                    trailers.remove(name);
+                }
+                Frame::trailers(trailers)
+            },
+        )
+    };
+    body.map_frame(strip).boxed_unsync()
 }
 
 /// Writes the secrets that stand in headers and in the target.

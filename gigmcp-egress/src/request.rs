@@ -213,11 +213,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// CGI and its successors read `a_b` as `a-b`, so an underscore must not spell a header that means something to a proxy or
-/// stands in the request already.
+/// A mark in a name must not spell a header that means something to a proxy or stands in the request already.
 fn check_spelling(headers: &HeaderMap) -> Result<(), Refusal> {
-    let confusing = headers.keys().filter(|name| name.as_str().contains('_')).any(|name| {
-        let read = name.as_str().replace('_', "-");
+    let confusing = headers.keys().filter_map(read_otherwise).any(|read| {
         headers.contains_key(&read)
             || is_hop_by_hop(&read)
             || is_forwarding(&read)
@@ -226,6 +224,12 @@ fn check_spelling(headers: &HeaderMap) -> Result<(), Refusal> {
             || OVERRIDES.contains(&&*read)
     });
     if confusing { Err(Refusal::Header) } else { Ok(()) }
+}
+
+/// The name as CGI and its successors read it, if that is another: `a_b`, and with some every `a.b`, is `a-b` to them.
+pub(crate) fn read_otherwise(name: &HeaderName) -> Option<String> {
+    let is_mark = |byte: char| !byte.is_ascii_alphanumeric() && byte != '-';
+    name.as_str().contains(is_mark).then(|| name.as_str().replace(is_mark, "-"))
 }
 
 /// Leaves what is meant for the other end: without `Host`, framing, hop-by-hop and forwarding headers, which we write or drop.
@@ -249,8 +253,18 @@ fn end_to_end(headers: Vec<(Option<HeaderName>, http::HeaderValue)>) -> HeaderMa
 /// The trailers of a request that may travel on: nothing that speaks of the connection or of a proxy, and no credential.
 pub(crate) fn end_to_end_trailers(trailers: HeaderMap) -> HeaderMap {
     let mut kept = end_to_end(trailers.into_iter().collect());
-    for name in CREDENTIAL_HEADERS.iter().chain(OVERRIDES).chain(&["cookie", "host", "content-type"]) {
-        kept.remove(*name);
+    let is_ours = |name: &str| {
+        let mut ours = CREDENTIAL_HEADERS.iter().chain(OVERRIDES).chain(&["cookie", "host", "content-type"]);
+        ours.any(|ours| *ours == name)
+    };
+    let meant = |name: &HeaderName| read_otherwise(name).unwrap_or_else(|| name.as_str().to_owned());
+    let dropped = |name: &&HeaderName| {
+        let meant = meant(name);
+        is_ours(&meant) || is_hop_by_hop(&meant) || is_forwarding(&meant)
+    };
+    let names: Vec<_> = kept.keys().filter(dropped).cloned().collect();
+    for name in names {
+        kept.remove(name);
     }
     kept
 }
@@ -431,6 +445,18 @@ mod tests {
         let headers = valid.unwrap().headers;
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
         assert_eq!(headers.get_all("accept").iter().count(), 2, "G10");
+    }
+
+    #[test]
+    fn a_trailer_is_no_way_to_bring_a_credential() {
+        let left = |name: &str| {
+            let trailers = HeaderMap::from_iter([(name.parse().unwrap(), http::HeaderValue::from_static("x"))]);
+            !end_to_end_trailers(trailers).is_empty()
+        };
+        for name in ["authorization", "x_api_key", "x.api.key", "x-http-method-override", "x_forwarded_for"] {
+            assert!(!left(name), "EGR-186: {name}");
+        }
+        assert!(left("x-amz-checksum-crc32") && left("x_amz_checksum"), "G6");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use crate::encoding::spellings;
-use crate::escape::{Escape, MAX_ESCAPE_BYTES, begins_escape, escape};
+use crate::escape::{DEPTH, MAX_ESCAPE_BYTES, begins_escape, escapes};
 use crate::placeholder::Placeholder;
 use crate::secret::SecretString;
 
@@ -119,12 +119,10 @@ impl Scrubber {
 
     /// The longest spelling that begins with `text`.
     fn found(&self, text: &[u8]) -> Found<'_> {
-        let escaped = match escape(text) {
-            Escape::Of(byte, _) => self.beginning(byte),
-            Escape::No => &[],
-            Escape::Cut => return Found::Cut,
-        };
         let mut longest = Found::Nothing;
+        let escaped = if begins_escape(text[0]) { escapes(text) } else { Ok([None; DEPTH]) };
+        let Ok(escaped) = escaped else { return Found::Cut };
+        let escaped = escaped.into_iter().flatten().flat_map(|(byte, _)| self.beginning(byte));
         for Spelling { secret, replacement } in self.beginning(text[0]).iter().chain(escaped) {
             match (begins(text, secret), longest) {
                 (Begins::Cut, _) => return Found::Cut,
@@ -174,15 +172,15 @@ fn begins(text: &[u8], spelling: &[u8]) -> Begins {
         let mut next = Vec::with_capacity(ways.len() + 1);
         for at in ways {
             let Some(byte) = text.get(at) else { return Begins::Cut };
-            let escaped = match escape(&text[at..]) {
-                Escape::Of(meant, length) => (meant == *expected).then_some(at + length),
-                Escape::No => None,
-                Escape::Cut => return Begins::Cut,
-            };
-            let plain = (byte == expected).then_some(at + 1);
-            for at in plain.into_iter().chain(escaped) {
-                if !next.contains(&at) {
-                    next.push(at);
+            if byte == expected && !next.contains(&(at + 1)) {
+                next.push(at + 1);
+            }
+            if begins_escape(*byte) {
+                let Ok(escaped) = escapes(&text[at..]) else { return Begins::Cut };
+                for (_, length) in escaped.into_iter().flatten().filter(|(meant, _)| meant == expected) {
+                    if !next.contains(&(at + length)) {
+                        next.push(at + length);
+                    }
                 }
             }
         }
@@ -326,10 +324,45 @@ mod tests {
             ("HTML by name", SECRET.replace('+', "&plus;").replace('/', "&sol;")),
             ("base64 in a URL", STANDARD.encode(format!("u:{SECRET}")).replace('+', "%2B").replace('/', "%2F")),
             ("upper case", SECRET.to_uppercase()),
+            ("a URL in a URL", SECRET.replace('+', "%252B").replace('/', "%252F")),
+            ("a URL in a URL in a URL", SECRET.replace('+', "%25252B").replace('/', "%25252F")),
+            ("a URL in a URL, to the last byte", SECRET.bytes().map(|byte| twice(&format!("{byte:02x}"))).collect()),
+            ("JSON in JSON", SECRET.replace('/', r"\\\/")),
+            ("JSON in JSON in JSON", SECRET.replace('/', r"\\\\\\\/")),
+            ("JSON in JSON, by code", SECRET.bytes().map(|byte| format!("\\\\u{byte:04x}")).collect()),
+            ("HTML in HTML", SECRET.replace('+', "&amp;#43;").replace('/', "&amp;#x2F;")),
+            ("HTML in JSON, as Go writes it", SECRET.replace('+', r"\u0026#43;")),
+            ("JSON in a URL", SECRET.replace('/', "%5C%2F").replace('+', "%5Cu002b")),
+            ("HTML in a URL", SECRET.replace('+', "%26%2343%3B")),
+            ("a URL in HTML", SECRET.replace('+', "&#37;2B").replace('/', "%2F")),
+            ("each byte of an escape escaped", SECRET.replace('+', "%25%32%42")),
+            ("all but its beginning escaped", SECRET.replace('+', "%%32%42")),
         ] {
             let core = text.as_bytes()[text.len() / 3..text.len() * 2 / 3].to_vec();
             let (out, _) = run(&[b"x", text.as_bytes(), b"y"]);
             assert!(!out.as_bytes().windows(core.len()).any(|window| window == core), "{case}: {text} became {out}");
+        }
+    }
+
+    fn twice(code: &str) -> String {
+        code.bytes().fold("%25".to_owned(), |text, byte| text + &format!("%{byte:02X}"))
+    }
+
+    #[test]
+    fn escapes_are_read_three_times_and_mean_what_they_say() {
+        for (text, expected) in [
+            (SECRET.replace('+', "%25252B"), true),
+            (SECRET.replace('+', "%2525252B"), false),
+            (SECRET.replace('+', "%25252C"), false),
+            (SECRET.replace('+', "%25 2B"), false),
+            (SECRET.replace('+', "&amp;amp;plus;"), true),
+            (SECRET.replace('+', "&amp;amp;amp;plus;"), false),
+            (SECRET.replace('/', r"\\\\/"), true),
+            (SECRET.replace('/', r"\\\\\\\\/"), false),
+        ] {
+            let (out, placeholder) = run(&[text.as_bytes()]);
+            let expected = if expected { placeholder.as_str() } else { &text };
+            assert_eq!(out, expected, "{text}");
         }
     }
 

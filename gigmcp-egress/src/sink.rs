@@ -15,7 +15,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use crate::placeholder::Placeholder;
 use crate::refusal::Refusal;
-use crate::request::ValidRequest;
+use crate::request::{ValidRequest, read_otherwise};
 use crate::secret::{SecretString, UnusableSecret};
 use crate::signer::Signer;
 use fields::FieldName;
@@ -144,10 +144,14 @@ impl Sink {
         }
     }
 
-    /// Whether this header belongs to the place, so that a host of the credential takes it from nobody else.
+    /// Whether this header belongs to the place, so that a host of the credential takes it from nobody else. So does one that
+    /// some program reads as it.
     pub(crate) fn owns_header(&self, name: &HeaderName) -> bool {
+        let read = |name: &HeaderName| read_otherwise(name).unwrap_or_else(|| name.as_str().to_owned());
         match self {
-            Self::Header { name: Some(own) } | Self::HeaderFormat { name: own, .. } => own == name,
+            Self::Header { name: Some(own) } | Self::HeaderFormat { name: own, .. } => {
+                own == name || read(own) == read(name)
+            }
             Self::Header { name: None }
             | Self::Bearer
             | Self::Basic(_)
@@ -157,6 +161,11 @@ impl Sink {
             | Self::Json(_)
             | Self::Signed(_) => false,
         }
+    }
+
+    /// Whether this parameter is the place.
+    pub(crate) fn is_parameter(&self, name: &FieldName) -> bool {
+        matches!(self, Self::Query(own) if own.is_read_from(name.as_str()))
     }
 
     /// Whether the target holds, in this place, a credential that is not ours.

@@ -61,7 +61,7 @@ type Key = (Identity, CredentialId);
 
 enum Kept {
     Token { value: SecretString, until: Option<Instant>, fetched: Instant },
-    Fetching(watch::Receiver<Option<Outcome>>),
+    Fetching { outcome: watch::Receiver<Option<Outcome>>, before: Option<SecretString> },
     Failed { until: Instant },
 }
 
@@ -109,23 +109,26 @@ impl FreshTokens {
                 return Step::Use(value.clone());
             }
             // Over without an outcome means that the source panicked.
-            Some(Kept::Fetching(outcome)) if outcome.has_changed().is_ok() || outcome.borrow().is_some() => {
+            Some(Kept::Fetching { outcome, .. }) if outcome.has_changed().is_ok() || outcome.borrow().is_some() => {
                 return Step::Wait(outcome.clone());
             }
             Some(Kept::Failed { until }) if now < *until => return Step::Fail,
-            Some(Kept::Token { .. } | Kept::Failed { .. } | Kept::Fetching(_)) | None => {}
+            Some(Kept::Token { .. } | Kept::Failed { .. } | Kept::Fetching { .. }) | None => {}
         }
+        let before = kept.get(key).and_then(Kept::known).cloned();
         let (sender, outcome) = watch::channel(None);
-        kept.insert(key.clone(), Kept::Fetching(outcome.clone()));
+        kept.insert(key.clone(), Kept::Fetching { outcome: outcome.clone(), before });
         drop(kept);
         // In a task of its own: who asked first may go away, the others still wait.
-        let (source, all, key) = (Arc::clone(&self.source), Arc::clone(&self.kept), key.clone());
+        let (source, all, key, ours) = (Arc::clone(&self.source), Arc::clone(&self.kept), key.clone(), outcome.clone());
         tokio::spawn(async move {
             let fetched = tokio::time::timeout(FETCH_DEADLINE, source.fetch(&key.0, &key.1)).await;
             let (next, outcome) = judge(fetched.unwrap_or(Err(TokenUnavailable { source: None })), &key);
             let mut kept = all.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            // Gone if the identity was forgotten meanwhile.
-            if let Some(entry) = kept.get_mut(&key) {
+            // Gone if the identity was forgotten meanwhile, and another's if it was asked for again since.
+            if let Some(entry) = kept.get_mut(&key)
+                && matches!(entry, Kept::Fetching { outcome, .. } if outcome.same_channel(&ours))
+            {
                 *entry = next;
             }
             drop(kept);
@@ -136,6 +139,17 @@ impl FreshTokens {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
         self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Kept {
+    /// What was given out, and may still be good although it is not given out any more.
+    fn known(&self) -> Option<&SecretString> {
+        match self {
+            Self::Token { value, .. } => Some(value),
+            Self::Fetching { before, .. } => before.as_ref(),
+            Self::Failed { .. } => None,
+        }
     }
 }
 
@@ -161,6 +175,15 @@ impl Credentials for FreshTokens {
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
         Box::pin(self.token((identity.clone(), id.clone())))
+    }
+
+    fn known<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        let known = self.lock().get(&(identity.clone(), id.clone())).and_then(Kept::known).cloned();
+        Box::pin(std::future::ready(known.ok_or(CredentialUnavailable::Denied)))
     }
 
     fn rejected(&self, identity: &Identity, id: &CredentialId, value: &SecretString) {
@@ -286,5 +309,42 @@ mod tests {
         assert!(left.is_err());
         assert_eq!(tokens.credential(&identity, &id).await.unwrap().expose(), "token-number-1");
         assert_eq!(issuer.fetched.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_for_somebody_forgotten_does_not_answer_for_the_next() {
+        let (issuer, tokens, identity, id) = fresh();
+        let ask = || {
+            let (tokens, identity, id) = (Arc::clone(&tokens), identity.clone(), id.clone());
+            tokio::spawn(async move { tokens.credential(&identity, &id).await.unwrap().expose().to_owned() })
+        };
+        let first = ask();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokens.forget(&identity);
+        let second = ask();
+        assert_eq!(first.await.unwrap(), "token-number-1");
+        let third = ask(); // while the second fetch is under way
+        assert_eq!((second.await.unwrap(), third.await.unwrap()), ("token-number-2".into(), "token-number-2".into()));
+        assert_eq!(tokens.credential(&identity, &id).await.unwrap().expose(), "token-number-2");
+        assert_eq!(issuer.fetched.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_out_is_known_and_nothing_is_fetched_for_that() {
+        let (issuer, tokens, identity, id) = fresh();
+        let known = async || tokens.known(&identity, &id).await.map(|value| value.expose().to_owned()).ok();
+        assert_eq!((known().await, issuer.fetched.load(Ordering::SeqCst)), (None, 0));
+        let first = tokens.credential(&identity, &id).await.unwrap();
+        assert_eq!(known().await.as_deref(), Some("token-number-1"));
+        tokio::time::advance(Duration::from_secs(3580)).await;
+        let asked = tokio::time::timeout(Duration::from_millis(10), tokens.credential(&identity, &id)).await;
+        assert!(asked.is_err(), "the next one is under way");
+        assert_eq!(known().await.as_deref(), Some("token-number-1"), "this one is good for some seconds");
+        assert_eq!(tokens.credential(&identity, &id).await.unwrap().expose(), "token-number-2");
+        assert_eq!(known().await.as_deref(), Some("token-number-2"));
+        tokens.rejected(&identity, &id, &first);
+        assert_eq!(known().await.as_deref(), Some("token-number-2"));
+        tokens.forget(&identity);
+        assert_eq!((known().await, issuer.fetched.load(Ordering::SeqCst)), (None, 2));
     }
 }

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,16 +8,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service as _;
 
 use crate::allow;
-use crate::audit::AuditKind;
+use crate::audit::{AuditKind, Entry};
 use crate::authorize::refuse_as_name;
 use crate::body::{Body, full};
 use crate::connection::serve_tls;
 use crate::grant::Grant;
 use crate::http1::{self, EarlyBytes};
+use crate::identity::Identity;
 use crate::intake::Site;
 use crate::name::{Authority, HostName, InvalidAuthority, InvalidHostName};
 use crate::names::Answer;
-use crate::policy::within;
+use crate::policy::{Policy, within};
 use crate::port::{self, Caller};
 use crate::refusal::Refusal;
 use crate::request::{Destination, Downstream, refused_authority};
@@ -49,43 +49,46 @@ where
 }
 
 /// The same at a port that many share: each request tells whose it is.
-pub(crate) async fn serve_port<T>(stream: T, peer: SocketAddr, port: Arc<port::Inner>)
+pub(crate) async fn serve_port<T>(stream: T, caller: Caller, port: Arc<port::Inner>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let limits = &port.shared.policy().limits;
-    let mut stream = EarlyBytes::new(Bytes::new(), stream);
-    let Some(Ok(Some(first))) = within(limits.head_deadline, stream.first()).await else { return };
-    if SOCKS_VERSIONS.contains(&first) {
-        drop(port.refuse(Refusal::Malformed).await);
-        return;
-    }
-    let caller = Caller::default();
-    let service = |request: Result<Request<Body>, Refusal>| {
-        let (port, caller) = (&port, &caller);
-        async move {
-            let request = match request {
-                Ok(request) => request,
-                Err(refusal) => return port.refuse(refusal).await,
-            };
-            match port.site(peer, request.headers(), caller).await {
-                Ok(site) if request.method() == Method::CONNECT => connect(&site, request).await,
-                Ok(site) => forward(&site, request).await,
-                Err(refusal) => port.refuse(refusal).await,
-            }
+    let serving = async {
+        let mut stream = EarlyBytes::new(Bytes::new(), stream);
+        let Some(Ok(Some(first))) = within(limits.head_deadline, stream.first()).await else { return };
+        if SOCKS_VERSIONS.contains(&first) {
+            drop(port.refuse_nonsense(Refusal::Malformed, &caller).await);
+            return;
         }
+        let service = |request: Result<Request<Body>, Refusal>| {
+            let (port, caller) = (&port, &caller);
+            async move {
+                let (head, body) = match request {
+                    Ok(request) => request.into_parts(),
+                    Err(refusal) => return port.refuse_nonsense(refusal, caller).await,
+                };
+                let head = Request::from_parts(head, ());
+                match port.site(&head, caller).await {
+                    Ok(site) if head.method() == Method::CONNECT => connect(&site, head.map(|()| body)).await,
+                    Ok(site) => forward(&site, head.map(|()| body)).await,
+                    Err(refused) => refused,
+                }
+            }
+        };
+        http1::serve(stream, limits, service).await;
     };
-    http1::serve(stream, limits, service).await;
+    tokio::select! {
+        biased;
+        () = caller.is_over(limits.handshake_deadline) => {}
+        () = serving => {}
+    }
 }
 
 async fn connect(site: &Arc<Site>, request: Request<Body>) -> Response<Body> {
     let policy = site.shared.policy();
     let request = request.map(drop); // there is none, or the request is refused for it
-    let (host, port) = match request.uri().authority() {
-        Some(authority) => (authority.host().to_owned(), authority.port_u16()),
-        None => (request.uri().to_string(), None),
-    };
-    let entry = policy.entry(AuditKind::Connect, &site.identity).host(policy.shown(&host), port).method("CONNECT");
+    let entry = entry(policy, &site.identity, &request);
     let decided = async {
         let destination = check_connect(&request)?;
         let grant = policy.grant(&site.identity).await?;
@@ -138,14 +141,22 @@ async fn forward(site: &Site, mut request: Request<Body>) -> Response<Body> {
             request.extensions_mut().insert(Downstream { identity: site.identity.clone(), destination });
             site.shared.service.clone().call(request).await.unwrap_or_else(|never| match never {})
         }
-        Err(refusal) => {
-            let entry = policy
-                .entry(AuditKind::Request, &site.identity)
-                .host(policy.shown(authority.as_deref().unwrap_or_default()), None)
-                .method(policy.shown(request.method().as_str()));
-            policy.refuse(entry, refusal).await
-        }
+        Err(refusal) => policy.refuse(entry(policy, &site.identity, &request), refusal).await,
     }
+}
+
+/// The event of a request as it was sent.
+pub(crate) fn entry<B>(policy: &Policy, identity: &Identity, request: &Request<B>) -> Entry {
+    let (uri, method) = (request.uri(), policy.shown(request.method().as_str()));
+    if request.method() != Method::CONNECT {
+        let host = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        return policy.entry(AuditKind::Request, identity).host(policy.shown(host), None).method(method);
+    }
+    let (host, port) = match uri.authority() {
+        Some(authority) => (authority.host().to_owned(), authority.port_u16()),
+        None => (uri.to_string(), None),
+    };
+    policy.entry(AuditKind::Connect, identity).host(policy.shown(&host), port).method(method)
 }
 
 /// A name under a wildcard counts as one also when our DNS was not asked for it: each one is a question that leaves the host.

@@ -16,6 +16,13 @@ pub(crate) struct Text {
     pub(crate) whole: Vec<Word>,
 }
 
+/// How a word may be escaped.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Escapes {
+    Simple,
+    OfEscapes,
+}
+
 /// A word that stands whole in a text.
 #[derive(Clone, Copy)]
 pub(crate) struct Word {
@@ -35,8 +42,8 @@ impl<'a> Pieces<'a> {
         self.template
     }
 
-    /// The text with these words in it.
-    pub(crate) fn text(&self, words: &[&str]) -> Text {
+    /// The text with these words in it, escaped so.
+    pub(crate) fn text(&self, words: &[&str], escapes: Escapes) -> Text {
         let (mut bytes, mut whole) = (Vec::new(), Vec::new());
         let spelled: Vec<_> = words.iter().flat_map(|word| spellings(word)).collect();
         let mut template = self.template.iter().copied();
@@ -54,11 +61,17 @@ impl<'a> Pieces<'a> {
                 whole.push(Word { at: bytes.len(), escaped });
             }
             for (index, byte) in word[..end].iter().enumerate() {
+                let again = escaped && escapes == Escapes::OfEscapes;
                 match how.wrapping_add((index as u8).wrapping_mul(7)) % 16 {
                     0 if escaped => bytes.extend(format!("%{byte:02X}").bytes()),
                     1 if escaped => bytes.extend(format!("\\u{byte:04x}").bytes()),
                     2 if escaped => bytes.extend(format!("&#{byte};").bytes()),
                     3 if escaped && byte.is_ascii_punctuation() => bytes.extend([b'\\', *byte]),
+                    4 if again => bytes.extend(format!("%25{byte:02X}").bytes()),
+                    5 if again => bytes.extend(format!("\\\\u{byte:04x}").bytes()),
+                    6 if again => bytes.extend(format!("\\u0026amp;#{byte};").bytes()),
+                    7 if again => bytes.extend(format!("%25%3{}{:x}", byte >> 4, byte & 15).bytes()),
+                    8 if again => bytes.extend(format!("%5cx{byte:02x}").bytes()),
                     _ => bytes.push(*byte),
                 }
             }

@@ -1,6 +1,6 @@
 use std::sync::OnceLock;
 
-use super::pieces::{Pieces, Text};
+use super::pieces::{Escapes, Pieces, Text};
 use crate::credential::CredentialRule;
 use crate::encoding::spellings;
 use crate::escape::unescape;
@@ -14,7 +14,7 @@ pub fn placeholder_scan(input: &[u8]) {
     static KNOWN: OnceLock<(LivePlaceholders, [Placeholder; 2])> = OnceLock::new();
     let (live, placeholders) = KNOWN.get_or_init(known);
     let Some(pieces) = Pieces::of(input) else { return };
-    let Text { bytes, whole } = pieces.text(&[placeholders[0].as_str(), placeholders[1].as_str()]);
+    let Text { bytes, whole } = pieces.text(&[placeholders[0].as_str(), placeholders[1].as_str()], Escapes::Simple);
     let mut scan = live.scan();
     let found = pieces.cut(&bytes).into_iter().filter(|piece| scan.feed(live, piece).is_some()).count() > 0;
     assert_eq!(found, live.find(&bytes).is_some(), "the same for every cut of {}", bytes.escape_ascii());

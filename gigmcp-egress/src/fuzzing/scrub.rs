@@ -2,9 +2,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::pieces::Pieces;
+use super::pieces::{Escapes, Pieces};
 use crate::encoding::spellings;
-use crate::escape::{Escape, escape};
+use crate::escape::{DEPTH, MAX_ESCAPE_BYTES, begins_escape, unescape};
 use crate::placeholder::{Placeholder, Shape};
 use crate::scrub::{Scrubber, StreamScrub};
 use crate::secret::SecretString;
@@ -13,7 +13,7 @@ use crate::secret::SecretString;
 /// much comes out when does not tell one secret from another.
 pub fn scrubber(input: &[u8]) {
     let Some(pieces) = Pieces::of(input) else { return };
-    let text = pieces.text(&[SECRETS[0], PARTNER]).bytes;
+    let text = pieces.text(&[SECRETS[0], PARTNER], Escapes::OfEscapes).bytes;
     let (whole, _) = run(0, &[&text]);
     let (cut, sizes) = run(0, &pieces.cut(&text));
     assert_eq!(show(&cut), show(&whole), "the same for every cut");
@@ -49,7 +49,7 @@ fn run(secret: usize, pieces: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
 /// Whether a text holds one of the words, in any spelling, beginning anywhere.
 fn holds(text: &[u8], word: &str) -> bool {
     [word, PARTNER].into_iter().flat_map(spellings).any(|spelling| {
-        let may = |byte: &u8| *byte == spelling[0] || matches!(byte, b'%' | b'\\' | b'&');
+        let may = |byte: &u8| *byte == spelling[0] || begins_escape(*byte);
         (0..text.len()).filter(|at| may(&text[*at])).any(|at| begins(&text[at..], &spelling))
     })
 }
@@ -57,9 +57,21 @@ fn holds(text: &[u8], word: &str) -> bool {
 /// Whether a text begins with a spelling, each byte of it as it is or escaped.
 fn begins(text: &[u8], spelling: &[u8]) -> bool {
     let Some((expected, spelling)) = spelling.split_first() else { return true };
-    let escaped = matches!(escape(text), Escape::Of(byte, length)
-        if byte == *expected && begins(&text[length..], spelling));
-    escaped || text.split_first().is_some_and(|(byte, text)| byte == expected && begins(text, spelling))
+    let Some((byte, rest)) = text.split_first() else { return false };
+    let escaped = || (2..=text.len().min(MAX_ESCAPE_BYTES)).filter(|length| stands_for(&text[..*length], *expected));
+    byte == expected && begins(rest, spelling)
+        || begins_escape(*byte) && escaped().any(|length| begins(&text[length..], spelling))
+}
+
+/// Whether some readings of a text, one after the other, leave this byte of it and nothing else.
+fn stands_for(text: &[u8], byte: u8) -> bool {
+    let mut text = text.to_vec();
+    (0..DEPTH).any(|_| {
+        let mut read = Vec::new();
+        // A reading that is cut has no whole character; then neither has the next.
+        text = if unescape(&text, &mut read).is_ok() { read } else { Vec::new() };
+        text == [byte]
+    })
 }
 
 fn show(text: &[u8]) -> String {

@@ -73,6 +73,58 @@ async fn an_answer_that_cannot_be_read_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn an_answer_in_other_bytes_than_those_of_ascii_is_not_passed_on() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    for (charset, passes) in [
+        ("charset=utf-8", true),
+        ("charset=ISO-8859-1", true),
+        ("charset=%22windows-1252%22", true),
+        ("charset=shift_jis", true),
+        ("charset=binary", true),
+        ("charset=ibm850", true),
+        ("charset=utf-16", false),
+        ("Charset=%22UTF-16LE%22", false),
+        ("boundary=x;charset=utf-32BE", false),
+        ("charset=utf-7", false),
+        ("charset=ISO-10646-UCS-2", false),
+        ("charset=ebcdic-us", false),
+        ("charset=IBM037", false),
+        ("charset=cp1140", false),
+    ] {
+        for host in ["api.example.com", "b.example.com"] {
+            let request = format!("GET /charset/{charset} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let reply = sandbox.https(host).await.ask(request).await;
+            // No key is for the other.
+            let expected = if passes || host == "b.example.com" { (200, None) } else { (502, Some("unscannable")) };
+            assert_eq!((reply.status, reply.code()), expected, "EGR-201: {charset} of {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_asks_for_other_bytes_stays_behind_where_answers_are_searched() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let asking = ["accept-charset", "connect-accept-encoding", "grpc-accept-encoding", "a-im"];
+    let headers: String = asking.iter().map(|name| format!("{name}: x\r\n")).collect();
+    for host in ["api.example.com", "b.example.com"] {
+        for (case, searched) in [("with a credential", true), ("twin: with none at all", false)] {
+            world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+                policy.credentials.retain(|_| searched);
+            });
+            let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{headers}Accept-Language: x\r\n\r\n");
+            assert_eq!(sandbox.https(host).await.ask(request).await.status, 200, "{host} {case}");
+            let sent = world.origin.seen().pop().unwrap().headers;
+            for name in asking {
+                assert_eq!(sent.contains_key(name), !searched, "EGR-201: {host} {case}: {name}");
+            }
+            assert!(sent.contains_key("accept-language"), "{host} {case}: the rest travels on");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_event_arrives_at_once_though_the_answer_is_scrubbed() {
     let mut world = World::new().await;
     let sandbox = world.sandbox("one");

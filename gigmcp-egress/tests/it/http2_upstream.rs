@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use gigmcp_egress::{Allowance, Sink};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response, Version};
 use rustls::ServerConfig;
@@ -120,6 +121,36 @@ async fn grpc_streams_both_ways_and_its_trailers_come_back_clean() {
     assert_eq!(parts.headers["te"], "trailers");
     assert_eq!(parts.headers["authorization"], format!("Bearer {SECRET}"));
     assert!(!parts.headers.contains_key("host"), "the authority says it");
+}
+
+#[tokio::test]
+async fn a_trailer_is_no_way_to_bring_a_key() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    world.grant(&sandbox.identity, &sandbox.placeholder, |policy| {
+        policy.credentials[0].sink = Sink::Header { name: Some(http::HeaderName::from_static("x-custom-key")) };
+        policy.rules[0].allowances.push(Allowance::Trailers);
+    });
+    let (_, mut accepted) = listen(&world, &["h2"]).await;
+    let origin = tokio::spawn(async move {
+        let mut connection = h2::server::handshake(accepted.recv().await.unwrap()).await.unwrap();
+        let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+        let mut body = request.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "hello");
+        let trailers = body.trailers().await.unwrap().unwrap();
+        respond.send_response(Response::new(()), true).unwrap();
+        trailers.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+    });
+    let mut client = client(&sandbox, "api.example.com").await;
+    let request = Request::post("https://api.example.com/x").body(()).unwrap();
+    let (answer, mut stream) = client.send_request(request, false).unwrap();
+    stream.send_data(Bytes::from("hello"), false).unwrap();
+    let names = ["x-custom-key", "x_custom_key", "x.custom.key", "x_api_key", "authorization", "x-custom-sum"];
+    let trailers = names.map(|name| (http::HeaderName::from_static(name), http::HeaderValue::from_static("sk-a")));
+    stream.send_trailers(HeaderMap::from_iter(trailers)).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    assert_eq!(origin.await.unwrap(), ["x-custom-sum"], "EGR-186; the last is the twin");
 }
 
 #[tokio::test]

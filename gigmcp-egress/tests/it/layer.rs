@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use gigmcp_egress::{
     AuditEvent, AuditSink, AuditUnavailable, Body, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
-    Credentials, Destination, Downstream, EgressLayer, Grant, GrantUnavailable, Grants, Identity, InjectLayer, Limits,
-    Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink,
+    Credentials, Destination, Downstream, EgressLayer, FreshTokens, Grant, GrantUnavailable, Grants, Identity,
+    InjectLayer, Limits, Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink, Token, TokenSource,
+    TokenUnavailable,
 };
 use http::{Request, Response};
 use http_body::Frame;
@@ -181,6 +182,28 @@ async fn injecting_and_scrubbing_work_alone() {
     }
 }
 
+#[tokio::test]
+async fn injecting_alone_does_not_change_protocols() {
+    let secret = SecretString::new("sk-live-0123456789abcdef");
+    let placeholder = Placeholder::mint(&Shape::of(&secret));
+    let hosts = ["api.example.com".parse().unwrap()];
+    let rule = CredentialRule::new(CredentialId::new("key"), placeholder.clone(), hosts, Sink::Bearer);
+    let inject = InjectLayer::new([(rule, secret)], Limits::default()).unwrap();
+    for (case, upgrade, code) in [("WebSocket", Some("websocket"), Some("upgrade")), ("twin: a request", None, None)] {
+        let mut request = Request::get("https://api.example.com/x")
+            .header("authorization", format!("Bearer {placeholder}"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if let Some(upgrade) = upgrade {
+            request = request.header("connection", "upgrade").header("upgrade", upgrade);
+        }
+        let service = inject.layer(service_fn(echo));
+        let answer = service.oneshot(request.body(full("")).unwrap()).await.unwrap();
+        let told = answer.headers().get("x-gigmcp-refusal").map(|code| code.to_str().unwrap());
+        assert_eq!(told, code, "{case}");
+    }
+}
+
 type BoxedService = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 
 async fn echo(request: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -190,4 +213,79 @@ async fn echo(request: Request<Body>) -> Result<Response<Body>, Infallible> {
 
 fn full(text: &str) -> Body {
     Full::new(Bytes::from(text.to_owned())).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Fetches tokens at once for one credential, and never for another.
+#[derive(Default)]
+struct Issuers(Mutex<Vec<String>>);
+
+impl TokenSource for Issuers {
+    fn fetch<'a>(&'a self, _: &'a Identity, id: &'a CredentialId) -> BoxFuture<'a, Result<Token, TokenUnavailable>> {
+        self.0.lock().unwrap().push(id.to_string());
+        Box::pin(async move {
+            if id.as_str() == "hanging" {
+                std::future::pending::<()>().await;
+            }
+            Ok(Token::new(SecretString::new(format!("token-of-{id}-0123456789abcdef")), None))
+        })
+    }
+}
+
+/// Two credentials, each of its host.
+struct Two([Placeholder; 3]);
+
+const OF: [(&str, &str); 3] = [("quick", "a.example.com"), ("other", "b.example.com"), ("hanging", "c.example.com")];
+
+impl Grants for Two {
+    fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
+        let rules = OF.map(|(_, host)| Rule::https(host.parse().unwrap())).to_vec();
+        let credentials = OF.iter().zip(&self.0).map(|((id, host), placeholder)| {
+            CredentialRule::new(CredentialId::new(*id), placeholder.clone(), [host.parse().unwrap()], Sink::Bearer)
+        });
+        let grant = Grant::new(1, rules, credentials.collect()).unwrap();
+        Box::pin(async move { Ok(Arc::new(grant)) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_other_hosts_hold_up_nobody() {
+    let upstream = service_fn(|_: Request<Body>| async move {
+        // What every host of these tests says: all that any of them was told.
+        Ok::<_, Infallible>(Response::new(full("token-of-quick-0123456789abcdef token-of-other-0123456789abcdef")))
+    });
+    let issuers = Arc::new(Issuers::default());
+    let placeholders = [(); 3].map(|()| Placeholder::mint(&Shape::opaque()));
+    let tokens = Arc::new(FreshTokens::new(issuers.clone()));
+    let service = EgressLayer::new(Arc::new(Two(placeholders.clone())), tokens, Arc::new(Fixed::default()), Limits::default())
+        .layer(upstream);
+    let ask = async |host: &str, bearer: Option<&Placeholder>| {
+        let destination = Destination { scheme: Scheme::Https, host: host.parse().unwrap(), port: 443 };
+        let mut request = Request::get("/x").header("host", host);
+        if let Some(bearer) = bearer {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        let request = request.extension(Downstream { identity: Identity::new("one"), destination });
+        let began = tokio::time::Instant::now();
+        let answer = service.clone().oneshot(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let text = String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        (status, text, began.elapsed())
+    };
+    let (status, text, took) = ask("a.example.com", Some(&placeholders[0])).await;
+    assert_eq!((status, took), (200, Duration::ZERO), "{text}");
+    assert!(text.contains("token-of-other"), "twin: a token that nobody asked for is not known: {text}");
+    assert_eq!(*issuers.0.lock().unwrap(), ["quick"], "nor fetched");
+    // The host of a token may show what others sent it.
+    let (status, text, _) = ask("b.example.com", None).await;
+    assert_eq!((status, &*text), (200, &*format!("{} {}", placeholders[0], placeholders[1])));
+    assert_eq!(*issuers.0.lock().unwrap(), ["quick", "other"]);
+    let (_, text, _) = ask("a.example.com", None).await;
+    assert_eq!(
+        text,
+        format!("{} {}", placeholders[0], placeholders[1]),
+        "what was given out is searched for everywhere"
+    );
+    let (status, _, took) = ask("c.example.com", Some(&placeholders[2])).await;
+    assert_eq!((status, took), (503, Duration::from_secs(5)), "twin: who needs it waits");
+    assert_eq!(ask("a.example.com", Some(&placeholders[0])).await.2, Duration::ZERO, "and still nobody else");
 }

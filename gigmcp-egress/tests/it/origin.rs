@@ -126,6 +126,10 @@ fn answer(path: &str, headers: &HeaderMap) -> Response<Chunks> {
         "/gzip" => {
             Response::builder().header("content-encoding", "gzip").body(Chunks::of(b"\x1f\x8b not read", 99)).unwrap()
         }
+        path if path.starts_with("/charset/") => {
+            let kind = format!("text/plain; {}", path["/charset/".len()..].replace("%22", "\""));
+            Response::builder().header("content-type", kind).body(Chunks::of(b"ok", 99)).unwrap()
+        }
         "/unknown" => Response::builder().header("content-encoding", "x-own").body(Chunks::of(b"own", 99)).unwrap(),
         // One event, and then silence.
         "/events" => Response::new(Chunks { end: End::Never, ..Chunks::of(b"data: one\n\n", 99) }),

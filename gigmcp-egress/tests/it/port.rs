@@ -4,14 +4,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gigmcp_egress::{BoxFuture, Identify, Identity};
+use gigmcp_egress::{BoxFuture, Identify, Identity, Placeholder, ProxyPort, Rule, Shape};
 use http::HeaderValue;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::wire::Wire;
-use crate::world::World;
+use crate::world::{TCP_PORT, Trust, World};
 
 /// `Proxy-Authorization: Basic NAME:token`.
 struct ByToken;
@@ -104,4 +107,225 @@ async fn a_shared_port_serves_those_it_can_tell_apart() {
         "identity-mismatch",
     ];
     assert_eq!(codes, expected);
+}
+
+/// What is waited for comes well before that, or never.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn listen(world: &World) -> (ProxyPort, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (world.proxy.listen(listener, Arc::new(ByToken)).unwrap(), address)
+}
+
+/// A connection to a port, from this address of this machine.
+async fn from(source: &str, port: SocketAddr) -> Wire<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    Wire::new(socket.connect(port).await.unwrap())
+}
+
+/// A request in clear text, of somebody or nobody.
+fn plain(method: &str, authority: &str, path: &str, user: Option<&str>, headers: &str) -> String {
+    let user =
+        user.map_or_else(String::new, |user| format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(user)));
+    format!("{method} http://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n{user}{headers}\r\n")
+}
+
+fn get(path: &str, user: Option<&str>) -> String {
+    plain("GET", "plain.example.com", path, user, "")
+}
+
+/// A WebSocket in clear text that says nothing.
+async fn silent_websocket(world: &World) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.set_plain(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                while futures_util::StreamExt::next(&mut socket).await.is_some() {}
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_with_its_admission() {
+    let websocket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let there = format!("plain.example.com:{TCP_PORT}");
+    let user = Some("ghost:token");
+    for (case, request, begun) in [
+        ("an answer", get("/events", user), "data: one\n\n\r\n"),
+        (
+            "a request",
+            plain("POST", "plain.example.com", "/", user, "Content-Length: 9\r\nExpect: 100-continue\r\n"),
+            "HTTP/1.1 100 Continue\r\n\r\n",
+        ),
+        ("a WebSocket", plain("GET", &there, "/", user, websocket), "\r\n\r\n"),
+        ("rest", get("/", user), "ok\r\n0\r\n\r\n"),
+    ] {
+        let mut world =
+            World::with(Trust::Origin, |limits| limits.revocation_interval = Duration::from_millis(10)).await;
+        silent_websocket(&world).await;
+        let (identity, placeholder) = (Identity::new("ghost"), Placeholder::mint(&Shape::opaque()));
+        let mut rule = Rule::http("plain.example.com".parse().unwrap());
+        rule.ports = vec![80, TCP_PORT];
+        world.grant(&identity, &placeholder, |grant| *grant.rules.last_mut().unwrap() = rule);
+        let sandbox = world.sandbox("one");
+        let (port, address) = listen(&world);
+        let admission = port.admit(identity, sandbox.authority.clone());
+        let (mut wire, mut twin) = (from("127.0.0.1", address).await, from("127.0.0.1", address).await);
+        for wire in [&mut wire, &mut twin] {
+            wire.send(&request).await;
+            timeout(PATIENCE, wire.until(begun)).await.expect(case);
+        }
+        // While it goes on, the identity's placeholder is known.
+        let honeytoken = plain("GET", "plain.example.com", &format!("/?{placeholder}"), None, "");
+        let honeytoken = honeytoken.replace("http://plain.example.com", "");
+        let reply = sandbox.http("plain.example.com").await.ask(&honeytoken).await;
+        assert_eq!(reply.code(), Some("foreign-placeholder"), "{case}: twin: {}", reply.head);
+        drop(admission);
+        for mut wire in [wire, twin] {
+            assert!(timeout(PATIENCE, wire.is_closed()).await.expect(case), "{case}");
+        }
+        let since = Instant::now();
+        while sandbox.http("plain.example.com").await.ask(&honeytoken).await.code().is_some() {
+            assert!(since.elapsed() < PATIENCE, "{case}: the identity is forgotten when nothing of it is left");
+        }
+    }
+}
+
+#[tokio::test]
+async fn those_who_never_say_who_they_are_stop_nobody() {
+    let mut world = World::with(Trust::Origin, |limits| limits.port_connections = 4).await;
+    let sandbox = world.sandbox("one");
+    let (port, address) = listen(&world);
+    let _admission = port.admit(sandbox.identity.clone(), sandbox.authority.clone());
+    let (mut patient, request) = (from("127.0.0.1", address).await, get("/", Some("one:token")));
+    patient.send("GET").await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut wire = from("127.0.0.2", address).await;
+        wire.send("G").await;
+        silent.push(wire);
+    }
+    let known = async || {
+        let mut wire = from("127.0.0.1", address).await;
+        let reply = timeout(PATIENCE, wire.ask(get("/", Some("one:token")))).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.head);
+        wire
+    };
+    let mut all = Vec::new();
+    for _ in 0..8 {
+        all.push(known().await);
+    }
+    for wire in &mut silent[..4] {
+        assert!(timeout(PATIENCE, wire.is_closed()).await.expect("the first of whoever has the most is closed"));
+    }
+    assert_eq!(patient.ask(&request["GET".len()..]).await.status, 200, "who has few is not");
+    for wire in &mut all {
+        assert_eq!(wire.ask(get("/", Some("one:token"))).await.status, 200, "nor is anybody who is known");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_say_in_time_who_it_is_is_closed() {
+    let mut world = World::with(Trust::Origin, |limits| limits.handshake_deadline = Duration::from_millis(200)).await;
+    let sandbox = world.sandbox("one");
+    let (port, address) = listen(&world);
+    let _admission = port.admit(sandbox.identity.clone(), sandbox.authority.clone());
+    let mut known = from("127.0.0.1", address).await;
+    assert_eq!(known.ask(get("/", Some("one:token"))).await.status, 200);
+    for (case, begun) in [("nothing", ""), ("half a head", "GET http")] {
+        let mut wire = from("127.0.0.1", address).await;
+        wire.send(begun).await;
+        assert!(timeout(PATIENCE, wire.is_closed()).await.expect(case), "{case}");
+    }
+    assert_eq!(known.ask(get("/", Some("one:token"))).await.status, 200, "twin: may rest for longer");
+}
+
+#[tokio::test]
+async fn who_is_refused_again_and_again_slows_down_nobody_elsewhere() {
+    let mut world = World::with(Trust::Origin, |limits| limits.refusals_per_second = 1).await;
+    let mut one = world.sandbox("unidentified");
+    one.identity = Identity::new("unidentified");
+    let (port, address) = listen(&world);
+    let _admission = port.admit(one.identity.clone(), one.authority.clone());
+    let mut eager = Vec::new();
+    for _ in 0..6 {
+        let mut wire = from("127.0.0.2", address).await;
+        wire.send(get("/", None)).await;
+        eager.push(wire);
+    }
+    let since = Instant::now();
+    assert_eq!(eager[0].reply().await.status, 407);
+    assert_eq!(from("127.0.0.1", address).await.ask(get("/", None)).await.status, 407);
+    let denied = plain("GET", "evil.test", "/", Some("unidentified:token"), "");
+    assert_eq!(from("127.0.0.1", address).await.ask(denied).await.code(), Some("host-denied"), "whatever its name");
+    assert!(since.elapsed() < Duration::from_millis(800), "{:?}", since.elapsed());
+    assert!(timeout(Duration::from_millis(300), eager[5].reply()).await.is_err(), "twin: from there it is slow");
+}
+
+#[tokio::test]
+async fn a_refusal_is_recorded_as_whose_it_is() {
+    let mut world = World::with(Trust::Origin, |limits| limits.connections = 1).await;
+    let (one, two) = (world.sandbox("one"), world.sandbox("two"));
+    let (port, address) = listen(&world);
+    let _admissions = [&one, &two].map(|of| port.admit(of.identity.clone(), of.authority.clone()));
+    let mut wire = from("127.0.0.1", address).await;
+    assert_eq!(wire.ask(get("/", Some("one:token"))).await.status, 200);
+    let asks = [
+        ("one too many", get("/", Some("one:token"))),
+        ("nobody", connect("api.example.com", None)),
+        ("nobody, nonsense", "nonsense\r\n\r\n".to_owned()),
+    ];
+    for (case, ask) in asks {
+        assert!(from("127.0.0.1", address).await.ask(ask).await.code().is_some(), "{case}");
+    }
+    assert_eq!(wire.ask(get("/", Some("two:token"))).await.code(), Some("identity-mismatch"));
+    drop((_admissions, port));
+    let events = world.finish().await;
+    let told: Vec<_> = events[1..]
+        .iter()
+        .map(|event| {
+            let host = event.host.as_deref();
+            (event.identity.as_str(), event.kind.code(), event.verdict.code(), host, event.method.as_deref())
+        })
+        .collect();
+    let there = Some("plain.example.com");
+    let expected = [
+        ("one", "request", "rate-limited", there, Some("GET")),
+        ("unidentified", "connect", "proxy-identity", Some("api.example.com"), Some("CONNECT")),
+        ("unidentified", "connect", "malformed", None, None),
+        ("one", "request", "identity-mismatch", there, Some("GET")),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn admitting_somebody_again_is_no_alarm() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let (port, address) = listen(&world);
+    let admit = || port.admit(sandbox.identity.clone(), sandbox.authority.clone());
+    let first = admit();
+    let mut wire = from("127.0.0.1", address).await;
+    assert_eq!(wire.ask(get("/", Some("one:token"))).await.status, 200);
+    let second = admit();
+    assert_eq!(wire.ask(get("/", Some("one:token"))).await.code(), None, "what was before is closed");
+    assert!(timeout(PATIENCE, wire.is_closed()).await.expect("an end"));
+    let mut wire = from("127.0.0.1", address).await;
+    assert_eq!(wire.ask(get("/", Some("one:token"))).await.status, 200);
+    drop(first);
+    assert_eq!(
+        wire.ask(get("/", Some("one:token"))).await.status,
+        200,
+        "the end of the first is not that of the second"
+    );
+    drop((second, port));
+    let events = world.finish().await;
+    let codes: Vec<_> = events.iter().map(|event| (event.verdict.code(), event.alarm)).collect();
+    assert_eq!(codes, [("allowed", false); 3]);
 }

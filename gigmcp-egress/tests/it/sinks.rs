@@ -81,6 +81,18 @@ async fn a_placeholder_in_its_place_becomes_the_secret() {
             format!("target: /x?a=1&key={PERCENT}&b=2"),
         ),
         (
+            "a parameter that carries credentials and nothing else",
+            Sink::Query("access_token".parse().unwrap()),
+            get("/x?access_token=<P>", ""),
+            format!("target: /x?access_token={PERCENT}"),
+        ),
+        (
+            "a header of its own",
+            Sink::Header { name: Some(HeaderName::from_static("x-custom-key")) },
+            get("/x", "X-Custom-Key: <P>\r\n"),
+            format!("x-custom-key: {SECRET}"),
+        ),
+        (
             "path",
             Sink::PathSegment { prefix: "bot".into() },
             get("/bot<P>/send?x=1", ""),
@@ -121,6 +133,7 @@ async fn a_placeholder_beside_its_place_is_refused() {
     let form = || Sink::Form("key".parse().unwrap());
     let json = || Sink::Json("/key".parse().unwrap());
     let header = |value: &str| get("/x", &format!("Authorization: {value}\r\n"));
+    let own = |name: &'static str| Sink::Header { name: Some(HeaderName::from_static(name)) };
     for (case, sink, request, code) in [
         ("a header, where it belongs in the query", query(), header("Bearer <P>"), "placeholder-wrong-place"),
         ("another parameter", query(), get("/x?other=<P>", ""), "placeholder-wrong-place"),
@@ -128,6 +141,16 @@ async fn a_placeholder_beside_its_place_is_refused() {
         ("EGR-177 an escaped twin", query(), get("/x?k%65y=evil&key=<P>", ""), "placeholder-ambiguous"),
         ("EGR-177 a semicolon", query(), get("/x?key=<P>;key=evil", ""), "placeholder-ambiguous"),
         ("EGR-186 a key of its own", query(), get("/x?key=sk-attacker", ""), "agent-credential"),
+        ("EGR-186 one in another parameter", query(), get("/x?access_token=sk-attacker", ""), "agent-credential"),
+        ("EGR-186 one beside ours", query(), get("/x?key=<P>&X-Amz-Signature=attacker", ""), "agent-credential"),
+        (
+            "EGR-186 our header read by CGI",
+            own("x-custom-key"),
+            get("/x", "x_custom_key: sk-a\r\n"),
+            "agent-credential",
+        ),
+        ("EGR-186 the other way", own("x_custom_key"), get("/x", "X-Custom-Key: sk-a\r\n"), "agent-credential"),
+        ("EGR-186 an old CGI", own("x-custom-key"), get("/x", "x.custom.key: sk-a\r\n"), "agent-credential"),
         ("another segment", path(), get("/<P>/send", ""), "placeholder-wrong-place"),
         ("two segments", path(), get("/bot<P>/bot<P>", ""), "placeholder-ambiguous"),
         ("EGR-186 a token of its own", path(), get("/bot123456789:attacker/send", ""), "agent-credential"),
@@ -156,6 +179,25 @@ async fn a_placeholder_beside_its_place_is_refused() {
         assert_eq!(reply.code(), Some(code), "{case}: {request}\n{}", reply.head);
         world.refused_untouched(case, code).await;
     }
+}
+
+/// Two credentials of one host, one of which stands in a parameter that is known for credentials.
+#[tokio::test]
+async fn the_place_of_one_credential_is_not_a_key_of_the_sandboxs_own_for_another() {
+    let mut world = World::new().await;
+    let sandbox = world.sandbox("one");
+    let other = Placeholder::mint(&Shape::opaque());
+    let hosts = ["api.example.com".parse().unwrap()];
+    let sink = Sink::Query("api_key".parse().unwrap());
+    let second = CredentialRule::new(CredentialId::new("second"), other.clone(), hosts, sink);
+    world.grant(&sandbox.identity, &sandbox.placeholder, |policy| policy.credentials.push(second));
+    let mut wire = sandbox.https("api.example.com").await;
+    for (case, key, code) in [("ours", other.as_str(), None), ("its own", "sk-attacker", Some("agent-credential"))] {
+        let request = format!("GET /x?api_key={key} HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+        let reply = wire.ask(request).await;
+        assert_eq!(reply.code(), code, "{case}: {}", reply.head);
+    }
+    assert_eq!(world.origin.seen()[0].target, format!("/x?api_key={PERCENT}"));
 }
 
 #[tokio::test]

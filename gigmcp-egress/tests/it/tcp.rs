@@ -166,3 +166,26 @@ async fn detaching_ends_and_records_an_open_connection() {
     assert_eq!(seen, [("aborted", 3, 3)]);
     assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
 }
+
+#[tokio::test]
+async fn who_is_refused_again_and_again_has_to_wait() {
+    for (case, refusals, slow) in [("two a second", 2, true), ("twin: as many as there are", 500, false)] {
+        let mut world = World::with(Trust::Origin, |limits| {
+            // A place is free when what had it was recorded.
+            (limits.connections, limits.refusals_per_second) = (1, refusals);
+        })
+        .await;
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        world.set_plain(closed);
+        let sandbox = world.sandbox("one");
+        allow(&world, &sandbox);
+        let since = std::time::Instant::now();
+        for _ in 0..5 {
+            let mut stream = sandbox.tcp("db.example.com").await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        assert_eq!(since.elapsed() > Duration::from_millis(800), slow, "{case}: {:?}", since.elapsed());
+        let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
+        assert_eq!(codes, ["upstream-connect"; 5], "{case}");
+    }
+}

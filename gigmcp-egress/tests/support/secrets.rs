@@ -41,6 +41,17 @@ pub(crate) fn echoes(text: &str) -> Vec<String> {
         each(|byte| format!("\\u{byte:04X}")),
         each(|byte| format!("&#{byte};")),
         each(|byte| format!("&#x{byte:x};")),
+        // Escaped twice and more often.
+        text.replace('+', "%252B").replace('/', "%252F"),
+        text.replace('+', "%25252b").replace('/', "%25252f"),
+        text.replace('/', r"\\\/"),
+        text.replace('+', r"\\u002b"),
+        text.replace('+', "&amp;#43;").replace('/', "&amp;#x2F;"),
+        text.replace('+', r"\u0026#43;").replace('/', r"\u0026#x2f;"),
+        text.replace('+', "%5Cu002B").replace('/', "%5C%2F"),
+        each(|byte| format!("%25{byte:02X}")),
+        each(|byte| format!("\\\\u{byte:04x}")),
+        each(|byte| format!("&amp;#{byte};")),
     ];
     for before in ["", "x", "xy"] {
         let shifted = format!("{before}{text}");
@@ -81,6 +92,9 @@ impl Spellings {
             ("json", bytes[8..20].iter().map(|byte| format!("\\u{byte:04X}")).collect()),
             ("html", bytes[8..20].iter().map(|byte| format!("&#{byte};")).collect()),
             ("html", bytes[8..20].iter().map(|byte| format!("&#x{byte:x};")).collect()),
+            ("percent twice", bytes[8..20].iter().map(|byte| format!("%25{byte:02X}")).collect()),
+            ("json in json", bytes[8..20].iter().map(|byte| format!("\\\\u{byte:04x}")).collect()),
+            ("html twice", bytes[8..20].iter().map(|byte| format!("&amp;#{byte};")).collect()),
         ] {
             all.push((name, escaped.into_bytes()));
         }
