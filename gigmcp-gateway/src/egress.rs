@@ -44,6 +44,16 @@ pub(crate) enum Entitlement {
     Declared(Box<ServerSpec>),
 }
 
+impl Instance {
+    /// The profile that it was started for; with `exec` there is none.
+    pub(crate) fn profile(&self) -> String {
+        match &self.entitlement {
+            Entitlement::Installed { profile, .. } => profile.to_string(),
+            Entitlement::Declared(_) => String::new(),
+        }
+    }
+}
+
 /// The running instances, by identity.
 #[derive(Debug, Default)]
 pub(crate) struct Instances(Mutex<HashMap<Identity, Entry>>);
@@ -241,13 +251,7 @@ impl Policy {
         let instance = self.instances.named(&event.identity);
         let (owner, profile, server) = match instance.as_deref() {
             None => Default::default(),
-            Some(Instance { owner, server, entitlement, .. }) => {
-                let profile = match entitlement {
-                    Entitlement::Installed { profile, .. } => profile.to_string(),
-                    Entitlement::Declared(_) => String::new(),
-                };
-                (owner.to_string(), profile, server.to_string())
-            }
+            Some(instance) => (instance.owner.to_string(), instance.profile(), instance.server.to_string()),
         };
         AuditRow {
             at_ms: millis(event.time),
@@ -270,7 +274,7 @@ impl Policy {
 }
 
 /// Milliseconds since 1970, as in the rest of the audit.
-fn millis(time: SystemTime) -> i64 {
+pub(crate) fn millis(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ use gigmcp_mcp::{
     BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
+use tokio::time::{self, Instant};
 
 use crate::{
     egress::Entitlement,
@@ -20,6 +21,7 @@ use crate::{
     spec::{Owner, ProfileSlug, ServerName},
     store::Profile,
     supervisor::{Plan, Running, Supervisor},
+    tripwires::{Told, Untold},
 };
 
 /// Starts one server of one profile when it is first needed.
@@ -152,7 +154,7 @@ impl ServerLaunch {
     async fn not_connected(&self, error: ConnectError, mut running: Running) -> LaunchError {
         let ended = match error {
             // Its output ends a moment before its sandbox does, which knows why.
-            ConnectError::Exited => tokio::time::timeout(END, running.sandbox.wait()).await.ok(),
+            ConnectError::Exited => time::timeout(END, running.sandbox.wait()).await.ok(),
             _ => None,
         };
         let said = running.sandbox.stderr_tail();
@@ -182,10 +184,30 @@ async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrL
 
 /// Tells the operator what a server's sandbox refused, what it ran out of, and how it ended.
 async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Events) {
-    while let Some(event) = happening.next().await {
+    let mut untold = Untold::default();
+    let tell = |(call, pid, count): Told| {
+        let what = events::what(&Event::Tripwire { call, pid, count });
+        tracing::warn!(%profile, %server, call, pid, count, "{what}");
+    };
+    loop {
+        let due = untold.next();
+        let happened = tokio::select! {
+            happened = happening.next() => happened,
+            () = time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                untold.due(Instant::now()).into_iter().for_each(tell);
+                continue;
+            }
+        };
+        let Some(event) = happened else { return };
         let what = events::what(&event);
+        if let Event::Ended(_) = event {
+            // Nothing comes after it.
+            std::mem::take(&mut untold).rest().for_each(tell);
+        }
         match event {
-            Event::Tripwire { pid, count, .. } => tracing::warn!(%profile, %server, pid, count, "{what}"),
+            Event::Tripwire { call, pid, count } => {
+                untold.add((call, pid, count), Instant::now()).into_iter().for_each(tell);
+            }
             Event::OomKill { count } | Event::PidsExhausted { count } | Event::Lost { count } => {
                 tracing::warn!(%profile, %server, count, "{what}");
             }
@@ -235,7 +257,7 @@ impl Server {
             }
         };
         // Its output ends a moment before its sandbox does, which knows why.
-        let exit = tokio::time::timeout(END, exit).await.ok().flatten();
+        let exit = time::timeout(END, exit).await.ok().flatten();
         let reason = exit.and_then(events::to_client);
         reason.map_or(CallError::Exited, |(code, detail)| CallError::Ended { code, detail })
     }

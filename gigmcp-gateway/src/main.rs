@@ -25,6 +25,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod tripwires;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use gigmcp_egress::{AttachError, Attachment, AuthorityError, EgressProxy, Identity, Placeholder, Shape};
 use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError, StateQuota};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     doctor::{self, Absent},
@@ -14,6 +14,7 @@ use crate::{
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
     store::{Asker, SecretKey},
+    tripwires,
 };
 
 /// Starts servers.
@@ -39,15 +40,19 @@ pub(crate) struct Plan {
 pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
     attachment: Attachment,
+    /// Writes its tripwires to the audit, and ends with it.
+    tripwires: JoinHandle<()>,
     _entered: Entered,
 }
 
 impl Running {
     /// Ends it, and waits until what was decided for it is in the audit.
     pub(crate) async fn close(self) {
-        let Self { sandbox, attachment, _entered } = self;
+        let Self { sandbox, attachment, tripwires, _entered } = self;
         drop(sandbox);
         attachment.close().await;
+        // The sandbox's events end with its last process, which is killed.
+        drop(tokio::time::timeout(END, tripwires).await);
     }
 }
 
@@ -116,19 +121,22 @@ impl Supervisor {
             return Err(StartError::Layer { server: server.clone(), source });
         }
         let identity = Identity::new(format!("{server}-{}", sandbox.id()));
-        let entered = self.instances.enter(Instance {
+        let instance = Instance {
             identity: identity.clone(),
             owner: plan.owner,
             server: server.clone(),
             slots,
             entitlement: plan.entitlement,
-        });
+        };
+        let row = tripwires::row(&instance);
+        let tripwires = tokio::spawn(tripwires::audit(self.host.store.clone(), row, sandbox.events()));
+        let entered = self.instances.enter(instance);
         let intake = sandbox.network().take().expect("a new sandbox with a handed-over network has its listeners");
         let attachment = self
             .proxy
             .attach(identity, handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, attachment, _entered: entered })
+        Ok(Running { sandbox, attachment, tripwires, _entered: entered })
     }
 
     fn rootfs(&self, plan: &Plan) -> Result<Rootfs, StartError> {
@@ -210,5 +218,7 @@ impl gigmcp_egress::ConnectionCheck for FromSandbox {
 }
 
 const DNS_PORT: u16 = 53;
+/// How long the end of a sandbox and its last rows in the audit are waited for.
+const END: Duration = Duration::from_secs(2);
 /// Where the sandbox puts the one file of its root.
 const SINGLE_FILE: &str = "/server";

@@ -1,4 +1,4 @@
-//! The audit trail: one row per request that left or tried to leave, and per tool call.
+//! The audit trail: one row per request that left or tried to leave, per tool call, and per call that no server makes.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -14,13 +14,13 @@ use super::{Store, StoreError, schema::Audit, since_epoch};
 pub(crate) struct AuditRow {
     /// Milliseconds since 1970.
     pub(crate) at_ms: i64,
-    /// `request`, `connect`, `dns` or `tool`.
+    /// `request`, `connect`, `dns`, `tool` or `tripwire`.
     pub(crate) kind: String,
     pub(crate) owner: String,
     pub(crate) profile: String,
     pub(crate) server: String,
     pub(crate) instance: String,
-    /// What was asked for: `GET https://host/path`, a host name, or a tool.
+    /// What was asked for: `GET https://host/path`, a host name, a tool, or a system call.
     pub(crate) subject: String,
     /// `allowed`, or the stable code of the refusal.
     pub(crate) verdict: String,

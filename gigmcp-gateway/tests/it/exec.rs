@@ -291,6 +291,11 @@ fn a_signal_and_a_call_that_no_server_makes_are_told_once() {
     let (code, said) = run("for i in 1 2 3; do unshare --user true 2>&1; done; exit 3");
     assert_eq!((code, said.matches("gigmcp: the server made the system call unshare").count()), (Some(3), 1), "{said}");
     assert_eq!(said.lines().count(), 1, "its own exit is told by its code: {said}");
+    let audit = installation.json(&["audit"], "");
+    let alarms = audit.as_array().unwrap().iter().filter(|row| row["alarm"] == true);
+    let alarms: Vec<_> =
+        alarms.map(|row| (row["kind"].as_str(), row["server"].as_str(), row["subject"].as_str())).collect();
+    assert_eq!(alarms, [(Some("tripwire"), Some("exec"), Some("unshare"))], "{audit}");
 }
 
 #[test]

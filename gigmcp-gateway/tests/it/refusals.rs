@@ -169,6 +169,44 @@ fn a_client_is_told_why_the_server_of_a_call_under_way_was_ended() {
 }
 
 #[test]
+fn a_call_that_no_server_makes_is_refused_logged_once_and_audited_once() {
+    let (internet, installation, _) = with_echo();
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd");
+    let (command, odd) = (format!("python3 {}/odd.py namespaces", odd.display()), odd.to_str().unwrap());
+    for name in ["trips", "behaves"] {
+        installation.json(&["server", "add", name, "--command", &command, "--read-only", odd], "");
+    }
+    let token = installation.profile("all", &["trips", "behaves"]);
+    let gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/all", &token);
+    assert_eq!(session.call("behaves_good", &json!({})).text(), "fine"); // the twin: another tool of the same program
+    let said = session.call("trips_odd", &json!({})).text();
+    assert_eq!(said, "refused with 1", "EPERM\n{}", gateway.log());
+
+    let told = |log: &str, server: &str| {
+        let about =
+            |line: &&str| line.contains("made the system call unshare") && line.contains(&format!("server={server}"));
+        log.lines().filter(about).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = told(&gateway.wait_for("made the system call unshare"), "trips");
+    assert!(first.len() == 1 && first[0].contains("WARN"), "once for all of them: {first:?}");
+    // At its end the others are told, as a number; of the twin there is nothing to tell.
+    installation.json(&["profile", "remove", "all", "trips"], "");
+    let log = gateway.wait_for("was ended from outside");
+    assert_eq!((told(&log, "trips").len(), told(&log, "behaves").len()), (2, 0), "{log}");
+    let audit = installation.json(&["audit"], "");
+    let rows: Vec<_> = audit.as_array().unwrap().iter().filter(|row| row["kind"] == "tripwire").collect();
+    let [row] = rows[..] else { panic!("one row for a thousand calls: {audit}") };
+    for (field, expected) in
+        [("server", "trips"), ("profile", "all"), ("owner", "local"), ("subject", "unshare"), ("verdict", "refused")]
+    {
+        assert_eq!(row[field], expected, "{field}: {row}");
+    }
+    assert_eq!(row["alarm"], true, "{row}");
+    assert!(row["instance"].as_str().unwrap().starts_with("trips-"), "{row}");
+}
+
+#[test]
 fn a_client_is_told_that_a_server_had_too_little_memory() {
     let (internet, installation, _) = with_echo();
     let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/odd");

@@ -25,6 +25,11 @@ def called(request):
         os._exit(3)
     elif MODE == "forbidden":
         ctypes.CDLL(None).swapoff(b"/nowhere")
+    elif MODE == "namespaces":
+        # CLONE_NEWUSER, a thousand times, and what came of the last
+        refused = [ctypes.CDLL(None, use_errno=True).unshare(0x10000000) for _ in range(1000)][-1]
+        text = "refused with %d" % ctypes.get_errno() if refused else "it was let"
+        send({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [{"type": "text", "text": text}]}})
     elif MODE == "slow":
         time.sleep(3600)
     elif MODE == "huge":
