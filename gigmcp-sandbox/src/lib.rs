@@ -24,6 +24,8 @@ mod intake;
 #[cfg(target_os = "linux")]
 mod launch;
 mod limits;
+#[cfg(target_os = "linux")]
+mod made_once;
 mod network;
 #[cfg(target_os = "linux")]
 mod plan;

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::fs::{
@@ -22,6 +22,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::host_uids::UidLease;
+use crate::made_once::MadeOnce;
 use crate::sandbox::Scissors;
 use crate::{PathRefusal, SpawnError, StateQuota, sources};
 
@@ -192,10 +193,10 @@ impl Found {
 
 /// Has the state measured until the sandbox is gone. Over its quota, the lifeline is cut.
 pub(crate) fn watch(state: &Arc<State>, lifeline: Scissors) -> io::Result<()> {
-    static STARTED: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
+    static STARTED: MadeOnce<()> = MadeOnce::new();
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::downgrade(state), lifeline));
     let start = || std::thread::Builder::new().name("gigmcp-state".to_owned()).spawn(measure_all);
-    STARTED.get_or_init(|| start().map(drop).map_err(|error| error.kind())).map_err(io::Error::from)
+    STARTED.get_or_make(|| start().map(drop)).copied()
 }
 
 fn measure_all() {

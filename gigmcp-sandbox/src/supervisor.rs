@@ -11,7 +11,7 @@ mod start;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -26,18 +26,16 @@ pub(crate) use self::start::Started;
 use self::start::{START_TIME, Starting};
 use crate::cgroup::{Tally, Watcher};
 use crate::channel::{Launched, launch, receive};
+use crate::made_once::MadeOnce;
 use crate::protocol::Report;
 use crate::stderr::Read;
 use crate::{Event, SpawnError, bootstrap};
 
 /// Hands a job to the thread, which is started at first use.
 pub(crate) fn submit(job: Job) -> Result<(), SpawnError> {
-    static SUPERVISOR: OnceLock<Result<Handle, Errno>> = OnceLock::new();
+    static SUPERVISOR: MadeOnce<Handle> = MadeOnce::new();
     let failed = |source: io::Error| SpawnError::Host { what: "starting the supervisor", source };
-    let handle = SUPERVISOR
-        .get_or_init(|| start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
-        .as_ref()
-        .map_err(|errno| failed((*errno).into()))?;
+    let handle = SUPERVISOR.get_or_make(start).map_err(failed)?;
     let gone = || failed(io::ErrorKind::BrokenPipe.into());
     handle.jobs.send(job).map_err(|_| gone())?;
     rustix::io::write(&handle.wake, &1_u64.to_ne_bytes()).map_err(|error| failed(error.into()))?;
