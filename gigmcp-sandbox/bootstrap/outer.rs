@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::protocol::{Plan, Report, Stage};
 use crate::stage::Staged;
-use crate::{At, Failure, identity, init, left_out, net, stage, sys};
+use crate::{At, Failure, identity, init, left_out, net, stage, standing, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
@@ -55,7 +55,9 @@ pub(crate) struct Inside {
 fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
     let Inherited { plan, lifeline, stdin, stdout, stderr, others } = receive(control).at(Stage::Plan)?;
     let plan = read_plan(&File::from(plan))?;
-    // First of all, so that everything made here is counted.
+    // A real-time process could not join a group, and nothing here is worth more than the host's other work.
+    standing::give_up()?;
+    // First of all that is made, so that everything is counted.
     for index in &plan.cgroups {
         let group = others.get(*index as usize).ok_or(io::ErrorKind::NotFound.into());
         group.and_then(OwnedFd::try_clone).and_then(|group| File::from(group).write_all(b"0")).at(Stage::Cgroup)?;

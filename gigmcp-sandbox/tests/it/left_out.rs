@@ -14,6 +14,8 @@ const AS_A_USER: &[&str] = &[
     "docker::the_profile_refuses_what_a_sandbox_needs_nothing_of",
     "hostile_images::row_36_the_known_bubblewrap_writes_to_the_host_from_such_an_image",
     "hosts::the_hosts_root_who_cannot_become_another_user_starts_nothing",
+    "inherited::a_host_process_that_takes_less_has_servers_that_take_no_more",
+    "inherited::a_server_is_no_more_than_usual_whatever_the_host_process_is",
     "limits::nothing_is_left_of_a_group_however_a_sandbox_ends",
     "limits::one_process_out_of_memory_ends_the_whole_sandbox",
     "limits::too_little_memory_to_start_is_named",
