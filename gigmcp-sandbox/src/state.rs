@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, flock, fstat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fchmod, flock, fstat,
     mkdirat, openat2, statat,
 };
 use rustix::io::Errno;
@@ -99,8 +99,7 @@ impl State {
 
     fn measure(&self) -> Result<Found, Errno> {
         let mut found = Found::default();
-        self.walk(|dir, name| {
-            let entry = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        self.walk(|_, _, entry| {
             found.files += 1;
             // In units of 512 bytes whatever the file system's own are. Sparse files cost what they hold.
             found.bytes = found.bytes.saturating_add(u64::try_from(entry.st_blocks).unwrap_or(0) * 512);
@@ -132,11 +131,11 @@ impl State {
     fn give_to(&self, owner: u32) -> Result<(), Errno> {
         let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
         rustix::fs::fchown(&self.data, uid, gid)?;
-        self.walk(|dir, name| chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map(|()| true))
+        self.walk(|dir, name, _| chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map(|()| true))
     }
 
     /// Visits everything below, following no symlink, until the visitor has seen enough.
-    fn walk(&self, mut visit: impl FnMut(&OwnedFd, &Path) -> Result<bool, Errno>) -> Result<(), Errno> {
+    fn walk(&self, mut visit: impl FnMut(&OwnedFd, &Path, &Stat) -> Result<bool, Errno>) -> Result<(), Errno> {
         let mut open = vec![(open_below(&self.data, Path::new("."))?, None)];
         while let Some((dir, entries)) = open.last_mut() {
             let entries: &mut Dir = match entries {
@@ -152,14 +151,16 @@ impl State {
             if name == Path::new(".") || name == Path::new("..") {
                 continue;
             }
-            match visit(dir, &name) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
+            let looked = statat(&*dir, &name, AtFlags::SYMLINK_NOFOLLOW);
+            // Not by what the directory says of it: some file systems' do not.
+            let kind = match looked.and_then(|found| Ok((visit(dir, &name, &found)?, found.st_mode))) {
+                Ok((true, mode)) => FileType::from_raw_mode(mode),
+                Ok((false, _)) => return Ok(()),
                 // Gone since it was listed.
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
-            }
-            if entry.file_type() == FileType::Directory {
+            };
+            if kind == FileType::Directory {
                 if open.len() >= DEPTH {
                     return Err(Errno::NAMETOOLONG);
                 }

@@ -1,15 +1,62 @@
 //! The directory that outlives its server, and its quota.
 
 use std::fs;
+use std::process::Command;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use gigmcp_sandbox::{Exit, PathRefusal, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota};
 
+use crate::left_out::has_root;
 use crate::probe::{Dir, run};
 
 fn shell(script: &str, state: &Path, quota: StateQuota) -> SandboxBuilder {
     Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", script]).state(state, quota)
+}
+
+/// A file system on a file, where directories do not say what their entries are.
+struct Untyped {
+    dir: Dir,
+}
+
+impl Untyped {
+    fn new() -> Self {
+        let dir = Dir::new("untyped");
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).current_dir(dir.path()).output().unwrap();
+            assert!(output.status.success(), "{program}: {output:?}");
+        };
+        fs::File::create(dir.path().join("image")).unwrap().set_len(64 << 20).unwrap();
+        fs::create_dir(dir.path().join("mounted")).unwrap();
+        run("mkfs.ext4", &["-q", "-F", "-O", "^filetype", "image"]);
+        run("mount", &["-o", "loop", "image", "mounted"]);
+        fs::create_dir(dir.path().join("mounted/state")).unwrap();
+        Self { dir }
+    }
+}
+
+impl Drop for Untyped {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.dir.path().join("mounted")).status();
+    }
+}
+
+#[tokio::test]
+async fn the_quota_holds_where_directories_do_not_say_what_is_in_them() {
+    if !has_root("nobody else may mount") {
+        return;
+    }
+    let disk = Untyped::new();
+    let dir = disk.dir.path().join("mounted/state");
+    let quota = StateQuota { bytes: 4 << 20, files: 150 };
+    let full = "mkdir -p /state/a/b; dd if=/dev/zero of=/state/a/b/file bs=1M count=3 2>/dev/null; \
+        cp /state/a/b/file /state/a/b/more; sleep 5; echo alive";
+    let mut sandbox = shell(full, &dir, quota).spawn().await.unwrap();
+    assert_eq!(sandbox.wait().await, Exit::StateQuota);
+    let roomy = StateQuota::default();
+    // The next one has another uid.
+    assert_eq!(run(shell("rm /state/a/b/more && echo more >>/state/a/b/file && echo mine", &dir, roomy)).await, "mine");
+    assert_eq!(run(shell("rm /state/a/b/file && echo fits", &dir, quota)).await, "fits", "the twin");
 }
 
 /// A directory that nobody but the caller, and then its sandbox, may enter.
@@ -106,7 +153,7 @@ async fn what_a_server_leaves_is_in_nobodys_reach() {
         // By a shell: setpriv itself keeps its rights until it starts something.
         let (script, path) = ("\"$0\" -c id", path.to_str().unwrap());
         let stranger = ["--reuid=65533", "--regid=65533", "--clear-groups", "--", "sh", "-c", script, path];
-        let output = std::process::Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
+        let output = Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
     }
 }
