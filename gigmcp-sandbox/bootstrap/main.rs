@@ -20,6 +20,7 @@ mod outer;
 mod protocol;
 mod root;
 mod stage;
+mod standing;
 mod sweep;
 #[allow(unsafe_code, reason = "the one place where the kernel is called; everything above uses owned descriptors")]
 mod sys;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::protocol::{Plan, Report, Stage};
 use crate::stage::Staged;
-use crate::{At, Failure, identity, init, left_out, net, stage, sys};
+use crate::{At, Failure, identity, init, left_out, net, stage, standing, sys};
 
 /// Runs with the control socket as standard input and nothing else of worth.
 pub(crate) fn run() -> ExitCode {
@@ -55,7 +55,9 @@ pub(crate) struct Inside {
 fn build(control: &OwnedFd) -> Result<(sys::Forked, Inside), Failure> {
     let Inherited { plan, lifeline, stdin, stdout, stderr, others } = receive(control).at(Stage::Plan)?;
     let plan = read_plan(&File::from(plan))?;
-    // First of all, so that everything made here is counted.
+    // A real-time process could not join a group, and nothing here is worth more than the host's other work.
+    standing::give_up()?;
+    // First of all that is made, so that everything is counted.
     for index in &plan.cgroups {
         let group = others.get(*index as usize).ok_or(io::ErrorKind::NotFound.into());
         group.and_then(OwnedFd::try_clone).and_then(|group| File::from(group).write_all(b"0")).at(Stage::Cgroup)?;
@@ -145,12 +147,7 @@ fn inherit_memory_settings() -> Result<(), Failure> {
     // Less than the host's own would need a right.
     let adjusted = present.trim().parse().unwrap_or(OOM_SCORE_ADJ).max(OOM_SCORE_ADJ);
     fs::write(path, adjusted.to_string()).at_with(Stage::Rlimits, path.as_bytes())?;
-    write_if_there("/proc/self/coredump_filter", "0").at(Stage::Rlimits)?;
-    match sys::process_control(sys::PR_SET_MEMORY_MERGE, 0) {
-        // A kernel that merges nothing, or only what is named.
-        Err(error) if error.raw_os_error() == Some(EINVAL) => Ok(()),
-        result => result.map(drop).at_with(Stage::Rlimits, b"merged memory"),
-    }
+    write_if_there("/proc/self/coredump_filter", "0").at(Stage::Rlimits)
 }
 
 /// Writes to a file of the kernel's, which has it only where it has the feature.
@@ -197,4 +194,3 @@ const OOM_SCORE_ADJ: i32 = 500;
 const EPERM: i32 = 1;
 const ENOSYS: i32 = 38;
 const EBADF: i32 = 9;
-const EINVAL: i32 = 22;

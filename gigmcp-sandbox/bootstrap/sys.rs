@@ -7,6 +7,7 @@ mod landlock;
 mod network;
 mod process;
 mod seccomp;
+mod standing;
 
 use std::ffi::{CString, c_int, c_long};
 use std::io;
@@ -17,6 +18,7 @@ pub(crate) use landlock::*;
 pub(crate) use network::*;
 pub(crate) use process::*;
 pub(crate) use seccomp::*;
+pub(crate) use standing::*;
 
 fn check(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+use crate::made_once::MadeOnce;
 
 /// What starts a sandbox.
 pub(crate) fn command() -> io::Result<Command> {
@@ -18,14 +19,8 @@ pub(crate) fn command() -> io::Result<Command> {
 
 /// A path that names the bootstrap's program in this process and in a child just forked.
 pub(crate) fn program() -> io::Result<String> {
-    static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
-    let program = match PROGRAM.get() {
-        Some(program) => program,
-        None => {
-            let made = sealed("gigmcp-bootstrap", BYTES, MemfdFlags::EXEC)?;
-            PROGRAM.get_or_init(|| made)
-        }
-    };
+    static PROGRAM: MadeOnce<OwnedFd> = MadeOnce::new();
+    let program = PROGRAM.get_or_make(|| sealed("gigmcp-bootstrap", BYTES, MemfdFlags::EXEC))?;
     Ok(format!("/proc/self/fd/{}", program.as_raw_fd()))
 }
 

@@ -101,7 +101,8 @@ impl SandboxBuilder {
     /// Lets the server write to a directory of the host, at `/state`, which outlives it. One sandbox at a
     /// time can use it, and its files belong to whom the server runs as; [`HostUids`] says who that is.
     ///
-    /// What lies in it was made by the server: follow no symlink there.
+    /// What lies in it was made by the server: follow no symlink there. `/proc/self/mountinfo` tells the server where
+    /// the directory lies on its file system: give it a path that says nothing.
     #[must_use]
     pub fn state(mut self, dir: impl Into<PathBuf>, quota: StateQuota) -> Self {
         self.state = Some((dir.into(), quota));

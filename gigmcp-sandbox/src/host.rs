@@ -74,7 +74,8 @@ pub(crate) fn fix(stage: Stage, errno: i32) -> &'static str {
         Stage::Listeners if errno == EACCES => "ports below 1024 need CAP_NET_BIND_SERVICE; name higher ones",
         Stage::Listeners if errno == ENOPROTOOPT => "use Linux 5.14 or later",
         Stage::InnerUserNamespace => "let user namespaces be nested one level deeper here",
-        Stage::Cgroup
+        Stage::Standing
+        | Stage::Cgroup
         | Stage::HostName
         | Stage::Proc
         | Stage::Terminals

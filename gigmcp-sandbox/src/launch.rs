@@ -152,7 +152,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
     let mut writable: Vec<&str> = WRITABLE.to_vec();
     let mut state = None;
     if let Some((path, quota)) = &builder.state {
-        state = Some(Arc::new(State::open(path, *quota, uid.as_ref())?));
+        state = Some(Arc::new(State::open(path, *quota, builder.limits.file_bytes, uid.as_ref())?));
         root.state(&path.join(state::DATA));
         writable.push(STATE);
     }

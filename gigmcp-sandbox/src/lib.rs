@@ -24,6 +24,8 @@ mod intake;
 #[cfg(target_os = "linux")]
 mod launch;
 mod limits;
+#[cfg(target_os = "linux")]
+mod made_once;
 mod network;
 #[cfg(target_os = "linux")]
 mod plan;
@@ -49,7 +51,7 @@ mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "two socket options that no safe wrapper has; everything above uses owned descriptors")]
+#[allow(unsafe_code, reason = "three calls that no safe wrapper has; everything above uses owned descriptors")]
 mod sys;
 mod usage;
 mod veth;

@@ -8,8 +8,9 @@ pub(crate) mod interpreter;
 mod policy;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
+use self::compile::CompileError;
+use crate::made_once::MadeOnce;
 use crate::{Profile, SpawnError};
 
 /// The policy compiled for one profile.
@@ -36,12 +37,11 @@ impl Programs {
 
 /// The programs of a profile, compiled at first use.
 pub(crate) fn programs(profile: Profile) -> Result<&'static Programs, SpawnError> {
-    static PROGRAMS: [OnceLock<Result<Programs, String>>; Profile::ALL.len()] =
-        [const { OnceLock::new() }; Profile::ALL.len()];
-    PROGRAMS[profile as usize]
-        .get_or_init(|| compile::compile(POLICY, profile))
-        .as_ref()
-        .map_err(|reason| SpawnError::SeccompPolicy { reason: reason.clone() })
+    static PROGRAMS: [MadeOnce<Programs>; Profile::ALL.len()] = [const { MadeOnce::new() }; Profile::ALL.len()];
+    PROGRAMS[profile as usize].get_or_make(|| compile::compile(POLICY, profile)).map_err(|error| match error {
+        CompileError::Policy(reason) => SpawnError::SeccompPolicy { reason },
+        CompileError::Host(source) => SpawnError::Host { what: "writing the seccomp programs", source },
+    })
 }
 
 const POLICY: &str = include_str!("../policy/seccomp.toml");

@@ -11,7 +11,7 @@ mod start;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -26,18 +26,17 @@ pub(crate) use self::start::Started;
 use self::start::{START_TIME, Starting};
 use crate::cgroup::{Tally, Watcher};
 use crate::channel::{Launched, launch, receive};
+use crate::made_once::MadeOnce;
 use crate::protocol::Report;
 use crate::stderr::Read;
 use crate::{Event, SpawnError, bootstrap};
 
 /// Hands a job to the thread, which is started at first use. What comes of it is told by the job.
 pub(crate) fn submit(job: Job) {
-    static SUPERVISOR: OnceLock<Result<Handle, Errno>> = OnceLock::new();
-    let handle =
-        SUPERVISOR.get_or_init(|| start().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)));
-    let handle = match handle {
+    static SUPERVISOR: MadeOnce<Handle> = MadeOnce::new();
+    let handle = match SUPERVISOR.get_or_make(start) {
         Ok(handle) => handle,
-        Err(errno) => return job.fail(STARTING, (*errno).into()),
+        Err(error) => return job.fail(STARTING, error),
     };
     let job = Arc::new(Mutex::new(Some(job)));
     let sent = handle.jobs.send(Arc::clone(&job)).map_err(|_| Errno::PIPE);

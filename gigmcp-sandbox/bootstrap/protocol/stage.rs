@@ -25,6 +25,8 @@ macro_rules! stages {
 stages! {
     /// Reading the plan and its descriptors.
     Plan = "reading the plan",
+    /// Being no more to the kernel's schedulers than any process.
+    Standing = "giving up the host's priority",
     /// Joining the control group.
     Cgroup = "joining the control group",
     /// A fresh session keyring.

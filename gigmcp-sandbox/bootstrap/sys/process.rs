@@ -22,7 +22,6 @@ pub(crate) const PR_SET_DUMPABLE: c_int = 4;
 pub(crate) const PR_SET_NAME: c_int = 15;
 pub(crate) const PR_SET_SECUREBITS: c_int = 28;
 pub(crate) const PR_SET_NO_NEW_PRIVS: c_int = 38;
-pub(crate) const PR_SET_MEMORY_MERGE: c_int = 67;
 const PR_CAPBSET_DROP: c_int = 24;
 const PR_CAP_AMBIENT: c_int = 47;
 const PR_CAP_AMBIENT_CLEAR_ALL: c_ulong = 4;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::hierarchy::{OwnGroup, processes};
+use super::hierarchy::{OwnGroup, is_shortage, processes};
 use super::{Controller, Unavailable};
 
 /// A group below which others can be made.
@@ -30,22 +30,26 @@ impl Delegated {
             && is_delegated(&parent, own)
             && processes(&parent.dir).is_ok_and(|processes| processes.is_empty())
         {
-            return Ok(Self::with_controllers(parent.dir, wanted));
+            return Self::with_controllers(parent.dir, wanted);
         }
         if is_real_root(&own.dir) {
             // The one group that may have processes and pass controllers on.
-            return Ok(Self::with_controllers(own.dir.clone(), wanted));
+            return Self::with_controllers(own.dir.clone(), wanted);
         }
         if !(is_delegated(own, own) || is_only_ours(own)) {
             return Err(not_delegated(own, "it is not delegated to this process"));
         }
         move_into_leaf(&own.dir).map_err(|error| not_delegated(own, &error.to_string()))?;
-        Ok(Self::with_controllers(own.dir.clone(), wanted))
+        Self::with_controllers(own.dir.clone(), wanted)
     }
 
-    fn with_controllers(dir: PathBuf, wanted: &[Controller]) -> Self {
-        let words = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
-        let (available, enabled) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+    fn with_controllers(dir: PathBuf, wanted: &[Controller]) -> Result<Self, Unavailable> {
+        let failed = |error| Unavailable {
+            why: format!("looking for the controllers of {}: {error}", dir.display()),
+            fix: "see the message".to_owned(),
+        };
+        let words = |file: &str| fs::read_to_string(dir.join(file)).map_err(failed);
+        let (available, enabled) = (words("cgroup.controllers")?, words("cgroup.subtree_control")?);
         let listed = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
         let (mut controllers, mut missing) = (Vec::new(), Vec::new());
         for controller in wanted {
@@ -57,11 +61,12 @@ impl Delegated {
             } else {
                 match fs::write(dir.join("cgroup.subtree_control"), format!("+{name}")) {
                     Ok(()) => controllers.push(*controller),
+                    Err(error) if is_shortage(&error) => return Err(failed(error)),
                     Err(error) => missing.push((*controller, format!("enabling it in {}: {error}", dir.display()))),
                 }
             }
         }
-        Self { dir, controllers, missing }
+        Ok(Self { dir, controllers, missing })
     }
 }
 

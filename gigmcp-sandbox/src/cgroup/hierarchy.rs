@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// What a hierarchy's files look like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Version {
@@ -33,8 +35,14 @@ impl OwnGroup {
             let known = found.iter().any(|other| other.same_hierarchy(&group));
             // A later mount may hide an earlier one, and a namespace may lie about paths: what counts is
             // that we are in it.
-            if !known && processes(&group.dir).is_ok_and(|processes| processes.contains(&std::process::id())) {
-                found.push(group);
+            if known {
+                continue;
+            }
+            match processes(&group.dir) {
+                Ok(processes) if processes.contains(&std::process::id()) => found.push(group),
+                // That says nothing about the group.
+                Err(error) if is_shortage(&error) => return Err(error),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(found)
@@ -43,6 +51,11 @@ impl OwnGroup {
     fn same_hierarchy(&self, other: &Self) -> bool {
         self.version == other.version && self.controllers == other.controllers
     }
+}
+
+/// Whether we, or the machine, are out of descriptors or memory, which passes.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// The processes directly in a group; 0 stands for those of other pid namespaces.

@@ -15,6 +15,7 @@ use super::hierarchy::{OwnGroup, Version};
 use super::sweeper::Sweeper;
 use super::{Cgroup, Controller, Part, Unavailable};
 use crate::Limits;
+use crate::made_once::MadeOnce;
 
 /// The places where this process makes groups.
 #[derive(Debug)]
@@ -38,10 +39,11 @@ pub(crate) struct Base {
 }
 
 impl Host {
-    /// Found out once: what the process is in does not change, and what it did to get ready stays.
+    /// Found out once: what the process is in does not change, and what it did to get ready stays. Where there
+    /// is no place, it is looked for again: what failed may have been our own want of descriptors.
     pub(crate) fn of_this_process() -> Result<&'static Self, Unavailable> {
-        static HOST: OnceLock<Result<Host, Unavailable>> = OnceLock::new();
-        HOST.get_or_init(Self::find).as_ref().map_err(Clone::clone)
+        static HOST: MadeOnce<Host> = MadeOnce::new();
+        HOST.get_or_make(Self::find)
     }
 
     fn find() -> Result<Self, Unavailable> {

@@ -1,6 +1,7 @@
 //! From the policy to programs in the kernel's form, by libseccomp.
 
-use std::io::{Read, Seek};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 
 use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -10,8 +11,29 @@ use super::Programs;
 use super::policy::{Line, Policy, Rule, Test};
 use crate::Profile;
 
+/// Why there are no programs.
+#[derive(Debug)]
+pub(super) enum CompileError {
+    /// The policy, or libseccomp.
+    Policy(String),
+    /// There was nothing to write a program to.
+    Host(io::Error),
+}
+
+impl From<String> for CompileError {
+    fn from(reason: String) -> Self {
+        Self::Policy(reason)
+    }
+}
+
+impl From<io::Error> for CompileError {
+    fn from(source: io::Error) -> Self {
+        Self::Host(source)
+    }
+}
+
 /// Compiles a policy for a profile.
-pub(super) fn compile(text: &str, profile: Profile) -> Result<Programs, String> {
+pub(super) fn compile(text: &str, profile: Profile) -> Result<Programs, CompileError> {
     let policy = Policy::parse(text)?;
     let mut unknown = Vec::new();
     let allowlist = policy.allowlist(profile, &mut unknown)?;
@@ -58,7 +80,7 @@ impl Policy {
         }
     }
 
-    fn allowlist(&self, profile: Profile, unknown: &mut Vec<String>) -> Result<Vec<u8>, String> {
+    fn allowlist(&self, profile: Profile, unknown: &mut Vec<String>) -> Result<Vec<u8>, CompileError> {
         let mut filter = new_filter(ScmpAction::Errno(Errno::NOSYS.raw_os_error()))?;
         for line in self.allow.iter().filter(|line| line.holds_in(profile)) {
             for call in &line.calls {
@@ -87,7 +109,7 @@ impl Policy {
         export(&filter)
     }
 
-    fn denials(&self) -> Result<Vec<u8>, String> {
+    fn denials(&self) -> Result<Vec<u8>, CompileError> {
         let mut filter = new_filter(ScmpAction::Allow)?;
         for rule in &self.refuse_if {
             self.add_rule(&mut filter, rule, ScmpAction::Errno(rule.errno()))?;
@@ -96,7 +118,7 @@ impl Policy {
     }
 
     /// PID 1's own program.
-    fn of_init(&self) -> Result<Vec<u8>, String> {
+    fn of_init(&self) -> Result<Vec<u8>, CompileError> {
         let mut filter = new_filter(ScmpAction::KillProcess)?;
         for line in &self.init {
             self.add_line(&mut filter, line, ScmpAction::Allow)?;
@@ -151,12 +173,11 @@ fn new_filter(default: ScmpAction) -> Result<ScmpFilterContext, String> {
 }
 
 /// libseccomp before 2.6 writes programs to descriptors only.
-fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, String> {
-    let mut file =
-        memfd_create("filter", MemfdFlags::CLOEXEC).map(std::fs::File::from).map_err(|error| error.to_string())?;
+fn export(filter: &ScmpFilterContext) -> Result<Vec<u8>, CompileError> {
+    let mut file = memfd_create("filter", MemfdFlags::CLOEXEC).map(File::from).map_err(io::Error::from)?;
     filter.export_bpf(&file).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes))?;
     Ok(bytes)
 }
 

@@ -1,5 +1,6 @@
 //! Hosts that withhold something: what is said, and that it is the cause.
 
+use std::fs::File;
 use std::process::Command;
 
 use gigmcp_sandbox::SpawnError;
@@ -83,4 +84,52 @@ fn the_hosts_root_who_cannot_become_another_user_starts_nothing() {
     }
     let found = in_namespace(Of::Root, "");
     assert!(found.starts_with("DropUser 22; run the host process as another user"), "{found}");
+}
+
+/// Asks the test binary to run out of descriptors but for so many.
+const SHORT: &str = "GIGMCP_TEST_DESCRIPTORS_LEFT";
+
+async fn enforcement() -> Result<String, SpawnError> {
+    let mut sandbox = sandbox(&["read", "/proc/self/uid_map"]).spawn().await?;
+    let found = sandbox.enforcement().to_string().replace('\n', "; ");
+    sandbox.wait().await;
+    Ok(found)
+}
+
+#[tokio::test]
+async fn runs_out_of_descriptors_once_when_asked() {
+    let Ok(left) = std::env::var(SHORT) else { return };
+    let mut held = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        held.push(file);
+    }
+    held.truncate(held.len() - left.parse::<usize>().unwrap());
+    println!("short: {:?}", enforcement().await);
+    drop(held);
+    println!("inside: {:?}", enforcement().await);
+}
+
+#[tokio::test]
+async fn a_moment_without_descriptors_leaves_nothing_behind() {
+    let expected = format!("{:?}", enforcement().await);
+    assert!(expected.starts_with("Ok"), "{expected}");
+    let (mut wrong, mut refused) = (Vec::new(), 0);
+    for left in 0..32 {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -n 128; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "hosts::runs_out_of_descriptors_once_when_asked", "--nocapture"])
+            .env(SHORT, left.to_string())
+            .env(PROBE_VARIABLE, probe())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        refused += usize::from(said.contains("short: Err"));
+        let after = said_inside(said);
+        if after != expected {
+            wrong.push(format!("{left} left: {after}"));
+        }
+    }
+    assert!(refused > 10, "the control: {refused} of 32 first starts were refused");
+    assert_eq!(wrong, Vec::<String>::new());
 }

@@ -7,6 +7,7 @@ mod compile;
 mod docker;
 mod hostile_images;
 mod hosts;
+mod inherited;
 mod intake;
 mod internet;
 mod left_out;

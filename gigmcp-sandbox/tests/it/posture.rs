@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, ServerSignal, StateQuota};
 
+use crate::inherited::standing;
 use crate::left_out::has_root;
 use crate::lifecycle::ready;
 use crate::probe::{Dir, PROBE_VARIABLE, probe, sandbox};
@@ -230,6 +231,11 @@ fn assert_usual(server: u32, program: &str) {
     let (stat, of_host) = (fields(&stat), fields(&of_host));
     assert_eq!(stat[2..5], [server.to_string(), server.to_string(), "0".to_owned()], "its own session");
     assert_eq!(stat[15..17], of_host[15..17], "no priority over the host's");
+    let found = standing(server);
+    assert_eq!(found["disk"], standing(std::process::id())["disk"]);
+    for (name, expected) in [("policy", "0"), ("real-time priority", "0"), ("timer slack", "50000")] {
+        assert_eq!(found[name], expected, "{name}");
+    }
     assert_eq!(field(server, "NSsid:").unwrap().split_whitespace().last(), Some("2"));
 }
 

@@ -3,14 +3,104 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use gigmcp_sandbox::{Exit, PathRefusal, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota};
 
-use crate::probe::{Dir, run};
+use crate::left_out::has_root;
+use crate::probe::{Dir, run, sandbox};
 
 fn shell(script: &str, state: &Path, quota: StateQuota) -> SandboxBuilder {
     Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", script]).state(state, quota)
 }
+
+/// A file system on a file, where directories do not say what their entries are.
+struct Untyped {
+    dir: Dir,
+}
+
+impl Untyped {
+    fn new() -> Self {
+        let dir = Dir::new("untyped");
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).current_dir(dir.path()).output().unwrap();
+            assert!(output.status.success(), "{program}: {output:?}");
+        };
+        fs::File::create(dir.path().join("image")).unwrap().set_len(64 << 20).unwrap();
+        fs::create_dir(dir.path().join("mounted")).unwrap();
+        run("mkfs.ext4", &["-q", "-F", "-O", "^filetype", "image"]);
+        run("mount", &["-o", "loop", "image", "mounted"]);
+        fs::create_dir(dir.path().join("mounted/state")).unwrap();
+        Self { dir }
+    }
+}
+
+impl Drop for Untyped {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.dir.path().join("mounted")).status();
+    }
+}
+
+#[tokio::test]
+async fn the_quota_holds_where_directories_do_not_say_what_is_in_them() {
+    if !has_root("nobody else may mount") {
+        return;
+    }
+    let disk = Untyped::new();
+    let dir = disk.dir.path().join("mounted/state");
+    let quota = StateQuota { bytes: 4 << 20, files: 150 };
+    let full = "mkdir -p /state/a/b; dd if=/dev/zero of=/state/a/b/file bs=1M count=3 2>/dev/null; \
+        cp /state/a/b/file /state/a/b/more; sleep 5; echo alive";
+    let mut sandbox = shell(full, &dir, quota).spawn().await.unwrap();
+    assert_eq!(sandbox.wait().await, Exit::StateQuota);
+    let roomy = StateQuota::default();
+    // The next one has another uid.
+    assert_eq!(run(shell("rm /state/a/b/more && echo more >>/state/a/b/file && echo mine", &dir, roomy)).await, "mine");
+    assert_eq!(run(shell("rm /state/a/b/file && echo fits", &dir, quota)).await, "fits", "the twin");
+}
+
+/// Whether a server that tries this was ended for its quota, or how it ended.
+async fn tried(attempt: &str) -> Exit {
+    let dir = state();
+    let mut sandbox = sandbox(&[attempt]).state(dir.path(), QUOTA).spawn().await.unwrap();
+    sandbox.wait().await
+}
+
+#[tokio::test]
+async fn nobody_keeps_more_than_the_quota_out_of_sight() {
+    // The first is the control, which was always seen.
+    let mut unseen = Vec::new();
+    for attempt in ["state-open", "state-mapped", "state-own-table", "state-dead-leader", "state-hidden"] {
+        let exit = tried(attempt).await;
+        if exit != Exit::StateQuota {
+            unseen.push((attempt, exit));
+        }
+    }
+    assert_eq!(unseen, []);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_looked_into_is_too_much() {
+    // Root can, and so it sees what is there.
+    assert_eq!(tried("state-unreadable").await, Exit::StateQuota);
+}
+
+#[tokio::test]
+async fn a_server_that_moves_its_files_is_neither_ended_nor_held_up() {
+    let dir = state();
+    let quota = StateQuota { bytes: 8 << 20, files: 10_000 };
+    let said = run(sandbox(&["state-moving"]).state(dir.path(), quota)).await;
+    println!("{said}");
+    let longest = said
+        .strip_prefix("allowed ")
+        .and_then(|said| said.split("longest ").nth(1))
+        .unwrap_or_else(|| panic!("{said}"));
+    let longest: u64 = longest.trim_end_matches(" us").parse().unwrap();
+    assert!(longest < 500_000, "{said}");
+}
+
+/// Several times less than what the attempts keep, and enough for one of their files.
+const QUOTA: StateQuota = StateQuota { bytes: 16 << 20, files: 10_000 };
 
 /// A directory that nobody but the caller, and then its sandbox, may enter.
 fn state() -> Dir {
@@ -106,7 +196,7 @@ async fn what_a_server_leaves_is_in_nobodys_reach() {
         // By a shell: setpriv itself keeps its rights until it starts something.
         let (script, path) = ("\"$0\" -c id", path.to_str().unwrap());
         let stranger = ["--reuid=65533", "--regid=65533", "--clear-groups", "--", "sh", "-c", script, path];
-        let output = std::process::Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
+        let output = Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
     }
 }

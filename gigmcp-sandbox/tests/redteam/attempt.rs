@@ -4,6 +4,7 @@
 //! Prints `allowed` and what it got, or `refused` and the error number.
 
 mod net;
+mod state;
 
 use std::ffi::{c_char, c_int, c_long, c_ulong};
 use std::fs::{self, File};
@@ -52,6 +53,9 @@ fn try_one(name: &str, arguments: &[String]) -> io::Result<String> {
     let at = |index: usize| number(argument(index));
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let Some(result) = net::attempt(name, &words) {
+        return result;
+    }
+    if let Some(result) = state::attempt(name) {
         return result;
     }
     // SAFETY: a probe; each call gets integers or strings that live across it.
