@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Gid, MemfdFlags, Mode, Uid, fchmod, fchown};
+use rustix::fs::{Gid, MemfdFlags, Mode, fchmod, fchown};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
@@ -210,22 +210,26 @@ struct Pipes {
 }
 
 impl Pipes {
-    /// The server owns its ends, so that it can open `/dev/stdout`, but only in the direction of
-    /// the pipe.
+    /// The server can open `/dev/stdout`, but only in the direction of the pipe: as root, its ends are for its group
+    /// and stay ours, so that it cannot change that. Without root they are of its own user, who can.
     fn new(uid: Option<&UidLease>) -> io::Result<Self> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
         let (stdin, stdout, stderr) = (pipe()?, pipe()?, pipe()?);
-        for (fd, mode) in [(&stdin.0, Mode::RUSR), (&stdout.1, Mode::WUSR), (&stderr.1, Mode::WUSR)] {
-            fchmod(fd, mode)?;
-            if let Some(uid) = uid {
-                fchown(fd, Some(Uid::from_raw(uid.uid())), Some(Gid::from_raw(uid.uid())))?;
+        let (read, write) = (Mode::RUSR | Mode::RGRP, Mode::WUSR | Mode::WGRP);
+        for (fd, mode) in [(&stdin.0, read), (&stdout.1, write), (&stderr.1, write)] {
+            match uid {
+                Some(uid) => {
+                    fchown(fd, None, Some(Gid::from_raw(uid.uid())))?;
+                    fchmod(fd, mode)?;
+                }
+                None => fchmod(fd, mode & Mode::RWXU)?,
             }
         }
         Ok(Self { lifeline: pipe()?, stdin, stdout, stderr })
     }
 }
 
-/// Giving them to another user is the first thing that takes a right of root's, and that user.
+/// Giving them to another group is the first thing that takes a right of root's, and that group.
 fn pipes_failed(source: io::Error) -> SpawnError {
     match Errno::from_io_error(&source) {
         Some(errno @ (Errno::PERM | Errno::INVAL)) => {

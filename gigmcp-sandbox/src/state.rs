@@ -139,7 +139,8 @@ impl State {
     /// machine's: there it is of no use, and only those who use the directory of a sandbox are to blame.
     fn changed_since(&self, before: i64, dir: &Path) -> bool {
         let changed = open_below(&self.data, dir).and_then(fstat);
-        let changed = changed.map(|found| found.st_ctime as i64 * 1000 + found.st_ctime_nsec as i64 / 1_000_000);
+        let changed =
+            changed.map(|found| found.st_ctime * 1000 + i64::try_from(found.st_ctime_nsec).unwrap_or(0) / 1_000_000);
         changed.map_or(true, |changed| changed >= before - TICK_MS)
     }
 

@@ -31,6 +31,7 @@ const AS_A_USER: &[&str] = &[
     "runtimes::a_static_go_server_works_alone_in_its_root",
     "runtimes::java_works_with_the_default_profile",
     "runtimes::node_24_works",
+    "start::row_13_streams_are_not_the_servers_to_turn_around",
     "state::the_quota_holds_where_directories_do_not_say_what_is_in_them",
     "unprivileged::everything_holds_when_the_host_process_is_not_root",
     "veth::a_link_is_all_there_is",

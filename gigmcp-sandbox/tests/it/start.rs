@@ -7,6 +7,7 @@ use gigmcp_sandbox::{
 };
 use tokio::io::AsyncReadExt;
 
+use crate::left_out::has_root;
 use crate::limits::has_groups;
 use crate::probe::run;
 use crate::processes::{Watched, marker, of_server};
@@ -46,6 +47,16 @@ async fn the_host_sees_a_stream_close_while_the_server_lives() {
     assert_eq!(stdout.read(&mut [0]).await.unwrap(), 0, "the server closed it");
     drop(stdin);
     assert_eq!(sandbox.wait().await, Exit::Exited(4), "and saw us close ours");
+}
+
+#[tokio::test]
+async fn row_13_streams_are_not_the_servers_to_turn_around() {
+    if !has_root("the pipes are of the server's own user then") {
+        return;
+    }
+    let script = "chmod 666 /dev/stdin /dev/stdout; true < /dev/stdout && echo read; true > /dev/stdin && echo written; \
+        echo named > /dev/stdout";
+    assert_eq!(run(shell(script)).await, "named");
 }
 
 #[tokio::test]
