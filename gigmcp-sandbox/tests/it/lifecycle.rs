@@ -11,12 +11,13 @@ use gigmcp_sandbox::{Exit, Limits, Network, Rootfs, Sandbox, SandboxBuilder, Ser
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncBufReader};
 
-use crate::probe::{probe, sandbox};
+use crate::probe::{PROBE_VARIABLE, probe, sandbox};
 use crate::processes::{self, Watched, descendants, field, of_program, of_server};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
 const START_ROLE: &str = "GIGMCP_TEST_START_ROLE";
+const ALONE: &str = "GIGMCP_TEST_ALONE";
 const UMASK_ROLE: &str = "GIGMCP_TEST_UMASK_ROLE";
 
 pub(crate) async fn hanging(marker: &str) -> Sandbox {
@@ -56,7 +57,7 @@ fn the_umask_inside_is_not_the_hosts() {
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "lifecycle::tells_the_umask_inside_when_asked", "--nocapture"])
             .env(UMASK_ROLE, "umask")
-            .env(crate::probe::PROBE_VARIABLE, probe())
+            .env(PROBE_VARIABLE, probe())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
@@ -81,7 +82,7 @@ fn too_low_a_limit_of_open_files_is_named() {
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "lifecycle::tells_whether_it_starts_when_asked", "--nocapture"])
             .env(START_ROLE, "start")
-            .env(crate::probe::PROBE_VARIABLE, probe())
+            .env(PROBE_VARIABLE, probe())
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
@@ -106,7 +107,7 @@ fn kill_9_of_the_host(marker: &str, prepare: impl Fn(u32)) {
     let mut host = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lifecycle::plays_the_host_process_when_asked", "--nocapture"])
         .env(ROLE, marker)
-        .env(crate::probe::PROBE_VARIABLE, probe())
+        .env(PROBE_VARIABLE, probe())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -258,6 +259,15 @@ async fn cancelling_a_start_midway_leaves_no_process() {
 
 #[tokio::test]
 async fn many_sandboxes_start_and_end_at_once_without_leaving_descriptors() {
+    if std::env::var_os(ALONE).is_none() {
+        // Other tests open and close hundreds of them, so this one has a process of its own.
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone.args(["--exact", "lifecycle::many_sandboxes_start_and_end_at_once_without_leaving_descriptors"]);
+        let output = alone.env(ALONE, "").env(PROBE_VARIABLE, probe()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let round = async || {
         let starts: Vec<_> = (0..16)
@@ -276,8 +286,9 @@ async fn many_sandboxes_start_and_end_at_once_without_leaving_descriptors() {
     round().await;
     let before = open();
     round().await;
-    // Other tests of this binary hold some too, so this bounds growth only.
-    assert!(open() < before + 100, "{before} descriptors before, {} after", open());
+    // The last one's may just be on their way; one of each would be 16.
+    let after = open();
+    assert!(after < before + 16, "{before} descriptors before, {after} after");
 }
 
 #[tokio::test]
