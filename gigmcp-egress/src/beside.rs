@@ -41,7 +41,7 @@ impl Beside {
         drop(self.standing.feed(part.clone()));
         self.refuse_secret()?;
         self.decode(part.clone())?;
-        self.held_bytes += part.len();
+        self.held_bytes += part.len() + size_of::<Held>();
         let decoded =
             self.decoded.as_ref().filter(|(decoder, _)| !decoder.reads_blocks()).map(|(_, scrub)| scrub.fed());
         self.held.push_back(Held { part, standing: self.standing.fed(), decoded });
@@ -71,13 +71,15 @@ impl Beside {
         }
         let end = scrub.fed();
         if end > before {
-            self.held.iter_mut().for_each(|held| held.decoded = held.decoded.or(Some(end)));
+            // Those that are not known stand at the end.
+            let unknown = self.held.iter_mut().rev().take_while(|held| held.decoded.is_none());
+            unknown.for_each(|held| held.decoded = Some(end));
         }
         self.refuse_secret()?;
         match read {
             Ok(()) => {}
             // Not because it is not what it says: another reader reads on.
-            Err(Unreadable::Ratio) => return Err(Unreadable::Ratio),
+            Err(error @ (Unreadable::Ratio | Unreadable::Unusual)) => return Err(error),
             Err(_) => self.decoded = None,
         }
         Ok(())
@@ -104,8 +106,10 @@ impl Beside {
 
     fn give(&mut self, parts: usize) -> Bytes {
         let mut given = BytesMut::new();
-        self.held.drain(..parts).for_each(|held| given.extend_from_slice(&held.part));
-        self.held_bytes -= given.len();
+        for held in self.held.drain(..parts) {
+            self.held_bytes -= held.part.len() + size_of::<Held>();
+            given.extend_from_slice(&held.part);
+        }
         given.freeze()
     }
 }

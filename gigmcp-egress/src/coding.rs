@@ -71,6 +71,9 @@ pub(crate) enum Unreadable {
     /// A secret is in it.
     #[error("the content holds a secret")]
     Secret,
+    /// Of the coding, and beyond what we read of it; others read more.
+    #[error("the content coding is used in a way that is not read")]
+    Unusual,
     /// Far more content than body.
     #[error("the content is too large for its body")]
     Ratio,
@@ -129,7 +132,7 @@ fn names(headers: &HeaderMap) -> Result<Vec<Name>, Unreadable> {
         for text in value.as_bytes().split(|byte| *byte == b',') {
             names.extend(Name::of(text.trim_ascii())?);
             if names.len() > MAX_CODINGS {
-                return Err(Unreadable::Unknown);
+                return Err(Unreadable::Unusual);
             }
         }
     }

@@ -64,7 +64,9 @@ impl Policy {
     /// Records a refusal, and only then gives the answer that tells the sandbox.
     ///
     /// A sandbox that is refused again and again is made to wait, so that it fills no log.
-    pub(crate) async fn refuse(&self, entry: Entry, refusal: Refusal) -> Response<Body> {
+    pub(crate) async fn refuse(&self, mut entry: Entry, refusal: Refusal) -> Response<Body> {
+        // Who gives up meanwhile was refused all the same.
+        entry.set_verdict(Verdict::Refused(refusal));
         self.rates.slow_down(entry.identity(), &self.limits).await;
         self.refuse_now(entry, refusal).await
     }

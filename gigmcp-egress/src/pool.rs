@@ -49,16 +49,23 @@ impl Pool {
 
     /// A connection that is open and has nothing under way.
     pub(crate) fn take(&self, key: &PoolKey) -> Option<Connection> {
+        // Each is asked, and closed, without the lock that all share.
+        loop {
+            let Resting { mut connection, since } = self.pop(key)?;
+            if since.elapsed() < self.deadline && connection.is_ready() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn pop(&self, key: &PoolKey) -> Option<Resting> {
         let mut resting = self.resting();
         let same = resting.get_mut(key)?;
-        let ready = |Resting { mut connection, since }: Resting| {
-            (since.elapsed() < self.deadline && connection.is_ready()).then_some(connection)
-        };
-        let taken = std::iter::from_fn(|| same.pop()).find_map(ready);
+        let last = same.pop();
         if same.is_empty() {
             resting.remove(key);
         }
-        taken
+        last
     }
 
     /// Closes what rests for an identity whose sandbox is gone.

@@ -134,6 +134,7 @@ pub(crate) fn clean(
                 (reader.decoder, reader.scrub) = (decoder, Some(StreamScrub::new(scrubber)));
             }
             Err(_) if expected.reading == Reading::Required => return Err(Refusal::Unscannable),
+            Err(Unreadable::Unusual) => return Err(Refusal::Unscannable),
             Err(_) => reader.beside = Some(Beside::new(None, scrubber)),
             Ok(_) => reader.scrubber = Some(scrubber),
         }

@@ -42,8 +42,10 @@ impl Gzip {
                             input.clear();
                             return Ok(None);
                         }
+                        // A name or comment of any length is read by others.
+                        Ok(None) => return Err(Unreadable::Unusual),
                         Err(_) if self.members > 0 => return Err(Unreadable::Trailing),
-                        Ok(None) | Err(_) => return Err(Unreadable::Corrupt),
+                        Err(_) => return Err(Unreadable::Corrupt),
                     }
                 }
                 Part::Content(content) => {

@@ -32,7 +32,10 @@ impl Zstd {
         while !input.is_empty() || self.full {
             let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(&mut piece));
             // How much input the library would like next; 0 at the end of a frame.
-            let wanted = self.decoder.run(&mut from, &mut to).map_err(|_| Unreadable::Corrupt)?;
+            // At the beginning of a frame, of what is one: a window that is larger than ours, which others take.
+            let began = self.between && input.starts_with(&MAGIC);
+            let failed = |_| if began { Unreadable::Unusual } else { Unreadable::Corrupt };
+            let wanted = self.decoder.run(&mut from, &mut to).map_err(failed)?;
             let (taken, given) = (from.pos(), to.pos());
             input.advance(taken);
             piece.truncate(given);
@@ -54,6 +57,7 @@ impl Zstd {
 }
 
 const WINDOW_LOG: u32 = 23;
+const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 #[cfg(test)]
 thread_local! {

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Builder, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 
 use crate::body::{Body, BoxError};
 use crate::forward::Upgraded;
@@ -30,8 +31,14 @@ use crate::takeover::Stream;
 /// is asked for, and what nobody waits for any more is closed.
 pub(crate) struct Connection {
     sender: SendRequest<Body>,
-    worker: http1::Connection<TokioIo<Box<dyn Stream>>, Body>,
-    ended: bool,
+    worker: Worker,
+}
+
+/// hyper's half. Dropped when it has ended: what it did not take by then is given back by that.
+enum Worker {
+    Going(Box<http1::Connection<TokioIo<Box<dyn Stream>>, Body>>),
+    /// With the stream, and what was read of another protocol.
+    Ended(Option<Parts<TokioIo<Box<dyn Stream>>>>),
 }
 
 impl Connection {
@@ -42,13 +49,13 @@ impl Connection {
             .max_header_size(limits.head_bytes)
             .max_buf_size(limits.head_bytes.max(MIN_BUFFER));
         let (sender, worker) = builder.handshake(TokioIo::new(stream)).await?;
-        Ok(Self { sender, worker, ended: false })
+        Ok(Self { sender, worker: Worker::Going(Box::new(worker)) })
     }
 
     /// Whether it takes a request now. Notices what came, or that it was closed, while it rested.
     pub(crate) fn is_ready(&mut self) -> bool {
         self.work(&mut Context::from_waker(Waker::noop()));
-        !self.ended && self.sender.is_ready()
+        matches!(self.worker, Worker::Going(_)) && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer. Gives the request back if no byte of it was written.
@@ -66,34 +73,50 @@ impl Connection {
 
     /// Reads and writes what can be.
     fn work(&mut self, cx: &mut Context<'_>) {
-        if !self.ended
-            && let Poll::Ready(ended) = Pin::new(&mut self.worker).poll(cx)
-        {
-            self.ended = true;
-            if let Err(error) = ended {
-                tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
-            }
+        let Worker::Going(worker) = &mut self.worker else { return };
+        let Poll::Ready(ended) = Pin::new(&mut **worker).poll(cx) else { return };
+        if let Err(error) = &ended {
+            tracing::debug!(error = error as &dyn std::error::Error, "upstream connection ended");
+        }
+        if let Worker::Going(worker) = std::mem::replace(&mut self.worker, Worker::Ended(None)) {
+            self.worker = Worker::Ended(ended.is_ok().then(|| worker.into_parts()));
         }
     }
 
-    /// Waits until there is no more HTTP on it.
-    async fn end(&mut self) {
+    /// Waits until there is no more HTTP on it. Gives the stream, and what was read of it beyond that.
+    async fn end(mut self) -> Option<Parts<TokioIo<Box<dyn Stream>>>> {
         poll_fn(|cx| {
             self.work(cx);
-            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+            match &mut self.worker {
+                Worker::Going(_) => Poll::Pending,
+                Worker::Ended(parts) => Poll::Ready(parts.take()),
+            }
         })
-        .await;
+        .await
     }
 
-    /// Works on by itself until the exchange under way has ended.
-    fn detach(self) {
-        let Self { sender, worker, .. } = self;
+    /// Works on by itself until the exchange under way has ended, or its answer is no longer wanted.
+    fn detach(self) -> Detached {
+        let Self { sender, worker } = self;
         drop(sender); // no more requests
-        tokio::spawn(async move {
+        let Worker::Going(worker) = worker else { return Detached(None) };
+        let task = tokio::spawn(async move {
             if let Err(error) = worker.await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
             }
         });
+        Detached(Some(task.abort_handle()))
+    }
+}
+
+/// Ends a connection that works by itself, when the answer on it has been read or dropped.
+struct Detached(Option<AbortHandle>);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -121,9 +144,15 @@ pub(crate) fn pooled(
         return response.map(|body| AnswerOn::new(connection, body, Some((Arc::clone(pool), key))).boxed());
     }
     // An answer that came before the whole request was sent leaves the connection in doubt. The rest of the request goes out
-    // also while nobody reads the answer.
-    connection.detach();
-    response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+    // also while nobody reads the answer, and not any longer than that.
+    let detached = connection.detach();
+    response.map(|body| {
+        let kept = move |frame| {
+            let _ = &detached;
+            frame
+        };
+        body.map_frame(kept).map_err(BoxError::from).boxed_unsync()
+    })
 }
 
 /// The body of an answer, read from the connection it comes over.
@@ -173,7 +202,7 @@ impl http_body::Body for AnswerOn {
         let frame = ready!(frame);
         match &frame {
             Some(Err(_)) => this.connection = None,
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Ok(frame)) if !frame.is_trailers() && !this.body.is_end_stream() => {}
             Some(Ok(_)) | None => this.give_back(),
         }
         Poll::Ready(frame)
@@ -234,18 +263,59 @@ impl http_body::Body for Watched {
 
 /// The answer to a request for another protocol, with the connection in it if the upstream agreed.
 pub(crate) async fn upgraded(
-    mut connection: Connection,
+    connection: Connection,
     mut response: Response<Incoming>,
     deadline: Duration,
 ) -> Result<Response<Body>, BoxError> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(|body| AnswerOn::new(connection, body, None).boxed()));
     }
-    within(deadline, connection.end()).await.ok_or("the connection was not given up")?;
-    let Parts { io, read_buf, .. } = connection.worker.into_parts();
+    let ended = within(deadline, connection.end()).await.flatten();
+    let Parts { io, read_buf, .. } = ended.ok_or("the connection was not given up")?;
     response.extensions_mut().insert(Upgraded::new(Box::new(EarlyBytes::new(read_buf, io.into_inner()))));
     Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
 /// The least hyper takes.
 const MIN_BUFFER: usize = 8 << 10;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+    use crate::body::full;
+
+    fn request() -> Request<Body> {
+        Request::get("/x").header("host", "api.example.com").body(full("")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_meets_the_end_of_a_resting_connection_comes_back() {
+        for (case, ends) in [("ended", true), ("twin", false)] {
+            let (near, mut far) = duplex(4096);
+            let mut connection = Connection::open(Box::new(near), &Limits::default()).await.unwrap();
+            let answering = async {
+                while !matches!(far.read_u8().await, Ok(b'\n')) {}
+                far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                let mut rest = [0; 256];
+                let _ = tokio::time::timeout(Duration::from_millis(20), far.read(&mut rest)).await;
+                far
+            };
+            let (answer, far) = tokio::join!(connection.send(request()), answering);
+            assert_eq!(answer.map_err(|error| error.into_error()).unwrap().status(), 204, "{case}");
+            assert!(connection.is_ready(), "{case}");
+            let mut far = Some(far);
+            if ends {
+                far = None;
+            }
+            let sent = tokio::time::timeout(Duration::from_secs(1), connection.send(request())).await;
+            match (ends, sent) {
+                (true, Ok(Err(mut error))) => assert!(error.take_message().is_some(), "{case}: to be sent again"),
+                (false, Err(_)) => assert!(far.is_some(), "{case}: waits for its answer"),
+                (_, sent) => panic!("{case}: {:?}", sent.is_ok()),
+            }
+        }
+    }
+}

@@ -256,8 +256,9 @@ async fn tokens_of_other_hosts_hold_up_nobody() {
     let issuers = Arc::new(Issuers::default());
     let placeholders = [(); 3].map(|()| Placeholder::mint(&Shape::opaque()));
     let tokens = Arc::new(FreshTokens::new(issuers.clone()));
-    let service = EgressLayer::new(Arc::new(Two(placeholders.clone())), tokens, Arc::new(Fixed::default()), Limits::default())
-        .layer(upstream);
+    let service =
+        EgressLayer::new(Arc::new(Two(placeholders.clone())), tokens, Arc::new(Fixed::default()), Limits::default())
+            .layer(upstream);
     let ask = async |host: &str, bearer: Option<&Placeholder>| {
         let destination = Destination { scheme: Scheme::Https, host: host.parse().unwrap(), port: 443 };
         let mut request = Request::get("/x").header("host", host);
