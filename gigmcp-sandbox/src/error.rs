@@ -216,6 +216,9 @@ pub enum PathRefusal {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootfsRefusal {
+    /// It is the host's own root.
+    #[error("it is the host's own root")]
+    Host,
     /// It is not a directory, or for a single file not a regular file.
     #[error("it is not of the right kind")]
     WrongKind,

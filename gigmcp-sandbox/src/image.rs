@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, readlinkat, stat, statat};
 use rustix::io::Errno;
 
 use crate::plan::{ETC_FILES, Root, inside};
@@ -56,11 +56,22 @@ impl<'a> Image<'a> {
     fn open(dir: &'a Path) -> Result<Self, SpawnError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match openat2(CWD, dir, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-            Ok(top) if dir.is_absolute() => Ok(Self { dir, top }),
+            Ok(top) if dir.is_absolute() => {
+                let image = Self { dir, top };
+                if image.is_the_hosts_root() { Err(image.refused(RootfsRefusal::Host)) } else { Ok(image) }
+            }
             Ok(_) | Err(Errno::NOTDIR) => {
                 Err(SpawnError::RefusedRootfs { path: dir.to_owned(), why: RootfsRefusal::WrongKind })
             }
             Err(error) => Err(SpawnError::Read { path: dir.to_owned(), source: error.into() }),
+        }
+    }
+
+    /// By whatever path: what would be shown is everything.
+    fn is_the_hosts_root(&self) -> bool {
+        match (fstat(&self.top), stat("/")) {
+            (Ok(top), Ok(root)) => (top.st_dev, top.st_ino) == (root.st_dev, root.st_ino),
+            _ => true,
         }
     }
 

@@ -178,6 +178,9 @@ impl Sandbox {
     ///
     /// Not cancel safe: if the future is dropped, the server has its signal and nobody ends it by
     /// force, until the sandbox is dropped.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time: it is what waits for `grace`.
     pub async fn shutdown(&mut self, grace: Duration) -> Exit {
         self.signal(ServerSignal::Terminate);
         match tokio::time::timeout(grace, self.wait()).await {

@@ -23,9 +23,10 @@ mod pipe {
 
 pub(crate) use pipe::End;
 
-/// What is written here the server reads from its standard input. Dropping it is end of file.
+/// What is written here the server reads from its standard input. Shutting it down, or dropping it, is end of file; what is
+/// written after that is [`BrokenPipe`](io::ErrorKind::BrokenPipe).
 #[derive(Debug)]
-pub struct SandboxStdin(pipe::Sender);
+pub struct SandboxStdin(Option<pipe::Sender>);
 
 /// What the server writes to its standard output. End of file comes when no process inside has
 /// it open any more.
@@ -53,7 +54,7 @@ pub enum StdioError {
 impl SandboxStdin {
     #[cfg(unix)]
     pub(crate) fn new(end: End) -> io::Result<Self> {
-        pipe::Sender::from_owned_fd(end).map(Self)
+        pipe::Sender::from_owned_fd(end).map(|pipe| Self(Some(pipe)))
     }
 
     #[cfg(not(unix))]
@@ -76,15 +77,23 @@ impl SandboxStdout {
 
 impl AsyncWrite for SandboxStdin {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        match &mut self.0 {
+            Some(pipe) => Pin::new(pipe).poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        match &mut self.0 {
+            Some(pipe) => Pin::new(pipe).poll_flush(context),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Writes to a pipe are not buffered here, so closing it loses nothing.
+        self.0 = None;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -107,5 +116,20 @@ mod tests {
         let (reader, writer) = io::pipe().expect("descriptors");
         assert!(SandboxStdin::new(reader.into()).is_err(), "not the end that is written to");
         assert!(SandboxStdin::new(writer.into()).is_ok(), "the twin");
+    }
+
+    #[tokio::test]
+    async fn shutting_down_is_end_of_file() {
+        use std::io::Read as _;
+        use tokio::io::AsyncWriteExt as _;
+
+        let (mut reader, writer) = io::pipe().expect("descriptors");
+        let mut stdin = SandboxStdin::new(writer.into()).expect("a pipe");
+        stdin.write_all(b"all").await.expect("room");
+        stdin.shutdown().await.expect("it is open");
+        let mut all = String::new();
+        reader.read_to_string(&mut all).expect("it ends");
+        assert_eq!(all, "all");
+        assert_eq!(stdin.write_all(b"more").await.expect_err("it is closed").kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -99,7 +99,11 @@ impl Meter {
             None => processes::usage(meter.monitor),
         };
         // With many CPUs the kernel takes a while to add up. It fails only while the runtime ends.
-        let usage = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        let usage = match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime.spawn_blocking(read).await.unwrap_or_default(),
+            // Nothing of a runtime's is held up.
+            Err(_) => read(),
+        };
         // Looked at last: it may have ended while it was counted.
         let ended = self.ended.borrow().is_some();
         match (ended, &self.group) {
