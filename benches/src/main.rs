@@ -7,6 +7,7 @@ mod figures;
 mod idle;
 mod process;
 mod spawn;
+mod vault;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,6 +29,9 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("calls") {
         calls::run().await?;
+    }
+    if wanted("vault") {
+        vault::run()?;
     }
     if wanted("egress") {
         egress::run(arguments.get(1).map(String::as_str)).await?;

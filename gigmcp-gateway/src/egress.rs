@@ -208,7 +208,9 @@ fn read_only(host: HostPattern) -> Rule {
 
 /// A secret as text; what is not text cannot stand in a header.
 pub(crate) fn text(value: gigmcp_vault::SecretBytes) -> Option<SecretString> {
-    value.expose(|bytes| std::str::from_utf8(bytes).ok().map(SecretString::new))
+    value.expose(gigmcp_vault::Reason::new("hand to the egress proxy"), |bytes| {
+        std::str::from_utf8(bytes).ok().map(SecretString::new)
+    })
 }
 
 impl Grants for Policy {

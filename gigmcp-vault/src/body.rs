@@ -1,13 +1,14 @@
 //! The body of a sealed secret: what is encrypted with the data key, and the commitment that fixes which key that was.
 
 use chacha20poly1305::aead::AeadInOut;
+use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{Tag, XNonce};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha512};
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::Zeroizing;
 
 use crate::key::{Key, KeyId};
+use crate::memory::Protected;
 use crate::sealed::PREFIX;
 use crate::secret::SecretBytes;
 
@@ -46,34 +47,36 @@ impl Body {
         &self.commitment
     }
 
+    #[cfg(test)]
+    pub(crate) fn encryption_key(&self) -> &[u8; 32] {
+        self.encryption_key.as_bytes()
+    }
+
     pub(crate) fn commits_to(&self, stored: &[u8; 32]) -> Choice {
         self.commitment.as_slice().ct_eq(stored.as_slice())
     }
 
     /// The ciphertext and its tag.
-    pub(crate) fn seal(&self, secret: &SecretBytes) -> (Vec<u8>, [u8; 16]) {
-        let mut buffer = Zeroizing::new(secret.expose(<[u8]>::to_vec));
+    pub(crate) fn seal(&self, secret: &[u8]) -> (Vec<u8>, [u8; 16]) {
+        let mut ciphertext = vec![0; secret.len()];
+        let in_out = InOutBuf::new(secret, &mut ciphertext).expect("both have one length");
         let tag = self
             .encryption_key
             .cipher()
-            .encrypt_inout_detached(&XNonce::from(self.nonce), &self.info, buffer.as_mut_slice().into())
+            .encrypt_inout_detached(&XNonce::from(self.nonce), &self.info, in_out)
             .expect("the vault bounds the length");
-        (std::mem::take(&mut *buffer), tag.into())
+        (ciphertext, tag.into())
     }
 
     /// The secret, if the tag is right. Call only after [`commits_to`](Self::commits_to) said so.
     pub(crate) fn open(&self, ciphertext: &[u8], tag: &[u8; 16]) -> Option<SecretBytes> {
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+        let mut secret = Protected::zeroed(ciphertext.len());
+        let in_out = InOutBuf::new(ciphertext, secret.as_mut_slice()).expect("both have one length");
         self.encryption_key
             .cipher()
-            .decrypt_inout_detached(
-                &XNonce::from(self.nonce),
-                &self.info,
-                buffer.as_mut_slice().into(),
-                &Tag::from(*tag),
-            )
+            .decrypt_inout_detached(&XNonce::from(self.nonce), &self.info, in_out, &Tag::from(*tag))
             .ok()?;
-        Some(SecretBytes::new(std::mem::take(&mut *buffer)))
+        Some(SecretBytes::from_protected(secret))
     }
 }
 

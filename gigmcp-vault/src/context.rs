@@ -28,6 +28,20 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the parts of a wrapped key file are sealed under.
+    pub(crate) fn of_key_file(part: &str, kind: &str, policy: PolicyHash) -> Self {
+        let name = "a short name";
+        Self {
+            tenant: "gigmcp-vault".parse().expect(name),
+            vault: "keys".parse().expect(name),
+            secret: part.parse().expect(name),
+            version: 1,
+            purpose: kind.parse().expect(name),
+            created_at: 0,
+            policy,
+        }
+    }
+
     /// The canonical encoding: the seven fields in their order, each as its length (4 bytes, big-endian) and its
     /// bytes; numbers are 8 bytes, big-endian. Two contexts have the same encoding only if they are equal.
     pub(crate) fn encode(&self) -> Vec<u8> {

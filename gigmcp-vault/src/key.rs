@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{Key as CipherKey, Tag, XChaCha20Poly1305, XNonce};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::memory::Protected;
 
 /// Names a key-encryption key: 16 random bytes, written as 32 lower-case hex digits. Not secret.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -37,16 +39,19 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// 32 secret bytes at one place on the heap: moving the owner leaves no copy behind, dropping it wipes them.
-#[derive(ZeroizeOnDrop)]
-pub(crate) struct Key(Box<[u8; 32]>);
+/// 32 secret bytes at one place in protected memory: moving the owner leaves no copy behind, dropping it wipes them.
+pub(crate) struct Key(Protected);
 
 impl Key {
     /// Lets `fill` write the key where it will stay.
     pub(crate) fn fill<E>(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), E>) -> Result<Self, E> {
-        let mut key = Self(Box::new([0; 32]));
-        fill(&mut key.0)?;
+        let mut key = Self(Protected::zeroed(32));
+        fill(key.0.as_mut_slice().try_into().expect("32 bytes were asked for"))?;
         Ok(key)
+    }
+
+    pub(crate) fn copy_of(bytes: &[u8; 32]) -> Self {
+        Self(Protected::copy_of(bytes))
     }
 
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
@@ -54,20 +59,17 @@ impl Key {
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_slice().try_into().expect("a key has 32 bytes")
     }
 
     pub(crate) fn cipher(&self) -> XChaCha20Poly1305 {
-        let mut key = CipherKey::from(*self.0);
-        let cipher = XChaCha20Poly1305::new(&key);
-        key.as_mut_slice().zeroize();
-        cipher
+        XChaCha20Poly1305::new(self.as_bytes().into())
     }
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+        self.as_bytes().ct_eq(other.as_bytes()).into()
     }
 }
 
@@ -89,11 +91,11 @@ impl WrappingKey {
     pub(crate) fn wrap(&self, nonce: &[u8; 24], associated_data: &[u8], data_key: &Key) -> [u8; 48] {
         let mut wrapped = [0; 48];
         let (body, tag) = wrapped.split_at_mut(32);
-        body.copy_from_slice(data_key.as_bytes());
+        let in_out = InOutBuf::new(data_key.as_bytes(), body).expect("both are 32 bytes");
         let computed = self
             .key
             .cipher()
-            .encrypt_inout_detached(&XNonce::from(*nonce), associated_data, body.into())
+            .encrypt_inout_detached(&XNonce::from(*nonce), associated_data, in_out)
             .expect("32 bytes are not too long");
         tag.copy_from_slice(&computed);
         wrapped
@@ -103,13 +105,8 @@ impl WrappingKey {
     pub(crate) fn unwrap(&self, nonce: &[u8; 24], associated_data: &[u8], wrapped: &[u8; 48]) -> Option<Key> {
         let (body, tag) = wrapped.split_last_chunk::<16>().expect("48 is more than 16");
         Key::fill(|key| {
-            key.copy_from_slice(body);
-            self.key.cipher().decrypt_inout_detached(
-                &XNonce::from(*nonce),
-                associated_data,
-                key.as_mut_slice().into(),
-                &Tag::from(*tag),
-            )
+            let in_out = InOutBuf::new(body, key.as_mut_slice()).expect("both are 32 bytes");
+            self.key.cipher().decrypt_inout_detached(&XNonce::from(*nonce), associated_data, in_out, &Tag::from(*tag))
         })
         .ok()
     }

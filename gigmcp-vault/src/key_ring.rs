@@ -30,14 +30,9 @@ impl KeyRing {
     /// # Errors
     /// [`InvalidKeyRing`] if the key has another length or the version is 0.
     pub fn from_key(id: KeyId, version: u32, key: &SecretBytes) -> Result<Self, InvalidKeyRing> {
-        let key = Key::fill(|place| {
-            key.expose(|bytes| {
-                let length = bytes.len();
-                let key: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKeyRing::KeyLength { length })?;
-                place.copy_from_slice(key);
-                Ok(())
-            })
-        })?;
+        let bytes = key.as_slice();
+        let key = bytes.try_into().map_err(|_| InvalidKeyRing::KeyLength { length: bytes.len() })?;
+        let key = Key::copy_of(key);
         Self::from_keys(vec![WrappingKey { id, version, key }], version)
     }
 
@@ -82,6 +77,11 @@ impl KeyRing {
     #[must_use]
     pub fn minimum_version(&self) -> u32 {
         self.minimum_version
+    }
+
+    /// A ring with this one key, version 1.
+    pub(crate) fn of(id: KeyId, key: Key) -> Self {
+        Self { keys: vec![WrappingKey { id, version: 1, key }], minimum_version: 1 }
     }
 
     /// `keys` newest first.

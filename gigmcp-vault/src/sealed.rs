@@ -1,5 +1,8 @@
 //! The bytes of a sealed secret: one canonical layout, written and read here only. See `FORMAT.md`.
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
+
 use std::fmt;
 
 use crate::key::KeyId;

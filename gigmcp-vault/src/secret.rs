@@ -3,9 +3,13 @@
 use std::fmt;
 
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-/// Secret bytes: wiped on drop, compared in constant time, readable only inside [`expose`](Self::expose).
+use crate::exposure::{Reason, Witness};
+use crate::memory::Protected;
+
+/// Secret bytes in [protected memory](crate::memory_protection): wiped on drop, compared in constant time, readable only
+/// inside [`expose`](Self::expose), and only with a reason.
 ///
 /// There is no `Clone`, no `Display` and no serialisation; `Debug` shows neither content nor length.
 ///
@@ -13,41 +17,71 @@ use zeroize::Zeroizing;
 /// let secret = gigmcp_vault::SecretBytes::from(vec![1, 2, 3]);
 /// let copy = secret.clone();
 /// ```
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct SecretBytes {
+    bytes: Protected,
+    witness: Option<Box<Witness>>,
+}
 
 impl SecretBytes {
-    /// Takes ownership of `bytes`; the allocation is kept, not copied, and wiped whole on drop.
+    /// Moves `bytes` into protected memory and wipes the allocation they came in, whole.
     #[must_use]
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        let secret = Self::from_protected(Protected::copy_of(&bytes));
+        bytes.zeroize();
+        secret
     }
 
-    /// Lends the bytes to `read`. What `read` copies out is no longer wiped by this type.
-    pub fn expose<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
-        read(&self.0)
+    /// Lends the bytes to `read`. The reason goes to the audit of the vault that opened the secret, if it has one. What
+    /// `read` copies out is no longer wiped by this type.
+    ///
+    /// ```
+    /// use gigmcp_vault::{Reason, SecretBytes};
+    ///
+    /// let secret = SecretBytes::from(b"hunter2".to_vec());
+    /// let length = secret.expose(Reason::new("count its letters"), |bytes| bytes.len());
+    /// assert_eq!(length, 7);
+    /// ```
+    pub fn expose<R>(&self, reason: Reason, read: impl FnOnce(&[u8]) -> R) -> R {
+        if let Some(witness) = &self.witness {
+            witness.tell(reason);
+        }
+        read(self.bytes.as_slice())
     }
 
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.as_slice().len()
     }
 
     /// Whether the secret is zero bytes long.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.as_slice().is_empty()
     }
 
     /// Turns the bytes into text without copying them.
     ///
     /// # Errors
     /// [`NotUtf8`] if they are not UTF-8; they are wiped.
-    pub fn into_text(mut self) -> Result<SecretString, NotUtf8> {
-        String::from_utf8(std::mem::take(&mut *self.0)).map(SecretString::new).map_err(|refused| {
-            drop(Zeroizing::new(refused.into_bytes()));
-            NotUtf8
-        })
+    pub fn into_text(self) -> Result<SecretString, NotUtf8> {
+        match std::str::from_utf8(self.bytes.as_slice()) {
+            Ok(_) => Ok(SecretString(self)),
+            Err(_) => Err(NotUtf8),
+        }
+    }
+
+    pub(crate) fn from_protected(bytes: Protected) -> Self {
+        Self { bytes, witness: None }
+    }
+
+    pub(crate) fn witnessed(self, witness: Witness) -> Self {
+        Self { witness: Some(Box::new(witness)), ..self }
+    }
+
+    /// For sealing and the like, which expose nothing.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.bytes.as_slice()
     }
 }
 
@@ -57,10 +91,16 @@ impl From<Vec<u8>> for SecretBytes {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self::new(std::mem::take(&mut *bytes))
+    }
+}
+
 impl ConstantTimeEq for SecretBytes {
     /// Takes time that depends on the lengths, not on the contents.
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.as_slice().ct_eq(other.0.as_slice())
+        self.as_slice().ct_eq(other.as_slice())
     }
 }
 
@@ -84,18 +124,18 @@ impl fmt::Debug for SecretBytes {
 /// let secret = gigmcp_vault::SecretString::from(String::from("hunter2"));
 /// println!("{secret}");
 /// ```
-pub struct SecretString(Zeroizing<String>);
+pub struct SecretString(SecretBytes);
 
 impl SecretString {
-    /// Takes ownership of `text`; the allocation is kept, not copied, and wiped whole on drop.
+    /// Moves `text` into protected memory and wipes the allocation it came in, whole.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(SecretBytes::new(text.into_bytes()))
     }
 
-    /// Lends the text to `read`. What `read` copies out is no longer wiped by this type.
-    pub fn expose<R>(&self, read: impl FnOnce(&str) -> R) -> R {
-        read(&self.0)
+    /// Lends the text to `read`, as [`SecretBytes::expose`].
+    pub fn expose<R>(&self, reason: Reason, read: impl FnOnce(&str) -> R) -> R {
+        self.0.expose(reason, |bytes| read(text_of(bytes)))
     }
 
     /// Length in bytes.
@@ -112,9 +152,18 @@ impl SecretString {
 
     /// Turns the text into bytes without copying it.
     #[must_use]
-    pub fn into_bytes(mut self) -> SecretBytes {
-        SecretBytes::new(std::mem::take(&mut *self.0).into_bytes())
+    pub fn into_bytes(self) -> SecretBytes {
+        self.0
     }
+
+    /// For what the crate itself does with a key or a passphrase.
+    pub(crate) fn as_str(&self) -> &str {
+        text_of(self.0.as_slice())
+    }
+}
+
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("checked when the text was made")
 }
 
 impl From<String> for SecretString {
@@ -126,7 +175,7 @@ impl From<String> for SecretString {
 impl ConstantTimeEq for SecretString {
     /// Takes time that depends on the lengths, not on the contents.
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.as_bytes().ct_eq(other.0.as_bytes())
+        self.0.ct_eq(&other.0)
     }
 }
 
@@ -153,6 +202,8 @@ pub struct NotUtf8;
 mod tests {
     use super::*;
 
+    const REASON: Reason = Reason::new("a test compares it");
+
     #[test]
     fn debug_shows_neither_content_nor_length() {
         let bytes = SecretBytes::from(b"hunter2".to_vec());
@@ -174,11 +225,11 @@ mod tests {
     #[test]
     fn text_and_bytes_turn_into_each_other_without_a_copy() {
         let text = SecretString::from(String::from("pässwörd"));
-        let address = text.expose(str::as_ptr);
+        let address = text.expose(REASON, str::as_ptr);
         let bytes = text.into_bytes();
-        assert_eq!(bytes.expose(<[u8]>::as_ptr), address);
+        assert_eq!(bytes.expose(REASON, <[u8]>::as_ptr), address);
         let text = bytes.into_text().expect("it was text");
-        text.expose(|text| {
+        text.expose(REASON, |text| {
             assert_eq!(text, "pässwörd");
             assert_eq!(text.as_ptr(), address);
         });

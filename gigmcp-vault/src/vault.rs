@@ -1,32 +1,44 @@
 //! Sealing, opening and rewrapping: the three things done with a key ring.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::body::{Body, wrap_associated_data};
 use crate::context::Context;
+use crate::exposure::{AuditSink, Witness};
 use crate::key::{Key, WrappingKey};
 use crate::key_ring::KeyRing;
+use crate::memory::{Protected, wipe_stack};
 use crate::sealed::{Layout, MAX_SECRET_BYTES, Sealed};
 use crate::secret::SecretBytes;
 
 /// Seals secrets and opens them again under the context they were sealed with.
 ///
 /// Cheap to share behind an `Arc`; all methods are synchronous, take microseconds and do no I/O.
-#[derive(Debug)]
 pub struct Vault {
     ring: KeyRing,
     /// Stands in for a key that is missing, so that its absence takes the same steps.
     decoy: WrappingKey,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl Vault {
-    /// A vault that seals with the ring's active key and opens with all that the ring still allows.
+    /// A vault that seals with the ring's active key and opens with all that the ring still allows. There is no vault
+    /// without a key:
+    ///
+    /// ```compile_fail
+    /// let vault = gigmcp_vault::Vault::default();
+    /// ```
     #[must_use]
     pub fn new(ring: KeyRing) -> Self {
-        let decoy = WrappingKey {
-            id: ring.active_id(),
-            version: 0,
-            key: Key::fill(|_| Ok::<_, std::convert::Infallible>(())).expect("filling with zeros cannot fail"),
-        };
-        Self { ring, decoy }
+        let decoy = WrappingKey { id: ring.active_id(), version: 0, key: Key::copy_of(&[0; 32]) };
+        Self { ring, decoy, audit: None }
+    }
+
+    /// Tells `audit` each time a secret that this vault opened is exposed, and why.
+    #[must_use]
+    pub fn audited(self, audit: Arc<dyn AuditSink>) -> Self {
+        Self { audit: Some(audit), ..self }
     }
 
     /// The keys in use.
@@ -40,11 +52,16 @@ impl Vault {
     /// # Errors
     /// [`SealError::TooLong`] above [`MAX_SECRET_BYTES`]; [`SealError::Random`] if the kernel gives no random bytes.
     pub fn seal(&self, context: &Context, secret: SecretBytes) -> Result<Sealed, SealError> {
+        self.seal_borrowed(context, &secret)
+    }
+
+    pub(crate) fn seal_borrowed(&self, context: &Context, secret: &SecretBytes) -> Result<Sealed, SealError> {
         let length = secret.len();
         if length > MAX_SECRET_BYTES {
             return Err(SealError::TooLong { length });
         }
-        Ok(self.seal_with(context, &secret, &Fresh::random()?))
+        let fresh = Fresh::random()?;
+        Ok(leaving_no_trace(|| self.seal_with(context, secret, &fresh)))
     }
 
     /// Opens a sealed secret. `context` must be the one it was sealed with, in every field.
@@ -52,21 +69,42 @@ impl Vault {
     /// # Errors
     /// [`OpenError::Refused`] if the key, the context or any byte is wrong; on purpose not told apart.
     pub fn open(&self, context: &Context, sealed: &Sealed) -> Result<SecretBytes, OpenError> {
-        self.open_staged(context, sealed).map_err(|_| OpenError::Refused)
+        let opened = leaving_no_trace(|| self.open_staged(context, sealed)).map_err(|_| OpenError::Refused)?;
+        Ok(match &self.audit {
+            Some(audit) => opened.witnessed(Witness { context: context.clone(), sink: Arc::clone(audit) }),
+            None => opened,
+        })
     }
 
-    /// Wraps the data key anew with the active key. The body stays as it is, byte for byte, and is not decrypted:
-    /// a body damaged earlier is carried along and still refused by [`open`](Self::open).
+    /// Wraps the data key anew with the active key, for when the key-encryption key changes. The body stays as it is, byte
+    /// for byte, and is not decrypted: a body damaged earlier is carried along and still refused by [`open`](Self::open).
     ///
     /// # Errors
     /// [`RewrapError::Refused`] as [`open`](Self::open); [`RewrapError::Random`] if the kernel gives no random bytes.
     pub fn rewrap(&self, context: &Context, sealed: &Sealed) -> Result<Sealed, RewrapError> {
-        let layout = sealed.layout();
-        let context = context.encode();
-        let (data_key, _) = self.data_key(&context, &layout).map_err(|_| OpenError::Refused)?;
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce)?;
-        Ok(self.wrapped(&context, &data_key, &Layout { wrap_nonce: &nonce, ..layout }))
+        let rewrapped = leaving_no_trace(|| {
+            let layout = sealed.layout();
+            let context = context.encode();
+            let (data_key, _) = self.data_key(&context, &layout)?;
+            Ok(self.wrapped(&context, &data_key, &Layout { wrap_nonce: &nonce, ..layout }))
+        });
+        rewrapped.map_err(|_: Stage| OpenError::Refused.into())
+    }
+
+    /// Encrypts the secret anew with a new data key, and wraps that with the active key: for when a data key may have been
+    /// seen, or so that an old copy of the sealed bytes shares nothing with the new one. The secret and its context stay.
+    ///
+    /// # Errors
+    /// As [`rewrap`](Self::rewrap); a damaged body is refused here too.
+    pub fn reencrypt(&self, context: &Context, sealed: &Sealed) -> Result<Sealed, RewrapError> {
+        let fresh = Fresh::random()?;
+        let reencrypted = leaving_no_trace(|| {
+            let secret = self.open_staged(context, sealed)?;
+            Ok(self.seal_with(context, &secret, &fresh))
+        });
+        reencrypted.map_err(|_: Stage| OpenError::Refused.into())
     }
 
     /// Whether the header names the active key. If not, [`rewrap`](Self::rewrap) is due.
@@ -78,7 +116,7 @@ impl Vault {
     pub(crate) fn seal_with(&self, context: &Context, secret: &SecretBytes, fresh: &Fresh) -> Sealed {
         let context = context.encode();
         let body = Body::derive(&fresh.data_key, &fresh.salt, &fresh.nonce, &context);
-        let (ciphertext, tag) = body.seal(secret);
+        let (ciphertext, tag) = body.seal(secret.as_slice());
         let layout = Layout {
             key_id: self.ring.active_id(),
             key_version: self.ring.active_version(),
@@ -129,6 +167,23 @@ impl Vault {
     }
 }
 
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("ring", &self.ring).field("audited", &self.audit.is_some()).finish()
+    }
+}
+
+/// Runs what handles keys in a call of its own, and then wipes where its stack was.
+pub(crate) fn leaving_no_trace<R>(handle: impl FnOnce() -> R) -> R {
+    #[inline(never)]
+    fn below<R>(handle: impl FnOnce() -> R) -> R {
+        handle()
+    }
+    let result = below(handle);
+    wipe_stack();
+    result
+}
+
 /// The random parts of one sealing.
 pub(crate) struct Fresh {
     pub(crate) data_key: Key,
@@ -139,11 +194,14 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     fn random() -> Result<Self, getrandom::Error> {
-        let mut fresh = Self { data_key: Key::random()?, wrap_nonce: [0; 24], salt: [0; 32], nonce: [0; 24] };
-        getrandom::fill(&mut fresh.wrap_nonce)?;
-        getrandom::fill(&mut fresh.salt)?;
-        getrandom::fill(&mut fresh.nonce)?;
-        Ok(fresh)
+        // All at once: each question to the kernel takes as long as a hash.
+        let mut drawn = Protected::zeroed(32 + 24 + 32 + 24);
+        getrandom::fill(drawn.as_mut_slice())?;
+        let (data_key, rest) = drawn.as_slice().split_first_chunk().expect("drawn above");
+        let (wrap_nonce, rest) = rest.split_first_chunk().expect("drawn above");
+        let (salt, rest) = rest.split_first_chunk().expect("drawn above");
+        let (nonce, _) = rest.split_first_chunk().expect("drawn above");
+        Ok(Self { data_key: Key::copy_of(data_key), wrap_nonce: *wrap_nonce, salt: *salt, nonce: *nonce })
     }
 }
 

@@ -71,7 +71,7 @@ impl Vector {
             Stage::Commitment => "commitment",
             Stage::Body => "body",
         })?;
-        Ok(opened.expose(<[u8]>::to_vec))
+        Ok(opened.as_slice().to_vec())
     }
 }
 
@@ -209,7 +209,7 @@ fn vectors() -> Vec<Vector> {
 fn wrapped_around_false_commitment(context: &Context) -> Vec<u8> {
     let fresh = fresh("commitment-other");
     let body = Body::derive(&fresh.data_key, &fresh.salt, &fresh.nonce, &context.encode());
-    let (ciphertext, tag) = body.seal(&SecretBytes::new(SECRET.to_vec()));
+    let (ciphertext, tag) = body.seal(SECRET);
     let layout = Layout {
         key_id: KeyId::from_bytes([KEY.0; 16]),
         key_version: KEY.1,
@@ -263,11 +263,7 @@ fn fresh(label: &str) -> Fresh {
 }
 
 fn key_of(bytes: [u8; 32]) -> Key {
-    Key::fill(|key| {
-        *key = bytes;
-        Ok::<_, std::convert::Infallible>(())
-    })
-    .expect("copying cannot fail")
+    Key::copy_of(&bytes)
 }
 
 fn context() -> Context {

@@ -243,8 +243,8 @@ async fn an_image_cannot_have_us_hold_thousands_of_descriptors() {
 async fn the_hosts_own_root_is_no_image() {
     let dir = Dir::new("own-root");
     let link = dir.path().join("link");
-    std::os::unix::fs::symlink("/", &link).unwrap();
-    for path in [std::path::Path::new("/"), &link] {
+    symlink("/", &link).unwrap();
+    for path in [Path::new("/"), &link] {
         let spawned = Sandbox::builder(Rootfs::image(path)).command(["/usr/bin/true"]).spawn().await;
         let error = spawned.err().unwrap();
         assert!(matches!(error, SpawnError::RefusedRootfs { why: RootfsRefusal::Host, .. }), "{error}");

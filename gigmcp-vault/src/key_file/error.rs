@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::key_ring::InvalidKeyRing;
+use crate::key_wrap::KeyWrapError;
 
 /// Why a key file was not read or written. The text names the file, what is wrong with it, and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,32 @@ pub enum KeyFileError {
         #[source]
         problem: MalformedKeyFile,
     },
+    /// The file was wrapped by something else than what is at hand.
+    #[error("key file {} was wrapped by `{found}`, not by `{expected}`; give the one that wrapped it", path.display())]
+    OtherWrap {
+        /// The file.
+        path: PathBuf,
+        /// The kind that stands in the file.
+        found: String,
+        /// The kind at hand.
+        expected: &'static str,
+    },
+    /// The key that the file is encrypted with cannot be had.
+    #[error("opening the wrapped key file {}", path.display())]
+    Unwrap {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyWrapError,
+    },
+    /// The key that the file would be encrypted with cannot be wrapped. The file is as it was.
+    #[error("wrapping the key file {}", path.display())]
+    Wrap {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyWrapError,
+    },
     /// The system refused something.
     #[error("{action} key file {}", path.display())]
     Io {
@@ -121,8 +148,14 @@ pub enum MalformedKeyFile {
     /// Not plain ASCII text whose last line ends with a newline.
     #[error("not ASCII text that ends with a newline")]
     NotText,
+    /// The keys in it are encrypted, and only [`KeyRing::load_wrapped`](crate::KeyRing::load_wrapped) reads them.
+    #[error("the keys are wrapped, and what wrapped them was not given")]
+    Wrapped,
+    /// The keys in it are not encrypted, although they should be.
+    #[error("the keys are not wrapped; load them as they are, and save them wrapped")]
+    NotWrapped,
     /// Not a key file, or of a version that this program does not know.
-    #[error("the first line is not `gigmcp-vault-keys 1`")]
+    #[error("the first line is not that of a key file of version 1")]
     Header,
     /// The line does not have the words it should have, one space apart.
     #[error("expected `{expected}`")]

@@ -8,7 +8,7 @@ use super::error::MalformedKeyFile;
 use crate::key::{Key, KeyId, WrappingKey};
 use crate::key_ring::KeyRing;
 
-pub(super) fn render(ring: &KeyRing) -> Zeroizing<String> {
+pub(crate) fn render(ring: &KeyRing) -> Zeroizing<String> {
     // Reserved in full: a String that grows leaves copies of the keys behind.
     let mut text = Zeroizing::new(String::with_capacity(128 * (ring.keys().len() + 3)));
     text.push_str(HEADER);
@@ -28,7 +28,7 @@ pub(super) fn render(ring: &KeyRing) -> Zeroizing<String> {
 }
 
 /// On error also the number of the line, from 1.
-pub(super) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)> {
+pub(crate) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)> {
     if content.len() > MAX_FILE_BYTES {
         return Err((1, MalformedKeyFile::TooLong));
     }
@@ -37,6 +37,9 @@ pub(super) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)
     let lines: Vec<&str> = text[..text.len() - 1].split('\n').collect();
     let last = lines.len();
     let (header, lines) = lines.split_first().expect("split gives at least one line");
+    if *header == super::wrapped::HEADER {
+        return Err((1, MalformedKeyFile::Wrapped));
+    }
     if *header != HEADER {
         return Err((1, MalformedKeyFile::Header));
     }
@@ -88,7 +91,7 @@ fn roles() -> impl Iterator<Item = &'static str> {
     std::iter::once(ACTIVE).chain(std::iter::repeat(RETIRED))
 }
 
-const HEADER: &str = "gigmcp-vault-keys 1";
+pub(super) const HEADER: &str = "gigmcp-vault-keys 1";
 const ACTIVE: &str = "active";
 const RETIRED: &str = "retired";
 const DIGEST: &str = "digest ";
@@ -130,6 +133,7 @@ mod tests {
             ("no last newline", two_keys().trim_end().into(), 1, MalformedKeyFile::NotText),
             ("another version", two_keys().replace("keys 1", "keys 2"), 1, MalformedKeyFile::Header),
             ("carriage returns", two_keys().replace('\n', "\r\n"), 1, MalformedKeyFile::Header),
+            ("wrapped", "gigmcp-vault-wrapped-keys 1\n".into(), 1, MalformedKeyFile::Wrapped),
             ("a raw key", format!("{key}\n"), 1, MalformedKeyFile::Header),
             (
                 "header alone",

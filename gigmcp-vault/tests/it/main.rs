@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
+mod audit;
 mod key_file;
+mod properties;
+mod rows;
 mod sealing;
+mod source;
+mod transit;
 mod vectors;
+mod wrapped;
 
 use gigmcp_vault::{Context, PolicyHash};
 

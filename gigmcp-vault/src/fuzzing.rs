@@ -1,0 +1,11 @@
+//! The laws that the parsers of foreign bytes keep. Each takes any bytes at all and panics if its law is broken. `fuzz/` runs
+//! one target for each; the tests below run the same laws on a few thousand inputs.
+//!
+//! Not part of the API: compiled by cargo-fuzz and for tests only.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a broken law")]
+
+#[cfg(test)]
+mod smoke;
+
+pub use crate::key_file::laws::{vault_key_file, vault_wrapped_key_file};
+pub use crate::sealed::laws::vault_sealed;

@@ -1,0 +1,259 @@
+//! Memory for keys and secrets: kept out of swap, core dumps and child processes as far as the kernel lets us, and wiped
+//! before it is used again. The only unsafe code of the crate.
+//!
+//! Locking works by pages, and asking the kernel for some takes longer than sealing a secret. So pages are cut into
+//! slots, and empty ones are kept for the next secret.
+#![allow(unsafe_code, reason = "mapping memory; see each block")]
+
+mod pages;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[cfg(test)]
+pub(crate) use pages::FORGONE;
+pub use pages::MemoryProtection;
+
+/// Bytes in protected memory, all zero at first, wiped on drop. Moving it moves no byte.
+pub(crate) struct Protected {
+    /// Points to a slot or pages of our own, at least `length` bytes rounded up to 8; dangling if `length` is 0.
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the bytes belong to this value alone, as those of a Box do.
+unsafe impl Send for Protected {}
+// SAFETY: a shared reference gives out shared references only.
+unsafe impl Sync for Protected {}
+
+impl Protected {
+    pub(crate) fn zeroed(length: usize) -> Self {
+        let start = if length == 0 { NonNull::dangling() } else { pool().take(length) };
+        Self { start, length }
+    }
+
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeroed(bytes.len());
+        copy.as_mut_slice().copy_from_slice(bytes);
+        copy
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        // SAFETY: `length` initialised bytes of our own (mapped zero, wiped to zero since), or none.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and the exclusive borrow of `self` is one of the bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Protected {
+    fn drop(&mut self) {
+        if self.length == 0 {
+            return;
+        }
+        let words = self.start.as_ptr().cast::<u64>();
+        for index in 0..self.length.div_ceil(8) {
+            // SAFETY: slots and pages are aligned to 64 bytes and a multiple of 8 long. Volatile, so that it is done
+            // although nobody reads it.
+            unsafe { words.add(index).write_volatile(0) };
+        }
+        pool().give(self.start, self.length);
+    }
+}
+
+/// What the kernel gave for all keys and secrets of this process so far; asks for a first page if there is none yet.
+///
+/// Less than everything is not an error of the vault: it works the same, and whoever runs it decides. Locking fails above
+/// the limit `RLIMIT_MEMLOCK`; `memfd_secret` needs Linux 5.14 and a kernel that was built with it.
+///
+/// ```
+/// let protection = gigmcp_vault::memory_protection();
+/// if !protection.locked {
+///     eprintln!("secrets may reach swap: {protection:?}; raise the limit of locked memory (ulimit -l)");
+/// }
+/// ```
+#[must_use]
+pub fn memory_protection() -> MemoryProtection {
+    drop(Protected::zeroed(1));
+    pool().protection.expect("there is at least one page now")
+}
+
+/// Overwrites what the calls before left on the stack: ciphers and hashes keep keys there, and moving a value copies it.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    black_box(&mut [0_u8; STACK_BYTES]);
+}
+
+/// All slots there are. A global, as every allocator is one: pages are shared by vaults, keys and secrets alike.
+static POOL: Mutex<Pool> = Mutex::new(Pool { classes: [const { Class::new() }; CLASSES], protection: None });
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner) // nothing here panics half way
+}
+
+struct Pool {
+    /// Slots of 64 bytes, of 128, and so on, each class with pages of its own.
+    classes: [Class; CLASSES],
+    protection: Option<MemoryProtection>,
+}
+
+struct Class {
+    /// By address.
+    chunks: BTreeMap<usize, Chunk>,
+    /// The addresses of those with a free slot.
+    roomy: BTreeSet<usize>,
+}
+
+/// One page of up to 64 slots, or one slot of many pages.
+struct Chunk {
+    start: NonNull<u8>,
+    free: u64,
+}
+
+// SAFETY: only says where the pages are; what is in them belongs to the `Protected` of each slot.
+unsafe impl Send for Chunk {}
+
+impl Pool {
+    fn take(&mut self, length: usize) -> NonNull<u8> {
+        let Some((class, slot_bytes)) = class_of(length) else { return self.map(length) };
+        if self.classes[class].roomy.is_empty() {
+            let start = self.map(slot_bytes.max(PAGE_BYTES));
+            self.classes[class].add(Chunk { start, free: all_slots(slot_bytes) });
+        }
+        self.classes[class].take(slot_bytes)
+    }
+
+    /// `start` is wiped and came from [`take`](Self::take) with this length.
+    fn give(&mut self, start: NonNull<u8>, length: usize) {
+        match class_of(length) {
+            Some((class, slot_bytes)) => self.classes[class].give(start, slot_bytes),
+            None => pages::unmap(start, length),
+        }
+    }
+
+    fn map(&mut self, length: usize) -> NonNull<u8> {
+        let (start, got) = pages::map(length);
+        self.protection = Some(self.protection.map_or(got, |before| before.and(got)));
+        start
+    }
+}
+
+impl Class {
+    const fn new() -> Self {
+        Self { chunks: BTreeMap::new(), roomy: BTreeSet::new() }
+    }
+
+    fn add(&mut self, chunk: Chunk) {
+        let address = chunk.start.as_ptr().addr();
+        self.chunks.insert(address, chunk);
+        self.roomy.insert(address);
+    }
+
+    fn take(&mut self, slot_bytes: usize) -> NonNull<u8> {
+        let address = *self.roomy.first().expect("the caller made room");
+        let chunk = self.chunks.get_mut(&address).expect("what has room is there");
+        let slot = chunk.free.trailing_zeros() as usize;
+        chunk.free &= chunk.free - 1;
+        if chunk.free == 0 {
+            self.roomy.remove(&address);
+        }
+        // SAFETY: a set bit in `free` is a slot inside the chunk.
+        unsafe { chunk.start.add(slot * slot_bytes) }
+    }
+
+    fn give(&mut self, start: NonNull<u8>, slot_bytes: usize) {
+        let slot_address = start.as_ptr().addr();
+        let address = slot_address & !(PAGE_BYTES - 1); // slots longer than a page begin on one
+        let chunk = self.chunks.get_mut(&address).expect("the slot came from this chunk");
+        chunk.free |= 1 << ((slot_address - address) / slot_bytes);
+        // One empty chunk is kept, so that opening one secret after the other asks the kernel for nothing.
+        if chunk.free == all_slots(slot_bytes) && self.roomy.iter().any(|other| *other != address) {
+            pages::unmap(chunk.start, slot_bytes.max(PAGE_BYTES));
+            self.chunks.remove(&address);
+            self.roomy.remove(&address);
+        } else {
+            self.roomy.insert(address);
+        }
+    }
+}
+
+/// Which slots hold so many bytes, and how long they are; none if it takes pages of its own.
+fn class_of(length: usize) -> Option<(usize, usize)> {
+    let slot_bytes = length.next_power_of_two().max(SMALLEST_SLOT_BYTES);
+    let class = (slot_bytes / SMALLEST_SLOT_BYTES).trailing_zeros() as usize;
+    (class < CLASSES).then_some((class, slot_bytes))
+}
+
+/// One bit for each slot of a chunk.
+fn all_slots(slot_bytes: usize) -> u64 {
+    let slots = (PAGE_BYTES / slot_bytes).max(1);
+    u64::MAX >> (64 - slots)
+}
+
+/// What is mapped at once for small slots; where pages are larger, the rest of one stays unused.
+const PAGE_BYTES: usize = 4096;
+const SMALLEST_SLOT_BYTES: usize = 64;
+/// Up to slots of 64 KiB, the longest secret that is sealed.
+const CLASSES: usize = 11;
+/// More than a seal or open uses below the call, in a debug build too.
+const STACK_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_do_not_overlap_and_come_back_wiped() {
+        for length in [1, 32, 63, 64, 65, 1000, 4096, 5000, 64 << 10, (64 << 10) + 1, 1 << 20] {
+            let mut held: Vec<Protected> = (0..70).map(|_| Protected::zeroed(length)).collect();
+            for (index, one) in held.iter_mut().enumerate() {
+                assert!(one.as_slice().iter().all(|byte| *byte == 0), "{length}");
+                one.as_mut_slice().fill(index as u8 + 1);
+            }
+            for (index, one) in held.iter().enumerate() {
+                assert_eq!(one.as_slice().len(), length);
+                assert!(one.as_slice().iter().all(|byte| *byte == index as u8 + 1), "{length}, {index}");
+            }
+            held.reverse();
+            drop(held);
+            let again: Vec<Protected> = (0..70).map(|_| Protected::zeroed(length)).collect();
+            assert!(again.iter().all(|one| one.as_slice().iter().all(|byte| *byte == 0)), "{length}");
+        }
+    }
+
+    #[test]
+    fn threads_share_the_pool() {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                scope.spawn(move || {
+                    for round in 0..2000_usize {
+                        let mut held: Vec<_> = (0..5).map(|each| Protected::zeroed(1 + (round * each) % 200)).collect();
+                        held.iter_mut().for_each(|one| one.as_mut_slice().fill(thread));
+                        assert!(held.iter().all(|one| one.as_slice().iter().all(|byte| *byte == thread)));
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn empty_pages_are_given_back_but_for_one() {
+        let (class, _) = class_of(2048).expect("there is one");
+        let held: Vec<_> = (0..64).map(|_| Protected::zeroed(2048)).collect();
+        assert!(pool().classes[class].chunks.len() >= 32);
+        drop(held);
+        // Other tests may hold some.
+        assert!(pool().classes[class].chunks.len() < 8, "{}", pool().classes[class].chunks.len());
+    }
+
+    #[test]
+    fn no_bytes_take_no_memory() {
+        let mut none = Protected::zeroed(0);
+        assert!(none.as_slice().is_empty() && none.as_mut_slice().is_empty());
+    }
+}
