@@ -13,6 +13,7 @@ use crate::answer;
 use crate::authorize::AuthorizedRequest;
 use crate::body::{Body, BoxError};
 use crate::credential::CredentialRule;
+use crate::forward::ForwardError;
 use crate::grant::{BoxFuture, Grant, InvalidGrant};
 use crate::identity::Identity;
 use crate::inspect::{Inspected, Inspection, inspect};
@@ -111,7 +112,12 @@ where
             };
             Ok(match upstream(rendered.into_http()).await {
                 Ok(response) => response,
-                Err(_) => answer::refusal(Refusal::UpstreamProtocol),
+                Err(error) => {
+                    let refusal = ForwardError::refusal(&*error);
+                    let cause = &*error as &dyn std::error::Error;
+                    tracing::warn!(error = cause, code = refusal.code(), "request not answered by the upstream");
+                    answer::refusal(refusal)
+                }
             })
         })
     }

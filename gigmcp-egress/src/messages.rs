@@ -14,7 +14,7 @@ pub(crate) struct Messages {
 }
 
 /// What stands before a message.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Eq, PartialEq)]
 enum Framing {
     /// A byte of flags, and the length. The highest bit marks the trailers of gRPC-Web.
     Grpc,
@@ -82,6 +82,10 @@ impl Framing {
             return Err(Unreadable::Unknown);
         }
         let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+        // Four bytes of anything are a length; those of a message of Amazon's have bounds.
+        if self == Self::AmazonEvents && !AMAZON_BYTES.contains(&length) {
+            return Err(Unreadable::Unknown);
+        }
         length.checked_sub(counted).ok_or(Unreadable::Unknown)
     }
 }
@@ -105,6 +109,8 @@ const KINDS: &[(&[u8], Framing)] = &[
     (b"application/vnd.amazon.eventstream", Framing::AmazonEvents),
 ];
 const MAX_PREFIX: usize = 5;
+/// A prelude and two checksums at least, and what their services take at most.
+const AMAZON_BYTES: std::ops::RangeInclusive<u64> = 16..=24 << 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
@@ -144,11 +150,11 @@ mod tests {
 
     #[test]
     fn messages_of_other_protocols_end_too() {
-        let events = b"\0\0\0\x10eventstream!\0\0\0\x05x";
+        let events = b"\0\0\0\x10eventstream!\0\0\0\x10event-second";
         for (kind, body, ends) in [
             ("application/connect+json", &b"\0\0\0\0\x02{}\x02\0\0\0\x02{}"[..], vec![7, 14]),
             ("application/connect+proto", b"\0\0\0\0\x01x\x02\0\0\0\0", vec![6, 11]),
-            ("application/vnd.amazon.eventstream", events, vec![16, 21]),
+            ("application/vnd.amazon.eventstream", events, vec![16, 32]),
         ] {
             for size in 1..=body.len() {
                 let (mut messages, mut at, mut found) = (messages(kind).unwrap(), 0, Vec::new());
@@ -169,6 +175,8 @@ mod tests {
             ("application/connect+json", b"\x80\0\0\0\x01x"),
             ("application/grpc", b"\x02\0\0\0\x01x"),
             ("application/vnd.amazon.eventstream", b"\0\0\0\x03x"),
+            ("application/vnd.amazon.eventstream", b"\0\0\0\x0fx"),
+            ("application/vnd.amazon.eventstream", b"text"),
         ] {
             assert_eq!(messages(kind).unwrap().next(&mut Bytes::from_static(body)), Err(Unreadable::Unknown), "{kind}");
         }

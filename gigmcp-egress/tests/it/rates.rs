@@ -87,3 +87,20 @@ async fn who_gives_up_again_and_again_is_heard_later() {
         soon(one.https("b.example.com")).await;
     }
 }
+
+#[tokio::test]
+async fn who_leaves_while_a_refusal_waits_was_refused() {
+    let mut world = World::with(Trust::Origin, |limits| limits.refusals_per_second = 1).await;
+    let sandbox = world.sandbox("one");
+    let stray = format!("GET /?k={} HTTP/1.1\r\nHost: b.example.com\r\n\r\n", sandbox.placeholder);
+    // The only one of this second.
+    let reply = sandbox.https("b.example.com").await.ask(&stray).await;
+    assert_eq!(reply.code(), Some("placeholder-wrong-place"));
+    let mut wire = sandbox.https("b.example.com").await;
+    wire.send(&stray).await;
+    assert!(tokio::time::timeout(Duration::from_millis(100), wire.is_closed()).await.is_err(), "it waits");
+    drop(wire);
+    let events = world.finish().await;
+    let seen: Vec<_> = events.iter().map(|event| (event.verdict.code(), event.alarm)).collect();
+    assert_eq!(seen, [("placeholder-wrong-place", true); 2], "EGR-207");
+}
