@@ -122,7 +122,14 @@ impl http_body::Body for SearchedBody {
             }
             if this.undecoded.is_some() {
                 match this.decode() {
-                    Ok(Some(chunk)) => return this.give(chunk),
+                    Ok(Some(chunk)) => {
+                        // Whoever goes by the length does not ask for the end.
+                        let last = this.inner.is_end_stream().then(|| this.decoded.take()).flatten();
+                        return match last.map_or(Ok(()), DecodedScan::finish) {
+                            Ok(()) => this.give(chunk),
+                            Err(refusal) => this.refuse(refusal),
+                        };
+                    }
                     Ok(None) => {
                         // Much may come of a little; others get their turn.
                         cx.waker().wake_by_ref();

@@ -85,7 +85,7 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
     }
     let windows = coding::windows(response.headers());
     if scrub.is_some() && windows > 0 && !answer.head && !http_body::Body::is_end_stream(response.body()) {
-        let places = policy.bodies.decoders.take(&identity, windows);
+        let places = policy.bodies.answers.take(&identity, windows);
         let Some(places) = within(policy.limits.lookup_deadline, places).await else {
             return policy.refuse(entry, Refusal::RateLimited).await;
         };

@@ -44,7 +44,7 @@ pub struct Limits {
     pub decoded_ratio: u64,
     /// Refusals of one identity a second; more are answered later. Against a sandbox that fills the log for all. Default 500.
     pub refusals_per_second: u32,
-    /// Content codings of one identity that are undone at a time, each of which may need a window of 16 MiB; more wait for
+    /// Content codings of one identity that are undone at a time, of requests and as many of answers, each of which may need a window of 16 MiB; more wait for
     /// `lookup_deadline`, and are refused then. Default 16.
     pub decoders: usize,
     /// Connections that are being opened for one identity at a time; more wait. Against descriptor exhaustion. Default 64.

@@ -14,19 +14,22 @@ pub(crate) struct Places {
 
 /// What the bodies of an identity occupy.
 pub(crate) struct BodyPlaces {
-    /// Codings that are undone.
+    /// Codings of requests that are undone, and of answers: who holds the one must not be kept from the other.
     pub(crate) decoders: Places,
+    pub(crate) answers: Places,
     /// Bodies that are read whole.
     pub(crate) whole: Places,
 }
 
 impl BodyPlaces {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { decoders: Places::new(limits.decoders), whole: Places::new(limits.rewritten_bodies) }
+        let [decoders, answers] = [limits.decoders; 2].map(Places::new);
+        Self { decoders, answers, whole: Places::new(limits.rewritten_bodies) }
     }
 
     pub(crate) fn forget(&self, identity: &Identity) {
         self.decoders.forget(identity);
+        self.answers.forget(identity);
         self.whole.forget(identity);
     }
 }

@@ -172,3 +172,36 @@ async fn a_connection_is_used_again_only_if_the_whole_request_came_before_the_an
         assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), dialled, "{case}");
     }
 }
+
+#[tokio::test]
+async fn a_long_coded_upload_is_read_to_its_end() {
+    use std::io::Write as _;
+    // Xorshift: no coding makes it shorter.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let noise: Vec<u8> = (0..200_000).map(|_| next()).collect();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&noise).unwrap();
+    let coded = encoder.finish().unwrap();
+    assert!(coded.len() > 65 << 10, "too long to be read before it is sent: {}", coded.len());
+    for (case, cut, code) in [("EGR-201 cut", 9, Some("unscannable-request")), ("twin", 0, None)] {
+        let mut world = World::new().await;
+        let sandbox = world.sandbox("one");
+        let body = &coded[..coded.len() - cut];
+        let head = "POST / HTTP/1.1\r\nHost: api.example.com\r\nContent-Encoding: gzip\r\n";
+        let mut wire = sandbox.https("api.example.com").await;
+        let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+        let reply = soon(wire.ask([head.as_bytes(), body].concat())).await;
+        assert_eq!(reply.code(), code, "{case}: {} bytes", body.len());
+        if code.is_none() {
+            let get = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+            assert_eq!(soon(wire.ask(get)).await.status, 200, "{case}");
+            assert_eq!(world.backstage.dialled.load(Ordering::SeqCst), 1, "{case}: its connection is used again");
+        }
+    }
+}
