@@ -131,13 +131,15 @@ async fn prepare(
     told: &mut Told,
 ) -> Result<Prepared, Refusal> {
     let raw_path = parts.uri.path().to_owned();
+    // Before anything is waited for: who gives up then is counted as well.
+    let admitted = policy.rates.admit(&downstream.identity, &policy.limits);
     let grant = policy.grant(&downstream.identity).await;
     // What is not valid was not searched, but the audit may still show it if nothing known is in it.
     told.path = policy.live.find(raw_path.as_bytes()).is_none().then_some(raw_path);
     told.version = grant.as_ref().ok().map(|grant| grant.version());
     let identity = downstream.identity.clone();
     let end = if http_body::Body::is_end_stream(&body) { BodyEnd::Reached } else { BodyEnd::Open };
-    policy.rates.admit(&identity, &policy.limits)?;
+    admitted?;
     let request = ValidRequest::check(parts, end, downstream, &policy.limits)?;
     let mut authorized = AuthorizedRequest::decide(request, &*grant?, &policy.live)?;
     told.path = Some(shown_path(&authorized));

@@ -59,7 +59,10 @@ impl Rates {
     /// Counts something that is recorded without anybody who could be made to wait, as of a request that was given up.
     pub(crate) fn charge(&self, identity: &Identity, per_second: u32) {
         let rate = Rate { count: per_second, per: Duration::from_secs(1) };
-        self.with(identity, |spent| spent.refusals.get_or_insert_with(|| Bucket::full(rate)).charge());
+        // One that is not there has been forgotten since its request came, and nobody would forget it again.
+        if let Some(spent) = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_mut(identity) {
+            spent.refusals.get_or_insert_with(|| Bucket::full(rate)).charge();
+        }
     }
 
     /// Waits until an identity has not been charged for more than its rate, before more is taken from it.
@@ -164,6 +167,9 @@ mod tests {
         let (rates, one, two) = (Rates::default(), Identity::new("one"), Identity::new("two"));
         let in_time =
             async |identity: &Identity| tokio::time::timeout(Duration::ZERO, rates.settle(identity)).await.is_ok();
+        rates.charge(&one, 2);
+        assert!(rates.0.lock().unwrap().is_empty(), "nothing is kept of who is not there");
+        rates.admit(&one, &Limits::default()).unwrap();
         for _ in 0..2 {
             rates.charge(&one, 2);
         }
