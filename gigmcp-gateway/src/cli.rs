@@ -52,7 +52,7 @@ enum Command {
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
-    /// Show the newest rows of the audit trail, oldest of them first
+    /// Show the newest rows of the audit trail, oldest of them first; verify or export it
     Audit(audit::Audit),
 }
 
@@ -102,7 +102,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Audit(audit) => audit::run(Host::open(&settings)?, &audit, &out).await.map(|()| ExitCode::SUCCESS),
+            Command::Audit(audit) => audit::run(|| Host::open(&settings), audit, &out).await,
         }
     });
     // A read of standard input cannot be cancelled; do not wait for it.

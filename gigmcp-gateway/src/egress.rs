@@ -8,14 +8,16 @@ use std::{
 
 use gigmcp_egress::{
     Allowance, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
-    Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule, SecretString,
-    Sink,
+    Credentials, EventId, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule,
+    SecretString, Sink,
 };
 
 use http::Method;
 use tokio::time::Instant;
 
 use crate::{
+    calls::Calls,
+    exposures::Use,
     secrets::Secrets,
     spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
     store::{Asker, AuditRow, SecretKey, Store, StoreError},
@@ -29,6 +31,8 @@ pub(crate) struct Instance {
     pub(crate) server: ServerName,
     pub(crate) slots: Vec<(SecretSlot, Placeholder)>,
     pub(crate) entitlement: Entitlement,
+    /// The tool calls that it was given.
+    pub(crate) calls: Arc<Calls>,
 }
 
 /// Where an instance's rules stand.
@@ -169,6 +173,7 @@ impl Policy {
         &self,
         identity: &Identity,
         id: &CredentialId,
+        request: Option<EventId>,
     ) -> Result<SecretString, CredentialUnavailable> {
         if let Some(value) = self.given.get(id) {
             return Ok(value.clone());
@@ -178,7 +183,10 @@ impl Policy {
         let slot = slot.ok_or(CredentialUnavailable::Denied)?;
         let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.env.clone() };
         match self.secrets.open(Asker::Instance(identity.clone()), key, &slot.host).await {
-            Ok(Some(value)) => text(value).ok_or(CredentialUnavailable::Denied),
+            Ok(Some(value)) => {
+                let used = Use { instance: Some(instance), request };
+                used.during(|reason| text(value, reason)).ok_or(CredentialUnavailable::Denied)
+            }
             Ok(None) => Err(CredentialUnavailable::Denied),
             Err(error) => Err(CredentialUnavailable::Unreachable { source: Some(Box::new(error)) }),
         }
@@ -207,10 +215,8 @@ fn read_only(host: HostPattern) -> Rule {
 }
 
 /// A secret as text; what is not text cannot stand in a header.
-pub(crate) fn text(value: gigmcp_vault::SecretBytes) -> Option<SecretString> {
-    value.expose(gigmcp_vault::Reason::new("hand to the egress proxy"), |bytes| {
-        std::str::from_utf8(bytes).ok().map(SecretString::new)
-    })
+pub(crate) fn text(value: gigmcp_vault::SecretBytes, reason: gigmcp_vault::Reason) -> Option<SecretString> {
+    value.expose(reason, |bytes| std::str::from_utf8(bytes).ok().map(SecretString::new))
 }
 
 impl Grants for Policy {
@@ -227,7 +233,16 @@ impl Credentials for Policy {
         identity: &'a Identity,
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
-        Box::pin(self.read_credential(identity, id))
+        Box::pin(self.read_credential(identity, id, None))
+    }
+
+    fn credential_for<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+        request: EventId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        Box::pin(self.read_credential(identity, id, Some(request)))
     }
 }
 
@@ -271,6 +286,8 @@ impl Policy {
             duration_us: i64::try_from(event.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: event.alarm,
             policy_version: event.policy_version.map(u64::cast_signed),
+            calls: instance.as_deref().and_then(|instance| instance.calls.at(event.began)),
+            request: Some(event.id.to_string()),
         }
     }
 }

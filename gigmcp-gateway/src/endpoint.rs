@@ -187,7 +187,10 @@ mod tests {
             let (slug, hash) = (slug.parse().expect("a profile name"), token::hash(slug));
             store.create_profile(slug, Owner::local(), Vec::new(), hash).await.expect("a new profile");
         }
-        let supervisor = Arc::new(serve::supervisor(&settings, host, HashMap::new()).expect("all that is needed"));
+        let started = serve::supervisor(&settings, host, HashMap::new()).await;
+        let (supervisor, custody) = started.expect("all that is needed");
+        custody.close().await;
+        let supervisor = Arc::new(supervisor);
         let profiles = Profiles::new(supervisor, Duration::from_secs(60));
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use gigmcp_sandbox::PathRefusal;
@@ -12,6 +13,7 @@ use gigmcp_vault::{KeyFileError, KeyId, KeyRing, SecretBytes, Vault};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    exposures::Exposures,
     secrets::Secrets,
     settings::{Settings, SettingsError},
     spec::ServerSpec,
@@ -66,7 +68,8 @@ impl Host {
 
     /// The secrets, with the master key. Creates the key file when there is none and nothing was sealed.
     pub(crate) fn secrets(&self) -> Result<Secrets, HostError> {
-        Ok(Secrets::new(self.store.clone(), Vault::new(self.key_ring()?)))
+        let told = Arc::new(Exposures::new(self.store.clone()));
+        Ok(Secrets::new(self.store.clone(), Vault::new(self.key_ring()?).audited(told)))
     }
 
     fn key_ring(&self) -> Result<KeyRing, HostError> {

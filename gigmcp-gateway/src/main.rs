@@ -3,6 +3,7 @@
 //! This binary composes the gigmcp crates. No security mechanism lives here.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod cli;
 mod declare;
 mod demo;
@@ -11,11 +12,11 @@ mod egress;
 mod endpoint;
 mod events;
 mod exec;
+mod exposures;
 mod host;
 mod launch;
 mod output;
 mod profiles;
-mod retention;
 mod runtime;
 mod secrets;
 mod serve;
@@ -25,6 +26,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod trail;
 mod tripwires;
 
 use std::process::ExitCode;

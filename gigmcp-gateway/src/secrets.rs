@@ -3,7 +3,10 @@
 use gigmcp_egress::HostPattern;
 use gigmcp_vault::{Context, OpenError, PolicyHash, SealError, Sealed, SecretBytes, Vault};
 
-use crate::store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds};
+use crate::{
+    store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds},
+    trail::{PublicKey, Signer, SignerError},
+};
 
 /// The secrets of this installation.
 pub(crate) struct Secrets {
@@ -30,6 +33,16 @@ pub(crate) enum SecretError {
 impl Secrets {
     pub(crate) fn new(store: Store, vault: Vault) -> Self {
         Self { store, vault }
+    }
+
+    /// What signs the audit trail.
+    pub(crate) async fn audit_signer(&self) -> Result<Signer, SignerError> {
+        Signer::open(&self.store, &self.vault).await
+    }
+
+    /// What checks the signatures of the audit trail.
+    pub(crate) async fn audit_keys(&self) -> Result<Vec<PublicKey>, StoreError> {
+        Signer::trusted(&self.store, &self.vault).await
     }
 
     /// Seals `value` for its owner, server, name and host, and stores it. Returns its version.

@@ -74,6 +74,14 @@ pub(crate) struct Settings {
     )]
     pub(crate) audit_days: u64,
 
+    /// Rows of the audit trail that are kept at most, of about 400 bytes each: the oldest go first, with an alarm if they are
+    /// younger than GIG_AUDIT_DAYS; 0 sets no limit
+    #[arg(
+        long, env = "GIG_AUDIT_MAX_ROWS", value_name = "ROWS", default_value = "10000000", global = true,
+        value_parser = clap::builder::ValueParser::new(audit_max_rows)
+    )]
+    pub(crate) audit_max_rows: u64,
+
     /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", global = true)]
@@ -105,10 +113,11 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
+    "GIG_AUDIT_MAX_ROWS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
     "GIG_DATA_DIR",
@@ -219,6 +228,12 @@ pub(crate) fn check_names<I: Iterator<Item = (OsString, OsString)>>(environment:
         return Err(SettingsError::Unknown { name: name.to_owned(), nearest });
     }
     Ok(())
+}
+
+/// So few that an alarm could push out the alarm before it are none.
+fn audit_max_rows(text: &str) -> Result<u64, String> {
+    let rows = text.parse().ok().filter(|rows| *rows == 0 || (1000..=1_000_000_000_000).contains(rows));
+    rows.ok_or_else(|| "give 0, or a number of 1000 or more".to_owned())
 }
 
 fn suggestion(nearest: &Option<&'static str>) -> String {

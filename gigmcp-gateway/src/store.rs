@@ -6,6 +6,7 @@
 
 mod audit;
 mod connection;
+mod heads;
 mod postgres;
 mod profiles;
 mod schema;
@@ -17,14 +18,18 @@ mod turns;
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+        mpsc,
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-pub(crate) use audit::AuditRow;
+pub(crate) use audit::{Page, Prune, Pruned};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
 pub(crate) use postgres::{Address, InvalidAddress};
@@ -32,6 +37,8 @@ pub(crate) use profiles::Profile;
 pub(crate) use secrets::{SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
+
+pub(crate) use crate::trail::AuditRow;
 
 /// Which database.
 #[derive(Clone, Debug)]
@@ -95,6 +102,9 @@ struct Threads {
     changes: Arc<watch::Sender<()>>,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
+    /// How many rows were added to it by this program, and who is told when it is many more.
+    audit_rows: AtomicU64,
+    audit_grew: Notify,
 }
 
 /// Something to write, and whether others follow it.
@@ -139,6 +149,8 @@ impl Store {
             reader: Arc::new(Turns::new()),
             changes: Arc::clone(&changes),
             audit_lost: AtomicBool::new(false),
+            audit_rows: AtomicU64::new(0),
+            audit_grew: Notify::new(),
         };
         let queue = Queue(Arc::clone(&threads.writer));
         start("gig-db-write", move || write_loop(&writing, &queue, &changes))?;
@@ -153,6 +165,11 @@ impl Store {
     /// on the same PostgreSQL. Another program on the same SQLite file is not noticed.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.threads.changes.subscribe()
+    }
+
+    /// Ends when this program has added many rows to the audit trail since it was asked last.
+    pub(crate) async fn audit_grew(&self) {
+        self.threads.audit_grew.notified().await;
     }
 
     /// The same database in another's turn.
@@ -216,6 +233,24 @@ impl Store {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
         self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })?;
         answer.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+impl Store {
+    /// The same as `write_promised` without waiting. `done` is told how it ended, in the thread of the database.
+    fn write_later<F>(
+        &self,
+        change: F,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) -> Result<(), StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    {
+        let job: Job = Box::new(move |connection| {
+            let made = connection.map_err(StoreError::Query).and_then(|connection| connection.undone_on_error(change));
+            Box::new(move |committed| done(made.and(committed.map_err(StoreError::Query))))
+        });
+        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })
     }
 }
 
@@ -303,6 +338,11 @@ pub(crate) fn now_seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
+
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -313,6 +353,8 @@ const MAX_BATCH: usize = 32;
 const READERS: usize = 4;
 
 #[cfg(test)]
-mod testing;
+mod bench;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -138,7 +138,7 @@ impl Connection {
         Ok(self.rows(statement, parse)?.into_iter().next())
     }
 
-    fn batch(&self, sql: &str) -> Result<(), SqlError> {
+    pub(super) fn batch(&self, sql: &str) -> Result<(), SqlError> {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
             Self::Postgres(session) => session.batch(sql),

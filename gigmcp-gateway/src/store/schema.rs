@@ -66,4 +66,27 @@ pub(super) enum Audit {
     DurationUs,
     Alarm,
     PolicyVersion,
+    Calls,
+    Request,
+    Hash,
+}
+
+#[derive(Iden)]
+pub(super) enum AuditHeads {
+    Table,
+    Kind,
+    Place,
+    Hash,
+    AtMs,
+    Signer,
+    Signature,
+}
+
+#[derive(Iden)]
+pub(super) enum AuditKeys {
+    Table,
+    Id,
+    CreatedAt,
+    PublicKey,
+    Sealed,
 }

@@ -77,6 +77,24 @@ impl Store {
         release
     }
 
+    /// What somebody does who can write to the database by other means.
+    pub(crate) async fn meddle(&self, sql: &str) {
+        let sql = sql.to_owned();
+        self.write(move |connection| Ok(connection.batch(&sql)?)).await.expect("it is SQL");
+    }
+
+    /// Puts changes into a line until it is full.
+    pub(crate) fn fill_line(&self, asker: Asker) {
+        loop {
+            let (job, _) = job(|_| Ok(()));
+            match self.threads.writer.push(asker.clone(), Write { job, followed: false }) {
+                Ok(()) => {}
+                Err(StoreError::Busy) => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     /// How much waits for either thread.
     pub(crate) fn waiting(&self) -> usize {
         self.threads.reader.waiting() + self.threads.writer.waiting()

@@ -116,6 +116,10 @@ fn bad_settings_stop_the_program_with_the_fix() {
     };
     assert!(with(&[]).0, "twin: without a bad setting");
     assert!(with(&[("GIG_AUDIT_DAYS", "0")]).0, "twin: for ever");
+    assert!(
+        with(&[("GIG_AUDIT_MAX_ROWS", "1000")]).0 && with(&[("GIG_AUDIT_MAX_ROWS", "0")]).0,
+        "twin: a limit, and none"
+    );
     assert!(with(&[("GIG_DB_PATH", "")]).0, "an empty variable counts as unset");
     for (variables, expected) in [
         (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
@@ -124,6 +128,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
         (&[("GIG_BEARER_TOKEN_FILE", "/nonexistent")], &["/nonexistent", "GIG_BEARER_TOKEN_FILE"]),
         (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
         (&[("GIG_AUDIT_DAYS", "-1")], &["--audit-days", "-1"]),
+        (&[("GIG_AUDIT_MAX_ROWS", "999")], &["--audit-max-rows", "1000 or more"]),
     ] {
         let (succeeded, error) = with(variables);
         assert!(!succeeded, "{variables:?} was accepted");

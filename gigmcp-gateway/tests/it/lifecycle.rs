@@ -201,7 +201,7 @@ fn audit_rows_are_deleted_when_they_are_old() {
         "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, credentials, bytes_up,
                bytes_down, duration_us, alarm)
                VALUES ((unixepoch() - ?1 * 86400) * 1000, 'tool', '', '', '', '', ?2, 'allowed', '', 0, 0, 0, 0)";
-    for (days, subject) in [(89, "young"), (91, "old"), (400, "older")] {
+    for (days, subject) in [(400, "older"), (91, "old"), (89, "young")] {
         database.execute(row, (days, subject)).unwrap();
     }
     let subjects = || {
@@ -210,7 +210,7 @@ fn audit_rows_are_deleted_when_they_are_old() {
     };
     let gateway = installation.serve(&internet, &[("GIG_AUDIT_DAYS", "100")]);
     gateway.wait_for("1 audit rows older than 100 days were deleted");
-    assert_eq!(subjects(), ["young", "old"]);
+    assert_eq!(subjects(), ["old", "young"]);
     drop(gateway);
     let gateway = installation.serve(&internet, &[]);
     gateway.wait_for("1 audit rows older than 90 days were deleted");
