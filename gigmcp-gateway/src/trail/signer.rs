@@ -35,19 +35,28 @@ pub(crate) enum SignerError {
 }
 
 impl Signer {
-    /// The newest key that this vault opens, sealed anew if the vault's key is another by now. If there is none, a new one.
+    /// The newest key that this vault opens; if there is none, a new one. All that it opens are sealed anew if the key of the
+    /// vault is another by now.
     pub(crate) async fn open(store: &Store, vault: &Vault) -> Result<Self, SignerError> {
         let rows = store.audit_keys().await?;
-        let Some((row, key)) = rows.iter().rev().find_map(|row| Some((row, row.open(vault).ok()?))) else {
-            if !rows.is_empty() {
-                tracing::warn!(
-                    "the master key opens no key that signed the audit trail; from now on a new one signs it"
-                );
+        let mut newest = None;
+        for row in &rows {
+            if let Ok(key) = row.open(vault) {
+                row.rewrap(store, vault).await?;
+                newest = Some(Self(key));
             }
-            return Self::create(store, vault).await;
-        };
-        row.rewrap(store, vault).await?;
-        Ok(Self(key))
+        }
+        match newest {
+            Some(signer) => Ok(signer),
+            None => {
+                if !rows.is_empty() {
+                    tracing::warn!(
+                        "the master key opens no key that signed the audit trail; a new one signs it from now on"
+                    );
+                }
+                Self::create(store, vault).await
+            }
+        }
     }
 
     /// The keys that this vault vouches for: nobody else can have put them into the database.
@@ -100,7 +109,7 @@ impl KeyRow {
     }
 
     /// Wraps it with the vault's key of now.
-    pub(crate) async fn rewrap(&self, store: &Store, vault: &Vault) -> Result<(), SignerError> {
+    async fn rewrap(&self, store: &Store, vault: &Vault) -> Result<(), SignerError> {
         let sealed = Sealed::from_bytes(&self.sealed).map_err(RewrapError::from)?;
         if vault.is_current(&sealed) {
             return Ok(());
@@ -126,3 +135,44 @@ fn context(id: &str, created_at: i64) -> Context {
 
 /// What the vault is told that the key is for.
 pub(crate) const PURPOSE: &str = "audit-signing";
+
+#[cfg(test)]
+mod tests {
+    use gigmcp_vault::{KeyId, KeyRing};
+
+    use super::*;
+    use crate::store::testing::on_both;
+
+    fn ring(key: u8) -> KeyRing {
+        let bytes = SecretBytes::new(vec![key; 32]);
+        KeyRing::from_key(KeyId::from_bytes([key; 16]), 1, &bytes).expect("a key of 32 bytes")
+    }
+
+    #[tokio::test]
+    async fn the_key_outlives_the_keys_that_seal_it_and_only_they_vouch_for_it() {
+        on_both(async |test| {
+            let store = test.open();
+            let first = Signer::open(&store, &Vault::new(ring(1))).await.expect("a new key").public_key();
+            let again = Signer::open(&store, &Vault::new(ring(1))).await.expect("the same key").public_key();
+            assert_eq!(again, first);
+
+            let mut rotated = ring(1);
+            rotated.rotate().expect("random numbers");
+            let rotated = Vault::new(rotated);
+            assert_eq!(Signer::open(&store, &rotated).await.expect("the same key").public_key(), first);
+            let row = store.audit_keys().await.expect("it can be read").remove(0);
+            assert!(rotated.is_current(&Sealed::from_bytes(&row.sealed).expect("it is sealed")));
+            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), [first.clone()]);
+
+            let other = Vault::new(ring(2));
+            assert_eq!(Signer::trusted(&store, &other).await.expect("it can be read"), []);
+            assert_ne!(Signer::open(&store, &other).await.expect("a new key").public_key(), first);
+            // Put into the database by somebody who cannot seal.
+            let forged = Signer::for_test(3).public_key();
+            let (id, public_key) = (forged.id(), forged.as_bytes().to_vec());
+            store.put_audit_key(KeyRow { id, public_key, ..row }).await.expect("it is written");
+            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), [first.clone()]);
+        })
+        .await;
+    }
+}
