@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(Signer::open(&store, &rotated).await.expect("the same key").public_key(), first);
             let row = store.audit_keys().await.expect("it can be read").remove(0);
             assert!(rotated.is_current(&Sealed::from_bytes(&row.sealed).expect("it is sealed")));
-            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), [first.clone()]);
+            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), std::slice::from_ref(&first));
 
             let other = Vault::new(ring(2));
             assert_eq!(Signer::trusted(&store, &other).await.expect("it can be read"), []);
@@ -171,7 +171,7 @@ mod tests {
             let forged = Signer::for_test(3).public_key();
             let (id, public_key) = (forged.id(), forged.as_bytes().to_vec());
             store.put_audit_key(KeyRow { id, public_key, ..row }).await.expect("it is written");
-            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), [first.clone()]);
+            assert_eq!(Signer::trusted(&store, &rotated).await.expect("it can be read"), std::slice::from_ref(&first));
         })
         .await;
     }
