@@ -12,6 +12,7 @@ mod servers;
 mod turns;
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool, mpsc},
@@ -100,8 +101,11 @@ impl Store {
     /// Opens the database, creating it with mode 0600 when it is missing, and migrates it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         create_private(path)?;
+        // Processes that make or migrate it at once would be in one another's way. Not every file system has locks.
+        let alone = File::open(path.with_file_name(".")).and_then(|directory| directory.lock().map(|()| directory));
         let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         migrate(path, &mut connection)?;
+        drop(alone);
         let readable = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let (writer, reader) = (Arc::new(Turns::new()), Arc::new(Turns::new()));
         let (to_write, to_read) = (Queue(Arc::clone(&writer)), Queue(Arc::clone(&reader)));
@@ -255,7 +259,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
 }
 
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
-    let migrated = migrations::migrations::runner().run(connection);
+    // All or nothing, so that a process which ends meanwhile leaves no half behind.
+    let migrated = migrations::migrations::runner().set_grouped(true).run(connection);
     migrated.map(drop).map_err(|source| match source.kind() {
         // The database has a migration that this program does not know.
         refinery::error::Kind::MissingVersion(_) => StoreError::Newer { path: path.to_owned() },
