@@ -154,7 +154,7 @@ async fn silent_websocket(world: &World) {
 async fn what_is_under_way_ends_with_its_admission() {
     let websocket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let there = format!("plain.example.com:{TCP_PORT}");
+    let host = format!("plain.example.com:{TCP_PORT}");
     let user = Some("ghost:token");
     for (case, request, begun) in [
         ("an answer", get("/events", user), "data: one\n\n\r\n"),
@@ -163,7 +163,7 @@ async fn what_is_under_way_ends_with_its_admission() {
             plain("POST", "plain.example.com", "/", user, "Content-Length: 9\r\nExpect: 100-continue\r\n"),
             "HTTP/1.1 100 Continue\r\n\r\n",
         ),
-        ("a WebSocket", plain("GET", &there, "/", user, websocket), "\r\n\r\n"),
+        ("a WebSocket", plain("GET", &host, "/", user, websocket), "\r\n\r\n"),
         ("rest", get("/", user), "ok\r\n0\r\n\r\n"),
     ] {
         let mut world =
@@ -184,14 +184,15 @@ async fn what_is_under_way_ends_with_its_admission() {
         // While it goes on, the identity's placeholder is known.
         let honeytoken = plain("GET", "plain.example.com", &format!("/?{placeholder}"), None, "");
         let honeytoken = honeytoken.replace("http://plain.example.com", "");
-        let reply = sandbox.http("plain.example.com").await.ask(&honeytoken).await;
+        let there = sandbox.resolve("plain.example.com").await.unwrap();
+        let reply = sandbox.http_at(there).await.ask(&honeytoken).await;
         assert_eq!(reply.code(), Some("foreign-placeholder"), "{case}: twin: {}", reply.head);
         drop(admission);
         for mut wire in [wire, twin] {
             assert!(timeout(PATIENCE, wire.is_closed()).await.expect(case), "{case}");
         }
         let since = Instant::now();
-        while sandbox.http("plain.example.com").await.ask(&honeytoken).await.code().is_some() {
+        while sandbox.http_at(there).await.ask(&honeytoken).await.code().is_some() {
             assert!(since.elapsed() < PATIENCE, "{case}: the identity is forgotten when nothing of it is left");
         }
     }

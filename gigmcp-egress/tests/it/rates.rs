@@ -45,8 +45,11 @@ async fn a_rule_serves_again_when_its_time_has_passed() {
         policy.rules[0].rate = Some(Rate { count: 1, per: RUNS_OUT });
     });
     let request = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
-    let mut wire = sandbox.https("api.example.com").await;
-    let mut ask = async || wire.ask(request).await.status;
+    let address = sandbox.resolve("api.example.com").await.unwrap();
+    let ask = async || {
+        let stream = sandbox.handshake(sandbox.connect(address).await, "api.example.com").await.unwrap();
+        Wire::new(stream).ask(request).await.status
+    };
     assert_eq!(ask().await, 200);
     let again = async {
         let mut refused = 0;

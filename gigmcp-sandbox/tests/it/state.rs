@@ -53,7 +53,7 @@ async fn the_quota_holds_where_directories_do_not_say_what_is_in_them() {
     let dir = disk.dir.path().join("mounted/state");
     let quota = StateQuota { bytes: 4 << 20, files: 150 };
     let full = "mkdir -p /state/a/b; dd if=/dev/zero of=/state/a/b/file bs=1M count=3 2>/dev/null; \
-        cp /state/a/b/file /state/a/b/more; sleep 5; echo alive";
+        cp /state/a/b/file /state/a/b/more; sleep 3600; echo alive";
     let mut sandbox = shell(full, &dir, quota).spawn().await.unwrap();
     assert_eq!(sandbox.wait().await, Exit::StateQuota);
     let roomy = StateQuota::default();
