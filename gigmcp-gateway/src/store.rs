@@ -6,6 +6,8 @@
 
 mod audit;
 mod connection;
+mod instances;
+mod policies;
 mod postgres;
 mod profiles;
 mod schema;
@@ -27,8 +29,9 @@ use tokio::sync::{oneshot, watch};
 pub(crate) use audit::AuditRow;
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
+pub(crate) use instances::InstanceRow;
 pub(crate) use postgres::{Address, InvalidAddress};
-pub(crate) use profiles::Profile;
+pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
@@ -312,6 +315,8 @@ const MAX_BATCH: usize = 32;
 /// How many read at once from PostgreSQL; SQLite has one.
 const READERS: usize = 4;
 
+#[cfg(test)]
+mod migration_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

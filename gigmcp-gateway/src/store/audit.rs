@@ -155,11 +155,7 @@ const PRUNED_AT_ONCE: u64 = 64;
 
 #[cfg(test)]
 mod tests {
-    use refinery::Target;
-    use rusqlite::Connection;
-
     use super::*;
-    use crate::store::Database;
 
     /// A row that tells `subject` apart.
     fn row(subject: &str) -> AuditRow {
@@ -180,27 +176,6 @@ mod tests {
             alarm: false,
             policy_version: Some(7),
         }
-    }
-
-    #[tokio::test]
-    async fn a_database_from_before_policy_versions_keeps_its_rows() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("gigmcp.db");
-        let mut before = Connection::open(&path).expect("a new database");
-        let first = super::super::sqlite::migrations().set_target(Target::Version(1)).run(&mut before);
-        assert_eq!(first.expect("the first schema").applied_migrations().len(), 1);
-        let old = "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, status, credentials,
-                   bytes_up, bytes_down, duration_us, alarm)
-                   VALUES (5, 'request', 'local', 'work', 'tickets', 'tickets-1', 'old', 'refused', NULL, '', 1, 2, 3, 1)";
-        before.execute(old, []).expect("a row of then");
-        drop(before);
-
-        let store = Store::open(&Database::Sqlite(path)).expect("an old database opens");
-        store.stays_open();
-        store.add_audit(row("new")).await.expect("it takes rows of now");
-        let rows = store.audit_tail(10).await.expect("it can be read");
-        let told: Vec<_> = rows.iter().map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
-        assert_eq!(told, [("old", 5, true, None), ("new", 1, false, Some(7))]);
     }
 
     #[tokio::test]

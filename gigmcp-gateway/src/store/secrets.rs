@@ -100,7 +100,7 @@ impl Store {
     pub(crate) fn holds_secrets(&self) -> Result<bool, StoreError> {
         self.read_blocking(|connection| {
             let one = Query::select().column(Secrets::Name).from(Secrets::Table).limit(1).take();
-            Ok(connection.row(&one, |row| row.get::<String>(0))?.is_some())
+            Ok(connection.row(&one, |row| Ok(row.get::<String>(0)?))?.is_some())
         })
     }
 
