@@ -27,7 +27,7 @@ mod vectors;
 pub use context::{Context, InvalidName, PolicyHash, Purpose, SecretId, TenantId, VaultId};
 pub use exposure::{AuditSink, Exposure, Reason};
 pub use key::KeyId;
-pub use key_file::{KeyFileError, MalformedKeyFile};
+pub use key_file::{KeyFileError, MalformedKeyFile, Readers};
 pub use key_ring::{InvalidKeyRing, KeyRing};
 pub use key_wrap::{
     Argon2Cost, BoxFuture, InvalidArgon2Cost, InvalidKey, KeyWrap, KeyWrapError, LocalKey, MAX_WRAPPED_BYTES,
