@@ -5,6 +5,7 @@
 //! costs no disk flush of its own under load.
 
 mod audit;
+mod ledger;
 mod profiles;
 mod schema;
 mod secrets;
@@ -23,8 +24,9 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 pub(crate) use audit::AuditRow;
+pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use profiles::Profile;
-pub(crate) use secrets::{SecretKey, SecretRow};
+pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
 
@@ -48,6 +50,8 @@ pub(crate) enum StoreError {
     Missing { what: &'static str, name: String, known: Vec<String> },
     #[error("{what} `{name}` in the database cannot be read; it was changed by something else")]
     Corrupt { what: &'static str, name: String },
+    #[error("the secrets were changed by somebody else at the same time; try again")]
+    Changed,
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("too much waits for the database already")]
@@ -273,6 +277,11 @@ fn list(names: &[String]) -> String {
 /// Seconds since 1970.
 pub(crate) fn now_seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn since_epoch() -> Duration {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
-use super::{Store, StoreError, schema::Secrets, servers};
+use super::{LedgerChange, LedgerRow, Store, StoreError, ledger, schema::Secrets, servers};
 use crate::spec::{EXEC, EnvName, Owner, ServerName};
 
 /// Whose secret, for which server, under which name.
@@ -26,12 +26,21 @@ pub(crate) struct SecretRow {
     pub(crate) sealed: Vec<u8>,
 }
 
+/// A secret whose key was wrapped anew.
+#[derive(Debug)]
+pub(crate) struct Rewrapped {
+    pub(crate) key: SecretKey,
+    pub(crate) from: Vec<u8>,
+    pub(crate) to: Vec<u8>,
+}
+
 impl Store {
-    /// Stores a sealed secret in place of an older version.
+    /// Stores a sealed secret in place of an older version, and the ledger that tells of it.
     ///
     /// Refused when another writer stored the same or a newer version in between.
-    pub(crate) async fn put_secret(&self, row: SecretRow) -> Result<(), StoreError> {
+    pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
         self.write(move |connection| {
+            ledger::exchange(connection, &ledger)?;
             if row.key.server.as_str() != EXEC {
                 servers::require(connection, &row.key.server)?;
             }
@@ -64,32 +73,55 @@ impl Store {
 
     /// The sealed secret, if there is one.
     pub(crate) async fn secret(&self, key: SecretKey) -> Result<Option<SecretRow>, StoreError> {
-        self.read(move |connection| {
-            let (sql, values) = Query::select()
-                .columns(COLUMNS)
-                .from(Secrets::Table)
-                .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
-                .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
-                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
-                .build_rusqlite(SqliteQueryBuilder);
-            let row = connection.prepare_cached(&sql)?.query_row(&*values.as_params(), raw).optional()?;
-            row.map(parse).transpose()
-        })
-        .await
+        self.read(move |connection| find(connection, &key)).await
     }
 
     /// All secrets, still sealed, by server and name.
     pub(crate) async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
-        self.read(|connection| {
-            let (sql, values) = Query::select()
-                .columns(COLUMNS)
-                .from(Secrets::Table)
-                .order_by(Secrets::Server, Order::Asc)
-                .order_by(Secrets::Name, Order::Asc)
-                .build_rusqlite(SqliteQueryBuilder);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(&*values.as_params(), raw)?;
-            rows.map(|row| parse(row?)).collect()
+        self.read(all).await
+    }
+
+    /// The sealed secret and the ledger, as they stood at one time.
+    pub(crate) async fn secret_and_ledger(
+        &self,
+        key: SecretKey,
+    ) -> Result<(Option<SecretRow>, Option<LedgerRow>), StoreError> {
+        self.read(move |connection| ledger::consistent(connection, |connection| find(connection, &key))).await
+    }
+
+    /// All secrets and the ledger, as they stood at one time.
+    pub(crate) async fn secrets_and_ledger(&self) -> Result<(Vec<SecretRow>, Option<LedgerRow>), StoreError> {
+        self.read(|connection| ledger::consistent(connection, all)).await
+    }
+
+    /// Puts rewrapped secrets in the place of what they were made from, and returns how many. One that was set anew or
+    /// deleted in between stays as it is.
+    pub(crate) async fn rewrap_secrets(&self, rewrapped: Vec<Rewrapped>) -> Result<usize, StoreError> {
+        self.write(move |connection| {
+            let mut changed = 0;
+            for Rewrapped { key, from, to } in rewrapped {
+                let (sql, values) = Query::update()
+                    .table(Secrets::Table)
+                    .value(Secrets::Sealed, to)
+                    .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                    .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                    .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+                    .and_where(Expr::col(Secrets::Sealed).eq(from))
+                    .build_rusqlite(SqliteQueryBuilder);
+                changed += connection.execute(&sql, &*values.as_params())?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Deletes all secrets and the ledger. Needs no key: for when it is lost.
+    pub(crate) async fn delete_all_secrets(&self) -> Result<usize, StoreError> {
+        self.write(|connection| {
+            let (sql, values) = Query::delete().from_table(Secrets::Table).build_rusqlite(SqliteQueryBuilder);
+            let deleted = connection.execute(&sql, &*values.as_params())?;
+            ledger::delete(connection)?;
+            Ok(deleted)
         })
         .await
     }
@@ -106,9 +138,10 @@ impl Store {
         })
     }
 
-    /// Deletes a secret.
-    pub(crate) async fn delete_secret(&self, key: SecretKey) -> Result<(), StoreError> {
+    /// Deletes a secret, and puts the ledger in place that does not tell of it any more.
+    pub(crate) async fn delete_secret(&self, key: SecretKey, ledger: LedgerChange) -> Result<(), StoreError> {
         self.write(move |connection| {
+            ledger::exchange(connection, &ledger)?;
             let (sql, values) = Query::delete()
                 .from_table(Secrets::Table)
                 .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
@@ -124,13 +157,37 @@ impl Store {
     }
 }
 
-pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<(), StoreError> {
+fn find(connection: &Connection, key: &SecretKey) -> Result<Option<SecretRow>, StoreError> {
+    let (sql, values) = Query::select()
+        .columns(COLUMNS)
+        .from(Secrets::Table)
+        .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+        .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+        .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+        .build_rusqlite(SqliteQueryBuilder);
+    let row = connection.prepare_cached(&sql)?.query_row(&*values.as_params(), raw).optional()?;
+    row.map(parse).transpose()
+}
+
+fn all(connection: &Connection) -> Result<Vec<SecretRow>, StoreError> {
+    let (sql, values) = Query::select()
+        .columns(COLUMNS)
+        .from(Secrets::Table)
+        .order_by(Secrets::Server, Order::Asc)
+        .order_by(Secrets::Name, Order::Asc)
+        .build_rusqlite(SqliteQueryBuilder);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(&*values.as_params(), raw)?;
+    rows.map(|row| parse(row?)).collect()
+}
+
+/// Deletes a server's secrets, and returns how many there were.
+pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<usize, StoreError> {
     let (sql, values) = Query::delete()
         .from_table(Secrets::Table)
         .and_where(Expr::col(Secrets::Server).eq(server.as_str()))
         .build_rusqlite(SqliteQueryBuilder);
-    connection.execute(&sql, &*values.as_params())?;
-    Ok(())
+    Ok(connection.execute(&sql, &*values.as_params())?)
 }
 
 const COLUMNS: [Secrets; 7] = [

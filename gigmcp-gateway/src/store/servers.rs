@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use sea_query::{Expr, ExprTrait, Order, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
-use super::{Store, StoreError, now_seconds, schema::Servers};
+use super::{LedgerChange, Store, StoreError, now_seconds, schema::Servers};
 use crate::spec::{ProfileSlug, ServerName, ServerSpec};
 
 /// One installed server.
@@ -61,11 +61,18 @@ impl Store {
         .await
     }
 
-    /// Removes a server with its place in profiles and its secrets.
-    pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), StoreError> {
+    /// Removes a server with its place in profiles and its secrets. If it has any, the ledger that does not tell of them any
+    /// more is given.
+    pub(crate) async fn remove_server(&self, name: ServerName, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
         self.write(move |connection| {
             require(connection, &name)?;
-            super::secrets::delete_of_server(connection, &name)?;
+            if let Some(ledger) = &ledger {
+                super::ledger::exchange(connection, ledger)?;
+            }
+            let secrets = super::secrets::delete_of_server(connection, &name)?;
+            if secrets > 0 && ledger.is_none() {
+                return Err(StoreError::Changed);
+            }
             let (sql, values) = Query::delete()
                 .from_table(Servers::Table)
                 .and_where(Expr::col(Servers::Name).eq(name.as_str()))

@@ -65,11 +65,12 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     sync_directory(directory)
 }
 
-/// Puts the file in the place of the one that is there.
+/// Puts the file in the place of the one that is there. Who may read that one may read this one: it has its owner, group and
+/// mode, so that a service still can when root replaced its file.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let new = with_suffix(path, ".new");
     write_new(&new, content)?;
-    if let Err(source) = fs::rename(&new, path) {
+    if let Err(source) = resemble(path, &new).and_then(|()| fs::rename(&new, path)) {
         remove_unfinished(&new);
         return Err(KeyFileError::io("replacing", path, source));
     }
@@ -113,6 +114,21 @@ fn has_access_list(file: &File) -> bool {
         // There is one, or it is not known.
         Ok(_) | Err(_) => true,
     }
+}
+
+fn resemble(old: &Path, new: &Path) -> std::io::Result<()> {
+    let old = match fs::symlink_metadata(old) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    // A file of nobody's trust would have been refused when it was read; this is for one that was not read.
+    let mode = old.mode() & 0o640 | 0o400;
+    let (new, ours) = (File::open(new)?, fs::symlink_metadata(new)?);
+    if (old.uid(), old.gid()) != (ours.uid(), ours.gid()) {
+        std::os::unix::fs::fchown(&new, Some(old.uid()), Some(old.gid()))?;
+    }
+    new.set_permissions(fs::Permissions::from_mode(mode))?;
+    new.sync_all()
 }
 
 fn write_new(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
