@@ -9,6 +9,8 @@ mod key_file;
 mod key_ring;
 mod key_wrap;
 mod memory;
+#[cfg(feature = "recovery")]
+mod recovery;
 mod sealed;
 mod secret;
 mod secret_source;
@@ -36,6 +38,8 @@ pub use key_wrap::{
 #[cfg(feature = "vault-transit")]
 pub use key_wrap::{InvalidTransit, Transit};
 pub use memory::{MemoryProtection, memory_protection};
+#[cfg(feature = "recovery")]
+pub use recovery::RecoveryError;
 pub use sealed::{MAX_SECRET_BYTES, Sealed};
 pub use secret::{NotUtf8, SecretBytes, SecretString};
 pub use secret_source::{SecretSource, SourceError};

@@ -1,4 +1,6 @@
-//! `key create|wrap|rotate|drop-old|check`.
+//! `key create|wrap|rotate|drop-old|check|export-recovery|import-recovery`.
+
+mod recovery;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
@@ -40,6 +42,10 @@ pub(crate) enum Command {
     DropOld,
     /// Open every secret, say which keys sealed them, and name those that do not open
     Check,
+    /// Print the keys to keep them on paper, whole or in parts; whoever has that paper has every secret
+    ExportRecovery(recovery::Export),
+    /// Make the master key file again from what was printed
+    ImportRecovery(recovery::Import),
 }
 
 /// Does what was asked.
@@ -49,6 +55,8 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> 
         Command::Wrap => wrap(settings, out).await?,
         Command::Rotate { dry_run, prepare } => rotate(settings, dry_run, prepare, out).await?,
         Command::DropOld => drop_old(settings, out).await?,
+        Command::ExportRecovery(export) => recovery::export(settings, &export, out).await?,
+        Command::ImportRecovery(import) => recovery::import(settings, import, out).await?,
         Command::Check => return check(settings, out).await,
     }
     Ok(ExitCode::SUCCESS)

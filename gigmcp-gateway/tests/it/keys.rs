@@ -1,6 +1,7 @@
 //! The master key: where it may be, how it is changed, and what notices an older secret.
 
 mod ledger;
+mod recovery;
 mod rotation;
 mod sources;
 
