@@ -3,6 +3,8 @@
 mod check;
 mod ledger;
 mod rotation;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +26,8 @@ pub(crate) struct Secrets {
     keys: Keys,
     /// The newest ledger that was seen and proven to be ours. Nobody can go back behind it.
     ledger: Mutex<Option<Arc<Ledger>>>,
+    /// Those of one process who change secrets wait for each other; with other processes they contend.
+    change: tokio::sync::Mutex<()>,
 }
 
 /// Why a secret could not be stored or opened.
@@ -64,11 +68,12 @@ pub(crate) enum SecretError {
 
 impl Secrets {
     pub(crate) fn new(store: Store, keys: Keys) -> Self {
-        Self { store, keys, ledger: Mutex::default() }
+        Self { store, keys, ledger: Mutex::default(), change: tokio::sync::Mutex::default() }
     }
 
     /// Seals `value` for its owner, server, name and host, and stores it. Returns its version.
     pub(crate) async fn put(&self, key: SecretKey, host: &HostPattern, value: SecretBytes) -> Result<i64, SecretError> {
+        let _change = self.change.lock().await;
         let policy = host.to_string();
         let mut value = Some(value);
         let mut earlier = None;
@@ -111,6 +116,7 @@ impl Secrets {
 
     /// Deletes a secret.
     pub(crate) async fn delete(&self, key: SecretKey) -> Result<(), SecretError> {
+        let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
             let (ledger, _) = self.current(&self.store, &key).await?;
             let change = ledger.next(&self.keys.vault(), |entries| {
@@ -126,6 +132,7 @@ impl Secrets {
 
     /// Removes a server with its place in profiles and its secrets.
     pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), SecretError> {
+        let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
             let ledger = self.verify(&self.store).await?;
             let change = ledger.next(&self.keys.vault(), |entries| {
@@ -236,4 +243,4 @@ fn context(key: &SecretKey, version: i64, created_at: i64, host: &str) -> Contex
 }
 
 /// How often a change is tried that others come before.
-const MAX_TRIES: usize = 16;
+const MAX_TRIES: usize = 64;

@@ -215,3 +215,32 @@ fn parse((owner, server, name, version, policy, created_at, sealed): Raw) -> Res
     };
     Ok(SecretRow { key, version, policy, created_at, sealed })
 }
+
+#[cfg(test)]
+impl Store {
+    /// As somebody does who can write to the database.
+    pub(crate) async fn overwrite_for_test(
+        &self,
+        key: SecretKey,
+        version: i64,
+        created_at: i64,
+        sealed: Vec<u8>,
+        ledger: LedgerChange,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            ledger::exchange(connection, &ledger)?;
+            let (sql, values) = Query::update()
+                .table(Secrets::Table)
+                .values([
+                    (Secrets::Version, version.into()),
+                    (Secrets::CreatedAt, created_at.into()),
+                    (Secrets::Sealed, sealed.into()),
+                ])
+                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+                .build_rusqlite(SqliteQueryBuilder);
+            connection.execute(&sql, &*values.as_params())?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -94,7 +94,8 @@ fn check(path: &Path, file: &File, readers: Readers) -> Result<(), KeyFileError>
     if mode & forbidden != 0 {
         return Err(KeyFileError::OpenToOthers { path: path.into(), mode });
     }
-    if readers == Readers::Group && mode & 0o040 != 0 && !(is_our_group(found.gid()) && !has_access_list(file)) {
+    let group_reads = mode & 0o040 != 0;
+    if readers == Readers::Group && group_reads && (!is_our_group(found.gid()) || has_access_list(file)) {
         return Err(KeyFileError::OpenToGroup { path: path.into(), group: found.gid(), mode });
     }
     Ok(())
