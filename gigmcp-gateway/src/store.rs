@@ -38,6 +38,8 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: rusqlite::Error },
     #[error("the database {} cannot be created; check the directory's permissions", .path.display())]
     Create { path: PathBuf, source: io::Error },
+    #[error("the database's log {} cannot be written to the disk", .path.display())]
+    Sync { path: PathBuf, source: io::Error },
     #[error("the database {} was written by a newer gigmcp; use that version, or restore a backup", .path.display())]
     Newer { path: PathBuf },
     #[error("the database {} could not be brought to this version's schema", .path.display())]
@@ -74,6 +76,7 @@ pub(crate) struct Store {
 
 /// What leads to the two threads. They end, when all was done, once nobody has it any more.
 struct Threads {
+    path: PathBuf,
     writer: Arc<Turns<Job>>,
     reader: Arc<Turns<Job>>,
     /// The last row of the audit trail could not be written.
@@ -118,8 +121,22 @@ impl Store {
         };
         start("gig-db-write", Box::new(move || write_loop(&connection, &to_write)))?;
         start("gig-db-read", Box::new(move || read_loop(&readable, &to_read)))?;
-        let threads = Threads { writer, reader, audit_lost: AtomicBool::new(false) };
+        let threads = Threads { path: path.to_owned(), writer, reader, audit_lost: AtomicBool::new(false) };
         Ok(Self { threads: Arc::new(threads), asker: Asker::Gateway })
+    }
+
+    /// Returns when all that was committed until now would survive a loss of power, which a commit alone does not promise.
+    ///
+    /// What is committed lies in the log beside the database until it is moved there, and that is synced. The database's own
+    /// file must not be opened here: closing it would give up the locks that this process has on it.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let mut log = self.threads.path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        match std::fs::File::open(&log).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| StoreError::Sync { path: log, source }),
+        }
     }
 
     /// The same database in another's turn.

@@ -126,6 +126,8 @@ impl Rotation {
         secrets.reseal_ledger().await.map_err(|source| RotateError::Stopped { source })?;
         let dropped = ring.forget_retired();
         if dropped > 0 {
+            // A loss of power must not bring back a secret that the old key sealed.
+            self.store.sync().map_err(|source| RotateError::Stopped { source: source.into() })?;
             self.file.replace(&ring).await?;
         }
         Ok(dropped)
