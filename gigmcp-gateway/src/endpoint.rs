@@ -187,7 +187,8 @@ mod tests {
             let (slug, hash) = (slug.parse().expect("a profile name"), token::hash(slug));
             store.create_profile(slug, Owner::local(), Vec::new(), hash).await.expect("a new profile");
         }
-        let supervisor = Arc::new(serve::supervisor(&settings, host, HashMap::new()).expect("all that is needed"));
+        let supervisor =
+            Arc::new(serve::supervisor(&settings, host, HashMap::new()).await.expect("all that is needed"));
         let profiles = Profiles::new(supervisor, Duration::from_secs(60));
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 

@@ -80,7 +80,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
             given.insert(CredentialId::new(slot.env.as_str()), value);
         }
     }
-    let supervisor = serve::supervisor(&settings, Host::open(&settings)?, given)?;
+    let supervisor = serve::supervisor(&settings, Host::open(&settings)?, given).await?;
     for slot in &spec.secrets {
         let known = shapes.iter().any(|(known, _)| known == slot);
         if !known && stored(&supervisor, slot).await?.is_none() {

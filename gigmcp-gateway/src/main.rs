@@ -12,6 +12,7 @@ mod endpoint;
 mod events;
 mod exec;
 mod host;
+mod keys;
 mod launch;
 mod output;
 mod profiles;

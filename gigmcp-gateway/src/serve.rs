@@ -46,7 +46,7 @@ pub(crate) struct Server {
 impl Server {
     /// Joins the parts and takes the port.
     pub(crate) async fn open(settings: &Settings, host: Host) -> Result<Self, Failure> {
-        let supervisor = Arc::new(supervisor(settings, host, HashMap::new())?);
+        let supervisor = Arc::new(supervisor(settings, host, HashMap::new()).await?);
         supervisor.secrets.check_key().await?;
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
@@ -160,7 +160,7 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stoppi
 }
 
 /// The parts that `serve` and `exec` share, and what goes on beside them.
-pub(crate) fn supervisor(
+pub(crate) async fn supervisor(
     settings: &Settings,
     host: Host,
     given: HashMap<CredentialId, SecretString>,
@@ -169,7 +169,7 @@ pub(crate) fn supervisor(
     if let Some(kept) = retention::kept(settings.audit_days) {
         tokio::spawn(retention::follow_age(host.store.clone(), kept));
     }
-    let secrets = Arc::new(host.secrets()?);
+    let secrets = Arc::new(host.secrets().await?);
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
     let mut limits = Limits::default();

@@ -10,7 +10,7 @@ pub(crate) mod wrapped;
 use std::path::Path;
 
 pub use error::{KeyFileError, MalformedKeyFile};
-use private::Readers;
+pub use private::Readers;
 
 use crate::key_ring::KeyRing;
 
@@ -23,8 +23,17 @@ impl KeyRing {
     /// # Errors
     /// [`KeyFileError`] says what is wrong with which file, and the fix.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
+        Self::load_shared(path, Readers::Owner)
+    }
+
+    /// [`load`](Self::load) for a file that others may have to be able to read too, because an orchestrator or systemd put
+    /// it there. See [`Readers`] for whom, and for what is asked instead.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_shared(path: impl AsRef<Path>, readers: Readers) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
-        let content = private::read(path, Readers::Owner, MAX_FILE_BYTES)?;
+        let content = private::read(path, readers, MAX_FILE_BYTES)?;
         text::parse(&content).map_err(|(line, problem)| KeyFileError::Malformed { path: path.into(), line, problem })
     }
 
@@ -38,8 +47,16 @@ impl KeyRing {
     /// [`KeyFileError::Exists`] if the path is taken, by whatever; otherwise what could not be done to which file.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let ring = Self::generate()?;
-        private::create(path.as_ref(), text::render(&ring).as_bytes())?;
+        ring.save_new(path)?;
         Ok(ring)
+    }
+
+    /// Makes the file that holds this ring, as [`create`](Self::create) does for a new one.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn save_new(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
+        private::create(path.as_ref(), text::render(self).as_bytes())
     }
 
     /// [`load`](Self::load), or [`create`](Self::create) if there is no file. Two processes that start together agree

@@ -4,13 +4,14 @@ use std::{
 };
 
 use gigmcp_egress::{Body, Destination, Downstream, EgressLayer, Limits, Scheme};
-use gigmcp_vault::{KeyId, KeyRing, SecretBytes, Vault};
+use gigmcp_vault::{KeyId, KeyRing, SecretBytes};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
+use crate::keys::Keys;
 
 /// An installation with one server in one profile.
 struct World {
@@ -29,7 +30,7 @@ impl World {
         store.add_server(server(), spec, Vec::new()).await.expect("a new server");
         store.create_profile(profile(), Owner::local(), vec![server()], "hash".into()).await.expect("a new profile");
         let key = KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &SecretBytes::new(vec![7; 32]));
-        let secrets = Secrets::new(store.clone(), Vault::new(key.expect("a key of 32 bytes")));
+        let secrets = Secrets::new(store.clone(), Keys::fixed(key.expect("a key of 32 bytes")));
         let instances = Arc::<Instances>::default();
         let policy = Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new());
         Self { store, instances, policy: Arc::new(policy), _directory: directory }

@@ -48,6 +48,14 @@ pub(super) enum Secrets {
 }
 
 #[derive(Iden)]
+pub(super) enum SecretLedger {
+    Table,
+    Id,
+    Counter,
+    Sealed,
+}
+
+#[derive(Iden)]
 pub(super) enum Audit {
     Table,
     Id,

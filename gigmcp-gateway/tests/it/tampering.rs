@@ -47,7 +47,7 @@ fn a_secret_opens_only_where_it_was_set() {
         ),
         (
             "a byte of the seal changed",
-            "UPDATE secrets SET sealed = substr(sealed, 1, 180) || x'00' || substr(sealed, 182)",
+            "UPDATE secrets SET sealed = CAST(substr(sealed, 1, 180) || x'00' || substr(sealed, 182) AS BLOB)",
             "first",
         ),
     ];
