@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "mapping memory; see each block")]
 
 mod pages;
+mod registers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
@@ -62,6 +63,7 @@ impl Drop for Protected {
             // although nobody reads it.
             unsafe { words.add(index).write_volatile(0) };
         }
+        registers::wipe(); // copying goes through them
         pool().give(self.start, self.length);
     }
 }
@@ -83,10 +85,21 @@ pub fn memory_protection() -> MemoryProtection {
     pool().protection.expect("there is at least one page now")
 }
 
-/// Overwrites what the calls before left on the stack: ciphers and hashes keep keys there, and moving a value copies it.
-#[inline(never)]
-pub(crate) fn wipe_stack() {
-    black_box(&mut [0_u8; STACK_BYTES]);
+/// Runs what handles keys in a call of its own, and then wipes where its stack was and what it left in registers: ciphers and
+/// hashes keep keys in both, and moving a value copies it.
+pub(crate) fn leaving_no_trace<R>(handle: impl FnOnce() -> R) -> R {
+    #[inline(never)]
+    fn below<R>(handle: impl FnOnce() -> R) -> R {
+        handle()
+    }
+    #[inline(never)]
+    fn wipe_stack() {
+        black_box(&mut [0_u8; STACK_BYTES]);
+    }
+    let result = below(handle);
+    wipe_stack();
+    registers::wipe();
+    result
 }
 
 /// All slots there are. A global, as every allocator is one: pages are shared by vaults, keys and secrets alike.
