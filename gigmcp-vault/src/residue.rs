@@ -6,6 +6,7 @@
 
 mod cases;
 mod search;
+mod stack;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -3,6 +3,7 @@
 use std::alloc::{Layout, handle_alloc_error};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::AtomicU32;
 
 #[cfg(target_os = "linux")]
 use rustix::mm::{Advice, madvise};
@@ -19,7 +20,8 @@ pub struct MemoryProtection {
     pub locked: bool,
     /// Left out of core dumps.
     pub not_dumped: bool,
-    /// Missing or zero in a child that is made by `fork`.
+    /// Missing or zero in a child that is made by `fork`. Keys and secrets of the parent panic there when they are used:
+    /// load the key ring in the process that uses it, after it has become a daemon.
     pub not_inherited: bool,
 }
 
@@ -108,6 +110,27 @@ fn map_locked(length: usize) -> (NonNull<u8>, MemoryProtection) {
     #[cfg(not(target_os = "linux"))]
     let [not_dumped, not_inherited] = [false; 2];
     (start, MemoryProtection { secret: false, locked, not_dumped, not_inherited })
+}
+
+/// A number that is zero at first, and zero again in a child that is made by `fork`. `None` if the kernel has no such memory.
+pub(super) fn map_fork_mark() -> Option<&'static AtomicU32> {
+    #[cfg(target_os = "linux")]
+    {
+        let length = size_of::<AtomicU32>();
+        let flags = MapFlags::PRIVATE;
+        // SAFETY: a new page at a place of the kernel's choice, over nothing of ours.
+        let start = unsafe { mmap_anonymous(null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) }.ok()?;
+        let start = NonNull::new(start.cast::<u8>())?;
+        // SAFETY: a page of our own; the advice changes nothing in this process.
+        if unsafe { madvise(start.as_ptr().cast(), length, Advice::LinuxWipeOnFork) }.is_err() {
+            unmap(start, length);
+            return None;
+        }
+        // SAFETY: aligned to a page, zero, never unmapped, and only ever reached through this reference.
+        Some(unsafe { start.cast::<AtomicU32>().as_ref() })
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 #[cfg(test)]
