@@ -61,6 +61,14 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Removes the keys below the minimum version, which open nothing any more, and says how many there were. Save the
+    /// ring after it; what they sealed is lost, even if the minimum is lowered in the file.
+    pub fn forget_refused_keys(&mut self) -> usize {
+        let before = self.keys.len();
+        self.keys.retain(|key| key.version >= self.minimum_version);
+        before - self.keys.len()
+    }
+
     /// Which key seals now.
     #[must_use]
     pub fn active_id(&self) -> KeyId {

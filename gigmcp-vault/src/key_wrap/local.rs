@@ -59,6 +59,9 @@ impl LocalKey {
 
     pub(super) fn unwrap_as(&self, purpose: &Purpose<'_>, wrapped: &str) -> Result<SecretBytes, KeyWrapError> {
         let bytes = hex::decode(wrapped).map_err(|_| KeyWrapError::Refused)?;
+        if hex::encode(&bytes) != wrapped {
+            return Err(KeyWrapError::Refused); // in capitals
+        }
         let opened = Sealed::from_bytes(&bytes).and_then(|sealed| self.0.open(&purpose.context(), &sealed));
         opened.map_err(|_| KeyWrapError::Refused)
     }

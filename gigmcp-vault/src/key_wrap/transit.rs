@@ -23,7 +23,7 @@ use crate::secret::{SecretBytes, SecretString};
 /// not work. Every call is one request on a connection of its own, sent once. Cancelled, it may or may not have been
 /// recorded by the service; nothing else is left.
 ///
-/// The wrapped key and the token pass through buffers of the TLS and HTTP layers, which are not wiped.
+/// The token and the key itself, in base64, pass through buffers of the TLS and HTTP layers, which are not wiped.
 ///
 /// ```no_run
 /// use gigmcp_vault::{KeyRing, SecretSource, Transit};

@@ -13,8 +13,9 @@ use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MemoryProtection {
-    /// Taken from the kernel's own map of memory (`memfd_secret`), so that neither another process, not even with the
-    /// rights of root, nor `/proc/PID/mem` nor most faults of the kernel read it.
+    /// Taken from the kernel's own map of memory (`memfd_secret`), so that no other process reads it, through
+    /// `/proc/PID/mem` or otherwise, not even with the rights of root, and most faults of the kernel do not either. Who can
+    /// make this process run code, as a debugger does, still reads it.
     pub secret: bool,
     /// Never written to swap.
     pub locked: bool,
