@@ -160,8 +160,11 @@ fn wrapped_file(directory: &Path, wrap: &dyn KeyWrap) {
     drop(now(KeyRing::load_wrapped(&path, wrap)).expect("loaded"));
 }
 
+/// Returns what is to stay until the search is over.
+type Control = fn() -> Vec<u8>;
+
 /// What must be found of what, or the cases above show nothing.
-pub(super) const CONTROLS: [(&str, &str, fn() -> Vec<u8>); 4] = [
+pub(super) const CONTROLS: [(&str, &str, Control); 4] = [
     ("copied out", "secret", || {
         let vault = vault();
         let opened = vault.open(&example(), &seal(&vault)).expect("opens");
