@@ -105,7 +105,7 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
     // Another build of the same server may take the place of the earlier one; somebody's own server may not be lost.
     match (ServerSpec { source: spec.source.clone(), ..present.clone() }) == spec {
         true if matches!(present.source, Source::Binary { .. }) => {
-            Ok(host.store.replace_server(name.clone(), spec).await?)
+            Ok(host.store.replace_server(name.clone(), spec, Owner::local()).await?)
         }
         _ => Err(format!(
             "there is a server `{name}` that is not the demo's; choose another data directory for the demo with --data-dir"

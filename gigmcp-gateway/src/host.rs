@@ -61,7 +61,7 @@ impl Host {
     pub(crate) fn open(settings: &Settings) -> Result<Self, HostError> {
         create_private_dir(settings.data_dir())
             .map_err(|source| HostError::DataDir { path: settings.data_dir().to_owned(), source })?;
-        Ok(Self { store: Store::open(&settings.database())?, settings: settings.clone() })
+        Ok(Self { store: Store::open(&settings.database()?)?, settings: settings.clone() })
     }
 
     /// The secrets, with the master key. Creates the key file when there is none and nothing was sealed.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::{
     launch::ServerLaunch,
     spec::{ProfileSlug, ServerName},
-    store::{Profile, Store, StoreError},
+    store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Profiles {
 
 /// One profile's aggregator and what it was made from.
 struct Entry {
-    id: i64,
+    id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
     aggregator: Arc<Aggregator>,
 }
@@ -53,11 +53,13 @@ impl Profiles {
         aggregator
     }
 
-    /// Ends, every few seconds, the servers of profiles that changed, so that a revocation does not wait for a call.
+    /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
+    /// SQLite file say nothing, so it looks by itself too.
     pub(crate) async fn follow_changes(&self) {
-        let mut clock = tokio::time::interval(REVOCATION_DELAY);
+        let mut changes = self.store().changes();
         loop {
-            clock.tick().await;
+            // The store outlives this.
+            drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
                 match self.store().profile(slug.clone()).await {
@@ -139,4 +141,4 @@ fn server_id(name: &ServerName) -> ServerId {
 }
 
 /// How long a server that was taken out of a profile may go on without being called.
-const REVOCATION_DELAY: Duration = Duration::from_secs(2);
+const REVOCATION_DELAY: Duration = Duration::from_secs(1);

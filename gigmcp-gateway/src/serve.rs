@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use gigmcp_egress::{CredentialId, EgressProxy, SecretString};
+use gigmcp_egress::{CredentialId, EgressProxy, Limits, SecretString};
 use gigmcp_sandbox::host_report;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -172,8 +172,11 @@ pub(crate) fn supervisor(
     let secrets = Arc::new(host.secrets()?);
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
+    let mut limits = Limits::default();
+    limits.revocation_interval = REVOCATION_INTERVAL;
     let proxy = EgressProxy::builder(Arc::<Policy>::clone(&policy), Arc::<Policy>::clone(&policy), policy)
         .extra_roots_pem(settings.extra_roots()?)
+        .limits(limits)
         .build()?;
     Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
 }
@@ -215,6 +218,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// How often what goes on is checked against the rules: a revocation bites within two seconds on all gateways.
+const REVOCATION_INTERVAL: Duration = Duration::from_secs(1);
 /// The profile behind the transitional mounts.
 const DEFAULT_PROFILE: &str = "default";
 /// More at once than any one machine's clients need; bounds memory and descriptors.

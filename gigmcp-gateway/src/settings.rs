@@ -11,6 +11,8 @@ use clap::Args;
 use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
+use crate::store::{Database, InvalidAddress};
+
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Settings, each also a variable")]
@@ -23,6 +25,12 @@ pub(crate) struct Settings {
     /// SQLite database file [default: gigmcp.db in the data directory]
     #[arg(long, env = "GIG_DB_PATH", global = true)]
     pub(crate) db_path: Option<PathBuf>,
+
+    /// File holding the PostgreSQL database to use instead of SQLite, as postgres://USER:PASSWORD@HOST/NAME; or the variable
+    /// GIG_DATABASE_URL, but no flag, as it may hold a password. TLS is demanded unless the host is this machine or
+    /// `?sslmode=disable` is given
+    #[arg(long, env = "GIG_DATABASE_URL_FILE", global = true)]
+    pub(crate) database_url_file: Option<PathBuf>,
 
     /// Master key file, mode 0600 [default: master.key in the data directory, created when missing]
     #[arg(long, env = "GIG_MASTER_KEY_FILE", global = true)]
@@ -80,7 +88,7 @@ pub(crate) enum SettingsError {
     Unknown { name: String, nearest: Option<&'static str> },
     #[error("{name} is set but is not valid UTF-8")]
     NotText { name: String },
-    #[error("{file}, which {name} names, cannot be read", file = .path.display())]
+    #[error("{file}, which {name} or {name}_FILE names, cannot be read", file = .path.display())]
     Unreadable { name: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{name} and {name}_FILE are both set; keep one of them")]
     Twice { name: &'static str },
@@ -88,18 +96,24 @@ pub(crate) enum SettingsError {
     HostUids { text: String },
     #[error("GIG_MASTER_KEY must be exactly 64 hexadecimal digits (32 bytes), for example from `openssl rand -hex 32`")]
     MasterKey,
+    #[error("GIG_DATABASE_URL and GIG_DB_PATH are both set; keep the one whose database is meant")]
+    TwoDatabases,
+    #[error("GIG_DATABASE_URL is not understood")]
+    DatabaseUrl { source: InvalidAddress },
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
     "GIG_DATA_DIR",
+    "GIG_DATABASE_URL",
+    "GIG_DATABASE_URL_FILE",
     "GIG_DB_PATH",
     "GIG_LISTEN",
     "GIG_LOG",
@@ -113,6 +127,7 @@ const NAMES: [&str; 14] = [
 impl Settings {
     /// Checks what the flag parser could not, so that a bad setting is told of by every command.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        self.database()?;
         self.host_uids()?;
         self.bearer_token()?;
         self.master_key()?;
@@ -125,9 +140,15 @@ impl Settings {
         self.data_dir.as_deref().unwrap_or(Path::new("data"))
     }
 
-    /// The SQLite file in force.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.db_path.clone().unwrap_or_else(|| self.data_dir().join("gigmcp.db"))
+    /// The database in force.
+    pub(crate) fn database(&self) -> Result<Database, SettingsError> {
+        match (secret("GIG_DATABASE_URL", self.database_url_file.as_deref())?, &self.db_path) {
+            (Some(_), Some(_)) => Err(SettingsError::TwoDatabases),
+            (Some(url), None) => {
+                url.parse().map(Database::Postgres).map_err(|source| SettingsError::DatabaseUrl { source })
+            }
+            (None, path) => Ok(Database::Sqlite(path.clone().unwrap_or_else(|| self.data_dir().join("gigmcp.db")))),
+        }
     }
 
     /// The key file in force.
@@ -137,7 +158,7 @@ impl Settings {
 
     /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
     pub(crate) fn bearer_token(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
-        let token = bearer_token(self.bearer_token_file.as_deref())?;
+        let token = secret("GIG_BEARER_TOKEN", self.bearer_token_file.as_deref())?;
         if let Some(token) = &token {
             let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
             if !visible || !(16..=512).contains(&token.len()) {
@@ -204,13 +225,14 @@ fn suggestion(nearest: &Option<&'static str>) -> String {
     nearest.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
-fn bearer_token(file: Option<&Path>) -> Result<Option<Zeroizing<String>>, SettingsError> {
-    match (variable("GIG_BEARER_TOKEN")?, file) {
-        (Some(_), Some(_)) => Err(SettingsError::Twice { name: "GIG_BEARER_TOKEN" }),
+/// A secret from its variable, or from the file that the variable with `_FILE` or its flag names.
+fn secret(name: &'static str, file: Option<&Path>) -> Result<Option<Zeroizing<String>>, SettingsError> {
+    match (variable(name)?, file) {
+        (Some(_), Some(_)) => Err(SettingsError::Twice { name }),
         (Some(text), None) => Ok(Some(text)),
         (None, Some(path)) => {
             let text = fs::read_to_string(path).map_err(|source| SettingsError::Unreadable {
-                name: "GIG_BEARER_TOKEN_FILE",
+                name,
                 path: path.to_owned(),
                 source,
             })?;

@@ -5,43 +5,63 @@
 //! costs no disk flush of its own under load.
 
 mod audit;
+mod connection;
+mod instances;
+mod policies;
+mod postgres;
 mod profiles;
 mod schema;
 mod secrets;
 mod servers;
+mod sqlite;
 mod turns;
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    fmt, io,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool, mpsc},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) use audit::AuditRow;
-pub(crate) use profiles::Profile;
+pub(crate) use connection::SqlError;
+use connection::{Access, Connection};
+pub(crate) use instances::InstanceRow;
+pub(crate) use postgres::{Address, InvalidAddress};
+pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
+
+/// Which database.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    /// A file, created when it is missing.
+    Sqlite(PathBuf),
+    Postgres(Address),
+}
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum StoreError {
     #[error("the database {} cannot be opened", .path.display())]
-    Open { path: PathBuf, source: rusqlite::Error },
+    Open { path: PathBuf, source: SqlError },
+    #[error("the database {database} cannot be used")]
+    Connect { database: String, source: SqlError },
     #[error("the database {} cannot be created; check the directory's permissions", .path.display())]
     Create { path: PathBuf, source: io::Error },
-    #[error("the database {} was written by a newer gigmcp; use that version, or restore a backup", .path.display())]
-    Newer { path: PathBuf },
-    #[error("the database {} could not be brought to this version's schema", .path.display())]
-    Migrate { path: PathBuf, source: Box<refinery::Error> },
+    #[error("the database {database} was written by a newer gigmcp; use that version, or restore a backup")]
+    Newer { database: String },
+    #[error("the database {database} could not be brought to this version's schema")]
+    Migrate { database: String, source: Box<refinery::Error> },
+    #[error("the threads of the database cannot be started")]
+    Runtime { source: io::Error },
     #[error("the database refused the query")]
-    Query(#[from] rusqlite::Error),
+    Query(#[from] SqlError),
     #[error("{what} `{name}` already exists")]
     Exists { what: &'static str, name: String },
     #[error("there is no {what} `{name}`{}", list(known))]
@@ -50,6 +70,8 @@ pub(crate) enum StoreError {
     Corrupt { what: &'static str, name: String },
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
+    #[error("the database gave no answer where it must give one")]
+    NoAnswer,
     #[error("too much waits for the database already")]
     Busy,
     #[error("the database thread has ended")]
@@ -57,9 +79,9 @@ pub(crate) enum StoreError {
 }
 
 /// What is done with the connection, or without one when a transaction could not be begun.
-type Job = Box<dyn FnOnce(Result<&Connection, rusqlite::Error>) -> Finish + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, SqlError>) -> Finish + Send>;
 /// Sends the answer; called after the transaction of a write was committed (`Ok`) or lost (`Err`).
-type Finish = Box<dyn FnOnce(Result<(), rusqlite::Error>) + Send>;
+type Finish = Box<dyn FnOnce(Result<(), SqlError>) + Send>;
 
 /// The open database, as one of those who take turns with it. Cheap to clone.
 #[derive(Clone)]
@@ -68,12 +90,20 @@ pub(crate) struct Store {
     asker: Asker,
 }
 
-/// What leads to the two threads. They end, when all was done, once nobody has it any more.
+/// What leads to the threads. They end, when all was done, once nobody has it any more.
 struct Threads {
-    writer: Arc<Turns<Job>>,
+    writer: Arc<Turns<Write>>,
     reader: Arc<Turns<Job>>,
+    /// Told when something was changed that others follow.
+    changes: Arc<watch::Sender<()>>,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
+}
+
+/// Something to write, and whether others follow it.
+struct Write {
+    job: Job,
+    followed: bool,
 }
 
 impl Drop for Threads {
@@ -83,39 +113,49 @@ impl Drop for Threads {
     }
 }
 
-/// The thread's side of its queue. Nobody waits for a thread that has ended.
-struct Queue(Arc<Turns<Job>>);
+/// A thread's side of its queue. Nobody waits for a thread that has ended.
+struct Queue<J>(Arc<Turns<J>>);
 
-impl Drop for Queue {
+impl<J> Drop for Queue<J> {
     fn drop(&mut self) {
         self.0.abandon();
     }
 }
 
-mod migrations {
-    refinery::embed_migrations!("migrations");
-}
-
 impl Store {
-    /// Opens the database, creating it with mode 0600 when it is missing, and migrates it.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        create_private(path)?;
-        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        migrate(path, &mut connection)?;
-        let readable = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let (writer, reader) = (Arc::new(Turns::new()), Arc::new(Turns::new()));
-        let (to_write, to_read) = (Queue(Arc::clone(&writer)), Queue(Arc::clone(&reader)));
-        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(name.into())
-                .spawn(run)
-                .map(drop)
-                .map_err(|source| StoreError::Create { path: path.to_owned(), source })
+    /// Opens the database and migrates it. Blocks; for the start of the program.
+    pub(crate) fn open(database: &Database) -> Result<Self, StoreError> {
+        let changes = Arc::new(watch::Sender::new(()));
+        let (writing, reading) = match database {
+            Database::Sqlite(path) => {
+                let opened = sqlite::open(path)?;
+                (Connection::Sqlite(opened.writer), vec![Connection::Sqlite(opened.reader)])
+            }
+            Database::Postgres(address) => {
+                let mut sessions =
+                    postgres::open(address, 1 + READERS, &changes)?.into_iter().map(Connection::Postgres);
+                (sessions.next().expect("there are several"), sessions.collect())
+            }
         };
-        start("gig-db-write", Box::new(move || write_loop(&connection, &to_write)))?;
-        start("gig-db-read", Box::new(move || read_loop(&readable, &to_read)))?;
-        let threads = Threads { writer, reader, audit_lost: AtomicBool::new(false) };
+        let threads = Threads {
+            writer: Arc::new(Turns::new()),
+            reader: Arc::new(Turns::new()),
+            changes: Arc::clone(&changes),
+            audit_lost: AtomicBool::new(false),
+        };
+        let queue = Queue(Arc::clone(&threads.writer));
+        start("gig-db-write", move || write_loop(&writing, &queue, &changes))?;
+        for connection in reading {
+            let queue = Queue(Arc::clone(&threads.reader));
+            start("gig-db-read", move || read_loop(&connection, &queue))?;
+        }
         Ok(Self { threads: Arc::new(threads), asker: Asker::Gateway })
+    }
+
+    /// Changes whenever servers, profiles, tokens or secrets may have been changed: by this program, or by another gateway
+    /// on the same PostgreSQL. Another program on the same SQLite file is not noticed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.threads.changes.subscribe()
     }
 
     /// The same database in another's turn.
@@ -149,14 +189,25 @@ impl Store {
         result.recv().map_err(|_| StoreError::Stopped)?
     }
 
-    /// Runs a change; it is on disk when this returns `Ok`, and undone when it returns `Err`.
+    /// Runs a change that others follow; it is on disk when this returns `Ok`, and undone when it returns `Err`.
+    async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (job, answer) = job(|connection| connection.undone_on_error(change));
+        self.threads.writer.push(self.asker.clone(), Write { job, followed: true })?;
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The same for what nobody follows.
     async fn write<T, F>(&self, change: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (job, answer) = job(undone_on_error(change));
-        self.threads.writer.push(self.asker.clone(), job)?;
+        let (job, answer) = job(|connection| connection.undone_on_error(change));
+        self.threads.writer.push(self.asker.clone(), Write { job, followed: false })?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -165,24 +216,9 @@ impl Store {
     where
         F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     {
-        let (job, answer) = job(undone_on_error(change));
-        self.threads.writer.push_promised(self.asker.clone(), job)?;
+        let (job, answer) = job(|connection| connection.undone_on_error(change));
+        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })?;
         answer.await.map_err(|_| StoreError::Stopped)?
-    }
-}
-
-/// A change that leaves the others of its transaction alone when it fails.
-fn undone_on_error<T>(
-    change: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> impl FnOnce(&Connection) -> Result<T, StoreError> {
-    |connection| {
-        connection.execute_batch("SAVEPOINT job")?;
-        let result = change(connection);
-        connection.execute_batch(match result {
-            Ok(_) => "RELEASE job",
-            Err(_) => "ROLLBACK TO job; RELEASE job",
-        })?;
-        result
     }
 }
 
@@ -204,63 +240,58 @@ where
     (job, result)
 }
 
-fn read_loop(connection: &Connection, queue: &Queue) {
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let started = thread::Builder::new().name(name.into()).spawn(run);
+    started.map(drop).map_err(|source| StoreError::Runtime { source })
+}
+
+fn read_loop(connection: &Connection, queue: &Queue<Job>) {
     while let Some(job) = queue.0.next() {
-        job(Ok(connection))(Ok(()));
+        match connection.begin(Access::Read) {
+            Err(error) => job(Err(error))(Ok(())),
+            Ok(()) => {
+                let finish = job(Ok(connection));
+                // What was read was read, however the transaction ends.
+                drop(connection.commit(false));
+                finish(Ok(()));
+            }
+        }
     }
 }
 
-fn write_loop(connection: &Connection, queue: &Queue) {
+fn write_loop(connection: &Connection, queue: &Queue<Write>, changes: &watch::Sender<()>) {
     while let Some(first) = queue.0.next() {
-        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            first(Err(error))(Ok(()));
+        if let Err(error) = connection.begin(Access::Write) {
+            (first.job)(Err(error))(Ok(()));
             continue;
         }
-        let mut finishes = vec![first(Ok(connection))];
+        let mut followed = first.followed;
+        let mut finishes = vec![(first.job)(Ok(connection))];
         while finishes.len() < MAX_BATCH
             && let Some(next) = queue.0.try_next()
         {
-            finishes.push(next(Ok(connection)));
+            followed |= next.followed;
+            finishes.push((next.job)(Ok(connection)));
         }
-        let committed = connection.execute_batch("COMMIT");
-        if committed.is_err() {
-            drop(connection.execute_batch("ROLLBACK"));
+        let committed = connection.commit(followed);
+        if followed {
+            // Also when it is said to have failed: a connection that was lost may have committed.
+            changes.send_replace(());
         }
         for finish in finishes {
-            finish(match &committed {
-                Ok(()) => Ok(()),
-                Err(error) => Err(rusqlite::Error::ToSqlConversionFailure(error.to_string().into())),
-            });
+            finish(committed.clone());
         }
     }
 }
 
-fn create_private(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let failed = |source| StoreError::Create { path: path.to_owned(), source };
-    let options = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    options.map(drop).map_err(failed)
-}
-
-fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, StoreError> {
-    let failed = |source| StoreError::Open { path: path.to_owned(), source };
-    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
-    if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
-        connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
-    }
-    Ok(connection)
-}
-
-fn migrate(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
-    let migrated = migrations::migrations::runner().run(connection);
-    migrated.map(drop).map_err(|source| match source.kind() {
+/// What is to be told of a migration that did not go through.
+fn not_migrated(database: impl fmt::Display, source: refinery::Error) -> StoreError {
+    let database = database.to_string();
+    match source.kind() {
         // The database has a migration that this program does not know.
-        refinery::error::Kind::MissingVersion(_) => StoreError::Newer { path: path.to_owned() },
-        _ => StoreError::Migrate { path: path.to_owned(), source: Box::new(source) },
-    })
+        refinery::error::Kind::MissingVersion(_) => StoreError::Newer { database },
+        _ => StoreError::Migrate { database, source: Box::new(source) },
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -281,87 +312,12 @@ fn since_epoch() -> Duration {
 
 /// How many waiting changes share one transaction, and so how many of others' one may have to wait for.
 const MAX_BATCH: usize = 32;
-/// How long a change waits for another process, such as the command line, to finish its own.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many read at once from PostgreSQL; SQLite has one.
+const READERS: usize = 4;
 
 #[cfg(test)]
-impl Store {
-    /// A new database.
-    pub(crate) fn open_for_test() -> (Self, tempfile::TempDir) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let store = Self::open(&directory.path().join("gigmcp.db")).expect("a new database");
-        store.stays_open();
-        (store, directory)
-    }
-
-    /// Tests open databases side by side, which SQLite cannot stand while another one is closed: see `Host::open`.
-    pub(crate) fn stays_open(&self) {
-        std::mem::forget(self.clone());
-    }
-
-    /// Makes both threads wait until the answer is dropped.
-    pub(crate) async fn hold(&self) -> mpsc::Sender<()> {
-        let (release, held) = mpsc::channel();
-        let held = Arc::new(std::sync::Mutex::new(held));
-        for turns in [&self.threads.reader, &self.threads.writer] {
-            let held = Arc::clone(&held);
-            let (begun, begins) = oneshot::channel();
-            let wait: Job = Box::new(move |_| {
-                begun.send(()).expect("it is waited for");
-                // Nothing is sent; the end of the sender is waited for.
-                let _ = held.lock().expect("not poisoned").recv();
-                Box::new(|_| {})
-            });
-            turns.push(Asker::Gateway, wait).expect("the thread runs");
-            begins.await.expect("the thread runs");
-        }
-        release
-    }
-
-    /// How much waits for either thread.
-    pub(crate) fn waiting(&self) -> usize {
-        self.threads.reader.waiting() + self.threads.writer.waiting()
-    }
-}
-
+mod migration_tests;
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::Ordering;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_change_that_could_not_begin_is_not_made() {
-        let (store, directory) = Store::open_for_test();
-        store.write(|connection| Ok(connection.busy_timeout(Duration::ZERO)?)).await.expect("a setting");
-        let other = Connection::open(directory.path().join("gigmcp.db")).expect("another program");
-        let made = Arc::new(AtomicBool::new(false));
-        let make = || {
-            let made = Arc::clone(&made);
-            store.write(move |_| {
-                made.store(true, Ordering::SeqCst);
-                Ok(())
-            })
-        };
-        other.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
-        let refused = make().await;
-        assert!(matches!(refused, Err(StoreError::Query(_))) && !made.load(Ordering::SeqCst), "{refused:?}");
-        other.execute_batch("ROLLBACK").expect("as it began");
-        make().await.expect("twin: nobody else writes");
-        assert!(made.load(Ordering::SeqCst));
-        std::mem::forget(other); // as `stays_open`
-    }
-
-    #[tokio::test]
-    async fn a_change_is_made_although_nobody_waits_for_it_any_more() {
-        let (store, _directory) = Store::open_for_test();
-        let held = store.hold().await;
-        let promised = store.write_promised(|connection| Ok(connection.execute_batch("CREATE TABLE kept (x)")?));
-        assert!(tokio::time::timeout(Duration::ZERO, promised).await.is_err());
-        drop(held);
-        store
-            .write(|connection| Ok(connection.execute_batch("INSERT INTO kept VALUES (1)")?))
-            .await
-            .expect("it is there");
-    }
-}
+mod testing;
+#[cfg(test)]
+mod tests;

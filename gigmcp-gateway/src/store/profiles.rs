@@ -1,23 +1,27 @@
 //! Profiles, the servers in them, and their tokens.
 
-use rusqlite::{Connection, OptionalExtension};
-use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SqliteQueryBuilder};
-use sea_query_rusqlite::RusqliteBinder;
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    Store, StoreError, now_seconds,
-    schema::{ProfileServers, Profiles, Servers, Tokens},
+    Store, StoreError,
+    connection::{Connection, Row},
+    now_seconds, policies,
+    schema::{Consents, ProfileServers, Profiles, Servers, Tokens},
     servers,
 };
 use crate::spec::{Owner, ProfileSlug, ServerName};
 
+/// Which profile; no other id is one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct ProfileId(i64);
+
 /// One profile with its servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
-    pub(crate) id: i64,
+    pub(crate) id: ProfileId,
     pub(crate) slug: ProfileSlug,
     pub(crate) owner: Owner,
-    /// Name and revision of each server, by name.
+    /// Name and revision of each server that the owner has agreed to as it is, by name.
     pub(crate) servers: Vec<(ServerName, i64)>,
     pub(crate) created_at: i64,
 }
@@ -39,20 +43,19 @@ impl Store {
         members: Vec<ServerName>,
         token_hash: String,
     ) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             if find(connection, &slug)?.is_some() {
                 return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
             }
-            let (sql, values) = Query::insert()
+            let insert = Query::insert()
                 .into_table(Profiles::Table)
                 .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
                 .values_panic([slug.as_str().into(), owner.as_str().into(), now_seconds().into()])
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
-            let id = connection.last_insert_rowid();
+                .returning_col(Profiles::Id)
+                .take();
+            let id = connection.row(&insert, |row| Ok(ProfileId(row.get(0)?)))?.ok_or(StoreError::NoAnswer)?;
             for server in &members {
-                servers::require(connection, server)?;
-                insert_member(connection, id, server)?;
+                insert_member(connection, id, &owner, server)?;
             }
             insert_token(connection, id, &token_hash)
         })
@@ -61,19 +64,19 @@ impl Store {
 
     /// Puts one more server into a profile; one that is there already stays.
     pub(crate) async fn add_to_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
-        self.write(move |connection| add_member(connection, &slug, &server)).await
+        self.change(move |connection| add_member(connection, &slug, &server)).await
     }
 
     /// Takes a server out of a profile.
     pub(crate) async fn remove_from_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             let profile = require(connection, &slug)?;
-            let (sql, values) = Query::delete()
-                .from_table(ProfileServers::Table)
-                .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id))
-                .and_where(Expr::col(ProfileServers::Server).eq(server.as_str()))
-                .build_rusqlite(SqliteQueryBuilder);
-            match connection.execute(&sql, &*values.as_params())? {
+            match connection.execute(
+                Query::delete()
+                    .from_table(ProfileServers::Table)
+                    .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id.0))
+                    .and_where(Expr::col(ProfileServers::Server).eq(server.as_str())),
+            )? {
                 0 => {
                     let known = profile.servers.iter().map(|(name, _)| name.to_string()).collect();
                     Err(StoreError::Missing { what: "server in the profile", name: server.to_string(), known })
@@ -86,13 +89,11 @@ impl Store {
 
     /// Deletes a profile and its tokens.
     pub(crate) async fn delete_profile(&self, slug: ProfileSlug) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             let profile = require(connection, &slug)?;
-            let (sql, values) = Query::delete()
-                .from_table(Profiles::Table)
-                .and_where(Expr::col(Profiles::Id).eq(profile.id))
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
+            connection.execute(
+                Query::delete().from_table(Profiles::Table).and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
+            )?;
             Ok(())
         })
         .await
@@ -100,13 +101,11 @@ impl Store {
 
     /// Replaces a profile's token; the old one stops working at once.
     pub(crate) async fn replace_token(&self, slug: ProfileSlug, token_hash: String) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             let profile = require(connection, &slug)?;
-            let (sql, values) = Query::delete()
-                .from_table(Tokens::Table)
-                .and_where(Expr::col(Tokens::ProfileId).eq(profile.id))
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
+            connection.execute(
+                Query::delete().from_table(Tokens::Table).and_where(Expr::col(Tokens::ProfileId).eq(profile.id.0)),
+            )?;
             insert_token(connection, profile.id, &token_hash)
         })
         .await
@@ -125,7 +124,7 @@ impl Store {
     /// Which profile a token opens, by the token's hash.
     pub(crate) async fn token_owner(&self, token_hash: String) -> Result<Option<TokenOwner>, StoreError> {
         self.read(move |connection| {
-            let (sql, values) = Query::select()
+            let select = Query::select()
                 .column((Profiles::Table, Profiles::Slug))
                 .column((Tokens::Table, Tokens::Hash))
                 .from(Tokens::Table)
@@ -134,13 +133,9 @@ impl Store {
                     Expr::col((Tokens::Table, Tokens::ProfileId)).equals((Profiles::Table, Profiles::Id)),
                 )
                 .and_where(Expr::col((Tokens::Table, Tokens::Hash)).eq(token_hash))
-                .build_rusqlite(SqliteQueryBuilder);
-            let row = connection
-                .prepare_cached(&sql)?
-                .query_row(&*values.as_params(), |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-                .optional()?;
-            row.map(|(slug, hash)| Ok(TokenOwner { profile: require(connection, &parse_slug(&slug)?)?, hash }))
-                .transpose()
+                .take();
+            let found = connection.row(&select, |row| Ok((parse_slug(row)?, row.get(1)?)))?;
+            found.map(|(slug, hash)| Ok(TokenOwner { profile: require(connection, &slug)?, hash })).transpose()
         })
         .await
     }
@@ -148,28 +143,35 @@ impl Store {
 
 pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {
     let profile = require(connection, slug)?;
-    servers::require(connection, server)?;
-    insert_member(connection, profile.id, server)
+    insert_member(connection, profile.id, &profile.owner, server)
 }
 
-fn insert_member(connection: &Connection, profile: i64, server: &ServerName) -> Result<(), StoreError> {
-    let (sql, values) = Query::insert()
-        .into_table(ProfileServers::Table)
-        .columns([ProfileServers::ProfileId, ProfileServers::Server])
-        .values_panic([profile.into(), server.as_str().into()])
-        .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .build_rusqlite(SqliteQueryBuilder);
-    connection.execute(&sql, &*values.as_params())?;
+/// Whoever puts a server into a profile agrees to it as it is.
+fn insert_member(
+    connection: &Connection,
+    profile: ProfileId,
+    owner: &Owner,
+    server: &ServerName,
+) -> Result<(), StoreError> {
+    let revision = servers::require(connection, server)?.revision;
+    policies::consent(connection, owner, server, revision)?;
+    connection.execute(
+        Query::insert()
+            .into_table(ProfileServers::Table)
+            .columns([ProfileServers::ProfileId, ProfileServers::Server])
+            .values_panic([profile.0.into(), server.as_str().into()])
+            .on_conflict(OnConflict::new().do_nothing().to_owned()),
+    )?;
     Ok(())
 }
 
-fn insert_token(connection: &Connection, profile: i64, hash: &str) -> Result<(), StoreError> {
-    let (sql, values) = Query::insert()
-        .into_table(Tokens::Table)
-        .columns([Tokens::Hash, Tokens::ProfileId, Tokens::CreatedAt])
-        .values_panic([hash.into(), profile.into(), now_seconds().into()])
-        .build_rusqlite(SqliteQueryBuilder);
-    connection.execute(&sql, &*values.as_params())?;
+fn insert_token(connection: &Connection, profile: ProfileId, hash: &str) -> Result<(), StoreError> {
+    connection.execute(
+        Query::insert()
+            .into_table(Tokens::Table)
+            .columns([Tokens::Hash, Tokens::ProfileId, Tokens::CreatedAt])
+            .values_panic([hash.into(), profile.0.into(), now_seconds().into()]),
+    )?;
     Ok(())
 }
 
@@ -184,22 +186,27 @@ fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, Store
 }
 
 fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, StoreError> {
-    let (sql, values) = Query::select()
+    let select = Query::select()
         .columns([Profiles::Id, Profiles::Owner, Profiles::CreatedAt])
         .from(Profiles::Table)
         .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
-        .build_rusqlite(SqliteQueryBuilder);
-    let row = connection
-        .prepare_cached(&sql)?
-        .query_row(&*values.as_params(), |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((id, owner, created_at)) = row else { return Ok(None) };
-    let owner = owner.parse().map_err(|_| StoreError::Corrupt { what: "owner of profile", name: slug.to_string() })?;
-    Ok(Some(Profile { id, slug: slug.clone(), owner, servers: members(connection, id)?, created_at }))
+        .take();
+    let found = connection.row(&select, |row| {
+        let owner = row.get::<String>(1)?.parse();
+        let owner = owner.map_err(|_| StoreError::Corrupt { what: "owner of profile", name: slug.to_string() })?;
+        Ok(Profile {
+            id: ProfileId(row.get(0)?),
+            slug: slug.clone(),
+            owner,
+            servers: Vec::new(),
+            created_at: row.get(2)?,
+        })
+    })?;
+    found.map(|profile| Ok(Profile { servers: members(connection, &profile)?, ..profile })).transpose()
 }
 
-fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64)>, StoreError> {
-    let (sql, values) = Query::select()
+fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName, i64)>, StoreError> {
+    let select = Query::select()
         .column((Servers::Table, Servers::Name))
         .column((Servers::Table, Servers::Revision))
         .from(ProfileServers::Table)
@@ -207,30 +214,30 @@ fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64
             Servers::Table,
             Expr::col((ProfileServers::Table, ProfileServers::Server)).equals((Servers::Table, Servers::Name)),
         )
-        .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile))
+        .inner_join(
+            Consents::Table,
+            Expr::col((Consents::Table, Consents::Server))
+                .equals((Servers::Table, Servers::Name))
+                .and(Expr::col((Consents::Table, Consents::Revision)).equals((Servers::Table, Servers::Revision))),
+        )
+        .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile.id.0))
+        .and_where(Expr::col((Consents::Table, Consents::UserId)).eq(profile.owner.as_str()))
         .order_by((Servers::Table, Servers::Name), Order::Asc)
-        .build_rusqlite(SqliteQueryBuilder);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(&*values.as_params(), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-    rows.map(|row| {
-        let (name, revision) = row?;
+        .take();
+    connection.rows(&select, |row| {
+        let name: String = row.get(0)?;
         let name = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
-        Ok((name, revision))
+        Ok((name, row.get(1)?))
     })
-    .collect()
 }
 
 fn slugs(connection: &Connection) -> Result<Vec<ProfileSlug>, StoreError> {
-    let (sql, values) = Query::select()
-        .column(Profiles::Slug)
-        .from(Profiles::Table)
-        .order_by(Profiles::Slug, Order::Asc)
-        .build_rusqlite(SqliteQueryBuilder);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(0))?;
-    rows.map(|slug| parse_slug(&slug?)).collect()
+    let select =
+        Query::select().column(Profiles::Slug).from(Profiles::Table).order_by(Profiles::Slug, Order::Asc).take();
+    connection.rows(&select, parse_slug)
 }
 
-fn parse_slug(slug: &str) -> Result<ProfileSlug, StoreError> {
-    slug.parse().map_err(|_| StoreError::Corrupt { what: "profile", name: slug.to_owned() })
+fn parse_slug(row: &Row<'_>) -> Result<ProfileSlug, StoreError> {
+    let slug: String = row.get(0)?;
+    slug.parse().map_err(|_| StoreError::Corrupt { what: "profile", name: slug })
 }

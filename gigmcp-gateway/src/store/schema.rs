@@ -67,3 +67,33 @@ pub(super) enum Audit {
     Alarm,
     PolicyVersion,
 }
+
+#[derive(Iden)]
+pub(super) enum Policies {
+    Table,
+    Server,
+    Revision,
+    Spec,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Consents {
+    Table,
+    UserId,
+    Server,
+    Revision,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Instances {
+    Table,
+    Id,
+    Owner,
+    Profile,
+    Server,
+    Revision,
+    StartedAt,
+    EndedAt,
+}

@@ -1,10 +1,13 @@
 //! Sealed secrets. This module moves opaque bytes; sealing and opening is the vault's.
 
-use rusqlite::{Connection, OptionalExtension, Row};
-use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SqliteQueryBuilder};
-use sea_query_rusqlite::RusqliteBinder;
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
-use super::{Store, StoreError, schema::Secrets, servers};
+use super::{
+    Store, StoreError,
+    connection::{Connection, Row},
+    schema::Secrets,
+    servers,
+};
 use crate::spec::{EXEC, EnvName, Owner, ServerName};
 
 /// Whose secret, for which server, under which name.
@@ -31,30 +34,30 @@ impl Store {
     ///
     /// Refused when another writer stored the same or a newer version in between.
     pub(crate) async fn put_secret(&self, row: SecretRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             if row.key.server.as_str() != EXEC {
                 servers::require(connection, &row.key.server)?;
             }
-            let (sql, values) = Query::insert()
-                .into_table(Secrets::Table)
-                .columns(COLUMNS)
-                .values_panic([
-                    row.key.owner.as_str().into(),
-                    row.key.server.as_str().into(),
-                    row.key.name.as_str().into(),
-                    row.version.into(),
-                    row.policy.into(),
-                    row.created_at.into(),
-                    row.sealed.into(),
-                ])
-                .on_conflict(
-                    OnConflict::columns([Secrets::Owner, Secrets::Server, Secrets::Name])
-                        .update_columns([Secrets::Version, Secrets::Policy, Secrets::CreatedAt, Secrets::Sealed])
-                        .action_and_where(Expr::col((Secrets::Table, Secrets::Version)).lt(row.version))
-                        .to_owned(),
-                )
-                .build_rusqlite(SqliteQueryBuilder);
-            match connection.execute(&sql, &*values.as_params())? {
+            match connection.execute(
+                Query::insert()
+                    .into_table(Secrets::Table)
+                    .columns(COLUMNS)
+                    .values_panic([
+                        row.key.owner.as_str().into(),
+                        row.key.server.as_str().into(),
+                        row.key.name.as_str().into(),
+                        row.version.into(),
+                        row.policy.into(),
+                        row.created_at.into(),
+                        row.sealed.into(),
+                    ])
+                    .on_conflict(
+                        OnConflict::columns([Secrets::Owner, Secrets::Server, Secrets::Name])
+                            .update_columns([Secrets::Version, Secrets::Policy, Secrets::CreatedAt, Secrets::Sealed])
+                            .action_and_where(Expr::col((Secrets::Table, Secrets::Version)).lt(row.version))
+                            .to_owned(),
+                    ),
+            )? {
                 0 => Err(StoreError::Exists { what: "a newer version of secret", name: row.key.name.to_string() }),
                 _ => Ok(()),
             }
@@ -65,15 +68,15 @@ impl Store {
     /// The sealed secret, if there is one.
     pub(crate) async fn secret(&self, key: SecretKey) -> Result<Option<SecretRow>, StoreError> {
         self.read(move |connection| {
-            let (sql, values) = Query::select()
-                .columns(COLUMNS)
-                .from(Secrets::Table)
-                .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
-                .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
-                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
-                .build_rusqlite(SqliteQueryBuilder);
-            let row = connection.prepare_cached(&sql)?.query_row(&*values.as_params(), raw).optional()?;
-            row.map(parse).transpose()
+            connection.row(
+                Query::select()
+                    .columns(COLUMNS)
+                    .from(Secrets::Table)
+                    .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                    .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                    .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
+                parse,
+            )
         })
         .await
     }
@@ -81,15 +84,14 @@ impl Store {
     /// All secrets, still sealed, by server and name.
     pub(crate) async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
         self.read(|connection| {
-            let (sql, values) = Query::select()
-                .columns(COLUMNS)
-                .from(Secrets::Table)
-                .order_by(Secrets::Server, Order::Asc)
-                .order_by(Secrets::Name, Order::Asc)
-                .build_rusqlite(SqliteQueryBuilder);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(&*values.as_params(), raw)?;
-            rows.map(|row| parse(row?)).collect()
+            connection.rows(
+                Query::select()
+                    .columns(COLUMNS)
+                    .from(Secrets::Table)
+                    .order_by(Secrets::Server, Order::Asc)
+                    .order_by(Secrets::Name, Order::Asc),
+                parse,
+            )
         })
         .await
     }
@@ -97,25 +99,21 @@ impl Store {
     /// Whether any secret was ever sealed and kept. Blocks; for the start of the program.
     pub(crate) fn holds_secrets(&self) -> Result<bool, StoreError> {
         self.read_blocking(|connection| {
-            let (sql, values) = Query::select()
-                .expr(Expr::col(Secrets::Name).count())
-                .from(Secrets::Table)
-                .build_rusqlite(SqliteQueryBuilder);
-            let count: i64 = connection.query_row(&sql, &*values.as_params(), |row| row.get(0))?;
-            Ok(count > 0)
+            let one = Query::select().column(Secrets::Name).from(Secrets::Table).limit(1).take();
+            Ok(connection.row(&one, |row| Ok(row.get::<String>(0)?))?.is_some())
         })
     }
 
     /// Deletes a secret.
     pub(crate) async fn delete_secret(&self, key: SecretKey) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            let (sql, values) = Query::delete()
-                .from_table(Secrets::Table)
-                .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
-                .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
-                .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
-                .build_rusqlite(SqliteQueryBuilder);
-            match connection.execute(&sql, &*values.as_params())? {
+        self.change(move |connection| {
+            match connection.execute(
+                Query::delete()
+                    .from_table(Secrets::Table)
+                    .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                    .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                    .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
+            )? {
                 0 => Err(StoreError::Missing { what: "secret", name: key.name.to_string(), known: Vec::new() }),
                 _ => Ok(()),
             }
@@ -125,11 +123,9 @@ impl Store {
 }
 
 pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<(), StoreError> {
-    let (sql, values) = Query::delete()
-        .from_table(Secrets::Table)
-        .and_where(Expr::col(Secrets::Server).eq(server.as_str()))
-        .build_rusqlite(SqliteQueryBuilder);
-    connection.execute(&sql, &*values.as_params())?;
+    connection.execute(
+        Query::delete().from_table(Secrets::Table).and_where(Expr::col(Secrets::Server).eq(server.as_str())),
+    )?;
     Ok(())
 }
 
@@ -143,18 +139,13 @@ const COLUMNS: [Secrets; 7] = [
     Secrets::Sealed,
 ];
 
-type Raw = (String, String, String, i64, String, i64, Vec<u8>);
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
-}
-
-fn parse((owner, server, name, version, policy, created_at, sealed): Raw) -> Result<SecretRow, StoreError> {
+fn parse(row: &Row<'_>) -> Result<SecretRow, StoreError> {
+    let name: String = row.get(2)?;
     let corrupt = || StoreError::Corrupt { what: "secret", name: name.clone() };
     let key = SecretKey {
-        owner: owner.parse().map_err(|_| corrupt())?,
-        server: server.parse().map_err(|_| corrupt())?,
+        owner: row.get::<String>(0)?.parse().map_err(|_| corrupt())?,
+        server: row.get::<String>(1)?.parse().map_err(|_| corrupt())?,
         name: name.parse().map_err(|_| corrupt())?,
     };
-    Ok(SecretRow { key, version, policy, created_at, sealed })
+    Ok(SecretRow { key, version: row.get(3)?, policy: row.get(4)?, created_at: row.get(5)?, sealed: row.get(6)? })
 }

@@ -1,18 +1,21 @@
 //! Installed servers.
 
-use rusqlite::{Connection, OptionalExtension, Row};
-use sea_query::{Expr, ExprTrait, Order, Query, SqliteQueryBuilder};
-use sea_query_rusqlite::RusqliteBinder;
+use sea_query::{Expr, ExprTrait, Order, Query};
 
-use super::{Store, StoreError, now_seconds, schema::Servers};
-use crate::spec::{ProfileSlug, ServerName, ServerSpec};
+use super::{
+    Store, StoreError,
+    connection::{Connection, Row},
+    now_seconds, policies,
+    schema::Servers,
+};
+use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec};
 
 /// One installed server.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRow {
     pub(crate) name: ServerName,
     pub(crate) spec: ServerSpec,
-    /// Grows by one at every change; an instance started under another revision is stale.
+    /// Another one after every change, and never one that there was; an instance started under another is stale.
     pub(crate) revision: i64,
     pub(crate) created_at: i64,
 }
@@ -25,18 +28,17 @@ impl Store {
         spec: ServerSpec,
         profiles: Vec<ProfileSlug>,
     ) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             if find(connection, &name)?.is_some() {
                 return Err(StoreError::Exists { what: "server", name: name.to_string() });
             }
-            // A server that was removed and added again must not look like the old one.
-            let revision = now_seconds();
-            let (sql, values) = Query::insert()
-                .into_table(Servers::Table)
-                .columns([Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt])
-                .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), revision.into()])
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
+            let revision = policies::declare(connection, &name, &spec)?;
+            connection.execute(
+                Query::insert()
+                    .into_table(Servers::Table)
+                    .columns([Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt])
+                    .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), now_seconds().into()]),
+            )?;
             for profile in &profiles {
                 super::profiles::add_member(connection, profile, &name)?;
             }
@@ -45,32 +47,39 @@ impl Store {
         .await
     }
 
-    /// Replaces a server's specification, if it differs.
-    pub(crate) async fn replace_server(&self, name: ServerName, spec: ServerSpec) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            let (sql, values) = Query::update()
-                .table(Servers::Table)
-                .value(Servers::Spec, spec.to_json())
-                .value(Servers::Revision, Expr::col(Servers::Revision).add(1))
-                .and_where(Expr::col(Servers::Name).eq(name.as_str()))
-                .and_where(Expr::col(Servers::Spec).ne(spec.to_json()))
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
-            Ok(())
+    /// Replaces a server's specification, if it differs, with the consent of `owner`. Profiles of others do without the
+    /// server until they have agreed to it.
+    pub(crate) async fn replace_server(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        owner: Owner,
+    ) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            if require(connection, &name)?.spec == spec {
+                return Ok(());
+            }
+            let revision = policies::declare(connection, &name, &spec)?;
+            connection.execute(
+                Query::update()
+                    .table(Servers::Table)
+                    .value(Servers::Spec, spec.to_json())
+                    .value(Servers::Revision, revision)
+                    .and_where(Expr::col(Servers::Name).eq(name.as_str())),
+            )?;
+            policies::consent(connection, &owner, &name, revision)
         })
         .await
     }
 
     /// Removes a server with its place in profiles and its secrets.
     pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), StoreError> {
-        self.write(move |connection| {
+        self.change(move |connection| {
             require(connection, &name)?;
             super::secrets::delete_of_server(connection, &name)?;
-            let (sql, values) = Query::delete()
-                .from_table(Servers::Table)
-                .and_where(Expr::col(Servers::Name).eq(name.as_str()))
-                .build_rusqlite(SqliteQueryBuilder);
-            connection.execute(&sql, &*values.as_params())?;
+            connection.execute(
+                Query::delete().from_table(Servers::Table).and_where(Expr::col(Servers::Name).eq(name.as_str())),
+            )?;
             Ok(())
         })
         .await
@@ -99,40 +108,25 @@ pub(super) fn require(connection: &Connection, name: &ServerName) -> Result<Serv
 }
 
 pub(super) fn find(connection: &Connection, name: &ServerName) -> Result<Option<ServerRow>, StoreError> {
-    let (sql, values) = Query::select()
-        .columns(COLUMNS)
-        .from(Servers::Table)
-        .and_where(Expr::col(Servers::Name).eq(name.as_str()))
-        .build_rusqlite(SqliteQueryBuilder);
-    let row = connection.prepare_cached(&sql)?.query_row(&*values.as_params(), raw).optional()?;
-    row.map(parse).transpose()
+    connection.row(
+        Query::select().columns(COLUMNS).from(Servers::Table).and_where(Expr::col(Servers::Name).eq(name.as_str())),
+        parse,
+    )
 }
 
 fn all(connection: &Connection) -> Result<Vec<ServerRow>, StoreError> {
-    let (sql, values) = Query::select()
-        .columns(COLUMNS)
-        .from(Servers::Table)
-        .order_by(Servers::Name, Order::Asc)
-        .build_rusqlite(SqliteQueryBuilder);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(&*values.as_params(), raw)?;
-    rows.map(|row| parse(row?)).collect()
+    connection.rows(Query::select().columns(COLUMNS).from(Servers::Table).order_by(Servers::Name, Order::Asc), parse)
 }
 
 const COLUMNS: [Servers; 4] = [Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt];
 
-type Raw = (String, String, i64, i64);
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-}
-
-fn parse((name, spec, revision, created_at): Raw) -> Result<ServerRow, StoreError> {
-    let corrupt = |name: &str| StoreError::Corrupt { what: "server", name: name.to_owned() };
+fn parse(row: &Row<'_>) -> Result<ServerRow, StoreError> {
+    let (name, spec): (String, String) = (row.get(0)?, row.get(1)?);
+    let corrupt = || StoreError::Corrupt { what: "server", name: name.clone() };
     Ok(ServerRow {
-        spec: ServerSpec::from_json(&spec).map_err(|_| corrupt(&name))?,
-        name: name.parse().map_err(|_| corrupt(&name))?,
-        revision,
-        created_at,
+        spec: ServerSpec::from_json(&spec).map_err(|_| corrupt())?,
+        name: name.parse().map_err(|_| corrupt())?,
+        revision: row.get(2)?,
+        created_at: row.get(3)?,
     })
 }

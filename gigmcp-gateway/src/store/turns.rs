@@ -1,4 +1,4 @@
-//! The queue before a thread of the database: whoever asks has a line of its own, and the lines take turns.
+//! The queue before the threads of the database: whoever asks has a line of its own, and the lines take turns.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -21,7 +21,7 @@ pub(crate) enum Asker {
     Profile(ProfileSlug),
 }
 
-/// Jobs for one thread: nobody's waits for more than one of each other's. A line is there while something stands in it.
+/// Jobs for threads: nobody's waits for more than one of each other's. A line is there while something stands in it.
 pub(super) struct Turns<J> {
     lines: Mutex<Lines<J>>,
     changed: Condvar,
@@ -83,7 +83,7 @@ impl<J> Turns<J> {
     /// Takes no more jobs; those that are here are still given out.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Takes no more jobs, and drops those that are here.
@@ -94,6 +94,7 @@ impl<J> Turns<J> {
         let dropped = std::mem::take(&mut lines.jobs);
         drop(lines);
         drop(dropped);
+        self.changed.notify_all();
     }
 
     #[cfg(test)]

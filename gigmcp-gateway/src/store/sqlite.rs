@@ -1,0 +1,55 @@
+//! SQLite: a file of our own, with one connection that writes and one that reads.
+
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+
+mod embedded {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// The two connections to a database that has this version's schema. A missing one is created with mode 0600.
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) reader: Connection,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+    create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
+    let open =
+        |mode| connect(path, mode).map_err(|source| StoreError::Open { path: path.to_owned(), source: source.into() });
+    // Processes that make or migrate it at once would be in one another's way. Not every file system has locks.
+    let alone = File::open(path.with_file_name(".")).and_then(|directory| directory.lock().map(|()| directory));
+    let mut writer = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    migrations().run(&mut writer).map_err(|source| super::not_migrated(path.display(), source))?;
+    drop(alone);
+    Ok(Opened { writer, reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)? })
+}
+
+/// Everything that has led to this version's schema.
+pub(super) fn migrations() -> refinery::Runner {
+    // All or nothing, so that a process which ends meanwhile leaves no half behind.
+    embedded::migrations::runner().set_grouped(true)
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+    }
+    Ok(connection)
+}
+
+/// How long a change waits for another process, such as the command line, to finish its own.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

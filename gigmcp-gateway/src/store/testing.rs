@@ -1,0 +1,104 @@
+//! Databases for tests, of both kinds.
+
+use std::sync::Mutex;
+
+use super::*;
+
+#[path = "../../tests/support/postgres.rs"]
+mod postgres_server;
+
+pub(crate) use postgres_server::{Postgres, name};
+
+/// A database of its own, and where it lies.
+pub(crate) struct TestDatabase {
+    pub(crate) database: Database,
+    pub(crate) directory: tempfile::TempDir,
+    /// What PostgreSQL calls it.
+    name: String,
+}
+
+impl TestDatabase {
+    pub(crate) fn sqlite() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        Self { database: Database::Sqlite(directory.path().join("gigmcp.db")), directory, name: String::new() }
+    }
+
+    pub(crate) fn postgres() -> Self {
+        let url = Postgres::shared().database();
+        let database = Database::Postgres(url.parse().expect("a URL"));
+        let name = name(&url).to_owned();
+        Self { database, directory: tempfile::tempdir().expect("a directory"), name }
+    }
+
+    /// Runs SQL beside the program.
+    pub(crate) fn sql(&self, sql: &str) {
+        match (&self.database, &self.name) {
+            (Database::Sqlite(path), _) => {
+                let connection = rusqlite::Connection::open(path).expect("it is there");
+                connection.execute_batch(sql).expect(sql);
+                std::mem::forget(connection); // as `stays_open`
+            }
+            (Database::Postgres(_), name) => drop(Postgres::shared().sql(name, sql)),
+        }
+    }
+
+    /// What `psql` says.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        Postgres::shared().sql(&self.name, sql)
+    }
+
+    /// Opens it, as one of several gateways if it is done again.
+    pub(crate) fn open(&self) -> Store {
+        let store = Store::open(&self.database).expect("it opens");
+        store.stays_open();
+        store
+    }
+}
+
+/// Runs a test on both kinds of database.
+pub(crate) async fn on_both(test: impl AsyncFn(TestDatabase)) {
+    test(TestDatabase::sqlite()).await;
+    test(TestDatabase::postgres()).await;
+}
+
+impl Store {
+    /// A new database.
+    pub(crate) fn open_for_test() -> (Self, tempfile::TempDir) {
+        let test = TestDatabase::sqlite();
+        (test.open(), test.directory)
+    }
+
+    /// Tests open databases side by side, which SQLite cannot stand while another one is closed: see `Host::open`.
+    pub(crate) fn stays_open(&self) {
+        std::mem::forget(self.clone());
+    }
+
+    /// Makes the threads wait until the answer is dropped.
+    pub(crate) async fn hold(&self) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        let held = Arc::new(Mutex::new(held));
+        let wait = || {
+            let held = Arc::clone(&held);
+            let (begun, begins) = oneshot::channel();
+            let wait: Job = Box::new(move |_| {
+                begun.send(()).expect("it is waited for");
+                // Nothing is sent; the end of the sender is waited for.
+                let _ = held.lock().expect("not poisoned").recv();
+                Box::new(|_| {})
+            });
+            (wait, begins)
+        };
+        let (job, begins) = wait();
+        self.threads.writer.push(Asker::Gateway, Write { job, followed: false }).expect("the thread runs");
+        begins.await.expect("the thread runs");
+        let (job, begins) = wait();
+        self.threads.reader.push(Asker::Gateway, job).expect("the thread runs");
+        begins.await.expect("the thread runs");
+        release
+    }
+
+    /// How much waits for either thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.threads.reader.waiting() + self.threads.writer.waiting()
+    }
+}
