@@ -11,6 +11,7 @@ use std::path::Path;
 
 pub use error::{KeyFileError, MalformedKeyFile};
 pub use private::Readers;
+use zeroize::Zeroizing;
 
 use crate::key_ring::KeyRing;
 
@@ -80,10 +81,18 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyFileError::Exists`] names a left-over `PATH.new`: another replacement is running or was interrupted.
+    /// [`KeyFileError::TooManyKeys`] if nobody could load what would be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        private::replace(path.as_ref(), text::render(self).as_bytes())
+        let path = path.as_ref();
+        private::replace(path, self.text_for(path)?.as_bytes())
+    }
+
+    fn text_for(&self, path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+        let text = text::render(self);
+        let fits = text.len() <= MAX_FILE_BYTES;
+        fits.then_some(text).ok_or_else(|| KeyFileError::TooManyKeys { path: path.into(), keys: self.keys().len() })
     }
 }
 
-/// Room for some 600 keys.
+/// Room for some 600 keys. No longer than a secret, so that a wrapped file holds what a plain one does.
 const MAX_FILE_BYTES: usize = 64 << 10;

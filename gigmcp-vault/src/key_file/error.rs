@@ -80,6 +80,17 @@ pub enum KeyFileError {
         #[source]
         problem: MalformedKeyFile,
     },
+    /// The ring has more keys than a key file can hold. The file is as it was.
+    #[error(
+        "key file {} has no room for {keys} keys; rewrap every secret, then forget the retired keys",
+        path.display()
+    )]
+    TooManyKeys {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        keys: usize,
+    },
     /// The file was wrapped by something else than what is at hand.
     #[error("key file {} was wrapped by `{found}`, not by `{expected}`; give the one that wrapped it", path.display())]
     OtherWrap {

@@ -48,6 +48,7 @@ pub(crate) fn read(path: &Path, readers: Readers, limit: usize) -> Result<Zeroiz
 /// Makes the file, with its directory, if nothing is at the path.
 pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let directory = directory_of(path);
+    let missing = directory.ancestors().take_while(|ancestor| !ancestor.exists()).count();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -62,7 +63,11 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let linked = fs::hard_link(&new, path);
     remove_unfinished(&new);
     linked.map_err(|source| KeyFileError::creating(path, source))?;
-    sync_directory(directory)
+    // And those that a directory was made in, or a power cut takes it away with the file.
+    directory.ancestors().take(missing + 1).try_for_each(|made| match made.as_os_str().is_empty() {
+        true => sync_directory(Path::new(".")),
+        false => sync_directory(made),
+    })
 }
 
 /// Puts the file in the place of the one that is there. Who may read that one may read this one: it has its owner, group and

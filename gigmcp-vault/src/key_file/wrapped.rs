@@ -145,13 +145,11 @@ impl Wrapped {
         let mut key = Protected::zeroed(32);
         getrandom::fill(key.as_mut_slice())?;
         let key = SecretBytes::from_protected(key);
-        let keys = SecretBytes::from_protected(Protected::copy_of(text::render(ring).as_bytes()));
+        let keys = SecretBytes::from_protected(Protected::copy_of(ring.text_for(path)?.as_bytes()));
         let keys = vault(&key).map_err(wrapping)?.seal(&context(kind), keys);
         let keys = keys.map_err(|error| match error {
             SealError::Random(source) => KeyFileError::Random(source),
-            SealError::TooLong { .. } => {
-                KeyFileError::Malformed { path: path.into(), line: 1, problem: MalformedKeyFile::TooLong }
-            }
+            SealError::TooLong { .. } => unreachable!("a key file is no longer than a secret may be"),
         })?;
         let wrapped = wrap.wrap(&key).await.map_err(wrapping)?;
         assert!(is_wrapped_text(&wrapped), "a KeyWrap must make printable text");

@@ -3,7 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use gigmcp_vault::{KeyFileError, KeyRing, MalformedKeyFile, Readers, SecretBytes, Vault};
+use gigmcp_vault::{KeyFileError, KeyRing, LocalKey, MalformedKeyFile, Readers, SecretBytes, Vault};
 
 use crate::context;
 
@@ -231,4 +231,29 @@ fn saving_replaces_whole_files_and_leaves_no_other() {
     assert_eq!(KeyRing::load(&path).unwrap().active_id(), ring.active_id());
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
+
+/// One rotation a day would come to this in less than two years.
+#[tokio::test]
+async fn more_keys_than_a_file_holds_are_not_saved() {
+    let path = directory("many").join("key");
+    let mut ring = KeyRing::create(&path).unwrap();
+    let wrap = LocalKey::new(&SecretBytes::from(vec![1; 32])).unwrap();
+    while ring.active_version() < 700 {
+        ring.rotate().unwrap();
+    }
+    let before = fs::read(&path).unwrap();
+    for saved in [ring.save(&path), ring.save_wrapped(&path, &wrap).await] {
+        assert!(matches!(saved, Err(KeyFileError::TooManyKeys { keys: 700, .. })), "{saved:?}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let sealed = |ring| Vault::new(ring).seal(&context(), SecretBytes::from(b"token".to_vec())).unwrap();
+    assert_eq!(ring.forget_retired(), 699);
+    ring.save(&path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().matches("retired").count(), 0);
+    let loaded = KeyRing::load(&path).unwrap();
+    assert_eq!((loaded.active_version(), loaded.minimum_version()), (700, 700));
+    let opened = Vault::new(KeyRing::load(&path).unwrap()).open(&context(), &sealed(loaded));
+    assert_eq!(opened, Ok(SecretBytes::from(b"token".to_vec())));
 }
