@@ -83,15 +83,16 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     async fn run(mut self, mut notes: mpsc::UnboundedReceiver<Note>) {
-        let mut resting_since = Instant::now();
+        let head_deadline = self.front.limits().head_deadline;
+        let mut rest_ends = Instant::now() + head_deadline;
+        let mut head_may_end = true;
         loop {
-            let rest_ends = resting_since + self.front.limits().head_deadline;
             tokio::select! {
                 // What the library refused comes first, so that a flood of it cannot outrun its record.
                 biased;
                 Some(note) = notes.recv() => self.noted(note).await,
                 Some(ended) = self.streams.join_next(), if !self.streams.is_empty() => {
-                    resting_since = Instant::now();
+                    (rest_ends, head_may_end) = (Instant::now() + head_deadline, true);
                     if let Ok((id, outcome)) = ended {
                         self.ended(id, outcome).await;
                     }
@@ -108,9 +109,14 @@ where
                     None => return self.drain(&mut notes).await,
                 },
                 () = tokio::time::sleep_until(rest_ends), if self.streams.is_empty() => {
+                    if head_may_end && self.own.is_inside_head() {
+                        // What was begun has its own deadline. Once only, or pings would prolong a rest for ever.
+                        (rest_ends, head_may_end) = (rest_ends + head_deadline, false);
+                        continue;
+                    }
                     self.connection.abrupt_shutdown(Reason::NO_ERROR);
                     // Only flushing is left; a client that does not read is cut off by the idle deadline.
-                    resting_since = Instant::now() + self.front.limits().idle_deadline;
+                    rest_ends = Instant::now() + self.front.limits().idle_deadline + head_deadline;
                 }
             }
         }

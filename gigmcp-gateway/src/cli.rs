@@ -1,6 +1,7 @@
 //! The command line: what can be asked.
 
 mod audit;
+mod key;
 mod profile;
 mod secret;
 mod server;
@@ -52,6 +53,9 @@ enum Command {
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Make, check and rotate the master key
+    #[command(subcommand)]
+    Key(key::Command),
     /// Show the newest rows of the audit trail, oldest of them first; verify or export it
     Audit(audit::Audit),
 }
@@ -102,6 +106,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
+            Command::Key(command) => key::run(&settings, command, &out).await,
             Command::Audit(audit) => audit::run(|| Host::open(&settings), audit, &out).await,
         }
     });

@@ -62,7 +62,7 @@ pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
 /// Installs the demo servers and the profile, or finds them as an earlier start left them.
 async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroizing<String>, Failure> {
     // Before anything is written that would need it.
-    let secrets = host.secrets()?;
+    let secrets = host.secrets().await?;
     let directory = match &demo.servers {
         Some(directory) => directory.clone(),
         None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
@@ -105,7 +105,7 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
     // Another build of the same server may take the place of the earlier one; somebody's own server may not be lost.
     match (ServerSpec { source: spec.source.clone(), ..present.clone() }) == spec {
         true if matches!(present.source, Source::Binary { .. }) => {
-            Ok(host.store.replace_server(name.clone(), spec).await?)
+            Ok(host.store.replace_server(name.clone(), spec, Owner::local()).await?)
         }
         _ => Err(format!(
             "there is a server `{name}` that is not the demo's; choose another data directory for the demo with --data-dir"

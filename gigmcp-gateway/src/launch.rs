@@ -309,7 +309,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// How long a sandbox may take to end after the output of its server did.
-const END: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_secs(5);
 /// How long a server may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(2);
 /// How many of a server's last lines a client is shown when it does not start.

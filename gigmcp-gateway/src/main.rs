@@ -14,6 +14,7 @@ mod events;
 mod exec;
 mod exposures;
 mod host;
+mod keys;
 mod launch;
 mod output;
 mod profiles;

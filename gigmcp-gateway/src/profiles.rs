@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::{
     launch::ServerLaunch,
     spec::{ProfileSlug, ServerName},
-    store::{Profile, Store, StoreError},
+    store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Profiles {
 
 /// One profile's aggregator and what it was made from.
 struct Entry {
-    id: i64,
+    id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
     aggregator: Arc<Aggregator>,
 }

@@ -172,7 +172,7 @@ pub(crate) async fn supervisor(
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<(Supervisor, Custody), Failure> {
     raise_descriptor_limit();
-    let secrets = Arc::new(host.secrets()?);
+    let secrets = Arc::new(host.secrets().await?);
     let limits = trail::Limits::new(settings.audit_days, settings.audit_max_rows);
     let custody = Custody::begin(host.store.clone(), secrets.audit_signer().await?, limits).await?;
     let instances = Arc::new(Instances::default());

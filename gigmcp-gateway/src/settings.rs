@@ -1,5 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
+pub(crate) mod keys;
+
 use std::{
     ffi::OsString,
     fs,
@@ -10,6 +12,8 @@ use std::{
 use clap::Args;
 use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
+
+use keys::KeySettings;
 
 use crate::store::{Database, InvalidAddress};
 
@@ -31,10 +35,6 @@ pub(crate) struct Settings {
     /// `?sslmode=disable` is given
     #[arg(long, env = "GIG_DATABASE_URL_FILE", global = true)]
     pub(crate) database_url_file: Option<PathBuf>,
-
-    /// Master key file, mode 0600 [default: master.key in the data directory, created when missing]
-    #[arg(long, env = "GIG_MASTER_KEY_FILE", global = true)]
-    pub(crate) master_key_file: Option<PathBuf>,
 
     /// Address the gateway listens on
     #[arg(long, env = "GIG_LISTEN", default_value = "127.0.0.1:8080", global = true)]
@@ -86,6 +86,9 @@ pub(crate) struct Settings {
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", global = true)]
     pub(crate) log: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) key: KeySettings,
 }
 
 /// What is wrong with the settings. Every text names the setting and the fix.
@@ -108,28 +111,52 @@ pub(crate) enum SettingsError {
     TwoDatabases,
     #[error("GIG_DATABASE_URL is not understood")]
     DatabaseUrl { source: InvalidAddress },
+    #[error("{name} is set, and systemd gave the credential `{credential}`; keep one of them")]
+    CredentialToo { name: &'static str, credential: &'static str },
+    #[error(
+        "more than one thing is to wrap the master key file; keep one of GIG_MASTER_KEY_PASSPHRASE, GIG_MASTER_KEY_WRAP and GIG_TRANSIT_URL (or their files and credentials)"
+    )]
+    Wraps,
+    #[error(
+        "GIG_MASTER_KEY is set, so there is no key file to wrap; write one with `gigmcp-gateway key create --from-environment`, then unset GIG_MASTER_KEY"
+    )]
+    NothingToWrap,
+    #[error("GIG_TRANSIT_URL needs a token; set GIG_TRANSIT_TOKEN_FILE or GIG_TRANSIT_TOKEN")]
+    TransitToken,
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 29] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
     "GIG_AUDIT_MAX_ROWS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
-    "GIG_DATA_DIR",
     "GIG_DATABASE_URL",
     "GIG_DATABASE_URL_FILE",
+    "GIG_DATA_DIR",
     "GIG_DB_PATH",
     "GIG_LISTEN",
     "GIG_LOG",
     "GIG_MASTER_KEY",
     "GIG_MASTER_KEY_FILE",
+    "GIG_MASTER_KEY_PASSPHRASE",
+    "GIG_MASTER_KEY_PASSPHRASE_FILE",
+    "GIG_MASTER_KEY_WRAP",
+    "GIG_MASTER_KEY_WRAP_FILE",
     "GIG_SANDBOX_UIDS",
     "GIG_START_TIMEOUT",
+    "GIG_TRANSIT_CA_FILE",
+    "GIG_TRANSIT_KEY",
+    "GIG_TRANSIT_MIN_VERSION",
+    "GIG_TRANSIT_MOUNT",
+    "GIG_TRANSIT_NAMESPACE",
+    "GIG_TRANSIT_TOKEN",
+    "GIG_TRANSIT_TOKEN_FILE",
+    "GIG_TRANSIT_URL",
     "GIG_UPSTREAM_EXTRA_ROOTS",
 ];
 
@@ -139,7 +166,9 @@ impl Settings {
         self.database()?;
         self.host_uids()?;
         self.bearer_token()?;
-        self.master_key()?;
+        keys::environment_key()?;
+        self.key.place(self.data_dir())?;
+        self.key.wrap()?;
         self.extra_roots()?;
         Ok(())
     }
@@ -160,11 +189,6 @@ impl Settings {
         }
     }
 
-    /// The key file in force.
-    pub(crate) fn key_file(&self) -> PathBuf {
-        self.master_key_file.clone().unwrap_or_else(|| self.data_dir().join("master.key"))
-    }
-
     /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
     pub(crate) fn bearer_token(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
         let token = secret("GIG_BEARER_TOKEN", self.bearer_token_file.as_deref())?;
@@ -175,17 +199,6 @@ impl Settings {
             }
         }
         Ok(token)
-    }
-
-    /// The master key, when it is given by `GIG_MASTER_KEY` instead of a file.
-    pub(crate) fn master_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, SettingsError> {
-        let Some(text) = variable("GIG_MASTER_KEY")? else { return Ok(None) };
-        if self.master_key_file.is_some() {
-            return Err(SettingsError::Twice { name: "GIG_MASTER_KEY" });
-        }
-        let mut key = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.as_bytes(), &mut *key).map_err(|_| SettingsError::MasterKey)?;
-        Ok(Some(key))
     }
 
     /// The host user ids of sandboxes.

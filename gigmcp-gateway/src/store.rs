@@ -7,6 +7,9 @@
 mod audit;
 mod connection;
 mod heads;
+mod instances;
+mod ledger;
+mod policies;
 mod postgres;
 mod profiles;
 mod schema;
@@ -32,9 +35,11 @@ use tokio::sync::{Notify, oneshot, watch};
 pub(crate) use audit::{Page, Prune, Pruned};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
+pub(crate) use instances::InstanceRow;
+pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use postgres::{Address, InvalidAddress};
-pub(crate) use profiles::Profile;
-pub(crate) use secrets::{SecretKey, SecretRow};
+pub(crate) use profiles::{Profile, ProfileId};
+pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
 
@@ -46,6 +51,23 @@ pub(crate) enum Database {
     /// A file, created when it is missing.
     Sqlite(PathBuf),
     Postgres(Address),
+}
+
+impl Database {
+    /// Whether there may be something in it.
+    pub(crate) fn exists(&self) -> bool {
+        match self {
+            Self::Sqlite(path) => path.exists(),
+            Self::Postgres(_) => true,
+        }
+    }
+
+    fn log(&self) -> Option<PathBuf> {
+        let Self::Sqlite(path) = self else { return None };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        Some(log.into())
+    }
 }
 
 /// Why the database did not do what was asked.
@@ -62,6 +84,8 @@ pub(crate) enum StoreError {
     Newer { database: String },
     #[error("the database {database} could not be brought to this version's schema")]
     Migrate { database: String, source: Box<refinery::Error> },
+    #[error("the database's log {} cannot be written to the disk", .path.display())]
+    Sync { path: PathBuf, source: io::Error },
     #[error("the threads of the database cannot be started")]
     Runtime { source: io::Error },
     #[error("the database refused the query")]
@@ -72,6 +96,8 @@ pub(crate) enum StoreError {
     Missing { what: &'static str, name: String, known: Vec<String> },
     #[error("{what} `{name}` in the database cannot be read; it was changed by something else")]
     Corrupt { what: &'static str, name: String },
+    #[error("the secrets were changed by somebody else at the same time; try again")]
+    Changed,
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("the database gave no answer where it must give one")]
@@ -96,6 +122,8 @@ pub(crate) struct Store {
 
 /// What leads to the threads. They end, when all was done, once nobody has it any more.
 struct Threads {
+    /// SQLite's log of what is committed and not in its file yet.
+    log: Option<PathBuf>,
     writer: Arc<Turns<Write>>,
     reader: Arc<Turns<Job>>,
     /// Told when something was changed that others follow.
@@ -145,6 +173,7 @@ impl Store {
             }
         };
         let threads = Threads {
+            log: database.log(),
             writer: Arc::new(Turns::new()),
             reader: Arc::new(Turns::new()),
             changes: Arc::clone(&changes),
@@ -159,6 +188,19 @@ impl Store {
             start("gig-db-read", move || read_loop(&connection, &queue))?;
         }
         Ok(Self { threads: Arc::new(threads), asker: Asker::Gateway })
+    }
+
+    /// Returns when all that was committed until now would survive a loss of power, which a commit alone does not promise with
+    /// SQLite.
+    ///
+    /// What is committed lies in the log beside the database until it is moved there, and that is synced. The database's own
+    /// file must not be opened here: closing it would give up the locks that this process has on it.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.threads.log else { return Ok(()) };
+        match std::fs::File::open(log).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| StoreError::Sync { path: log.clone(), source }),
+        }
     }
 
     /// Changes whenever servers, profiles, tokens or secrets may have been changed: by this program, or by another gateway
@@ -354,6 +396,8 @@ const READERS: usize = 4;
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod migration_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

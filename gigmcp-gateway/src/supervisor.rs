@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use gigmcp_egress::{AttachError, Attachment, AuthorityError, EgressProxy, Identity, Placeholder, Shape};
 use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError, StateQuota};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{net::TcpStream, runtime::Handle, task::JoinHandle};
 
 use crate::{
     calls::Calls,
@@ -15,7 +15,7 @@ use crate::{
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
-    store::{Asker, SecretKey},
+    store::{Asker, InstanceRow, SecretKey, Store, StoreError, now_seconds},
     tripwires,
 };
 
@@ -48,16 +48,46 @@ pub(crate) struct Running {
     /// Writes its tripwires to the audit, and ends with it.
     tripwires: JoinHandle<()>,
     _entered: Entered,
+    recorded: Recorded,
 }
 
 impl Running {
     /// Ends it, and waits until what was decided for it is in the audit.
     pub(crate) async fn close(self) {
-        let Self { sandbox, attachment, tripwires, _entered, .. } = self;
+        let Self { sandbox, attachment, tripwires, _entered, recorded, .. } = self;
         drop(sandbox);
         attachment.close().await;
         // The sandbox's events end with its last process, which is killed.
         drop(tokio::time::timeout(END, tripwires).await);
+        recorded.end().await;
+    }
+}
+
+/// The row of a running sandbox. Dropping it writes when it ended, if something still runs that could.
+struct Recorded {
+    store: Store,
+    id: Option<Identity>,
+}
+
+impl Recorded {
+    async fn end(mut self) {
+        if let Some(id) = self.id.take() {
+            end_instance(&self.store, id).await;
+        }
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
+        let store = self.store.clone();
+        runtime.spawn(async move { end_instance(&store, id).await });
+    }
+}
+
+async fn end_instance(store: &Store, id: Identity) {
+    if let Err(error) = store.end_instance(id.clone()).await {
+        tracing::warn!("the end of {id} was not written down: {error}");
     }
 }
 
@@ -75,6 +105,8 @@ pub(crate) enum StartError {
     Host(#[from] Box<HostError>),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error("the start of {server} could not be written down")]
+    Record { server: ServerName, source: StoreError },
     #[error("a layer that is always demanded is missing from the sandbox of {server}")]
     Layer { server: ServerName, source: Absent },
     #[error("no certificate authority for {server}")]
@@ -135,6 +167,7 @@ impl Supervisor {
             slots,
             entitlement: plan.entitlement,
         };
+        let recorded = self.record(&instance).await?;
         let row = tripwires::row(&instance);
         let told = tripwires::audit(self.host.store.clone(), row, Arc::clone(&calls), sandbox.events());
         let tripwires = tokio::spawn(told);
@@ -144,7 +177,28 @@ impl Supervisor {
             .proxy
             .attach(identity.clone(), handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, attachment, identity, calls, tripwires, _entered: entered })
+        Ok(Running { sandbox, attachment, identity, calls, tripwires, _entered: entered, recorded })
+    }
+
+    /// Nothing runs of which it is not known what it was.
+    async fn record(&self, instance: &Instance) -> Result<Recorded, StartError> {
+        let revision = match &instance.entitlement {
+            Entitlement::Installed { revision, .. } => *revision,
+            Entitlement::Declared(_) => 0,
+        };
+        let row = InstanceRow {
+            id: instance.identity.clone(),
+            owner: instance.owner.clone(),
+            profile: instance.profile(),
+            server: instance.server.clone(),
+            revision,
+            started_at: now_seconds(),
+            ended_at: None,
+        };
+        let store = self.host.store.clone();
+        let begun = store.begin_instance(row).await;
+        begun.map_err(|source| StartError::Record { server: instance.server.clone(), source })?;
+        Ok(Recorded { store, id: Some(instance.identity.clone()) })
     }
 
     fn rootfs(&self, plan: &Plan) -> Result<Rootfs, StartError> {

@@ -145,12 +145,13 @@ impl State {
     }
 
     /// Measures again while the server stands still, if something moved: what is carried from where we have not
-    /// been yet to where we have been is not seen, and what is carried the other way is seen twice.
+    /// been yet to where we have been is not seen, and what is carried the other way is seen twice. For the second,
+    /// which would end it, the server is stopped however lately it was.
     fn look(&self) -> Result<Found, Unmeasured> {
         let first = self.measure()?;
         let mut stop_again = self.stop_again.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
-        if !first.moved || started < *stop_again {
+        if !first.moved || first.fits(self.quota) && started < *stop_again {
             return Ok(first);
         }
         let still = Still::hold(self.monitor.load(Ordering::Relaxed)).map_err(Unmeasured::Failed);
@@ -305,7 +306,7 @@ pub(crate) const DATA: &str = "data";
 const FAILURES: u32 = 8;
 /// A tick of the slowest kernel, doubled.
 const TICK_MS: i64 = 20;
-/// A server is stopped for at most a twentieth of its time.
+/// A server is stopped for at most a twentieth of its time, unless it seems to be over its quota.
 const BETWEEN_STOPS: u32 = 19;
 /// How long a server can be over its quota unnoticed.
 const INTERVAL: Duration = Duration::from_millis(250);

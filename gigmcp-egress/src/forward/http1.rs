@@ -310,7 +310,8 @@ mod tests {
             if ends {
                 far = None;
             }
-            let sent = tokio::time::timeout(Duration::from_secs(1), connection.send(request())).await;
+            let patience = Duration::from_secs(if ends { 60 } else { 1 });
+            let sent = tokio::time::timeout(patience, connection.send(request())).await;
             match (ends, sent) {
                 (true, Ok(Err(mut error))) => assert!(error.take_message().is_some(), "{case}: to be sent again"),
                 (false, Err(_)) => assert!(far.is_some(), "{case}: waits for its answer"),

@@ -2,6 +2,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -64,7 +65,9 @@ impl<T> Watched<T> {
 
     fn read(&mut self, bytes: &[u8]) {
         self.incoming.follow(bytes, |_| ());
-        match (self.incoming.is_inside_head(), self.head_since) {
+        let inside = self.incoming.is_inside_head();
+        self.own.inside_head.store(inside, Ordering::Relaxed);
+        match (inside, self.head_since) {
             (true, None) => {
                 let now = Instant::now();
                 self.head_since = Some(now);
@@ -97,7 +100,11 @@ impl<T> Watched<T> {
 
 /// Streams that were given to us, whose exchange leaves an audit event of its own.
 #[derive(Clone, Default)]
-pub(crate) struct Own(Arc<Mutex<Streams>>);
+pub(crate) struct Own {
+    streams: Arc<Mutex<Streams>>,
+    /// Whether the client has begun something that is not a body.
+    inside_head: Arc<AtomicBool>,
+}
 
 #[derive(Default)]
 struct Streams {
@@ -126,6 +133,10 @@ impl Own {
         }
     }
 
+    pub(crate) fn is_inside_head(&self) -> bool {
+        self.inside_head.load(Ordering::Relaxed)
+    }
+
     fn ended(&self, stream: u32) {
         self.lock().open.remove(&stream);
     }
@@ -136,7 +147,7 @@ impl Own {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Streams> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.streams.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{log, secrets};
 pub(crate) type Outcome = Result<String, String>;
 
 /// The longest that one try may take.
-const BOUND: Duration = Duration::from_secs(10);
+const BOUND: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run(stage: &Rc<Stage>, row: &Row) -> Outcome {
     let seen = match &row.attempt {

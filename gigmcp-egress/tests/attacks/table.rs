@@ -68,7 +68,7 @@ fn every_row_of_the_table_is_answered_as_it_must_be() {
 const ONLY: &str = "EGRESS_ROWS";
 
 /// Longer than any row takes on a machine that does much else.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(600);
 
 fn try_group(name: &str, rows: Vec<Row>, only: &str) -> Vec<Result<Line, String>> {
     let wanted = |row: &Row| {

@@ -1,12 +1,10 @@
 //! Bytes that are no request, or two, on the way in: each refused with nothing touched, however it is cut.
 
-use std::time::Duration;
-
 use gigmcp_egress::{AuditKind, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::wire::{Reply, Wire};
-use crate::world::{Trust, World};
+use crate::world::{RUNS_OUT, Trust, World};
 
 /// How bytes are cut into segments.
 #[derive(Clone, Copy, Debug)]
@@ -280,7 +278,7 @@ async fn heads_are_bounded_in_bytes_fields_and_time() {
             limits.target_bytes = 512;
             limits.header_fields = 20;
             if status == 408 {
-                limits.head_deadline = Duration::from_millis(200);
+                limits.head_deadline = RUNS_OUT;
             }
         })
         .await;

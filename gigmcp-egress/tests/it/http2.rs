@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::frames::*;
-use crate::world::{Sandbox, Trust, World};
+use crate::world::{RUNS_OUT, Sandbox, Trust, World};
 
 const HOST: &str = "b.example.com";
 
@@ -277,7 +277,7 @@ async fn a_client_that_gives_up_again_and_again_is_cut_off() {
 async fn a_stream_that_does_not_move_is_reset() {
     // SETTINGS_INITIAL_WINDOW_SIZE
     for (case, window) in [("EGR-153 shut", 0), ("EGR-153 one byte", 1)] {
-        let mut world = World::with(Trust::Origin, |limits| limits.idle_deadline = Duration::from_millis(300)).await;
+        let mut world = World::with(Trust::Origin, |limits| limits.idle_deadline = RUNS_OUT).await;
         let sandbox = world.sandbox("one");
         let settings = [&[0, 4, 0, 0, 0][..], &[window]].concat();
         let stream = sandbox.speaking("h2", HOST).await;
@@ -301,13 +301,16 @@ async fn a_stream_that_does_not_move_is_reset() {
 #[tokio::test]
 async fn a_connection_that_sends_no_whole_head_is_closed() {
     let half = block(&get("/"));
-    for (case, sent, end, codes) in [
-        ("EGR-150 a block that never ends", Some((0, &half[..])), ENHANCE_YOUR_CALM, &["malformed"][..]),
-        ("nothing at all", None, NO_ERROR, &[]),
+    let sent = Some((0, &half[..]));
+    for (case, rest, sent, end, codes) in [
+        ("EGR-150 a block that never ends", Duration::ZERO, sent, ENHANCE_YOUR_CALM, &["malformed"][..]),
+        ("EGR-150 the same after a while", RUNS_OUT / 10, sent, ENHANCE_YOUR_CALM, &["malformed"]),
+        ("nothing at all", Duration::ZERO, None, NO_ERROR, &[]),
     ] {
-        let mut world = World::with(Trust::Origin, |limits| limits.head_deadline = Duration::from_millis(200)).await;
+        let mut world = World::with(Trust::Origin, |limits| limits.head_deadline = RUNS_OUT).await;
         let sandbox = world.sandbox("one");
         let mut frames = connect(&sandbox).await;
+        assert!(tokio::time::timeout(rest, frames.end(1)).await.is_err(), "{case}: it may rest");
         if let Some((flags, payload)) = sent {
             frames.send(HEADERS, flags, 1, payload).await;
         }

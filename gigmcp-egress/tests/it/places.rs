@@ -60,8 +60,8 @@ async fn request_bodies_that_are_being_decoded_hold_the_places_of_one_sandbox_on
     assert_eq!(soon(one.https("b.example.com").await.ask(plain)).await.status, 200, "twin: nothing to decode");
     assert_eq!(soon(two.https("b.example.com").await.ask(&coded)).await.status, 200, "twin: another sandbox");
     assert_eq!(soon(first.ask("xx")).await.status, 200);
-    let mut again = one.https("b.example.com").await;
-    assert_eq!(soon(again.ask(&coded)).await.status, 200, "twin: when the first has ended");
+    let freed = async { while one.https("b.example.com").await.ask(&coded).await.status != 200 {} };
+    soon(freed).await; // twin: when the first has ended
 }
 
 #[tokio::test]

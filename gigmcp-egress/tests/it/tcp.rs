@@ -1,5 +1,6 @@
 //! Plain TCP: allowed by a rule of its own, unread but for placeholders, recorded once.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use gigmcp_egress::{AuditKind, Rule};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::world::{Sandbox, TCP_PORT, Trust, World};
+use crate::world::{RUNS_OUT, Sandbox, TCP_PORT, Trust, World, soon};
 
 /// Something that speaks no HTTP: says back what it is told, and notes it.
 async fn echo() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
@@ -126,10 +127,9 @@ async fn a_placeholder_ends_the_connection_with_an_alarm() {
 
 #[tokio::test]
 async fn an_open_connection_ends_with_its_rule_or_when_nothing_moves() {
-    for (case, idle, revoke, code) in [
-        ("EGR-086 revoked while busy", Duration::from_secs(60), true, "revoked"),
-        ("idle", Duration::from_millis(200), false, "aborted"),
-    ] {
+    for (case, idle, revoke, code) in
+        [("EGR-086 revoked while busy", Duration::from_secs(60), true, "revoked"), ("idle", RUNS_OUT, false, "aborted")]
+    {
         let mut world = World::with(Trust::Origin, |limits| {
             (limits.revocation_interval, limits.idle_deadline) = (Duration::from_millis(20), idle);
         })
@@ -179,13 +179,22 @@ async fn who_is_refused_again_and_again_has_to_wait() {
         world.set_plain(closed);
         let sandbox = world.sandbox("one");
         allow(&world, &sandbox);
-        let since = std::time::Instant::now();
-        for _ in 0..5 {
-            let mut stream = sandbox.tcp("db.example.com").await;
-            let _ = stream.read_to_end(&mut Vec::new()).await;
+        let tries = Cell::new(0);
+        let is_slow = async || {
+            let since = std::time::Instant::now();
+            for _ in 0..5 {
+                let mut stream = sandbox.tcp("db.example.com").await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+            tries.set(tries.get() + 1);
+            since.elapsed() > Duration::from_millis(800)
+        };
+        match slow {
+            true => assert!(is_slow().await, "{case}"),
+            // The machine may be, but not always.
+            false => soon(async { while is_slow().await {} }).await,
         }
-        assert_eq!(since.elapsed() > Duration::from_millis(800), slow, "{case}: {:?}", since.elapsed());
         let codes: Vec<_> = world.finish().await.iter().map(|event| event.verdict.code()).collect();
-        assert_eq!(codes, ["upstream-connect"; 5], "{case}");
+        assert_eq!(codes, vec!["upstream-connect"; 5 * tries.get()], "{case}");
     }
 }

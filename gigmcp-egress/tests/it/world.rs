@@ -384,7 +384,7 @@ pub(crate) fn client_config(roots: RootCertStore) -> Arc<ClientConfig> {
 
 /// What must come, and comes at once.
 pub(crate) async fn soon<F: Future>(coming: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(10), coming).await.expect("it never came")
+    tokio::time::timeout(Duration::from_secs(60), coming).await.expect("it never came")
 }
 
 /// Waits for what nothing tells of.
@@ -396,6 +396,9 @@ pub(crate) async fn until(is_so: impl Fn() -> bool) {
     })
     .await;
 }
+
+/// A deadline that runs out: longer than what comes before it takes on a machine that does much else.
+pub(crate) const RUNS_OUT: Duration = Duration::from_secs(2);
 
 /// Where programs connect that speak no HTTP.
 pub(crate) const TCP_PORT: u16 = 5432;

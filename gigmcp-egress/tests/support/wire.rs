@@ -20,7 +20,9 @@ pub(crate) enum Cut {
 pub(crate) const LONG: usize = 2048;
 
 /// Nothing here takes so long, even on a machine that does much else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// A deadline that runs out: longer than what comes before it takes on such a machine.
+pub(crate) const RUNS_OUT: Duration = Duration::from_secs(2);
 
 impl Cut {
     pub(crate) fn pieces(self, bytes: &[u8]) -> Vec<&[u8]> {

@@ -1,4 +1,4 @@
-//! `server add|list|remove`.
+//! `server add|list|instances|remove`.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,12 @@ pub(crate) enum Command {
     Add(Box<Add>),
     /// List servers
     List,
+    /// List the sandboxes that were started, newest first
+    Instances {
+        /// How many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        limit: u64,
+    },
     /// Remove a server, its secrets and its place in profiles
     Remove {
         /// Name of the server
@@ -58,8 +64,14 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
     match command {
         Command::Add(add) => self::add(&host, *add, out).await,
         Command::List => list(&host, out).await,
+        Command::Instances { limit } => instances(&host, limit, out).await,
         Command::Remove { name } => {
-            host.store.remove_server(name.clone()).await?;
+            // Who has no secrets needs no master key to go.
+            let secrets = host.store.secrets().await?;
+            match secrets.iter().any(|secret| secret.key.server == name) {
+                true => host.secrets().await?.remove_server(name.clone()).await?,
+                false => host.store.remove_server(name.clone(), None).await?,
+            }
             out.print(&json!({ "removed": name.as_str() }), |_| vec![format!("removed {name}")])
         }
     }
@@ -117,4 +129,33 @@ async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
         });
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())
     })
+}
+
+async fn instances(host: &Host, limit: u64, out: &Output) -> Result<(), Failure> {
+    let instances = host.store.instances(limit).await?;
+    let listed = instances.iter().map(|instance| {
+        json!({
+            "id": instance.id.as_str(), "owner": instance.owner.as_str(), "profile": instance.profile,
+            "server": instance.server.as_str(), "revision": instance.revision, "started_at": instance.started_at,
+            "ended_at": instance.ended_at,
+        })
+    });
+    out.print(&listed.collect::<Vec<_>>(), |_| {
+        let rows = instances.iter().map(|instance| {
+            vec![
+                utc(instance.started_at),
+                instance.ended_at.map_or_else(|| "running, or its gateway was killed".to_owned(), utc),
+                instance.server.to_string(),
+                instance.profile.clone(),
+                instance.revision.to_string(),
+                instance.id.to_string(),
+            ]
+        });
+        columns(&["STARTED (UTC)", "ENDED", "SERVER", "PROFILE", "REVISION", "INSTANCE"], &rows.collect::<Vec<_>>())
+    })
+}
+
+fn utc(seconds: i64) -> String {
+    let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
 }

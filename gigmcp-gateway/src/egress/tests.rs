@@ -4,14 +4,14 @@ use std::{
 };
 
 use gigmcp_egress::{Body, Destination, Downstream, EgressLayer, Limits, Scheme, Shape};
-use gigmcp_vault::{KeyId, KeyRing, SecretBytes, Vault};
+use gigmcp_vault::{KeyId, KeyRing, SecretBytes};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::{exposures::Exposures, trail::testing::call_ids};
+use crate::{exposures::Exposures, keys::Keys, trail::testing::call_ids};
 
 /// An installation with one server in one profile.
 struct World {
@@ -31,7 +31,8 @@ impl World {
         store.create_profile(profile(), Owner::local(), vec![server()], "hash".into()).await.expect("a new profile");
         let key = KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &SecretBytes::new(vec![7; 32]));
         let told = Arc::new(Exposures::new(store.clone()));
-        let secrets = Secrets::new(store.clone(), Vault::new(key.expect("a key of 32 bytes")).audited(told));
+        let keys = Keys::fixed(key.expect("a key of 32 bytes")).audited(told);
+        let secrets = Secrets::new(store.clone(), keys);
         let slot = slot();
         let key = SecretKey { owner: Owner::local(), server: server(), name: slot.env };
         let value = SecretBytes::new(b"the-real-value-of-it".to_vec());

@@ -8,7 +8,7 @@ use sea_query_postgres::PostgresBinder;
 use sea_query_rusqlite::RusqliteBinder;
 use tokio_postgres::{error::SqlState, types::FromSqlOwned};
 
-use super::postgres::Session;
+use super::{StoreError, postgres::Session};
 
 /// A connection. What runs on it is part of the transaction that [`begin`](Self::begin) began.
 pub(super) enum Connection {
@@ -77,10 +77,10 @@ impl Connection {
     }
 
     /// Runs `change` so that it leaves the others of its transaction alone when it fails.
-    pub(super) fn undone_on_error<T, E: From<SqlError>>(
+    pub(super) fn undone_on_error<T>(
         &self,
-        change: impl FnOnce(&Self) -> Result<T, E>,
-    ) -> Result<T, E> {
+        change: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         self.batch("SAVEPOINT job")?;
         let result = change(self);
         self.batch(match result {
@@ -105,11 +105,11 @@ impl Connection {
     }
 
     /// Runs a query and gives what `parse` makes of each row.
-    pub(super) fn rows<T, E: From<SqlError>>(
+    pub(super) fn rows<T>(
         &self,
         statement: &impl Statement,
-        mut parse: impl FnMut(&Row<'_>) -> Result<T, E>,
-    ) -> Result<Vec<T>, E> {
+        mut parse: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         match self {
             Self::Sqlite(connection) => {
                 let (sql, values) = statement.build_rusqlite(SqliteQueryBuilder);
@@ -130,11 +130,11 @@ impl Connection {
     }
 
     /// The same for a query that gives one row or none.
-    pub(super) fn row<T, E: From<SqlError>>(
+    pub(super) fn row<T>(
         &self,
         statement: &impl Statement,
-        parse: impl FnMut(&Row<'_>) -> Result<T, E>,
-    ) -> Result<Option<T>, E> {
+        parse: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         Ok(self.rows(statement, parse)?.into_iter().next())
     }
 

@@ -125,7 +125,7 @@ fn sign_begin(connection: &Connection, signer: &Signer) -> Result<Statement, Sto
         .from(Audit::Table)
         .and_where(Expr::col(Audit::Hash).is_not_null())
         .take();
-    let first: Option<Place> = connection.row(&first, |row| row.get(0))?.flatten();
+    let first: Option<Place> = connection.row(&first, |row| Ok::<_, StoreError>(row.get(0)?))?.flatten();
     let after = match first {
         Some(first) => first - 1,
         None => tip(connection)?.place,
@@ -150,7 +150,7 @@ fn newest_head(connection: &Connection) -> Result<Option<Statement>, StoreError>
 
 fn hash_at(connection: &Connection, place: Place) -> Result<Option<RowHash>, StoreError> {
     let hash = Query::select().column(Audit::Hash).from(Audit::Table).and_where(Expr::col(Audit::Id).eq(place)).take();
-    let hash: Option<Option<Vec<u8>>> = connection.row(&hash, |row| row.get(0))?;
+    let hash: Option<Option<Vec<u8>>> = connection.row(&hash, |row| Ok::<_, StoreError>(row.get(0)?))?;
     Ok(hash.flatten().and_then(|hash| hash.try_into().ok()))
 }
 

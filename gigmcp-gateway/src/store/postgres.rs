@@ -107,7 +107,7 @@ pub(super) fn open(
 fn open_here(address: &Address, sessions: usize, changes: &Arc<watch::Sender<()>>) -> Result<Vec<Session>, StoreError> {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("gig-db-net").enable_all().build();
     let runtime = Arc::new(runtime.map_err(|source| StoreError::Runtime { source })?);
-    runtime.block_on(migrate(address))?;
+    runtime.block_on(migrate(address, &migrations()))?;
     runtime.spawn(follow_changes(address.clone(), Arc::clone(changes)));
     let pool = pool(address, sessions)?;
     let session = || Session { runtime: Arc::clone(&runtime), pool: pool.clone(), current: RefCell::default() };
@@ -120,15 +120,16 @@ pub(super) fn migrations() -> refinery::Runner {
 }
 
 /// Gateways that start together do this one after the other.
-async fn migrate(address: &Address) -> Result<(), StoreError> {
+pub(super) async fn migrate(address: &Address, migrations: &refinery::Runner) -> Result<(), StoreError> {
     let failed = |source| StoreError::Connect { database: address.to_string(), source };
     let (mut client, connection) = address.0.connect(tls()).await.map_err(|error| failed(error.into()))?;
-    // It ends with the client, and the lock with it.
+    // It ends with the client.
     tokio::spawn(connection);
-    let locked = client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATING]).await;
-    locked.map_err(|error| failed(error.into()))?;
-    let migrated = migrations().run_async(&mut client).await;
-    migrated.map(drop).map_err(|source| super::not_migrated(address, source))
+    client.batch_execute(LOCK_MIGRATION).await.map_err(|error| failed(error.into()))?;
+    let migrated = migrations.run_async(&mut client).await;
+    let unlocked = client.batch_execute(UNLOCK_MIGRATION).await;
+    migrated.map_err(|source| super::not_migrated(address, source))?;
+    unlocked.map_err(|error| failed(error.into()))
 }
 
 /// Says in `changes` whenever a gateway on this database has changed something, and whenever that may have been missed.
@@ -276,12 +277,14 @@ const SESSION: &str = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_tr
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// One writer at a time in all gateways, as with SQLite: what was read is still so when something is written. The number
 /// is "gigwrite" in ASCII.
-const BEGIN_WRITE: &str = "BEGIN; SELECT pg_advisory_xact_lock(7451607085164655717)";
+const BEGIN_WRITE: &str = "BEGIN; SELECT pg_advisory_xact_lock(7451600821179479141)";
 const COMMIT: &str = "SELECT 1; COMMIT";
 const COMMIT_CHANGED: &str = "SELECT pg_notify('gigmcp', ''); COMMIT";
 const CHANNEL: &str = "gigmcp";
-/// "gigmigra" in ASCII.
-const MIGRATING: i64 = 7_451_607_042_265_903_713;
+/// Another gateway may migrate much for long. The number is "gigmigra" in ASCII.
+const LOCK_MIGRATION: &str =
+    "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock(7451600778078679649)";
+const UNLOCK_MIGRATION: &str = "SELECT pg_advisory_unlock(7451600778078679649)";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a thread waits for a connection from the pool, and for one to show that it still works.
 const WAIT: Duration = Duration::from_secs(5);

@@ -5,19 +5,23 @@ use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 use super::{
     Store, StoreError,
     connection::{Connection, Row},
-    now_seconds,
-    schema::{ProfileServers, Profiles, Servers, Tokens},
+    now_seconds, policies,
+    schema::{Consents, ProfileServers, Profiles, Servers, Tokens},
     servers,
 };
 use crate::spec::{Owner, ProfileSlug, ServerName};
 
+/// Which profile; no other id is one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct ProfileId(i64);
+
 /// One profile with its servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
-    pub(crate) id: i64,
+    pub(crate) id: ProfileId,
     pub(crate) slug: ProfileSlug,
     pub(crate) owner: Owner,
-    /// Name and revision of each server, by name.
+    /// Name and revision of each server that the owner has agreed to as it is, by name.
     pub(crate) servers: Vec<(ServerName, i64)>,
     pub(crate) created_at: i64,
 }
@@ -49,10 +53,9 @@ impl Store {
                 .values_panic([slug.as_str().into(), owner.as_str().into(), now_seconds().into()])
                 .returning_col(Profiles::Id)
                 .take();
-            let id = connection.row(&insert, |row| row.get(0))?.ok_or_else(|| StoreError::NoAnswer)?;
+            let id = connection.row(&insert, |row| Ok(ProfileId(row.get(0)?)))?.ok_or(StoreError::NoAnswer)?;
             for server in &members {
-                servers::require(connection, server)?;
-                insert_member(connection, id, server)?;
+                insert_member(connection, id, &owner, server)?;
             }
             insert_token(connection, id, &token_hash)
         })
@@ -71,7 +74,7 @@ impl Store {
             match connection.execute(
                 Query::delete()
                     .from_table(ProfileServers::Table)
-                    .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id))
+                    .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id.0))
                     .and_where(Expr::col(ProfileServers::Server).eq(server.as_str())),
             )? {
                 0 => {
@@ -89,7 +92,7 @@ impl Store {
         self.change(move |connection| {
             let profile = require(connection, &slug)?;
             connection.execute(
-                Query::delete().from_table(Profiles::Table).and_where(Expr::col(Profiles::Id).eq(profile.id)),
+                Query::delete().from_table(Profiles::Table).and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
             )?;
             Ok(())
         })
@@ -101,7 +104,7 @@ impl Store {
         self.change(move |connection| {
             let profile = require(connection, &slug)?;
             connection.execute(
-                Query::delete().from_table(Tokens::Table).and_where(Expr::col(Tokens::ProfileId).eq(profile.id)),
+                Query::delete().from_table(Tokens::Table).and_where(Expr::col(Tokens::ProfileId).eq(profile.id.0)),
             )?;
             insert_token(connection, profile.id, &token_hash)
         })
@@ -131,7 +134,7 @@ impl Store {
                 )
                 .and_where(Expr::col((Tokens::Table, Tokens::Hash)).eq(token_hash))
                 .take();
-            let found = connection.row(&select, |row| Ok::<_, StoreError>((parse_slug(row)?, row.get(1)?)))?;
+            let found = connection.row(&select, |row| Ok((parse_slug(row)?, row.get(1)?)))?;
             found.map(|(slug, hash)| Ok(TokenOwner { profile: require(connection, &slug)?, hash })).transpose()
         })
         .await
@@ -140,27 +143,34 @@ impl Store {
 
 pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {
     let profile = require(connection, slug)?;
-    servers::require(connection, server)?;
-    insert_member(connection, profile.id, server)
+    insert_member(connection, profile.id, &profile.owner, server)
 }
 
-fn insert_member(connection: &Connection, profile: i64, server: &ServerName) -> Result<(), StoreError> {
+/// Whoever puts a server into a profile agrees to it as it is.
+fn insert_member(
+    connection: &Connection,
+    profile: ProfileId,
+    owner: &Owner,
+    server: &ServerName,
+) -> Result<(), StoreError> {
+    let revision = servers::require(connection, server)?.revision;
+    policies::consent(connection, owner, server, revision)?;
     connection.execute(
         Query::insert()
             .into_table(ProfileServers::Table)
             .columns([ProfileServers::ProfileId, ProfileServers::Server])
-            .values_panic([profile.into(), server.as_str().into()])
+            .values_panic([profile.0.into(), server.as_str().into()])
             .on_conflict(OnConflict::new().do_nothing().to_owned()),
     )?;
     Ok(())
 }
 
-fn insert_token(connection: &Connection, profile: i64, hash: &str) -> Result<(), StoreError> {
+fn insert_token(connection: &Connection, profile: ProfileId, hash: &str) -> Result<(), StoreError> {
     connection.execute(
         Query::insert()
             .into_table(Tokens::Table)
             .columns([Tokens::Hash, Tokens::ProfileId, Tokens::CreatedAt])
-            .values_panic([hash.into(), profile.into(), now_seconds().into()]),
+            .values_panic([hash.into(), profile.0.into(), now_seconds().into()]),
     )?;
     Ok(())
 }
@@ -184,18 +194,18 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
     let found = connection.row(&select, |row| {
         let owner = row.get::<String>(1)?.parse();
         let owner = owner.map_err(|_| StoreError::Corrupt { what: "owner of profile", name: slug.to_string() })?;
-        Ok::<_, StoreError>(Profile {
-            id: row.get(0)?,
+        Ok(Profile {
+            id: ProfileId(row.get(0)?),
             slug: slug.clone(),
             owner,
             servers: Vec::new(),
             created_at: row.get(2)?,
         })
     })?;
-    found.map(|profile| Ok(Profile { servers: members(connection, profile.id)?, ..profile })).transpose()
+    found.map(|profile| Ok(Profile { servers: members(connection, &profile)?, ..profile })).transpose()
 }
 
-fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64)>, StoreError> {
+fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName, i64)>, StoreError> {
     let select = Query::select()
         .column((Servers::Table, Servers::Name))
         .column((Servers::Table, Servers::Revision))
@@ -204,7 +214,14 @@ fn members(connection: &Connection, profile: i64) -> Result<Vec<(ServerName, i64
             Servers::Table,
             Expr::col((ProfileServers::Table, ProfileServers::Server)).equals((Servers::Table, Servers::Name)),
         )
-        .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile))
+        .inner_join(
+            Consents::Table,
+            Expr::col((Consents::Table, Consents::Server))
+                .equals((Servers::Table, Servers::Name))
+                .and(Expr::col((Consents::Table, Consents::Revision)).equals((Servers::Table, Servers::Revision))),
+        )
+        .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile.id.0))
+        .and_where(Expr::col((Consents::Table, Consents::UserId)).eq(profile.owner.as_str()))
         .order_by((Servers::Table, Servers::Name), Order::Asc)
         .take();
     connection.rows(&select, |row| {

@@ -48,6 +48,14 @@ pub(super) enum Secrets {
 }
 
 #[derive(Iden)]
+pub(super) enum SecretLedger {
+    Table,
+    Id,
+    Counter,
+    Sealed,
+}
+
+#[derive(Iden)]
 pub(super) enum Audit {
     Table,
     Id,
@@ -89,4 +97,34 @@ pub(super) enum AuditKeys {
     CreatedAt,
     PublicKey,
     Sealed,
+}
+
+#[derive(Iden)]
+pub(super) enum Policies {
+    Table,
+    Server,
+    Revision,
+    Spec,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Consents {
+    Table,
+    UserId,
+    Server,
+    Revision,
+    CreatedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Instances {
+    Table,
+    Id,
+    Owner,
+    Profile,
+    Server,
+    Revision,
+    StartedAt,
+    EndedAt,
 }

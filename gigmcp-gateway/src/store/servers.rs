@@ -3,19 +3,19 @@
 use sea_query::{Expr, ExprTrait, Order, Query};
 
 use super::{
-    Store, StoreError,
+    LedgerChange, Store, StoreError,
     connection::{Connection, Row},
-    now_seconds,
+    ledger, now_seconds, policies,
     schema::Servers,
 };
-use crate::spec::{ProfileSlug, ServerName, ServerSpec};
+use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec};
 
 /// One installed server.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerRow {
     pub(crate) name: ServerName,
     pub(crate) spec: ServerSpec,
-    /// Grows by one at every change; an instance started under another revision is stale.
+    /// Another one after every change, and never one that there was; an instance started under another is stale.
     pub(crate) revision: i64,
     pub(crate) created_at: i64,
 }
@@ -32,13 +32,12 @@ impl Store {
             if find(connection, &name)?.is_some() {
                 return Err(StoreError::Exists { what: "server", name: name.to_string() });
             }
-            // A server that was removed and added again must not look like the old one.
-            let revision = now_seconds();
+            let revision = policies::declare(connection, &name, &spec)?;
             connection.execute(
                 Query::insert()
                     .into_table(Servers::Table)
                     .columns([Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt])
-                    .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), revision.into()]),
+                    .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), now_seconds().into()]),
             )?;
             for profile in &profiles {
                 super::profiles::add_member(connection, profile, &name)?;
@@ -48,27 +47,43 @@ impl Store {
         .await
     }
 
-    /// Replaces a server's specification, if it differs.
-    pub(crate) async fn replace_server(&self, name: ServerName, spec: ServerSpec) -> Result<(), StoreError> {
+    /// Replaces a server's specification, if it differs, with the consent of `owner`. Profiles of others do without the
+    /// server until they have agreed to it.
+    pub(crate) async fn replace_server(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        owner: Owner,
+    ) -> Result<(), StoreError> {
         self.change(move |connection| {
+            if require(connection, &name)?.spec == spec {
+                return Ok(());
+            }
+            let revision = policies::declare(connection, &name, &spec)?;
             connection.execute(
                 Query::update()
                     .table(Servers::Table)
                     .value(Servers::Spec, spec.to_json())
-                    .value(Servers::Revision, Expr::col(Servers::Revision).add(1))
-                    .and_where(Expr::col(Servers::Name).eq(name.as_str()))
-                    .and_where(Expr::col(Servers::Spec).ne(spec.to_json())),
+                    .value(Servers::Revision, revision)
+                    .and_where(Expr::col(Servers::Name).eq(name.as_str())),
             )?;
-            Ok(())
+            policies::consent(connection, &owner, &name, revision)
         })
         .await
     }
 
-    /// Removes a server with its place in profiles and its secrets.
-    pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), StoreError> {
+    /// Removes a server with its place in profiles and its secrets. If it has any, the ledger that does not tell of them any
+    /// more is given.
+    pub(crate) async fn remove_server(&self, name: ServerName, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
         self.change(move |connection| {
             require(connection, &name)?;
-            super::secrets::delete_of_server(connection, &name)?;
+            if let Some(ledger) = &ledger {
+                ledger::exchange(connection, ledger)?;
+            }
+            let secrets = super::secrets::delete_of_server(connection, &name)?;
+            if secrets > 0 && ledger.is_none() {
+                return Err(StoreError::Changed);
+            }
             connection.execute(
                 Query::delete().from_table(Servers::Table).and_where(Expr::col(Servers::Name).eq(name.as_str())),
             )?;

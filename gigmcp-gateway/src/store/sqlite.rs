@@ -1,6 +1,6 @@
 //! SQLite: a file of our own, with one connection that writes and one that reads.
 
-use std::{io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -20,14 +20,18 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
     let open =
         |mode| connect(path, mode).map_err(|source| StoreError::Open { path: path.to_owned(), source: source.into() });
+    // Processes that make or migrate it at once would be in one another's way. Not every file system has locks.
+    let alone = File::open(path.with_file_name(".")).and_then(|directory| directory.lock().map(|()| directory));
     let mut writer = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrations().run(&mut writer).map_err(|source| super::not_migrated(path.display(), source))?;
+    drop(alone);
     Ok(Opened { writer, reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)? })
 }
 
 /// Everything that has led to this version's schema.
 pub(super) fn migrations() -> refinery::Runner {
-    embedded::migrations::runner()
+    // All or nothing, so that a process which ends meanwhile leaves no half behind.
+    embedded::migrations::runner().set_grouped(true)
 }
 
 fn create_private(path: &Path) -> io::Result<()> {

@@ -7,24 +7,44 @@ use super::*;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
 
-pub(crate) use postgres_server::Postgres;
+pub(crate) use postgres_server::{Postgres, name};
 
 /// A database of its own, and where it lies.
 pub(crate) struct TestDatabase {
     pub(crate) database: Database,
     pub(crate) directory: tempfile::TempDir,
+    /// What PostgreSQL calls it.
+    name: String,
 }
 
 impl TestDatabase {
     pub(crate) fn sqlite() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        Self { database: Database::Sqlite(directory.path().join("gigmcp.db")), directory }
+        Self { database: Database::Sqlite(directory.path().join("gigmcp.db")), directory, name: String::new() }
     }
 
     pub(crate) fn postgres() -> Self {
         let url = Postgres::shared().database();
         let database = Database::Postgres(url.parse().expect("a URL"));
-        Self { database, directory: tempfile::tempdir().expect("a directory") }
+        let name = name(&url).to_owned();
+        Self { database, directory: tempfile::tempdir().expect("a directory"), name }
+    }
+
+    /// Runs SQL beside the program.
+    pub(crate) fn sql(&self, sql: &str) {
+        match (&self.database, &self.name) {
+            (Database::Sqlite(path), _) => {
+                let connection = rusqlite::Connection::open(path).expect("it is there");
+                connection.execute_batch(sql).expect(sql);
+                std::mem::forget(connection); // as `stays_open`
+            }
+            (Database::Postgres(_), name) => drop(Postgres::shared().sql(name, sql)),
+        }
+    }
+
+    /// What `psql` says.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        Postgres::shared().sql(&self.name, sql)
     }
 
     /// Opens it, as one of several gateways if it is done again.

@@ -1,13 +1,15 @@
 //! What holds on both kinds of database.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
+use gigmcp_egress::Identity;
 use sea_query::{Alias, Query};
 
 use super::{
     testing::{TestDatabase, on_both},
     *,
 };
+use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source, SpecLimits};
 
 #[tokio::test]
 async fn a_change_that_could_not_begin_is_not_made() {
@@ -44,19 +46,201 @@ async fn a_change_is_made_although_nobody_waits_for_it_any_more() {
     on_both(async |test| {
         let store = test.open();
         let held = store.hold().await;
-        let insert = |connection: &Connection| {
-            let insert = Query::insert()
-                .into_table(Alias::new("servers"))
-                .columns(["name", "spec", "revision", "created_at"].map(Alias::new))
-                .values_panic(["kept".into(), "{}".into(), 1.into(), 1.into()])
-                .take();
-            Ok(connection.execute(&insert).map(drop)?)
-        };
-        let promised = store.write_promised(insert);
+        let promised = store.write_promised(|connection| add_user(connection, "promised"));
         assert!(tokio::time::timeout(Duration::ZERO, promised).await.is_err());
         drop(held);
-        let twice = store.write(insert).await;
-        assert!(matches!(twice, Err(StoreError::Query(_))), "it is there: {twice:?}");
+        store.write(|connection| add_user(connection, "later")).await.expect("a new user");
+        let users = Query::select().column(Alias::new("id")).from(Alias::new("users")).take();
+        let mut users = store
+            .read(move |connection| connection.rows(&users, |row| Ok(row.get::<String>(0)?)))
+            .await
+            .expect("they are");
+        users.sort();
+        assert_eq!(users, ["later", "local", "promised"]);
     })
     .await;
+}
+
+fn server(name: &str) -> ServerName {
+    name.parse().expect("a server name")
+}
+
+fn spec(program: &str) -> ServerSpec {
+    ServerSpec {
+        source: Source::HostTools,
+        command: vec![program.to_owned()],
+        env: BTreeMap::new(),
+        allow: Vec::new(),
+        allow_read: Vec::new(),
+        secrets: Vec::new(),
+        read_only: Vec::new(),
+        limits: SpecLimits::default(),
+        seccomp: gigmcp_sandbox::Profile::default(),
+        state: None,
+    }
+}
+
+fn add_user(connection: &Connection, id: &str) -> Result<(), StoreError> {
+    let insert = Query::insert()
+        .into_table(Alias::new("users"))
+        .columns(["id", "issuer", "subject", "display_name", "role", "created_at"].map(Alias::new))
+        .values_panic([id.into(), "test".into(), id.into(), id.into(), "user".into(), 1_i64.into()])
+        .take();
+    Ok(connection.execute(&insert).map(drop)?)
+}
+
+fn slug() -> ProfileSlug {
+    "work".parse().expect("a profile name")
+}
+
+async fn work(store: &Store, members: &[&str]) {
+    let members = members.iter().map(|name| server(name)).collect();
+    store.create_profile(slug(), Owner::local(), members, "hash".to_owned()).await.expect("a new profile");
+}
+
+#[tokio::test]
+async fn servers_profiles_and_tokens_are_kept() {
+    on_both(async |test| {
+        let store = test.open();
+        store.add_server(server("b"), spec("one"), Vec::new()).await.expect("a new server");
+        let twice = store.add_server(server("b"), spec("two"), Vec::new()).await;
+        assert!(matches!(twice, Err(StoreError::Exists { .. })), "{twice:?}");
+        work(&store, &["b"]).await;
+        store.add_server(server("a-z"), spec("two"), vec![slug()]).await.expect("twin: another name");
+        store.add_server(server("a0"), spec("two"), vec![slug()]).await.expect("another name");
+        let nowhere = vec!["nowhere".parse().expect("a profile name")];
+        let half = store.add_server(server("c"), spec("three"), nowhere).await;
+        assert!(matches!(half, Err(StoreError::Missing { .. })), "{half:?}");
+        let all: Vec<_> = store.servers().await.expect("they can be read").into_iter().map(|row| row.name).collect();
+        assert_eq!(all, [server("a-z"), server("a0"), server("b")], "the one that was half added is not there");
+
+        let owner = store.token_owner("hash".to_owned()).await.expect("it can be read").expect("there is one");
+        let members: Vec<_> = owner.profile.servers.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!((owner.hash.as_str(), members), ("hash", vec![server("a-z"), server("a0"), server("b")]));
+        assert!(store.token_owner("another".to_owned()).await.expect("it can be read").is_none());
+
+        store.remove_from_profile(slug(), server("b")).await.expect("it was in there");
+        let again = store.remove_from_profile(slug(), server("b")).await;
+        assert!(matches!(again, Err(StoreError::Missing { .. })), "{again:?}");
+        store.remove_server(server("a-z"), None).await.expect("there is one");
+        assert_eq!(store.profile(slug()).await.expect("there is one").servers.len(), 1);
+        store.replace_token(slug(), "new".to_owned()).await.expect("there is a profile");
+        assert!(store.token_owner("hash".to_owned()).await.expect("it can be read").is_none());
+        store.delete_profile(slug()).await.expect("there is one");
+        assert!(store.token_owner("new".to_owned()).await.expect("it can be read").is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_profile_has_only_what_its_owner_agreed_to() {
+    on_both(async |test| {
+        let store = test.open();
+        store.add_server(server("tickets"), spec("one"), Vec::new()).await.expect("a new server");
+        work(&store, &["tickets"]).await;
+        let members = async || store.profile(slug()).await.expect("there is one").servers;
+        let first = members().await;
+        assert_eq!(first.len(), 1, "who puts it there agrees");
+
+        let other: Owner = "somebody-else".parse().expect("an owner");
+        store.write(|connection| add_user(connection, "somebody-else")).await.expect("a new user");
+        store.replace_server(server("tickets"), spec("two"), other).await.expect("it is there");
+        assert_eq!(members().await, [], "an update that the owner has not seen");
+        store.add_to_profile(slug(), server("tickets")).await.expect("it is there");
+        let second = members().await;
+        assert_eq!(second.len(), 1, "twin: once it was agreed to");
+        assert_ne!(first, second);
+
+        store.replace_server(server("tickets"), spec("two"), Owner::local()).await.expect("it is there");
+        assert_eq!(members().await, second, "nothing was changed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revision_is_never_given_again() {
+    on_both(async |test| {
+        let store = test.open();
+        let mut seen = Vec::new();
+        for round in 0..4 {
+            for name in ["a", "b"] {
+                store.add_server(server(name), spec("one"), Vec::new()).await.expect("a new server");
+                store
+                    .replace_server(server(name), spec(&round.to_string()), Owner::local())
+                    .await
+                    .expect("there is one");
+                seen.push(store.server(server(name)).await.expect("there is one").revision);
+            }
+            for name in ["b", "a"] {
+                store.remove_server(server(name), None).await.expect("there is one");
+            }
+        }
+        let mut once = seen.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), seen.len(), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_instance_is_known_from_its_start_to_its_end() {
+    on_both(async |test| {
+        let store = test.open();
+        let row = InstanceRow {
+            id: Identity::new("tickets-1"),
+            owner: Owner::local(),
+            profile: "work".to_owned(),
+            server: server("tickets"),
+            revision: 7,
+            started_at: 5,
+            ended_at: None,
+        };
+        store.begin_instance(row.clone()).await.expect("it is new");
+        assert_eq!(store.instances(9).await.expect("they can be read"), std::slice::from_ref(&row));
+        assert!(store.begin_instance(row.clone()).await.is_err(), "there is only one of that name");
+        store.end_instance(row.id.clone()).await.expect("it runs");
+        let ended = store.instances(9).await.expect("they can be read");
+        assert!(ended[0].ended_at.is_some() && ended.len() == 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_is_told_to_whoever_follows() {
+    on_both(async |test| {
+        let (store, other) = (test.open(), test.open());
+        let (mut here, mut there) = (store.changes(), other.changes());
+        if matches!(test.database, Database::Postgres(_)) {
+            // That it listens now is told too.
+            tokio::time::timeout(LONG, there.changed()).await.expect("it listens").expect("it lives");
+        }
+        here.mark_unchanged();
+        there.mark_unchanged();
+        store.write(|_| Ok(())).await.expect("nothing was changed");
+        assert!(!here.has_changed().expect("it lives"));
+        store.add_server(server("tickets"), spec("one"), Vec::new()).await.expect("a new server");
+        tokio::time::timeout(LONG, here.changed()).await.expect("a change").expect("it lives");
+        if matches!(test.database, Database::Postgres(_)) {
+            tokio::time::timeout(LONG, there.changed()).await.expect("another gateway's change").expect("it lives");
+        }
+    })
+    .await;
+}
+
+/// For what must happen; a failed test may wait.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Whoever takes the id of one thing for that of another does not compile (W22): none of these is made from another, and
+/// only an owner, a server and a name together lead to a secret.
+#[test]
+fn ids_of_different_things_are_different_types() {
+    use static_assertions::{assert_impl_all, assert_not_impl_any};
+    assert_not_impl_any!(Owner: From<ProfileId>, From<ProfileSlug>, From<ServerName>, From<Identity>, From<i64>, From<String>);
+    assert_not_impl_any!(ProfileId: From<Owner>, From<ProfileSlug>, From<ServerName>, From<i64>, From<u64>);
+    assert_not_impl_any!(ProfileSlug: From<Owner>, From<ProfileId>, From<ServerName>, From<Identity>, From<String>);
+    assert_not_impl_any!(ServerName: From<Owner>, From<ProfileSlug>, From<Identity>);
+    assert_not_impl_any!(Identity: From<Owner>, From<ProfileSlug>, From<ServerName>, From<String>);
+    assert_not_impl_any!(SecretKey: From<Identity>, From<ProfileId>, From<(ProfileSlug, ServerName)>);
+    assert_impl_all!(SecretKey: Eq, std::hash::Hash); // a check of the checks
 }

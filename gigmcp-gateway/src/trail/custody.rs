@@ -44,12 +44,12 @@ impl Custody {
         Ok(Self { stop, task: tokio::spawn(keeper.keep(stopped)) })
     }
 
-    /// Signs the end as it is now.
+    /// Signs the end as it is now, unless the database takes too long for it.
     pub(crate) async fn close(self) {
         let Self { stop, task } = self;
         // Nobody hears it if the task has panicked, and then there is nothing to wait for.
         let _ = stop.send(());
-        drop(task.await);
+        drop(time::timeout(END, task).await);
     }
 }
 
@@ -180,6 +180,8 @@ impl Limits {
 
 /// How long a row may stand without a signature.
 const SIGN_EVERY: Duration = Duration::from_secs(10);
+/// How long whoever stops waits for the last head.
+const END: Duration = Duration::from_secs(2);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const TELL_EVERY: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_millis(10);

@@ -59,6 +59,16 @@ impl Signer {
         }
     }
 
+    /// Seals anew, with the vault's key of now, every key that the vault opens.
+    pub(crate) async fn rewrap_all(store: &Store, vault: &Vault) -> Result<(), SignerError> {
+        for row in store.audit_keys().await? {
+            if row.open(vault).is_ok() {
+                row.rewrap(store, vault).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The keys that this vault vouches for: nobody else can have put them into the database.
     pub(crate) async fn trusted(store: &Store, vault: &Vault) -> Result<Vec<PublicKey>, StoreError> {
         let rows = store.audit_keys().await?;

@@ -117,7 +117,7 @@ impl Internet {
         // `ip netns exec` puts this file over /etc/resolv.conf.
         let etc = PathBuf::from("/etc/netns").join(&gateway);
         fs::create_dir_all(&etc).unwrap();
-        fs::write(etc.join("resolv.conf"), format!("nameserver {ORIGIN}\noptions timeout:2 attempts:2\n")).unwrap();
+        fs::write(etc.join("resolv.conf"), format!("nameserver {ORIGIN}\noptions timeout:30 attempts:2\n")).unwrap();
 
         let directory = tempfile::tempdir().unwrap();
         let (authority_pem, acceptor) = certificates(alpn);

@@ -10,6 +10,7 @@ mod custody;
 mod exec;
 mod gateway;
 mod internet;
+mod keys;
 mod lifecycle;
 mod refusals;
 mod runtimes;

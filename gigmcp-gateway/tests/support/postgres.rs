@@ -131,7 +131,7 @@ fn run(command: &mut Command) -> String {
 }
 
 fn lifeline(directory: &Path) -> ChildStdin {
-    let script = r#"cat >/dev/null; "$1" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2"/*"#;
+    let script = r#"cat >/dev/null; cd /; "$1" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2""#;
     let mut shell = as_user(directory, "sh".into());
     shell.args(["-c", script, "sh"]).arg(bin().join("pg_ctl")).arg(directory);
     let child = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();

@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 use crate::alone;
 use crate::probe::{Dir, PROBE_VARIABLE, probe, sandbox};
 use crate::processes::descendants;
-use crate::traces::{A_SECOND, Traces};
+use crate::traces::{A_MINUTE, Traces};
 
 /// Asks the test binary to be a host process that is going to be killed.
 const ROLE: &str = "GIGMCP_TEST_ROLE";
@@ -50,7 +50,7 @@ async fn plays_the_host_process_when_asked() {
     sandbox.wait().await;
     drop(sandbox);
     let ended = Instant::now();
-    while open_descriptors() != before && ended.elapsed() < A_SECOND {
+    while open_descriptors() != before && ended.elapsed() < A_MINUTE {
         std::thread::yield_now();
     }
     println!("host has {} descriptors more", open_descriptors() as i64 - before as i64);

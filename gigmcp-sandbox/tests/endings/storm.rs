@@ -165,7 +165,7 @@ fn two_thousand_starts_and_ends_leave_nothing() {
     }
     let ended = Instant::now();
     while !growth(&before).is_empty() {
-        assert!(ended.elapsed() < Duration::from_secs(10), "{:#?}", growth(&before));
+        assert!(ended.elapsed() < Duration::from_secs(60), "{:#?}", growth(&before));
         std::thread::yield_now();
     }
 }

@@ -28,6 +28,7 @@ const CHANGES_NOTHING: &[(&str, &str, usize, &str)] = &[
     ("outer", "copy_file_range", 1, "then the server is copied by another call"),
     ("outer", "sendfile", 1, "the same"),
     ("outer init", "prctl 15", 1, "what the process is called in lists"),
+    ("init", "wait4", 1, "PID 1 begins to watch, and would be told of whoever has ended"),
     ("server", "lseek", 1, "how large a file is that is read whole"),
     // The host's own threads. Its library looks at descriptors before it closes them, in a build for tests.
     ("supervisor caller", "fcntl 1", usize::MAX, "only that a descriptor is open"),
@@ -115,7 +116,9 @@ const TOLD: &[(&str, &str, &str)] = &[
 /// Whose failure ends a server that runs already, by an error where its start was not told yet: the part, the call, how
 /// many such there may be, why.
 const ENDS: &[(&str, &str, usize, &str)] = &[
-    ("init", "poll", 1, "PID 1 begins to watch over all processes, and its own end is the end of all"),
+    ("init", "recvmsg", 1, "PID 1 hears that the program runs, and its own end is the end of all"),
+    ("init", "sendmsg", 1, "PID 1 tells that the program runs"),
+    ("init", "poll", 2, "PID 1 waits for that, and then begins to watch over all processes"),
     ("supervisor", "recvmsg", 1, "the host hears that the program runs, and lets go of what it cannot hear"),
     ("outer", "wait4", 1, "the monitor waits for PID 1, and its own end is the end of all"),
 ];
@@ -129,7 +132,9 @@ pub(crate) fn wrong<'a>(part: &str, errno: i32, outcomes: &'a [Outcome]) -> Vec<
         TOLD.iter().any(|(of, known, layer)| *of == part && is(known, call) && told.starts_with(layer))
     };
     let mut is_right = |Outcome { call, ran, canary, result }: &Outcome| match result.strip_prefix("started ") {
-        None | Some(", Killed") if *ran || *canary => ends.has(call),
+        None if *ran || *canary => ends.has(call),
+        // Its program may have been killed in the moment in which it began.
+        Some(", Killed") => ends.has(call),
         // The host's patience is no answer.
         None => !result.starts_with("TimedOut"),
         Some("") => *ran && *canary && (hoped_for.has(call) || changes_nothing.has(call)),

@@ -43,13 +43,13 @@ impl Internet {
 
     /// The address that was dialled next.
     pub(crate) fn dialled(&self) -> IpAddr {
-        self.dialled.recv_timeout(Duration::from_secs(10)).unwrap()
+        self.dialled.recv_timeout(Duration::from_secs(60)).unwrap()
     }
 }
 
 fn answer_http(web: &TcpListener, dialled: &Sender<IpAddr>) {
     let (mut connection, _) = web.accept().unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut request = Vec::new();
     let mut byte = [0];
     while !request.ends_with(b"\r\n\r\n") && connection.read(&mut byte).is_ok_and(|length| length > 0) {

@@ -76,7 +76,7 @@ impl Watched {
 
     /// Waits until all have ended.
     pub(crate) fn assert_gone(&self) {
-        assert_eq!(self.left(Timespec { tv_sec: 10, tv_nsec: 0 }), 0, "processes are left");
+        assert_eq!(self.left(Timespec { tv_sec: 60, tv_nsec: 0 }), 0, "processes are left");
     }
 
     /// How many have not ended yet.

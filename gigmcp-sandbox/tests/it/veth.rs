@@ -183,8 +183,8 @@ async fn row_93_the_host_cannot_come_in() {
     let (stdin, stdout) = server.stdio().unwrap();
     let mut lines = BufReader::new(stdout).lines();
     assert_eq!(lines.next_line().await.unwrap().unwrap(), "listening");
-    let to = |address: Ipv4Addr| TcpStream::connect_timeout(&(address, 8080).into(), Duration::from_millis(300));
-    assert_eq!(to(inside).unwrap_err().kind(), ErrorKind::TimedOut);
+    let to = |address: Ipv4Addr, patience| TcpStream::connect_timeout(&(address, 8080).into(), patience);
+    assert_eq!(to(inside, Duration::from_millis(300)).unwrap_err().kind(), ErrorKind::TimedOut);
     drop(stdin);
     assert_eq!(lines.next_line().await.unwrap().unwrap(), "refused 11", "nobody came");
     // The control: the same server on a bare link.
@@ -193,7 +193,7 @@ async fn row_93_the_host_cannot_come_in() {
     outside.arg(format!("--net={}", bare.namespace())).arg("--").arg(probe()).args(["serve", "8080"]);
     let mut outside = outside.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     outside.stdout.as_mut().unwrap().read_exact(&mut [0; 10]).unwrap();
-    assert!(to(bare.sandbox()).is_ok());
+    assert!(to(bare.sandbox(), Duration::from_secs(60)).is_ok());
     drop(outside.stdin.take());
     outside.wait().unwrap();
 }

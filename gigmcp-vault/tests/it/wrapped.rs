@@ -101,6 +101,7 @@ async fn every_changed_character_is_refused() {
     }
     for (case, changed) in [
         ("upper case", String::from_utf8(text.clone()).unwrap().replace("keys 474d", "keys 474D")),
+        ("upper case in the wrapped key", String::from_utf8(text.clone()).unwrap().replace("local 474d", "local 474D")),
         ("a fourth line", format!("{}x\n", String::from_utf8(text.clone()).unwrap())),
         ("carriage returns", String::from_utf8(text.clone()).unwrap().replace('\n', "\r\n")),
         ("two blanks", String::from_utf8(text.clone()).unwrap().replace("local ", "local  ")),
@@ -150,13 +151,18 @@ async fn the_cost_of_a_passphrase_is_bounded_on_both_sides() {
         let invalid = InvalidArgon2Cost { memory_kib, passes, lanes };
         assert_eq!(Argon2Cost::new(memory_kib, passes, lanes), Err(invalid));
         fs::write(&path, text.replace("65536:3:4:", &format!("{memory_kib}:{passes}:{lanes}:"))).unwrap();
-        let clock = Instant::now();
-        let loaded = KeyRing::load_wrapped(&path, &right).await;
-        assert!(
-            matches!(loaded, Err(KeyFileError::Unwrap { source: KeyWrapError::Cost(found), .. }) if found == invalid),
-            "{invalid}"
-        );
-        assert!(clock.elapsed().as_millis() < 50, "refused before anything is computed");
+        let mut quick = false;
+        // The machine may be slow now and then.
+        for _ in 0..20 {
+            let clock = Instant::now();
+            let loaded = KeyRing::load_wrapped(&path, &right).await;
+            quick |= clock.elapsed().as_millis() < 50;
+            assert!(
+                matches!(loaded, Err(KeyFileError::Unwrap { source: KeyWrapError::Cost(found), .. }) if found == invalid),
+                "{invalid}"
+            );
+        }
+        assert!(quick, "refused before anything is computed");
     }
     for (case, from, to) in [
         ("within the bounds, but not what it was wrapped with", "65536:3:4:", "65536:4:4:"),

@@ -333,7 +333,8 @@ async fn two_hours_of_events() {
             received.extend_from_slice(&buffer[..length]);
         }
         let late = began.elapsed().saturating_sub(every * (number + 1));
-        assert!(late < Duration::from_secs(1), "event {number} is late by {late:?}");
+        // The clock goes on by itself when nothing seems to be under way.
+        assert!(late < every / 2, "event {number} is late by {late:?}");
     }
     tokio::time::resume();
     drop(connection);

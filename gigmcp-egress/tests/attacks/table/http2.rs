@@ -375,7 +375,7 @@ fn floods() -> Vec<Row> {
             refused(&stage, &frame(HEADERS, END_STREAM | END_HEADERS, 1, &many), &[431, 400]).await
         }),
         scene("153a", "a window that stays closed", "ended at the deadline", |_| async {
-            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = Duration::from_millis(200)).await);
+            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = crate::wire::RUNS_OUT).await);
             stage.upstream.answers(|_| crate::upstream::with("", "x".repeat(100_000)));
             let mut sandbox = stage.sandbox();
             let mut h2 = H2::open(&sandbox, HOST).await.expect("HTTP/2 is spoken");

@@ -1,14 +1,14 @@
 //! Load, reload and clocks: rows 208 and 209.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hickory_proto::op::ResponseCode;
 
 use crate::row::{Row, scene};
 use crate::stage::Stage;
 use crate::upstream::{Answer, with};
-use crate::wire;
+use crate::wire::{self, PATIENCE, RUNS_OUT};
 
 const API: &str = "api.example.com";
 const GET: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
@@ -16,14 +16,14 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
 pub(crate) fn rows() -> Vec<Row> {
     vec![
         scene("208a", "heads that never end, one byte at a time", "closed at the deadline", |_| async {
-            let stage = Rc::new(Stage::with(|limits| limits.head_deadline = Duration::from_millis(200)).await);
+            let stage = Rc::new(Stage::with(|limits| limits.head_deadline = RUNS_OUT).await);
             let mut sandbox = stage.sandbox();
             let mut wire = sandbox.http("plain.example.com").await;
             let started = Instant::now();
             // As often as it is read, so that the deadline cannot be one between bytes.
             while tokio::io::AsyncWriteExt::write_all(&mut wire.stream, b"G").await.is_ok() {
                 wire::settle().await;
-                if started.elapsed() > Duration::from_secs(5) {
+                if started.elapsed() > PATIENCE {
                     panic!("still read");
                 }
                 if wire.stream.try_read(&mut [0; 512]).is_ok() {
@@ -35,7 +35,7 @@ pub(crate) fn rows() -> Vec<Row> {
             "closed at the deadline".into()
         }),
         scene("208b", "a reader that never reads", "closed at the deadline, a bounded part sent", |_| async {
-            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = Duration::from_millis(300)).await);
+            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = RUNS_OUT).await);
             stage.upstream.answers(|_| with("", "x".repeat(32 << 20)));
             let mut sandbox = stage.sandbox();
             let mut wire = sandbox.http("plain.example.com").await;
@@ -46,7 +46,7 @@ pub(crate) fn rows() -> Vec<Row> {
             "closed at the deadline, a bounded part sent".into()
         }),
         scene("208c", "a body that never comes", "closed at the deadline", |_| async {
-            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = Duration::from_millis(200)).await);
+            let stage = Rc::new(Stage::with(|limits| limits.idle_deadline = RUNS_OUT).await);
             let mut sandbox = stage.sandbox();
             let mut wire = sandbox.http("plain.example.com").await;
             wire.send("POST / HTTP/1.1\r\nHost: plain.example.com\r\nContent-Length: 5\r\n\r\n").await;
@@ -67,9 +67,8 @@ pub(crate) fn rows() -> Vec<Row> {
                 for _ in 0..60 {
                     idle.push(one.http("plain.example.com").await);
                 }
-                let started = Instant::now();
+                // It has less patience than an idle connection has time.
                 assert_eq!(two.https(API).await.ask(GET).await.status, 200);
-                assert!(started.elapsed() < Duration::from_secs(5));
                 assert!(one.resolve("b.example.com").await.is_ok(), "questions are no connections");
                 drop(idle);
                 assert_eq!(one.https(API).await.ask(GET).await.status, 200, "twin: when there is room");

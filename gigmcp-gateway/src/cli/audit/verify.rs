@@ -56,7 +56,7 @@ pub(super) async fn run(
         }
         None => {
             let host = open()?;
-            let keys = if given { asked.key } else { host.secrets()?.audit_keys().await? };
+            let keys = if given { asked.key } else { host.secrets().await?.audit_keys().await? };
             (verify(&host.store, &keys, asked.head).await?, keys)
         }
     };
@@ -130,7 +130,7 @@ fn text(found: &Found) -> Vec<String> {
     lines.push(format!("head {}", report.head));
     lines.extend(keys.iter().map(|key| format!("key {key}")));
     lines.push(match trusted_keys {
-        true => "keep the last lines elsewhere: `audit verify --head HEAD --key KEY` then sees also what a thief of the key undid".to_owned(),
+        true => "keep these lines elsewhere: with --head and --key, `audit verify` also sees that the newest rows are gone".to_owned(),
         false => "these keys are vouched for by the file alone: compare them with what `audit verify` prints at the gateway, or give --key".to_owned(),
     });
     lines

@@ -36,7 +36,7 @@ impl Engine {
     fn launch(users: Option<u32>) -> Self {
         let dir = Dir::new("docker");
         let ready = UnixDatagram::bind(dir.path().join("ready")).unwrap();
-        ready.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        ready.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
         let cgroup = dir.path().file_name().unwrap();
         let script = Command::new("unshare")
             .args(["--mount", "--propagation=private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
