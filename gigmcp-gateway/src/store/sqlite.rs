@@ -1,6 +1,12 @@
 //! SQLite: a file of our own, with one connection that writes and one that reads.
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -20,8 +26,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
     let open =
         |mode| connect(path, mode).map_err(|source| StoreError::Open { path: path.to_owned(), source: source.into() });
-    // Processes that make or migrate it at once would be in one another's way. Not every file system has locks.
-    let alone = File::open(path.with_file_name(".")).and_then(|directory| directory.lock().map(|()| directory));
+    let alone = lock(path);
     let mut writer = open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrations().run(&mut writer).map_err(|source| super::not_migrated(path.display(), source))?;
     drop(alone);
@@ -34,9 +39,24 @@ pub(super) fn migrations() -> refinery::Runner {
     embedded::migrations::runner().set_grouped(true)
 }
 
+/// Processes that make or migrate it at once would be in one another's way. Not every file system has locks, so there may be
+/// none. A file of its own, because closing the database's would give up SQLite's locks, and the directory is the key file's.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let file = private().create(true).truncate(false).write(true).open(name)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
 fn create_private(path: &Path) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
+    private().create(true).truncate(false).write(true).open(path).map(drop)
 }
 
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> {
