@@ -10,6 +10,12 @@ use crate::{
     internet::Internet,
 };
 
+/// Makes a database one of version 3 of the schema, which had no ledger.
+const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_heads; DROP TABLE audit_keys;
+    ALTER TABLE audit DROP COLUMN calls; ALTER TABLE audit DROP COLUMN request; ALTER TABLE audit DROP COLUMN hash;
+    CREATE INDEX audit_by_time ON audit (at_ms);
+    DELETE FROM refinery_schema_history WHERE version > 3";
+
 /// All rows of a table.
 struct Table {
     name: &'static str,
@@ -126,11 +132,7 @@ fn a_ledger_that_is_gone_or_another_is_no_ledger() {
     let all = |_: &[Value]| true;
     for (case, edit, expected) in [
         ("taken away", "DELETE FROM secret_ledger", "no ledger of them"),
-        (
-            "made to look like an older version's",
-            "DROP TABLE secret_ledger; DELETE FROM refinery_schema_history WHERE version = 4",
-            "no ledger of them",
-        ),
+        ("made to look like an older version's", BEFORE_THE_LEDGER, "no ledger of them"),
         ("another counter", "UPDATE secret_ledger SET counter = counter + 1", "does not open with this master key"),
         (
             "a counter that nothing is behind",
@@ -161,7 +163,7 @@ fn an_older_schema_is_accepted_by_its_owner_only() {
     let old = copy(&database, "secrets");
     installation.json(&["secret", "set", "s0", "KEY"], "the-second-value");
     // As version 2 of the schema left it; one that an attacker made looks the same.
-    database.execute_batch("DROP TABLE secret_ledger; DELETE FROM refinery_schema_history WHERE version = 4").unwrap();
+    database.execute_batch(BEFORE_THE_LEDGER).unwrap();
     refused(&installation, "no ledger of them");
     let listed = installation.json(&["secret", "accept"], "");
     assert_eq!((&listed[0]["server"], &listed[0]["version"]), (&json!("s0"), &json!(2)), "what is to be accepted");
