@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::Store;
+use crate::{output::whole, store::Store};
 
 /// Deletes rows older than `kept`, now and every hour; never returns.
 pub(crate) async fn follow_age(store: Store, kept: Duration) {
@@ -15,7 +15,7 @@ pub(crate) async fn follow_age(store: Store, kept: Duration) {
                 Ok(0) => break,
                 Ok(count) => deleted += count,
                 Err(error) => {
-                    tracing::warn!("old audit rows could not be deleted: {error}");
+                    tracing::warn!("old audit rows could not be deleted: {}", whole(&error));
                     break;
                 }
             }

@@ -10,6 +10,7 @@ use crate::{
     doctor::{self, Absent},
     egress::{Entered, Entitlement, Instance, Instances},
     host::{Host, HostError},
+    output::whole,
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
@@ -82,7 +83,7 @@ impl Drop for Recorded {
 
 async fn end_instance(store: &Store, id: Identity) {
     if let Err(error) = store.end_instance(id.clone()).await {
-        tracing::warn!("the end of {id} was not written down: {error}");
+        tracing::warn!("the end of {id} was not written down: {}", whole(&error));
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     egress::{Instance, millis},
+    output::whole,
     store::{AuditRow, Store},
 };
 
@@ -22,7 +23,7 @@ pub(crate) async fn audit(store: Store, row: AuditRow, mut happening: Events) {
         if seen.insert(call) {
             let row = AuditRow { at_ms: millis(SystemTime::now()), subject: call.to_owned(), ..row.clone() };
             if let Err(error) = store.add_audit(row).await {
-                tracing::error!("the call {call} of a server could not be audited: {error}");
+                tracing::error!("the call {call} of a server could not be audited: {}", whole(&error));
             }
         }
     }
