@@ -19,7 +19,7 @@ use crate::{
     calls::Calls,
     exposures::Use,
     secrets::Secrets,
-    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
+    spec::{EnvName, Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
     store::{Asker, AuditRow, SecretKey, Store, StoreError},
 };
 
@@ -149,6 +149,7 @@ impl Policy {
     async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, GrantError> {
         let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
         let store = self.store_for(identity);
+        let mut versions = HashMap::new();
         let (version, spec) = match &instance.entitlement {
             Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
             Entitlement::Installed { profile, revision } => {
@@ -160,13 +161,16 @@ impl Policy {
                 if profile.owner != instance.owner || !member {
                     return Ok(Arc::default());
                 }
+                if !instance.slots.is_empty() {
+                    versions = store.secret_versions(instance.owner.clone(), instance.server.clone()).await?;
+                }
                 match store.server(instance.server.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     server => (revision.cast_unsigned(), server?.spec),
                 }
             }
         };
-        Ok(Arc::new(grant(version, &spec, &instance.slots)?))
+        Ok(Arc::new(grant(version, &spec, &instance.slots, &versions)?))
     }
 
     async fn read_credential(
@@ -193,18 +197,24 @@ impl Policy {
     }
 }
 
-/// The rules of a specification, with the placeholders of one instance.
+/// The rules of a specification, with the placeholders of one instance. What has no version has no value, or only one.
 ///
 /// # Errors
 /// If the specification could be read in two ways; it was checked when it was made, so somebody has edited it since.
-fn grant(version: u64, spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Result<Grant, InvalidGrant> {
+fn grant(
+    version: u64,
+    spec: &ServerSpec,
+    slots: &[(SecretSlot, Placeholder)],
+    versions: &HashMap<EnvName, i64>,
+) -> Result<Grant, InvalidGrant> {
     let everything = spec.hosts().into_iter().map(Rule::https);
     // Node's fetch leaves in a query what is refused by default.
     let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only));
     let rules = rules.map(|rule| rule.allow(Allowance::RawQuery)).collect();
     let credential = |(slot, placeholder): &(SecretSlot, Placeholder)| {
         let (id, hosts) = (CredentialId::new(slot.env.as_str()), [slot.host.clone()]);
-        CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None })
+        let rule = CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None });
+        rule.version(versions.get(&slot.env).map_or(0, |version| version.cast_unsigned()))
     };
     let credentials = slots.iter().filter(|(slot, _)| spec.secrets.contains(slot)).map(credential).collect();
     Grant::new(version, rules, credentials)

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
+    output::whole,
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
@@ -61,7 +62,7 @@ impl Endpoint {
             }
             Ok(None) => unauthorized(),
             Err(error) => {
-                tracing::error!("the token could not be checked: {error}");
+                tracing::error!("the token could not be checked: {}", whole(&error));
                 plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
             }
         }

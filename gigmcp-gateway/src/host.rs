@@ -116,7 +116,7 @@ impl Host {
     }
 
     fn binaries(&self) -> PathBuf {
-        self.settings.data_dir().join("servers").join("sha256")
+        executables(self.settings.data_dir())
     }
 
     /// Copies a static executable into the data directory and returns its SHA-256.
@@ -149,6 +149,11 @@ impl Host {
     }
 }
 
+/// Where the executables of servers lie in a data directory, each named by its SHA-256.
+pub(crate) fn executables(data_dir: &Path) -> PathBuf {
+    data_dir.join("servers").join("sha256")
+}
+
 struct HashWriter<'a>(&'a mut Sha256);
 
 impl io::Write for HashWriter<'_> {
@@ -163,7 +168,7 @@ impl io::Write for HashWriter<'_> {
 }
 
 /// Creates a directory of mode 0700; one that is there keeps its mode unless others may write to it.
-fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let mode = fs::metadata(path)?.permissions().mode();
     match mode & 0o022 {

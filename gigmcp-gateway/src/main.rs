@@ -3,6 +3,7 @@
 //! This binary composes the gigmcp crates. No security mechanism lives here.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod calls;
 mod cli;
 mod declare;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use keys::KeySettings;
 
-use crate::store::{Database, InvalidAddress};
+use crate::store::{Address, Database, InvalidAddress};
 
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
@@ -35,6 +35,10 @@ pub(crate) struct Settings {
     /// `?sslmode=disable` is given
     #[arg(long, env = "GIG_DATABASE_URL_FILE", global = true)]
     pub(crate) database_url_file: Option<PathBuf>,
+
+    /// PEM file of the certificate authorities that PostgreSQL is checked against, instead of those of this machine
+    #[arg(long, env = "GIG_DATABASE_CA", global = true)]
+    pub(crate) database_ca: Option<PathBuf>,
 
     /// Address the gateway listens on
     #[arg(long, env = "GIG_LISTEN", default_value = "127.0.0.1:8080", global = true)]
@@ -109,6 +113,8 @@ pub(crate) enum SettingsError {
     MasterKey,
     #[error("GIG_DATABASE_URL and GIG_DB_PATH are both set; keep the one whose database is meant")]
     TwoDatabases,
+    #[error("{}, which GIG_DATABASE_CA names, holds no certificates", .path.display())]
+    DatabaseCa { path: PathBuf, source: InvalidAddress },
     #[error("GIG_DATABASE_URL is not understood")]
     DatabaseUrl { source: InvalidAddress },
     #[error("{name} is set, and systemd gave the credential `{credential}`; keep one of them")]
@@ -128,13 +134,14 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 30] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
     "GIG_AUDIT_MAX_ROWS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
+    "GIG_DATABASE_CA",
     "GIG_DATABASE_URL",
     "GIG_DATABASE_URL_FILE",
     "GIG_DATA_DIR",
@@ -183,7 +190,15 @@ impl Settings {
         match (secret("GIG_DATABASE_URL", self.database_url_file.as_deref())?, &self.db_path) {
             (Some(_), Some(_)) => Err(SettingsError::TwoDatabases),
             (Some(url), None) => {
-                url.parse().map(Database::Postgres).map_err(|source| SettingsError::DatabaseUrl { source })
+                let address: Address = url.parse().map_err(|source| SettingsError::DatabaseUrl { source })?;
+                let Some(path) = &self.database_ca else { return Ok(Database::Postgres(address)) };
+                let unreadable =
+                    |source| SettingsError::Unreadable { name: "GIG_DATABASE_CA", path: path.clone(), source };
+                let pem = fs::read(path).map_err(unreadable)?;
+                let trusting = address.trusting(&pem);
+                trusting
+                    .map(Database::Postgres)
+                    .map_err(|source| SettingsError::DatabaseCa { path: path.clone(), source })
             }
             (None, path) => Ok(Database::Sqlite(path.clone().unwrap_or_else(|| self.data_dir().join("gigmcp.db")))),
         }

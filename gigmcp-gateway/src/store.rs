@@ -4,8 +4,12 @@
 //! that one who asks for very much delays nobody else. Writes that wait together share one transaction: an audit row
 //! costs no disk flush of its own under load.
 
+mod address;
 mod audit;
+mod catalog;
+mod cell;
 mod connection;
+mod copy;
 mod heads;
 mod instances;
 mod ledger;
@@ -32,12 +36,14 @@ use std::{
 
 use tokio::sync::{Notify, oneshot, watch};
 
+pub(crate) use address::{Address, InvalidAddress};
 pub(crate) use audit::{Page, Prune, Pruned};
+pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
+pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 pub(crate) use instances::InstanceRow;
 pub(crate) use ledger::{LedgerChange, LedgerRow};
-pub(crate) use postgres::{Address, InvalidAddress};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use turns::Asker;
@@ -51,6 +57,15 @@ pub(crate) enum Database {
     /// A file, created when it is missing.
     Sqlite(PathBuf),
     Postgres(Address),
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(formatter),
+            Self::Postgres(address) => address.fmt(formatter),
+        }
+    }
 }
 
 impl Database {
@@ -78,12 +93,21 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: SqlError },
     #[error("the database {database} cannot be used")]
     Connect { database: String, source: SqlError },
-    #[error("the database {} cannot be created; check the directory's permissions", .path.display())]
+    #[error("the database {} cannot be opened for writing; check owner and mode of the file and of its directory", .path.display())]
     Create { path: PathBuf, source: io::Error },
     #[error("the database {database} was written by a newer gigmcp; use that version, or restore a backup")]
     Newer { database: String },
-    #[error("the database {database} could not be brought to this version's schema")]
+    #[error(
+        "the database {database} could not be brought to this version's schema: {}",
+        connection::hint_of(&**source).unwrap_or("it may be another program's")
+    )]
     Migrate { database: String, source: Box<refinery::Error> },
+    #[error("there is no database of gigmcp: {database}")]
+    Absent { database: String },
+    #[error("there is something in the database already ({found}); --replace deletes it")]
+    NotEmpty { found: String },
+    #[error("the table `{table}` is not what it is in a database of that version")]
+    Unlike { table: String },
     #[error("the database's log {} cannot be written to the disk", .path.display())]
     Sync { path: PathBuf, source: io::Error },
     #[error("the threads of the database cannot be started")]
@@ -397,8 +421,16 @@ const READERS: usize = 4;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod migration_tests;
 #[cfg(test)]
+mod postgres_fault_tests;
+#[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) use testing::{TestDatabase, on_both};
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use crate::{
     egress::{Entered, Entitlement, Instance, Instances, text},
     exposures,
     host::{Host, HostError},
+    output::whole,
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
@@ -87,7 +88,7 @@ impl Drop for Recorded {
 
 async fn end_instance(store: &Store, id: Identity) {
     if let Err(error) = store.end_instance(id.clone()).await {
-        tracing::warn!("the end of {id} was not written down: {error}");
+        tracing::warn!("the end of {id} was not written down: {}", whole(&error));
     }
 }
 

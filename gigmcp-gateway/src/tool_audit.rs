@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict, NotObserved};
 
 use crate::{
+    output::whole,
     spec::{Owner, ProfileSlug},
     store::{Asker, AuditRow, Profile, Store},
 };
@@ -37,7 +38,7 @@ impl CallObserver for ToolAudit {
         Box::pin(async {
             // The tool has run; refusing the answer now would not undo it.
             if let Err(error) = self.store.add_audit(self.row(record)).await {
-                tracing::error!("a call of {} could not be audited: {error}", record.exposed);
+                tracing::error!("a call of {} could not be audited: {}", record.exposed, whole(&error));
             }
         })
     }

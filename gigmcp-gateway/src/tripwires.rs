@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::{
     calls::Calls,
     egress::Instance,
+    output::whole,
     store::{AuditRow, Store, now_millis},
 };
 
@@ -25,7 +26,7 @@ pub(crate) async fn audit(store: Store, row: AuditRow, calls: Arc<Calls>, mut ha
             let calls = calls.at(std::time::Instant::now());
             let row = AuditRow { at_ms: now_millis(), subject: call.to_owned(), calls, ..row.clone() };
             if let Err(error) = store.add_audit(row).await {
-                tracing::error!("the call {call} of a server could not be audited: {error}");
+                tracing::error!("the call {call} of a server could not be audited: {}", whole(&error));
             }
         }
     }

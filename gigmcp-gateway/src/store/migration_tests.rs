@@ -7,7 +7,10 @@ use super::{
     testing::{TestDatabase, on_both},
     *,
 };
-use crate::spec::Owner;
+use crate::{
+    backup::tests::{backup_of, restore},
+    spec::Owner,
+};
 
 /// What there may be in a database of the first version.
 const FIRST: &str = "
@@ -66,6 +69,12 @@ async fn a_database_of_any_version_keeps_what_is_in_it() {
             migrate(&test, |runner| runner.set_target(Target::Version(1))).await;
             test.sql(&FIRST.replace("{SPEC}", SPEC).replace("{BYTES}", bytes));
             migrate(&test, |runner| runner.set_target(Target::Version(version))).await;
+            // A backup is of the version that is there.
+            let backup = backup_of(&test);
+            for other in [TestDatabase::sqlite(), TestDatabase::postgres()] {
+                let restored = restore(&backup, &other, Before::Nothing).await.expect("it is whole");
+                all_is_there(&restored).await;
+            }
             all_is_there(&test.open()).await;
         }
     })

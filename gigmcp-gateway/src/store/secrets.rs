@@ -1,5 +1,7 @@
 //! Sealed secrets. This module moves opaque bytes; sealing and opening is the vault's.
 
+use std::collections::HashMap;
+
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
@@ -78,6 +80,29 @@ impl Store {
     /// The sealed secret, if there is one.
     pub(crate) async fn secret(&self, key: SecretKey) -> Result<Option<SecretRow>, StoreError> {
         self.read(move |connection| find(connection, &key)).await
+    }
+
+    /// Which version of each secret of a server is the present one.
+    pub(crate) async fn secret_versions(
+        &self,
+        owner: Owner,
+        server: ServerName,
+    ) -> Result<HashMap<EnvName, i64>, StoreError> {
+        self.read(move |connection| {
+            let select = Query::select()
+                .columns([Secrets::Name, Secrets::Version])
+                .from(Secrets::Table)
+                .and_where(Expr::col(Secrets::Owner).eq(owner.as_str()))
+                .and_where(Expr::col(Secrets::Server).eq(server.as_str()))
+                .take();
+            let versions = connection.rows(&select, |row| {
+                let name: String = row.get(0)?;
+                let name = name.parse().map_err(|_| StoreError::Corrupt { what: "secret", name })?;
+                Ok((name, row.get(1)?))
+            })?;
+            Ok(versions.into_iter().collect())
+        })
+        .await
     }
 
     /// All secrets, still sealed, by server and name.

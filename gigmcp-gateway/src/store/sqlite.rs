@@ -10,7 +10,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::StoreError;
+use super::{StoreError, connection::SqlError};
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
@@ -31,6 +31,39 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     migrations().run(&mut writer).map_err(|source| super::not_migrated(path.display(), source))?;
     drop(alone);
     Ok(Opened { writer, reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)? })
+}
+
+/// A connection to a database that is there, which others may go on using. Nothing is migrated.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Absent { database: path.display().to_string() });
+    }
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(|source| StoreError::Open { path: path.to_owned(), source: source.into() })
+}
+
+/// A new database of that version, which takes rows in any order. Its file has no name, and is gone with it.
+pub(super) fn scratch(version: i64) -> Result<Connection, StoreError> {
+    let target = refinery::Target::Version(i32::try_from(version).unwrap_or(i32::MAX));
+    let mut connection = Connection::open("").map_err(SqlError::from)?;
+    let migrated = migrations().set_target(target).run(&mut connection);
+    migrated.map_err(|source| super::not_migrated("made to be filled", source))?;
+    connection.pragma_update(None, "foreign_keys", false).map_err(SqlError::from)?;
+    Ok(connection)
+}
+
+/// Brings it to this version's schema.
+pub(super) fn migrate_scratch(mut connection: Connection) -> Result<Connection, StoreError> {
+    connection.pragma_update(None, "foreign_keys", true).map_err(SqlError::from)?;
+    migrations().run(&mut connection).map_err(|source| super::not_migrated("in the backup", source))?;
+    Ok(connection)
+}
+
+/// Whether there is still room for what one transaction writes. Where that cannot be told, writing will tell.
+pub(super) fn has_room(connection: &Connection) -> Result<(), SqlError> {
+    let Some(path) = connection.path().filter(|path| !path.is_empty()) else { return Ok(()) };
+    let full = rustix::fs::statvfs(path).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES);
+    if full { Err(SqlError::Full) } else { Ok(()) }
 }
 
 /// Everything that has led to this version's schema.
@@ -66,10 +99,13 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> 
     connection.pragma_update(None, "trusted_schema", false)?;
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
         connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "normal")?;
+        // What was acknowledged survives a loss of power too. Writes that wait together share what it costs.
+        connection.pragma_update(None, "synchronous", "full")?;
     }
     Ok(connection)
 }
 
+/// More than the log beside the database grows by in a transaction of many rows.
+const ROOM_BYTES: u64 = 512 * 1024;
 /// How long a change waits for another process, such as the command line, to finish its own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use super::*;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
 
-pub(crate) use postgres_server::{Postgres, name};
+pub(crate) use postgres_server::{Postgres, Stop, name};
 
 /// A database of its own, and where it lies.
 pub(crate) struct TestDatabase {
@@ -28,6 +28,14 @@ impl TestDatabase {
         let database = Database::Postgres(url.parse().expect("a URL"));
         let name = name(&url).to_owned();
         Self { database, directory: tempfile::tempdir().expect("a directory"), name }
+    }
+
+    /// What another program is to be told.
+    pub(crate) fn name_for_programs(&self) -> String {
+        match &self.database {
+            Database::Sqlite(path) => path.display().to_string(),
+            Database::Postgres(_) => Postgres::shared().url(&self.name),
+        }
     }
 
     /// Runs SQL beside the program.
@@ -111,6 +119,20 @@ impl Store {
                 Ok(()) => {}
                 Err(StoreError::Busy) => return,
                 Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Stores what is said to be sealed, with a ledger that counts how often that was done.
+    pub(crate) async fn put_for_test(&self, row: SecretRow) -> Result<(), StoreError> {
+        loop {
+            let from = self.read(ledger::find).await?;
+            let counter = from.as_ref().map_or(1, |from| from.counter + 1);
+            let change = LedgerChange { from, to: LedgerRow { counter, sealed: vec![0, 255] } };
+            match self.put_secret(row.clone(), change).await {
+                // Another one was faster.
+                Err(StoreError::Changed) => {}
+                put => return put,
             }
         }
     }

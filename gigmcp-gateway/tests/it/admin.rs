@@ -40,7 +40,7 @@ fn servers_profiles_and_secrets_are_kept() {
 
 #[test]
 fn the_data_directory_is_private() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
     installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -98,7 +98,7 @@ fn bad_input_is_named_with_the_fix() {
 
 #[test]
 fn bad_settings_stop_the_program_with_the_fix() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
     installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
     let key = installation.data().join("master.key");
@@ -168,7 +168,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
 }
 
 /// The gateway's binary where anybody may run it.
-fn copy_for_anybody() -> tempfile::TempDir {
+pub(crate) fn copy_for_anybody() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();

@@ -14,7 +14,7 @@ use crate::gateway::Installation;
 
 /// An installation with so many secrets, of so many servers.
 fn with_secrets(count: usize) -> Installation {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     for at in 0..count {
         let server = format!("s{at}");
         installation.json(&["server", "add", &server, "--secret", "KEY=api.example.com", "--", "true"], "");

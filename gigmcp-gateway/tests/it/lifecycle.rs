@@ -14,7 +14,8 @@ use crate::{
 fn demo(installation: &Installation, internet: &Internet) -> Gateway {
     let mut command: Command = internet.command(crate::gateway::GATEWAY);
     let directory = demo_server("");
-    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(directory);
+    installation.settings(&mut command);
+    command.args(["demo", "--servers"]).arg(directory);
     Gateway::start(&mut command)
 }
 
@@ -57,7 +58,8 @@ fn the_demo_leaves_somebodys_own_server_alone() {
     let (internet, installation) = (Internet::new(), Installation::new());
     installation.json(&["server", "add", "echo", "--command", "my-own echo"], "");
     let mut command: Command = internet.command(crate::gateway::GATEWAY);
-    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(demo_server(""));
+    installation.settings(&mut command);
+    command.args(["demo", "--servers"]).arg(demo_server(""));
     let output = command.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("server `echo` that is not the demo's"), "{error}");
@@ -194,7 +196,7 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
 
 #[test]
 fn audit_rows_are_deleted_when_they_are_old() {
-    let (internet, installation) = (Internet::new(), Installation::new());
+    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
     installation.profile("work", &[]);
     let database = Connection::open(installation.data().join("gigmcp.db")).unwrap();
     let row =

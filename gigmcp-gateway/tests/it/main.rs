@@ -5,15 +5,20 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod client;
 mod custody;
 mod exec;
+mod faults;
 mod gateway;
 mod internet;
 mod keys;
 mod lifecycle;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod refusals;
 mod runtimes;
 mod search;
 mod servers;
 mod tampering;
+mod two;

@@ -53,7 +53,7 @@ fn a_secret_opens_only_where_it_was_set() {
     ];
     let internet = Internet::new();
     for (case, edit, server) in edits {
-        let installation = Installation::new();
+        let installation = Installation::on_sqlite();
         let fetch = demo_server("gigmcp-demo-fetch");
         for (name, variable) in [("first", "API_KEY"), ("second", "API_KEY"), ("third", "OTHER_KEY")] {
             let slot = format!("{variable}=api.example.com");

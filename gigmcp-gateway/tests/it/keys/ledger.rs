@@ -218,7 +218,7 @@ fn arrives(internet: &Internet, session: &Session, value: &str) -> bool {
 }
 
 fn serving() -> (Installation, String) {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     let fetch = demo_server("gigmcp-demo-fetch");
     for name in ["first", "second"] {
         let slot = ["--secret", "API_KEY=api.example.com"];

@@ -189,7 +189,7 @@ fn nothing_is_begun_while_something_does_not_open() {
 
 #[test]
 fn a_key_in_the_environment_is_rotated_in_a_file() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     let key = "5a".repeat(32);
     let with = |arguments: &[&str]| {
         let mut command = installation.command();
@@ -236,7 +236,7 @@ fn arrives(internet: &Internet, session: &Session, key: &str) -> bool {
 
 #[test]
 fn a_running_gateway_follows_a_rotation() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     let internet = Internet::new();
     let fetch = demo_server("gigmcp-demo-fetch");
     let add = ["server", "add", "first", "--binary", fetch.to_str().unwrap(), "--secret", "API_KEY=api.example.com"];
