@@ -25,7 +25,7 @@ fn told<'a>(text: &'a str, word: &str) -> &'a str {
 
 #[test]
 fn what_a_tool_call_led_to_is_joined_with_it_and_whoever_changes_it_is_found_out() {
-    let (internet, installation) = (Internet::new(), Installation::new());
+    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
     let fetch = demo_server("gigmcp-demo-fetch");
     let add = ["server", "add", "fetch", "--binary", fetch.to_str().unwrap(), "--secret", "API_KEY=api.example.com"];
     installation.json(&add, "");
@@ -41,12 +41,16 @@ fn what_a_tool_call_led_to_is_joined_with_it_and_whoever_changes_it_is_found_out
     let calls: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "tool").map(|row| &row["calls"]).collect();
     assert!(calls.len() == 2 && calls[0] != calls[1], "{rows:#?}");
     let of_call: Vec<&Value> = rows.iter().filter(|row| row["calls"] == *calls[0]).collect();
-    let kinds: Vec<&Value> = of_call.iter().map(|row| &row["kind"]).filter(|kind| *kind != "dns").collect();
+    let kinds = of_call.iter().map(|row| row["kind"].as_str().unwrap()).filter(|kind| *kind != "dns");
+    // The request's row is written when its answer has ended, and the tool may have answered by then.
+    let mut kinds: Vec<&str> = kinds.collect();
+    kinds.sort_unstable();
     assert_eq!(kinds, ["credential", "request", "tool"], "{rows:#?}");
     let request = of_call.iter().find(|row| row["kind"] == "request").unwrap();
     let credential = of_call.iter().find(|row| row["kind"] == "credential").unwrap();
     assert_eq!((&request["request"], &request["instance"]), (&credential["request"], &credential["instance"]));
-    assert_eq!(of_call[2]["instance"], request["instance"], "{of_call:#?}");
+    let tool = of_call.iter().find(|row| row["kind"] == "tool").unwrap();
+    assert_eq!(tool["instance"], request["instance"], "{of_call:#?}");
 
     gateway.interrupt();
     let (sound, text) = audit(&installation, &["verify"]);
