@@ -28,7 +28,7 @@ impl CallObserver for ToolAudit {
     fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
         Box::pin(async {
             self.store.takes_audit().await.map_err(|error| {
-                tracing::error!("a call is refused, as it could not be audited: {error}");
+                tracing::error!("a call is refused, as it could not be audited: {}", whole(&error));
                 NotObserved
             })
         })

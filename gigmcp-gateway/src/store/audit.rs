@@ -70,7 +70,7 @@ impl Store {
             move |connection| append(connection, &row),
             move |added| {
                 if let Err(error) = &added {
-                    tracing::error!("an audit row is lost: {error}");
+                    tracing::error!("an audit row is lost: {}", crate::output::whole(error));
                 }
                 if let Some(threads) = threads.upgrade() {
                     threads.note_audit(added.is_ok());

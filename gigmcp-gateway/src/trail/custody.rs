@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::{Signer, Statement};
+use crate::output::whole;
 use crate::store::{AuditRow, Prune, Pruned, Store, StoreError, now_millis};
 
 /// How much of the trail is kept.
@@ -82,7 +83,7 @@ impl Keeper {
                 _ = &mut stopped => true,
             };
             if let Err(error) = self.sign().await {
-                tracing::warn!("the audit trail could not be signed: {error}");
+                tracing::warn!("the audit trail could not be signed: {}", whole(&error));
             }
             if stopping {
                 return;
@@ -121,7 +122,7 @@ impl Keeper {
                 Ok(Pruned { rows: 0, .. }) => break,
                 Ok(pruned) => self.tell(pruned).await,
                 Err(error) => {
-                    tracing::warn!("audit rows beyond GIG_AUDIT_MAX_ROWS could not be deleted: {error}");
+                    tracing::warn!("audit rows beyond GIG_AUDIT_MAX_ROWS could not be deleted: {}", whole(&error));
                     break;
                 }
             }
@@ -137,7 +138,7 @@ impl Keeper {
                 Ok(Pruned { rows: 0, .. }) => break,
                 Ok(pruned) => deleted += pruned.rows,
                 Err(error) => {
-                    tracing::warn!("old audit rows could not be deleted: {error}");
+                    tracing::warn!("old audit rows could not be deleted: {}", whole(&error));
                     break;
                 }
             }
@@ -166,7 +167,7 @@ impl Keeper {
         let (kind, verdict) = ("audit".to_owned(), verdict.to_owned());
         let row = AuditRow { at_ms: now_millis(), kind, subject, verdict, alarm: true, ..AuditRow::default() };
         if let Err(error) = self.store.add_audit(row).await {
-            tracing::error!("the audit trail's own alarm could not be written: {error}");
+            tracing::error!("the audit trail's own alarm could not be written: {}", whole(&error));
         }
     }
 }
