@@ -4,6 +4,7 @@
 
 mod index;
 mod manifest;
+mod manifest_v2;
 mod verify;
 
 use std::num::NonZeroUsize;
