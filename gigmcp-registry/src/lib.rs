@@ -15,6 +15,7 @@ mod name;
 mod signatures;
 mod strict_json;
 mod template;
+mod toolspec;
 mod verify;
 mod version;
 mod yaml;
@@ -30,13 +31,17 @@ pub use manifest::{
 
 // From schema version 2, and what reads and checks documents.
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Rule, Severity};
-pub use editor_schema::MANIFEST_SCHEMA;
+pub use editor_schema::{MANIFEST_SCHEMA, TOOLSPEC_SCHEMA};
 pub use manifest::{
     Allowance, Alphabet, BasicPart, Binding, Directory, InvalidValue, InvalidValueReason, InvalidVariableName, Method,
     PlaceholderShape, RequestRule, ResourceLimits, Runtime, RuntimeProfile, TcpRule, Values, Variable, VariableKind,
     VariableName,
 };
 pub use template::{InvalidTemplate, Template};
+pub use toolspec::{
+    ArrayStyle, Auth, BaseUrl, Constant, Encoding, Pagination, PaginationKind, Param, ParamPlace, Part, Property,
+    ResponseSelection, Schema, SchemaKind, ToolRequest, Toolspec,
+};
 
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use signatures::{InvalidSignatures, Signature, Signatures};

@@ -87,6 +87,9 @@ rules! {
     InvalidTemplate = "V012" "invalid-template" Error "Holes are named, and something fills each.",
     InvalidPath = "V013" "invalid-path" Error "Paths and pointers have their form.",
     DirectoryConflict = "V014" "directory-conflict" Error "Writable directories hide neither each other nor the system.",
+    InvalidRequest = "V015" "invalid-request" Error "A tool's request has one path, and a body only where there is one.",
+    InvalidSchema = "V016" "invalid-schema" Error "What a parameter may be is said in terms of its type.",
+    NotPaired = "V017" "not-paired" Error "A toolspec has the tools, hosts and credentials of its manifest.",
 }
 
 impl Rule {
@@ -140,6 +143,27 @@ impl Rule {
             Problem::Range { .. } => Self::OutOfRange,
             Problem::Template(_) | Problem::UnknownVariable { .. } => Self::InvalidTemplate,
             Problem::PathPattern(_) | Problem::JsonPointer(_) => Self::InvalidPath,
+            Problem::BaseUrl => Self::InvalidHost,
+            Problem::AuthOfVersion1 | Problem::EnvInRequest | Problem::PlaceOfAuth => Self::CredentialPlace,
+            Problem::HoleWithoutParam { .. } | Problem::ParamWithoutHole | Problem::PathParamOptional => {
+                Self::InvalidTemplate
+            }
+            Problem::ToolPath
+            | Problem::BodyWithoutBody
+            | Problem::NotMultipart
+            | Problem::PartHead
+            | Problem::PageIsParam => Self::InvalidRequest,
+            Problem::ParamName | Problem::ModelName => Self::InvalidName,
+            Problem::NotScalar | Problem::NotForType { .. } | Problem::BoundsCrossed | Problem::NotOfSchema => {
+                Self::InvalidSchema
+            }
+            Problem::NotManifests
+            | Problem::UnknownTool
+            | Problem::ToolMissing { .. }
+            | Problem::HostNotAllowed { .. }
+            | Problem::AuthInSealed
+            | Problem::AuthMissing
+            | Problem::UnknownCredential => Self::NotPaired,
             Problem::WritablePath | Problem::OverlappingDirectory => Self::DirectoryConflict,
         }
     }
