@@ -10,8 +10,10 @@ mod egress_host;
 pub mod fuzzing;
 mod index;
 mod keys;
+mod lint;
 mod manifest;
 mod name;
+mod report;
 mod signatures;
 mod strict_json;
 mod template;
@@ -32,11 +34,13 @@ pub use manifest::{
 // From schema version 2, and what reads and checks documents.
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Rule, Severity};
 pub use editor_schema::{MANIFEST_SCHEMA, TOOLSPEC_SCHEMA};
+pub use lint::{Denylist, InvalidDenylist, Linter};
 pub use manifest::{
     Allowance, Alphabet, BasicPart, Binding, Directory, InvalidValue, InvalidValueReason, InvalidVariableName, Method,
     PlaceholderShape, RequestRule, ResourceLimits, Runtime, RuntimeProfile, TcpRule, Values, Variable, VariableKind,
     VariableName,
 };
+pub use report::{Checked, Colour, Report};
 pub use template::{InvalidTemplate, Template};
 pub use toolspec::{
     ArrayStyle, Auth, BaseUrl, Constant, Encoding, Pagination, PaginationKind, Param, ParamPlace, Part, Property,
