@@ -109,7 +109,7 @@ rules! {
     WildcardWithCredential = "L004" "wildcard-with-credential" Warning "Credentials go to hosts that are named.",
     PlaceholderTenant = "L005" "placeholder-tenant" Error "No host has an example's name in place of the user's own.",
     ReservedName = "L006" "reserved-name" Warning "No host has a name that is reserved for documentation.",
-    FixedTenant = "L007" "fixed-tenant" Warning "Tenants and regions are the user's to say.",
+    FixedTenant = "L007" "fixed-tenant" Error "Tenants and regions are the user's to say.",
     KeyAsParameter = "L008" "key-as-parameter" Error "No key goes through a model.",
     HiddenText = "L009" "hidden-text" Error "Text for models has no characters that a reviewer does not see.",
     FilePath = "L010" "file-path" Error "A file stands at <name>/<version>.",

@@ -60,14 +60,13 @@ fn wildcard(found: &mut Findings<'_>, field: &str, base: &str) {
 /// A tenant or region that the author chose for everybody.
 fn fixed(found: &mut Findings<'_>, field: &str, host: &str) {
     let Some((first, rest)) = host.split_once('.') else { return };
-    let message = if tenants_of(rest).is_some_and(|suffix| suffix == rest) && !SERVICE_LABELS.contains(&first) {
-        format!("`{first}` is one customer of {rest}; everybody's credential would go there")
+    if tenants_of(rest).is_some_and(|suffix| suffix == rest) && !SERVICE_LABELS.contains(&first) {
+        let message = format!("`{first}` is one customer of {rest}; everybody's credential would go there");
+        found.add(Rule::FixedTenant, field, message, VARIABLE_HELP);
     } else if is_region(first) {
-        format!("`{first}` is one region of {rest}; credentials of other regions are sent there in vain")
-    } else {
-        return;
-    };
-    found.add_as(Rule::FixedTenant, Severity::Warning, field, message, VARIABLE_HELP);
+        let message = format!("`{first}` is one region of {rest}; credentials of other regions are sent there in vain");
+        found.add_as(Rule::FixedTenant, Severity::Warning, field, message, VARIABLE_HELP);
+    }
 }
 
 /// The domain whose subdomains belong to different customers, if this is one or below one.

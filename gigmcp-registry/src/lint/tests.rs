@@ -71,6 +71,7 @@ fn manifests_that_are_allowed_and_unwise() {
         ("W42 example", "[api.shop.dev]", "[yourcompany.freshdesk.com]", &[("L005", host)]),
         ("W42 example with hyphen", "[api.shop.dev]", "[my-store.shop.dev]", &[("L005", host)]),
         ("documentation's name", "[api.shop.dev]", "[api.shop.example]", &[("L006", host)]),
+        ("W42 example by another word", "[api.shop.dev]", "[instance.service-now.com]", &[("L007", host)]),
         ("one customer", "[api.shop.dev]", "[initech.zendesk.com]", &[("L007", host)]),
         ("one region", "[api.shop.dev]", "[us1.shop.dev]", &[("L007", host)]),
         ("hidden text", "tier: sealed", "tier: sealed\ndescription: \"Shop\\u200b\"", &[("L009", "description")]),
