@@ -4,6 +4,8 @@
 
 mod index;
 mod manifest;
+mod manifest_v2;
+mod toolspec;
 mod verify;
 
 use std::num::NonZeroUsize;
