@@ -1,6 +1,7 @@
 //! From text to types, noting every fault on the way.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
+use std::fmt::{Arguments, Display};
 use std::str::FromStr;
 
 use super::document::{CredentialDocument, Document, ImageDocument, InjectDocument, SourceDocument, ToolDocument};
@@ -73,19 +74,25 @@ fn image(faults: &mut Faults, document: ImageDocument) -> Option<Image> {
     Some(Image { reference: document.reference, digest, entrypoint: document.entrypoint, builder })
 }
 
-fn credential(faults: &mut Faults, path: &str, document: CredentialDocument, tier: Option<Tier>) -> Option<Credential> {
-    let id = faults.parsed(&format!("{path}.id"), &document.id);
-    let kind = faults.word(&format!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
-    faults.check(&format!("{path}.provider"), rules::line(&document.provider, 64));
+fn credential(
+    faults: &mut Faults,
+    path: Arguments<'_>,
+    document: CredentialDocument,
+    tier: Option<Tier>,
+) -> Option<Credential> {
+    let id = faults.parsed(format_args!("{path}.id"), &document.id);
+    let kind =
+        faults.word(format_args!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
+    faults.check(format_args!("{path}.provider"), rules::line(&document.provider, 64));
     for (index, scope) in document.scopes.iter().enumerate() {
-        faults.check(&format!("{path}.scopes[{index}]"), rules::scope(scope));
+        faults.check(format_args!("{path}.scopes[{index}]"), rules::scope(scope));
     }
     if !document.vendor.is_empty() {
-        faults.check(&format!("{path}.vendor"), rules::slug(&document.vendor));
+        faults.check(format_args!("{path}.vendor"), rules::slug(&document.vendor));
     } else if kind == Some(CredentialKind::Oauth2) {
-        faults.add(&format!("{path}.vendor"), Problem::VendorMissing);
+        faults.add(format_args!("{path}.vendor"), Problem::VendorMissing);
     }
-    let inject = tier.map(|tier| inject(faults, &format!("{path}.inject"), document.inject.0, tier));
+    let inject = tier.map(|tier| inject(faults, format_args!("{path}.inject"), document.inject.0, tier));
     Some(Credential {
         id: id?,
         kind: kind?,
@@ -96,30 +103,30 @@ fn credential(faults: &mut Faults, path: &str, document: CredentialDocument, tie
     })
 }
 
-fn inject(faults: &mut Faults, path: &str, document: InjectDocument, tier: Tier) -> Inject {
+fn inject(faults: &mut Faults, path: Arguments<'_>, document: InjectDocument, tier: Tier) -> Inject {
     let mut foreign = |field: &str, text: &str| {
         if !text.is_empty() {
-            faults.add(&format!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
+            faults.add(format_args!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
         }
     };
     match tier {
         Tier::Sealed => {
             foreign("env", &document.env);
-            faults.check(&format!("{path}.header"), rules::header_name(&document.header));
-            faults.check(&format!("{path}.format"), rules::format(&document.format));
+            faults.check(format_args!("{path}.header"), rules::header_name(&document.header));
+            faults.check(format_args!("{path}.format"), rules::format(&document.format));
             Inject::Header { name: document.header, format: document.format }
         }
         Tier::Entrusted => {
             foreign("header", &document.header);
             foreign("format", &document.format);
-            faults.check(&format!("{path}.env"), rules::env_name(&document.env));
+            faults.check(format_args!("{path}.env"), rules::env_name(&document.env));
             Inject::Env { name: document.env }
         }
     }
 }
 
-fn tool(faults: &mut Faults, path: &str, document: &ToolDocument) -> Option<Tool> {
-    let name = faults.parsed(&format!("{path}.name"), &document.name)?;
+fn tool(faults: &mut Faults, path: Arguments<'_>, document: &ToolDocument) -> Option<Tool> {
+    let name = faults.parsed(format_args!("{path}.name"), &document.name)?;
     Some(Tool { name, default: document.default })
 }
 
@@ -131,17 +138,18 @@ fn non_empty(text: String) -> Option<String> {
 struct Faults(Vec<Fault>);
 
 impl Faults {
-    fn add(&mut self, path: &str, problem: Problem) {
-        self.0.push(Fault { path: path.into(), problem });
+    // Paths become text where there is a fault only: an index has thousands of manifests, nearly all of them right.
+    fn add(&mut self, path: impl Display, problem: Problem) {
+        self.0.push(Fault { path: path.to_string(), problem });
     }
 
-    fn check(&mut self, path: &str, outcome: Result<(), Problem>) {
+    fn check(&mut self, path: impl Display, outcome: Result<(), Problem>) {
         if let Err(problem) = outcome {
             self.add(path, problem);
         }
     }
 
-    fn parsed<T: FromStr<Err: Into<Problem>>>(&mut self, path: &str, text: &str) -> Option<T> {
+    fn parsed<T: FromStr<Err: Into<Problem>>>(&mut self, path: impl Display, text: &str) -> Option<T> {
         if text.is_empty() {
             self.add(path, Problem::Missing);
             return None;
@@ -151,7 +159,7 @@ impl Faults {
 
     fn word<T>(
         &mut self,
-        path: &str,
+        path: impl Display,
         text: &str,
         from_word: fn(&str) -> Option<T>,
         allowed: &'static [&'static str],
@@ -167,16 +175,21 @@ impl Faults {
         if text.is_empty() { None } else { read(self, text) }
     }
 
-    fn each<D, T>(&mut self, path: &str, documents: Vec<D>, read: impl Fn(&mut Self, &str, D) -> Option<T>) -> Vec<T> {
+    fn each<D, T>(
+        &mut self,
+        path: &str,
+        documents: Vec<D>,
+        read: impl Fn(&mut Self, Arguments<'_>, D) -> Option<T>,
+    ) -> Vec<T> {
         let numbered = documents.into_iter().enumerate();
-        numbered.filter_map(|(index, document)| read(self, &format!("{path}[{index}]"), document)).collect()
+        numbered.filter_map(|(index, document)| read(self, format_args!("{path}[{index}]"), document)).collect()
     }
 
     fn unique<'a>(&mut self, path: &str, field: &str, values: impl Iterator<Item = &'a str>) {
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         for (index, value) in values.enumerate() {
             if !value.is_empty() && !seen.insert(value) {
-                self.add(&format!("{path}[{index}].{field}"), Problem::Repeated);
+                self.add(format_args!("{path}[{index}].{field}"), Problem::Repeated);
             }
         }
     }
