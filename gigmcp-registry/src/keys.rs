@@ -1,6 +1,6 @@
 //! Keys that sign an index, and the set of them that is trusted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -154,9 +154,8 @@ impl TrustRoot {
         self.keys.values()
     }
 
-    /// Whether enough of these keys are among `other` for them to sign alone.
-    pub(crate) fn is_met_by(&self, other: &Self) -> bool {
-        self.keys.keys().filter(|id| other.keys.contains_key(id)).count() >= self.threshold.get()
+    pub(crate) fn ids(&self) -> BTreeSet<KeyId> {
+        self.keys.keys().copied().collect()
     }
 
     pub(crate) fn key(&self, id: &KeyId) -> Option<&PublicKey> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod canonical;
+mod client;
 mod digest;
 mod egress_host;
 mod envelope;
@@ -16,6 +17,7 @@ mod seen;
 mod signatures;
 mod strict_json;
 mod threshold;
+mod transport;
 mod verify;
 mod version;
 
@@ -29,6 +31,7 @@ pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidTool
 pub use version::{InvalidVersion, Version};
 
 // Keys, signatures, the signed index.
+pub use client::{IndexClient, InvalidState, OpenError, RefreshError, Refreshed, State, StateError, StateFile};
 pub use envelope::Envelope;
 pub use index::{BuildIndexError, Index, IndexBuilder, IndexFault, InvalidIndex, Server};
 pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};
@@ -36,4 +39,7 @@ pub use root::{InvalidRoot, MAX_ROOT_BYTES, Root, RootError, SignedRoot};
 pub use seen::{InvalidSeen, Seen};
 pub use signatures::{InvalidSignatures, Signature, Signatures};
 pub use threshold::Untrusted;
+pub use transport::{Directory, DirectoryError, Download, Fetched, RegistryFile, TooLong, Transport};
+#[cfg(feature = "https")]
+pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
 pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};

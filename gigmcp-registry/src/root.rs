@@ -4,11 +4,12 @@ mod document;
 
 pub use document::InvalidRoot;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::SystemTime;
 
 use crate::digest::Digest;
-use crate::keys::TrustRoot;
+use crate::keys::{KeyId, TrustRoot};
 use crate::moment;
 use crate::seen::{Images, Seen};
 use crate::signatures::Signatures;
@@ -110,11 +111,11 @@ impl Verified<Root> {
         Ok(&self.index)
     }
 
-    /// Whether what was seen of indexes before `next` is to be forgotten: if too few of the keys that signed them are left,
-    /// none of them can come back, and whoever had stolen those keys may have published the highest sequence number.
-    #[must_use]
-    pub fn is_fresh_start(&self, next: &Self) -> bool {
-        !next.index.is_met_by(&self.index)
+    /// Whether what was seen of indexes signed by `before` is to be forgotten: if too few of those keys are left to sign
+    /// alone, none of the indexes before can come back, and whoever had stolen the keys may have published the highest
+    /// sequence number.
+    pub(crate) fn is_fresh_start(&self, before: &BTreeSet<KeyId>) -> bool {
+        self.index.ids().intersection(before).count() < self.index.threshold().get()
     }
 }
 

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
+mod client;
+mod https;
 mod index;
 mod keys;
 mod laws;
 mod manifest;
 mod original;
 mod root;
+mod state;
 mod verify;
 
 use std::num::NonZeroUsize;
