@@ -3,9 +3,14 @@
 
 mod canonical;
 mod client;
+mod diagnostic;
 mod digest;
+mod editor_schema;
 mod egress_host;
 mod envelope;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod keys;
 mod manifest;
@@ -16,17 +21,30 @@ mod root;
 mod seen;
 mod signatures;
 mod strict_json;
+mod template;
 mod threshold;
 mod transport;
 mod verify;
 mod version;
+mod yaml;
 
 pub use digest::{Digest, InvalidDigest};
-pub use egress_host::{EgressHost, InvalidEgressHost};
+pub use egress_host::{EgressHost, InvalidEgressHost, UnusableHost};
 pub use manifest::{
     Builder, Category, Credential, CredentialKind, Fault, Image, Inject, InvalidManifest, Manifest, ManifestHash,
     Problem, Source, Tier, Tool,
 };
+
+// From schema version 2, and what reads and checks documents.
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Rule, Severity};
+pub use editor_schema::MANIFEST_SCHEMA;
+pub use manifest::{
+    Allowance, Alphabet, BasicPart, Binding, Directory, InvalidValue, InvalidValueReason, InvalidVariableName, Method,
+    PlaceholderShape, RequestRule, ResourceLimits, Runtime, RuntimeProfile, TcpRule, Values, Variable, VariableKind,
+    VariableName,
+};
+pub use template::{InvalidTemplate, Template};
+
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use version::{InvalidVersion, Version};
 
@@ -39,7 +57,7 @@ pub use root::{InvalidRoot, MAX_ROOT_BYTES, Root, RootError, SignedRoot};
 pub use seen::{InvalidSeen, Seen};
 pub use signatures::{InvalidSignatures, Signature, Signatures};
 pub use threshold::Untrusted;
-pub use transport::{Directory, DirectoryError, Download, Fetched, RegistryFile, TooLong, Transport};
+pub use transport::{Download, Fetched, Files, FilesError, RegistryFile, TooLong, Transport};
 #[cfg(feature = "https")]
 pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
 pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};

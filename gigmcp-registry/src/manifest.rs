@@ -1,27 +1,43 @@
 //! What a server is, where its image comes from, and what it asks for.
 
+mod credential;
 mod document;
+mod entitlement;
+mod faults;
 mod hash;
 mod problem;
+mod resources;
 mod rules;
 mod validate;
+mod variable;
+mod words;
 
+pub use credential::{Binding, Credential, Inject, PlaceholderShape};
+pub use entitlement::{RequestRule, TcpRule};
 pub use hash::ManifestHash;
 pub use problem::{Fault, InvalidManifest, Problem};
+pub use resources::{Directory, ResourceLimits, Runtime};
+pub use variable::{InvalidValue, InvalidValueReason, InvalidVariableName, Values, Variable, VariableName};
+pub use words::{
+    Allowance, Alphabet, BasicPart, Builder, Category, CredentialKind, Method, RuntimeProfile, Tier, VariableKind,
+};
 
 pub(crate) use document::Document;
 pub(crate) use validate::validate;
 
 use crate::digest::Digest;
 use crate::egress_host::EgressHost;
-use crate::name::{CredentialId, ServerName, ToolName};
+use crate::name::{ServerName, ToolName};
 use crate::strict_json::Object;
 use crate::version::Version;
+use crate::yaml;
 
-/// A manifest of schema version 1, every field checked.
+/// A manifest of schema version 1 or 2, every field checked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Manifest {
+    /// The version of the format it was written in; what is said to be from version 2 is empty in version 1.
+    pub schema_version: u64,
     /// The server's name, prefix of its tools.
     pub name: ServerName,
     /// The version described here.
@@ -32,8 +48,12 @@ pub struct Manifest {
     pub image: Image,
     /// Whether the server may hold real credentials.
     pub tier: Tier,
-    /// The hosts it asks to reach, in the manifest's order.
+    /// The hosts it asks to reach over HTTPS with any request, in the manifest's order.
     pub egress: Vec<EgressHost>,
+    /// The hosts it asks to reach with some requests only. From version 2.
+    pub rules: Vec<RequestRule>,
+    /// The hosts it asks to reach that do not speak HTTP; none unless it is entrusted. From version 2.
+    pub tcp: Vec<TcpRule>,
     /// The credentials it asks for; ids are unique.
     pub credentials: Vec<Credential>,
     /// The tools it has; names are unique.
@@ -46,6 +66,16 @@ pub struct Manifest {
     pub category: Option<Category>,
     /// A picture's address.
     pub icon: Option<String>,
+    /// What each user says at installation; names are unique. From version 2.
+    pub variables: Vec<Variable>,
+    /// How the program is started. From version 2.
+    pub runtime: Option<Runtime>,
+    /// How much it needs. From version 2.
+    pub limits: Option<ResourceLimits>,
+    /// Directories it may write to, empty at every start. From version 2.
+    pub writable: Vec<Directory>,
+    /// A directory that outlives it, one for each user. From version 2.
+    pub state: Option<Directory>,
 }
 
 impl Manifest {
@@ -58,6 +88,27 @@ impl Manifest {
         let Object(document) = serde_json::from_slice(text)?;
         validate(document).map_err(InvalidManifest::Faults)
     }
+
+    /// Reads a manifest from YAML, of which only what every program reads in the same way is taken: no anchors, aliases, tags,
+    /// directives or further documents, no repeated keys, and no word that YAML 1.1 takes for something else (`on`, `012`).
+    ///
+    /// # Errors
+    /// [`InvalidManifest::Text`] with everything that is wrong, each with line, column and what to write instead.
+    pub fn from_yaml(text: &[u8]) -> Result<Self, InvalidManifest> {
+        crate::diagnostic::parse(text, validate).map_err(|diagnostics| InvalidManifest::Text(diagnostics.into()))
+    }
+
+    /// The manifest as YAML; read again, it is the same manifest.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        yaml::print(&Document::from(self))
+    }
+}
+
+/// A manifest as compact JSON.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn to_json(manifest: &Manifest) -> String {
+    serde_json::to_string(&Document::from(manifest)).expect("text, numbers and lists always have JSON")
 }
 
 /// Where a server's source code is.
@@ -84,41 +135,6 @@ pub struct Image {
     pub builder: Option<Builder>,
 }
 
-/// A credential that a server asks for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Credential {
-    /// Names it within the manifest.
-    pub id: CredentialId,
-    /// How it is obtained.
-    pub kind: CredentialKind,
-    /// The connector that obtains it; may be empty.
-    pub provider: String,
-    /// The OAuth scopes to ask for.
-    pub scopes: Vec<String>,
-    /// Where it is put.
-    pub inject: Inject,
-    /// Groups servers under one OAuth application.
-    pub vendor: Option<String>,
-}
-
-/// Where a credential is put.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Inject {
-    /// Into a request header on the way out; the server never holds it.
-    Header {
-        /// The header's name, as written in the manifest.
-        name: String,
-        /// The header's value with `{token}`, exactly once, in place of the credential.
-        format: String,
-    },
-    /// Into the server's environment: the server holds it. Only for [`Tier::Entrusted`].
-    Env {
-        /// The variable's name.
-        name: String,
-    },
-}
-
 /// A tool of a server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tool {
@@ -126,110 +142,6 @@ pub struct Tool {
     pub name: ToolName,
     /// Whether it is switched on from the start.
     pub default: bool,
-}
-
-/// An enum that is one of a few words in the manifest.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// The word in the manifest.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-
-            pub(crate) const WORDS: &'static [&'static str] = &[$($word),+];
-
-            pub(crate) fn from_word(word: &str) -> Option<Self> {
-                [$(Self::$variant),+].into_iter().find(|value| value.as_str() == word)
-            }
-        }
-    };
-}
-
-words! {
-    /// Whether a server may hold real credentials.
-    Tier {
-        /// Never: it sees placeholders.
-        Sealed = "sealed",
-        /// In its environment, because the service cannot be used otherwise.
-        Entrusted = "entrusted",
-    }
-}
-
-words! {
-    /// How an image is built.
-    Builder {
-        /// A static Go program and nothing else.
-        GoStatic = "go-static",
-        /// The toolpack engine with its toolspec.
-        Toolpack = "toolpack",
-        /// A Node program in one file.
-        Node = "node",
-        /// A Python program in one file.
-        Python = "python",
-    }
-}
-
-words! {
-    /// How a credential is obtained.
-    CredentialKind {
-        /// By an OAuth 2 connection.
-        Oauth2 = "oauth2",
-        /// A key the user pastes.
-        ApiKey = "api_key",
-        /// User name and password.
-        Basic = "basic",
-        /// Something else that goes into the environment.
-        CustomEnv = "custom_env",
-    }
-}
-
-words! {
-    /// Where a server stands in the catalogue.
-    Category {
-        /// Models and inference.
-        Ai = "ai",
-        /// Measuring use.
-        Analytics = "analytics",
-        /// Messages and calls.
-        Comms = "comms",
-        /// Customer relations.
-        Crm = "CRM",
-        /// Databases and data sets.
-        Data = "data",
-        /// Drawing and prototypes.
-        Design = "design",
-        /// Tools for developers.
-        DevTools = "dev-tools",
-        /// Writing and forms.
-        Documents = "documents",
-        /// Shops.
-        ECommerce = "e-commerce",
-        /// Money.
-        Finance = "finance",
-        /// Staff and applicants.
-        HrAts = "HR/ATS",
-        /// Campaigns.
-        Marketing = "marketing",
-        /// Tasks, notes, calendars.
-        Productivity = "productivity",
-        /// Finding things.
-        Search = "search",
-        /// Social networks.
-        Social = "social",
-        /// Files.
-        Storage = "storage",
-        /// Help desks.
-        Support = "support",
-    }
+    /// The digest of its definition as the server lists it; another one is not shown to a model. From schema version 2.
+    pub definition: Option<Digest>,
 }

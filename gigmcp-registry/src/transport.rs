@@ -1,10 +1,10 @@
 //! Where a registry's files come from.
 
-mod directory;
+mod files;
 #[cfg(feature = "https")]
 mod https;
 
-pub use directory::{Directory, DirectoryError};
+pub use files::{Files, FilesError};
 #[cfg(feature = "https")]
 pub use https::{HttpError, Https, HttpsError, InvalidHttps};
 

@@ -16,16 +16,32 @@ fn a_secret_opens_only_where_it_was_set() {
     let edits = [
         ("the row moved to another server", "UPDATE secrets SET server = 'second'", "second"),
         ("the row moved to another name", "UPDATE secrets SET name = 'OTHER_KEY'", "third"),
-        ("the row moved to another owner", "UPDATE secrets SET owner = 'mallory'", "first"),
+        (
+            "the row moved to another owner",
+            "INSERT INTO users (id, issuer, subject, display_name, role, created_at)
+                 VALUES ('mallory', 'local', 'mallory', 'mallory', 'user', 1);
+             UPDATE secrets SET owner = 'mallory'",
+            "first",
+        ),
         ("the version changed", "UPDATE secrets SET version = version + 1", "first"),
         (
             "the host changed where it is declared",
-            "UPDATE servers SET spec = replace(spec, 'api.example.com', 'evil.test'), revision = revision + 1",
+            "UPDATE servers SET spec = replace(spec, 'api.example.com', 'evil.test')",
+            "first",
+        ),
+        (
+            "the host changed as if its owner had agreed",
+            "INSERT INTO policies (server, spec, created_at) SELECT name, spec, 1 FROM servers WHERE name = 'first';
+             UPDATE policies SET spec = replace(spec, 'api.example.com', 'evil.test');
+             UPDATE servers SET spec = replace(spec, 'api.example.com', 'evil.test'),
+                 revision = (SELECT max(revision) FROM policies) WHERE name = 'first';
+             UPDATE consents SET revision = (SELECT max(revision) FROM policies) WHERE server = 'first'",
             "first",
         ),
         (
             "the host changed everywhere",
-            "UPDATE servers SET spec = replace(spec, 'api.example.com', 'evil.test'), revision = revision + 1;
+            "UPDATE servers SET spec = replace(spec, 'api.example.com', 'evil.test');
+             UPDATE policies SET spec = replace(spec, 'api.example.com', 'evil.test');
              UPDATE secrets SET policy = 'evil.test'",
             "first",
         ),

@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use gigmcp_egress::{InvalidFieldName, InvalidJsonPointer, InvalidPathPattern};
+
+use super::variable::{InvalidValueReason, InvalidVariableName};
+use crate::diagnostic::Diagnostics;
 use crate::digest::InvalidDigest;
 use crate::egress_host::InvalidEgressHost;
 use crate::name::{InvalidCredentialId, InvalidServerName, InvalidToolName};
+use crate::template::InvalidTemplate;
 use crate::version::InvalidVersion;
 
 /// Why a text is not a manifest.
@@ -17,6 +22,9 @@ pub enum InvalidManifest {
     /// The values are wrong; all of them are listed.
     #[error("the manifest has {} faults: {}", .0.len(), List(.0))]
     Faults(Vec<Fault>),
+    /// The YAML, its fields or the values are wrong; all of it is listed, with its place.
+    #[error("the manifest {0}")]
+    Text(Diagnostics),
 }
 
 /// One thing that is wrong, and where.
@@ -34,7 +42,7 @@ pub struct Fault {
 #[non_exhaustive]
 pub enum Problem {
     /// The schema version is not one that this program knows.
-    #[error("schema version {found} is not supported, only 1 is")]
+    #[error("schema version {found} is not supported, only 1 and 2 are")]
     SchemaVersion {
         /// The version found; 0 if there was none.
         found: u64,
@@ -45,6 +53,8 @@ pub enum Problem {
     /// The value is not one of the words of the format.
     #[error("is none of {}", .allowed.join(", "))]
     Word {
+        /// The word found.
+        found: String,
         /// The words of the format.
         allowed: &'static [&'static str],
     },
@@ -114,6 +124,65 @@ pub enum Problem {
     /// An OAuth credential needs a vendor.
     #[error("is required for credentials of type oauth2")]
     VendorMissing,
+    /// Only schema version 2 has this.
+    #[error("needs `schemaVersion: 2`")]
+    NeedsVersion2,
+    /// A number out of its bounds.
+    #[error("is not from {min} to {max}")]
+    Range {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
+    /// Not the name of a variable.
+    #[error(transparent)]
+    VariableName(#[from] InvalidVariableName),
+    /// Not a value of the variable whose choice it is.
+    #[error("{0}")]
+    Choice(InvalidValueReason),
+    /// Not text with holes.
+    #[error(transparent)]
+    Template(#[from] InvalidTemplate),
+    /// A hole that no variable fills.
+    #[error("uses `{{{variable}}}`, which is not in `variables`")]
+    UnknownVariable {
+        /// What is in the hole.
+        variable: String,
+    },
+    /// Not a path pattern.
+    #[error(transparent)]
+    PathPattern(#[from] InvalidPathPattern),
+    /// Not the name of a query parameter or form field.
+    #[error(transparent)]
+    FieldName(#[from] InvalidFieldName),
+    /// Not a pointer into JSON.
+    #[error(transparent)]
+    JsonPointer(#[from] InvalidJsonPointer),
+    /// A credential has one place.
+    #[error("is a second place for one credential")]
+    SecondPlace,
+    /// Not what a segment of a path may begin with.
+    #[error("is not letters, digits and -._~, at most 64")]
+    PathPrefix,
+    /// Not what a key may begin with.
+    #[error("is not printable ASCII without blanks, at most 64")]
+    KeyPrefix,
+    /// The credential would go to every host.
+    #[error("is required where the entitlements have more than one host: say which of them the credential is for")]
+    UnboundCredential,
+    /// The entitlements do not allow this.
+    #[error("is not allowed by the entitlements")]
+    OutsideOfEntitlements,
+    /// Bytes that are not read go to one host.
+    #[error("has a wildcard, which hosts that are reached over plain TCP must not have")]
+    TcpWildcard,
+    /// A directory of the system, or not an absolute path.
+    #[error("is not an absolute path of plain segments outside of /proc, /sys, /dev and the system's own directories")]
+    WritablePath,
+    /// One directory would hide the other.
+    #[error("is, or is in, a directory that is listed before, or has one in it")]
+    OverlappingDirectory,
     /// The document's place in the index says something else.
     #[error("differs from its key in the index")]
     NotItsKey,

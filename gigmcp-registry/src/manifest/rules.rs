@@ -9,12 +9,12 @@ pub(super) fn plain_word(text: &str) -> Result<(), Problem> {
     valid.then_some(()).ok_or(Problem::PlainWord)
 }
 
-pub(super) fn line(text: &str, max_bytes: usize) -> Result<(), Problem> {
+pub(crate) fn line(text: &str, max_bytes: usize) -> Result<(), Problem> {
     let valid = text.len() <= max_bytes && !text.chars().any(char::is_control);
     valid.then_some(()).ok_or(Problem::Text { max_bytes })
 }
 
-pub(super) fn paragraph(text: &str, max_bytes: usize) -> Result<(), Problem> {
+pub(crate) fn paragraph(text: &str, max_bytes: usize) -> Result<(), Problem> {
     let valid = text.len() <= max_bytes && !text.chars().any(|char| char.is_control() && char != '\n');
     valid.then_some(()).ok_or(Problem::Text { max_bytes })
 }
@@ -44,7 +44,7 @@ pub(super) fn entrypoint(text: &str, own_directory: bool) -> Result<(), Problem>
 }
 
 /// A token of RFC 9110, section 5.6.2, that is not about the connection or the route.
-pub(super) fn header_name(text: &str) -> Result<(), Problem> {
+pub(crate) fn header_name(text: &str) -> Result<(), Problem> {
     required(text)?;
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.len() > 128 || !text.bytes().all(token) {
@@ -77,6 +77,28 @@ pub(super) fn env_name(text: &str) -> Result<(), Problem> {
     (!reserved).then_some(()).ok_or(Problem::ReservedEnv)
 }
 
+/// What a segment of a path begins with: unreserved characters, or nothing.
+pub(super) fn path_prefix(text: &str) -> Result<(), Problem> {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let valid = text.len() <= 64 && text.bytes().all(unreserved) && !text.starts_with('.');
+    valid.then_some(()).ok_or(Problem::PathPrefix)
+}
+
+pub(super) fn key_prefix(text: &str) -> Result<(), Problem> {
+    let valid = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    valid.then_some(()).ok_or(Problem::KeyPrefix)
+}
+
+/// A directory of its own that hides nothing of the system.
+pub(super) fn writable_path(text: &str) -> Result<(), Problem> {
+    entrypoint(text, false).map_err(|problem| match problem {
+        Problem::Missing => problem,
+        _ => Problem::WritablePath,
+    })?;
+    let top = text.split('/').nth(1).unwrap_or_default();
+    (!SYSTEM_DIRECTORIES.contains(&top)).then_some(()).ok_or(Problem::WritablePath)
+}
+
 /// A scope token of RFC 6749, section 3.3.
 pub(super) fn scope(text: &str) -> Result<(), Problem> {
     required(text)?;
@@ -87,6 +109,9 @@ pub(super) fn scope(text: &str) -> Result<(), Problem> {
 fn required(text: &str) -> Result<(), Problem> {
     (!text.is_empty()).then_some(()).ok_or(Problem::Missing)
 }
+
+const SYSTEM_DIRECTORIES: [&str; 11] =
+    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "sbin", "sys", "usr"];
 
 const RESERVED_HEADERS: [&str; 11] = [
     "host",

@@ -1,30 +1,43 @@
 //! From text to types, noting every fault on the way.
 
-use std::collections::BTreeSet;
 use std::fmt::{Arguments, Display};
-use std::str::FromStr;
 
-use super::document::{CredentialDocument, Document, ImageDocument, InjectDocument, SourceDocument, ToolDocument};
+use super::credential::{Context, credential};
+use super::document::{Document, EntitlementsDocument, ImageDocument, SourceDocument, ToolDocument};
+use super::entitlement::{RequestRule, TcpRule, host, request_rule, tcp_rule};
+use super::faults::{Faults, non_empty};
 use super::problem::{Fault, Problem};
-use super::{Builder, Category, Credential, CredentialKind, Image, Inject, Manifest, Source, Tier, Tool, rules};
+use super::resources::{directory, disjoint, limits, runtime, variable};
+use super::{Builder, Category, Image, Manifest, Source, Tier, Tool, Variable, rules};
+use crate::egress_host::EgressHost;
 use crate::strict_json::Object;
 
 /// The checked manifest, or everything that is wrong with it.
 pub(crate) fn validate(document: Document) -> Result<Manifest, Vec<Fault>> {
     let mut faults = Faults::default();
-    if document.schema_version != 1 {
-        faults.add("schemaVersion", Problem::SchemaVersion { found: document.schema_version });
+    let schema_version = document.schema_version;
+    match schema_version {
+        1 => later_fields(&mut faults, &document),
+        2 => {}
+        found => faults.add("schemaVersion", Problem::SchemaVersion { found }),
     }
     let name = faults.parsed("name", &document.name);
     let version = faults.parsed("version", &document.version);
     let source = source(&mut faults, document.source.0);
     let image = image(&mut faults, document.image.0);
     let tier = faults.word("tier", &document.tier, Tier::from_word, Tier::WORDS);
-    let egress = faults
-        .each("entitlements.egress", document.entitlements.0.egress, |faults, path, host| faults.parsed(path, &host));
+    let variables = document.variables;
+    faults.unique("variables", "name", variables.iter().map(|Object(variable)| variable.name.as_str()));
+    let variables =
+        faults.each("variables", variables, |faults, path, Object(document)| variable(faults, path, document));
+
+    let entitlements = entitlements(&mut faults, document.entitlements.0, schema_version, tier, &variables);
+    let (egress, rules, tcp) = (entitlements.egress, entitlements.rules, entitlements.tcp);
+
     faults.unique("credentials", "id", document.credentials.iter().map(|Object(credential)| credential.id.as_str()));
+    let context = Context { tier, schema_version, variables: &variables, allowed: entitlements.http };
     let credentials = faults.each("credentials", document.credentials, |faults, path, Object(document)| {
-        credential(faults, path, document, tier)
+        credential(faults, path, document, &context)
     });
     faults.unique("tools", "name", document.tools.iter().map(|Object(tool)| tool.name.as_str()));
     let tools = faults.each("tools", document.tools, |faults, path, Object(document)| tool(faults, path, &document));
@@ -35,25 +48,98 @@ pub(crate) fn validate(document: Document) -> Result<Manifest, Vec<Fault>> {
         faults.word("category", text, Category::from_word, Category::WORDS)
     });
 
+    let runtime = document.runtime.map(|Object(document)| runtime(&mut faults, document, &variables));
+    let limits = document.limits.map(|Object(document)| limits(&mut faults, &document));
+    let writable = faults
+        .each("writable", document.writable, |faults, path, Object(document)| Some(directory(faults, path, document)));
+    let state = document.state.map(|Object(document)| directory(&mut faults, "state", document));
+    let numbered = writable.iter().enumerate().map(|(index, directory)| (format!("writable[{index}]"), directory));
+    disjoint(&mut faults, numbered.chain(state.iter().map(|state| ("state".into(), state))));
+
     let (Some(name), Some(version), Some(source), Some(image), Some(tier), true) =
         (name, version, source, image, tier, faults.0.is_empty())
     else {
         return Err(faults.0);
     };
     Ok(Manifest {
+        schema_version,
         name,
         version,
         source,
         image,
         tier,
         egress,
+        rules,
+        tcp,
         credentials,
         tools,
         display_name: non_empty(document.display_name),
         description: non_empty(document.description),
         category,
         icon: non_empty(document.icon),
+        variables,
+        runtime,
+        limits,
+        writable,
+        state,
     })
+}
+
+struct Entitlements {
+    egress: Vec<EgressHost>,
+    rules: Vec<RequestRule>,
+    tcp: Vec<TcpRule>,
+    /// The hosts of the first two, if all could be read.
+    http: Option<Vec<EgressHost>>,
+}
+
+fn entitlements(
+    faults: &mut Faults,
+    document: EntitlementsDocument,
+    schema_version: u64,
+    tier: Option<Tier>,
+    variables: &[Variable],
+) -> Entitlements {
+    let found = faults.0.len();
+    let egress = faults.each("entitlements.egress", document.egress, |faults, path, text| match schema_version {
+        1 => faults.parsed(path, &text),
+        _ => host(faults, path, &text, variables),
+    });
+    let rules = faults.each("entitlements.rules", document.rules, |faults, path, Object(document)| {
+        Some(request_rule(faults, path, &document, variables))
+    });
+    let complete = faults.0.len() == found;
+    if tier == Some(Tier::Sealed) && !document.tcp.is_empty() {
+        faults.add("entitlements.tcp", Problem::NotInTier { tier: Tier::Sealed.as_str() });
+    }
+    let tcp = faults.each("entitlements.tcp", document.tcp, |faults, path, Object(document)| {
+        tcp_rule(faults, path, &document, variables)
+    });
+    let http = || egress.iter().chain(rules.iter().flat_map(|rule| &rule.hosts)).cloned().collect();
+    Entitlements { http: complete.then(http), egress, rules, tcp }
+}
+
+/// What version 1 does not have. Places of credentials are checked where they are read.
+fn later_fields(faults: &mut Faults, document: &Document) {
+    let mut later = |path: Arguments<'_>, given: bool| {
+        if given {
+            faults.add(path, Problem::NeedsVersion2);
+        }
+    };
+    later(format_args!("entitlements.rules"), !document.entitlements.0.rules.is_empty());
+    later(format_args!("entitlements.tcp"), !document.entitlements.0.tcp.is_empty());
+    for (index, Object(credential)) in document.credentials.iter().enumerate() {
+        later(format_args!("credentials[{index}].bind"), !credential.bind.is_empty());
+        later(format_args!("credentials[{index}].placeholder"), credential.placeholder.is_some());
+    }
+    for (index, Object(tool)) in document.tools.iter().enumerate() {
+        later(format_args!("tools[{index}].definition"), !tool.definition.is_empty());
+    }
+    later(format_args!("variables"), !document.variables.is_empty());
+    later(format_args!("runtime"), document.runtime.is_some());
+    later(format_args!("limits"), document.limits.is_some());
+    later(format_args!("writable"), !document.writable.is_empty());
+    later(format_args!("state"), document.state.is_some());
 }
 
 fn source(faults: &mut Faults, document: SourceDocument) -> Option<Source> {
@@ -74,123 +160,9 @@ fn image(faults: &mut Faults, document: ImageDocument) -> Option<Image> {
     Some(Image { reference: document.reference, digest, entrypoint: document.entrypoint, builder })
 }
 
-fn credential(
-    faults: &mut Faults,
-    path: Arguments<'_>,
-    document: CredentialDocument,
-    tier: Option<Tier>,
-) -> Option<Credential> {
-    let id = faults.parsed(format_args!("{path}.id"), &document.id);
-    let kind =
-        faults.word(format_args!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
-    faults.check(format_args!("{path}.provider"), rules::line(&document.provider, 64));
-    for (index, scope) in document.scopes.iter().enumerate() {
-        faults.check(format_args!("{path}.scopes[{index}]"), rules::scope(scope));
-    }
-    if !document.vendor.is_empty() {
-        faults.check(format_args!("{path}.vendor"), rules::slug(&document.vendor));
-    } else if kind == Some(CredentialKind::Oauth2) {
-        faults.add(format_args!("{path}.vendor"), Problem::VendorMissing);
-    }
-    let inject = tier.map(|tier| inject(faults, format_args!("{path}.inject"), document.inject.0, tier));
-    Some(Credential {
-        id: id?,
-        kind: kind?,
-        provider: document.provider,
-        scopes: document.scopes,
-        inject: inject?,
-        vendor: non_empty(document.vendor),
-    })
-}
-
-fn inject(faults: &mut Faults, path: Arguments<'_>, document: InjectDocument, tier: Tier) -> Inject {
-    let mut foreign = |field: &str, text: &str| {
-        if !text.is_empty() {
-            faults.add(format_args!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
-        }
-    };
-    match tier {
-        Tier::Sealed => {
-            foreign("env", &document.env);
-            faults.check(format_args!("{path}.header"), rules::header_name(&document.header));
-            faults.check(format_args!("{path}.format"), rules::format(&document.format));
-            Inject::Header { name: document.header, format: document.format }
-        }
-        Tier::Entrusted => {
-            foreign("header", &document.header);
-            foreign("format", &document.format);
-            faults.check(format_args!("{path}.env"), rules::env_name(&document.env));
-            Inject::Env { name: document.env }
-        }
-    }
-}
-
-fn tool(faults: &mut Faults, path: Arguments<'_>, document: &ToolDocument) -> Option<Tool> {
-    let name = faults.parsed(format_args!("{path}.name"), &document.name)?;
-    Some(Tool { name, default: document.default })
-}
-
-fn non_empty(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    // Paths become text where there is a fault only: an index has thousands of manifests, nearly all of them right.
-    fn add(&mut self, path: impl Display, problem: Problem) {
-        self.0.push(Fault { path: path.to_string(), problem });
-    }
-
-    fn check(&mut self, path: impl Display, outcome: Result<(), Problem>) {
-        if let Err(problem) = outcome {
-            self.add(path, problem);
-        }
-    }
-
-    fn parsed<T: FromStr<Err: Into<Problem>>>(&mut self, path: impl Display, text: &str) -> Option<T> {
-        if text.is_empty() {
-            self.add(path, Problem::Missing);
-            return None;
-        }
-        text.parse().map_err(|problem: T::Err| self.add(path, problem.into())).ok()
-    }
-
-    fn word<T>(
-        &mut self,
-        path: impl Display,
-        text: &str,
-        from_word: fn(&str) -> Option<T>,
-        allowed: &'static [&'static str],
-    ) -> Option<T> {
-        let value = from_word(text);
-        if value.is_none() {
-            self.add(path, Problem::Word { allowed });
-        }
-        value
-    }
-
-    fn optional<T>(&mut self, text: &str, read: impl FnOnce(&mut Self, &str) -> Option<T>) -> Option<T> {
-        if text.is_empty() { None } else { read(self, text) }
-    }
-
-    fn each<D, T>(
-        &mut self,
-        path: &str,
-        documents: Vec<D>,
-        read: impl Fn(&mut Self, Arguments<'_>, D) -> Option<T>,
-    ) -> Vec<T> {
-        let numbered = documents.into_iter().enumerate();
-        numbered.filter_map(|(index, document)| read(self, format_args!("{path}[{index}]"), document)).collect()
-    }
-
-    fn unique<'a>(&mut self, path: &str, field: &str, values: impl Iterator<Item = &'a str>) {
-        let mut seen = BTreeSet::new();
-        for (index, value) in values.enumerate() {
-            if !value.is_empty() && !seen.insert(value) {
-                self.add(format_args!("{path}[{index}].{field}"), Problem::Repeated);
-            }
-        }
-    }
+fn tool(faults: &mut Faults, path: impl Display + Copy, document: &ToolDocument) -> Option<Tool> {
+    let name = faults.parsed(format_args!("{path}.name"), &document.name);
+    let definition =
+        faults.optional(&document.definition, |faults, text| faults.parsed(format_args!("{path}.definition"), text));
+    Some(Tool { name: name?, default: document.default, definition })
 }

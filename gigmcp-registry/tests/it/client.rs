@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use gigmcp_registry::{
-    Directory, Envelope, IndexClient, OpenError, RefreshError, Refreshed, Root, RootError, Signatures, SignedRoot,
-    State, Untrusted, Verified, VerifyError,
+    Envelope, Files, IndexClient, OpenError, RefreshError, Refreshed, Root, RootError, Signatures, SignedRoot, State,
+    Untrusted, Verified, VerifyError,
 };
 use tempfile::TempDir;
 
@@ -23,8 +23,8 @@ impl Registry {
         Self(directory)
     }
 
-    fn transport(&self) -> Directory {
-        Directory::new(self.0.path())
+    fn transport(&self) -> Files {
+        Files::new(self.0.path())
     }
 
     fn path(&self) -> &Path {

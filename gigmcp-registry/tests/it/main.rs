@@ -8,6 +8,7 @@ mod index;
 mod keys;
 mod laws;
 mod manifest;
+mod manifest_v2;
 mod original;
 mod root;
 mod state;

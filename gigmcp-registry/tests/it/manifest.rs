@@ -74,11 +74,11 @@ fn one_fault_each() {
     let credential = r#""inject":{"header":"Authorization","format":"Bearer {token}"}"#;
     for (case, from, to, path, problem) in [
         (
-            "schema version 2",
+            "schema version 3",
             r#""schemaVersion":1"#,
-            r#""schemaVersion":2"#,
+            r#""schemaVersion":3"#,
             "schemaVersion",
-            Problem::SchemaVersion { found: 2 },
+            Problem::SchemaVersion { found: 3 },
         ),
         (
             "newline into the build's environment",

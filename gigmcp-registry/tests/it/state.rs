@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gigmcp_registry::{
-    Directory, Envelope, IndexClient, InvalidState, Root, Signatures, SignedRoot, State, StateError, StateFile,
+    Envelope, Files, IndexClient, InvalidState, Root, Signatures, SignedRoot, State, StateError, StateFile,
 };
 
 use crate::{expiry, fresh, index, root as keys, signed_by, signer};
@@ -23,7 +23,7 @@ fn client(state: State) -> IndexClient {
 async fn publish_and_refresh(client: &mut IndexClient, directory: &Path, sequence: u64) {
     let text = index(sequence);
     fs::write(directory.join("index.jsonl"), Envelope::join(&signed_by(&[11], &text), text.as_bytes())).unwrap();
-    client.refresh(&Directory::new(directory), fresh().now).await.unwrap();
+    client.refresh(&Files::new(directory), fresh().now).await.unwrap();
 }
 
 fn sequence(state: State) -> Option<u64> {

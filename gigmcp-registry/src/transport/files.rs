@@ -8,22 +8,22 @@ use super::{Download, Fetched, RegistryFile, TooLong, Transport};
 
 /// Reads the files of a registry from a directory.
 #[derive(Clone, Debug)]
-pub struct Directory(PathBuf);
+pub struct Files(PathBuf);
 
-impl Directory {
+impl Files {
     /// The directory that `index.jsonl` lies in.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    fn read(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, DirectoryError> {
+    fn read(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, FilesError> {
         let path = self.0.join(file.to_string());
-        let failed = |source| DirectoryError::Read { path: path.clone(), source };
+        let failed = |source| FilesError::Read { path: path.clone(), source };
         // Looked at before it is opened, which would wait at a FIFO for someone to write.
         match path.metadata() {
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Fetched::NotFound),
             Err(source) => return Err(failed(source)),
-            Ok(metadata) if !metadata.is_file() => return Err(DirectoryError::NotAFile { path }),
+            Ok(metadata) if !metadata.is_file() => return Err(FilesError::NotAFile { path }),
             Ok(_) => {}
         }
         download.begin(None);
@@ -35,11 +35,11 @@ impl Directory {
     }
 }
 
-impl Transport for Directory {
-    type Error = DirectoryError;
+impl Transport for Files {
+    type Error = FilesError;
 
     /// Blocks while it reads.
-    async fn fetch(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, DirectoryError> {
+    async fn fetch(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, FilesError> {
         self.read(file, download)
     }
 }
@@ -47,7 +47,7 @@ impl Transport for Directory {
 /// Why a file of a directory could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DirectoryError {
+pub enum FilesError {
     /// Reading failed.
     #[error("reading {}", .path.display())]
     Read {

@@ -1,0 +1,34 @@
+//! What the reader of YAML keeps, whatever the bytes. Called by the fuzzer, and by a test with a few thousand mutations.
+
+use crate::manifest::{InvalidManifest, Manifest};
+
+/// Any bytes are a manifest or get at least one fault, each within the text; a manifest survives being printed, as YAML and as the
+/// JSON that its hash is taken of, and means the same to the reader of JSON.
+pub fn manifest_yaml(bytes: &[u8]) {
+    match Manifest::from_yaml(bytes) {
+        Ok(manifest) => {
+            let printed = manifest.to_yaml();
+            let again = Manifest::from_yaml(printed.as_bytes());
+            assert!(matches!(&again, Ok(again) if *again == manifest), "{printed}\n{again:?}\n{manifest:?}");
+            let json = crate::manifest::to_json(&manifest);
+            let from_json = Manifest::from_json(json.as_bytes());
+            assert!(matches!(&from_json, Ok(again) if *again == manifest), "{json}\n{from_json:?}");
+            let from_yaml = Manifest::from_yaml(json.as_bytes());
+            assert!(matches!(&from_yaml, Ok(again) if again.hash() == manifest.hash()), "{json}\n{from_yaml:?}");
+        }
+        Err(InvalidManifest::Text(faults)) => {
+            assert!(!faults.is_empty());
+            for fault in faults.iter() {
+                let span = &fault.place.span;
+                assert!(span.start <= span.end && span.end <= bytes.len(), "{fault:?}");
+                assert!(!fault.message.contains('\n'), "{fault:?}");
+            }
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+    // The reader of JSON is the narrower one: what it takes, the reader of YAML takes too, if it is no larger.
+    if let Ok(manifest) = Manifest::from_json(bytes) {
+        let from_yaml = Manifest::from_yaml(bytes);
+        assert!(matches!(&from_yaml, Ok(again) if *again == manifest) || from_yaml.is_err());
+    }
+}
