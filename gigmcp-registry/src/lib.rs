@@ -4,6 +4,7 @@
 mod canonical;
 mod client;
 mod diagnostic;
+mod diff;
 mod digest;
 mod editor_schema;
 mod egress_host;
@@ -50,6 +51,7 @@ pub use version::{InvalidVersion, Version};
 
 // Keys, signatures, the signed index.
 pub use client::{IndexClient, InvalidState, OpenError, RefreshError, Refreshed, State, StateError, StateFile};
+pub use diff::{Bearing, Change, IndexDiff, ManifestDiff, VersionChange};
 pub use envelope::Envelope;
 pub use index::{BuildIndexError, Index, IndexBuilder, IndexFault, InvalidIndex, Server};
 pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod client;
+mod diff;
 mod https;
 mod index;
 mod keys;
