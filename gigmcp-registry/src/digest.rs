@@ -16,6 +16,11 @@ impl Digest {
         Self(Sha256::digest(content).into())
     }
 
+    #[cfg(feature = "oci")]
+    pub(crate) fn from_sha256(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

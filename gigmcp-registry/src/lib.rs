@@ -24,3 +24,19 @@ pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidTool
 pub use signatures::{InvalidSignatures, Signature, Signatures};
 pub use verify::{Freshness, MAX_INDEX_BYTES, Seen, SignedIndex, Verified, VerifyError};
 pub use version::{InvalidVersion, Version};
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(feature = "oci")]
+mod remove;
+#[cfg(feature = "oci")]
+mod seal;
+#[cfg(feature = "oci")]
+mod tar;
+
+#[cfg(feature = "oci")]
+pub use {
+    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, Layer, Limits, extract},
+    seal::{SealError, TreeDigest},
+    tar::Refusal,
+};

@@ -6,6 +6,11 @@ mod index;
 mod manifest;
 mod verify;
 
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(feature = "oci")]
+mod tar_bytes;
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
