@@ -21,6 +21,11 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    #[cfg(feature = "oci")]
+    pub(crate) fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

@@ -17,11 +17,11 @@ use std::path::Path;
 
 pub use error::{Exceeded, ExtractError};
 pub use layer::{Compression, Layer};
-pub use limits::Limits;
+pub use limits::ImageLimits;
 pub use report::{Dropped, Extracted};
 
 use crate::seal;
-use crate::tar::{Archive, Entry, EntryPath, Kind, Refusal, Segment};
+use crate::tar::{Archive, Entry, EntryPath, Kind, LayerRefusal, Segment};
 use error::Fault;
 use layer::Unpacked;
 use tree::{Touched, Tree};
@@ -41,7 +41,7 @@ use whiteout::Meaning;
 pub fn extract<R: Read>(
     into: &Path,
     layers: impl IntoIterator<Item = Layer<R>>,
-    limits: &Limits,
+    limits: &ImageLimits,
 ) -> Result<Extracted, ExtractError> {
     let mut extraction = Extraction { tree: Tree::open(into)?, limits, report: Extracted::default() };
     for (number, layer) in layers.into_iter().enumerate() {
@@ -57,7 +57,7 @@ pub fn extract<R: Read>(
 
 struct Extraction<'a> {
     tree: Tree,
-    limits: &'a Limits,
+    limits: &'a ImageLimits,
     report: Extracted,
 }
 
@@ -104,7 +104,7 @@ impl Extraction<'_> {
 
     fn place(&mut self, entry: &Entry, archive: &mut Archive<'_, impl Read>) -> Result<(), Fault> {
         if entry.path.is_root() {
-            return if entry.kind == Kind::Directory { Ok(()) } else { Err(Refusal::Root.into()) };
+            return if entry.kind == Kind::Directory { Ok(()) } else { Err(LayerRefusal::Root.into()) };
         }
         match &entry.kind {
             Kind::Directory => self.tree.directory(&entry.path),

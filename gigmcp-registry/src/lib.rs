@@ -28,15 +28,30 @@ pub use version::{InvalidVersion, Version};
 #[cfg(feature = "oci")]
 mod extract;
 #[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod remote;
+#[cfg(feature = "oci")]
 mod remove;
 #[cfg(feature = "oci")]
 mod seal;
+#[cfg(feature = "oci")]
+mod store;
 #[cfg(feature = "oci")]
 mod tar;
 
 #[cfg(feature = "oci")]
 pub use {
-    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, Layer, Limits, extract},
+    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, ImageLimits, Layer, extract},
+    oci::{
+        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, Platform, Progress,
+        PullError, PullEvent, Registry, Repository,
+    },
+    remote::{
+        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, RedirectFault, RegistryCredential,
+        RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
+    },
     seal::{SealError, TreeDigest},
-    tar::Refusal,
+    store::{Collected, Keep, Lease, LeaseError, Store, StoreError},
+    tar::LayerRefusal,
 };

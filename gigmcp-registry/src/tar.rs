@@ -14,10 +14,10 @@ mod sparse;
 use std::io::{self, Read};
 
 pub(crate) use name::EntryPath;
-pub use refusal::Refusal;
+pub use refusal::LayerRefusal;
 pub(crate) use sparse::Segment;
 
-use crate::extract::Limits;
+use crate::extract::ImageLimits;
 use header::{BLOCK, Block, Header};
 use pax::Records;
 
@@ -25,11 +25,11 @@ use pax::Records;
 #[derive(Debug)]
 pub(crate) enum TarError {
     Read(io::Error),
-    Refused(Refusal),
+    Refused(LayerRefusal),
 }
 
-impl From<Refusal> for TarError {
-    fn from(refusal: Refusal) -> Self {
+impl From<LayerRefusal> for TarError {
+    fn from(refusal: LayerRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -63,14 +63,14 @@ pub(crate) enum Kind {
 /// The entries of an archive, one after the other.
 pub(crate) struct Archive<'a, R> {
     stream: R,
-    limits: &'a Limits,
+    limits: &'a ImageLimits,
     /// Content of the present entry that was not read yet, and the padding behind it.
     left: u64,
     padding: u64,
 }
 
 impl<'a, R: Read> Archive<'a, R> {
-    pub(crate) fn new(stream: R, limits: &'a Limits) -> Self {
+    pub(crate) fn new(stream: R, limits: &'a ImageLimits) -> Self {
         Self { stream, limits, left: 0, padding: 0 }
     }
 
@@ -104,7 +104,7 @@ impl<'a, R: Read> Archive<'a, R> {
             return Ok(0);
         }
         match self.read(&mut buffer[..wanted])? {
-            0 => Err(Refusal::CutShort.into()),
+            0 => Err(LayerRefusal::CutShort.into()),
             read => {
                 self.left -= read as u64;
                 Ok(read)
@@ -128,12 +128,12 @@ impl<'a, R: Read> Archive<'a, R> {
                 Some((bytes, segments)) => Kind::File { bytes, segments: Some(segments) },
                 None => Kind::File { bytes: stored, segments: None },
             },
-            _ if sparse.is_some() => return Err(Refusal::Sparse.into()),
+            _ if sparse.is_some() => return Err(LayerRefusal::Sparse.into()),
             b'1' => empty(stored, Kind::HardLink(EntryPath::parse(&link, self.limits)?))?,
             b'2' => empty(stored, Kind::Symlink(name::target(link)?))?,
             b'3' | b'4' | b'6' => empty(stored, Kind::Special)?,
             b'5' => empty(stored, Kind::Directory)?,
-            _ => return Err(Refusal::UnknownType.into()),
+            _ => return Err(LayerRefusal::UnknownType.into()),
         };
         Ok(Entry {
             path: EntryPath::parse(&raw, self.limits)?,
@@ -148,10 +148,10 @@ impl<'a, R: Read> Archive<'a, R> {
     fn sparse(&mut self, block: &Block, records: &Records, kind: u8) -> Result<(u64, Vec<Segment>), TarError> {
         let (bytes, segments) = if kind == b'S' {
             if records.is_sparse() {
-                return Err(Refusal::Sparse.into());
+                return Err(LayerRefusal::Sparse.into());
             }
             // The map goes on in blocks before the content, which the size does not count.
-            sparse::old_gnu(block, || self.block()?.ok_or(Refusal::CutShort.into()))?
+            sparse::old_gnu(block, || self.block()?.ok_or(LayerRefusal::CutShort.into()))?
         } else if records.sparse.in_content()? {
             let bytes = records.sparse.bytes()?;
             (bytes, sparse::in_content(|| self.content_block())?)
@@ -163,14 +163,14 @@ impl<'a, R: Read> Archive<'a, R> {
     }
 
     fn content_block(&mut self) -> Result<Block, TarError> {
-        self.left = self.left.checked_sub(BLOCK as u64).ok_or(Refusal::Sparse)?;
-        self.block()?.ok_or(Refusal::CutShort.into())
+        self.left = self.left.checked_sub(BLOCK as u64).ok_or(LayerRefusal::Sparse)?;
+        self.block()?.ok_or(LayerRefusal::CutShort.into())
     }
 
     /// The whole content of a header that extends the next one.
     fn extension(&mut self, bytes: u64) -> Result<Vec<u8>, TarError> {
         if bytes > self.limits.extension_bytes {
-            return Err(Refusal::LongExtension.into());
+            return Err(LayerRefusal::LongExtension.into());
         }
         self.hold(bytes);
         let mut content = vec![0; bytes as usize];
@@ -201,7 +201,7 @@ impl<'a, R: Read> Archive<'a, R> {
         while filled < BLOCK {
             match self.read(&mut block[filled..])? {
                 0 if filled == 0 => return Ok(None),
-                0 => return Err(Refusal::CutShort.into()),
+                0 => return Err(LayerRefusal::CutShort.into()),
                 read => filled += read,
             }
         }
@@ -214,7 +214,7 @@ impl<'a, R: Read> Archive<'a, R> {
             match self.read(&mut buffer)? {
                 0 => return Ok(()),
                 read if buffer[..read].iter().all(|byte| *byte == 0) => {}
-                _ => return Err(Refusal::BehindTheEnd.into()),
+                _ => return Err(LayerRefusal::BehindTheEnd.into()),
             }
         }
     }
@@ -223,7 +223,7 @@ impl<'a, R: Read> Archive<'a, R> {
         loop {
             match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Refusal::CutShort.into()),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(LayerRefusal::CutShort.into()),
                 read => return read.map_err(TarError::Read),
             }
         }
@@ -239,41 +239,41 @@ struct Pending {
 }
 
 impl Pending {
-    fn records(&mut self, records: Records) -> Result<(), Refusal> {
+    fn records(&mut self, records: Records) -> Result<(), LayerRefusal> {
         let twice = self.records.is_some() || self.long_name.is_some() || self.long_link.is_some();
         if twice {
-            return Err(Refusal::SaidTwice);
+            return Err(LayerRefusal::SaidTwice);
         }
         self.records = Some(records);
         Ok(())
     }
 
-    fn long_name(&mut self, name: Vec<u8>) -> Result<(), Refusal> {
+    fn long_name(&mut self, name: Vec<u8>) -> Result<(), LayerRefusal> {
         if self.records.is_some() || self.long_name.is_some() {
-            return Err(Refusal::SaidTwice);
+            return Err(LayerRefusal::SaidTwice);
         }
         self.long_name = Some(name);
         Ok(())
     }
 
-    fn long_link(&mut self, name: Vec<u8>) -> Result<(), Refusal> {
+    fn long_link(&mut self, name: Vec<u8>) -> Result<(), LayerRefusal> {
         if self.records.is_some() || self.long_link.is_some() {
-            return Err(Refusal::SaidTwice);
+            return Err(LayerRefusal::SaidTwice);
         }
         self.long_link = Some(name);
         Ok(())
     }
 
     /// At the end of the archive.
-    fn must_be_empty(&self) -> Result<(), Refusal> {
+    fn must_be_empty(&self) -> Result<(), LayerRefusal> {
         match (&self.records, &self.long_name, &self.long_link) {
             (None, None, None) => Ok(()),
-            _ => Err(Refusal::CutShort),
+            _ => Err(LayerRefusal::CutShort),
         }
     }
 }
 
 /// Content of what has none is skipped by some readers, and read as headers by others.
-fn empty(stored: u64, kind: Kind) -> Result<Kind, Refusal> {
-    if stored == 0 { Ok(kind) } else { Err(Refusal::ContentOfNoFile) }
+fn empty(stored: u64, kind: Kind) -> Result<Kind, LayerRefusal> {
+    if stored == 0 { Ok(kind) } else { Err(LayerRefusal::ContentOfNoFile) }
 }

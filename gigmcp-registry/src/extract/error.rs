@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use crate::digest::Digest;
 use crate::seal::SealError;
-use crate::tar::{Refusal, TarError};
+use crate::tar::{LayerRefusal, TarError};
 
 /// Why an image was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum ExtractError {
         /// The entry's path with unprintable bytes escaped, as far as it was read.
         path: String,
         /// What is wrong.
-        why: Refusal,
+        why: LayerRefusal,
     },
     /// The image is larger than the limits allow.
     #[error("layer {layer}: {exceeded}")]
@@ -73,16 +73,16 @@ pub enum ExtractError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Exceeded {
-    /// [`Limits::layers`](crate::Limits::layers).
+    /// [`ImageLimits::layers`](crate::ImageLimits::layers).
     #[error("there are too many layers")]
     Layers,
-    /// [`Limits::bytes`](crate::Limits::bytes).
+    /// [`ImageLimits::bytes`](crate::ImageLimits::bytes).
     #[error("it unpacks to too many bytes")]
     Bytes,
-    /// [`Limits::ratio`](crate::Limits::ratio).
+    /// [`ImageLimits::ratio`](crate::ImageLimits::ratio).
     #[error("it unpacks to too many times its size")]
     Ratio,
-    /// [`Limits::entries`](crate::Limits::entries).
+    /// [`ImageLimits::entries`](crate::ImageLimits::entries).
     #[error("there are too many entries")]
     Entries,
 }
@@ -90,7 +90,7 @@ pub enum Exceeded {
 /// An error without its place.
 #[derive(Debug)]
 pub(super) enum Fault {
-    Refused(Refusal),
+    Refused(LayerRefusal),
     Exceeded(Exceeded),
     Read(io::Error),
     Write(io::Error),
@@ -102,8 +102,8 @@ impl Fault {
     }
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
+impl From<LayerRefusal> for Fault {
+    fn from(refusal: LayerRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -130,7 +130,7 @@ impl Fault {
         if let Some(exceeded) = inner.and_then(|inner| inner.downcast_ref::<Exceeded>()) {
             return Self::Exceeded(*exceeded);
         }
-        if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<Refusal>()) {
+        if let Some(refusal) = inner.and_then(|inner| inner.downcast_ref::<LayerRefusal>()) {
             return Self::Refused(*refusal);
         }
         Self::Read(error)

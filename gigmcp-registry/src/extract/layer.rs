@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use zstd::stream::raw::DParameter;
 
 use super::error::Fault;
-use super::{Exceeded, Limits};
+use super::{Exceeded, ImageLimits};
 use crate::digest::Digest;
-use crate::tar::Refusal;
+use crate::tar::LayerRefusal;
 
 /// How a layer is compressed, which its media type says.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -56,7 +56,7 @@ enum Decoder<R: Read> {
 }
 
 impl<R: Read> Unpacked<R> {
-    pub(super) fn new(layer: Layer<R>, limits: &Limits, bytes_before: u64) -> Result<Self, Fault> {
+    pub(super) fn new(layer: Layer<R>, limits: &ImageLimits, bytes_before: u64) -> Result<Self, Fault> {
         let mut content =
             BufReader::with_capacity(PIECE_BYTES, Counted { inner: layer.content, bytes: 0, failed: false });
         let start = content.fill_buf().map_err(Fault::Read)?;
@@ -65,7 +65,7 @@ impl<R: Read> Unpacked<R> {
             magic.iter().find(|(_, magic)| start.starts_with(magic)).map_or(Compression::None, |(kind, _)| *kind);
         // Skippable frames of zstd have other magics, and no layer begins with one.
         if seen != layer.compression {
-            return Err(Refusal::Compression.into());
+            return Err(LayerRefusal::Compression.into());
         }
         let decoder = match layer.compression {
             Compression::None => Decoder::None(content),
@@ -86,7 +86,7 @@ impl<R: Read> Unpacked<R> {
         if self.read(&mut byte).map_err(Fault::from_read)? > 0
             || !self.source().fill_buf().map_err(Fault::Read)?.is_empty()
         {
-            return Err(Refusal::Damaged.into());
+            return Err(LayerRefusal::Damaged.into());
         }
         Ok(Found { diff_id: Digest::from_sha256(self.digest), bytes: self.bytes })
     }
@@ -119,7 +119,7 @@ impl<R: Read> Read for Unpacked<R> {
             Err(error) if self.source().get_ref().failed || error.kind() == io::ErrorKind::Interrupted => {
                 return Err(error);
             }
-            Err(_) => return Err(io::Error::other(Refusal::Damaged)),
+            Err(_) => return Err(io::Error::other(LayerRefusal::Damaged)),
             Ok(read) => read,
         };
         self.digest.update(&buffer[..read]);

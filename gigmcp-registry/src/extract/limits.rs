@@ -1,7 +1,7 @@
 /// Bounds on what an image may be. All of them hold for one image, all its layers together, where nothing else is said.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Limits {
+pub struct ImageLimits {
     /// How many layers; 128. Against time spent per layer.
     pub layers: usize,
     /// Size of one layer as it is stored; 2 GiB. Against a full disk.
@@ -20,7 +20,7 @@ pub struct Limits {
     pub extension_bytes: u64,
 }
 
-impl Default for Limits {
+impl Default for ImageLimits {
     fn default() -> Self {
         Self {
             layers: 128,

@@ -17,7 +17,7 @@ use super::error::Fault;
 use super::whiteout::is_plain;
 use super::{ExtractError, names, open_directory};
 use crate::remove::remove_all;
-use crate::tar::{EntryPath, Refusal};
+use crate::tar::{EntryPath, LayerRefusal};
 
 /// A directory that an image is unpacked into. Everything is reached from its descriptor.
 pub(super) struct Tree {
@@ -83,16 +83,16 @@ impl Tree {
     pub(super) fn hard_link(&mut self, path: &EntryPath, target: &EntryPath) -> Result<(), Fault> {
         let (target_dir, target_name) = target.split();
         if target.is_root() || target == path || !is_plain(target) {
-            return Err(Refusal::HardLink.into());
+            return Err(LayerRefusal::HardLink.into());
         }
-        let from = self.existing(target_dir)?.ok_or(Refusal::HardLink)?;
+        let from = self.existing(target_dir)?.ok_or(LayerRefusal::HardLink)?;
         if !matches!(kind(&from, target_name)?, Some(FileType::RegularFile | FileType::Symlink)) {
-            return Err(Refusal::HardLink.into());
+            return Err(LayerRefusal::HardLink.into());
         }
         let (parent, name) = self.parent(path)?;
         let link = || match linkat(&from, target_name, &parent, name, AtFlags::empty()) {
             // It was below what it is to replace.
-            Err(Errno::NOENT) => Err(Refusal::HardLink.into()),
+            Err(Errno::NOENT) => Err(LayerRefusal::HardLink.into()),
             made => made.map_err(Fault::write),
         };
         if kind(&parent, name)?.is_some() {
@@ -153,16 +153,16 @@ impl Tree {
     }
 
     /// What is in the way to a directory.
-    fn why_not(&self, dir: &[u8]) -> Result<Refusal, Fault> {
+    fn why_not(&self, dir: &[u8]) -> Result<LayerRefusal, Fault> {
         let mut at = open_beneath(self.root.as_fd(), b".").map_err(Fault::write)?;
         for part in dir.split(|byte| *byte == b'/') {
             match kind(&at, part)? {
-                Some(FileType::Symlink) => return Ok(Refusal::ThroughSymlink),
+                Some(FileType::Symlink) => return Ok(LayerRefusal::ThroughSymlink),
                 Some(FileType::Directory) => at = open_beneath(at.as_fd(), part).map_err(Fault::write)?,
                 _ => break,
             }
         }
-        Ok(Refusal::BelowFile)
+        Ok(LayerRefusal::BelowFile)
     }
 }
 

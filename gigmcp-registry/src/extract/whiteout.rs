@@ -2,7 +2,7 @@
 //!
 //! Source: OCI image specification 1.1, layer.md, Whiteouts.
 
-use crate::tar::{Entry, EntryPath, Kind, Refusal};
+use crate::tar::{Entry, EntryPath, Kind, LayerRefusal};
 
 /// What an entry means.
 pub(super) enum Meaning<'a> {
@@ -14,20 +14,20 @@ pub(super) enum Meaning<'a> {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn of(entry: &'a Entry) -> Result<Self, Refusal> {
+    pub(super) fn of(entry: &'a Entry) -> Result<Self, LayerRefusal> {
         let (dir, name) = entry.path.split();
         if dir.split(|byte| *byte == b'/').any(|part| part.starts_with(PREFIX)) {
-            return Err(Refusal::Whiteout);
+            return Err(LayerRefusal::Whiteout);
         }
         let Some(removed) = name.strip_prefix(PREFIX) else { return Ok(Self::Entry) };
         if entry.kind != (Kind::File { bytes: 0, segments: None }) {
-            return Err(Refusal::Whiteout);
+            return Err(LayerRefusal::Whiteout);
         }
         match removed {
             b".wh..opq" => Ok(Self::Opaque(dir)),
             // The rest of that prefix belongs to AUFS.
-            b"" | b"." | b".." => Err(Refusal::Whiteout),
-            _ if removed.starts_with(PREFIX) => Err(Refusal::Whiteout),
+            b"" | b"." | b".." => Err(LayerRefusal::Whiteout),
+            _ if removed.starts_with(PREFIX) => Err(LayerRefusal::Whiteout),
             _ if dir.is_empty() => Ok(Self::Whiteout(removed.to_vec())),
             _ => Ok(Self::Whiteout([dir, b"/", removed].concat())),
         }

@@ -63,3 +63,88 @@ impl Taken {
 
 /// Whole seconds are compared, of a clock that may lag by its tick.
 const SETTLING: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::*;
+    use crate::extract::open_directory;
+
+    fn taken(dir: &Path) -> Option<Fingerprint> {
+        let later = SystemTime::now() + SETTLING + Duration::from_secs(1);
+        fingerprint(&open_directory(dir).unwrap(), later).unwrap()
+    }
+
+    #[test]
+    fn changes_cannot_be_hidden_behind_times_and_sizes() {
+        type Change = fn(&Path);
+        let changes: &[(&str, Change, bool)] = &[
+            ("nothing", |_| {}, true),
+            (
+                "content, with size and time as before",
+                |dir| {
+                    let time = fs::metadata(dir.join("a")).unwrap().modified().unwrap();
+                    fs::write(dir.join("a"), "evil").unwrap();
+                    fs::File::options().write(true).open(dir.join("a")).unwrap().set_modified(time).unwrap();
+                },
+                false,
+            ),
+            (
+                "another file of that name",
+                |dir| {
+                    fs::copy(dir.join("a"), dir.join("b")).unwrap();
+                    fs::rename(dir.join("b"), dir.join("a")).unwrap();
+                },
+                false,
+            ),
+            (
+                "a file more and less",
+                |dir| {
+                    fs::write(dir.join("b"), "").unwrap();
+                    fs::remove_file(dir.join("b")).unwrap();
+                },
+                false,
+            ),
+            (
+                "a symlink",
+                |dir| {
+                    fs::remove_file(dir.join("d/l")).unwrap();
+                    symlink("y", dir.join("d/l")).unwrap();
+                },
+                false,
+            ),
+        ];
+        for (case, change, same) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("a"), "good").unwrap();
+            fs::create_dir(dir.path().join("d")).unwrap();
+            symlink("x", dir.path().join("d/l")).unwrap();
+            let before = taken(dir.path());
+            assert!(before.is_some(), "{case}");
+            wait_for_the_clock_of(dir.path());
+            change(dir.path());
+            assert_eq!(taken(dir.path()) == before, *same, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_changed_a_moment_ago_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "good").unwrap();
+        let now = SystemTime::now();
+        assert_eq!(fingerprint(&open_directory(dir.path()).unwrap(), now).unwrap(), None);
+        assert!(taken(dir.path()).is_some());
+    }
+
+    /// Until a change has another time: in use, [`SETTLING`] does that.
+    fn wait_for_the_clock_of(dir: &Path) {
+        let outside = tempfile::NamedTempFile::new_in(dir.parent().unwrap()).unwrap();
+        let before = fs::metadata(dir.join("d")).unwrap().modified().unwrap();
+        while outside.as_file().metadata().unwrap().modified().unwrap() <= before + Duration::from_millis(1) {
+            fs::write(outside.path(), "x").unwrap();
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The 512 bytes before an entry's content.
 
-use super::Refusal;
+use super::LayerRefusal;
 use super::number::{octal_or_binary, seconds};
 
 pub(super) const BLOCK: usize = 512;
@@ -20,18 +20,18 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn parse(block: &Block) -> Result<Self, Refusal> {
+    pub(super) fn parse(block: &Block) -> Result<Self, LayerRefusal> {
         if octal_or_binary(&block[148..156]) != Some(checksum(block)) {
-            return Err(Refusal::Checksum);
+            return Err(LayerRefusal::Checksum);
         }
-        let size = octal_or_binary(&block[124..136]).ok_or(Refusal::Number)?;
-        let mode = octal_or_binary(&block[100..108]).ok_or(Refusal::Number)?;
+        let size = octal_or_binary(&block[124..136]).ok_or(LayerRefusal::Number)?;
+        let mode = octal_or_binary(&block[100..108]).ok_or(LayerRefusal::Number)?;
         Ok(Self {
             name: name(block),
             link: text(&block[157..257]).to_vec(),
             mode: (mode & 0o7777) as u32,
             size,
-            modified: seconds(&block[136..148]).ok_or(Refusal::Number)?,
+            modified: seconds(&block[136..148]).ok_or(LayerRefusal::Number)?,
             kind: block[156],
         })
     }

@@ -1,30 +1,30 @@
 //! Names of entries and what links point to.
 
-use super::Refusal;
-use crate::extract::Limits;
+use super::LayerRefusal;
+use crate::extract::ImageLimits;
 
 /// Where an entry is, below the root: components without `.`, `..` or an empty one, joined by `/`. Empty for the root itself.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct EntryPath(Box<[u8]>);
 
 impl EntryPath {
-    pub(super) fn parse(raw: &[u8], limits: &Limits) -> Result<Self, Refusal> {
+    pub(super) fn parse(raw: &[u8], limits: &ImageLimits) -> Result<Self, LayerRefusal> {
         if raw.is_empty() || raw.contains(&0) {
-            return Err(Refusal::Name);
+            return Err(LayerRefusal::Name);
         }
         if raw.starts_with(b"/") {
-            return Err(Refusal::Absolute);
+            return Err(LayerRefusal::Absolute);
         }
         let mut path = Vec::with_capacity(raw.len());
         for (depth, part) in raw.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).enumerate() {
             if part == b".." {
-                return Err(Refusal::Parent);
+                return Err(LayerRefusal::Parent);
             }
             if part.len() > NAME_BYTES {
-                return Err(Refusal::LongName);
+                return Err(LayerRefusal::LongName);
             }
             if depth >= limits.depth {
-                return Err(Refusal::Deep);
+                return Err(LayerRefusal::Deep);
             }
             if depth > 0 {
                 path.push(b'/');
@@ -32,7 +32,7 @@ impl EntryPath {
             path.extend_from_slice(part);
         }
         if path.len() > PATH_BYTES {
-            return Err(Refusal::LongName);
+            return Err(LayerRefusal::LongName);
         }
         Ok(Self(path.into()))
     }
@@ -61,19 +61,19 @@ impl EntryPath {
 }
 
 /// What a header `L` or `K` of GNU tar holds: a name, ended by NUL.
-pub(super) fn long(mut content: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn long(mut content: Vec<u8>) -> Result<Vec<u8>, LayerRefusal> {
     while content.last() == Some(&0) {
         content.pop();
     }
-    if content.contains(&0) { Err(Refusal::Name) } else { Ok(content) }
+    if content.contains(&0) { Err(LayerRefusal::Name) } else { Ok(content) }
 }
 
 /// Where a symlink points. Nothing here follows one, so it may be anything that the file system can hold.
-pub(super) fn target(target: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn target(target: Vec<u8>) -> Result<Vec<u8>, LayerRefusal> {
     if target.is_empty() || target.contains(&0) {
-        return Err(Refusal::Name);
+        return Err(LayerRefusal::Name);
     }
-    if target.len() > PATH_BYTES { Err(Refusal::LongName) } else { Ok(target) }
+    if target.len() > PATH_BYTES { Err(LayerRefusal::LongName) } else { Ok(target) }
 }
 
 /// Linux' `NAME_MAX`.
@@ -96,18 +96,18 @@ mod tests {
             ("dots in a name", "..a/b..".to_owned(), Ok("..a/b..")),
             ("the longest name", long.clone(), Ok(long.as_str())),
             ("the deepest", "d/".repeat(64), Ok(&"d/".repeat(64)[..127])),
-            ("up", "../etc".to_owned(), Err(Refusal::Parent)),
-            ("up and down", "usr/../etc".to_owned(), Err(Refusal::Parent)),
-            ("up at the end", "usr/..".to_owned(), Err(Refusal::Parent)),
-            ("absolute", "/etc".to_owned(), Err(Refusal::Absolute)),
-            ("absolute twice", "//etc".to_owned(), Err(Refusal::Absolute)),
-            ("empty", String::new(), Err(Refusal::Name)),
-            ("NUL", "etc\0/x".to_owned(), Err(Refusal::Name)),
-            ("a longer name", format!("{long}n"), Err(Refusal::LongName)),
-            ("a longer path", format!("{long}/").repeat(17), Err(Refusal::LongName)),
-            ("deeper", "d/".repeat(65), Err(Refusal::Deep)),
+            ("up", "../etc".to_owned(), Err(LayerRefusal::Parent)),
+            ("up and down", "usr/../etc".to_owned(), Err(LayerRefusal::Parent)),
+            ("up at the end", "usr/..".to_owned(), Err(LayerRefusal::Parent)),
+            ("absolute", "/etc".to_owned(), Err(LayerRefusal::Absolute)),
+            ("absolute twice", "//etc".to_owned(), Err(LayerRefusal::Absolute)),
+            ("empty", String::new(), Err(LayerRefusal::Name)),
+            ("NUL", "etc\0/x".to_owned(), Err(LayerRefusal::Name)),
+            ("a longer name", format!("{long}n"), Err(LayerRefusal::LongName)),
+            ("a longer path", format!("{long}/").repeat(17), Err(LayerRefusal::LongName)),
+            ("deeper", "d/".repeat(65), Err(LayerRefusal::Deep)),
         ] {
-            let parsed = EntryPath::parse(raw.as_bytes(), &Limits::default());
+            let parsed = EntryPath::parse(raw.as_bytes(), &ImageLimits::default());
             assert_eq!(
                 parsed.as_ref().map(EntryPath::as_bytes),
                 expected.as_ref().map(|text| text.as_bytes()),

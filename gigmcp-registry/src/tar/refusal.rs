@@ -3,7 +3,7 @@
 /// What is wrong with an entry of a layer, or with the archive around it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum LayerRefusal {
     /// The sum in a header is not that of its bytes.
     #[error("a header's checksum is wrong")]
     Checksum,

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use gigmcp_registry::{Compression, Digest, ExtractError, Extracted, Layer, Limits, extract};
+use gigmcp_registry::{Compression, Digest, ExtractError, Extracted, ImageLimits, Layer, extract};
 use tempfile::TempDir;
 
 /// A directory with a tree in it, and beside that a file that nobody may touch.
@@ -29,7 +29,7 @@ impl Place {
         self.outside.path().join("tree")
     }
 
-    pub(crate) fn extract(&self, layers: &[Vec<u8>], limits: &Limits) -> Result<Extracted, ExtractError> {
+    pub(crate) fn extract(&self, layers: &[Vec<u8>], limits: &ImageLimits) -> Result<Extracted, ExtractError> {
         let plain = |content: &Vec<u8>| Layer {
             content: std::io::Cursor::new(content.clone()),
             compression: Compression::None,
@@ -62,7 +62,7 @@ impl Drop for Place {
     }
 }
 
-fn make_writable(dir: &Path) {
+pub(crate) fn make_writable(dir: &Path) {
     let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().unwrap().is_dir() {

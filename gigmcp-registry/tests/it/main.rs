@@ -9,6 +9,8 @@ mod verify;
 #[cfg(feature = "oci")]
 mod extract;
 #[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
 mod tar_bytes;
 
 use std::num::NonZeroUsize;

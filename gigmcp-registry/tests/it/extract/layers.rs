@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use gigmcp_registry::{Compression, Digest, Dropped, ExtractError, Layer, Limits, Refusal, extract};
+use gigmcp_registry::{Compression, Digest, Dropped, ExtractError, ImageLimits, Layer, LayerRefusal, extract};
 
 use super::Place;
 use crate::tar_bytes::{Header, Tar};
@@ -59,7 +59,7 @@ fn upper_layers_replace_and_remove() {
         ("a file twice", tar().file("f", "2").file("f", "3"), &["d d", "f d/a 1", "f d/b 1", "f f 3", "l l f"]),
     ] {
         let place = Place::new();
-        place.extract(&[lower().end(), upper.end()], &Limits::default()).unwrap();
+        place.extract(&[lower().end(), upper.end()], &ImageLimits::default()).unwrap();
         assert_eq!(place.listing(), expected, "{case}");
     }
 }
@@ -68,14 +68,14 @@ fn upper_layers_replace_and_remove() {
 fn a_file_replaces_a_link_and_not_what_it_is_linked_to() {
     let place = Place::new();
     let lower = tar().file("a", "1").hard_link("b", "a").symlink("c", "../canary").end();
-    place.extract(&[lower, tar().file("b", "2").file("c", "2").end()], &Limits::default()).unwrap();
+    place.extract(&[lower, tar().file("b", "2").file("c", "2").end()], &ImageLimits::default()).unwrap();
     assert_eq!(place.listing(), ["f a 1", "f b 2", "f c 2"]);
 }
 
 #[test]
 fn hard_links_are_one_file() {
     let place = Place::new();
-    place.extract(&[tar().file("a", "1").hard_link("b", "a").end()], &Limits::default()).unwrap();
+    place.extract(&[tar().file("a", "1").hard_link("b", "a").end()], &ImageLimits::default()).unwrap();
     let [a, b] = ["a", "b"].map(|name| fs::metadata(place.tree().join(name)).unwrap().ino());
     assert_eq!(a, b);
 }
@@ -93,7 +93,7 @@ fn what_a_server_must_not_get_is_dropped_and_counted() {
         .pax(&[("SCHILY.xattr.security.capability", "x"), ("SCHILY.xattr.user.note", "x")])
         .file("ping", "1")
         .entry(Header::new(b'0', "secret").mode("0000"), b"1");
-    let report = place.extract(&[layer.end()], &Limits::default()).unwrap();
+    let report = place.extract(&[layer.end()], &ImageLimits::default()).unwrap();
     assert_eq!(place.listing(), ["f ping 1", "f secret 1", "x sudo 1", "d tmp", "x wall 1"]);
     let Dropped { special, mode_bits, attributes, .. } = report.dropped;
     assert_eq!((special, mode_bits, attributes), (3, 2, 2));
@@ -103,7 +103,7 @@ fn what_a_server_must_not_get_is_dropped_and_counted() {
 fn names_that_are_almost_the_same_stay_two() {
     let place = Place::new();
     let layer = tar().file("Readme", "1").file("README", "2").file("\u{e9}", "3").file("e\u{301}", "4");
-    place.extract(&[layer.end()], &Limits::default()).unwrap();
+    place.extract(&[layer.end()], &ImageLimits::default()).unwrap();
     assert_eq!(place.listing(), ["f README 2", "f Readme 1", "f e\u{301} 4", "f \u{e9} 3"]);
 }
 
@@ -112,7 +112,7 @@ fn holes_stay_holes() {
     let place = Place::new();
     let size = (64_u64 << 20).to_string();
     let records = [("GNU.sparse.size", &*size), ("GNU.sparse.numblocks", "1"), ("GNU.sparse.map", "33554432,2")];
-    place.extract(&[tar().pax(&records).file("a", "xy").end()], &Limits::default()).unwrap();
+    place.extract(&[tar().pax(&records).file("a", "xy").end()], &ImageLimits::default()).unwrap();
     let found = fs::metadata(place.tree().join("a")).unwrap();
     assert_eq!(found.size(), 64 << 20);
     assert!(found.blocks() * 512 < 1 << 20, "{} blocks", found.blocks());
@@ -125,7 +125,7 @@ fn the_tree_says_what_it_is_and_not_how_it_was_made() {
     let digest = |layers: &[Tar]| {
         let place = Place::new();
         let layers: Vec<_> = layers.iter().cloned().map(Tar::end).collect();
-        place.extract(&layers, &Limits::default()).unwrap().tree
+        place.extract(&layers, &ImageLimits::default()).unwrap().tree
     };
     let tree = digest(&[tar().dir("d").file("d/a", "1").file("b", "2")]);
     for (case, layers, same) in [
@@ -167,7 +167,7 @@ fn layers_are_compressed_as_the_manifest_says() {
     let unpacked = |stored: &[u8], compression| {
         let place = Place::new();
         let layer = Layer { content: stored, compression, diff_id: Digest::of(&content) };
-        match extract(&place.tree(), [layer], &Limits::default()) {
+        match extract(&place.tree(), [layer], &ImageLimits::default()) {
             Ok(_) => Ok(()),
             Err(ExtractError::Refused { why, .. }) => Err(why),
             Err(error) => panic!("{error}"),
@@ -183,15 +183,15 @@ fn layers_are_compressed_as_the_manifest_says() {
         ("none", content.clone(), Compression::None, Ok(())),
         ("gzip", gzip.clone(), Compression::Gzip, Ok(())),
         ("zstd", zstd.clone(), Compression::Zstd, Ok(())),
-        ("none as gzip", content.clone(), Compression::Gzip, Err(Refusal::Compression)),
-        ("gzip as none", gzip.clone(), Compression::None, Err(Refusal::Compression)),
-        ("gzip as zstd", gzip.clone(), Compression::Zstd, Err(Refusal::Compression)),
-        ("damaged gzip", damaged(&gzip), Compression::Gzip, Err(Refusal::Damaged)),
-        ("damaged zstd", damaged(&zstd), Compression::Zstd, Err(Refusal::Damaged)),
-        ("gzip cut short", gzip[..gzip.len() - 1].to_vec(), Compression::Gzip, Err(Refusal::Damaged)),
-        ("zstd cut short", zstd[..zstd.len() - 1].to_vec(), Compression::Zstd, Err(Refusal::Damaged)),
-        ("gzip and more", more(&gzip), Compression::Gzip, Err(Refusal::Damaged)),
-        ("zstd and more", more(&zstd), Compression::Zstd, Err(Refusal::Damaged)),
+        ("none as gzip", content.clone(), Compression::Gzip, Err(LayerRefusal::Compression)),
+        ("gzip as none", gzip.clone(), Compression::None, Err(LayerRefusal::Compression)),
+        ("gzip as zstd", gzip.clone(), Compression::Zstd, Err(LayerRefusal::Compression)),
+        ("damaged gzip", damaged(&gzip), Compression::Gzip, Err(LayerRefusal::Damaged)),
+        ("damaged zstd", damaged(&zstd), Compression::Zstd, Err(LayerRefusal::Damaged)),
+        ("gzip cut short", gzip[..gzip.len() - 1].to_vec(), Compression::Gzip, Err(LayerRefusal::Damaged)),
+        ("zstd cut short", zstd[..zstd.len() - 1].to_vec(), Compression::Zstd, Err(LayerRefusal::Damaged)),
+        ("gzip and more", more(&gzip), Compression::Gzip, Err(LayerRefusal::Damaged)),
+        ("zstd and more", more(&zstd), Compression::Zstd, Err(LayerRefusal::Damaged)),
     ] {
         assert_eq!(unpacked(&stored, compression), expected, "{case}");
     }
@@ -203,7 +203,7 @@ fn another_layer_than_the_configuration_promises_is_refused() {
     for (content, is_right) in [(&promised, true), (&given, false)] {
         let place = Place::new();
         let layer = Layer { content: &content[..], compression: Compression::None, diff_id: Digest::of(&promised) };
-        let extracted = extract(&place.tree(), [layer], &Limits::default());
+        let extracted = extract(&place.tree(), [layer], &ImageLimits::default());
         match extracted {
             Ok(_) => assert!(is_right),
             Err(ExtractError::DiffId { found, .. }) => assert!(!is_right && found == Digest::of(&given)),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gigmcp_registry::Limits;
+use gigmcp_registry::ImageLimits;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -134,7 +134,7 @@ proptest! {
         gnu_tar(&[&["--create"], format].concat(), &source, &archive);
         gnu_tar(&["--extract", "--preserve-permissions"], &theirs, &archive);
         let place = Place::new();
-        place.extract(&[fs::read(&archive).unwrap()], &Limits::default()).unwrap();
+        place.extract(&[fs::read(&archive).unwrap()], &ImageLimits::default()).unwrap();
         prop_assert_eq!(seen(&place.tree()), seen(&theirs));
         make_writable(&theirs);
     }

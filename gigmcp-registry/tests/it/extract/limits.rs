@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _};
 
-use gigmcp_registry::{Compression, Digest, Exceeded, ExtractError, Layer, Limits, Refusal, extract};
+use gigmcp_registry::{Compression, Digest, Exceeded, ExtractError, ImageLimits, Layer, LayerRefusal, extract};
 
 use super::Place;
 use crate::tar_bytes::{Header, Tar};
@@ -11,8 +11,8 @@ fn tar() -> Tar {
     Tar::new()
 }
 
-fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
-    let mut limits = Limits::default();
+fn limits(change: impl FnOnce(&mut ImageLimits)) -> ImageLimits {
+    let mut limits = ImageLimits::default();
     change(&mut limits);
     limits
 }
@@ -84,12 +84,12 @@ fn depth_and_headers_are_bounded() {
     let limits = limits(|limits| (limits.depth, limits.extension_bytes) = (3, 30));
     for (case, layer, expected) in [
         ("three names", tar().dir("a/b/c"), None),
-        ("four names", tar().dir("a/b/c/d"), Some(Refusal::Deep)),
+        ("four names", tar().dir("a/b/c/d"), Some(LayerRefusal::Deep)),
         ("a short header", tar().pax(&[("comment", "x")]).dir("a"), None),
         (
             "a long header",
             tar().pax(&[("comment", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")]).dir("a"),
-            Some(Refusal::LongExtension),
+            Some(LayerRefusal::LongExtension),
         ),
     ] {
         match Place::new().extract(&[layer.end()], &limits) {
