@@ -5,6 +5,8 @@
 //! set-id bits, capabilities and other extended attributes.
 
 mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
 mod layer;
 mod limits;
 mod report;

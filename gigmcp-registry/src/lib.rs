@@ -27,6 +27,11 @@ pub use version::{InvalidVersion, Version};
 
 #[cfg(feature = "oci")]
 mod extract;
+#[cfg(all(feature = "oci", any(fuzzing, test)))]
+#[doc(hidden)]
+pub mod fuzzing_oci {
+    pub use crate::extract::laws::registry_tar;
+}
 #[cfg(feature = "oci")]
 mod oci;
 #[cfg(feature = "oci")]

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn addresses_are_of_hosts() {
-        let from = Url::whole("https://ghcr.io/v2/").unwrap();
+        let from = Url::whole("https://ghcr.io/v2/").expect("a URL");
         for (case, text, expected) in [
             ("another host", "https://blobs.example/a?b=c", Ok(("blobs.example", "/a?b=c"))),
             ("a port", "https://blobs.example:8443/a", Ok(("blobs.example:8443", "/a"))),

@@ -53,8 +53,7 @@ impl Taken {
         self.measure.update((name.len() as u64).to_be_bytes());
         self.measure.update(name);
         let numbers = [found.st_dev, found.st_ino, found.st_mode.into(), found.st_size as u64];
-        let times =
-            [found.st_mtime as u64, found.st_mtime_nsec as u64, found.st_ctime as u64, found.st_ctime_nsec as u64];
+        let times = [found.st_mtime as u64, found.st_mtime_nsec, found.st_ctime as u64, found.st_ctime_nsec];
         numbers.iter().chain(&times).for_each(|number| self.measure.update(number.to_be_bytes()));
         let changed = Duration::new(found.st_ctime.try_into().unwrap_or(u64::MAX / 2), 0);
         self.newest = self.newest.max(changed);
@@ -66,6 +65,8 @@ const SETTLING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::Path;

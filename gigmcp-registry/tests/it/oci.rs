@@ -1,9 +1,13 @@
 //! Images from layouts, archives and registries, into a store.
 
+mod credentials;
 mod from_layout;
 mod image;
 mod killed;
 mod leases;
+mod lying;
+mod real;
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -45,8 +45,9 @@ impl Image {
             json!({"mediaType": MANIFEST, "digest": image.digest.to_string(), "size": size,
                 "platform": {"os": "linux", "architecture": architecture}})
         };
-        let unknown = json!({"mediaType": MANIFEST, "digest": Digest::of(b"attestation").to_string(), "size": 1,
-            "platform": {"os": "unknown", "architecture": "unknown"}});
+        // As what says how an image was built.
+        let mut unknown = entry(&other, "unknown");
+        unknown["platform"]["os"] = json!("unknown");
         let manifests = [unknown, entry(&other, "riscv64"), entry(&ours, "amd64")];
         let mut image = ours.clone();
         image.content.extend(other.content);
