@@ -72,3 +72,39 @@ pub use transport::{Download, Fetched, Files, FilesError, RegistryFile, TooLong,
 #[cfg(feature = "https")]
 pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
 pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(all(feature = "oci", any(fuzzing, test)))]
+#[doc(hidden)]
+pub mod fuzzing_oci {
+    pub use crate::extract::laws::registry_tar;
+}
+#[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod remote;
+#[cfg(feature = "oci")]
+mod remove;
+#[cfg(feature = "oci")]
+mod seal;
+#[cfg(feature = "oci")]
+mod store;
+#[cfg(feature = "oci")]
+mod tar;
+
+#[cfg(feature = "oci")]
+pub use {
+    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, ImageLimits, Layer, extract},
+    oci::{
+        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, Platform, Progress,
+        PullError, PullEvent, Registry, Repository,
+    },
+    remote::{
+        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, RedirectFault, RegistryCredential,
+        RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
+    },
+    seal::{SealError, TreeDigest},
+    store::{Collected, Keep, Lease, LeaseError, Store, StoreError},
+    tar::LayerRefusal,
+};
