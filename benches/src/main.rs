@@ -6,6 +6,7 @@ mod egress;
 mod figures;
 mod idle;
 mod process;
+mod registry;
 mod spawn;
 mod vault;
 
@@ -32,6 +33,9 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("vault") {
         vault::run()?;
+    }
+    if wanted("registry") {
+        registry::run()?;
     }
     if wanted("egress") {
         egress::run(arguments.get(1).map(String::as_str)).await?;

@@ -1,6 +1,6 @@
 //! Keys that sign an index, and the set of them that is trusted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -9,6 +9,7 @@ use ed25519_dalek::{Signer, VerifyingKey};
 
 use crate::digest::{Digest, lower_hex};
 use crate::signatures::Signature;
+use crate::threshold::Untrusted;
 
 /// Names a public key: the SHA-256 of its 32 bytes, written as 64 lower-case hex digits.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -50,6 +51,13 @@ impl PublicKey {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.bytes);
         self.0.verify_strict(message, &signature).is_ok()
     }
+
+    /// A signature without a label that says of what, as the original system made them.
+    pub(crate) fn check_bare(&self, message: &[u8], signature: Option<&[u8; 64]>) -> Result<(), Untrusted> {
+        let key_id = self.id();
+        let right = signature.is_some_and(|bytes| self.verifies(message, &Signature { key_id, bytes: *bytes }));
+        right.then_some(()).ok_or(Untrusted::WrongSignature { key: key_id })
+    }
 }
 
 impl FromStr for PublicKey {
@@ -58,7 +66,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let bytes: [u8; 32] = lower_hex(text).ok_or(InvalidKey::Hex)?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| InvalidKey::Point)?;
-        if key.is_weak() {
+        if key.is_weak() || !is_reduced(&bytes) {
             return Err(InvalidKey::Point);
         }
         Ok(Self(key))
@@ -90,8 +98,17 @@ impl SigningKey {
     /// Signs the bytes of an index, exactly as they will be published.
     #[must_use]
     pub fn sign_index(&self, index: &[u8]) -> Signature {
-        let message = crate::verify::signed_message(Digest::of(index));
-        Signature { key_id: self.public_key().id(), bytes: self.0.sign(&message).to_bytes() }
+        self.sign(&crate::verify::signed_message(Digest::of(index)))
+    }
+
+    /// Signs the bytes of a root, exactly as they will be published.
+    #[must_use]
+    pub fn sign_root(&self, root: &[u8]) -> Signature {
+        self.sign(&crate::root::signed_message(Digest::of(root)))
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature { key_id: self.public_key().id(), bytes: self.0.sign(message).to_bytes() }
     }
 }
 
@@ -102,7 +119,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The keys that are trusted to sign, and how many of them must agree.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrustRoot {
     keys: BTreeMap<KeyId, PublicKey>,
     threshold: NonZeroUsize,
@@ -132,9 +149,25 @@ impl TrustRoot {
         self.threshold
     }
 
+    /// The keys, in the order of their ids.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.values()
+    }
+
+    pub(crate) fn ids(&self) -> BTreeSet<KeyId> {
+        self.keys.keys().copied().collect()
+    }
+
     pub(crate) fn key(&self, id: &KeyId) -> Option<&PublicKey> {
         self.keys.get(id)
     }
+}
+
+/// Whether the number in a point's encoding is below 2^255 - 19. Others stand for a point that has an encoding below, and
+/// would be the same key under a second id.
+fn is_reduced(bytes: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = bytes;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// The text is not a key or its id.
@@ -144,7 +177,7 @@ pub enum InvalidKey {
     /// Not 64 lower-case hex digits.
     #[error("a key is 64 lower-case hex digits")]
     Hex,
-    /// Not a point of the curve, or one for which signatures mean nothing.
+    /// Not a point of the curve, a second spelling of one, or one for which signatures mean nothing.
     #[error("the digits are not a usable Ed25519 public key")]
     Point,
 }
@@ -203,6 +236,12 @@ mod tests {
         // The neutral element and a point of order 4: everybody can sign for them.
         for weak in [format!("01{}", "00".repeat(31)), "00".repeat(32)] {
             assert_eq!(weak.parse::<PublicKey>(), Err(InvalidKey::Point), "{weak}");
+        }
+        // The points 3 and 4 above the neutral element's y, and their encodings with the prime added.
+        for (y, reduced) in [("03", true), ("04", true), ("f0", false), ("f1", false)] {
+            let rest = if reduced { "00".repeat(31) } else { format!("{}7f", "ff".repeat(30)) };
+            let expected = if reduced { None } else { Some(InvalidKey::Point) };
+            assert_eq!(format!("{y}{rest}").parse::<PublicKey>().err(), expected, "{y}");
         }
         let no_point = format!("02{}", "00".repeat(31));
         assert_eq!(no_point.parse::<PublicKey>(), Err(InvalidKey::Point));

@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod canonical;
+mod client;
 mod diagnostic;
+mod diff;
 mod digest;
 mod editor_schema;
 mod egress_host;
+mod envelope;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -12,20 +16,24 @@ mod index;
 mod keys;
 mod lint;
 mod manifest;
+mod moment;
 mod name;
+mod original;
 mod report;
+mod root;
+mod seen;
 mod signatures;
 mod strict_json;
 mod template;
+mod threshold;
 mod toolspec;
+mod transport;
 mod verify;
 mod version;
 mod yaml;
 
 pub use digest::{Digest, InvalidDigest};
 pub use egress_host::{EgressHost, InvalidEgressHost, UnusableHost};
-pub use index::{Index, IndexFault, InvalidIndex, Server};
-pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};
 pub use manifest::{
     Builder, Category, Credential, CredentialKind, Fault, Image, Inject, InvalidManifest, Manifest, ManifestHash,
     Problem, Source, Tier, Tool,
@@ -48,6 +56,55 @@ pub use toolspec::{
 };
 
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
-pub use signatures::{InvalidSignatures, Signature, Signatures};
-pub use verify::{Freshness, MAX_INDEX_BYTES, Seen, SignedIndex, Verified, VerifyError};
 pub use version::{InvalidVersion, Version};
+
+// Keys, signatures, the signed index.
+pub use client::{IndexClient, InvalidState, OpenError, RefreshError, Refreshed, State, StateError, StateFile};
+pub use diff::{Bearing, Change, IndexDiff, ManifestDiff, VersionChange};
+pub use envelope::Envelope;
+pub use index::{BuildIndexError, Index, IndexBuilder, IndexFault, InvalidIndex, Server};
+pub use keys::{InvalidKey, InvalidTrustRoot, KeyId, PublicKey, SigningKey, TrustRoot};
+pub use root::{InvalidRoot, MAX_ROOT_BYTES, Root, RootError, SignedRoot};
+pub use seen::{InvalidSeen, Seen};
+pub use signatures::{InvalidSignatures, Signature, Signatures};
+pub use threshold::Untrusted;
+pub use transport::{Download, Fetched, Files, FilesError, RegistryFile, TooLong, Transport};
+#[cfg(feature = "https")]
+pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
+pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(all(feature = "oci", any(fuzzing, test)))]
+#[doc(hidden)]
+pub mod fuzzing_oci {
+    pub use crate::extract::laws::registry_tar;
+}
+#[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod remote;
+#[cfg(feature = "oci")]
+mod remove;
+#[cfg(feature = "oci")]
+mod seal;
+#[cfg(feature = "oci")]
+mod store;
+#[cfg(feature = "oci")]
+mod tar;
+
+#[cfg(feature = "oci")]
+pub use {
+    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, ImageLimits, Layer, extract},
+    oci::{
+        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, Platform, Progress,
+        PullError, PullEvent, Registry, Repository,
+    },
+    remote::{
+        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, RedirectFault, RegistryCredential,
+        RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
+    },
+    seal::{SealError, TreeDigest},
+    store::{Collected, Keep, Lease, LeaseError, Store, StoreError},
+    tar::LayerRefusal,
+};

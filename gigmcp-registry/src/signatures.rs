@@ -1,4 +1,4 @@
-//! The document that carries the signatures of an index.
+//! The document that carries the signatures of another.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +21,10 @@ impl Signature {
     }
 }
 
-/// The signatures of an index, none of them checked yet.
+/// The signatures of a document, none of them checked yet.
 ///
 /// As JSON: `{"signatures":[{"keyId":"<64 hex digits>","signature":"<128 hex digits>"}]}`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Signatures(Vec<Signature>);
 
 impl Signatures {
@@ -39,7 +39,7 @@ impl Signatures {
     /// # Errors
     /// [`InvalidSignatures`] for whatever is not exactly such a document.
     pub fn from_json(text: &[u8]) -> Result<Self, InvalidSignatures> {
-        if text.len() > MAX_DOCUMENT_BYTES {
+        if text.len() > MAX_SIGNATURES_BYTES {
             return Err(InvalidSignatures::TooLong);
         }
         let Object(document): Object<Document> = serde_json::from_slice(text)?;
@@ -52,6 +52,17 @@ impl Signatures {
             Ok(Signature { key_id, bytes })
         };
         document.signatures.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Adds a signature, in place of one by the same key.
+    pub fn add(&mut self, signature: Signature) {
+        self.0.retain(|other| other.key_id != signature.key_id);
+        self.0.push(signature);
+    }
+
+    /// The signatures, as said: none of them is checked.
+    pub fn iter(&self) -> impl Iterator<Item = &Signature> {
+        self.0.iter()
     }
 
     /// The document to publish.
@@ -73,11 +84,14 @@ impl Signatures {
 #[non_exhaustive]
 pub enum InvalidSignatures {
     /// More than 64 KiB.
-    #[error("the signatures document is longer than {MAX_DOCUMENT_BYTES} bytes")]
+    #[error("the signatures document is longer than {MAX_SIGNATURES_BYTES} bytes")]
     TooLong,
     /// More than 64 signatures.
     #[error("the signatures document has more than {MAX_SIGNATURES} signatures")]
     TooMany,
+    /// No end of the line that should hold them, in its first 64 KiB.
+    #[error("the file does not begin with a line of signatures")]
+    NoLine,
     /// A key id or signature is not lower-case hex of its length.
     #[error("a key id is 64 and a signature 128 lower-case hex digits")]
     Hex,
@@ -99,7 +113,7 @@ struct Entry {
     signature: String,
 }
 
-const MAX_DOCUMENT_BYTES: usize = 64 << 10;
+pub(crate) const MAX_SIGNATURES_BYTES: usize = 64 << 10;
 const MAX_SIGNATURES: usize = 64;
 
 #[cfg(test)]
@@ -124,7 +138,7 @@ mod tests {
             ("short signature", one.replace("\"}]}", "").split_at(one.len() - 6).0.to_owned() + "\"}]}", "Hex"),
             ("upper-case hex", one.replace(&hex::encode(signature.bytes), &hex::encode_upper(signature.bytes)), "Hex"),
             ("too many", Signatures::new(vec![signature; 65]).to_json(), "TooMany"),
-            ("too long", " ".repeat(MAX_DOCUMENT_BYTES + 1), "TooLong"),
+            ("too long", " ".repeat(MAX_SIGNATURES_BYTES + 1), "TooLong"),
         ] {
             let error = Signatures::from_json(text.as_bytes()).expect_err(case);
             assert!(format!("{error:?}").starts_with(expected), "{case}: {error:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde::{Serialize, Serializer, forward_to_deserialize_any};
 
 /// A struct that must be written as an object; serde's derive would also take `["a", "b"]` for its fields in order.
@@ -78,6 +78,16 @@ impl<T: Serialize> Serialize for Object<T> {
     }
 }
 
+/// Reads an object. Text that is UTF-8 as a whole is not looked at again string by string; other text fails in any case, and
+/// the error says where.
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let Object(document) = match str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text)?,
+        Err(_) => serde_json::from_slice(bytes)?,
+    };
+    Ok(document)
+}
+
 /// A map in which a repeated key is an error instead of the last one winning.
 #[derive(Debug, Default)]
 pub(crate) struct UniqueMap<V>(pub(crate) BTreeMap<String, V>);
@@ -106,6 +116,12 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
         }
 
         deserializer.deserialize_map(UniqueVisitor(PhantomData))
+    }
+}
+
+impl<V: Serialize> Serialize for UniqueMap<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -1,13 +1,16 @@
 //! From bytes that anyone may have sent to an index that enough trusted keys have signed.
 
-use std::collections::BTreeSet;
 use std::ops::Deref;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
 use crate::index::{Index, InvalidIndex};
-use crate::keys::{KeyId, TrustRoot};
+use crate::keys::TrustRoot;
+use crate::name::ServerName;
+use crate::seen::{Images, Seen};
 use crate::signatures::Signatures;
+use crate::threshold::Untrusted;
+use crate::version::Version;
 
 /// An index as it is published: bytes, and signatures beside them. Nothing of it is a value before it is verified.
 #[derive(Debug)]
@@ -29,41 +32,14 @@ impl SignedIndex {
         bytes: &[u8],
         signatures: &Signatures,
         root: &TrustRoot,
-        freshness: &Freshness,
+        freshness: &Freshness<'_>,
     ) -> Result<Verified<Index>, VerifyError> {
         if bytes.len() > MAX_INDEX_BYTES {
             return Err(VerifyError::TooLong { length: bytes.len() });
         }
         let digest = Digest::of(bytes);
-        let message = signed_message(digest);
-        let mut signed_by = BTreeSet::new();
-        for signature in signatures.as_slice() {
-            let Some(key) = root.key(&signature.key_id) else {
-                continue;
-            };
-            if !key.verifies(&message, signature) {
-                return Err(VerifyError::WrongSignature { key: signature.key_id });
-            }
-            signed_by.insert(signature.key_id);
-        }
-        if signed_by.len() < root.threshold().get() {
-            return Err(VerifyError::Threshold { signed: signed_by.len(), needed: root.threshold().get() });
-        }
-
-        let index = Index::parse(bytes)?;
-        if freshness.now >= index.expires {
-            return Err(VerifyError::Expired);
-        }
-        let seen = Seen { sequence: index.sequence, digest };
-        if let Some(last) = freshness.last_seen {
-            if seen.sequence < last.sequence {
-                return Err(VerifyError::Older { sequence: seen.sequence, last_seen: last.sequence });
-            }
-            if seen.sequence == last.sequence && seen.digest != last.digest {
-                return Err(VerifyError::Forked { sequence: seen.sequence });
-            }
-        }
-        Ok(Verified { document: index, seen })
+        root.check(&signed_message(digest), signatures)?;
+        freshness.check(Index::parse(bytes)?, digest)
     }
 }
 
@@ -74,35 +50,69 @@ pub(crate) fn signed_message(index: Digest) -> Vec<u8> {
 
 /// Against what an index must be fresh. Both fields are the caller's to know; neither has a safe default.
 #[derive(Clone, Copy, Debug)]
-pub struct Freshness {
+pub struct Freshness<'a> {
     /// The time.
     pub now: SystemTime,
-    /// The newest index verified before, if any; [`Verified::seen`] of that one.
-    pub last_seen: Option<Seen>,
+    /// What was seen before, if anything: [`Verified::seen`] of the index verified last.
+    pub last_seen: Option<&'a Seen>,
 }
 
-/// Which index was verified. Store it, and give it back with the next.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Seen {
-    /// The index's sequence number.
-    pub sequence: u64,
-    /// The digest of its bytes.
-    pub digest: Digest,
+impl Freshness<'_> {
+    /// Takes an index whose signatures were right.
+    pub(crate) fn check(&self, index: Index, digest: Digest) -> Result<Verified<Index>, VerifyError> {
+        if index.generated.duration_since(self.now).is_ok_and(|ahead| ahead > MAX_CLOCK_SKEW) {
+            return Err(VerifyError::NotYetValid);
+        }
+        if self.now >= index.expires {
+            return Err(VerifyError::Expired);
+        }
+        if let Some(last) = self.last_seen {
+            if index.sequence < last.sequence {
+                return Err(VerifyError::Older { sequence: index.sequence, last_seen: last.sequence });
+            }
+            if index.sequence == last.sequence && digest != last.digest {
+                return Err(VerifyError::Forked { sequence: index.sequence });
+            }
+        }
+        let images = self.images(&index)?;
+        let seen = Seen { sequence: index.sequence, digest, images };
+        Ok(Verified { document: index, seen })
+    }
+
+    /// The images of this index and of those before: what a version once was, it stays, even if it was gone meanwhile.
+    fn images(&self, index: &Index) -> Result<Images, VerifyError> {
+        let mut images = self.last_seen.map(|last| last.images.clone()).unwrap_or_default();
+        for (name, server) in &index.servers {
+            // Looked up before it is cloned: there are thousands of servers, and most are known.
+            if !images.contains_key(name) {
+                images.insert(name.clone(), Default::default());
+            }
+            let known = images.get_mut(name).expect("inserted if it was missing");
+            for (version, manifest) in &server.versions {
+                let now = manifest.image.digest;
+                let before = *known.entry(*version).or_insert(now);
+                if before != now {
+                    return Err(VerifyError::Repinned { name: name.clone(), version: *version, before, now });
+                }
+            }
+        }
+        Ok(images)
+    }
 }
 
-/// A document signed by enough of the trusted keys, neither expired nor rolled back. Only
-/// [`SignedIndex::verify`] makes one.
+/// A document signed by enough of the trusted keys, and not rolled back. Only [`SignedIndex`] and
+/// [`SignedRoot`](crate::SignedRoot) make one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Verified<T> {
-    document: T,
-    seen: Seen,
+    pub(crate) document: T,
+    pub(crate) seen: Seen,
 }
 
 impl<T> Verified<T> {
     /// What to remember for the next verification.
     #[must_use]
-    pub fn seen(&self) -> Seen {
-        self.seen
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 }
 
@@ -124,23 +134,15 @@ pub enum VerifyError {
         /// Its length.
         length: usize,
     },
-    /// A trusted key's signature does not fit these bytes: index or signature were changed.
-    #[error("the signature of key {key} is wrong")]
-    WrongSignature {
-        /// The key.
-        key: KeyId,
-    },
-    /// Too few of the trusted keys have signed.
-    #[error("{signed} trusted keys have signed the index, {needed} are needed")]
-    Threshold {
-        /// How many have signed.
-        signed: usize,
-        /// How many must.
-        needed: usize,
-    },
+    /// Not signed as it must be.
+    #[error("the index is not signed by those who are trusted")]
+    Untrusted(#[from] Untrusted),
     /// Signed, but not an index.
     #[error("the signed index is invalid")]
     Invalid(#[from] InvalidIndex),
+    /// Made in the future: this machine's clock is behind, perhaps because someone wants an expired index to be used.
+    #[error("the index was made in the future: this machine's clock is behind")]
+    NotYetValid,
     /// Past its time: whoever serves it may be holding back a newer one.
     #[error("the index has expired")]
     Expired,
@@ -158,7 +160,22 @@ pub enum VerifyError {
         /// The sequence number.
         sequence: u64,
     },
+    /// A version has another image than in an index seen before. What changes must get a new version.
+    #[error("the image of {name} {version} was {before} and is {now}, under the same version")]
+    Repinned {
+        /// The server.
+        name: ServerName,
+        /// Its version.
+        version: Version,
+        /// The image's digest in an index before.
+        before: Digest,
+        /// The image's digest in this one.
+        now: Digest,
+    },
 }
 
 /// The largest index that is looked at: 16 MiB, some 15,000 manifests. Bounds time and memory spent on a hostile one.
 pub const MAX_INDEX_BYTES: usize = 16 << 20;
+
+/// How far a publisher's clock may be ahead of ours.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);

@@ -1,5 +1,7 @@
 //! The credentials a server asks for: where each is put, with which requests it goes out, what stands for it.
 
+use std::fmt::Display;
+
 use gigmcp_egress::{FieldName, JsonPointer, PathPattern};
 
 use super::document::{BindDocument, CredentialDocument, InjectDocument, PlaceholderDocument};
@@ -100,43 +102,49 @@ pub(super) struct Context<'a> {
 
 pub(super) fn credential(
     faults: &mut Faults,
-    path: &str,
+    path: impl Display + Copy,
     document: CredentialDocument,
     context: &Context<'_>,
 ) -> Option<Credential> {
-    let id = faults.parsed(&format!("{path}.id"), &document.id);
-    let kind = faults.word(&format!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
-    faults.check(&format!("{path}.provider"), rules::line(&document.provider, 64));
+    let id = faults.parsed(format_args!("{path}.id"), &document.id);
+    let kind =
+        faults.word(format_args!("{path}.type"), &document.kind, CredentialKind::from_word, CredentialKind::WORDS);
+    faults.check(format_args!("{path}.provider"), rules::line(&document.provider, 64));
     for (index, scope) in document.scopes.iter().enumerate() {
-        faults.check(&format!("{path}.scopes[{index}]"), rules::scope(scope));
+        faults.check(format_args!("{path}.scopes[{index}]"), rules::scope(scope));
     }
     if !document.vendor.is_empty() {
-        faults.check(&format!("{path}.vendor"), rules::slug(&document.vendor));
+        faults.check(format_args!("{path}.vendor"), rules::slug(&document.vendor));
     } else if kind == Some(CredentialKind::Oauth2) {
-        faults.add(&format!("{path}.vendor"), Problem::VendorMissing);
+        faults.add(format_args!("{path}.vendor"), Problem::VendorMissing);
     }
-    let inject = inject(faults, &format!("{path}.inject"), document.inject.0, context);
-    let bind = bindings(faults, &format!("{path}.bind"), document.bind, context);
+    let inject = inject(faults, format_args!("{path}.inject"), document.inject.0, context);
+    let bind = bindings(faults, format_args!("{path}.bind"), document.bind, context);
     let placeholder =
-        document.placeholder.map(|Object(document)| placeholder(faults, &format!("{path}.placeholder"), document));
+        document.placeholder.map(|Object(document)| placeholder(faults, format_args!("{path}.placeholder"), document));
     let (provider, scopes, vendor) = (document.provider, document.scopes, non_empty(document.vendor));
     Some(Credential { id: id?, kind: kind?, provider, scopes, inject: inject?, vendor, bind, placeholder })
 }
 
-fn inject(faults: &mut Faults, path: &str, document: InjectDocument, context: &Context<'_>) -> Option<Inject> {
+fn inject(
+    faults: &mut Faults,
+    path: impl Display + Copy,
+    document: InjectDocument,
+    context: &Context<'_>,
+) -> Option<Inject> {
     let tier = context.tier?;
     if tier == Tier::Entrusted {
         let InjectDocument { env, .. } = &document;
         for (field, given) in outside_of(&document) {
             if given {
-                faults.add(&format!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
+                faults.add(format_args!("{path}.{field}"), Problem::NotInTier { tier: tier.as_str() });
             }
         }
-        faults.check(&format!("{path}.env"), rules::env_name(env));
+        faults.check(format_args!("{path}.env"), rules::env_name(env));
         return Some(Inject::Env { name: document.env });
     }
     if !document.env.is_empty() {
-        faults.add(&format!("{path}.env"), Problem::NotInTier { tier: tier.as_str() });
+        faults.add(format_args!("{path}.env"), Problem::NotInTier { tier: tier.as_str() });
     }
     place(faults, path, document, context.schema_version)
 }
@@ -155,30 +163,35 @@ fn outside_of(document: &InjectDocument) -> [(&'static str, bool); 7] {
 }
 
 /// The one place on the way out.
-pub(crate) fn place(faults: &mut Faults, path: &str, document: InjectDocument, schema_version: u64) -> Option<Inject> {
+pub(crate) fn place(
+    faults: &mut Faults,
+    path: impl Display + Copy,
+    document: InjectDocument,
+    schema_version: u64,
+) -> Option<Inject> {
     let later = outside_of(&document).into_iter().skip(2).filter(|(_, given)| *given).map(|(field, _)| field);
     let later: Vec<_> = later.collect();
     let has_header = !document.header.is_empty() || !document.format.is_empty();
     if schema_version == 1 {
         for field in &later {
-            faults.add(&format!("{path}.{field}"), Problem::NeedsVersion2);
+            faults.add(format_args!("{path}.{field}"), Problem::NeedsVersion2);
         }
     }
     if let Some(second) = later.get(usize::from(!has_header)) {
-        faults.add(&format!("{path}.{second}"), Problem::SecondPlace);
+        faults.add(format_args!("{path}.{second}"), Problem::SecondPlace);
         return None;
     }
     match later.first() {
         None => {
-            faults.check(&format!("{path}.header"), rules::header_name(&document.header));
-            faults.check(&format!("{path}.format"), rules::format(&document.format));
+            faults.check(format_args!("{path}.header"), rules::header_name(&document.header));
+            faults.check(format_args!("{path}.format"), rules::format(&document.format));
             Some(Inject::Header { name: document.header, format: document.format })
         }
-        Some(field) => later_place(faults, &format!("{path}.{field}"), document),
+        Some(field) => later_place(faults, format_args!("{path}.{field}"), document),
     }
 }
 
-fn later_place(faults: &mut Faults, path: &str, document: InjectDocument) -> Option<Inject> {
+fn later_place(faults: &mut Faults, path: impl Display + Copy, document: InjectDocument) -> Option<Inject> {
     let InjectDocument { basic, query, path: prefix, form, json, .. } = document;
     if let Some(part) = basic {
         return faults.word(path, &part, BasicPart::from_word, BasicPart::WORDS).map(Inject::Basic);
@@ -199,7 +212,7 @@ fn later_place(faults: &mut Faults, path: &str, document: InjectDocument) -> Opt
 
 fn bindings(
     faults: &mut Faults,
-    path: &str,
+    path: impl Display + Copy,
     documents: Vec<Object<BindDocument>>,
     context: &Context<'_>,
 ) -> Vec<Binding> {
@@ -209,30 +222,30 @@ fn bindings(
         faults.add(path, Problem::UnboundCredential);
     }
     faults.each(path, documents, |faults, path, Object(document)| {
-        let hosts = hosts(faults, &format!("{path}.hosts"), &document.hosts, context.variables);
+        let hosts = hosts(faults, format_args!("{path}.hosts"), &document.hosts, context.variables);
         for (index, text) in document.hosts.iter().enumerate() {
             let (Some(host), Some(allowed)) = (hosts.iter().find(|host| host.as_str() == text), &context.allowed)
             else {
                 continue;
             };
             if !allowed.iter().any(|allowed| allowed.covers(host)) {
-                faults.add(&format!("{path}.hosts[{index}]"), Problem::OutsideOfEntitlements);
+                faults.add(format_args!("{path}.hosts[{index}]"), Problem::OutsideOfEntitlements);
             }
         }
-        let methods = methods(faults, &format!("{path}.methods"), &document.methods);
-        let paths = paths(faults, &format!("{path}.paths"), &document.paths);
+        let methods = methods(faults, format_args!("{path}.methods"), &document.methods);
+        let paths = paths(faults, format_args!("{path}.paths"), &document.paths);
         Some(Binding { hosts, methods, paths })
     })
 }
 
-fn placeholder(faults: &mut Faults, path: &str, document: PlaceholderDocument) -> PlaceholderShape {
+fn placeholder(faults: &mut Faults, path: impl Display + Copy, document: PlaceholderDocument) -> PlaceholderShape {
     if !document.env.is_empty() {
-        faults.check(&format!("{path}.env"), rules::env_name(&document.env));
+        faults.check(format_args!("{path}.env"), rules::env_name(&document.env));
     }
-    faults.check(&format!("{path}.prefix"), rules::key_prefix(&document.prefix));
+    faults.check(format_args!("{path}.prefix"), rules::key_prefix(&document.prefix));
     let alphabet = faults.optional(&document.alphabet, |faults, text| {
-        faults.word(&format!("{path}.alphabet"), text, Alphabet::from_word, Alphabet::WORDS)
+        faults.word(format_args!("{path}.alphabet"), text, Alphabet::from_word, Alphabet::WORDS)
     });
-    let length = faults.number(&format!("{path}.length"), document.length, 16, 4096);
+    let length = faults.number(format_args!("{path}.length"), document.length, 16, 4096);
     PlaceholderShape { env: non_empty(document.env), prefix: document.prefix, length, alphabet }
 }

@@ -1,5 +1,7 @@
 //! What a server asks to reach beyond whole hosts.
 
+use std::fmt::Display;
+
 use gigmcp_egress::PathPattern;
 
 use super::document::{RuleDocument, TcpDocument};
@@ -35,17 +37,17 @@ pub struct TcpRule {
 
 pub(super) fn request_rule(
     faults: &mut Faults,
-    path: &str,
+    path: impl Display + Copy,
     document: &RuleDocument,
     variables: &[Variable],
 ) -> RequestRule {
-    let allow = faults.each(&format!("{path}.allow"), document.allow.clone(), |faults, path, text| {
+    let allow = faults.each(format_args!("{path}.allow"), document.allow.clone(), |faults, path, text| {
         faults.word(path, &text, Allowance::from_word, Allowance::WORDS)
     });
     RequestRule {
-        hosts: hosts(faults, &format!("{path}.hosts"), &document.hosts, variables),
-        methods: methods(faults, &format!("{path}.methods"), &document.methods),
-        paths: paths(faults, &format!("{path}.paths"), &document.paths),
+        hosts: hosts(faults, format_args!("{path}.hosts"), &document.hosts, variables),
+        methods: methods(faults, format_args!("{path}.methods"), &document.methods),
+        paths: paths(faults, format_args!("{path}.paths"), &document.paths),
         max_body_bytes: document.max_body_bytes,
         allow,
     }
@@ -53,22 +55,27 @@ pub(super) fn request_rule(
 
 pub(super) fn tcp_rule(
     faults: &mut Faults,
-    path: &str,
+    path: impl Display + Copy,
     document: &TcpDocument,
     variables: &[Variable],
 ) -> Option<TcpRule> {
-    let host = host(faults, &format!("{path}.host"), &document.host, variables);
+    let host = host(faults, format_args!("{path}.host"), &document.host, variables);
     if host.as_ref().is_some_and(EgressHost::is_wildcard) {
-        faults.add(&format!("{path}.host"), Problem::TcpWildcard);
+        faults.add(format_args!("{path}.host"), Problem::TcpWildcard);
     }
     let port = u16::try_from(document.port).ok().filter(|port| *port != 0);
     if port.is_none() {
-        faults.add(&format!("{path}.port"), Problem::Range { min: 1, max: 65535 });
+        faults.add(format_args!("{path}.port"), Problem::Range { min: 1, max: 65535 });
     }
     Some(TcpRule { host: host?, port: port? })
 }
 
-pub(super) fn hosts(faults: &mut Faults, path: &str, texts: &[String], variables: &[Variable]) -> Vec<EgressHost> {
+pub(super) fn hosts(
+    faults: &mut Faults,
+    path: impl Display + Copy,
+    texts: &[String],
+    variables: &[Variable],
+) -> Vec<EgressHost> {
     if texts.is_empty() {
         faults.add(path, Problem::Missing);
     }
@@ -76,7 +83,12 @@ pub(super) fn hosts(faults: &mut Faults, path: &str, texts: &[String], variables
     faults.each(path, texts.to_vec(), |faults, path, text| host(faults, path, &text, variables))
 }
 
-pub(super) fn host(faults: &mut Faults, path: &str, text: &str, variables: &[Variable]) -> Option<EgressHost> {
+pub(super) fn host(
+    faults: &mut Faults,
+    path: impl Display + Copy,
+    text: &str,
+    variables: &[Variable],
+) -> Option<EgressHost> {
     if text.is_empty() {
         faults.add(path, Problem::Missing);
         return None;
@@ -84,12 +96,12 @@ pub(super) fn host(faults: &mut Faults, path: &str, text: &str, variables: &[Var
     EgressHost::with_variables(text, variables).map_err(|problem| faults.add(path, problem.into())).ok()
 }
 
-pub(super) fn methods(faults: &mut Faults, path: &str, texts: &[String]) -> Vec<Method> {
+pub(super) fn methods(faults: &mut Faults, path: impl Display + Copy, texts: &[String]) -> Vec<Method> {
     faults.unique(path, "", texts.iter().map(String::as_str));
     faults.each(path, texts.to_vec(), |faults, path, text| faults.word(path, &text, Method::from_word, Method::WORDS))
 }
 
-pub(super) fn paths(faults: &mut Faults, path: &str, texts: &[String]) -> Vec<PathPattern> {
+pub(super) fn paths(faults: &mut Faults, path: impl Display + Copy, texts: &[String]) -> Vec<PathPattern> {
     faults.unique(path, "", texts.iter().map(String::as_str));
     faults.each(path, texts.to_vec(), |faults, path, text| faults.parsed(path, &text))
 }

@@ -1,6 +1,7 @@
 //! Where faults are collected while a document is read.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
+use std::fmt::{Arguments, Display};
 use std::str::FromStr;
 
 use super::problem::{Fault, Problem};
@@ -9,17 +10,22 @@ use super::problem::{Fault, Problem};
 pub(crate) struct Faults(pub(crate) Vec<Fault>);
 
 impl Faults {
-    pub(crate) fn add(&mut self, path: &str, problem: Problem) {
-        self.0.push(Fault { path: path.into(), problem });
+    // Paths become text where there is a fault only: an index has thousands of manifests, nearly all of them right.
+    pub(crate) fn add(&mut self, path: impl Display + Copy, problem: Problem) {
+        self.0.push(Fault { path: path.to_string(), problem });
     }
 
-    pub(crate) fn check(&mut self, path: &str, outcome: Result<(), Problem>) {
+    pub(crate) fn check(&mut self, path: impl Display + Copy, outcome: Result<(), Problem>) {
         if let Err(problem) = outcome {
             self.add(path, problem);
         }
     }
 
-    pub(crate) fn parsed<T: FromStr<Err: Into<Problem>>>(&mut self, path: &str, text: &str) -> Option<T> {
+    pub(crate) fn parsed<T: FromStr<Err: Into<Problem>>>(
+        &mut self,
+        path: impl Display + Copy,
+        text: &str,
+    ) -> Option<T> {
         if text.is_empty() {
             self.add(path, Problem::Missing);
             return None;
@@ -29,7 +35,7 @@ impl Faults {
 
     pub(crate) fn word<T>(
         &mut self,
-        path: &str,
+        path: impl Display + Copy,
         text: &str,
         from_word: fn(&str) -> Option<T>,
         allowed: &'static [&'static str],
@@ -48,7 +54,7 @@ impl Faults {
     }
 
     /// A number within bounds, or none.
-    pub(crate) fn number(&mut self, path: &str, number: Option<u64>, min: u64, max: u64) -> Option<u64> {
+    pub(crate) fn number(&mut self, path: impl Display + Copy, number: Option<u64>, min: u64, max: u64) -> Option<u64> {
         let number = number?;
         if !(min..=max).contains(&number) {
             self.add(path, Problem::Range { min, max });
@@ -58,21 +64,21 @@ impl Faults {
 
     pub(crate) fn each<D, T>(
         &mut self,
-        path: &str,
+        path: impl Display + Copy,
         documents: Vec<D>,
-        mut read: impl FnMut(&mut Self, &str, D) -> Option<T>,
+        mut read: impl FnMut(&mut Self, Arguments<'_>, D) -> Option<T>,
     ) -> Vec<T> {
         let numbered = documents.into_iter().enumerate();
-        numbered.filter_map(|(index, document)| read(self, &format!("{path}[{index}]"), document)).collect()
+        numbered.filter_map(|(index, document)| read(self, format_args!("{path}[{index}]"), document)).collect()
     }
 
     /// Notes values that stand earlier in the list; `field` is where the value stands in its item, or empty.
-    pub(crate) fn unique<'a>(&mut self, path: &str, field: &str, values: impl Iterator<Item = &'a str>) {
-        let mut seen = HashSet::new();
+    pub(crate) fn unique<'a>(&mut self, path: impl Display + Copy, field: &str, values: impl Iterator<Item = &'a str>) {
+        let mut seen = BTreeSet::new();
         for (index, value) in values.enumerate() {
             if !value.is_empty() && !seen.insert(value) {
                 let field = if field.is_empty() { String::new() } else { format!(".{field}") };
-                self.add(&format!("{path}[{index}]{field}"), Problem::Repeated);
+                self.add(format_args!("{path}[{index}]{field}"), Problem::Repeated);
             }
         }
     }

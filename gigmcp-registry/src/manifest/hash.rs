@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::Manifest;
 use super::document::Document;
+use crate::canonical;
 
 /// SHA-256 over a manifest's canonical JSON, written as 64 lower-case hex digits.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -32,6 +33,12 @@ impl fmt::Debug for ManifestHash {
 }
 
 impl Manifest {
+    /// The canonical JSON, which [`Manifest::hash`] is taken of.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        canonical::json(&Document::from(self))
+    }
+
     /// The hash of all fields.
     #[must_use]
     pub fn hash(&self) -> ManifestHash {
@@ -57,21 +64,7 @@ impl Manifest {
 }
 
 fn hash(document: &Document) -> ManifestHash {
-    ManifestHash(Sha256::digest(canonical(document)).into())
-}
-
-/// Compact JSON, escaped as Go's `encoding/json` does: the hashes were first defined by a program in Go.
-fn canonical(document: &Document) -> String {
-    let json = serde_json::to_string(document).expect("text, numbers and lists always have JSON");
-    let mut escaped = String::with_capacity(json.len());
-    for char in json.chars() {
-        match char {
-            // Outside of strings, JSON has none of these.
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
-            _ => escaped.push(char),
-        }
-    }
-    escaped
+    ManifestHash(Sha256::digest(canonical::json(document)).into())
 }
 
 #[cfg(test)]
@@ -107,7 +100,7 @@ mod tests {
             r#""displayName":"Acme \u003cNotes\u003e \u0026 \"more\"\u2028","category":"productivity"}"#,
         );
         let manifest = manifest(MANIFEST);
-        assert_eq!(canonical(&(&manifest).into()), expected);
+        assert_eq!(manifest.to_json(), expected);
         assert_eq!(manifest.hash().to_string(), hex::encode(Sha256::digest(expected)));
     }
 

@@ -1,5 +1,7 @@
 //! How a server is started, how much it needs, where it writes.
 
+use std::fmt::Display;
+
 use super::document::{DirectoryDocument, LimitsDocument, RuntimeDocument, VariableDocument};
 use super::faults::Faults;
 use super::problem::Problem;
@@ -46,18 +48,18 @@ pub struct Directory {
     pub max_mib: u64,
 }
 
-pub(super) fn variable(faults: &mut Faults, path: &str, document: VariableDocument) -> Option<Variable> {
-    let name = faults.parsed(&format!("{path}.name"), &document.name);
-    let kind = faults.word(&format!("{path}.type"), &document.kind, VariableKind::from_word, VariableKind::WORDS);
+pub(super) fn variable(faults: &mut Faults, path: impl Display + Copy, document: VariableDocument) -> Option<Variable> {
+    let name = faults.parsed(format_args!("{path}.name"), &document.name);
+    let kind = faults.word(format_args!("{path}.type"), &document.kind, VariableKind::from_word, VariableKind::WORDS);
     if document.description.is_empty() {
-        faults.add(&format!("{path}.description"), Problem::Missing);
+        faults.add(format_args!("{path}.description"), Problem::Missing);
     }
-    faults.check(&format!("{path}.description"), rules::line(&document.description, 256));
-    faults.unique(&format!("{path}.choices"), "", document.choices.iter().map(String::as_str));
+    faults.check(format_args!("{path}.description"), rules::line(&document.description, 256));
+    faults.unique(format_args!("{path}.choices"), "", document.choices.iter().map(String::as_str));
     let variable = Variable { name: name?, kind: kind?, description: document.description, choices: document.choices };
     for (index, choice) in variable.choices.iter().enumerate() {
         if let Err(invalid) = variable.check(choice) {
-            faults.add(&format!("{path}.choices[{index}]"), Problem::Choice(invalid.reason));
+            faults.add(format_args!("{path}.choices[{index}]"), Problem::Choice(invalid.reason));
         }
     }
     Some(variable)
@@ -71,14 +73,14 @@ pub(super) fn runtime(faults: &mut Faults, document: RuntimeDocument, variables:
         faults.each("runtime.args", document.args, |faults, path, text| template(faults, path, &text, variables));
     faults.unique("runtime.env", "name", document.env.iter().map(|Object(env)| env.name.as_str()));
     let env = faults.each("runtime.env", document.env, |faults, path, Object(document)| {
-        faults.check(&format!("{path}.name"), rules::env_name(&document.name));
-        template(faults, &format!("{path}.value"), &document.value, variables).map(|value| (document.name, value))
+        faults.check(format_args!("{path}.name"), rules::env_name(&document.name));
+        template(faults, format_args!("{path}.value"), &document.value, variables).map(|value| (document.name, value))
     });
     Runtime { profile, args, env }
 }
 
 /// One line of text with variables of the manifest in its holes.
-fn template(faults: &mut Faults, path: &str, text: &str, variables: &[Variable]) -> Option<Template> {
+fn template(faults: &mut Faults, path: impl Display + Copy, text: &str, variables: &[Variable]) -> Option<Template> {
     faults.check(path, rules::line(text, 1024));
     let template = Template::parse(text).map_err(|problem| faults.add(path, problem.into())).ok()?;
     for hole in template.holes() {
@@ -90,7 +92,7 @@ fn template(faults: &mut Faults, path: &str, text: &str, variables: &[Variable])
 }
 
 pub(super) fn limits(faults: &mut Faults, document: &LimitsDocument) -> ResourceLimits {
-    let mut number = |field: &str, value, min, max| faults.number(&format!("limits.{field}"), value, min, max);
+    let mut number = |field: &str, value, min, max| faults.number(format_args!("limits.{field}"), value, min, max);
     ResourceLimits {
         memory_mib: number("memoryMib", document.memory_mib, 16, 65_536),
         processes: number("processes", document.processes, 1, 4096),
@@ -101,9 +103,9 @@ pub(super) fn limits(faults: &mut Faults, document: &LimitsDocument) -> Resource
     }
 }
 
-pub(super) fn directory(faults: &mut Faults, path: &str, document: DirectoryDocument) -> Directory {
-    faults.check(&format!("{path}.path"), rules::writable_path(&document.path));
-    faults.number(&format!("{path}.maxMib"), Some(document.max_mib), 1, 1 << 20);
+pub(super) fn directory(faults: &mut Faults, path: impl Display + Copy, document: DirectoryDocument) -> Directory {
+    faults.check(format_args!("{path}.path"), rules::writable_path(&document.path));
+    faults.number(format_args!("{path}.maxMib"), Some(document.max_mib), 1, 1 << 20);
     Directory { path: document.path, max_mib: document.max_mib }
 }
 
@@ -115,7 +117,7 @@ pub(super) fn disjoint<'a>(faults: &mut Faults, directories: impl Iterator<Item 
             |one: &str, two: &str| one == two || one.strip_prefix(two).is_some_and(|rest| rest.starts_with('/'));
         let new = directory.path.as_str();
         if !new.is_empty() && seen.iter().any(|old| inside(old, new) || inside(new, old)) {
-            faults.add(&format!("{path}.path"), Problem::OverlappingDirectory);
+            faults.add(format_args!("{path}.path"), Problem::OverlappingDirectory);
         }
         seen.push(new);
     }

@@ -1,5 +1,7 @@
 //! From text to types, noting every fault on the way.
 
+use std::fmt::{Arguments, Display};
+
 use super::credential::{Context, credential};
 use super::document::{Document, EntitlementsDocument, ImageDocument, SourceDocument, ToolDocument};
 use super::entitlement::{RequestRule, TcpRule, host, request_rule, tcp_rule};
@@ -119,25 +121,25 @@ fn entitlements(
 
 /// What version 1 does not have. Places of credentials are checked where they are read.
 fn later_fields(faults: &mut Faults, document: &Document) {
-    let mut later = |path: String, given: bool| {
+    let mut later = |path: Arguments<'_>, given: bool| {
         if given {
-            faults.add(&path, Problem::NeedsVersion2);
+            faults.add(path, Problem::NeedsVersion2);
         }
     };
-    later("entitlements.rules".into(), !document.entitlements.0.rules.is_empty());
-    later("entitlements.tcp".into(), !document.entitlements.0.tcp.is_empty());
+    later(format_args!("entitlements.rules"), !document.entitlements.0.rules.is_empty());
+    later(format_args!("entitlements.tcp"), !document.entitlements.0.tcp.is_empty());
     for (index, Object(credential)) in document.credentials.iter().enumerate() {
-        later(format!("credentials[{index}].bind"), !credential.bind.is_empty());
-        later(format!("credentials[{index}].placeholder"), credential.placeholder.is_some());
+        later(format_args!("credentials[{index}].bind"), !credential.bind.is_empty());
+        later(format_args!("credentials[{index}].placeholder"), credential.placeholder.is_some());
     }
     for (index, Object(tool)) in document.tools.iter().enumerate() {
-        later(format!("tools[{index}].definition"), !tool.definition.is_empty());
+        later(format_args!("tools[{index}].definition"), !tool.definition.is_empty());
     }
-    later("variables".into(), !document.variables.is_empty());
-    later("runtime".into(), document.runtime.is_some());
-    later("limits".into(), document.limits.is_some());
-    later("writable".into(), !document.writable.is_empty());
-    later("state".into(), document.state.is_some());
+    later(format_args!("variables"), !document.variables.is_empty());
+    later(format_args!("runtime"), document.runtime.is_some());
+    later(format_args!("limits"), document.limits.is_some());
+    later(format_args!("writable"), !document.writable.is_empty());
+    later(format_args!("state"), document.state.is_some());
 }
 
 fn source(faults: &mut Faults, document: SourceDocument) -> Option<Source> {
@@ -158,9 +160,9 @@ fn image(faults: &mut Faults, document: ImageDocument) -> Option<Image> {
     Some(Image { reference: document.reference, digest, entrypoint: document.entrypoint, builder })
 }
 
-fn tool(faults: &mut Faults, path: &str, document: &ToolDocument) -> Option<Tool> {
-    let name = faults.parsed(&format!("{path}.name"), &document.name);
+fn tool(faults: &mut Faults, path: impl Display + Copy, document: &ToolDocument) -> Option<Tool> {
+    let name = faults.parsed(format_args!("{path}.name"), &document.name);
     let definition =
-        faults.optional(&document.definition, |faults, text| faults.parsed(&format!("{path}.definition"), text));
+        faults.optional(&document.definition, |faults, text| faults.parsed(format_args!("{path}.definition"), text));
     Some(Tool { name: name?, default: document.default, definition })
 }

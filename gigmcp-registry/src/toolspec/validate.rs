@@ -33,8 +33,9 @@ pub(crate) fn validate(document: ToolspecDocument) -> Result<Toolspec, Vec<Fault
     }
     faults.unique("tools", "name", document.tools.iter().map(|Object(tool)| tool.name.as_str()));
     let common = Common { schema_version, auths: &auths, constants: &constants };
-    let tools =
-        faults.each("tools", document.tools, |faults, path, Object(document)| tool(faults, path, document, &common));
+    let tools = faults.each("tools", document.tools, |faults, path, Object(document)| {
+        tool(faults, &path.to_string(), document, &common)
+    });
     let (Some(name), Some(version), Some(base_url), true) = (name, version, base_url, faults.0.is_empty()) else {
         return Err(faults.0);
     };
@@ -154,7 +155,7 @@ fn tool(faults: &mut Faults, path: &str, document: ToolRequestDocument, common: 
     faults.unique(&format!("{path}.params"), "name", document.params.iter().map(|Object(param)| param.name.as_str()));
     let context = param::Context { schema_version: common.schema_version, method, encoding, auths: common.auths };
     let params = faults.each(&format!("{path}.params"), document.params, |faults, path, Object(document)| {
-        param::param(faults, path, document, &context)
+        param::param(faults, &path.to_string(), document, &context)
     });
     let all_constants = || common.constants.iter().chain(&constants);
     let template = tool_path(faults, &format!("{path}.path"), &document.path);

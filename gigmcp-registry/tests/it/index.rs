@@ -1,6 +1,10 @@
-use gigmcp_registry::{Fault, IndexFault, InvalidIndex, Problem, SignedIndex, VerifyError};
+use std::time::Duration;
 
-use crate::{MANIFEST, fresh, index, root, signed_by};
+use gigmcp_registry::{
+    BuildIndexError, Fault, Index, IndexBuilder, IndexFault, InvalidIndex, Manifest, Problem, SignedIndex, VerifyError,
+};
+
+use crate::{MANIFEST, expiry, fresh, index, root, signed_by};
 
 /// What is wrong with a well-signed index.
 fn invalid(text: &str) -> InvalidIndex {
@@ -57,9 +61,11 @@ fn faults_of_an_index() {
         (
             "schema of the original",
             good.replace(r#"{"schemaVersion":2"#, r#"{"schemaVersion":1"#),
-            IndexFault::SchemaVersion { found: 1 },
+            IndexFault::SchemaVersion { found: 1, supported: 2 },
         ),
-        ("a local time", good.replace("00:00:00Z", "00:00:00+02:00"), IndexFault::Expires),
+        ("a local time", good.replace("2030-01-01T00:00:00Z", "2030-01-01T00:00:00+02:00"), IndexFault::Expires),
+        ("made at a local time", good.replace("2029-01-01T00:00:00Z", "2029-01-01"), IndexFault::Generated),
+        ("never valid", good.replace("2029-01-01", "2030-01-01"), IndexFault::Expires),
         (
             "latest is not there",
             good.replace(r#""latest":"1.2.0""#, r#""latest":"1.3.0""#),
@@ -108,4 +114,46 @@ fn a_server_needs_a_version() {
     assert!(
         matches!(invalid(&none), InvalidIndex::Faults(faults) if matches!(faults[..], [IndexFault::Latest { .. }]))
     );
+}
+
+#[test]
+fn an_index_is_built_in_its_one_spelling() {
+    let generated = expiry() - Duration::from_secs(365 * 24 * 3600);
+    let build = |texts: &[&str]| {
+        let mut builder = IndexBuilder::new(7, generated, Duration::from_secs(365 * 24 * 3600)).unwrap();
+        for text in texts {
+            builder.add(Manifest::from_json(text.as_bytes()).unwrap())?;
+        }
+        Ok::<_, BuildIndexError>(builder.build())
+    };
+    assert_eq!(build(&[MANIFEST]).unwrap().to_json(), index(7));
+    let ten = MANIFEST.replace("1.2.0", "1.10.0");
+    let mail = MANIFEST.replace("acme-notes", "acme-mail");
+    let built = build(&[MANIFEST, &ten, &mail]).unwrap();
+    assert_eq!(built, build(&[&mail, &ten, MANIFEST]).unwrap(), "in any order");
+    assert_eq!(built.latest(&"acme-notes".parse().unwrap()).unwrap().version.to_string(), "1.10.0");
+    assert_eq!(built.manifests().count(), 3);
+    let text = built.to_json();
+    assert_eq!(Index::danger_from_unverified_json(text.as_bytes()).unwrap(), built);
+    // Compared as text, byte by byte: `1.10.0` stands before `1.2.0`.
+    assert!(text.contains(r#""latest":"1.10.0","versions":{"1.10.0":{"#), "{text}");
+    assert!(text.find("acme-mail") < text.find("acme-notes"));
+    let repeated = build(&[MANIFEST, &mail, MANIFEST]);
+    assert!(matches!(repeated, Err(BuildIndexError::Repeated { name, .. }) if name.as_str() == "acme-notes"));
+}
+
+#[test]
+fn an_index_is_valid_for_some_time() {
+    let hour = Duration::from_secs(3600);
+    for (case, generated, lifetime, valid) in [
+        ("an hour", expiry(), hour, true),
+        ("no time", expiry(), Duration::ZERO, false),
+        ("part of a second", expiry(), Duration::from_millis(1500), false),
+        ("made within a second", expiry() + Duration::from_millis(1), hour, false),
+        ("too long to write", expiry(), Duration::from_secs(1 << 40), false),
+        ("too long to count", expiry(), Duration::MAX, false),
+    ] {
+        let error = IndexBuilder::new(1, generated, lifetime).err();
+        assert_eq!(error, (!valid).then_some(BuildIndexError::Moment), "{case}");
+    }
 }

@@ -2,11 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
+mod client;
+mod diff;
+mod https;
 mod index;
+mod keys;
+mod laws;
 mod manifest;
 mod manifest_v2;
+mod original;
+mod root;
+mod state;
 mod toolspec;
 mod verify;
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod tar_bytes;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -27,10 +42,10 @@ const MANIFEST: &str = concat!(
     r#""displayName":"Acme Notes","category":"productivity"}"#,
 );
 
-/// An index with that manifest, expiring at the end of 2029.
+/// An index with that manifest, made at the beginning of 2029 and expiring at its end.
 fn index(sequence: u64) -> String {
     format!(
-        r#"{{"schemaVersion":2,"sequence":{sequence},"expires":"2030-01-01T00:00:00Z","servers":{{"acme-notes":{{"latest":"1.2.0","versions":{{"1.2.0":{MANIFEST}}}}}}}}}"#
+        r#"{{"schemaVersion":2,"sequence":{sequence},"generated":"2029-01-01T00:00:00Z","expires":"2030-01-01T00:00:00Z","servers":{{"acme-notes":{{"latest":"1.2.0","versions":{{"1.2.0":{MANIFEST}}}}}}}}}"#
     )
 }
 
@@ -48,7 +63,7 @@ fn root(seeds: &[u8], threshold: usize) -> TrustRoot {
 }
 
 /// The middle of 2029, nothing seen before.
-fn fresh() -> Freshness {
+fn fresh() -> Freshness<'static> {
     Freshness { now: expiry() - Duration::from_secs(180 * 24 * 3600), last_seen: None }
 }
 

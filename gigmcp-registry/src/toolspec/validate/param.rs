@@ -147,7 +147,7 @@ fn properties(faults: &mut Faults, path: &str, documents: &[Object<ParamDocument
     faults.unique(&path, "name", documents.iter().map(|Object(property)| property.name.as_str()));
     faults.each(&path, documents.to_vec(), |faults, path, Object(document)| {
         faults.check(&format!("{path}.name"), any_name(&document.name));
-        let schema = nested(faults, path, &document)?;
+        let schema = nested(faults, &path.to_string(), &document)?;
         Some(Property { name: document.name, schema, required: document.required })
     })
 }

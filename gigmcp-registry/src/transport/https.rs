@@ -1,0 +1,171 @@
+//! A registry behind an https address.
+
+mod exchange;
+mod url;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::{Download, Fetched, RegistryFile, Transport};
+pub use exchange::HttpError;
+
+use exchange::Answer;
+use url::Url;
+
+/// Fetches the files of a registry by https, with TLS roots of this machine.
+///
+/// Redirects to other https addresses are followed, five at most. A file that breaks off is gone on with where it stopped.
+#[derive(Clone)]
+pub struct Https {
+    base: Url,
+    tls: TlsConnector,
+    timeout: Duration,
+    stall: Duration,
+}
+
+impl Https {
+    /// The registry at `https://HOST[:PORT][/PATH]`, whose index is at `index.jsonl` below that.
+    ///
+    /// # Errors
+    /// [`InvalidHttps::Address`] if it is anything else, plain http included.
+    pub fn new(address: &str) -> Result<Self, InvalidHttps> {
+        let base = Url::parse(address).ok_or_else(|| InvalidHttps::Address { address: address.into() })?;
+        Ok(Self {
+            base: base.as_directory(),
+            tls: trusting(machine_roots()),
+            timeout: Duration::from_secs(300),
+            stall: Duration::from_secs(20),
+        })
+    }
+
+    /// Trusts these TLS roots, in PEM, and no others.
+    ///
+    /// # Errors
+    /// [`InvalidHttps::Roots`] if there is none in it.
+    pub fn roots(self, pem: &[u8]) -> Result<Self, InvalidHttps> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|_| InvalidHttps::Roots)?;
+            roots.add(certificate).map_err(|_| InvalidHttps::Roots)?;
+        }
+        if roots.is_empty() {
+            return Err(InvalidHttps::Roots);
+        }
+        Ok(Self { tls: trusting(roots), ..self })
+    }
+
+    /// How long a file may take in all, 5 minutes unless set: a server that sends a byte now and then ends here.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// How long nothing may arrive, 20 seconds unless set.
+    #[must_use]
+    pub fn stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
+
+    /// Goes on after a connection broke, as long as each attempt brings something.
+    async fn attempts(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, HttpsError> {
+        loop {
+            let before = download.bytes().len();
+            match self.redirected(file, download).await {
+                Err(HttpsError::Http(error)) if error.is_break() && download.bytes().len() > before => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn redirected(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, HttpsError> {
+        let mut url = self.base.join(&file.to_string()).expect("the path of a file is one of an address");
+        for _ in 0..=MAX_REDIRECTS {
+            match exchange::get(&url, &self.tls, self.stall, download).await? {
+                Answer::Ended(fetched) => return Ok(fetched),
+                Answer::Redirect(location) => {
+                    url = url.join(&location).ok_or(HttpsError::Redirect { location })?;
+                }
+            }
+        }
+        Err(HttpsError::Redirects)
+    }
+}
+
+impl Transport for Https {
+    type Error = HttpsError;
+
+    async fn fetch(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, HttpsError> {
+        let ended = timeout_at(Instant::now() + self.timeout, self.attempts(file, download)).await;
+        ended.unwrap_or(Err(HttpsError::TimedOut { after: self.timeout }))
+    }
+}
+
+impl std::fmt::Debug for Https {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Https({})", self.base)
+    }
+}
+
+/// Those that can be read; with none, every certificate is refused.
+fn machine_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+fn trusting(roots: RootCertStore) -> TlsConnector {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has these versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// Why an address or its TLS roots cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidHttps {
+    /// Not an https address, or one with a user, a query or a fragment.
+    #[error("{address:?} is not an address like https://registry.example/path")]
+    Address {
+        /// The address.
+        address: String,
+    },
+    /// No certificate, or one that cannot be read.
+    #[error("the TLS roots are not certificates in PEM")]
+    Roots,
+}
+
+/// Why a file could not be fetched by https.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpsError {
+    /// Speaking with the server failed, or it gave an answer that is none to the request.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It took too long in all.
+    #[error("the file did not arrive within {after:?}")]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// To plain http, or to what is no address.
+    #[error("the server redirects to {location:?}, which is no https address")]
+    Redirect {
+        /// Where to.
+        location: String,
+    },
+    /// Round and round.
+    #[error("the server redirects more than {MAX_REDIRECTS} times")]
+    Redirects,
+}
+
+const MAX_REDIRECTS: usize = 5;
