@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
@@ -27,10 +27,14 @@ pub trait AuditSink: Send + Sync {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuditEvent {
+    /// Tells it apart from every other.
+    pub id: EventId,
     /// Who asked.
     pub identity: Identity,
     /// When.
     pub time: SystemTime,
+    /// The same by a clock that is never set.
+    pub began: Instant,
     /// What kind of thing was asked.
     pub kind: AuditKind,
     /// The method of a request, or the type of a DNS question.
@@ -58,6 +62,31 @@ pub struct AuditEvent {
     pub alarm: bool,
     /// The version of the [`Grant`](crate::Grant) that decided, if one was read.
     pub policy_version: Option<u64>,
+}
+
+/// The id of an [`AuditEvent`], known from the beginning of what it tells of: [`Credentials`](crate::Credentials) are asked with
+/// it. No two are the same, in this process or another. As text, 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct EventId(u128);
+
+impl EventId {
+    /// 64 bits that are this process's, and a counter: a system call for each would cost more than it is worth.
+    fn next() -> Self {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let process = PROCESS.get_or_init(|| {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes).expect("the kernel gives random numbers");
+            u64::from_ne_bytes(bytes)
+        });
+        Self(u128::from(*process) << 64 | u128::from(COUNTER.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// What an [`AuditEvent`] is about.
@@ -132,7 +161,6 @@ pub(crate) struct Entry {
     deliveries: Deliveries,
     /// Who gives up requests before their answer pays for their records, see [`Rates::settle`].
     charged: Option<(Arc<Rates>, u32)>,
-    started: Instant,
 }
 
 /// How many events are on their way to the sink.
@@ -163,8 +191,10 @@ impl Drop for Delivery {
 impl Entry {
     pub(crate) fn new(sink: Arc<dyn AuditSink>, kind: AuditKind, identity: Identity) -> Self {
         let event = AuditEvent {
+            id: EventId::next(),
             identity,
             time: SystemTime::now(),
+            began: Instant::now(),
             kind,
             method: None,
             host: None,
@@ -181,7 +211,11 @@ impl Entry {
             policy_version: None,
         };
         let deliveries = Deliveries::default();
-        Self { sink, event: Some(event), progress: None, deliveries, charged: None, started: Instant::now() }
+        Self { sink, event: Some(event), progress: None, deliveries, charged: None }
+    }
+
+    pub(crate) fn id(&self) -> EventId {
+        self.event.as_ref().expect("an entry is recorded by consuming it").id
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -275,7 +309,7 @@ impl Entry {
             event.bytes_up = event.bytes_up.max(progress.up.load(Ordering::Relaxed));
         }
         let mut event = self.event.take()?;
-        event.duration = self.started.elapsed();
+        event.duration = event.began.elapsed();
         Some(event)
     }
 }

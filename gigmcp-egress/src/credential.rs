@@ -23,6 +23,8 @@ pub struct CredentialRule {
     pub paths: Option<Vec<PathPattern>>,
     /// Its place in a request.
     pub sink: Sink,
+    /// Which of its values, so that what goes on with an older one is ended. 0 if it has only one.
+    pub version: u64,
 }
 
 impl CredentialRule {
@@ -33,7 +35,7 @@ impl CredentialRule {
         hosts: impl IntoIterator<Item = HostPattern>,
         sink: Sink,
     ) -> Self {
-        Self { id, placeholder, hosts: hosts.into_iter().collect(), methods: None, paths: None, sink }
+        Self { id, placeholder, hosts: hosts.into_iter().collect(), methods: None, paths: None, sink, version: 0 }
     }
 
     /// Only with these methods.
@@ -47,6 +49,13 @@ impl CredentialRule {
     #[must_use]
     pub fn paths(mut self, paths: impl IntoIterator<Item = PathPattern>) -> Self {
         self.paths = Some(paths.into_iter().collect());
+        self
+    }
+
+    /// Another one after every change of its value, or when it has none any more.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = version;
         self
     }
 

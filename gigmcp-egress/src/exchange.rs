@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::audit::AuditKind;
+use crate::audit::{AuditKind, EventId};
 use crate::authorize::{AuthorizedRequest, Injection, Reading};
 use crate::body::{AnswerBody, Body, BoxError, Progress};
 use crate::coding;
@@ -43,7 +43,7 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
         .entry(AuditKind::Request, &downstream.identity)
         .host(policy.shown(destination.host.as_str()), Some(destination.port))
         .method(policy.shown(parts.method.as_str()));
-    let mut told = Told::default();
+    let mut told = Told::of(entry.id());
     let prepared = prepare(&policy, parts, downstream, body, &mut told).await;
     entry.set_path(told.path.as_deref());
     entry.set_policy_version(told.version);
@@ -102,10 +102,16 @@ pub(crate) async fn exchange(policy: Arc<Policy>, upstream: SendUpstream, reques
 }
 
 /// What the audit learns on the way, however far that goes.
-#[derive(Default)]
 struct Told {
+    request: EventId,
     path: Option<String>,
     version: Option<u64>,
+}
+
+impl Told {
+    fn of(request: EventId) -> Self {
+        Self { request, path: None, version: None }
+    }
 }
 
 /// A request that may be sent now.
@@ -162,7 +168,7 @@ async fn prepare(
     if !matches!(ready, Some(Ok(()))) {
         return Err(Refusal::AuditUnavailable);
     }
-    let secrets = policy.secrets(&authorized).await?;
+    let secrets = policy.secrets(&authorized, told.request).await?;
     let others = policy.other_secrets(&authorized).await?;
     let carried = secrets.iter().zip(authorized.injections.iter().map(|injection| &injection.credential.placeholder));
     let pairs: Vec<_> = carried.chain(others.iter().map(|(secret, placeholder)| (secret, placeholder))).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST};
 
+use crate::audit::EventId;
 use crate::credential::CredentialRule;
 use crate::identity::{CredentialId, Identity};
 use crate::name::HostName;
@@ -33,6 +34,18 @@ pub trait Credentials: Send + Sync {
         identity: &'a Identity,
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>>;
+
+    /// The same, for a request that goes out with it and whose [`AuditEvent`](crate::AuditEvent) will have this id. For those who
+    /// record each use; the default asks [`credential`](Self::credential).
+    fn credential_for<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+        request: EventId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        let _ = request;
+        self.credential(identity, id)
+    }
 
     /// The same, for an answer of a host that this credential is not for, which can hold only what was given out before. For those
     /// who would have to fetch a value first, so that a source which is slow holds up nobody but its own requests; the default

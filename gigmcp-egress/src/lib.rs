@@ -78,7 +78,7 @@ mod verify;
 mod websocket;
 
 pub use address::{AddressDenied, AddressGuard, CheckedAddr};
-pub use audit::{AuditEvent, AuditKind, AuditSink, AuditUnavailable, Verdict};
+pub use audit::{AuditEvent, AuditKind, AuditSink, AuditUnavailable, EventId, Verdict};
 pub use authority::{AuthorityError, SandboxAuthority};
 pub use body::{Body, BoxError};
 pub use credential::CredentialRule;

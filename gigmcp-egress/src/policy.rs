@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Response;
 
 use crate::answer;
-use crate::audit::{AuditKind, AuditSink, Deliveries, Entry, Verdict};
+use crate::audit::{AuditKind, AuditSink, Deliveries, Entry, EventId, Verdict};
 use crate::authorize::AuthorizedRequest;
 use crate::body::Body;
 use crate::grant::{BoxFuture, CredentialUnavailable, Credentials, Grant, Grants};
@@ -80,12 +80,16 @@ impl Policy {
     }
 
     /// The values to inject, in the order of the injections.
-    pub(crate) async fn secrets(&self, authorized: &AuthorizedRequest) -> Result<Vec<SecretString>, Refusal> {
+    pub(crate) async fn secrets(
+        &self,
+        authorized: &AuthorizedRequest,
+        request: EventId,
+    ) -> Result<Vec<SecretString>, Refusal> {
         let identity = &authorized.request.downstream.identity;
         let mut secrets = Vec::with_capacity(authorized.injections.len());
         for injection in &authorized.injections {
             let id = &injection.credential.id;
-            secrets.push(self.secret(identity, id, self.credentials.credential(identity, id)).await?);
+            secrets.push(self.secret(identity, id, self.credentials.credential_for(identity, id, request)).await?);
         }
         Ok(secrets)
     }

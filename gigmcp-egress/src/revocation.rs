@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::allow;
 use crate::authorize::AuthorizedRequest;
+use crate::credential::CredentialRule;
 use crate::identity::CredentialId;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
@@ -16,8 +17,8 @@ pub(crate) struct Ongoing {
     pub(crate) downstream: Downstream,
     /// Plain TCP asks for nothing but its destination.
     asked: Option<Asked>,
-    /// What went out with it.
-    credentials: Vec<CredentialId>,
+    /// What went out with it, and in which version.
+    credentials: Vec<(CredentialId, u64)>,
 }
 
 /// What was judged of a request.
@@ -41,7 +42,7 @@ impl Ongoing {
             policy: Arc::clone(policy),
             downstream: request.downstream.clone(),
             asked: Some(asked),
-            credentials: injections.iter().map(|injection| injection.credential.id.clone()).collect(),
+            credentials: injections.iter().map(|injection| of(&injection.credential)).collect(),
         }
     }
 
@@ -50,7 +51,7 @@ impl Ongoing {
         let mut this = Self::request(policy, authorized);
         let path = allow::path(&authorized.request, &authorized.rule);
         let in_body = authorized.in_body().filter(|credential| credential.goes_with(&authorized.request.method, path));
-        this.credentials.extend(in_body.map(|credential| credential.id.clone()));
+        this.credentials.extend(in_body.map(of));
         this
     }
 
@@ -76,11 +77,15 @@ impl Ongoing {
             return allow::destination(&grant, destination).map(drop).map_err(|_| Refusal::Revoked);
         };
         let judged = is_canonical.then_some(path.as_str());
-        let bound = |id: &CredentialId| {
-            let mut credentials = grant.credentials().iter().filter(|credential| credential.id == *id);
+        let bound = |sent: &(CredentialId, u64)| {
+            let mut credentials = grant.credentials().iter().filter(|credential| of(credential) == *sent);
             credentials.any(|one| one.is_bound_to(&destination.host) && one.goes_with(method, judged))
         };
         let allowed = allow::goes_on(&grant, destination, method, path) && self.credentials.iter().all(bound);
         if allowed { Ok(()) } else { Err(Refusal::Revoked) }
     }
+}
+
+fn of(credential: &CredentialRule) -> (CredentialId, u64) {
+    (credential.id.clone(), credential.version)
 }

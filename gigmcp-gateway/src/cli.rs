@@ -1,6 +1,8 @@
 //! The command line: what can be asked.
 
 mod audit;
+mod backup;
+mod key;
 mod profile;
 mod secret;
 mod server;
@@ -52,8 +54,19 @@ enum Command {
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
-    /// Show the newest rows of the audit trail, oldest of them first
+    /// Make, check and rotate the master key
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Show the newest rows of the audit trail, oldest of them first; verify or export it
     Audit(audit::Audit),
+    /// Write everything in the database, and the executables of servers, into one file, also while the gateway runs
+    ///
+    /// Secrets are in it sealed, and the master key is not: keep that in another place.
+    Backup(backup::Backup),
+    /// Put what is in a backup into an empty database, of either kind
+    ///
+    /// If the master key at hand does not open its secrets, everything is restored all the same, and the exit code is 1.
+    Restore(backup::Restore),
 }
 
 /// Parses the command line and does what it says.
@@ -102,7 +115,10 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Audit(audit) => audit::run(Host::open(&settings)?, &audit, &out).await.map(|()| ExitCode::SUCCESS),
+            Command::Backup(backup) => backup::backup(&settings, &backup, &out),
+            Command::Restore(restore) => backup::restore(&settings, &restore, &out).await,
+            Command::Key(command) => key::run(&settings, command, &out).await,
+            Command::Audit(audit) => audit::run(|| Host::open(&settings), audit, &out).await,
         }
     });
     // A read of standard input cannot be cancelled; do not wait for it.

@@ -62,7 +62,7 @@ pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
 /// Installs the demo servers and the profile, or finds them as an earlier start left them.
 async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroizing<String>, Failure> {
     // Before anything is written that would need it.
-    let secrets = host.secrets()?;
+    let secrets = host.secrets().await?;
     let directory = match &demo.servers {
         Some(directory) => directory.clone(),
         None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),

@@ -8,16 +8,18 @@ use std::{
 
 use gigmcp_egress::{
     Allowance, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
-    Credentials, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule, SecretString,
-    Sink,
+    Credentials, EventId, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule,
+    SecretString, Sink,
 };
 
 use http::Method;
 use tokio::time::Instant;
 
 use crate::{
+    calls::Calls,
+    exposures::Use,
     secrets::Secrets,
-    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
+    spec::{EnvName, Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
     store::{Asker, AuditRow, SecretKey, Store, StoreError},
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Instance {
     pub(crate) server: ServerName,
     pub(crate) slots: Vec<(SecretSlot, Placeholder)>,
     pub(crate) entitlement: Entitlement,
+    /// The tool calls that it was given.
+    pub(crate) calls: Arc<Calls>,
 }
 
 /// Where an instance's rules stand.
@@ -145,6 +149,7 @@ impl Policy {
     async fn read_grant(&self, identity: &Identity) -> Result<Arc<Grant>, GrantError> {
         let Some(instance) = self.instances.find(identity) else { return Ok(Arc::default()) };
         let store = self.store_for(identity);
+        let mut versions = HashMap::new();
         let (version, spec) = match &instance.entitlement {
             Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
             Entitlement::Installed { profile, revision } => {
@@ -156,19 +161,23 @@ impl Policy {
                 if profile.owner != instance.owner || !member {
                     return Ok(Arc::default());
                 }
+                if !instance.slots.is_empty() {
+                    versions = store.secret_versions(instance.owner.clone(), instance.server.clone()).await?;
+                }
                 match store.server(instance.server.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     server => (revision.cast_unsigned(), server?.spec),
                 }
             }
         };
-        Ok(Arc::new(grant(version, &spec, &instance.slots)?))
+        Ok(Arc::new(grant(version, &spec, &instance.slots, &versions)?))
     }
 
     async fn read_credential(
         &self,
         identity: &Identity,
         id: &CredentialId,
+        request: Option<EventId>,
     ) -> Result<SecretString, CredentialUnavailable> {
         if let Some(value) = self.given.get(id) {
             return Ok(value.clone());
@@ -178,25 +187,34 @@ impl Policy {
         let slot = slot.ok_or(CredentialUnavailable::Denied)?;
         let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.env.clone() };
         match self.secrets.open(Asker::Instance(identity.clone()), key, &slot.host).await {
-            Ok(Some(value)) => text(value).ok_or(CredentialUnavailable::Denied),
+            Ok(Some(value)) => {
+                let used = Use { instance: Some(instance), request };
+                used.during(|reason| text(value, reason)).ok_or(CredentialUnavailable::Denied)
+            }
             Ok(None) => Err(CredentialUnavailable::Denied),
             Err(error) => Err(CredentialUnavailable::Unreachable { source: Some(Box::new(error)) }),
         }
     }
 }
 
-/// The rules of a specification, with the placeholders of one instance.
+/// The rules of a specification, with the placeholders of one instance. What has no version has no value, or only one.
 ///
 /// # Errors
 /// If the specification could be read in two ways; it was checked when it was made, so somebody has edited it since.
-fn grant(version: u64, spec: &ServerSpec, slots: &[(SecretSlot, Placeholder)]) -> Result<Grant, InvalidGrant> {
+fn grant(
+    version: u64,
+    spec: &ServerSpec,
+    slots: &[(SecretSlot, Placeholder)],
+    versions: &HashMap<EnvName, i64>,
+) -> Result<Grant, InvalidGrant> {
     let everything = spec.hosts().into_iter().map(Rule::https);
     // Node's fetch leaves in a query what is refused by default.
     let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only));
     let rules = rules.map(|rule| rule.allow(Allowance::RawQuery)).collect();
     let credential = |(slot, placeholder): &(SecretSlot, Placeholder)| {
         let (id, hosts) = (CredentialId::new(slot.env.as_str()), [slot.host.clone()]);
-        CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None })
+        let rule = CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None });
+        rule.version(versions.get(&slot.env).map_or(0, |version| version.cast_unsigned()))
     };
     let credentials = slots.iter().filter(|(slot, _)| spec.secrets.contains(slot)).map(credential).collect();
     Grant::new(version, rules, credentials)
@@ -207,10 +225,8 @@ fn read_only(host: HostPattern) -> Rule {
 }
 
 /// A secret as text; what is not text cannot stand in a header.
-pub(crate) fn text(value: gigmcp_vault::SecretBytes) -> Option<SecretString> {
-    value.expose(gigmcp_vault::Reason::new("hand to the egress proxy"), |bytes| {
-        std::str::from_utf8(bytes).ok().map(SecretString::new)
-    })
+pub(crate) fn text(value: gigmcp_vault::SecretBytes, reason: gigmcp_vault::Reason) -> Option<SecretString> {
+    value.expose(reason, |bytes| std::str::from_utf8(bytes).ok().map(SecretString::new))
 }
 
 impl Grants for Policy {
@@ -227,7 +243,16 @@ impl Credentials for Policy {
         identity: &'a Identity,
         id: &'a CredentialId,
     ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
-        Box::pin(self.read_credential(identity, id))
+        Box::pin(self.read_credential(identity, id, None))
+    }
+
+    fn credential_for<'a>(
+        &'a self,
+        identity: &'a Identity,
+        id: &'a CredentialId,
+        request: EventId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        Box::pin(self.read_credential(identity, id, Some(request)))
     }
 }
 
@@ -271,6 +296,8 @@ impl Policy {
             duration_us: i64::try_from(event.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: event.alarm,
             policy_version: event.policy_version.map(u64::cast_signed),
+            calls: instance.as_deref().and_then(|instance| instance.calls.at(event.began)),
+            request: Some(event.id.to_string()),
         }
     }
 }

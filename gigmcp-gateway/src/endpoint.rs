@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
+    output::whole,
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
@@ -61,7 +62,7 @@ impl Endpoint {
             }
             Ok(None) => unauthorized(),
             Err(error) => {
-                tracing::error!("the token could not be checked: {error}");
+                tracing::error!("the token could not be checked: {}", whole(&error));
                 plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
             }
         }
@@ -187,7 +188,10 @@ mod tests {
             let (slug, hash) = (slug.parse().expect("a profile name"), token::hash(slug));
             store.create_profile(slug, Owner::local(), Vec::new(), hash).await.expect("a new profile");
         }
-        let supervisor = Arc::new(serve::supervisor(&settings, host, HashMap::new()).expect("all that is needed"));
+        let started = serve::supervisor(&settings, host, HashMap::new()).await;
+        let (supervisor, custody) = started.expect("all that is needed");
+        custody.close().await;
+        let supervisor = Arc::new(supervisor);
         let profiles = Profiles::new(supervisor, Duration::from_secs(60));
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use crate::{
     declare::Declaration,
     egress::{Entitlement, text},
-    events,
+    events, exposures,
     host::Host,
     output::Failure,
     serve,
@@ -35,6 +35,7 @@ use crate::{
     spec::{EXEC, EnvName, Owner, SecretSlot, Source},
     store::{Asker, SecretKey},
     supervisor::{Plan, Running, StartError, Supervisor},
+    trail::Custody,
 };
 
 #[derive(Args)]
@@ -50,9 +51,10 @@ pub(crate) struct Exec {
 /// Runs the server and gives its exit code; 125 when the sandbox failed and 127 when there is no such command.
 pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Failure> {
     match start(settings, exec).await {
-        Ok((supervisor, running)) => {
+        Ok((supervisor, running, custody)) => {
             let code = relay(running).await;
             drop(supervisor);
+            custody.close().await;
             Ok(ExitCode::from(code))
         }
         Err(error) => {
@@ -66,7 +68,7 @@ pub(crate) async fn run(settings: Settings, exec: Exec) -> Result<ExitCode, Fail
     }
 }
 
-async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), Failure> {
+async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running, Custody), Failure> {
     let settings = Settings { data_dir: Some(data_dir(&settings)?), ..settings };
     let (spec, notes) = exec.declaration.into_spec(Source::HostTools, exec.command)?;
     for note in notes {
@@ -80,7 +82,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
             given.insert(CredentialId::new(slot.env.as_str()), value);
         }
     }
-    let supervisor = serve::supervisor(&settings, Host::open(&settings)?, given)?;
+    let (supervisor, custody) = serve::supervisor(&settings, Host::open(&settings)?, given).await?;
     for slot in &spec.secrets {
         let known = shapes.iter().any(|(known, _)| known == slot);
         if !known && stored(&supervisor, slot).await?.is_none() {
@@ -95,12 +97,13 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running), 
     let server = EXEC.parse().expect("a server name");
     let plan = Plan { owner: Owner::local(), server, spec, entitlement, shapes };
     let running = supervisor.start(plan).await?;
-    Ok((supervisor, running))
+    Ok((supervisor, running, custody))
 }
 
 async fn stored(supervisor: &Supervisor, slot: &SecretSlot) -> Result<Option<SecretString>, Failure> {
     let key = SecretKey { owner: Owner::local(), server: EXEC.parse().expect("a server name"), name: slot.env.clone() };
-    Ok(supervisor.secrets.open(Asker::Gateway, key, &slot.host).await?.and_then(text))
+    let value = supervisor.secrets.open(Asker::Gateway, key, &slot.host).await?;
+    Ok(value.and_then(|value| text(value, exposures::SHAPE)))
 }
 
 /// The caller's value. It stays in this process; the sandbox starts with an empty environment.

@@ -5,13 +5,16 @@ use std::{
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use gigmcp_sandbox::PathRefusal;
-use gigmcp_vault::{KeyFileError, KeyId, KeyRing, SecretBytes, Vault};
+use gigmcp_vault::{KeyFileError, KeyRing};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    exposures::Exposures,
+    keys::{Keys, MasterKey, MasterKeyError},
     secrets::Secrets,
     settings::{Settings, SettingsError},
     spec::ServerSpec,
@@ -34,13 +37,18 @@ pub(crate) enum HostError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("the master key cannot be used")]
-    Key(#[from] KeyFileError),
+    #[error(transparent)]
+    Key(#[from] MasterKeyError),
     #[error(
-        "the master key file {} is missing, but the database holds secrets sealed with it; restore the file from your backup, or delete the secrets (`gigmcp-gateway secret list`, `secret delete`) and start again",
+        "the master key file {} is missing, but the database holds secrets sealed with it; restore the file from your backup or its recovery form (`gigmcp-gateway key import-recovery`), or delete the secrets (`gigmcp-gateway secret list`, `secret delete --all`) and start again",
         .path.display()
     )]
     KeyLost { path: PathBuf },
+    #[error(
+        "there is no master key file {}, which the settings name; correct GIG_MASTER_KEY_FILE, or make a new key with `gigmcp-gateway key create`",
+        .path.display()
+    )]
+    KeyMissing { path: PathBuf },
     #[error("--read-only {} cannot be shown to a server", .path.display())]
     ReadOnly { path: PathBuf, source: PathRefusal },
     #[error(
@@ -64,23 +72,22 @@ impl Host {
         Ok(Self { store: Store::open(&settings.database()?)?, settings: settings.clone() })
     }
 
-    /// The secrets, with the master key. Creates the key file when there is none and nothing was sealed.
-    pub(crate) fn secrets(&self) -> Result<Secrets, HostError> {
-        Ok(Secrets::new(self.store.clone(), Vault::new(self.key_ring()?)))
+    /// The secrets, with the master key. Creates the key file of the data directory when there is none and nothing was sealed.
+    pub(crate) async fn secrets(&self) -> Result<Secrets, HostError> {
+        let key = MasterKey::of(&self.settings)?;
+        let keys = Keys::open(key, async |key| self.key_ring(key).await).await?;
+        let told = Arc::new(Exposures::new(self.store.clone()));
+        Ok(Secrets::new(self.store.clone(), keys.audited(told)))
     }
 
-    fn key_ring(&self) -> Result<KeyRing, HostError> {
-        if let Some(key) = self.settings.master_key()? {
-            // The id says which key sealed a secret; a hash of 256 random bits tells nothing about them.
-            let digest = Sha256::new().chain_update("gigmcp key id v1").chain_update(*key).finalize();
-            let id = KeyId::from_bytes(digest[..16].try_into().expect("a SHA-256 has 32 bytes"));
-            return Ok(KeyRing::from_key(id, 1, &SecretBytes::new(key.to_vec())).expect("the key has 32 bytes"));
-        }
-        let path = self.settings.key_file();
-        match KeyRing::load(&path) {
-            Err(KeyFileError::Missing { .. }) if self.store.holds_secrets()? => Err(HostError::KeyLost { path }),
-            // Another process may create it at the same time; then that one's key counts.
-            Err(KeyFileError::Missing { .. }) => Ok(KeyRing::load_or_create(&path)?),
+    async fn key_ring(&self, key: &MasterKey) -> Result<KeyRing, HostError> {
+        match key.load().await {
+            Err(MasterKeyError::File(KeyFileError::Missing { path })) => match self.store.holds_secrets()? {
+                true => Err(HostError::KeyLost { path }),
+                // Another process may create it at the same time; then that one's key counts.
+                false if key.is_ours() => Ok(key.load_or_create().await?),
+                false => Err(HostError::KeyMissing { path }),
+            },
             loaded => Ok(loaded?),
         }
     }
@@ -109,7 +116,7 @@ impl Host {
     }
 
     fn binaries(&self) -> PathBuf {
-        self.settings.data_dir().join("servers").join("sha256")
+        executables(self.settings.data_dir())
     }
 
     /// Copies a static executable into the data directory and returns its SHA-256.
@@ -142,6 +149,11 @@ impl Host {
     }
 }
 
+/// Where the executables of servers lie in a data directory, each named by its SHA-256.
+pub(crate) fn executables(data_dir: &Path) -> PathBuf {
+    data_dir.join("servers").join("sha256")
+}
+
 struct HashWriter<'a>(&'a mut Sha256);
 
 impl io::Write for HashWriter<'_> {
@@ -156,7 +168,7 @@ impl io::Write for HashWriter<'_> {
 }
 
 /// Creates a directory of mode 0700; one that is there keeps its mode unless others may write to it.
-fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let mode = fs::metadata(path)?.permissions().mode();
     match mode & 0o022 {

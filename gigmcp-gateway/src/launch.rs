@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use gigmcp_egress::Identity;
 use gigmcp_mcp::{
     BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream,
 };
@@ -16,6 +17,7 @@ use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::time::{self, Instant};
 
 use crate::{
+    calls::Calls,
     egress::Entitlement,
     events,
     spec::{Owner, ProfileSlug, ServerName},
@@ -137,8 +139,9 @@ impl ServerLaunch {
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
             Ok(upstream) => {
-                let events = running.sandbox.events();
-                Ok(Server { upstream, events, running: Mutex::new(Some(running)) })
+                let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
+                let instance = running.identity.clone();
+                Ok(Server { upstream, instance, calls, events, running: Mutex::new(Some(running)) })
             }
             Err(error) => Err(self.not_connected(error, running).await),
         }
@@ -220,6 +223,8 @@ async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Eve
 /// A running server: its messages, and its life.
 struct Server {
     upstream: StdioUpstream,
+    instance: Identity,
+    calls: Arc<Calls>,
     events: Events,
     /// Dropping it ends the processes and their connections.
     running: Mutex<Option<Running>>,
@@ -266,6 +271,7 @@ impl Server {
 impl Upstream for Server {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            let _under_way = call.id.map(|id| self.calls.begin(id));
             match self.upstream.call(call).await {
                 Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
                 outcome => outcome,
@@ -275,6 +281,10 @@ impl Upstream for Server {
 
     fn is_open(&self) -> bool {
         self.upstream.is_open()
+    }
+
+    fn instance(&self) -> Option<&str> {
+        Some(self.instance.as_str())
     }
 
     fn tools_revision(&self) -> u64 {

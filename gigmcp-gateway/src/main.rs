@@ -3,6 +3,8 @@
 //! This binary composes the gigmcp crates. No security mechanism lives here.
 #![forbid(unsafe_code)]
 
+mod backup;
+mod calls;
 mod cli;
 mod declare;
 mod demo;
@@ -11,11 +13,12 @@ mod egress;
 mod endpoint;
 mod events;
 mod exec;
+mod exposures;
 mod host;
+mod keys;
 mod launch;
 mod output;
 mod profiles;
-mod retention;
 mod runtime;
 mod secrets;
 mod serve;
@@ -25,6 +28,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod trail;
 mod tripwires;
 
 use std::process::ExitCode;

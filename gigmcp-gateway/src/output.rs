@@ -31,6 +31,16 @@ pub(crate) fn fail(error: &(dyn Error + 'static), json: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// An error with its causes, in one line of the log.
+pub(crate) fn whole(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 /// Where answers go: text for people, or one JSON document.
 pub(crate) struct Output {
     pub(crate) json: bool,

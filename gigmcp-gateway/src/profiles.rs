@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     launch::ServerLaunch,
+    output::whole,
     spec::{ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
@@ -57,19 +58,30 @@ impl Profiles {
     /// SQLite file say nothing, so it looks by itself too.
     pub(crate) async fn follow_changes(&self) {
         let mut changes = self.store().changes();
+        let mut told = None;
         loop {
             // The store outlives this.
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
                 match self.store().profile(slug.clone()).await {
-                    Ok(profile) => drop(self.aggregator(&profile)),
+                    Ok(profile) => {
+                        told = None;
+                        drop(self.aggregator(&profile));
+                    }
                     Err(StoreError::Missing { .. }) => {
                         if let Some(entry) = self.entries().remove(&slug) {
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
-                    Err(error) => tracing::error!("profile {slug}: {error}"),
+                    Err(error) => {
+                        // Once, and not every second.
+                        let text = whole(&error);
+                        if told.as_ref() != Some(&text) {
+                            tracing::error!("whether profile {slug} has changed cannot be told: {text}");
+                        }
+                        told = Some(text);
+                    }
                 }
             }
         }

@@ -20,12 +20,12 @@ use crate::{
     host::Host,
     output::Failure,
     profiles::Profiles,
-    retention,
     settings::Settings,
     spec::{Owner, ProfileSlug},
     store::StoreError,
     supervisor::Supervisor,
     token,
+    trail::{self, Custody},
 };
 
 /// Serves until a signal says to stop.
@@ -41,19 +41,21 @@ pub(crate) struct Server {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
     endpoint: Arc<Endpoint>,
+    custody: Custody,
 }
 
 impl Server {
     /// Joins the parts and takes the port.
     pub(crate) async fn open(settings: &Settings, host: Host) -> Result<Self, Failure> {
-        let supervisor = Arc::new(supervisor(settings, host, HashMap::new())?);
+        let (supervisor, custody) = supervisor(settings, host, HashMap::new()).await?;
+        let supervisor = Arc::new(supervisor);
         supervisor.secrets.check_key().await?;
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
         let profiles = Profiles::new(supervisor, Duration::from_secs(settings.start_timeout));
         let endpoint = Endpoint::new(profiles, transitional, address, settings);
-        Ok(Self { listener, address, endpoint: Arc::new(endpoint) })
+        Ok(Self { listener, address, endpoint: Arc::new(endpoint), custody })
     }
 
     /// Answers until a signal says to stop, then lets calls in flight end and stops every server.
@@ -91,8 +93,12 @@ impl Server {
         }
         connections.shutdown().await;
         // Whoever cannot wait even for this kills the servers, whose lifeline is ours.
+        let stop = async {
+            self.endpoint.stop().await;
+            self.custody.close().await;
+        };
         tokio::select! {
-            () = self.endpoint.stop() => {}
+            () = stop => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -160,16 +166,15 @@ async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stoppi
 }
 
 /// The parts that `serve` and `exec` share, and what goes on beside them.
-pub(crate) fn supervisor(
+pub(crate) async fn supervisor(
     settings: &Settings,
     host: Host,
     given: HashMap<CredentialId, SecretString>,
-) -> Result<Supervisor, Failure> {
+) -> Result<(Supervisor, Custody), Failure> {
     raise_descriptor_limit();
-    if let Some(kept) = retention::kept(settings.audit_days) {
-        tokio::spawn(retention::follow_age(host.store.clone(), kept));
-    }
-    let secrets = Arc::new(host.secrets()?);
+    let secrets = Arc::new(host.secrets().await?);
+    let limits = trail::Limits::new(settings.audit_days, settings.audit_max_rows);
+    let custody = Custody::begin(host.store.clone(), secrets.audit_signer().await?, limits).await?;
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
     let mut limits = Limits::default();
@@ -178,7 +183,8 @@ pub(crate) fn supervisor(
         .extra_roots_pem(settings.extra_roots()?)
         .limits(limits)
         .build()?;
-    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
+    let supervisor = Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? };
+    Ok((supervisor, custody))
 }
 
 /// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.

@@ -1,5 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
+pub(crate) mod keys;
+
 use std::{
     ffi::OsString,
     fs,
@@ -11,7 +13,9 @@ use clap::Args;
 use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
-use crate::store::{Database, InvalidAddress};
+use keys::KeySettings;
+
+use crate::store::{Address, Database, InvalidAddress};
 
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
@@ -32,9 +36,9 @@ pub(crate) struct Settings {
     #[arg(long, env = "GIG_DATABASE_URL_FILE", global = true)]
     pub(crate) database_url_file: Option<PathBuf>,
 
-    /// Master key file, mode 0600 [default: master.key in the data directory, created when missing]
-    #[arg(long, env = "GIG_MASTER_KEY_FILE", global = true)]
-    pub(crate) master_key_file: Option<PathBuf>,
+    /// PEM file of the certificate authorities that PostgreSQL is checked against, instead of those of this machine
+    #[arg(long, env = "GIG_DATABASE_CA", global = true)]
+    pub(crate) database_ca: Option<PathBuf>,
 
     /// Address the gateway listens on
     #[arg(long, env = "GIG_LISTEN", default_value = "127.0.0.1:8080", global = true)]
@@ -74,10 +78,21 @@ pub(crate) struct Settings {
     )]
     pub(crate) audit_days: u64,
 
+    /// Rows of the audit trail that are kept at most, of about 400 bytes each: the oldest go first, with an alarm if they are
+    /// younger than GIG_AUDIT_DAYS; 0 sets no limit
+    #[arg(
+        long, env = "GIG_AUDIT_MAX_ROWS", value_name = "ROWS", default_value = "10000000", global = true,
+        value_parser = clap::builder::ValueParser::new(audit_max_rows)
+    )]
+    pub(crate) audit_max_rows: u64,
+
     /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", global = true)]
     pub(crate) log: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) key: KeySettings,
 }
 
 /// What is wrong with the settings. Every text names the setting and the fix.
@@ -98,29 +113,57 @@ pub(crate) enum SettingsError {
     MasterKey,
     #[error("GIG_DATABASE_URL and GIG_DB_PATH are both set; keep the one whose database is meant")]
     TwoDatabases,
+    #[error("{}, which GIG_DATABASE_CA names, holds no certificates", .path.display())]
+    DatabaseCa { path: PathBuf, source: InvalidAddress },
     #[error("GIG_DATABASE_URL is not understood")]
     DatabaseUrl { source: InvalidAddress },
+    #[error("{name} is set, and systemd gave the credential `{credential}`; keep one of them")]
+    CredentialToo { name: &'static str, credential: &'static str },
+    #[error(
+        "more than one thing is to wrap the master key file; keep one of GIG_MASTER_KEY_PASSPHRASE, GIG_MASTER_KEY_WRAP and GIG_TRANSIT_URL (or their files and credentials)"
+    )]
+    Wraps,
+    #[error(
+        "GIG_MASTER_KEY is set, so there is no key file to wrap; write one with `gigmcp-gateway key create --from-environment`, then unset GIG_MASTER_KEY"
+    )]
+    NothingToWrap,
+    #[error("GIG_TRANSIT_URL needs a token; set GIG_TRANSIT_TOKEN_FILE or GIG_TRANSIT_TOKEN")]
+    TransitToken,
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 30] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
+    "GIG_AUDIT_MAX_ROWS",
     "GIG_BEARER_TOKEN",
     "GIG_BEARER_TOKEN_FILE",
-    "GIG_DATA_DIR",
+    "GIG_DATABASE_CA",
     "GIG_DATABASE_URL",
     "GIG_DATABASE_URL_FILE",
+    "GIG_DATA_DIR",
     "GIG_DB_PATH",
     "GIG_LISTEN",
     "GIG_LOG",
     "GIG_MASTER_KEY",
     "GIG_MASTER_KEY_FILE",
+    "GIG_MASTER_KEY_PASSPHRASE",
+    "GIG_MASTER_KEY_PASSPHRASE_FILE",
+    "GIG_MASTER_KEY_WRAP",
+    "GIG_MASTER_KEY_WRAP_FILE",
     "GIG_SANDBOX_UIDS",
     "GIG_START_TIMEOUT",
+    "GIG_TRANSIT_CA_FILE",
+    "GIG_TRANSIT_KEY",
+    "GIG_TRANSIT_MIN_VERSION",
+    "GIG_TRANSIT_MOUNT",
+    "GIG_TRANSIT_NAMESPACE",
+    "GIG_TRANSIT_TOKEN",
+    "GIG_TRANSIT_TOKEN_FILE",
+    "GIG_TRANSIT_URL",
     "GIG_UPSTREAM_EXTRA_ROOTS",
 ];
 
@@ -130,7 +173,9 @@ impl Settings {
         self.database()?;
         self.host_uids()?;
         self.bearer_token()?;
-        self.master_key()?;
+        keys::environment_key()?;
+        self.key.place(self.data_dir())?;
+        self.key.wrap()?;
         self.extra_roots()?;
         Ok(())
     }
@@ -145,15 +190,18 @@ impl Settings {
         match (secret("GIG_DATABASE_URL", self.database_url_file.as_deref())?, &self.db_path) {
             (Some(_), Some(_)) => Err(SettingsError::TwoDatabases),
             (Some(url), None) => {
-                url.parse().map(Database::Postgres).map_err(|source| SettingsError::DatabaseUrl { source })
+                let address: Address = url.parse().map_err(|source| SettingsError::DatabaseUrl { source })?;
+                let Some(path) = &self.database_ca else { return Ok(Database::Postgres(address)) };
+                let unreadable =
+                    |source| SettingsError::Unreadable { name: "GIG_DATABASE_CA", path: path.clone(), source };
+                let pem = fs::read(path).map_err(unreadable)?;
+                let trusting = address.trusting(&pem);
+                trusting
+                    .map(Database::Postgres)
+                    .map_err(|source| SettingsError::DatabaseCa { path: path.clone(), source })
             }
             (None, path) => Ok(Database::Sqlite(path.clone().unwrap_or_else(|| self.data_dir().join("gigmcp.db")))),
         }
-    }
-
-    /// The key file in force.
-    pub(crate) fn key_file(&self) -> PathBuf {
-        self.master_key_file.clone().unwrap_or_else(|| self.data_dir().join("master.key"))
     }
 
     /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
@@ -166,17 +214,6 @@ impl Settings {
             }
         }
         Ok(token)
-    }
-
-    /// The master key, when it is given by `GIG_MASTER_KEY` instead of a file.
-    pub(crate) fn master_key(&self) -> Result<Option<Zeroizing<[u8; 32]>>, SettingsError> {
-        let Some(text) = variable("GIG_MASTER_KEY")? else { return Ok(None) };
-        if self.master_key_file.is_some() {
-            return Err(SettingsError::Twice { name: "GIG_MASTER_KEY" });
-        }
-        let mut key = Zeroizing::new([0; 32]);
-        hex::decode_to_slice(text.as_bytes(), &mut *key).map_err(|_| SettingsError::MasterKey)?;
-        Ok(Some(key))
     }
 
     /// The host user ids of sandboxes.
@@ -219,6 +256,12 @@ pub(crate) fn check_names<I: Iterator<Item = (OsString, OsString)>>(environment:
         return Err(SettingsError::Unknown { name: name.to_owned(), nearest });
     }
     Ok(())
+}
+
+/// So few that an alarm could push out the alarm before it are none.
+fn audit_max_rows(text: &str) -> Result<u64, String> {
+    let rows = text.parse().ok().filter(|rows| *rows == 0 || (1000..=1_000_000_000_000).contains(rows));
+    rows.ok_or_else(|| "give 0, or a number of 1000 or more".to_owned())
 }
 
 fn suggestion(nearest: &Option<&'static str>) -> String {

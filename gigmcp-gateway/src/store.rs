@@ -4,9 +4,15 @@
 //! that one who asks for very much delays nobody else. Writes that wait together share one transaction: an audit row
 //! costs no disk flush of its own under load.
 
+mod address;
 mod audit;
+mod catalog;
+mod cell;
 mod connection;
+mod copy;
+mod heads;
 mod instances;
+mod ledger;
 mod policies;
 mod postgres;
 mod profiles;
@@ -19,22 +25,31 @@ mod turns;
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+        mpsc,
+    },
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
-pub(crate) use audit::AuditRow;
+pub(crate) use address::{Address, InvalidAddress};
+pub(crate) use audit::{Page, Prune, Pruned};
+pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
+pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 pub(crate) use instances::InstanceRow;
-pub(crate) use postgres::{Address, InvalidAddress};
+pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use profiles::{Profile, ProfileId};
-pub(crate) use secrets::{SecretKey, SecretRow};
+pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
+
+pub(crate) use crate::trail::AuditRow;
 
 /// Which database.
 #[derive(Clone, Debug)]
@@ -42,6 +57,32 @@ pub(crate) enum Database {
     /// A file, created when it is missing.
     Sqlite(PathBuf),
     Postgres(Address),
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(formatter),
+            Self::Postgres(address) => address.fmt(formatter),
+        }
+    }
+}
+
+impl Database {
+    /// Whether there may be something in it.
+    pub(crate) fn exists(&self) -> bool {
+        match self {
+            Self::Sqlite(path) => path.exists(),
+            Self::Postgres(_) => true,
+        }
+    }
+
+    fn log(&self) -> Option<PathBuf> {
+        let Self::Sqlite(path) = self else { return None };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        Some(log.into())
+    }
 }
 
 /// Why the database did not do what was asked.
@@ -52,12 +93,23 @@ pub(crate) enum StoreError {
     Open { path: PathBuf, source: SqlError },
     #[error("the database {database} cannot be used")]
     Connect { database: String, source: SqlError },
-    #[error("the database {} cannot be created; check the directory's permissions", .path.display())]
+    #[error("the database {} cannot be opened for writing; check owner and mode of the file and of its directory", .path.display())]
     Create { path: PathBuf, source: io::Error },
     #[error("the database {database} was written by a newer gigmcp; use that version, or restore a backup")]
     Newer { database: String },
-    #[error("the database {database} could not be brought to this version's schema")]
+    #[error(
+        "the database {database} could not be brought to this version's schema: {}",
+        connection::hint_of(&**source).unwrap_or("it may be another program's")
+    )]
     Migrate { database: String, source: Box<refinery::Error> },
+    #[error("there is no database of gigmcp: {database}")]
+    Absent { database: String },
+    #[error("there is something in the database already ({found}); --replace deletes it")]
+    NotEmpty { found: String },
+    #[error("the table `{table}` is not what it is in a database of that version")]
+    Unlike { table: String },
+    #[error("the database's log {} cannot be written to the disk", .path.display())]
+    Sync { path: PathBuf, source: io::Error },
     #[error("the threads of the database cannot be started")]
     Runtime { source: io::Error },
     #[error("the database refused the query")]
@@ -68,6 +120,8 @@ pub(crate) enum StoreError {
     Missing { what: &'static str, name: String, known: Vec<String> },
     #[error("{what} `{name}` in the database cannot be read; it was changed by something else")]
     Corrupt { what: &'static str, name: String },
+    #[error("the secrets were changed by somebody else at the same time; try again")]
+    Changed,
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("the database gave no answer where it must give one")]
@@ -92,12 +146,17 @@ pub(crate) struct Store {
 
 /// What leads to the threads. They end, when all was done, once nobody has it any more.
 struct Threads {
+    /// SQLite's log of what is committed and not in its file yet.
+    log: Option<PathBuf>,
     writer: Arc<Turns<Write>>,
     reader: Arc<Turns<Job>>,
     /// Told when something was changed that others follow.
     changes: Arc<watch::Sender<()>>,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
+    /// How many rows were added to it by this program, and who is told when it is many more.
+    audit_rows: AtomicU64,
+    audit_grew: Notify,
 }
 
 /// Something to write, and whether others follow it.
@@ -138,10 +197,13 @@ impl Store {
             }
         };
         let threads = Threads {
+            log: database.log(),
             writer: Arc::new(Turns::new()),
             reader: Arc::new(Turns::new()),
             changes: Arc::clone(&changes),
             audit_lost: AtomicBool::new(false),
+            audit_rows: AtomicU64::new(0),
+            audit_grew: Notify::new(),
         };
         let queue = Queue(Arc::clone(&threads.writer));
         start("gig-db-write", move || write_loop(&writing, &queue, &changes))?;
@@ -152,10 +214,28 @@ impl Store {
         Ok(Self { threads: Arc::new(threads), asker: Asker::Gateway })
     }
 
+    /// Returns when all that was committed until now would survive a loss of power, which a commit alone does not promise with
+    /// SQLite.
+    ///
+    /// What is committed lies in the log beside the database until it is moved there, and that is synced. The database's own
+    /// file must not be opened here: closing it would give up the locks that this process has on it.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.threads.log else { return Ok(()) };
+        match std::fs::File::open(log).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| StoreError::Sync { path: log.clone(), source }),
+        }
+    }
+
     /// Changes whenever servers, profiles, tokens or secrets may have been changed: by this program, or by another gateway
     /// on the same PostgreSQL. Another program on the same SQLite file is not noticed.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.threads.changes.subscribe()
+    }
+
+    /// Ends when this program has added many rows to the audit trail since it was asked last.
+    pub(crate) async fn audit_grew(&self) {
+        self.threads.audit_grew.notified().await;
     }
 
     /// The same database in another's turn.
@@ -219,6 +299,24 @@ impl Store {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
         self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })?;
         answer.await.map_err(|_| StoreError::Stopped)?
+    }
+}
+
+impl Store {
+    /// The same as `write_promised` without waiting. `done` is told how it ended, in the thread of the database.
+    fn write_later<F>(
+        &self,
+        change: F,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) -> Result<(), StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    {
+        let job: Job = Box::new(move |connection| {
+            let made = connection.map_err(StoreError::Query).and_then(|connection| connection.undone_on_error(change));
+            Box::new(move |committed| done(made.and(committed.map_err(StoreError::Query))))
+        });
+        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })
     }
 }
 
@@ -306,6 +404,11 @@ pub(crate) fn now_seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now_millis() -> i64 {
+    i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
+}
+
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -316,8 +419,18 @@ const MAX_BATCH: usize = 32;
 const READERS: usize = 4;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod migration_tests;
 #[cfg(test)]
-mod testing;
+mod postgres_fault_tests;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+pub(crate) use testing::{TestDatabase, on_both};
 #[cfg(test)]
 mod tests;

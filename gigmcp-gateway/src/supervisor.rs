@@ -7,9 +7,12 @@ use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError, Sta
 use tokio::{net::TcpStream, runtime::Handle, task::JoinHandle};
 
 use crate::{
+    calls::Calls,
     doctor::{self, Absent},
-    egress::{Entered, Entitlement, Instance, Instances},
+    egress::{Entered, Entitlement, Instance, Instances, text},
+    exposures,
     host::{Host, HostError},
+    output::whole,
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
@@ -40,6 +43,9 @@ pub(crate) struct Plan {
 pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
     attachment: Attachment,
+    pub(crate) identity: Identity,
+    /// The tool calls that it is given.
+    pub(crate) calls: Arc<Calls>,
     /// Writes its tripwires to the audit, and ends with it.
     tripwires: JoinHandle<()>,
     _entered: Entered,
@@ -49,7 +55,7 @@ pub(crate) struct Running {
 impl Running {
     /// Ends it, and waits until what was decided for it is in the audit.
     pub(crate) async fn close(self) {
-        let Self { sandbox, attachment, tripwires, _entered, recorded } = self;
+        let Self { sandbox, attachment, tripwires, _entered, recorded, .. } = self;
         drop(sandbox);
         attachment.close().await;
         // The sandbox's events end with its last process, which is killed.
@@ -82,7 +88,7 @@ impl Drop for Recorded {
 
 async fn end_instance(store: &Store, id: Identity) {
     if let Err(error) = store.end_instance(id.clone()).await {
-        tracing::warn!("the end of {id} was not written down: {error}");
+        tracing::warn!("the end of {id} was not written down: {}", whole(&error));
     }
 }
 
@@ -153,8 +159,10 @@ impl Supervisor {
             return Err(StartError::Layer { server: server.clone(), source });
         }
         let identity = Identity::new(format!("{server}-{}", sandbox.id()));
+        let calls = Arc::<Calls>::default();
         let instance = Instance {
             identity: identity.clone(),
+            calls: Arc::clone(&calls),
             owner: plan.owner,
             server: server.clone(),
             slots,
@@ -162,14 +170,15 @@ impl Supervisor {
         };
         let recorded = self.record(&instance).await?;
         let row = tripwires::row(&instance);
-        let tripwires = tokio::spawn(tripwires::audit(self.host.store.clone(), row, sandbox.events()));
+        let told = tripwires::audit(self.host.store.clone(), row, Arc::clone(&calls), sandbox.events());
+        let tripwires = tokio::spawn(told);
         let entered = self.instances.enter(instance);
         let intake = sandbox.network().take().expect("a new sandbox with a handed-over network has its listeners");
         let attachment = self
             .proxy
-            .attach(identity, handed_over(intake), authority)
+            .attach(identity.clone(), handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, attachment, tripwires, _entered: entered, recorded })
+        Ok(Running { sandbox, attachment, identity, calls, tripwires, _entered: entered, recorded })
     }
 
     /// Nothing runs of which it is not known what it was.
@@ -226,7 +235,8 @@ impl Supervisor {
     async fn stored_shape(&self, plan: &Plan, slot: &SecretSlot) -> Result<Shape, StartError> {
         let key = SecretKey { owner: plan.owner.clone(), server: plan.server.clone(), name: slot.env.clone() };
         let value = self.secrets.open(Asker::Gateway, key, &slot.host).await?;
-        Ok(value.and_then(crate::egress::text).map_or_else(Shape::opaque, |value| Shape::of(&value)))
+        let value = value.and_then(|value| text(value, exposures::SHAPE));
+        Ok(value.map_or_else(Shape::opaque, |value| Shape::of(&value)))
     }
 }
 

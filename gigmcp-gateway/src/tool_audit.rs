@@ -2,9 +2,10 @@
 
 use std::time::UNIX_EPOCH;
 
-use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict};
+use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict, NotObserved};
 
 use crate::{
+    output::whole,
     spec::{Owner, ProfileSlug},
     store::{Asker, AuditRow, Profile, Store},
 };
@@ -24,11 +25,20 @@ impl ToolAudit {
 }
 
 impl CallObserver for ToolAudit {
+    fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
+        Box::pin(async {
+            self.store.takes_audit().await.map_err(|error| {
+                tracing::error!("a call is refused, as it could not be audited: {}", whole(&error));
+                NotObserved
+            })
+        })
+    }
+
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
         Box::pin(async {
             // The tool has run; refusing the answer now would not undo it.
             if let Err(error) = self.store.add_audit(self.row(record)).await {
-                tracing::error!("a call of {} could not be audited: {error}", record.exposed);
+                tracing::error!("a call of {} could not be audited: {}", record.exposed, whole(&error));
             }
         })
     }
@@ -41,6 +51,7 @@ impl ToolAudit {
             CallVerdict::ToolError => "tool-error".to_owned(),
             CallVerdict::Error { code } => code.map_or_else(|| "error".to_owned(), |code| format!("error{code}")),
             CallVerdict::Failed { code } => (*code).to_owned(),
+            CallVerdict::Abandoned => "abandoned".to_owned(),
             _ => "unknown".to_owned(),
         };
         let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -51,7 +62,7 @@ impl ToolAudit {
             owner: self.owner.to_string(),
             profile: self.profile.to_string(),
             server: record.server.as_ref().map(ToString::to_string).unwrap_or_default(),
-            instance: String::new(),
+            instance: record.instance.as_deref().unwrap_or_default().to_owned(),
             subject: record.exposed.escape_default().to_string(),
             verdict,
             status: None,
@@ -61,6 +72,8 @@ impl ToolAudit {
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
             policy_version: None,
+            calls: Some(record.id.to_string()),
+            request: None,
         }
     }
 }
@@ -74,6 +87,9 @@ mod tests {
 
     use super::*;
     use crate::spec::ServerName;
+
+    /// How many changes are made at once.
+    const ONE_TRANSACTION: usize = 32;
 
     #[tokio::test]
     async fn the_calls_of_one_profile_do_not_wait_for_those_of_another() {
@@ -105,6 +121,7 @@ mod tests {
         }
         let written = store.audit_tail(2000).await.expect("it can be read");
         assert_eq!(written.len(), 1001, "no row is lost");
-        assert_eq!(written.iter().position(|row| row.profile == "quiet"), Some(1));
+        let quiet = written.iter().position(|row| row.row.profile == "quiet").expect("it was called");
+        assert!(quiet < 2 * ONE_TRANSACTION, "{quiet}");
     }
 }

@@ -2,27 +2,31 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::Duration,
 };
 
 use gigmcp_sandbox::{Event, Events};
 use tokio::time::Instant;
 
 use crate::{
-    egress::{Instance, millis},
-    store::{AuditRow, Store},
+    calls::Calls,
+    egress::Instance,
+    output::whole,
+    store::{AuditRow, Store, now_millis},
 };
 
 /// Writes one row the first time that an instance makes such a call. How often it does so later is the log's to tell: a
 /// server must not be able to fill the audit.
-pub(crate) async fn audit(store: Store, row: AuditRow, mut happening: Events) {
+pub(crate) async fn audit(store: Store, row: AuditRow, calls: Arc<Calls>, mut happening: Events) {
     let mut seen = BTreeSet::new();
     while let Some(event) = happening.next().await {
         let Event::Tripwire { call, .. } = event else { continue };
         if seen.insert(call) {
-            let row = AuditRow { at_ms: millis(SystemTime::now()), subject: call.to_owned(), ..row.clone() };
+            let calls = calls.at(std::time::Instant::now());
+            let row = AuditRow { at_ms: now_millis(), subject: call.to_owned(), calls, ..row.clone() };
             if let Err(error) = store.add_audit(row).await {
-                tracing::error!("the call {call} of a server could not be audited: {error}");
+                tracing::error!("the call {call} of a server could not be audited: {}", whole(&error));
             }
         }
     }
@@ -46,6 +50,8 @@ pub(crate) fn row(instance: &Instance) -> AuditRow {
         duration_us: 0,
         alarm: true,
         policy_version: None,
+        calls: None,
+        request: None,
     }
 }
 

@@ -15,7 +15,7 @@ use self::{
 };
 pub use self::{
     backend::{Fault, FaultKind},
-    observer::{CallObserver, CallRecord, CallVerdict},
+    observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
 };
 use crate::{
     catalogue::{CatalogueLimits, Tool},
@@ -150,24 +150,35 @@ impl Aggregator {
     ///
     /// Dropping the future gives the call up, and the server is told so.
     pub async fn call_tool(&self, params: Option<&RawValue>) -> Outcome {
-        let observation = Observation::begin(params);
-        let (entry, tool, outcome) = match self.route(params).await {
+        let mut observation = Observation::begin(self.observer.as_ref(), params);
+        let (failure, outcome) = match observation.ready().await {
+            Ok(()) => self.call_observed(&mut observation, params).await,
+            Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
+        };
+        observation.end(failure, &outcome).await;
+        outcome
+    }
+
+    async fn call_observed(
+        &self,
+        observation: &mut Observation,
+        params: Option<&RawValue>,
+    ) -> (Option<&'static str>, Outcome) {
+        match self.route(params).await {
             Ok(Route { entry, ready, tool, params }) => {
-                let call = Call::new("tools/call", Some(params));
-                let outcome = match ready.upstream.call(call).await {
+                observation.leads_to(&entry.name, Some((ready.upstream.instance(), &tool)));
+                let mut call = Call::new("tools/call", Some(params));
+                call.id = Some(observation.id());
+                match ready.upstream.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     outcome @ (Outcome::Complete(_) | Outcome::Error(_)) => (None, outcome),
-                };
-                (Some(entry), Some(tool), outcome)
+                }
             }
-            Err(Refusal { entry, code, error }) => (entry, None, (code, Outcome::refused(&error))),
-        };
-        let (failure, outcome) = outcome;
-        if let Some(observer) = &self.observer {
-            let server = entry.map(|entry| entry.name.clone());
-            observer.finished(&observation.end(server, tool, failure, &outcome)).await;
+            Err(Refusal { entry, code, error }) => {
+                entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
+                (code, Outcome::refused(&error))
+            }
         }
-        outcome
     }
 
     async fn route<'a>(&'a self, params: Option<&RawValue>) -> Result<Route<'a>, Refusal<'a>> {
@@ -245,6 +256,14 @@ pub struct DuplicateServer {
     /// The name.
     pub name: ServerId,
 }
+
+fn not_observed(error: NotObserved) -> Outcome {
+    let data = serde_json::json!({ "code": NOT_OBSERVED });
+    Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, error.to_string()).with_data(&data))
+}
+
+/// The stable code of a call that nobody could have taken note of.
+const NOT_OBSERVED: &str = "audit-unavailable";
 
 struct Route<'a> {
     entry: &'a Entry,

@@ -13,12 +13,12 @@ mod version;
 
 pub use aggregator::{
     Aggregator, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer, Fault, FaultKind,
-    Listing,
+    Listing, NotObserved,
 };
 pub use catalogue::{Catalogue, CatalogueError, CatalogueLimits, OddTool, Tool};
 pub use http::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
-pub use upstream::{BoxFuture, Call, CallError, Launch, LaunchError, Outcome, Upstream};
+pub use upstream::{BoxFuture, Call, CallError, CallId, Launch, LaunchError, Outcome, Upstream};
 pub use version::{LATEST_LEGACY, ProtocolVersion, UnknownVersion};

@@ -1,6 +1,16 @@
 //! The one seam: everything that answers MCP requests is an [`Upstream`].
 
-use std::{error::Error, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
 
@@ -24,6 +34,11 @@ pub trait Upstream: Send + Sync {
         true
     }
 
+    /// By which name whoever runs it knows it, for records; none by default.
+    fn instance(&self) -> Option<&str> {
+        None
+    }
+
     /// Grows when the server said that its list of tools changed.
     fn tools_revision(&self) -> u64 {
         0
@@ -40,12 +55,14 @@ pub struct Call {
     pub params: Option<Box<RawValue>>,
     /// How long the answer may take, if not as long as the upstream allows by itself.
     pub timeout: Option<Duration>,
+    /// Which call of a tool it is, if it is one that an [`Aggregator`](crate::Aggregator) passes on.
+    pub id: Option<CallId>,
 }
 
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self { method: method.into(), params, timeout: None }
+        Self { method: method.into(), params, timeout: None, id: None }
     }
 
     /// The same with a shorter deadline. It never lengthens the upstream's own.
@@ -53,6 +70,31 @@ impl Call {
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+}
+
+/// The id of a call of a tool, as in its [`CallRecord`](crate::CallRecord). No two are the same, in this process or another. As
+/// text, 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct CallId(u128);
+
+impl CallId {
+    /// A new one: 64 bits that are this process's, and a counter.
+    pub(crate) fn next() -> Self {
+        static PROCESS: OnceLock<u64> = OnceLock::new();
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let process = PROCESS.get_or_init(|| {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes).expect("the kernel gives random numbers");
+            u64::from_ne_bytes(bytes)
+        });
+        Self(u128::from(*process) << 64 | u128::from(COUNTER.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:032x}", self.0)
     }
 }
 

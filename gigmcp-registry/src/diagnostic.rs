@@ -43,6 +43,33 @@ pub struct Place {
     pub column: usize,
 }
 
+impl Diagnostic {
+    /// What documents say is repeated here, and may be printed to a terminal: hidden characters become escapes.
+    pub(crate) fn new(
+        rule: Rule,
+        severity: Severity,
+        field: &str,
+        place: Place,
+        message: String,
+        help: Option<String>,
+    ) -> Self {
+        let (field, message, help) = (visible(field), visible(&message), help.as_deref().map(visible));
+        Self { rule, severity, field, place, message, help, related: None }
+    }
+}
+
+fn visible(text: &str) -> String {
+    let is_hidden = |char: char| char == '\n' || char == '\t' || yaml::is_hidden(char);
+    text.chars().fold(String::with_capacity(text.len()), |mut out, char| {
+        if is_hidden(char) {
+            out.extend(char.escape_unicode())
+        } else {
+            out.push(char)
+        }
+        out
+    })
+}
+
 impl Place {
     pub(crate) fn of(text: &[u8], span: Range<usize>) -> Self {
         let before = &text[..span.start.min(text.len())];
@@ -117,6 +144,7 @@ where
         Ok(value) if diagnostics.is_empty() => return Ok(Parsed { value, root }),
         Ok(_) => {}
         Err(faults) => {
+            let faults = of_outermost(faults, &root);
             let new = faults.iter().filter(|fault| !is_consequence(fault, &root, &diagnostics));
             let new: Vec<_> = new.map(|fault| of_fault(text, &root, fault)).collect();
             diagnostics.extend(new);
@@ -124,6 +152,23 @@ where
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.place.span.start);
     Err(diagnostics)
+}
+
+/// Of a mapping that was not written, its own absence is told, and not that of everything in it.
+fn of_outermost(faults: Vec<Fault>, root: &Node) -> Vec<Fault> {
+    let mut outermost: Vec<Fault> = Vec::with_capacity(faults.len());
+    for mut fault in faults {
+        while fault.problem == Problem::Missing
+            && !parent(&fault.path).is_empty()
+            && !root.contains(parent(&fault.path))
+        {
+            fault.path = parent(&fault.path).into();
+        }
+        if !outermost.contains(&fault) {
+            outermost.push(fault);
+        }
+    }
+    outermost
 }
 
 /// Whether something is only missing because it could not be read, which was said before.
@@ -161,7 +206,7 @@ fn of_yaml(text: &[u8], fault: &YamlFault) -> Diagnostic {
     let rule = Rule::of_yaml(&fault.problem);
     let place = Place::of(text, fault.span.clone());
     let (message, help) = (fault.problem.to_string(), fault.problem.help());
-    Diagnostic { rule, severity: rule.severity(), field: String::new(), place, message, help, related }
+    Diagnostic { related, ..Diagnostic::new(rule, rule.severity(), "", place, message, help) }
 }
 
 fn of_shape(text: &[u8], fault: &ShapeFault) -> Diagnostic {
@@ -181,7 +226,7 @@ fn of_shape(text: &[u8], fault: &ShapeFault) -> Diagnostic {
         ShapeProblem::WrongType { .. } if !fault.path.is_empty() => format!("{}: {}", fault.path, fault.problem),
         problem => problem.to_string(),
     };
-    Diagnostic { rule, severity: rule.severity(), field: fault.path.clone(), place, message, help, related: None }
+    Diagnostic::new(rule, rule.severity(), &fault.path, place, message, help)
 }
 
 pub(crate) fn of_fault(text: &[u8], root: &Node, fault: &Fault) -> Diagnostic {
@@ -190,13 +235,6 @@ pub(crate) fn of_fault(text: &[u8], root: &Node, fault: &Fault) -> Diagnostic {
         Problem::Word { found, allowed } => yaml::nearest(found, allowed).map(|word| format!("write `{word}`")),
         _ => None,
     };
-    Diagnostic {
-        rule,
-        severity: rule.severity(),
-        field: fault.path.clone(),
-        place: Place::of(text, root.locate(&fault.path)),
-        message: fault.to_string(),
-        help,
-        related: None,
-    }
+    let place = Place::of(text, root.locate(&fault.path));
+    Diagnostic::new(rule, rule.severity(), &fault.path, place, fault.to_string(), help)
 }

@@ -16,6 +16,16 @@ impl Digest {
         Self(Sha256::digest(content).into())
     }
 
+    #[cfg(feature = "oci")]
+    pub(crate) fn from_sha256(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
+    #[cfg(feature = "oci")]
+    pub(crate) fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {

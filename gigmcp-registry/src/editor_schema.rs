@@ -3,6 +3,9 @@
 /// The JSON Schema of manifests, for editors. What it takes may still be refused; what it refuses is refused.
 pub const MANIFEST_SCHEMA: &str = include_str!("../schema/manifest.json");
 
+/// The JSON Schema of toolspecs, for editors.
+pub const TOOLSPEC_SCHEMA: &str = include_str!("../schema/toolspec.json");
+
 #[cfg(test)]
 mod tests {
     use schemars::generate::SchemaSettings;
@@ -16,6 +19,7 @@ mod tests {
     #[test]
     fn schemas_are_those_of_the_types() {
         check::<crate::manifest::Document>("manifest.json", MANIFEST_SCHEMA);
+        check::<crate::toolspec::ToolspecDocument>("toolspec.json", TOOLSPEC_SCHEMA);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Not part of the API: compiled by cargo-fuzz and for tests only.
 
-pub use crate::yaml::laws::manifest_yaml as registry_manifest_yaml;
+pub use crate::yaml::laws::{manifest_yaml as registry_manifest_yaml, toolspec_yaml as registry_toolspec_yaml};
 
 #[cfg(test)]
 mod tests {
@@ -12,14 +12,33 @@ mod tests {
     use super::*;
 
     const MANIFEST: &str = include_str!("../tests/it/manifest/acme-desk.yaml");
+    const TOOLSPEC: &str = include_str!("../tests/it/toolspec/acme-desk.toolspec.yaml");
 
     #[test]
-    fn the_seeds_keep_the_law() {
-        registry_manifest_yaml(MANIFEST.as_bytes());
-        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/registry_manifest_yaml");
-        for seed in std::fs::read_dir(seeds).expect("the seeds are there") {
-            registry_manifest_yaml(&std::fs::read(seed.expect("an entry").path()).expect("a seed"));
+    fn the_seeds_keep_their_laws() {
+        for (target, law) in [
+            ("registry_manifest_yaml", registry_manifest_yaml as fn(&[u8])),
+            ("registry_toolspec_yaml", registry_toolspec_yaml),
+        ] {
+            let seeds = format!("{}/../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+            for seed in std::fs::read_dir(seeds).expect("the seeds are there") {
+                law(&std::fs::read(seed.expect("an entry").path()).expect("a seed"));
+            }
         }
+    }
+
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let whole = ["on", "*", "\n- ", ": ", "{", "}", "\u{202e}", "012", "\"\\u0000\"", "\n", "{x}", "&a ", "1e9"];
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..6),
+            prop::sample::select(whole.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        ]
+    }
+
+    fn changed(text: &str, at: usize, removed: usize, put: Vec<u8>) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.splice(at..(at + removed).min(bytes.len()), put);
+        bytes
     }
 
     proptest! {
@@ -36,18 +55,13 @@ mod tests {
         }
 
         #[test]
-        fn a_manifest_with_a_piece_changed_keeps_the_law(
-            at in 0..MANIFEST.len(),
-            removed in 0usize..40,
-            put in prop_oneof![
-                prop::collection::vec(any::<u8>(), 0..6),
-                Just(b"on".to_vec()), Just(b"*".to_vec()), Just(b"\n- ".to_vec()), Just(b": ".to_vec()), Just(b"{".to_vec()),
-                Just(b"\xe2\x80\xae".to_vec()), Just(b"012".to_vec()), Just(b"\"\\u0000\"".to_vec()), Just(b"\n".to_vec()),
-            ],
-        ) {
-            let mut bytes = MANIFEST.as_bytes().to_vec();
-            bytes.splice(at..(at + removed).min(bytes.len()), put);
-            registry_manifest_yaml(&bytes);
+        fn a_manifest_with_a_piece_changed_keeps_the_law(at in 0..MANIFEST.len(), removed in 0usize..40, put in piece()) {
+            registry_manifest_yaml(&changed(MANIFEST, at, removed, put));
+        }
+
+        #[test]
+        fn a_toolspec_with_a_piece_changed_keeps_the_law(at in 0..TOOLSPEC.len(), removed in 0usize..40, put in piece()) {
+            registry_toolspec_yaml(&changed(TOOLSPEC, at, removed, put));
         }
     }
 }

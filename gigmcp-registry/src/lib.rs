@@ -14,16 +14,19 @@ mod envelope;
 pub mod fuzzing;
 mod index;
 mod keys;
+mod lint;
 mod manifest;
 mod moment;
 mod name;
 mod original;
+mod report;
 mod root;
 mod seen;
 mod signatures;
 mod strict_json;
 mod template;
 mod threshold;
+mod toolspec;
 mod transport;
 mod verify;
 mod version;
@@ -38,13 +41,19 @@ pub use manifest::{
 
 // From schema version 2, and what reads and checks documents.
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Rule, Severity};
-pub use editor_schema::MANIFEST_SCHEMA;
+pub use editor_schema::{MANIFEST_SCHEMA, TOOLSPEC_SCHEMA};
+pub use lint::{Denylist, InvalidDenylist, Linter};
 pub use manifest::{
     Allowance, Alphabet, BasicPart, Binding, Directory, InvalidValue, InvalidValueReason, InvalidVariableName, Method,
     PlaceholderShape, RequestRule, ResourceLimits, Runtime, RuntimeProfile, TcpRule, Values, Variable, VariableKind,
     VariableName,
 };
+pub use report::{Checked, Colour, Report};
 pub use template::{InvalidTemplate, Template};
+pub use toolspec::{
+    ArrayStyle, Auth, BaseUrl, Constant, Encoding, Pagination, PaginationKind, Param, ParamPlace, Part, Property,
+    ResponseSelection, Schema, SchemaKind, ToolRequest, Toolspec,
+};
 
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use version::{InvalidVersion, Version};
@@ -63,3 +72,39 @@ pub use transport::{Download, Fetched, Files, FilesError, RegistryFile, TooLong,
 #[cfg(feature = "https")]
 pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
 pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(all(feature = "oci", any(fuzzing, test)))]
+#[doc(hidden)]
+pub mod fuzzing_oci {
+    pub use crate::extract::laws::registry_tar;
+}
+#[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod remote;
+#[cfg(feature = "oci")]
+mod remove;
+#[cfg(feature = "oci")]
+mod seal;
+#[cfg(feature = "oci")]
+mod store;
+#[cfg(feature = "oci")]
+mod tar;
+
+#[cfg(feature = "oci")]
+pub use {
+    extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, ImageLimits, Layer, extract},
+    oci::{
+        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, Platform, Progress,
+        PullError, PullEvent, Registry, Repository,
+    },
+    remote::{
+        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, RedirectFault, RegistryCredential,
+        RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
+    },
+    seal::{SealError, TreeDigest},
+    store::{Collected, Keep, Lease, LeaseError, Store, StoreError},
+    tar::LayerRefusal,
+};

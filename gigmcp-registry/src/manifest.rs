@@ -22,8 +22,12 @@ pub use words::{
     Allowance, Alphabet, BasicPart, Builder, Category, CredentialKind, Method, RuntimeProfile, Tier, VariableKind,
 };
 
-pub(crate) use document::Document;
+pub(crate) use credential::place;
+pub(crate) use document::{Document, InjectDocument};
+pub(crate) use faults::Faults;
+pub(crate) use rules::{header_name, line, paragraph};
 pub(crate) use validate::validate;
+pub(crate) use words::words;
 
 use crate::digest::Digest;
 use crate::egress_host::EgressHost;

@@ -12,6 +12,7 @@ mod reader;
 mod scalar;
 mod tree;
 
+pub(crate) use bytes::is_hidden;
 pub(crate) use fault::{YamlFault, YamlProblem};
 pub(crate) use node::Node;
 pub(crate) use print::print;

@@ -54,7 +54,7 @@ impl Context {
             &self.created_at.to_be_bytes(),
             self.policy.as_bytes(),
         ];
-        let mut encoded = Vec::new();
+        let mut encoded = Vec::with_capacity(fields.iter().map(|field| 4 + field.len()).sum());
         for field in fields {
             put(&mut encoded, field);
         }

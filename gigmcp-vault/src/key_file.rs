@@ -10,7 +10,8 @@ pub(crate) mod wrapped;
 use std::path::Path;
 
 pub use error::{KeyFileError, MalformedKeyFile};
-use private::Readers;
+pub use private::Readers;
+use zeroize::Zeroizing;
 
 use crate::key_ring::KeyRing;
 
@@ -23,8 +24,17 @@ impl KeyRing {
     /// # Errors
     /// [`KeyFileError`] says what is wrong with which file, and the fix.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
+        Self::load_shared(path, Readers::Owner)
+    }
+
+    /// [`load`](Self::load) for a file that others may have to be able to read too, because an orchestrator or systemd put
+    /// it there. See [`Readers`] for whom, and for what is asked instead.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_shared(path: impl AsRef<Path>, readers: Readers) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
-        let content = private::read(path, Readers::Owner, MAX_FILE_BYTES)?;
+        let content = private::read(path, readers, MAX_FILE_BYTES)?;
         text::parse(&content).map_err(|(line, problem)| KeyFileError::Malformed { path: path.into(), line, problem })
     }
 
@@ -38,8 +48,16 @@ impl KeyRing {
     /// [`KeyFileError::Exists`] if the path is taken, by whatever; otherwise what could not be done to which file.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let ring = Self::generate()?;
-        private::create(path.as_ref(), text::render(&ring).as_bytes())?;
+        ring.save_new(path)?;
         Ok(ring)
+    }
+
+    /// Makes the file that holds this ring, as [`create`](Self::create) does for a new one.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn save_new(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
+        private::create(path.as_ref(), text::render(self).as_bytes())
     }
 
     /// [`load`](Self::load), or [`create`](Self::create) if there is no file. Two processes that start together agree
@@ -63,10 +81,18 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyFileError::Exists`] names a left-over `PATH.new`: another replacement is running or was interrupted.
+    /// [`KeyFileError::TooManyKeys`] if nobody could load what would be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
-        private::replace(path.as_ref(), text::render(self).as_bytes())
+        let path = path.as_ref();
+        private::replace(path, self.text_for(path)?.as_bytes())
+    }
+
+    fn text_for(&self, path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+        let text = text::render(self);
+        let fits = text.len() <= MAX_FILE_BYTES;
+        fits.then_some(text).ok_or_else(|| KeyFileError::TooManyKeys { path: path.into(), keys: self.keys().len() })
     }
 }
 
-/// Room for some 600 keys.
+/// Room for some 600 keys. No longer than a secret, so that a wrapped file holds what a plain one does.
 const MAX_FILE_BYTES: usize = 64 << 10;

@@ -61,6 +61,26 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Forgets all keys but the active one: what they sealed does not open any more, and not ever without a copy of them.
+    /// Returns how many there were.
+    pub fn forget_retired(&mut self) -> usize {
+        let retired = self.keys.split_off(1).len();
+        self.minimum_version = self.active().version;
+        retired
+    }
+
+    /// The id and version of each key that may still open, the active one first.
+    pub fn ids(&self) -> impl Iterator<Item = (KeyId, u32)> {
+        let allowed = self.keys.iter().filter(|key| key.version >= self.minimum_version);
+        allowed.map(|key| (key.id, key.version))
+    }
+
+    /// Whether the ring has this key, and it may still open.
+    #[must_use]
+    pub fn holds(&self, id: KeyId, version: u32) -> bool {
+        self.find(id, version).is_some()
+    }
+
     /// Which key seals now.
     #[must_use]
     pub fn active_id(&self) -> KeyId {
@@ -179,6 +199,17 @@ mod tests {
         assert_eq!(ring.raise_minimum_version(1), Err(InvalidKeyRing::MinimumVersion));
         assert!(ring.find(old, 1).is_none());
         assert!(ring.find(KeyId::from_bytes([2; 16]), 2).is_some());
+    }
+
+    #[test]
+    fn forgotten_keys_are_gone() {
+        let mut ring = ring(&[(3, 7), (2, 2), (1, 1)], 2).expect("valid");
+        let [new, old, below] = [(3, 7), (2, 2), (1, 1)].map(|(id, version)| (KeyId::from_bytes([id; 16]), version));
+        assert_eq!(ring.ids().collect::<Vec<_>>(), [new, old]);
+        assert!(ring.holds(old.0, old.1) && !ring.holds(below.0, below.1) && !ring.holds(old.0, new.1));
+        assert_eq!((ring.forget_retired(), ring.forget_retired()), (2, 0));
+        assert_eq!(ring.ids().collect::<Vec<_>>(), [new]);
+        assert_eq!((ring.minimum_version(), ring.active_id()), (7, new.0));
     }
 
     #[test]

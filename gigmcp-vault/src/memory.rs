@@ -6,11 +6,13 @@
 #![allow(unsafe_code, reason = "mapping memory; see each block")]
 
 mod pages;
+mod registers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 #[cfg(test)]
 pub(crate) use pages::FORGONE;
@@ -21,6 +23,8 @@ pub(crate) struct Protected {
     /// Points to a slot or pages of our own, at least `length` bytes rounded up to 8; dangling if `length` is 0.
     start: NonNull<u8>,
     length: usize,
+    /// The [`generation`] that it is of. In another one there is nothing at `start`, or something else.
+    generation: u32,
 }
 
 // SAFETY: the bytes belong to this value alone, as those of a Box do.
@@ -30,8 +34,9 @@ unsafe impl Sync for Protected {}
 
 impl Protected {
     pub(crate) fn zeroed(length: usize) -> Self {
-        let start = if length == 0 { NonNull::dangling() } else { pool().take(length) };
-        Self { start, length }
+        let mut pool = pool();
+        let start = if length == 0 { NonNull::dangling() } else { pool.take(length) };
+        Self { start, length, generation: pool.generation }
     }
 
     pub(crate) fn copy_of(bytes: &[u8]) -> Self {
@@ -40,21 +45,33 @@ impl Protected {
         copy
     }
 
+    /// # Panics
+    /// In a child that was made by `fork` after this was.
     pub(crate) fn as_slice(&self) -> &[u8] {
+        self.assert_is_here();
         // SAFETY: `length` initialised bytes of our own (mapped zero, wiped to zero since), or none.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
+    /// # Panics
+    /// As [`as_slice`](Self::as_slice).
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.assert_is_here();
         // SAFETY: as above, and the exclusive borrow of `self` is one of the bytes.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// Without this, a forked child would seal with a key that is all zero.
+    fn assert_is_here(&self) {
+        let is_here = self.length == 0 || self.generation == generation();
+        assert!(is_here, "a child made by fork has no keys and secrets of its parent: load the key ring after forking");
     }
 }
 
 impl Drop for Protected {
     fn drop(&mut self) {
-        if self.length == 0 {
-            return;
+        if self.length == 0 || self.generation != generation() {
+            return; // nothing was inherited that could be wiped
         }
         let words = self.start.as_ptr().cast::<u64>();
         for index in 0..self.length.div_ceil(8) {
@@ -62,6 +79,7 @@ impl Drop for Protected {
             // although nobody reads it.
             unsafe { words.add(index).write_volatile(0) };
         }
+        registers::wipe(); // copying goes through them
         pool().give(self.start, self.length);
     }
 }
@@ -83,23 +101,54 @@ pub fn memory_protection() -> MemoryProtection {
     pool().protection.expect("there is at least one page now")
 }
 
-/// Overwrites what the calls before left on the stack: ciphers and hashes keep keys there, and moving a value copies it.
-#[inline(never)]
-pub(crate) fn wipe_stack() {
-    black_box(&mut [0_u8; STACK_BYTES]);
+/// Runs what handles keys in a call of its own, and then wipes where its stack was and what it left in registers: ciphers and
+/// hashes keep keys in both, and moving a value copies it.
+pub(crate) fn leaving_no_trace<R>(handle: impl FnOnce() -> R) -> R {
+    #[inline(never)]
+    fn below<R>(handle: impl FnOnce() -> R) -> R {
+        handle()
+    }
+    #[inline(never)]
+    fn wipe_stack() {
+        black_box(&mut [0_u8; STACK_BYTES]);
+    }
+    let result = below(handle);
+    wipe_stack();
+    registers::wipe();
+    result
+}
+
+/// Which process this is: another number in a child that was made by `fork`, which has none of its parent's pages.
+fn generation() -> u32 {
+    static MARK: OnceLock<Option<&'static AtomicU32>> = OnceLock::new();
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let Some(mark) = MARK.get_or_init(pages::map_fork_mark) else { return 1 };
+    match mark.load(Ordering::Relaxed) {
+        0 => {
+            let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            // Of two threads, both take what the first has written.
+            mark.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|first| first, |_| next)
+        }
+        here => here,
+    }
 }
 
 /// All slots there are. A global, as every allocator is one: pages are shared by vaults, keys and secrets alike.
-static POOL: Mutex<Pool> = Mutex::new(Pool { classes: [const { Class::new() }; CLASSES], protection: None });
+static POOL: Mutex<Pool> = Mutex::new(Pool::new(0));
 
 fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner) // nothing here panics half way
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner); // nothing here panics half way
+    if pool.generation != generation() {
+        *pool = Pool::new(generation()); // the pages are the parent's
+    }
+    pool
 }
 
 struct Pool {
     /// Slots of 64 bytes, of 128, and so on, each class with pages of its own.
     classes: [Class; CLASSES],
     protection: Option<MemoryProtection>,
+    generation: u32,
 }
 
 struct Class {
@@ -119,6 +168,10 @@ struct Chunk {
 unsafe impl Send for Chunk {}
 
 impl Pool {
+    const fn new(generation: u32) -> Self {
+        Self { classes: [const { Class::new() }; CLASSES], protection: None, generation }
+    }
+
     fn take(&mut self, length: usize) -> NonNull<u8> {
         let Some((class, slot_bytes)) = class_of(length) else { return self.map(length) };
         if self.classes[class].roomy.is_empty() {
@@ -200,12 +253,20 @@ const PAGE_BYTES: usize = 4096;
 const SMALLEST_SLOT_BYTES: usize = 64;
 /// Up to slots of 64 KiB, the longest secret that is sealed.
 const CLASSES: usize = 11;
-/// More than a seal or open uses below the call, in a debug build too.
-const STACK_BYTES: usize = 16 << 10;
+/// More than what handles keys uses below the call: Argon2id some 12 KiB, sealing and opening 6, but 48 where nothing is
+/// optimised.
+pub(crate) const STACK_BYTES: usize = if cfg!(debug_assertions) { 64 << 10 } else { 16 << 10 };
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::Command;
+
     use super::*;
+    use crate::context::tests::example;
+    use crate::key_ring::KeyRing;
+    use crate::secret::SecretBytes;
+    use crate::vault::Vault;
 
     #[test]
     fn slots_do_not_overlap_and_come_back_wiped() {
@@ -249,6 +310,45 @@ mod tests {
         drop(held);
         // Other tests may hold some.
         assert!(pool().classes[class].chunks.len() < 8, "{}", pool().classes[class].chunks.len());
+    }
+
+    /// A daemon that forks after it loaded its keys must not go on with keys of nothing but zeros.
+    #[test]
+    fn a_forked_child_has_no_keys_but_can_have_its_own() {
+        for memory in ["best", "older"] {
+            let output = Command::new(std::env::current_exe().expect("a path"))
+                .args(["--exact", "memory::tests::forks", "--ignored", "--nocapture", "--test-threads=1"])
+                .env("FORK_MEMORY", memory)
+                .output()
+                .expect("started");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{memory}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+
+    #[test]
+    #[ignore = "the child of the test above"]
+    fn forks() {
+        FORGONE.store(std::env::var("FORK_MEMORY").expect("set by the test") == "older", Ordering::Relaxed);
+        let vault = Vault::new(KeyRing::generate().expect("random bytes"));
+        let sealed = vault.seal(&example(), SecretBytes::from(vec![7; 40])).expect("random bytes");
+        // SAFETY: this process has one thread that does anything, and the child ends in `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let used =
+                catch_unwind(AssertUnwindSafe(|| vault.seal(&example(), SecretBytes::from(vec![7; 40])))).is_ok();
+            drop(vault);
+            let own = Vault::new(KeyRing::generate().expect("random bytes"));
+            let resealed = own.seal(&example(), SecretBytes::from(vec![7; 40])).expect("random bytes");
+            let works = own.open(&example(), &resealed).is_ok();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(i32::from(used) * 2 + i32::from(!works)) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child above; `status` outlives the call.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0, "killed by {}, or said {}", status & 0x7f, status >> 8);
+        assert!(vault.open(&example(), &sealed).is_ok(), "the parent's are as they were");
     }
 
     #[test]

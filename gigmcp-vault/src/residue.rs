@@ -1,313 +1,226 @@
 //! What is left of keys and secrets in the memory of a process: nothing, after they are dropped, after an error and after a
-//! panic that was caught. Each case runs in a child of its own, which searches itself through `/proc/self/mem`; the controls
-//! show that the search finds what is there.
+//! panic that was caught. Each case runs in a child of its own, which this process searches from outside; the controls show
+//! that the search finds what is there.
+//!
+//! `./dev test` runs these in a release build too: optimised code leaves other things behind.
 
-use std::fs::File;
-use std::hint::black_box;
-use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
+mod cases;
+mod search;
+mod stack;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 
-use zeroize::Zeroizing;
-
+use self::cases::{CASES, CONTROLS, NONCE, SALT, WRAP_NONCE};
+use self::search::{Found, Wanted};
 use crate::body::Body;
 use crate::context::tests::example;
-use crate::exposure::Reason;
 use crate::key::{Key, KeyId};
 use crate::key_ring::KeyRing;
+use crate::key_wrap::{KeyWrap, LocalKey};
 use crate::memory::FORGONE;
 use crate::sealed::Sealed;
-use crate::secret::SecretBytes;
-use crate::vault::{Fresh, Vault};
-
-/// What may not be found. None of them stands in this process but where a case puts it: each is made byte by byte.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Canary {
-    Secret,
-    KeyEncryptionKey,
-    DataKey,
-    /// Follows from the data key; the parent computes it, and hands it over so that it cannot be found.
-    EncryptionKey,
-}
-
-impl Canary {
-    const ALL: [Self; 4] = [Self::Secret, Self::KeyEncryptionKey, Self::DataKey, Self::EncryptionKey];
-
-    /// A generator that repeats, instead of a text that would be found in the program itself.
-    fn byte(self, at: usize) -> u8 {
-        if self == Self::EncryptionKey {
-            return MASKED.get().expect("set at the start")[at] ^ MASK;
-        }
-        let seed = (self as u64 + 1) * 1_000_003 + at as u64;
-        let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
-    }
-
-    fn write(self, place: &mut [u8]) {
-        place.iter_mut().enumerate().for_each(|(at, byte)| *byte = self.byte(at));
-    }
-
-    fn bytes(self) -> SecretBytes {
-        let mut bytes = vec![0; LENGTH];
-        self.write(&mut bytes);
-        SecretBytes::new(bytes)
-    }
-
-    /// How often the first half or the second stands in memory that can be read.
-    fn count(self) -> usize {
-        let (mut found, mut read) = (0, 0);
-        let memory = File::open("/proc/self/mem").expect("readable");
-        let mut window = vec![0_u8; WINDOW];
-        for line in std::fs::read_to_string("/proc/self/maps").expect("readable").lines() {
-            let mut words = line.split_whitespace();
-            let (range, rights) = (words.next().expect("a range"), words.next().expect("rights"));
-            let (from, to) = range.split_once('-').expect("two addresses");
-            let number = |hex| u64::from_str_radix(hex, 16).expect("an address");
-            let (mut from, to) = (number(from), number(to));
-            while rights.starts_with('r') && from < to {
-                let length = usize::try_from(to - from).map_or(WINDOW, |left| left.min(WINDOW));
-                // The window is not searched: what was read before would be found again.
-                let own = window.as_ptr() as u64;
-                let overlaps = from < own + WINDOW as u64 && own < from + length as u64;
-                if !overlaps && memory.read_exact_at(&mut window[..length], from).is_ok() {
-                    read += length;
-                    found += self.count_in(&window[..length]);
-                }
-                if overlaps {
-                    found += self.count_around(&memory, &mut window, from, from + length as u64, own);
-                }
-                from += length as u64;
-            }
-        }
-        assert!(read > 1 << 20, "only {read} bytes could be read");
-        found
-    }
-
-    fn count_around(self, memory: &File, window: &mut [u8], from: u64, to: u64, own: u64) -> usize {
-        let pieces = [(from, own.min(to)), (own + WINDOW as u64, to)];
-        let mut found = 0;
-        for (from, to) in pieces.into_iter().filter(|(from, to)| from < to) {
-            let length = usize::try_from(to - from).expect("within a window");
-            if memory.read_exact_at(&mut window[..length], from).is_ok() {
-                found += self.count_in(&window[..length]);
-            }
-        }
-        found
-    }
-
-    fn count_in(self, bytes: &[u8]) -> usize {
-        let is_half = |at: usize, from: usize| {
-            let piece = bytes.get(at..at + HALF).unwrap_or_default();
-            piece.len() == HALF && piece.iter().enumerate().all(|(index, byte)| *byte == self.byte(from + index))
-        };
-        let (first, second) = (self.byte(0), self.byte(HALF));
-        let halves = bytes.iter().enumerate().map(|(at, byte)| {
-            usize::from(*byte == first && is_half(at, 0)) + usize::from(*byte == second && is_half(at, HALF))
-        });
-        halves.sum()
-    }
-}
-
-fn vault() -> Vault {
-    let key = Canary::KeyEncryptionKey.bytes();
-    Vault::new(KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &key).expect("32 bytes"))
-}
-
-fn seal(vault: &Vault) -> Sealed {
-    let data_key = Key::fill(|place| {
-        Canary::DataKey.write(place);
-        Ok::<_, std::convert::Infallible>(())
-    });
-    let fresh = Fresh { data_key: data_key.expect("cannot fail"), wrap_nonce: [1; 24], salt: SALT, nonce: NONCE };
-    crate::vault::leaving_no_trace(|| vault.seal_with(&example(), &Canary::Secret.bytes(), &fresh))
-}
-
-/// Each leaves the process as it should be searched.
-const CASES: [(&str, fn()); 8] = [
-    ("drop", || {
-        let vault = vault();
-        let sealed = seal(&vault);
-        let opened = vault.open(&example(), &sealed).expect("opens");
-        assert_eq!(opened.expose(REASON, <[u8]>::len), LENGTH);
-    }),
-    ("rewrap and reencrypt", || {
-        let vault = vault();
-        let sealed = seal(&vault);
-        drop((vault.rewrap(&example(), &sealed).expect("opens"), vault.reencrypt(&example(), &sealed).expect("opens")));
-    }),
-    ("text", || {
-        let vault = vault();
-        let opened = vault.open(&example(), &seal(&vault)).expect("opens");
-        assert!(opened.into_text().is_err(), "an error that has the secret");
-    }),
-    ("refused", || {
-        let vault = vault();
-        let sealed = seal(&vault);
-        let mut bytes = sealed.as_bytes().to_vec();
-        *bytes.last_mut().expect("206 bytes") ^= 1;
-        let damaged = Sealed::from_bytes(&bytes).expect("well-formed");
-        assert!(vault.open(&example(), &damaged).is_err() && vault.reencrypt(&example(), &damaged).is_err());
-        let foreign = crate::context::Context { version: 9, ..example() };
-        assert!(vault.open(&foreign, &sealed).is_err() && vault.rewrap(&foreign, &sealed).is_err());
-    }),
-    ("panic", || {
-        let vault = vault();
-        let sealed = seal(&vault);
-        std::panic::set_hook(Box::new(|_| {}));
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            let opened = vault.open(&example(), &sealed).expect("opens");
-            opened.expose(REASON, |_| panic!("in the middle of it"));
-        }));
-        assert!(caught.is_err());
-    }),
-    ("key file", || {
-        let path = std::env::temp_dir().join(format!("gigmcp-vault-residue-{}", std::process::id()));
-        let ring =
-            KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &Canary::KeyEncryptionKey.bytes()).expect("32 bytes");
-        ring.save(&path).expect("saved");
-        drop(KeyRing::load(&path).expect("loaded"));
-        std::fs::remove_file(&path).expect("removed");
-    }),
-    ("wiped vector", || {
-        let mut bytes = Zeroizing::new(vec![0; LENGTH]);
-        Canary::Secret.write(&mut bytes);
-        drop(SecretBytes::from(bytes));
-    }),
-    ("stack", || crate::vault::leaving_no_trace(leave_on_stack)),
-];
-
-/// What must be found, or the cases above show nothing.
-const CONTROLS: [(&str, Control, Canary); 4] = [
-    ("copied out", copied_out, Canary::Secret),
-    ("in freed memory", freed, Canary::Secret),
-    ("on the heap", on_the_heap, Canary::KeyEncryptionKey),
-    ("on the stack", on_the_stack, Canary::DataKey),
-];
-
-/// Returns what is to stay until the search is over.
-type Control = fn() -> Vec<u8>;
-
-fn copied_out() -> Vec<u8> {
-    let vault = vault();
-    let opened = vault.open(&example(), &seal(&vault)).expect("opens");
-    opened.expose(REASON, <[u8]>::to_vec)
-}
-
-fn freed() -> Vec<u8> {
-    // Long, so that what is allocated next overwrites its beginning only.
-    let mut bytes = vec![0_u8; 60_000];
-    Canary::Secret.write(&mut bytes[50_000..][..LENGTH]);
-    Vec::new()
-}
-
-fn on_the_heap() -> Vec<u8> {
-    let mut bytes = vec![0; LENGTH];
-    Canary::KeyEncryptionKey.write(&mut bytes);
-    bytes
-}
-
-/// As a cipher does that does not wipe what it had: in a call that is over.
-fn on_the_stack() -> Vec<u8> {
-    leave_on_stack();
-    Vec::new()
-}
-
-#[inline(never)]
-fn leave_on_stack() {
-    let mut frame = [0; 8 << 10];
-    Canary::DataKey.write(&mut frame[1 << 10..][..LENGTH]);
-    black_box(&mut frame);
-}
+use crate::secret::{SecretBytes, SecretString};
+use crate::vault::Vault;
 
 /// With the best memory there is, which the search cannot read, and with that of older kernels, which it can.
 #[test]
 fn nothing_is_left_after_drop_error_and_panic() {
-    for memory in ["best", "older"] {
+    let mut left = Vec::new();
+    for memory in MEMORIES {
         for (case, _) in CASES {
-            assert_eq!(child(case, memory), NOTHING, "{case}, {memory}");
+            let found = Child::start(case, memory).search();
+            left.extend((!found.is_empty()).then(|| format!("{case}, {memory}: {found:?}")));
         }
     }
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 #[test]
 fn what_is_there_is_found() {
-    for (case, _, canary) in CONTROLS {
-        let found = child(case, "best");
-        let line = found.lines().find(|line| line.starts_with(&format!("{canary:?}: "))).expect("a line for each");
-        assert!(!line.ends_with(": 0"), "{case}: {found}");
+    for memory in MEMORIES {
+        for (case, name, _) in CONTROLS {
+            let found = Child::start(case, memory).search();
+            assert!(found.contains_key(name), "{case}, {memory}: {name} is not in {found:?}");
+        }
     }
 }
 
 #[test]
 fn a_living_secret_is_hidden_by_secret_memory_alone() {
-    assert!(child("alive", "older").starts_with("Secret: 2\n"), "both halves, in one place");
-    let hidden = child("alive", "best").starts_with("Secret: 0\n");
-    assert_eq!(hidden, crate::memory::memory_protection().secret);
+    assert!(Child::start("alive", "older").search().contains_key("secret"));
+    let hidden = Child::start("alive", "best").search();
+    assert_eq!(hidden.is_empty(), crate::memory::memory_protection().secret, "{hidden:?}");
 }
 
-fn child(case: &str, memory: &str) -> String {
-    let output = Command::new(std::env::current_exe().expect("a path"))
-        .args(["--exact", "residue::searched", "--ignored", "--nocapture", "--test-threads=1"])
-        .envs([("RESIDUE_CASE", case), ("RESIDUE_MEMORY", memory), ("RESIDUE_MASKED", &masked())])
-        .output()
-        .expect("started");
-    let text = String::from_utf8(output.stdout).expect("text");
-    assert!(output.status.success(), "{case}: {text} {}", String::from_utf8_lossy(&output.stderr));
-    let lines = text.lines().filter_map(|line| line.strip_prefix("residue "));
-    lines.map(|line| format!("{line}\n")).collect()
+/// A process that ran a case and now waits, and a directory with what it was given and made.
+struct Child {
+    process: std::process::Child,
+    output: BufReader<ChildStdout>,
+    directory: PathBuf,
+    canaries: Canaries,
 }
 
-fn masked() -> String {
-    let mut data_key = [0; LENGTH];
-    Canary::DataKey.write(&mut data_key);
-    let body = Body::derive(&Key::copy_of(&data_key), &SALT, &NONCE, &example().encode());
-    hex::encode(body.encryption_key().map(|byte| byte ^ MASK))
+/// Random, so that nothing of them stands in the program; known to the parent, which looks for them.
+struct Canaries {
+    secret: [u8; 32],
+    key_encryption_key: [u8; 32],
+    data_key: [u8; 32],
+    local_key: [u8; 32],
+    passphrase: [u8; 16],
+}
+
+impl Child {
+    fn start(case: &str, memory: &str) -> Self {
+        let canaries = Canaries::random();
+        let name = format!("gigmcp-vault-residue-{}-{}-{memory}", std::process::id(), case.replace(' ', "-"));
+        let directory = std::env::temp_dir().join(name);
+        canaries.write_into(&directory);
+        let mut process = Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "residue::searched", "--ignored", "--nocapture", "--test-threads=1"])
+            .envs([("RESIDUE_CASE", case), ("RESIDUE_MEMORY", memory), ("RESIDUE_MASKED", &canaries.masked())])
+            .env("RESIDUE_DIRECTORY", &directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut said = String::new();
+        let mut output = BufReader::new(process.stdout.take().expect("piped"));
+        while !said.ends_with("\nresidue ready\n") {
+            assert!(output.read_line(&mut said).expect("readable") > 0, "{case}, {memory}: {said}");
+        }
+        Self { process, output, directory, canaries }
+    }
+
+    fn search(mut self) -> Found {
+        let mut wanted = Wanted::new();
+        self.canaries.want(&mut wanted);
+        want_made(&self.directory, &self.canaries, &mut wanted);
+        let found = wanted.search(self.process.id());
+        drop(self.process.stdin.take()); // it waits for this
+        self.output.read_to_string(&mut String::new()).expect("readable");
+        assert!(self.process.wait().expect("waited for").success());
+        fs::remove_dir_all(&self.directory).expect("removed");
+        found
+    }
+}
+
+impl Canaries {
+    fn random() -> Self {
+        fn random<const N: usize>() -> [u8; N] {
+            let mut bytes = [0; N];
+            getrandom::fill(&mut bytes).expect("random bytes");
+            bytes
+        }
+        Self {
+            secret: random(),
+            key_encryption_key: random(),
+            data_key: random(),
+            local_key: random(),
+            passphrase: random(),
+        }
+    }
+
+    /// What a case takes as bytes, so that it cannot be found where it was handed over.
+    fn masked(&self) -> String {
+        let mut bytes = [self.secret, self.key_encryption_key, self.data_key].concat();
+        bytes.iter_mut().for_each(|byte| *byte ^= cases::MASK);
+        hex::encode(bytes)
+    }
+
+    /// What a case reads from files.
+    fn write_into(&self, directory: &Path) {
+        fs::DirBuilder::new().mode(0o700).create(directory).expect("a new directory");
+        let write = |name: &str, text: &str| {
+            let mut options = fs::OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(directory.join(name));
+            file.and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+        };
+        write("local-key", &hex::encode(self.local_key));
+        write("passphrase", &hex::encode(self.passphrase));
+        self.ring().save(directory.join("keys")).expect("saved");
+    }
+
+    fn ring(&self) -> KeyRing {
+        KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &SecretBytes::from(self.key_encryption_key.to_vec()))
+            .expect("32 bytes")
+    }
+
+    fn want(&self, wanted: &mut Wanted) {
+        wanted.bytes("secret", &self.secret);
+        wanted.key("key-encryption key", &self.key_encryption_key);
+        wanted.key("local key", &self.local_key);
+        wanted.key("data key", &self.data_key);
+        wanted.hex("passphrase", &hex::encode(self.passphrase));
+        wanted.subkey("wrap's subkey", &self.key_encryption_key, &WRAP_NONCE);
+        let body = Body::derive(&Key::copy_of(&self.data_key), &SALT, &NONCE, &example().encode());
+        wanted.key("encryption key", body.encryption_key());
+        wanted.subkey("body's subkey", body.encryption_key(), &NONCE);
+        let (extracted, _) = hkdf::Hkdf::<sha2::Sha512>::extract(Some(&SALT), &self.data_key);
+        wanted.bytes("extracted key", &extracted);
+    }
+}
+
+/// The keys that the child drew itself, out of what it made of them.
+fn want_made(directory: &Path, canaries: &Canaries, wanted: &mut Wanted) {
+    if let Ok(bytes) = fs::read(directory.join("made.sealed")) {
+        let sealed = Sealed::from_bytes(&bytes).expect("well-formed");
+        let (data_key, _) = Vault::new(canaries.ring()).data_key(&example().encode(), &sealed.layout()).expect("ours");
+        wanted.key("drawn data key", data_key.as_bytes());
+    }
+    let mut want_ring = |ring: &KeyRing| ring.keys().iter().for_each(|key| wanted.key("drawn key", key.key.as_bytes()));
+    if let Ok(ring) = KeyRing::load(directory.join("made.keys")) {
+        want_ring(&ring);
+    }
+    let Ok(text) = fs::read_to_string(directory.join("made.wrapped")) else { return };
+    let line = text.lines().nth(1).expect("as FORMAT.md says");
+    let (kind, wrapped) = line.strip_prefix("wrapped-key ").and_then(|line| line.split_once(' ')).expect("as above");
+    let wrap: Box<dyn KeyWrap> = match kind {
+        "local" => Box::new(LocalKey::new(&SecretBytes::from(canaries.local_key.to_vec())).expect("32 bytes")),
+        _ => {
+            let passphrase = hex::encode(canaries.passphrase);
+            let salt = hex::decode(wrapped.split(':').nth(3).expect("as FORMAT.md says")).expect("hex");
+            let params = argon2::Params::new(64 << 10, 3, 4, Some(32)).expect("valid");
+            let mut key = [0; 32];
+            argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+                .hash_password_into(passphrase.as_bytes(), &salt, &mut key)
+                .expect("valid");
+            wanted.key("key of the passphrase", &key);
+            Box::new(crate::key_wrap::Passphrase::new(SecretString::from(passphrase)).expect("long enough"))
+        }
+    };
+    wanted.key("file key", cases::now(wrap.unwrap(wrapped)).expect("ours").as_slice());
+    let ring = cases::now(KeyRing::load_wrapped(directory.join("made.wrapped"), wrap.as_ref())).expect("ours");
+    for key in ring.keys() {
+        wanted.key("drawn key", key.key.as_bytes());
+    }
 }
 
 #[test]
 #[ignore = "the child of the tests above"]
 fn searched() {
-    let case = std::env::var("RESIDUE_CASE").expect("set by the test");
-    let masked = hex::decode(std::env::var("RESIDUE_MASKED").expect("set by the test")).expect("hex");
-    MASKED.set(masked).expect("set once");
-    FORGONE.store(std::env::var("RESIDUE_MEMORY").expect("set by the test") == "older", Ordering::Relaxed);
-    // In a thread that then waits, so that what was left on its stack is not overwritten by the search.
+    let variable = |name: &str| std::env::var(name).expect("set by the test");
+    let case = variable("RESIDUE_CASE");
+    FORGONE.store(variable("RESIDUE_MEMORY") == "older", Ordering::Relaxed);
+    // In a thread that then waits, so that what was left on its stack is not overwritten.
     let (done, is_done) = mpsc::channel();
     let (end, is_over) = mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        let held = run(&case);
+        let held = cases::run(&case);
         done.send(()).expect("the test waits");
         let _ = is_over.recv();
         drop(held);
     });
     is_done.recv().expect("the case ran");
-    for canary in Canary::ALL {
-        println!("\nresidue {canary:?}: {}", canary.count());
-    }
+    println!("\nresidue ready");
+    std::io::stdin().read_line(&mut String::new()).expect("closed by the test");
     drop(end);
     thread.join().expect("nothing panicked");
 }
 
-fn run(case: &str) -> (Vec<u8>, Option<SecretBytes>) {
-    if let Some((_, run)) = CASES.iter().find(|(name, _)| *name == case) {
-        run();
-        return (Vec::new(), None);
-    }
-    match CONTROLS.iter().find(|(name, ..)| *name == case) {
-        Some((_, run, _)) => (run(), None),
-        None => (Vec::new(), Some(Canary::Secret.bytes())),
-    }
-}
-
-static MASKED: OnceLock<Vec<u8>> = OnceLock::new();
-
-const NOTHING: &str = "Secret: 0\nKeyEncryptionKey: 0\nDataKey: 0\nEncryptionKey: 0\n";
-const MASK: u8 = 0xa7;
-const SALT: [u8; 32] = [2; 32];
-const NONCE: [u8; 24] = [3; 24];
-const REASON: Reason = Reason::new("a test looks at it");
-const LENGTH: usize = 32;
-const HALF: usize = LENGTH / 2;
-const WINDOW: usize = 1 << 20;
+const MEMORIES: [&str; 2] = ["best", "older"];

@@ -45,6 +45,13 @@ impl Sealed {
         self.layout().key_version
     }
 
+    /// 32 bytes that fix the data key, the nonce and the context. Rewrapping leaves them as they are, sealing the same
+    /// secret once more does not: they name one sealing.
+    #[must_use]
+    pub fn commitment(&self) -> &[u8; 32] {
+        self.layout().commitment
+    }
+
     pub(crate) fn layout(&self) -> Layout<'_> {
         Layout::read(&self.0).expect("checked when it was made")
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::key_file::KeyFileError;
-use crate::key_file::private::{self, Readers};
+use crate::key_file::private;
+use crate::key_file::{KeyFileError, Readers};
 use crate::secret::SecretString;
 
 /// A place to read a secret text from. One line feed at the end of a file is not part of it.
@@ -16,8 +16,10 @@ use crate::secret::SecretString;
 pub enum SecretSource {
     /// This file. Regular, not a symbolic link, owned by the effective user or root, without permissions for others.
     File(PathBuf),
+    /// This file, which an orchestrator may have mounted: see [`Readers::Group`].
+    MountedFile(PathBuf),
     /// The environment variable of this name, or the file that the variable `NAME_FILE` names, as orchestrators give secrets;
-    /// both at once are an error. The file may be a symbolic link, and its group may read it.
+    /// both at once are an error. For the file, see [`Readers::Group`].
     ///
     /// A variable stays in the environment of the process, where `/proc/PID/environ` and every child shows it: a file is
     /// better.
@@ -34,8 +36,9 @@ impl SecretSource {
     pub fn read(&self) -> Result<SecretString, SourceError> {
         match self {
             Self::File(path) => read_file(path, Readers::Owner),
+            Self::MountedFile(path) => read_file(path, Readers::Group),
             Self::Environment(name) => read_environment(name),
-            Self::SystemdCredential(name) => read_file(&credential(name)?, Readers::Group),
+            Self::SystemdCredential(name) => read_file(&credential(name)?, Readers::Credential),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::exposure::{AuditSink, Witness};
 use crate::key::{Key, WrappingKey};
 use crate::key_ring::KeyRing;
-use crate::memory::{Protected, wipe_stack};
+use crate::memory::{Protected, leaving_no_trace};
 use crate::sealed::{Layout, MAX_SECRET_BYTES, Sealed};
 use crate::secret::SecretBytes;
 
@@ -149,7 +149,7 @@ impl Vault {
     ///
     /// Takes the same steps whether the key is unknown, the wrapping is wrong or the commitment is: only the result
     /// differs. The body is decrypted by the caller, after the commitment has been compared.
-    fn data_key(&self, context: &[u8], layout: &Layout<'_>) -> Result<(Key, Body), Stage> {
+    pub(crate) fn data_key(&self, context: &[u8], layout: &Layout<'_>) -> Result<(Key, Body), Stage> {
         let known = self.ring.find(layout.key_id, layout.key_version);
         let bound = wrap_associated_data(layout.key_id, layout.key_version, layout.salt, layout.commitment, context);
         let unwrapped = known
@@ -171,17 +171,6 @@ impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault").field("ring", &self.ring).field("audited", &self.audit.is_some()).finish()
     }
-}
-
-/// Runs what handles keys in a call of its own, and then wipes where its stack was.
-pub(crate) fn leaving_no_trace<R>(handle: impl FnOnce() -> R) -> R {
-    #[inline(never)]
-    fn below<R>(handle: impl FnOnce() -> R) -> R {
-        handle()
-    }
-    let result = below(handle);
-    wipe_stack();
-    result
 }
 
 /// The random parts of one sealing.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use gigmcp_egress::{
     AuditEvent, AuditSink, AuditUnavailable, Body, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
-    Credentials, Destination, Downstream, EgressLayer, FreshTokens, Grant, GrantUnavailable, Grants, Identity,
-    InjectLayer, Limits, Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink, Token, TokenSource,
-    TokenUnavailable,
+    Credentials, Destination, Downstream, EgressLayer, EventId, FreshTokens, Grant, GrantUnavailable, Grants,
+    HostPattern, Identity, InjectLayer, Limits, Placeholder, Rule, Scheme, ScrubLayer, SecretString, Shape, Sink,
+    Token, TokenSource, TokenUnavailable,
 };
 use http::{Request, Response};
 use http_body::Frame;
@@ -289,4 +289,79 @@ async fn tokens_of_other_hosts_hold_up_nobody() {
     let (status, _, took) = ask("c.example.com", Some(&placeholders[2])).await;
     assert_eq!((status, took), (503, Duration::from_secs(5)), "twin: who needs it waits");
     assert_eq!(ask("a.example.com", Some(&placeholders[0])).await.2, Duration::ZERO, "and still nobody else");
+}
+
+/// Notes for which request a credential was asked.
+struct Noting {
+    grant: Arc<Grant>,
+    asked: Mutex<Vec<Option<EventId>>>,
+    events: Mutex<Vec<AuditEvent>>,
+}
+
+impl Grants for Noting {
+    fn grant<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<Arc<Grant>, GrantUnavailable>> {
+        Box::pin(async { Ok(self.grant.clone()) })
+    }
+}
+
+impl Credentials for Noting {
+    fn credential<'a>(
+        &'a self,
+        _: &'a Identity,
+        _: &'a CredentialId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        self.asked.lock().unwrap().push(None);
+        Box::pin(async { Ok(SecretString::new("the-real-value")) })
+    }
+
+    fn credential_for<'a>(
+        &'a self,
+        _: &'a Identity,
+        _: &'a CredentialId,
+        request: EventId,
+    ) -> BoxFuture<'a, Result<SecretString, CredentialUnavailable>> {
+        self.asked.lock().unwrap().push(Some(request));
+        Box::pin(async { Ok(SecretString::new("the-real-value")) })
+    }
+}
+
+impl AuditSink for Noting {
+    fn ready<'a>(&'a self, _: &'a Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
+        self.events.lock().unwrap().push(event);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn a_credential_is_asked_for_with_the_id_of_the_request_that_it_goes_out_with() {
+    let placeholder = Placeholder::mint(&Shape::opaque());
+    let host: HostPattern = "api.example.com".parse().unwrap();
+    let (id, sink) = (CredentialId::new("key"), Sink::Header { name: None });
+    let credential = CredentialRule::new(id, placeholder.clone(), [host.clone()], sink);
+    let grant = Arc::new(Grant::new(1, vec![Rule::https(host)], vec![credential]).unwrap());
+    let noting = Arc::new(Noting { grant, asked: Mutex::default(), events: Mutex::default() });
+    let upstream =
+        service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("ok")))) });
+    let service = EgressLayer::new(noting.clone(), noting.clone(), noting.clone(), Limits::default()).layer(upstream);
+    let destination = Destination { scheme: Scheme::Https, host: "api.example.com".parse().unwrap(), port: 443 };
+    let downstream = Downstream { identity: Identity::new("one"), destination };
+    for goes_out in [true, false, true] {
+        let mut request = Request::get("/x").header("host", "api.example.com");
+        if goes_out {
+            request = request.header("authorization", format!("Bearer {}", placeholder.as_str()));
+        }
+        let request = request.extension(downstream.clone()).body(Empty::<Bytes>::new()).unwrap();
+        let answer = service.clone().oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        while noting.events.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let event = noting.events.lock().unwrap().pop().unwrap();
+        let asked = std::mem::take(&mut *noting.asked.lock().unwrap());
+        assert_eq!(asked, [goes_out.then_some(event.id)], "{:?}", event.verdict);
+    }
 }

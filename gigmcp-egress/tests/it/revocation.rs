@@ -88,7 +88,7 @@ async fn a_body_that_is_still_read_ends_with_its_rule_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_stream_ends_with_any_part_of_what_let_it_through() {
     type Edit = fn(&mut Policy);
-    let cases: [(&str, Edit, bool); 11] = [
+    let cases: [(&str, Edit, bool); 12] = [
         ("the host", |policy| drop(policy.rules.remove(0)), true),
         ("the port", |policy| policy.rules[0].ports = vec![8443], true),
         ("the path", |policy| policy.rules[0].paths = Some(vec!["/other/**".parse().unwrap()]), true),
@@ -101,6 +101,7 @@ async fn a_stream_ends_with_any_part_of_what_let_it_through() {
             true,
         ),
         ("the credential's method", |policy| policy.credentials[0].methods = Some(vec![Method::POST]), true),
+        ("the credential's value", |policy| policy.credentials[0].version += 1, true),
         ("twin: another host", |policy| drop(policy.rules.remove(1)), false),
         (
             "twin: narrower, with room for it",

@@ -11,6 +11,7 @@ use super::read_input;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    secrets::SecretError,
     spec::{EXEC, EnvName, Owner, SecretSlot, ServerName},
     store::SecretKey,
 };
@@ -32,9 +33,21 @@ pub(crate) enum Command {
     /// Delete a secret
     Delete {
         /// Server that uses it, or `exec`
-        server: ServerName,
+        #[arg(required_unless_present = "all")]
+        server: Option<ServerName>,
         /// The variable
-        name: EnvName,
+        #[arg(required_unless_present = "all")]
+        name: Option<EnvName>,
+        /// All secrets of all servers; needs no master key, for when it is lost
+        #[arg(long, conflicts_with_all = ["server", "name"])]
+        all: bool,
+    },
+    /// Accept the secrets as they are in the database: after an upgrade from a version that kept no ledger of them, or after
+    /// somebody changed them there
+    Accept {
+        /// Do it, instead of showing what there is
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -43,9 +56,21 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
     match command {
         Command::Set { server, name, file } => set(&host, server, &name, &file, out).await,
         Command::List => list(&host, out).await,
-        Command::Delete { server, name } => {
+        Command::Delete { all: true, .. } => {
+            let deleted = host.store.delete_all_secrets().await?;
+            out.print(&json!({ "deleted": deleted }), |_| vec![format!("deleted {deleted} secrets")])
+        }
+        Command::Accept { yes: false } => {
+            if !out.json {
+                println!("look at each; then accept them with `gigmcp-gateway secret accept --yes`");
+            }
+            list(&host, out).await
+        }
+        Command::Accept { yes: true } => accept(&host, out).await,
+        Command::Delete { server, name, all: false } => {
+            let (Some(server), Some(name)) = (server, name) else { unreachable!("required without --all") };
             let key = SecretKey { owner: Owner::local(), server, name: name.clone() };
-            host.store.delete_secret(key).await?;
+            host.secrets().await?.delete(key).await?;
             out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
         }
     }
@@ -65,7 +90,7 @@ async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &
     }
     check_value(&value)?;
     let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.env.clone() };
-    let version = host.secrets()?.put(key, &slot.host, SecretBytes::new(value.to_vec())).await?;
+    let version = host.secrets().await?.put(key, &slot.host, SecretBytes::new(value.to_vec())).await?;
     let document = json!({
         "server": server.as_str(), "name": slot.env.as_str(), "host": slot.host.to_string(), "version": version,
     });
@@ -96,6 +121,21 @@ fn check_value(value: &[u8]) -> Result<(), Failure> {
         value => std::str::from_utf8(value).map_err(|_| "the value is not text; a header cannot carry it")?,
     };
     Ok(SecretString::new(text).check()?)
+}
+
+async fn accept(host: &Host, out: &Output) -> Result<(), Failure> {
+    let secrets = host.secrets().await?;
+    match secrets.check_key().await {
+        Err(error @ SecretError::OtherKey { .. }) => return Err(error.into()),
+        Ok(()) => {
+            return out.print(&json!({ "accepted": 0 }), |_| {
+                vec!["nothing was changed: the secrets are those that were set last".into()]
+            });
+        }
+        Err(_) => {}
+    }
+    let accepted = secrets.accept().await?;
+    out.print(&json!({ "accepted": accepted }), |_| vec![format!("accepted {accepted} secrets as they are now")])
 }
 
 async fn list(host: &Host, out: &Output) -> Result<(), Failure> {

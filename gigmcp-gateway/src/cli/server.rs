@@ -66,7 +66,12 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::List => list(&host, out).await,
         Command::Instances { limit } => instances(&host, limit, out).await,
         Command::Remove { name } => {
-            host.store.remove_server(name.clone()).await?;
+            // Who has no secrets needs no master key to go.
+            let secrets = host.store.secrets().await?;
+            match secrets.iter().any(|secret| secret.key.server == name) {
+                true => host.secrets().await?.remove_server(name.clone()).await?,
+                false => host.store.remove_server(name.clone(), None).await?,
+            }
             out.print(&json!({ "removed": name.as_str() }), |_| vec![format!("removed {name}")])
         }
     }

@@ -3,14 +3,15 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use gigmcp_egress::{Body, Destination, Downstream, EgressLayer, Limits, Scheme};
-use gigmcp_vault::{KeyId, KeyRing, SecretBytes, Vault};
+use gigmcp_egress::{Body, Destination, Downstream, EgressLayer, Limits, Scheme, Shape};
+use gigmcp_vault::{KeyId, KeyRing, SecretBytes};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::{Notify, mpsc};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
+use crate::{exposures::Exposures, keys::Keys, trail::testing::call_ids};
 
 /// An installation with one server in one profile.
 struct World {
@@ -24,30 +25,55 @@ impl World {
     async fn new() -> Self {
         let (store, directory) = Store::open_for_test();
         let spec = r#"{"source": "host_tools", "command": ["true"], "env": {}, "allow": ["api.example.com"],
-                       "allow_read": [], "secrets": [], "read_only": []}"#;
+                       "allow_read": [], "secrets": [{"env": "API_KEY", "host": "api.example.com"}], "read_only": []}"#;
         let spec = ServerSpec::from_json(spec).expect("a specification");
         store.add_server(server(), spec, Vec::new()).await.expect("a new server");
         store.create_profile(profile(), Owner::local(), vec![server()], "hash".into()).await.expect("a new profile");
         let key = KeyRing::from_key(KeyId::from_bytes([1; 16]), 1, &SecretBytes::new(vec![7; 32]));
-        let secrets = Secrets::new(store.clone(), Vault::new(key.expect("a key of 32 bytes")));
+        let told = Arc::new(Exposures::new(store.clone()));
+        let keys = Keys::fixed(key.expect("a key of 32 bytes")).audited(told);
+        let secrets = Secrets::new(store.clone(), keys);
+        let slot = slot();
+        let key = SecretKey { owner: Owner::local(), server: server(), name: slot.env };
+        let value = SecretBytes::new(b"the-real-value-of-it".to_vec());
+        secrets.put(key, &slot.host, value).await.expect("a new secret");
         let instances = Arc::<Instances>::default();
         let policy = Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new());
         Self { store, instances, policy: Arc::new(policy), _directory: directory }
     }
 
     async fn enter(&self, identity: &Identity) -> Entered {
+        self.enter_with(identity, Vec::new(), Arc::default()).await
+    }
+
+    async fn enter_with(
+        &self,
+        identity: &Identity,
+        slots: Vec<(SecretSlot, Placeholder)>,
+        calls: Arc<Calls>,
+    ) -> Entered {
         let revision = self.store.server(server()).await.expect("it was added").revision;
         self.instances.enter(Instance {
             identity: identity.clone(),
             owner: Owner::local(),
             server: server(),
-            slots: Vec::new(),
+            slots,
+            calls,
             entitlement: Entitlement::Installed { profile: profile(), revision },
         })
     }
 
     /// One request, and what `meanwhile` does when it has left; gives the event that came of it, once it is recorded.
     async fn request(&self, identity: &Identity, meanwhile: impl FnOnce()) -> AuditEvent {
+        self.request_with(identity, None, meanwhile).await
+    }
+
+    async fn request_with(
+        &self,
+        identity: &Identity,
+        placeholder: Option<&Placeholder>,
+        meanwhile: impl FnOnce(),
+    ) -> AuditEvent {
         let (told, mut events) = mpsc::unbounded_channel();
         let sink = Arc::new(Told(Arc::clone(&self.policy), told));
         let (left, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -66,8 +92,11 @@ impl World {
         let egress = EgressLayer::new(grants, credentials, sink, Limits::default()).layer(upstream);
         let host = "api.example.com".parse().expect("a host");
         let destination = Destination { scheme: Scheme::Https, host, port: 443 };
-        let request = Request::get("/v1")
-            .header("host", "api.example.com")
+        let authorization =
+            placeholder.map(|placeholder| ("authorization", format!("Bearer {}", placeholder.as_str())));
+        let headers = authorization.into_iter().chain([("host", "api.example.com".to_owned())]);
+        let request = headers
+            .fold(Request::get("/v1"), |request, (name, value)| request.header(name, value))
             .extension(Downstream { identity: identity.clone(), destination })
             .body(String::new())
             .expect("a request");
@@ -91,7 +120,8 @@ impl World {
 
     /// The newest row.
     async fn row(&self) -> AuditRow {
-        self.store.audit_tail(1).await.expect("it can be read").pop().expect("there is a row")
+        let rows = self.store.audit_tail(1).await;
+        rows.expect("it can be read").pop().expect("there is a row").row
     }
 }
 
@@ -110,6 +140,10 @@ impl AuditSink for Told {
             recorded
         })
     }
+}
+
+fn slot() -> SecretSlot {
+    "API_KEY=api.example.com".parse().expect("a secret's place")
 }
 
 fn server() -> ServerName {
@@ -225,6 +259,77 @@ async fn what_a_server_did_last_is_recorded_under_its_name() {
 
 async fn revision(world: &World) -> u64 {
     world.store.server(server()).await.expect("it was added").revision.cast_unsigned()
+}
+
+#[tokio::test]
+async fn a_tool_call_the_request_it_led_to_and_the_credential_that_went_out_with_it_are_joined() {
+    let world = World::new().await;
+    let identity = Identity::new("one");
+    let placeholder = Placeholder::mint(&Shape::of(&SecretString::new("the-real-value-of-it")));
+    let calls = Arc::<Calls>::default();
+    let _entered = world.enter_with(&identity, vec![(slot(), placeholder.clone())], Arc::clone(&calls)).await;
+    let ids = call_ids(2).await;
+
+    let under_way = calls.begin(ids[0]);
+    let event = world.request_with(&identity, Some(&placeholder), || drop(under_way)).await;
+    let rows = world.store.audit_tail(2).await.expect("it can be read");
+    let [credential, request] = [&rows[0].row, &rows[1].row];
+    assert_eq!((&*credential.kind, &*request.kind, &*request.credentials), ("credential", "request", "API_KEY"));
+    assert_eq!(credential.subject, "tickets/API_KEY version 1: send with a request");
+    assert_eq!(request.request, Some(event.id.to_string()));
+    assert_eq!(credential.request, request.request);
+    let call = Some(ids[0].to_string());
+    assert_eq!((&credential.calls, &request.calls), (&call, &call), "it ended while the request was under way");
+    assert_eq!((&*credential.instance, &*credential.profile, &*credential.owner), ("one", "work", "local"));
+
+    // Which of two it was, nobody here can know.
+    let _both = [calls.begin(ids[0]), calls.begin(ids[1])];
+    world.request_with(&identity, Some(&placeholder), || {}).await;
+    assert_eq!(world.row().await.calls, Some(format!("{},{}", ids[0], ids[1])));
+
+    drop(_both);
+    world.request_with(&identity, Some(&placeholder), || {}).await;
+    assert_eq!(world.row().await.calls, None, "the server did it by itself");
+    assert_ne!(world.row().await.request, request.request);
+
+    // The answer is searched for the secret also when the request does not carry it: that is told once.
+    let kinds = async || {
+        let rows = world.store.audit_tail(100).await.expect("it can be read");
+        rows.into_iter().filter(|row| row.row.subject.ends_with("search answers for it")).count()
+    };
+    assert_eq!(kinds().await, 0);
+    for _ in 0..3 {
+        world.request(&identity, || {}).await;
+    }
+    assert_eq!(kinds().await, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_does_not_leave() {
+    let world = World::new().await;
+    let identity = Identity::new("one");
+    let _entered = world.enter(&identity).await;
+    let refused = async || {
+        let event = world.request(&identity, || panic!("it leaves")).await;
+        assert_eq!(event.verdict.code(), "audit-unavailable");
+    };
+    world.request(&identity, || {}).await; // twin of the refusals
+
+    // Its line is full.
+    let held = world.store.hold().await;
+    world.store.fill_line(Asker::Instance(identity.clone()));
+    assert!(world.policy.ready(&identity).await.is_err(), "nobody waits at the end of a full line");
+    let other = Identity::new("other");
+    let (ready, ()) = tokio::join!(world.policy.ready(&other), async { drop(held) });
+    ready.expect("twin: another's line");
+
+    // The database does not take the row of a request that has left: no other leaves.
+    world.store.meddle("ALTER TABLE audit RENAME TO away").await;
+    world.request(&identity, || {}).await;
+    refused().await;
+    world.store.meddle("ALTER TABLE away RENAME TO audit").await;
+    refused().await;
+    world.request(&identity, || {}).await; // twin: the row of the refusal was kept
 }
 
 const FLOOD: usize = 3000;

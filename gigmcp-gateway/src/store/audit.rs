@@ -1,38 +1,47 @@
-//! The audit trail: one row per request that left or tried to leave, per tool call, and per call that no server makes.
+//! The audit trail: one row per request that left or tried to leave, per tool call, per credential that was read, and per
+//! call that no server makes.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::{Arc, atomic::Ordering};
 
-use sea_query::{Expr, ExprTrait, Order, Query};
-use serde::Serialize;
+use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
-use super::{Store, StoreError, connection::Row, schema::Audit, since_epoch};
+use super::{
+    Store, StoreError, Threads,
+    connection::{Connection, Row},
+    heads,
+    schema::Audit,
+};
+use crate::trail::{AuditRow, ChainedRow, Link, Place, Signer, Statement};
 
-/// One row of the audit trail.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct AuditRow {
-    /// Milliseconds since 1970.
-    pub(crate) at_ms: i64,
-    /// `request`, `connect`, `dns`, `tool` or `tripwire`.
-    pub(crate) kind: String,
-    pub(crate) owner: String,
-    pub(crate) profile: String,
-    pub(crate) server: String,
-    pub(crate) instance: String,
-    /// What was asked for: `GET https://host/path`, a host name, a tool, or a system call.
-    pub(crate) subject: String,
-    /// `allowed`, or the stable code of the refusal.
-    pub(crate) verdict: String,
-    pub(crate) status: Option<i64>,
-    /// Names of the credentials that were injected, comma separated; never a value.
-    pub(crate) credentials: String,
-    pub(crate) bytes_up: i64,
-    pub(crate) bytes_down: i64,
-    pub(crate) duration_us: i64,
-    /// Something that an honest server never does, such as using another's placeholder.
-    pub(crate) alarm: bool,
-    /// The revision of the server's declaration that decided; 0 if it was the command line of `exec`, or nothing was declared
-    /// any more. None if it was not read, for tool calls, and in rows of versions that did not keep it.
-    pub(crate) policy_version: Option<i64>,
+/// Some rows of the trail and what was signed about them, all as of one moment.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Where the rows begin that are still there.
+    pub(crate) base: Option<Statement>,
+    pub(crate) rows: Vec<ChainedRow>,
+    /// The heads at these rows; after the last row, all that come after.
+    pub(crate) heads: Vec<Statement>,
+    /// There are no rows after these.
+    pub(crate) last: bool,
+}
+
+/// Which rows are to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Prune {
+    /// Those of before, in milliseconds since 1970.
+    Old { before_ms: i64 },
+    /// The oldest of more than so many, of which those from a time on are counted as young.
+    Surplus { max_rows: u64, young_from_ms: i64 },
+}
+
+/// What has gone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Pruned {
+    pub(crate) rows: u64,
+    /// How many of them were young, but too many.
+    pub(crate) young: u64,
+    /// The last of them.
+    pub(crate) upto: Place,
 }
 
 impl Store {
@@ -49,70 +58,165 @@ impl Store {
 
     /// Adds a row; it is in the database when this returns `Ok`.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
-        let added = self.insert_audit(row).await;
-        self.threads.audit_lost.store(added.is_err(), Ordering::Relaxed);
+        let added = self.write_promised(move |connection| append(connection, &row)).await;
+        self.note_audit(added.is_ok());
         added
     }
 
-    async fn insert_audit(&self, row: AuditRow) -> Result<(), StoreError> {
-        self.write_promised(move |connection| {
-            connection.execute(Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic([
-                row.at_ms.into(),
-                row.kind.into(),
-                row.owner.into(),
-                row.profile.into(),
-                row.server.into(),
-                row.instance.into(),
-                row.subject.into(),
-                row.verdict.into(),
-                row.status.into(),
-                row.credentials.into(),
-                row.bytes_up.into(),
-                row.bytes_down.into(),
-                row.duration_us.into(),
-                i64::from(row.alarm).into(),
-                row.policy_version.into(),
-            ]))?;
-            Ok(())
-        })
-        .await
+    /// Adds a row, and waits for nothing. If it is lost, [`takes_audit`](Self::takes_audit) says so.
+    pub(crate) fn add_audit_later(&self, row: AuditRow) {
+        let threads = Arc::downgrade(&self.threads);
+        let queued = self.write_later(
+            move |connection| append(connection, &row),
+            move |added| {
+                if let Err(error) = &added {
+                    tracing::error!("an audit row is lost: {}", crate::output::whole(error));
+                }
+                if let Some(threads) = threads.upgrade() {
+                    threads.note_audit(added.is_ok());
+                }
+            },
+        );
+        if queued.is_err() {
+            self.note_audit(false);
+        }
     }
 
-    /// Deletes rows older than this, the oldest first and only some; gives how many.
-    pub(crate) async fn prune_audit(&self, kept: Duration) -> Result<u64, StoreError> {
-        let oldest_kept = i64::try_from(since_epoch().saturating_sub(kept).as_millis()).unwrap_or(i64::MAX);
+    fn note_audit(&self, kept: bool) {
+        self.threads.note_audit(kept);
+    }
+
+    /// Deletes the oldest rows, and signs up to where. A row goes only with all that stand before it, and never more than
+    /// `at_once`: they are one change, and so what a request may have to wait for.
+    pub(crate) async fn prune_audit(
+        &self,
+        prune: Prune,
+        at_once: u64,
+        signer: Arc<Signer>,
+    ) -> Result<Pruned, StoreError> {
         self.write(move |connection| {
-            let some = Query::select()
-                .column(Audit::Id)
-                .from(Audit::Table)
-                .and_where(Expr::col(Audit::AtMs).lt(oldest_kept))
-                .order_by(Audit::AtMs, Order::Asc)
-                .limit(PRUNED_AT_ONCE)
-                .take();
-            Ok(connection
-                .execute(Query::delete().from_table(Audit::Table).and_where(Expr::col(Audit::Id).in_subquery(some)))?)
+            let oldest = connection.rows(select().order_by(Audit::Id, Order::Asc).limit(at_once), parse)?;
+            let (gone, young_from_ms) = match prune {
+                Prune::Old { before_ms } => (old(&oldest, before_ms), before_ms),
+                Prune::Surplus { max_rows, young_from_ms } => (surplus(connection, &oldest, max_rows)?, young_from_ms),
+            };
+            let Some(last) = gone.last() else { return Ok(Pruned::default()) };
+            if let Some(link) = last.link() {
+                heads::sign_pruned(connection, &signer, link)?;
+            }
+            let delete = Query::delete().from_table(Audit::Table).and_where(Expr::col(Audit::Id).lte(last.id)).take();
+            let young = gone.iter().filter(|row| row.row.at_ms >= young_from_ms).count() as u64;
+            Ok(Pruned { rows: connection.execute(&delete)?, young, upto: last.id })
         })
         .await
     }
 
     /// The newest rows, oldest of them first.
-    pub(crate) async fn audit_tail(&self, limit: u64) -> Result<Vec<AuditRow>, StoreError> {
+    pub(crate) async fn audit_tail(&self, limit: u64) -> Result<Vec<ChainedRow>, StoreError> {
         self.read(move |connection| {
-            let newest = Query::select()
-                .columns(COLUMNS)
-                .from(Audit::Table)
-                .order_by(Audit::Id, Order::Desc)
-                .limit(limit)
-                .take();
-            let mut rows = connection.rows(&newest, parse)?;
+            let mut rows = connection.rows(select().order_by(Audit::Id, Order::Desc).limit(limit), parse)?;
             rows.reverse();
             Ok(rows)
         })
         .await
     }
+
+    /// The next rows after a place, at most so many.
+    pub(crate) async fn audit_page(&self, after: Place, limit: u64) -> Result<Page, StoreError> {
+        self.read(move |connection| {
+            let mut next = select().and_where(Expr::col(Audit::Id).gt(after)).take();
+            let rows = connection.rows(next.order_by(Audit::Id, Order::Asc).limit(limit), parse)?;
+            let last = (rows.len() as u64) < limit;
+            let upto = rows.last().filter(|_| !last).map(|row| row.id);
+            let heads = heads::heads(connection, after, upto)?;
+            Ok(Page { base: heads::base(connection)?, rows, heads, last })
+        })
+        .await
+    }
 }
 
-const COLUMNS: [Audit; 15] = [
+impl Threads {
+    fn note_audit(&self, kept: bool) {
+        self.audit_lost.store(!kept, Ordering::Relaxed);
+        if (self.audit_rows.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(MANY) {
+            self.audit_grew.notify_one();
+        }
+    }
+}
+
+/// The rows that are too old, as far as there is none before them that is not. A row with a time that has not come yet was
+/// written while the clock was wrong, and is as old as what comes after it.
+fn old(oldest: &[ChainedRow], before_ms: i64) -> &[ChainedRow] {
+    let now = super::now_millis();
+    let count = oldest.iter().take_while(|row| row.row.at_ms < before_ms || row.row.at_ms > now).count();
+    let last = oldest[..count].iter().rposition(|row| row.row.at_ms < before_ms);
+    last.map_or(&[], |last| &oldest[..=last])
+}
+
+/// The rows that are too many. There are no more rows than places between the first and the last.
+fn surplus<'a>(
+    connection: &Connection,
+    oldest: &'a [ChainedRow],
+    max_rows: u64,
+) -> Result<&'a [ChainedRow], StoreError> {
+    let Some(first) = oldest.first() else { return Ok(&[]) };
+    let rows = 1 + tip(connection)?.place.abs_diff(first.id);
+    let excess = usize::try_from(rows.saturating_sub(max_rows)).unwrap_or(usize::MAX);
+    Ok(&oldest[..excess.min(oldest.len())])
+}
+
+/// The end of the chain. Where rows stand from before the chain, it begins after them.
+pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
+    let newest = Query::select()
+        .columns([Audit::Id, Audit::Hash])
+        .from(Audit::Table)
+        .order_by(Audit::Id, Order::Desc)
+        .limit(1)
+        .take();
+    let newest: Option<(Place, Option<Vec<u8>>)> =
+        connection.row(&newest, |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
+    Ok(match newest {
+        Some((place, hash)) => match hash.and_then(|hash| hash.try_into().ok()) {
+            Some(hash) => Link { place, hash },
+            None => Link::begin_after(place),
+        },
+        None => heads::base(connection)?.map_or_else(|| Link::begin_after(0), |base| base.link),
+    })
+}
+
+/// Adds a row to the end of the chain. Nobody else can do so before this transaction ends.
+fn append(connection: &Connection, row: &AuditRow) -> Result<(), StoreError> {
+    let link = tip(connection)?.then(row);
+    connection.execute(Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic([
+        link.place.into(),
+        row.at_ms.into(),
+        row.kind.as_str().into(),
+        row.owner.as_str().into(),
+        row.profile.as_str().into(),
+        row.server.as_str().into(),
+        row.instance.as_str().into(),
+        row.subject.as_str().into(),
+        row.verdict.as_str().into(),
+        row.status.into(),
+        row.credentials.as_str().into(),
+        row.bytes_up.into(),
+        row.bytes_down.into(),
+        row.duration_us.into(),
+        i64::from(row.alarm).into(),
+        row.policy_version.into(),
+        row.calls.as_deref().into(),
+        row.request.as_deref().into(),
+        link.hash.as_bytes().to_vec().into(),
+    ]))?;
+    Ok(())
+}
+
+fn select() -> SelectStatement {
+    Query::select().columns(COLUMNS).from(Audit::Table).take()
+}
+
+const COLUMNS: [Audit; 19] = [
+    Audit::Id,
     Audit::AtMs,
     Audit::Kind,
     Audit::Owner,
@@ -128,78 +232,140 @@ const COLUMNS: [Audit; 15] = [
     Audit::DurationUs,
     Audit::Alarm,
     Audit::PolicyVersion,
+    Audit::Calls,
+    Audit::Request,
+    Audit::Hash,
 ];
 
-fn parse(row: &Row<'_>) -> Result<AuditRow, StoreError> {
-    Ok(AuditRow {
-        at_ms: row.get(0)?,
-        kind: row.get(1)?,
-        owner: row.get(2)?,
-        profile: row.get(3)?,
-        server: row.get(4)?,
-        instance: row.get(5)?,
-        subject: row.get(6)?,
-        verdict: row.get(7)?,
-        status: row.get(8)?,
-        credentials: row.get(9)?,
-        bytes_up: row.get(10)?,
-        bytes_down: row.get(11)?,
-        duration_us: row.get(12)?,
-        alarm: row.get::<i64>(13)? != 0,
-        policy_version: row.get(14)?,
+fn parse(row: &Row<'_>) -> Result<ChainedRow, StoreError> {
+    let hash: Option<Vec<u8>> = row.get(18)?;
+    Ok(ChainedRow {
+        id: row.get(0)?,
+        row: AuditRow {
+            at_ms: row.get(1)?,
+            kind: row.get(2)?,
+            owner: row.get(3)?,
+            profile: row.get(4)?,
+            server: row.get(5)?,
+            instance: row.get(6)?,
+            subject: row.get(7)?,
+            verdict: row.get(8)?,
+            status: row.get(9)?,
+            credentials: row.get(10)?,
+            bytes_up: row.get(11)?,
+            bytes_down: row.get(12)?,
+            duration_us: row.get(13)?,
+            alarm: row.get::<i64>(14)? != 0,
+            policy_version: row.get(15)?,
+            calls: row.get(16)?,
+            request: row.get(17)?,
+        },
+        // One of another length is none of ours.
+        hash: hash.and_then(|hash| hash.try_into().ok()),
     })
 }
 
-/// They are one change, and so what a request may have to wait for.
-const PRUNED_AT_ONCE: u64 = 64;
+/// After so many rows the end of the chain is signed, however short a time ago it was.
+const MANY: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use refinery::Target;
+    use rusqlite::Connection;
 
-    /// A row that tells `subject` apart.
-    fn row(subject: &str) -> AuditRow {
-        AuditRow {
-            at_ms: 1,
-            kind: "request".to_owned(),
-            owner: "local".to_owned(),
-            profile: "work".to_owned(),
-            server: "tickets".to_owned(),
-            instance: "tickets-1".to_owned(),
-            subject: subject.to_owned(),
-            verdict: "allowed".to_owned(),
-            status: Some(200),
-            credentials: "API_KEY".to_owned(),
-            bytes_up: 1,
-            bytes_down: 2,
-            duration_us: 3,
-            alarm: false,
-            policy_version: Some(7),
-        }
+    use super::*;
+    use crate::{
+        store::{Database, testing::on_both},
+        trail::{Signer, testing::row, verify},
+    };
+
+    #[tokio::test]
+    async fn a_database_from_before_policy_versions_keeps_its_rows() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("gigmcp.db");
+        let mut before = Connection::open(&path).expect("a new database");
+        let first = super::super::sqlite::migrations().set_target(Target::Version(1)).run(&mut before);
+        assert_eq!(first.expect("the first schema").applied_migrations().len(), 1);
+        let old = "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, status, credentials,
+                   bytes_up, bytes_down, duration_us, alarm)
+                   VALUES (5, 'request', 'local', 'work', 'tickets', 'tickets-1', 'old', 'refused', NULL, '', 1, 2, 3, 1)";
+        before.execute(old, []).expect("a row of then");
+        drop(before);
+
+        let store = Store::open(&Database::Sqlite(path)).expect("an old database opens");
+        store.stays_open();
+        store.add_audit(row("new")).await.expect("it takes rows of now");
+        let rows = store.audit_tail(10).await.expect("it can be read");
+        let told = rows.iter().map(|ChainedRow { row, .. }| (&*row.subject, row.at_ms, row.alarm, row.policy_version));
+        assert_eq!(told.collect::<Vec<_>>(), [("old", 5, true, None), ("new", 1, false, Some(7))]);
+
+        let signer = Arc::new(Signer::for_test(1));
+        store.sign_audit(Arc::clone(&signer), None).await.expect("the chain begins after what was there");
+        let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
+        assert_eq!((report.before_the_chain, report.after, report.rows, report.signed_to), (1, 1, 1, 2));
+        let gone = store.prune_audit(Prune::Old { before_ms: 10 }, 1, Arc::clone(&signer)).await;
+        assert_eq!(gone.expect("it is written").upto, 1);
+        let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
+        assert_eq!(
+            (report.before_the_chain, report.after, report.rows),
+            (0, 1, 1),
+            "what is from before is deleted alike"
+        );
     }
 
     #[tokio::test]
-    async fn only_old_rows_go_and_a_few_at_a_time() {
-        let (store, _directory) = Store::open_for_test();
-        let day = Duration::from_secs(24 * 60 * 60);
-        let now = i64::try_from(since_epoch().as_millis()).expect("a time of today");
-        let ago = |days: i64| now - days * 24 * 60 * 60 * 1000;
-        let mut add = Vec::new();
-        for (subject, at_ms, count) in [("young", ago(89), 3), ("old", ago(91), PRUNED_AT_ONCE + 1), ("older", 1, 1)] {
-            add.extend((0..count).map(|_| AuditRow { at_ms, ..row(subject) }));
-        }
-        for row in add {
-            store.add_audit(row).await.expect("it takes rows");
-        }
-        let subjects = async || {
-            let mut subjects = store.audit_tail(1000).await.expect("it can be read");
-            subjects.dedup_by(|one, other| one.subject == other.subject);
-            subjects.into_iter().map(|row| row.subject).collect::<Vec<_>>()
-        };
-        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), PRUNED_AT_ONCE);
-        assert_eq!(subjects().await, ["young", "old"], "the oldest are the first to go, wherever they stand");
-        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 2);
-        assert_eq!(store.prune_audit(day * 90).await.expect("it is written"), 0);
-        assert_eq!(subjects().await, ["young"]);
+    async fn only_old_rows_go_a_few_at_a_time_and_in_their_order() {
+        on_both(async |test| {
+            let (store, signer) = (test.open(), Arc::new(Signer::for_test(1)));
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+            let now = crate::store::now_millis();
+            let cutoff = now - 1000;
+            // A clock that was wrong, then old rows, a young one, and one that took long.
+            for (subject, at_ms) in [("clock", now + 1_000_000), ("a", 5), ("b", 4), ("young", now), ("long", 3)] {
+                store.add_audit(AuditRow { at_ms, ..row(subject) }).await.expect("it takes rows");
+            }
+            let subjects = async || {
+                let rows = store.audit_tail(1000).await.expect("it can be read");
+                rows.into_iter().map(|row| row.row.subject).collect::<Vec<_>>()
+            };
+            let prune = async |at_once| {
+                let pruned = store.prune_audit(Prune::Old { before_ms: cutoff }, at_once, Arc::clone(&signer)).await;
+                verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
+                pruned.expect("it is written").rows
+            };
+            assert_eq!(prune(1).await, 0, "how old it is, is not known yet");
+            assert_eq!((prune(2).await, subjects().await), (2, vec!["b".into(), "young".into(), "long".into()]));
+            assert_eq!((prune(64).await, subjects().await), (1, vec!["young".into(), "long".into()]));
+            assert_eq!(prune(64).await, 0, "what stands after a young row is kept with it");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_too_many_rows_go_and_young_ones_are_counted() {
+        on_both(async |test| {
+            let (store, signer) = (test.open(), Arc::new(Signer::for_test(1)));
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+            for at_ms in 1..=10 {
+                store.add_audit(AuditRow { at_ms, ..row("a") }).await.expect("it takes rows");
+            }
+            let prune = async |max_rows, at_once| {
+                let prune = Prune::Surplus { max_rows, young_from_ms: 3 };
+                let pruned = store.prune_audit(prune, at_once, Arc::clone(&signer)).await.expect("it is written");
+                (pruned.rows, pruned.young, pruned.upto)
+            };
+            assert_eq!(prune(10, 64).await, (0, 0, 0), "twin: as many as there may be");
+            assert_eq!(prune(6, 3).await, (3, 1, 3));
+            assert_eq!(prune(6, 64).await, (1, 1, 4));
+            assert_eq!(prune(6, 64).await, (0, 0, 0));
+            let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
+            assert_eq!((report.after, report.rows, report.pruned), (4, 6, true));
+            // All of them: the chain goes on from what was signed.
+            assert_eq!(prune(0, 64).await, (6, 6, 10));
+            store.add_audit(row("b")).await.expect("it takes rows");
+            let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
+            assert_eq!((report.after, report.rows), (10, 1));
+        })
+        .await;
     }
 }

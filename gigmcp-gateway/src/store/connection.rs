@@ -8,7 +8,7 @@ use sea_query_postgres::PostgresBinder;
 use sea_query_rusqlite::RusqliteBinder;
 use tokio_postgres::{error::SqlState, types::FromSqlOwned};
 
-use super::{StoreError, postgres::Session};
+use super::{StoreError, postgres::Session, sqlite};
 
 /// A connection. What runs on it is part of the transaction that [`begin`](Self::begin) began.
 pub(super) enum Connection {
@@ -56,7 +56,11 @@ impl Connection {
     pub(super) fn begin(&self, access: Access) -> Result<(), SqlError> {
         match (self, access) {
             (Self::Sqlite(connection), Access::Read) => Ok(connection.execute_batch("BEGIN DEFERRED")?),
-            (Self::Sqlite(connection), Access::Write) => Ok(connection.execute_batch("BEGIN IMMEDIATE")?),
+            (Self::Sqlite(connection), Access::Write) => {
+                // Also what begins with nothing to write must notice, so that no request leaves whose row would be lost.
+                sqlite::has_room(connection)?;
+                Ok(connection.execute_batch("BEGIN IMMEDIATE")?)
+            }
             (Self::Postgres(session), access) => session.begin(access),
         }
     }
@@ -64,6 +68,7 @@ impl Connection {
     /// Ends the transaction, and undoes it if it cannot be kept. If something was changed that others follow, they are told.
     pub(super) fn commit(&self, changed: bool) -> Result<(), SqlError> {
         match self {
+            Self::Sqlite(_) if self.is_undone() => Err(SqlError::Undone),
             Self::Sqlite(connection) => {
                 let committed = connection.execute_batch("COMMIT");
                 if committed.is_err() {
@@ -81,13 +86,32 @@ impl Connection {
         &self,
         change: impl FnOnce(&Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        // Outside of the transaction this would be kept, although it is said to have failed with the others.
+        if self.is_undone() {
+            return Err(SqlError::Undone.into());
+        }
         self.batch("SAVEPOINT job")?;
         let result = change(self);
-        self.batch(match result {
+        let ended = self.batch(match result {
             Ok(_) => "RELEASE SAVEPOINT job",
             Err(_) => "ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job",
-        })?;
-        result
+        });
+        if let (Self::Sqlite(connection), Err(_)) = (self, &ended) {
+            // Half of it must not be kept with the others; PostgreSQL sees to that by itself.
+            drop(connection.execute_batch("ROLLBACK"));
+        }
+        // What failed first is what is to be told.
+        let value = result?;
+        ended?;
+        Ok(value)
+    }
+
+    /// Whether the transaction is over without having been ended: a full disk, for example, undoes all of it in SQLite.
+    fn is_undone(&self) -> bool {
+        match self {
+            Self::Sqlite(connection) => connection.is_autocommit(),
+            Self::Postgres(_) => false,
+        }
     }
 
     /// Runs a change and gives how many rows it touched.
@@ -138,7 +162,17 @@ impl Connection {
         Ok(self.rows(statement, parse)?.into_iter().next())
     }
 
-    fn batch(&self, sql: &str) -> Result<(), SqlError> {
+    /// Lets the transaction take as long as it takes: it is all that is done.
+    pub(super) fn takes_its_time(&self) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::Postgres(session) => {
+                session.batch("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+            }
+        }
+    }
+
+    pub(super) fn batch(&self, sql: &str) -> Result<(), SqlError> {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
             Self::Postgres(session) => session.batch(sql),
@@ -154,10 +188,18 @@ pub(crate) enum SqlError {
     Sqlite(#[source] Arc<rusqlite::Error>),
     #[error("{}", postgres_hint(.0))]
     Postgres(#[source] Arc<tokio_postgres::Error>),
-    #[error("no connection to PostgreSQL; is it running, and is GIG_DATABASE_URL right?")]
+    #[error("{}", connect_hint(.0))]
     Connect(#[source] Arc<deadpool_postgres::PoolError>),
+    #[error("{}", unreachable_hint(.0))]
+    Unreachable(#[source] Arc<tokio_postgres::Error>),
     #[error("the connection to PostgreSQL was lost; try again")]
     Lost,
+    #[error("what else was written at that moment failed, and this was undone with it; try again")]
+    Undone,
+    #[error("{READ_ONLY}")]
+    ReadOnly,
+    #[error("{FULL}")]
+    Full,
     #[error("the transaction has ended already")]
     NoTransaction,
 }
@@ -176,23 +218,61 @@ impl From<tokio_postgres::Error> for SqlError {
 
 fn sqlite_hint(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk or quota that holds the database is full; make room, then try again",
+        Some(ErrorCode::DiskFull) => FULL,
         Some(ErrorCode::ReadOnly) => "the database file or its directory may not be written to; check owner and mode",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another program keeps the database locked; end it, or try again when it is done"
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "the database file is damaged; restore it from a backup"
+            "the database file is damaged; move it away and restore a backup (`gigmcp-gateway restore FILE`)"
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "the database file, or -wal or -shm beside it, cannot be opened for writing; check owner and mode of all three and of their directory"
         }
         Some(ErrorCode::SystemIoFailure) => "the database file could not be read or written",
         _ => "the query failed",
     }
 }
 
+/// What to do about what is behind another error.
+pub(super) fn hint_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut causes = std::iter::successors(Some(error), |error: &&'a (dyn std::error::Error + 'static)| error.source());
+    causes.find_map(|cause| match (cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(error), _) => Some(sqlite_hint(error)),
+        (_, Some(error)) => Some(postgres_hint(error)),
+        (None, None) => None,
+    })
+}
+
+fn connect_hint(error: &deadpool_postgres::PoolError) -> &'static str {
+    match error {
+        deadpool_postgres::PoolError::Backend(error) => unreachable_hint(error),
+        _ => NO_CONNECTION,
+    }
+}
+
+fn unreachable_hint(error: &tokio_postgres::Error) -> &'static str {
+    match error.code() {
+        Some(_) => postgres_hint(error),
+        // Nothing else tells this apart.
+        None if error.to_string() == "error performing TLS handshake" => {
+            "no TLS with PostgreSQL: it offers none, or its certificate is not for the host of GIG_DATABASE_URL, or not by an authority that GIG_DATABASE_CA or this machine trusts"
+        }
+        None => NO_CONNECTION,
+    }
+}
+
+const NO_CONNECTION: &str = "no connection to PostgreSQL; is it running, and is GIG_DATABASE_URL right?";
+
+const FULL: &str = "the disk or quota that holds the database is full; make room, then try again";
+const READ_ONLY: &str = "PostgreSQL takes no writes: it is a standby, or set read-only";
+
 fn postgres_hint(error: &tokio_postgres::Error) -> &'static str {
     match error.code() {
         Some(&SqlState::DISK_FULL) => "the disk of PostgreSQL is full; make room, then try again",
-        Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => "PostgreSQL takes no writes: it is a standby, or set read-only",
+        Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => READ_ONLY,
+        Some(&SqlState::INVALID_CATALOG_NAME) => "there is no such database; create it, or correct GIG_DATABASE_URL",
+        Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => "PostgreSQL does not take connections to that database",
         Some(&SqlState::LOCK_NOT_AVAILABLE) => "another gateway has written to the database for too long",
         Some(&SqlState::TOO_MANY_CONNECTIONS) => "PostgreSQL has no connection left; raise max_connections",
         Some(&SqlState::QUERY_CANCELED) => "PostgreSQL took too long",

@@ -7,7 +7,10 @@ use super::{
     testing::{TestDatabase, on_both},
     *,
 };
-use crate::spec::Owner;
+use crate::{
+    backup::tests::{backup_of, restore},
+    spec::Owner,
+};
 
 /// What there may be in a database of the first version.
 const FIRST: &str = "
@@ -66,6 +69,12 @@ async fn a_database_of_any_version_keeps_what_is_in_it() {
             migrate(&test, |runner| runner.set_target(Target::Version(1))).await;
             test.sql(&FIRST.replace("{SPEC}", SPEC).replace("{BYTES}", bytes));
             migrate(&test, |runner| runner.set_target(Target::Version(version))).await;
+            // A backup is of the version that is there.
+            let backup = backup_of(&test);
+            for other in [TestDatabase::sqlite(), TestDatabase::postgres()] {
+                let restored = restore(&backup, &other, Before::Nothing).await.expect("it is whole");
+                all_is_there(&restored).await;
+            }
             all_is_there(&test.open()).await;
         }
     })
@@ -96,7 +105,8 @@ async fn all_is_there(store: &Store) {
         .collect();
     assert_eq!(told, [("other", "exec", 1, 6, &[0, 255][..]), ("local", "tickets", 3, 5, &[0, 255])]);
     let rows = store.audit_tail(9).await.expect("they can be read");
-    let told: Vec<_> = rows.iter().map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
+    let told: Vec<_> =
+        rows.iter().map(|row| &row.row).map(|row| (&*row.subject, row.at_ms, row.alarm, row.policy_version)).collect();
     assert_eq!(told, [("old", 7, true, None)]);
 
     let slug = "new".parse().expect("a profile name");

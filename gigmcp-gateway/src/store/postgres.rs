@@ -1,96 +1,20 @@
 //! PostgreSQL: a pool of connections, used from the threads of the store.
 
-use std::{
-    cell::RefCell, convert::Infallible, fmt, future::poll_fn, io, str::FromStr, sync::Arc, thread, time::Duration,
-};
+use std::{cell::RefCell, convert::Infallible, future::poll_fn, io, sync::Arc, thread, time::Duration};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::{runtime, sync::watch};
-use tokio_postgres::{
-    AsyncMessage, Config, Row,
-    config::{Host, SslMode},
-    types::ToSql,
-};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Config, Row, SimpleQueryMessage, types::ToSql};
 
 use super::{
     StoreError,
+    address::{Address, CONNECT_TIMEOUT},
     connection::{Access, SqlError},
 };
+use crate::output::whole;
 
 mod embedded {
     refinery::embed_migrations!("migrations/postgres");
-}
-
-/// Where a PostgreSQL database is, and how to get in. Shows no password.
-#[derive(Clone)]
-pub(crate) struct Address(Box<Config>);
-
-/// What is wrong with `GIG_DATABASE_URL`; the text is never shown, as it may hold a password.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum InvalidAddress {
-    #[error("it does not begin with postgres:// or postgresql://; for SQLite use GIG_DB_PATH")]
-    Scheme,
-    #[error("it is not a PostgreSQL URL such as postgres://user:password@db.example.com/gigmcp?sslmode=require")]
-    Syntax(#[source] tokio_postgres::Error),
-    #[error("it names no host")]
-    NoHost,
-    #[error("it names no database; put /NAME after the host")]
-    NoDatabase,
-}
-
-impl FromStr for Address {
-    type Err = InvalidAddress;
-
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-            return Err(InvalidAddress::Scheme);
-        }
-        let mut config: Config = text.parse().map_err(InvalidAddress::Syntax)?;
-        if config.get_hosts().is_empty() {
-            return Err(InvalidAddress::NoHost);
-        }
-        if config.get_dbname().is_none_or(str::is_empty) {
-            return Err(InvalidAddress::NoDatabase);
-        }
-        // What can be talked out of TLS is no protection, so only what is said counts: `disable`, or a place on this machine.
-        if config.get_ssl_mode() == SslMode::Prefer {
-            let local = config.get_hosts().iter().all(is_here);
-            config.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
-        }
-        config.application_name("gigmcp");
-        config.connect_timeout(CONNECT_TIMEOUT);
-        config.options(SESSION);
-        Ok(Self(Box::new(config)))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = match self.0.get_hosts().first() {
-            Some(Host::Tcp(name)) => name.clone(),
-            Some(Host::Unix(path)) => path.display().to_string(),
-            None => String::new(),
-        };
-        write!(formatter, "PostgreSQL {} at {host}", self.0.get_dbname().unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-fn is_here(host: &Host) -> bool {
-    match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        }
-    }
 }
 
 /// Brings the database to this version's schema and gives as many sessions as are asked for. From then on, `changes` is
@@ -105,13 +29,23 @@ pub(super) fn open(
 }
 
 fn open_here(address: &Address, sessions: usize, changes: &Arc<watch::Sender<()>>) -> Result<Vec<Session>, StoreError> {
-    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("gig-db-net").enable_all().build();
-    let runtime = Arc::new(runtime.map_err(|source| StoreError::Runtime { source })?);
+    let runtime = runtime()?;
     runtime.block_on(migrate(address, &migrations()))?;
     runtime.spawn(follow_changes(address.clone(), Arc::clone(changes)));
     let pool = pool(address, sessions)?;
     let session = || Session { runtime: Arc::clone(&runtime), pool: pool.clone(), current: RefCell::default() };
     Ok((0..sessions).map(|_| session()).collect())
+}
+
+/// A session with a database that others may go on using. Nothing is migrated.
+pub(super) fn open_to_read(address: &Address) -> Result<Session, StoreError> {
+    let runtime = runtime()?;
+    Ok(Session { runtime, pool: pool(address, 1)?, current: RefCell::default() })
+}
+
+fn runtime() -> Result<Arc<runtime::Runtime>, StoreError> {
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("gig-db-net").enable_all().build();
+    Ok(Arc::new(runtime.map_err(|source| StoreError::Runtime { source })?))
 }
 
 /// Everything that has led to this version's schema; the numbers mean the same as with SQLite.
@@ -122,7 +56,8 @@ pub(super) fn migrations() -> refinery::Runner {
 /// Gateways that start together do this one after the other.
 pub(super) async fn migrate(address: &Address, migrations: &refinery::Runner) -> Result<(), StoreError> {
     let failed = |source| StoreError::Connect { database: address.to_string(), source };
-    let (mut client, connection) = address.0.connect(tls()).await.map_err(|error| failed(error.into()))?;
+    let (mut client, connection) =
+        address.config.connect(address.tls()).await.map_err(|error| failed(SqlError::Unreachable(Arc::new(error))))?;
     // It ends with the client.
     tokio::spawn(connection);
     client.batch_execute(LOCK_MIGRATION).await.map_err(|error| failed(error.into()))?;
@@ -139,7 +74,7 @@ pub(super) async fn follow_changes(address: Address, changes: Arc<watch::Sender<
         let mut listening = false;
         let Err(error) = listen(&address, &changes, &mut listening).await;
         if listening || !told {
-            tracing::warn!("changes by other gateways are noticed late: {error}");
+            tracing::warn!("changes by other gateways are noticed late: {}", whole(&error));
             told = true;
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
@@ -147,7 +82,8 @@ pub(super) async fn follow_changes(address: Address, changes: Arc<watch::Sender<
 }
 
 async fn listen(address: &Address, changes: &watch::Sender<()>, listening: &mut bool) -> Result<Infallible, SqlError> {
-    let (client, mut connection) = address.0.connect(tls()).await?;
+    let (client, mut connection) =
+        address.config.connect(address.tls()).await.map_err(|error| SqlError::Unreachable(Arc::new(error)))?;
     let hear = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
@@ -178,7 +114,7 @@ async fn listen(address: &Address, changes: &watch::Sender<()>, listening: &mut 
 fn pool(address: &Address, connections: usize) -> Result<Pool, StoreError> {
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let timeouts = Timeouts { wait: Some(WAIT), create: Some(CONNECT_TIMEOUT), recycle: Some(WAIT) };
-    Pool::builder(Manager::from_config(Config::clone(&address.0), tls(), manager))
+    Pool::builder(Manager::from_config(Config::clone(&address.config), address.tls(), manager))
         .max_size(connections)
         .timeouts(timeouts)
         .runtime(Runtime::Tokio1)
@@ -202,11 +138,20 @@ impl Session {
             loop {
                 let connection = self.pool.get().await.map_err(|error| SqlError::Connect(Arc::new(error)))?;
                 let begun = match access {
-                    Access::Read => connection.batch_execute(BEGIN_READ).await,
-                    Access::Write => connection.batch_execute(BEGIN_WRITE).await,
+                    Access::Read => connection.simple_query(BEGIN_READ).await,
+                    Access::Write => connection.simple_query(BEGIN_WRITE).await,
                 };
                 match begun {
-                    Ok(()) => {
+                    // Also what began with nothing to write must not, so that nobody relies on it.
+                    Ok(answers) if takes_no_writes(&answers) => {
+                        let new = Object::metrics(&connection).recycle_count == 0;
+                        drop(Object::take(connection));
+                        // What an older session was told at its start may be over by now.
+                        if new {
+                            return Err(SqlError::ReadOnly);
+                        }
+                    }
+                    Ok(_) => {
                         *self.current.borrow_mut() = Some(connection);
                         return Ok(());
                     }
@@ -258,26 +203,18 @@ impl Session {
     }
 }
 
-/// TLS to those roots that this machine trusts, and the name of the server is checked.
-fn tls() -> MakeRustlsConnect {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has them")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    MakeRustlsConnect::new(config)
+/// Whether a transaction that is to write may not.
+fn takes_no_writes(answers: &[SimpleQueryMessage]) -> bool {
+    answers.iter().any(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.try_get("transaction_read_only").is_ok_and(|value| value == Some("on")),
+        _ => false,
+    })
 }
 
-/// What every connection is set to. A gateway that stands still in the middle of a change must not hold up the others.
-const SESSION: &str = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=10s \
-                       -c default_transaction_isolation=read\\ committed -c synchronous_commit=on";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// One writer at a time in all gateways, as with SQLite: what was read is still so when something is written. The number
 /// is "gigwrite" in ASCII.
-const BEGIN_WRITE: &str = "BEGIN; SELECT pg_advisory_xact_lock(7451600821179479141)";
+const BEGIN_WRITE: &str = "BEGIN; SELECT pg_advisory_xact_lock(7451600821179479141); SHOW transaction_read_only";
 const COMMIT: &str = "SELECT 1; COMMIT";
 const COMMIT_CHANGED: &str = "SELECT pg_notify('gigmcp', ''); COMMIT";
 const CHANNEL: &str = "gigmcp";
@@ -285,51 +222,7 @@ const CHANNEL: &str = "gigmcp";
 const LOCK_MIGRATION: &str =
     "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock(7451600778078679649)";
 const UNLOCK_MIGRATION: &str = "SELECT pg_advisory_unlock(7451600778078679649)";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a thread waits for a connection from the pool, and for one to show that it still works.
 const WAIT: Duration = Duration::from_secs(5);
 const LISTEN_AGAIN: Duration = Duration::from_millis(500);
 const LISTEN_ALIVE: Duration = Duration::from_secs(15);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_addresses_are_taken_and_passwords_are_not_shown() {
-        for text in [
-            "postgres://me:hunter2@db.example.com/gigmcp",
-            "postgresql://me@localhost:5433/gigmcp?sslmode=disable",
-            "postgres://me@%2Frun%2Fpostgresql/gigmcp",
-        ] {
-            let address: Address = text.parse().expect(text); // twin of the refusals
-            assert!(!format!("{address} {address:?}").contains("hunter2"));
-        }
-        for text in [
-            "mysql://db.example.com/gigmcp",
-            "gigmcp.db",
-            "postgres:///gigmcp",
-            "postgres://db.example.com",
-            "postgres://db.example.com/gigmcp?sslmode=sometimes",
-            "postgres://db.example.com/gigmcp?sslrootcert=/ca.pem",
-        ] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn tls_is_left_out_only_on_this_machine_or_when_said() {
-        for (text, expected) in [
-            ("postgres://me@db.example.com/gigmcp", SslMode::Require),
-            ("postgres://me@db.example.com/gigmcp?sslmode=prefer", SslMode::Require),
-            ("postgres://me@db.example.com,localhost/gigmcp", SslMode::Require),
-            ("postgres://me@db.example.com/gigmcp?sslmode=disable", SslMode::Disable),
-            ("postgres://me@127.0.0.1/gigmcp", SslMode::Disable),
-            ("postgres://me@localhost/gigmcp?sslmode=require", SslMode::Require),
-            ("postgres://me@%2Frun%2Fpostgresql/gigmcp", SslMode::Disable),
-        ] {
-            let address: Address = text.parse().expect(text);
-            assert_eq!(address.0.get_ssl_mode(), expected, "{text}");
-        }
-    }
-}

@@ -48,6 +48,14 @@ pub(super) enum Secrets {
 }
 
 #[derive(Iden)]
+pub(super) enum SecretLedger {
+    Table,
+    Id,
+    Counter,
+    Sealed,
+}
+
+#[derive(Iden)]
 pub(super) enum Audit {
     Table,
     Id,
@@ -66,6 +74,29 @@ pub(super) enum Audit {
     DurationUs,
     Alarm,
     PolicyVersion,
+    Calls,
+    Request,
+    Hash,
+}
+
+#[derive(Iden)]
+pub(super) enum AuditHeads {
+    Table,
+    Kind,
+    Place,
+    Hash,
+    AtMs,
+    Signer,
+    Signature,
+}
+
+#[derive(Iden)]
+pub(super) enum AuditKeys {
+    Table,
+    Id,
+    CreatedAt,
+    PublicKey,
+    Sealed,
 }
 
 #[derive(Iden)]

@@ -1,10 +1,13 @@
 //! Sealed secrets. This module moves opaque bytes; sealing and opening is the vault's.
 
+use std::collections::HashMap;
+
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    Store, StoreError,
+    LedgerChange, LedgerRow, Store, StoreError,
     connection::{Connection, Row},
+    ledger,
     schema::Secrets,
     servers,
 };
@@ -29,12 +32,21 @@ pub(crate) struct SecretRow {
     pub(crate) sealed: Vec<u8>,
 }
 
+/// A secret whose key was wrapped anew.
+#[derive(Debug)]
+pub(crate) struct Rewrapped {
+    pub(crate) key: SecretKey,
+    pub(crate) from: Vec<u8>,
+    pub(crate) to: Vec<u8>,
+}
+
 impl Store {
-    /// Stores a sealed secret in place of an older version.
+    /// Stores a sealed secret in place of an older version, and the ledger that tells of it.
     ///
     /// Refused when another writer stored the same or a newer version in between.
-    pub(crate) async fn put_secret(&self, row: SecretRow) -> Result<(), StoreError> {
+    pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| {
+            ledger::exchange(connection, &ledger)?;
             if row.key.server.as_str() != EXEC {
                 servers::require(connection, &row.key.server)?;
             }
@@ -67,31 +79,77 @@ impl Store {
 
     /// The sealed secret, if there is one.
     pub(crate) async fn secret(&self, key: SecretKey) -> Result<Option<SecretRow>, StoreError> {
+        self.read(move |connection| find(connection, &key)).await
+    }
+
+    /// Which version of each secret of a server is the present one.
+    pub(crate) async fn secret_versions(
+        &self,
+        owner: Owner,
+        server: ServerName,
+    ) -> Result<HashMap<EnvName, i64>, StoreError> {
         self.read(move |connection| {
-            connection.row(
-                Query::select()
-                    .columns(COLUMNS)
-                    .from(Secrets::Table)
-                    .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
-                    .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
-                    .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
-                parse,
-            )
+            let select = Query::select()
+                .columns([Secrets::Name, Secrets::Version])
+                .from(Secrets::Table)
+                .and_where(Expr::col(Secrets::Owner).eq(owner.as_str()))
+                .and_where(Expr::col(Secrets::Server).eq(server.as_str()))
+                .take();
+            let versions = connection.rows(&select, |row| {
+                let name: String = row.get(0)?;
+                let name = name.parse().map_err(|_| StoreError::Corrupt { what: "secret", name })?;
+                Ok((name, row.get(1)?))
+            })?;
+            Ok(versions.into_iter().collect())
         })
         .await
     }
 
     /// All secrets, still sealed, by server and name.
     pub(crate) async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
-        self.read(|connection| {
-            connection.rows(
-                Query::select()
-                    .columns(COLUMNS)
-                    .from(Secrets::Table)
-                    .order_by(Secrets::Server, Order::Asc)
-                    .order_by(Secrets::Name, Order::Asc),
-                parse,
-            )
+        self.read(all).await
+    }
+
+    /// The sealed secret and the ledger, as they stood at one time.
+    pub(crate) async fn secret_and_ledger(
+        &self,
+        key: SecretKey,
+    ) -> Result<(Option<SecretRow>, Option<LedgerRow>), StoreError> {
+        self.read(move |connection| Ok((find(connection, &key)?, ledger::find(connection)?))).await
+    }
+
+    /// All secrets and the ledger, as they stood at one time.
+    pub(crate) async fn secrets_and_ledger(&self) -> Result<(Vec<SecretRow>, Option<LedgerRow>), StoreError> {
+        self.read(|connection| Ok((all(connection)?, ledger::find(connection)?))).await
+    }
+
+    /// Puts rewrapped secrets in the place of what they were made from, and returns how many. One that was set anew or
+    /// deleted in between stays as it is.
+    pub(crate) async fn rewrap_secrets(&self, rewrapped: Vec<Rewrapped>) -> Result<u64, StoreError> {
+        self.change(move |connection| {
+            let mut changed = 0;
+            for Rewrapped { key, from, to } in rewrapped {
+                changed += connection.execute(
+                    Query::update()
+                        .table(Secrets::Table)
+                        .value(Secrets::Sealed, to)
+                        .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+                        .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+                        .and_where(Expr::col(Secrets::Name).eq(key.name.as_str()))
+                        .and_where(Expr::col(Secrets::Sealed).eq(from)),
+                )?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Deletes all secrets and the ledger. Needs no key: for when it is lost.
+    pub(crate) async fn delete_all_secrets(&self) -> Result<u64, StoreError> {
+        self.change(|connection| {
+            let deleted = connection.execute(Query::delete().from_table(Secrets::Table))?;
+            ledger::delete(connection)?;
+            Ok(deleted)
         })
         .await
     }
@@ -104,9 +162,10 @@ impl Store {
         })
     }
 
-    /// Deletes a secret.
-    pub(crate) async fn delete_secret(&self, key: SecretKey) -> Result<(), StoreError> {
+    /// Deletes a secret, and puts the ledger in place that does not tell of it any more.
+    pub(crate) async fn delete_secret(&self, key: SecretKey, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| {
+            ledger::exchange(connection, &ledger)?;
             match connection.execute(
                 Query::delete()
                     .from_table(Secrets::Table)
@@ -122,11 +181,63 @@ impl Store {
     }
 }
 
-pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<(), StoreError> {
-    connection.execute(
+#[cfg(test)]
+impl Store {
+    /// What somebody does who may write to the database.
+    pub(crate) async fn overwrite_for_test(
+        &self,
+        key: SecretKey,
+        version: i64,
+        created_at: i64,
+        sealed: Vec<u8>,
+        ledger: LedgerChange,
+    ) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            ledger::exchange(connection, &ledger)?;
+            connection.execute(
+                Query::update()
+                    .table(Secrets::Table)
+                    .values([
+                        (Secrets::Version, version.into()),
+                        (Secrets::CreatedAt, created_at.into()),
+                        (Secrets::Sealed, sealed.into()),
+                    ])
+                    .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Deletes a server's secrets, and returns how many there were.
+pub(super) fn delete_of_server(connection: &Connection, server: &ServerName) -> Result<u64, StoreError> {
+    Ok(connection.execute(
         Query::delete().from_table(Secrets::Table).and_where(Expr::col(Secrets::Server).eq(server.as_str())),
-    )?;
-    Ok(())
+    )?)
+}
+
+fn find(connection: &Connection, key: &SecretKey) -> Result<Option<SecretRow>, StoreError> {
+    connection.row(
+        Query::select()
+            .columns(COLUMNS)
+            .from(Secrets::Table)
+            .and_where(Expr::col(Secrets::Owner).eq(key.owner.as_str()))
+            .and_where(Expr::col(Secrets::Server).eq(key.server.as_str()))
+            .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
+        parse,
+    )
+}
+
+fn all(connection: &Connection) -> Result<Vec<SecretRow>, StoreError> {
+    connection.rows(
+        Query::select()
+            .columns(COLUMNS)
+            .from(Secrets::Table)
+            .order_by(Secrets::Server, Order::Asc)
+            .order_by(Secrets::Name, Order::Asc),
+        parse,
+    )
 }
 
 const COLUMNS: [Secrets; 7] = [

@@ -3,9 +3,9 @@
 use sea_query::{Expr, ExprTrait, Order, Query};
 
 use super::{
-    Store, StoreError,
+    LedgerChange, Store, StoreError,
     connection::{Connection, Row},
-    now_seconds, policies,
+    ledger, now_seconds, policies,
     schema::Servers,
 };
 use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec};
@@ -72,11 +72,18 @@ impl Store {
         .await
     }
 
-    /// Removes a server with its place in profiles and its secrets.
-    pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), StoreError> {
+    /// Removes a server with its place in profiles and its secrets. If it has any, the ledger that does not tell of them any
+    /// more is given.
+    pub(crate) async fn remove_server(&self, name: ServerName, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
         self.change(move |connection| {
             require(connection, &name)?;
-            super::secrets::delete_of_server(connection, &name)?;
+            if let Some(ledger) = &ledger {
+                ledger::exchange(connection, ledger)?;
+            }
+            let secrets = super::secrets::delete_of_server(connection, &name)?;
+            if secrets > 0 && ledger.is_none() {
+                return Err(StoreError::Changed);
+            }
             connection.execute(
                 Query::delete().from_table(Servers::Table).and_where(Expr::col(Servers::Name).eq(name.as_str())),
             )?;

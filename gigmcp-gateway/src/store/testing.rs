@@ -7,7 +7,7 @@ use super::*;
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
 
-pub(crate) use postgres_server::{Postgres, name};
+pub(crate) use postgres_server::{Postgres, Stop, name};
 
 /// A database of its own, and where it lies.
 pub(crate) struct TestDatabase {
@@ -28,6 +28,14 @@ impl TestDatabase {
         let database = Database::Postgres(url.parse().expect("a URL"));
         let name = name(&url).to_owned();
         Self { database, directory: tempfile::tempdir().expect("a directory"), name }
+    }
+
+    /// What another program is to be told.
+    pub(crate) fn name_for_programs(&self) -> String {
+        match &self.database {
+            Database::Sqlite(path) => path.display().to_string(),
+            Database::Postgres(_) => Postgres::shared().url(&self.name),
+        }
     }
 
     /// Runs SQL beside the program.
@@ -95,6 +103,38 @@ impl Store {
         self.threads.reader.push(Asker::Gateway, job).expect("the thread runs");
         begins.await.expect("the thread runs");
         release
+    }
+
+    /// What somebody does who can write to the database by other means.
+    pub(crate) async fn meddle(&self, sql: &str) {
+        let sql = sql.to_owned();
+        self.write(move |connection| Ok(connection.batch(&sql)?)).await.expect("it is SQL");
+    }
+
+    /// Puts changes into a line until it is full.
+    pub(crate) fn fill_line(&self, asker: Asker) {
+        loop {
+            let (job, _) = job(|_| Ok(()));
+            match self.threads.writer.push(asker.clone(), Write { job, followed: false }) {
+                Ok(()) => {}
+                Err(StoreError::Busy) => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Stores what is said to be sealed, with a ledger that counts how often that was done.
+    pub(crate) async fn put_for_test(&self, row: SecretRow) -> Result<(), StoreError> {
+        loop {
+            let from = self.read(ledger::find).await?;
+            let counter = from.as_ref().map_or(1, |from| from.counter + 1);
+            let change = LedgerChange { from, to: LedgerRow { counter, sealed: vec![0, 255] } };
+            match self.put_secret(row.clone(), change).await {
+                // Another one was faster.
+                Err(StoreError::Changed) => {}
+                put => return put,
+            }
+        }
     }
 
     /// How much waits for either thread.

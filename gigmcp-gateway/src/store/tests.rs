@@ -122,7 +122,7 @@ async fn servers_profiles_and_tokens_are_kept() {
         store.remove_from_profile(slug(), server("b")).await.expect("it was in there");
         let again = store.remove_from_profile(slug(), server("b")).await;
         assert!(matches!(again, Err(StoreError::Missing { .. })), "{again:?}");
-        store.remove_server(server("a-z")).await.expect("there is one");
+        store.remove_server(server("a-z"), None).await.expect("there is one");
         assert_eq!(store.profile(slug()).await.expect("there is one").servers.len(), 1);
         store.replace_token(slug(), "new".to_owned()).await.expect("there is a profile");
         assert!(store.token_owner("hash".to_owned()).await.expect("it can be read").is_none());
@@ -172,7 +172,7 @@ async fn a_revision_is_never_given_again() {
                 seen.push(store.server(server(name)).await.expect("there is one").revision);
             }
             for name in ["b", "a"] {
-                store.remove_server(server(name)).await.expect("there is one");
+                store.remove_server(server(name), None).await.expect("there is one");
             }
         }
         let mut once = seen.clone();

@@ -26,5 +26,8 @@ mod gateway;
 #[path = "../it/internet.rs"]
 mod internet;
 #[allow(dead_code, reason = "shared with the other test binary")]
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[allow(dead_code, reason = "shared with the other test binary")]
 #[path = "../it/search.rs"]
 mod search;

@@ -40,7 +40,7 @@ fn servers_profiles_and_secrets_are_kept() {
 
 #[test]
 fn the_data_directory_is_private() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
     installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -98,7 +98,7 @@ fn bad_input_is_named_with_the_fix() {
 
 #[test]
 fn bad_settings_stop_the_program_with_the_fix() {
-    let installation = Installation::new();
+    let installation = Installation::on_sqlite();
     installation.json(&["server", "add", "x", "--secret", "KEY=api.example.com", "--", "true"], "");
     installation.json(&["secret", "set", "x", "KEY"], "a-value-of-some-length");
     let key = installation.data().join("master.key");
@@ -116,6 +116,10 @@ fn bad_settings_stop_the_program_with_the_fix() {
     };
     assert!(with(&[]).0, "twin: without a bad setting");
     assert!(with(&[("GIG_AUDIT_DAYS", "0")]).0, "twin: for ever");
+    assert!(
+        with(&[("GIG_AUDIT_MAX_ROWS", "1000")]).0 && with(&[("GIG_AUDIT_MAX_ROWS", "0")]).0,
+        "twin: a limit, and none"
+    );
     assert!(with(&[("GIG_DB_PATH", "")]).0, "an empty variable counts as unset");
     for (variables, expected) in [
         (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
@@ -124,6 +128,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
         (&[("GIG_BEARER_TOKEN_FILE", "/nonexistent")], &["/nonexistent", "GIG_BEARER_TOKEN_FILE"]),
         (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
         (&[("GIG_AUDIT_DAYS", "-1")], &["--audit-days", "-1"]),
+        (&[("GIG_AUDIT_MAX_ROWS", "999")], &["--audit-max-rows", "1000 or more"]),
     ] {
         let (succeeded, error) = with(variables);
         assert!(!succeeded, "{variables:?} was accepted");
@@ -163,7 +168,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
 }
 
 /// The gateway's binary where anybody may run it.
-fn copy_for_anybody() -> tempfile::TempDir {
+pub(crate) fn copy_for_anybody() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();

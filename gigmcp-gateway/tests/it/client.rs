@@ -39,8 +39,14 @@ impl Answer {
 
 /// Sends one request as it is.
 pub(crate) fn send(internet: &Internet, request: Request<Bytes>) -> Answer {
+    send_to(internet, ADDRESS, request)
+}
+
+/// The same to a gateway that listens elsewhere.
+pub(crate) fn send_to(internet: &Internet, address: &str, request: Request<Bytes>) -> Answer {
+    let address = address.to_owned();
     internet.near(move || async move {
-        let stream = TcpStream::connect(ADDRESS).await.unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let (parts, body) = request.into_parts();
@@ -85,6 +91,7 @@ pub(crate) fn post(path: &str, token: Option<&str>, body: impl Into<Bytes>) -> R
 /// An initialized session on one profile.
 pub(crate) struct Session<'a> {
     internet: &'a Internet,
+    address: String,
     path: String,
     token: String,
     id: String,
@@ -92,13 +99,18 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(crate) fn open(internet: &'a Internet, path: &str, token: &str) -> Self {
+        Self::open_at(internet, ADDRESS, path, token)
+    }
+
+    /// The same with a gateway that listens elsewhere.
+    pub(crate) fn open_at(internet: &'a Internet, address: &str, path: &str, token: &str) -> Self {
         let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
         }});
-        let answer = send(internet, post(path, Some(token), body.to_string()));
+        let answer = send_to(internet, address, post(path, Some(token), body.to_string()));
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         let id = answer.headers["mcp-session-id"].to_str().unwrap().to_owned();
-        Self { internet, path: path.to_owned(), token: token.to_owned(), id }
+        Self { internet, address: address.to_owned(), path: path.to_owned(), token: token.to_owned(), id }
     }
 
     /// The same caller using another's session.
@@ -112,7 +124,7 @@ impl<'a> Session<'a> {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let mut request = post(&self.path, Some(&self.token), body.to_string());
         request.headers_mut().insert("mcp-session-id", self.id.parse().unwrap());
-        send(self.internet, request)
+        send_to(self.internet, &self.address, request)
     }
 
     pub(crate) fn call(&self, tool: &str, arguments: &Value) -> Answer {

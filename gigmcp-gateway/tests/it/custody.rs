@@ -68,7 +68,8 @@ fn a_node_server_with_axios_never_holds_the_key() {
 fn holds_nothing(case: &Case) {
     let (key, decoy) = (sentinel(), format!("decoy-{}", unique()));
     let internet = Internet::new();
-    let installation = Installation::new();
+    // What is in the database is in files of the data directory then.
+    let installation = Installation::on_sqlite();
     let decoy_variable = format!("DECOY={decoy}");
     let decoy_argument = format!("--decoy={decoy}");
     let mut add = vec!["server", "add", "subject", "--secret", "API_KEY=api.example.com", "--env", &decoy_variable];

@@ -337,7 +337,7 @@ fn exec_ends_when_what_its_server_did_last_is_recorded() {
         }
     });
     for (database, recorded) in [(Database::Free, true), (Database::HeldForAWhile, true), (Database::Held, false)] {
-        let installation = Installation::new();
+        let installation = Installation::on_sqlite();
         let mut command = installation.command_within(&internet);
         command.args(["exec", "--allow", "api.example.com", "--", "sh", "-c"]);
         command.arg("curl -s https://api.example.com/last & read line").stdin(Stdio::piped());

@@ -5,25 +5,50 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::internet::Internet;
+use crate::{internet::Internet, postgres::Postgres};
 
 pub(crate) const GATEWAY: &str = env!("CARGO_BIN_EXE_gigmcp-gateway");
 
 /// A data directory and the commands that work on it.
 pub(crate) struct Installation {
     directory: tempfile::TempDir,
+    /// The URL of its database, if that is not a file in the data directory.
+    database: Option<String>,
 }
 
 impl Installation {
+    /// With a database of the kind that `TEST_DATABASE` says: `sqlite`, which is the default, or `postgres`.
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        match std::env::var("TEST_DATABASE").as_deref() {
+            Ok("postgres") => Self::on(Postgres::shared().database()),
+            Ok("sqlite") | Err(_) => Self::on_sqlite(),
+            Ok(other) => panic!("TEST_DATABASE is `{other}`"),
+        }
+    }
+
+    /// For what is about files.
+    pub(crate) fn on_sqlite() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), database: None }
+    }
+
+    /// On a database of PostgreSQL.
+    pub(crate) fn on(url: String) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), database: Some(url) }
+    }
+
+    /// Another machine with the same database, the same key and the same executables.
+    pub(crate) fn another(&self) -> Self {
+        let other = Self::on(self.database.clone().expect("a file is on one machine"));
+        let copied = Command::new("cp").arg("-a").args([self.data(), other.data()]).status().unwrap();
+        assert!(copied.success());
+        other
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -45,11 +70,14 @@ impl Installation {
         command
     }
 
-    fn settings(&self, command: &mut Command) {
+    pub(crate) fn settings(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIG_")) {
             command.env_remove(name);
         }
         command.env("GIG_DATA_DIR", self.data());
+        if let Some(url) = &self.database {
+            command.env("GIG_DATABASE_URL", url);
+        }
     }
 
     /// Runs an administration command.
@@ -144,7 +172,8 @@ impl Gateway {
 
     /// Everything on standard output and standard error until now.
     pub(crate) fn log(&self) -> String {
-        self.log.0.lock().unwrap().clone()
+        // Whoever waited in vain has panicked with it.
+        self.log.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until `text` was printed, and gives everything printed until then.

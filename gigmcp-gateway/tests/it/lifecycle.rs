@@ -14,7 +14,8 @@ use crate::{
 fn demo(installation: &Installation, internet: &Internet) -> Gateway {
     let mut command: Command = internet.command(crate::gateway::GATEWAY);
     let directory = demo_server("");
-    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(directory);
+    installation.settings(&mut command);
+    command.args(["demo", "--servers"]).arg(directory);
     Gateway::start(&mut command)
 }
 
@@ -57,7 +58,8 @@ fn the_demo_leaves_somebodys_own_server_alone() {
     let (internet, installation) = (Internet::new(), Installation::new());
     installation.json(&["server", "add", "echo", "--command", "my-own echo"], "");
     let mut command: Command = internet.command(crate::gateway::GATEWAY);
-    command.env("GIG_DATA_DIR", installation.data()).args(["demo", "--servers"]).arg(demo_server(""));
+    installation.settings(&mut command);
+    command.args(["demo", "--servers"]).arg(demo_server(""));
     let output = command.output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("server `echo` that is not the demo's"), "{error}");
@@ -194,14 +196,14 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
 
 #[test]
 fn audit_rows_are_deleted_when_they_are_old() {
-    let (internet, installation) = (Internet::new(), Installation::new());
+    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
     installation.profile("work", &[]);
     let database = Connection::open(installation.data().join("gigmcp.db")).unwrap();
     let row =
         "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, credentials, bytes_up,
                bytes_down, duration_us, alarm)
                VALUES ((unixepoch() - ?1 * 86400) * 1000, 'tool', '', '', '', '', ?2, 'allowed', '', 0, 0, 0, 0)";
-    for (days, subject) in [(89, "young"), (91, "old"), (400, "older")] {
+    for (days, subject) in [(400, "older"), (91, "old"), (89, "young")] {
         database.execute(row, (days, subject)).unwrap();
     }
     let subjects = || {
@@ -210,7 +212,7 @@ fn audit_rows_are_deleted_when_they_are_old() {
     };
     let gateway = installation.serve(&internet, &[("GIG_AUDIT_DAYS", "100")]);
     gateway.wait_for("1 audit rows older than 100 days were deleted");
-    assert_eq!(subjects(), ["young", "old"]);
+    assert_eq!(subjects(), ["old", "young"]);
     drop(gateway);
     let gateway = installation.serve(&internet, &[]);
     gateway.wait_for("1 audit rows older than 90 days were deleted");

@@ -4,14 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod admin;
+mod audit;
+mod backup;
 mod client;
 mod custody;
 mod exec;
+mod faults;
 mod gateway;
 mod internet;
+mod keys;
 mod lifecycle;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod refusals;
 mod runtimes;
 mod search;
 mod servers;
 mod tampering;
+mod two;

@@ -47,13 +47,13 @@ fn a_secret_opens_only_where_it_was_set() {
         ),
         (
             "a byte of the seal changed",
-            "UPDATE secrets SET sealed = substr(sealed, 1, 180) || x'00' || substr(sealed, 182)",
+            "UPDATE secrets SET sealed = CAST(substr(sealed, 1, 180) || x'00' || substr(sealed, 182) AS BLOB)",
             "first",
         ),
     ];
     let internet = Internet::new();
     for (case, edit, server) in edits {
-        let installation = Installation::new();
+        let installation = Installation::on_sqlite();
         let fetch = demo_server("gigmcp-demo-fetch");
         for (name, variable) in [("first", "API_KEY"), ("second", "API_KEY"), ("third", "OTHER_KEY")] {
             let slot = format!("{variable}=api.example.com");

@@ -4,6 +4,7 @@
 use std::{
     env,
     io::Read,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
@@ -15,6 +16,7 @@ use std::{
 /// A running server.
 pub(crate) struct Postgres {
     directory: PathBuf,
+    port: u16,
     /// The server is stopped when this is closed, also by our death.
     _lifeline: ChildStdin,
 }
@@ -38,19 +40,37 @@ impl Postgres {
 
     /// A server for one test that ends it.
     pub(crate) fn start() -> Self {
+        Self::start_with(5432, &[], "")
+    }
+
+    /// The same, and on a port of 127.0.0.1 it can be reached with TLS, by that PEM text of a certificate and its key.
+    pub(crate) fn start_with_tls(certificate: &str, key: &str) -> Self {
+        // Free until a moment ago.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let files = [("server.crt", certificate), ("server.key", key)];
+        Self::start_with(port, &files, &format!("listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n"))
+    }
+
+    fn start_with(port: u16, files: &[(&str, &str)], more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("gig-pg-").tempdir().expect("a directory").keep();
         let data = directory.join("data");
         run(program(&directory, "initdb")
             .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--username=postgres"])
             .arg(&data));
         let settings = format!(
-            "listen_addresses = ''\nunix_socket_directories = '{}'\nmax_connections = 200\nfsync = off\njit = off\n",
+            "listen_addresses = ''\nunix_socket_directories = '{}'\nmax_connections = 200\nfsync = off\njit = off\n{more}",
             directory.display()
         );
         let file = data.join("postgresql.auto.conf");
         std::fs::write(&file, settings).expect("the cluster can be configured");
+        for (name, content) in files {
+            let file = data.join(name);
+            std::fs::write(&file, content).expect("the cluster can be configured");
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(&file, private).expect("the cluster can be configured");
+        }
         let lifeline = lifeline(&directory);
-        let server = Self { directory, _lifeline: lifeline };
+        let server = Self { directory, port, _lifeline: lifeline };
         server.resume();
         server
     }
@@ -60,14 +80,43 @@ impl Postgres {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+
+    /// The URL of a database of that name.
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("postgres://postgres@{}/{name}", self.directory.display().to_string().replace('/', "%2F"))
+    }
+
+    /// The URL of a database of that name by way of the port, under any name of this host.
+    pub(crate) fn url_at(&self, host: &str, name: &str) -> String {
+        format!("postgres://postgres@{host}:{}/{name}?hostaddr=127.0.0.1", self.port)
+    }
+
+    /// Changes a setting for all that begins from now on.
+    pub(crate) fn set(&self, setting: &str) {
+        self.sql("postgres", &format!("ALTER SYSTEM SET {setting}"));
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// From now on nobody but the one to whom all belongs gets in without one.
+    pub(crate) fn demands_passwords(&self) {
+        let rules = "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n";
+        std::fs::write(self.directory.join("data/pg_hba.conf"), rules).expect("the cluster can be configured");
+        self.sql("postgres", "SELECT pg_reload_conf()");
     }
 
     /// Runs SQL as the one to whom all belongs, and gives what `psql` prints.
     pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
         let mut psql = program(&self.directory, "psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        psql.arg("--host").arg(&self.directory).args(["--username=postgres", "--dbname", database, "--command", sql]);
+        psql.arg("--host").arg(&self.directory).args(["--port", &self.port.to_string()]).args([
+            "--username=postgres",
+            "--dbname",
+            database,
+            "--command",
+            sql,
+        ]);
         run(&mut psql)
     }
 

@@ -1,21 +1,43 @@
 //! What is told of each call of a tool.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
-use crate::{message::error_code, name::ServerId, object::Members, upstream::BoxFuture, upstream::Outcome};
+use crate::{
+    message::error_code,
+    name::ServerId,
+    object::Members,
+    upstream::{BoxFuture, CallId, Outcome},
+};
 
 /// Is told of every `tools/call` after its outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
-    /// Takes note of one call. The client waits until the future completes.
+    /// Whether the next call will be taken note of. Asked before a server is started or called; an error refuses the call, and
+    /// that is told as well. The default never refuses.
+    fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Takes note of one call. The client waits until the future completes; of a call that was given up, nobody waits.
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()>;
 }
+
+/// A call would not be taken note of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the call cannot be recorded")]
+pub struct NotObserved;
 
 /// One call of a tool. It holds no arguments and no results.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallRecord {
+    /// Tells it apart from every other.
+    pub id: CallId,
     /// When it began.
     pub began: SystemTime,
     /// How long it took, a start of the server included.
@@ -24,6 +46,8 @@ pub struct CallRecord {
     pub exposed: Box<str>,
     /// The server it led to, if to any.
     pub server: Option<ServerId>,
+    /// Which running server that was, if it says so ([`Upstream::instance`](crate::Upstream::instance)).
+    pub instance: Option<Box<str>>,
     /// The server's own name for the tool, if the server was asked.
     pub tool: Option<Box<str>>,
     /// What became of it.
@@ -48,41 +72,64 @@ pub enum CallVerdict {
         /// Its code, if it has one.
         code: Option<i64>,
     },
-    /// The server could not be started or did not answer.
+    /// The server could not be started or did not answer, or the call was refused.
     Failed {
         /// The stable code that the client got too.
         code: &'static str,
     },
+    /// The client cancelled it, or nobody waited for it any more. Whether it had an effect is unknown.
+    Abandoned,
 }
 
+/// A call that is told of once, however it ends: by [`end`](Self::end), or when it is dropped.
 pub(super) struct Observation {
-    began: SystemTime,
+    observer: Option<Arc<dyn CallObserver>>,
+    record: Option<CallRecord>,
     clock: Instant,
-    exposed: Box<str>,
-    request_bytes: usize,
 }
 
 impl Observation {
-    pub(super) fn begin(params: Option<&RawValue>) -> Self {
+    pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, params: Option<&RawValue>) -> Self {
         let exposed = params
             .and_then(|params| Members::of(params).ok())
             .and_then(|members| members.string("name"))
             .map(|name| name.chars().take(128).collect::<String>());
-        Self {
+        let record = CallRecord {
+            id: CallId::next(),
             began: SystemTime::now(),
-            clock: Instant::now(),
+            duration: Duration::ZERO,
             exposed: exposed.unwrap_or_default().into(),
+            server: None,
+            instance: None,
+            tool: None,
+            verdict: CallVerdict::Abandoned,
             request_bytes: params.map_or(0, |params| params.get().len()),
+            response_bytes: 0,
+        };
+        Self { observer: observer.cloned(), record: Some(record), clock: Instant::now() }
+    }
+
+    pub(super) fn id(&self) -> CallId {
+        self.record.as_ref().expect("it has not ended").id
+    }
+
+    /// Where it leads.
+    pub(super) fn leads_to(&mut self, server: &ServerId, reached: Option<(Option<&str>, &str)>) {
+        let record = self.record.as_mut().expect("it has not ended");
+        record.server = Some(server.clone());
+        if let Some((instance, tool)) = reached {
+            (record.instance, record.tool) = (instance.map(Into::into), Some(tool.into()));
         }
     }
 
-    pub(super) fn end(
-        self,
-        server: Option<ServerId>,
-        tool: Option<Box<str>>,
-        failure: Option<&'static str>,
-        outcome: &Outcome,
-    ) -> CallRecord {
+    pub(super) async fn ready(&self) -> Result<(), NotObserved> {
+        match &self.observer {
+            Some(observer) => observer.ready().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn end(mut self, failure: Option<&'static str>, outcome: &Outcome) {
         let (verdict, response_bytes) = match outcome {
             Outcome::Complete(result) if is_tool_error(result) => (CallVerdict::ToolError, result.get().len()),
             Outcome::Complete(result) => (CallVerdict::Ok, result.get().len()),
@@ -92,15 +139,29 @@ impl Observation {
             }
             Outcome::Failed(error) => (CallVerdict::Failed { code: error.code() }, 0),
         };
-        CallRecord {
-            began: self.began,
-            duration: self.clock.elapsed(),
-            exposed: self.exposed,
-            server,
-            tool,
-            verdict: failure.map_or(verdict, |code| CallVerdict::Failed { code }),
-            request_bytes: self.request_bytes,
-            response_bytes,
+        if let Some(record) = &mut self.record {
+            record.verdict = failure.map_or(verdict, |code| CallVerdict::Failed { code });
+            record.response_bytes = response_bytes;
+        }
+        if let Some((observer, record)) = self.take() {
+            // In a task of its own: what was done is told also when nobody waits for it.
+            drop(tokio::spawn(async move { observer.finished(&record).await }).await);
+        }
+    }
+
+    fn take(&mut self) -> Option<(Arc<dyn CallObserver>, CallRecord)> {
+        let mut record = self.record.take()?;
+        record.duration = self.clock.elapsed();
+        Some((self.observer.take()?, record))
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let Some((observer, record)) = self.take() else { return };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { observer.finished(&record).await })),
+            Err(_) => tracing::error!(?record, "a call was not told of: the runtime is gone"),
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Many servers, some of them bad, as one.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorLimits, BoxFuture, CallObserver, CallRecord, CallVerdict, CatalogueLimits, FaultKind,
-    Listing, Outcome,
+    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, CallId, CallObserver, CallRecord, CallVerdict,
+    CatalogueLimits, FaultKind, Launch, LaunchError, Listing, NotObserved, Outcome, Upstream,
 };
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::mpsc;
@@ -347,4 +350,86 @@ async fn every_call_is_observed_with_its_outcome() {
             assert_eq!(record.response_bytes, response_bytes);
         }
     }
+}
+
+/// A server that notes the ids of calls, and never answers `srv_hang`.
+#[derive(Default)]
+struct Direct(Mutex<Vec<Option<CallId>>>);
+
+impl Upstream for Direct {
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let json = |text: &str| Outcome::Complete(RawValue::from_string(text.to_owned()).unwrap());
+            if &*call.method == "tools/list" {
+                return json(r#"{"tools":[{"name":"do","inputSchema":{}},{"name":"hang","inputSchema":{}}]}"#);
+            }
+            self.0.lock().unwrap().push(call.id);
+            match call.params.is_some_and(|params| params.get().contains("hang")) {
+                true => std::future::pending().await,
+                false => json("{}"),
+            }
+        })
+    }
+
+    fn instance(&self) -> Option<&str> {
+        Some("direct-1")
+    }
+}
+
+struct Ready(Arc<Direct>);
+
+impl Launch for Ready {
+    fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
+        let upstream: Arc<dyn Upstream> = self.0.clone();
+        Box::pin(async { Ok(upstream) })
+    }
+}
+
+/// Takes note of calls as long as it may.
+struct Gate {
+    open: AtomicBool,
+    finished: mpsc::UnboundedSender<CallRecord>,
+}
+
+impl CallObserver for Gate {
+    fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
+        Box::pin(async { self.open.load(Ordering::SeqCst).then_some(()).ok_or(NotObserved) })
+    }
+
+    fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
+        Box::pin(async { self.finished.send(record.clone()).unwrap() })
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_could_take_note_of_is_not_made_and_one_that_is_given_up_is_told() {
+    let server = Arc::new(Direct::default());
+    let (finished, mut told) = mpsc::unbounded_channel();
+    let gate = Arc::new(Gate { open: AtomicBool::new(true), finished });
+    let backend = Backend { name: "srv".parse().unwrap(), launch: Arc::new(Ready(server.clone())) };
+    let aggregator = Arc::new(Aggregator::new(vec![backend]).unwrap().observed_by(gate.clone()));
+
+    call(&aggregator, "srv_do").await; // twin of both
+    let record = told.recv().await.unwrap();
+    assert_eq!((&record.verdict, record.instance.as_deref()), (&CallVerdict::Ok, Some("direct-1")));
+    assert_eq!(server.0.lock().unwrap().pop(), Some(Some(record.id)), "the server's side knows the same id");
+
+    gate.open.store(false, Ordering::SeqCst);
+    let refused = call(&aggregator, "srv_do").await;
+    assert!(matches!(&refused, Outcome::Error(error) if error.get().contains("audit-unavailable")), "{refused:?}");
+    assert_eq!(told.recv().await.unwrap().verdict, CallVerdict::Failed { code: "audit-unavailable" });
+    assert!(server.0.lock().unwrap().is_empty());
+
+    gate.open.store(true, Ordering::SeqCst);
+    let hanging = tokio::spawn({
+        let aggregator = aggregator.clone();
+        async move { call(&aggregator, "srv_hang").await }
+    });
+    while server.0.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    hanging.abort();
+    let record = told.recv().await.unwrap();
+    let server_and_tool = (record.server.as_ref().map(gigmcp_mcp::ServerId::as_str), record.tool.as_deref());
+    assert_eq!((record.verdict, server_and_tool), (CallVerdict::Abandoned, (Some("srv"), Some("hang"))));
 }

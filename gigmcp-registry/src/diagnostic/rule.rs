@@ -3,7 +3,7 @@
 use crate::manifest::Problem;
 use crate::yaml::YamlProblem;
 
-/// How bad something is.
+/// How bad something is; a later one is worse.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
     /// Worth knowing.
@@ -12,6 +12,18 @@ pub enum Severity {
     Warning,
     /// Not published.
     Error,
+}
+
+impl Severity {
+    /// `note`, `warning` or `error`, as compilers and SARIF call it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 macro_rules! rules {
@@ -87,6 +99,32 @@ rules! {
     InvalidTemplate = "V012" "invalid-template" Error "Holes are named, and something fills each.",
     InvalidPath = "V013" "invalid-path" Error "Paths and pointers have their form.",
     DirectoryConflict = "V014" "directory-conflict" Error "Writable directories hide neither each other nor the system.",
+    InvalidRequest = "V015" "invalid-request" Error "A tool's request has one path, and a body only where there is one.",
+    InvalidSchema = "V016" "invalid-schema" Error "What a parameter may be is said in terms of its type.",
+    NotPaired = "V017" "not-paired" Error "A toolspec has the tools, hosts and credentials of its manifest.",
+
+    PublicSuffixWildcard = "L001" "public-suffix-wildcard" Error "A wildcard does not cover names that anyone can register.",
+    DenylistedHost = "L002" "denylisted-host" Error "No host is on the denylist.",
+    SharedWildcard = "L003" "shared-wildcard" Error "No credential goes to a wildcard over other customers' names.",
+    WildcardWithCredential = "L004" "wildcard-with-credential" Warning "Credentials go to hosts that are named.",
+    PlaceholderTenant = "L005" "placeholder-tenant" Error "No host has an example's name in place of the user's own.",
+    ReservedName = "L006" "reserved-name" Warning "No host has a name that is reserved for documentation.",
+    FixedTenant = "L007" "fixed-tenant" Error "Tenants and regions are the user's to say.",
+    KeyAsParameter = "L008" "key-as-parameter" Error "No key goes through a model.",
+    HiddenText = "L009" "hidden-text" Error "Text for models has no characters that a reviewer does not see.",
+    FilePath = "L010" "file-path" Error "A file stands at <name>/<version>.",
+    MovingTag = "L011" "moving-tag" Warning "The source is a release.",
+    NoImage = "L012" "no-image" Error "The image exists.",
+    ImageReference = "L013" "image-reference" Error "The digest alone says which image it is.",
+    LongToolName = "L014" "long-tool-name" Warning "A tool's whole name is short enough for models.",
+    UnboundCredential = "L015" "unbound-credential" Note "A credential says which of several hosts it is for.",
+    PlaceholderUndelivered = "L016" "placeholder-undelivered" Warning "A server is told the placeholder it has to send.",
+    NeedlesslyEntrusted = "L017" "needlessly-entrusted" Warning "A server holds a real credential only where the proxy cannot put it in.",
+    CredentialWithoutHost = "L018" "credential-without-host" Warning "A credential has a host that it can go to.",
+    UnusedVariable = "L019" "unused-variable" Warning "Users are asked only what is used.",
+    UnusedEgress = "L020" "unused-egress" Warning "No host is allowed that no tool uses.",
+    ParamNameForModels = "L021" "param-name-for-models" Warning "Models can say the names of parameters.",
+    ShapelessObject = "L022" "shapeless-object" Note "Models are told what is in an object.",
 }
 
 impl Rule {
@@ -140,7 +178,56 @@ impl Rule {
             Problem::Range { .. } => Self::OutOfRange,
             Problem::Template(_) | Problem::UnknownVariable { .. } => Self::InvalidTemplate,
             Problem::PathPattern(_) | Problem::JsonPointer(_) => Self::InvalidPath,
+            Problem::BaseUrl => Self::InvalidHost,
+            Problem::AuthOfVersion1 | Problem::EnvInRequest | Problem::PlaceOfAuth => Self::CredentialPlace,
+            Problem::HoleWithoutParam { .. } | Problem::ParamWithoutHole | Problem::PathParamOptional => {
+                Self::InvalidTemplate
+            }
+            Problem::ToolPath
+            | Problem::BodyWithoutBody
+            | Problem::NotMultipart
+            | Problem::PartHead
+            | Problem::PageIsParam => Self::InvalidRequest,
+            Problem::ParamName | Problem::ModelName => Self::InvalidName,
+            Problem::NotScalar | Problem::NotForType { .. } | Problem::BoundsCrossed | Problem::NotOfSchema => {
+                Self::InvalidSchema
+            }
+            Problem::NotManifests
+            | Problem::UnknownTool
+            | Problem::ToolMissing { .. }
+            | Problem::HostNotAllowed { .. }
+            | Problem::AuthInSealed
+            | Problem::AuthMissing
+            | Problem::UnknownCredential => Self::NotPaired,
             Problem::WritablePath | Problem::OverlappingDirectory => Self::DirectoryConflict,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_their_rules_own_and_stay() {
+        let codes: HashSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
+        let names: HashSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
+        assert_eq!((codes.len(), names.len()), (Rule::ALL.len(), Rule::ALL.len()));
+        // Published, in other people's settings: these never change.
+        for (rule, code, name) in [
+            (Rule::Syntax, "Y001", "yaml-syntax"),
+            (Rule::AmbiguousValue, "Y011", "ambiguous-value"),
+            (Rule::UnknownField, "S001", "unknown-field"),
+            (Rule::InvalidHost, "V003", "invalid-host"),
+            (Rule::NotPaired, "V017", "not-paired"),
+            (Rule::PublicSuffixWildcard, "L001", "public-suffix-wildcard"),
+            (Rule::PlaceholderTenant, "L005", "placeholder-tenant"),
+            (Rule::KeyAsParameter, "L008", "key-as-parameter"),
+            (Rule::ShapelessObject, "L022", "shapeless-object"),
+        ] {
+            assert_eq!((rule.code(), rule.name()), (code, name));
         }
     }
 }

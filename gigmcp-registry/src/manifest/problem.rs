@@ -183,6 +183,93 @@ pub enum Problem {
     /// One directory would hide the other.
     #[error("is, or is in, a directory that is listed before, or has one in it")]
     OverlappingDirectory,
+    /// A base URL is less than a URL.
+    #[error("is not `https://` and a lower-case host name, without port, path, query and user")]
+    BaseUrl,
+    /// Version 2 names the credential.
+    #[error("is of version 1; write `auths`, each with its `credential` and `inject`")]
+    AuthOfVersion1,
+    /// A request has no environment.
+    #[error("is no place in a request")]
+    EnvInRequest,
+    /// A constant is text, a number or a boolean.
+    #[error("is not text, a number or a boolean")]
+    NotScalar,
+    /// Not the path of one request.
+    #[error("is not a path of plain segments; a query is made of parameters")]
+    ToolPath,
+    /// A hole that nothing fills.
+    #[error("has the hole `{{{hole}}}`, which no parameter in the path fills")]
+    HoleWithoutParam {
+        /// What is in the hole.
+        hole: String,
+    },
+    /// A parameter that the path has no hole for.
+    #[error("is in the path, which has no hole for it")]
+    ParamWithoutHole,
+    /// A path is never without one of its segments.
+    #[error("must be true, because the path is never without it")]
+    PathParamOptional,
+    /// Such requests have no body.
+    #[error("is in the body, which only POST, PUT and PATCH have")]
+    BodyWithoutBody,
+    /// Where a credential is put, a model says nothing.
+    #[error("is where the credential is put")]
+    PlaceOfAuth,
+    /// Not the name of something in a request.
+    #[error("is not a name: one line of at most 128 bytes without blanks around it")]
+    ParamName,
+    /// Not a name that models can say.
+    #[error("is not letters, digits and _.-, at most 64, as models need it; give the other name in `as`")]
+    ModelName,
+    /// The field does not belong there.
+    #[error("does not apply to {kind}")]
+    NotForType {
+        /// What it does not apply to.
+        kind: &'static str,
+    },
+    /// A lower bound above the upper one.
+    #[error("is above its upper bound")]
+    BoundsCrossed,
+    /// Not what the parameter may be.
+    #[error("is not a value of this type and its bounds")]
+    NotOfSchema,
+    /// Only parts of a multipart body are files.
+    #[error("is only for text in the body of a tool with `encoding: multipart`")]
+    NotMultipart,
+    /// Not plain enough for the head of a part.
+    #[error("is not letters, digits and -._+/, at most 128")]
+    PartHead,
+    /// The page is not a model's to say.
+    #[error("is a parameter as well; the engine says the page, not the model")]
+    PageIsParam,
+    /// The toolspec is of another server or version.
+    #[error("differs from the manifest")]
+    NotManifests,
+    /// The toolspec has more tools than the manifest.
+    #[error("is not a tool of the manifest")]
+    UnknownTool,
+    /// The toolspec has fewer tools than the manifest.
+    #[error("has no tool {name:?}, which the manifest lists")]
+    ToolMissing {
+        /// Its name.
+        name: String,
+    },
+    /// A request would be refused.
+    #[error("goes to {host}, which the manifest's egress does not allow")]
+    HostNotAllowed {
+        /// The host.
+        host: String,
+    },
+    /// A sealed server writes its placeholder where the manifest says.
+    #[error("is for entrusted servers; a sealed one puts its credential where the manifest says")]
+    AuthInSealed,
+    /// Nobody says where the credential goes.
+    #[error("is required: the server is entrusted with a credential and nothing says where it goes")]
+    AuthMissing,
+    /// The manifest has no such credential.
+    #[error("is not a credential of the manifest")]
+    UnknownCredential,
     /// The document's place in the index says something else.
     #[error("differs from its key in the index")]
     NotItsKey,

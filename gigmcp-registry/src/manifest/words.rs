@@ -43,6 +43,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// Whether a server may hold real credentials.
     Tier {
@@ -208,5 +210,19 @@ words! {
         Storage = "storage",
         /// Help desks.
         Support = "support",
+    }
+}
+
+impl Method {
+    /// The methods of a toolspec.
+    pub(crate) const OF_TOOLS: &'static [&'static str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+    pub(crate) fn of_tool(word: &str) -> Option<Self> {
+        Self::from_word(word).filter(|method| Self::OF_TOOLS.contains(&method.as_str()))
+    }
+
+    /// Whether a request of this method has a body.
+    pub(crate) const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
     }
 }

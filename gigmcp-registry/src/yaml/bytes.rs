@@ -22,6 +22,11 @@ pub(super) fn text<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Yaml
     Ok(text)
 }
 
+/// Whether a character is not seen, or changes what is seen around it.
+pub(crate) fn is_hidden(char: char) -> bool {
+    char != '\n' && char != '\t' && (char == '\r' || refused(char).is_some())
+}
+
 fn refused(char: char) -> Option<&'static str> {
     match char {
         '\n' | '\r' => None,

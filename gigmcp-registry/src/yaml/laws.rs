@@ -1,6 +1,8 @@
 //! What the reader of YAML keeps, whatever the bytes. Called by the fuzzer, and by a test with a few thousand mutations.
 
+use crate::diagnostic::Diagnostics;
 use crate::manifest::{InvalidManifest, Manifest};
+use crate::toolspec::Toolspec;
 
 /// Any bytes are a manifest or get at least one fault, each within the text; a manifest survives being printed, as YAML and as the
 /// JSON that its hash is taken of, and means the same to the reader of JSON.
@@ -16,19 +18,37 @@ pub fn manifest_yaml(bytes: &[u8]) {
             let from_yaml = Manifest::from_yaml(json.as_bytes());
             assert!(matches!(&from_yaml, Ok(again) if again.hash() == manifest.hash()), "{json}\n{from_yaml:?}");
         }
-        Err(InvalidManifest::Text(faults)) => {
-            assert!(!faults.is_empty());
-            for fault in faults.iter() {
-                let span = &fault.place.span;
-                assert!(span.start <= span.end && span.end <= bytes.len(), "{fault:?}");
-                assert!(!fault.message.contains('\n'), "{fault:?}");
-            }
-        }
+        Err(InvalidManifest::Text(faults)) => told_within(&faults, bytes),
         Err(other) => panic!("{other:?}"),
     }
     // The reader of JSON is the narrower one: what it takes, the reader of YAML takes too, if it is no larger.
     if let Ok(manifest) = Manifest::from_json(bytes) {
         let from_yaml = Manifest::from_yaml(bytes);
         assert!(matches!(&from_yaml, Ok(again) if *again == manifest) || from_yaml.is_err());
+    }
+}
+
+/// The same of toolspecs; besides, what models are shown is always an object.
+pub fn toolspec_yaml(bytes: &[u8]) {
+    match Toolspec::from_yaml(bytes) {
+        Ok(spec) => {
+            let printed = spec.to_yaml();
+            let again = Toolspec::from_yaml(printed.as_bytes());
+            assert!(matches!(&again, Ok(again) if *again == spec), "{printed}\n{again:?}\n{spec:?}");
+            for tool in &spec.tools {
+                assert_eq!(tool.input_schema()["type"], "object");
+            }
+        }
+        Err(InvalidManifest::Text(faults)) => told_within(&faults, bytes),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn told_within(faults: &Diagnostics, bytes: &[u8]) {
+    assert!(!faults.is_empty());
+    for fault in faults.iter() {
+        let span = &fault.place.span;
+        assert!(span.start <= span.end && span.end <= bytes.len(), "{fault:?}");
+        assert!(!fault.message.contains('\n'), "{fault:?}");
     }
 }

@@ -14,7 +14,15 @@ mod original;
 mod registryctl;
 mod root;
 mod state;
+mod toolspec;
 mod verify;
+
+#[cfg(feature = "oci")]
+mod extract;
+#[cfg(feature = "oci")]
+mod oci;
+#[cfg(feature = "oci")]
+mod tar_bytes;
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};

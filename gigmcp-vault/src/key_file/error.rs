@@ -57,6 +57,18 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A group may read it that is none of this process's own, or others are named in an access control list.
+    #[error(
+        "key file {} can be read by group {group} (mode {mode:04o}) or by others whom an access control list names; run: chmod 400 {}, or give it to a group of this process's own", path.display(), path.display()
+    )]
+    OpenToGroup {
+        /// The file.
+        path: PathBuf,
+        /// The group.
+        group: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The content is not exactly the format.
     #[error("key file {}, line {line}: {problem}; restore it from a backup", path.display())]
     Malformed {
@@ -67,6 +79,17 @@ pub enum KeyFileError {
         /// What.
         #[source]
         problem: MalformedKeyFile,
+    },
+    /// The ring has more keys than a key file can hold. The file is as it was.
+    #[error(
+        "key file {} has no room for {keys} keys; rewrap every secret, then forget the retired keys",
+        path.display()
+    )]
+    TooManyKeys {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        keys: usize,
     },
     /// The file was wrapped by something else than what is at hand.
     #[error("key file {} was wrapped by `{found}`, not by `{expected}`; give the one that wrapped it", path.display())]

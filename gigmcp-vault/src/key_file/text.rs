@@ -7,8 +7,19 @@ use super::MAX_FILE_BYTES;
 use super::error::MalformedKeyFile;
 use crate::key::{Key, KeyId, WrappingKey};
 use crate::key_ring::KeyRing;
+use crate::memory::leaving_no_trace;
 
+/// Hashing and turning into digits leave keys behind, as text.
 pub(crate) fn render(ring: &KeyRing) -> Zeroizing<String> {
+    leaving_no_trace(|| render_now(ring))
+}
+
+/// On error also the number of the line, from 1.
+pub(crate) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)> {
+    leaving_no_trace(|| parse_now(content))
+}
+
+fn render_now(ring: &KeyRing) -> Zeroizing<String> {
     // Reserved in full: a String that grows leaves copies of the keys behind.
     let mut text = Zeroizing::new(String::with_capacity(128 * (ring.keys().len() + 3)));
     text.push_str(HEADER);
@@ -27,8 +38,7 @@ pub(crate) fn render(ring: &KeyRing) -> Zeroizing<String> {
     text
 }
 
-/// On error also the number of the line, from 1.
-pub(crate) fn parse(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)> {
+fn parse_now(content: &[u8]) -> Result<KeyRing, (usize, MalformedKeyFile)> {
     if content.len() > MAX_FILE_BYTES {
         return Err((1, MalformedKeyFile::TooLong));
     }

@@ -26,10 +26,22 @@ impl KeyRing {
     /// [`KeyFileError::Unwrap`] if `wrap` cannot open it; otherwise as [`load`](Self::load).
     ///
     /// # Panics
-    /// All four: if [`KeyWrap::kind`] is not a name as it should be.
+    /// All of these: if [`KeyWrap::kind`] is not a name as it should be.
     pub async fn load_wrapped(path: impl AsRef<Path> + Send, wrap: &dyn KeyWrap) -> Result<Self, KeyFileError> {
+        Self::load_wrapped_shared(path, wrap, Readers::Owner).await
+    }
+
+    /// [`load_shared`](Self::load_shared), wrapped.
+    ///
+    /// # Errors
+    /// As [`load_wrapped`](Self::load_wrapped).
+    pub async fn load_wrapped_shared(
+        path: impl AsRef<Path> + Send,
+        wrap: &dyn KeyWrap,
+        readers: Readers,
+    ) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
-        let file = Wrapped::load(path, wrap)?;
+        let file = Wrapped::load(path, wrap, readers)?;
         let key = wrap.unwrap(&file.key).await;
         key.and_then(|key| file.open(wrap.kind(), &key))
             .map_err(|source| KeyFileError::Unwrap { path: path.into(), source })
@@ -40,10 +52,22 @@ impl KeyRing {
     /// # Errors
     /// [`KeyFileError::Wrap`] if `wrap` does not work; otherwise as [`create`](Self::create).
     pub async fn create_wrapped(path: impl AsRef<Path> + Send, wrap: &dyn KeyWrap) -> Result<Self, KeyFileError> {
-        let path = path.as_ref();
         let ring = Self::generate()?;
-        private::create(path, &Wrapped::seal(path, &ring, wrap).await?)?;
+        ring.save_new_wrapped(path, wrap).await?;
         Ok(ring)
+    }
+
+    /// [`save_new`](Self::save_new), wrapped.
+    ///
+    /// # Errors
+    /// As [`create_wrapped`](Self::create_wrapped).
+    pub async fn save_new_wrapped(
+        &self,
+        path: impl AsRef<Path> + Send,
+        wrap: &dyn KeyWrap,
+    ) -> Result<(), KeyFileError> {
+        let path = path.as_ref();
+        private::create(path, &Wrapped::seal(path, self, wrap).await?)
     }
 
     /// [`load_or_create`](Self::load_or_create), wrapped.
@@ -80,7 +104,7 @@ impl KeyRing {
     /// As [`load_wrapped`](Self::load_wrapped) and [`save_wrapped`](Self::save_wrapped).
     pub async fn rewrap_file(path: impl AsRef<Path> + Send, wrap: &dyn KeyWrap) -> Result<(), KeyFileError> {
         let path = path.as_ref();
-        let mut file = Wrapped::load(path, wrap)?;
+        let mut file = Wrapped::load(path, wrap, Readers::Owner)?;
         let rewrapped = wrap.rewrap(&file.key).await;
         file.key = rewrapped.map_err(|source| KeyFileError::Unwrap { path: path.into(), source })?;
         assert!(is_wrapped_text(&file.key), "a KeyWrap must make printable text");
@@ -97,8 +121,8 @@ pub(super) struct Wrapped {
 }
 
 impl Wrapped {
-    fn load(path: &Path, wrap: &dyn KeyWrap) -> Result<Self, KeyFileError> {
-        let content = private::read(path, Readers::Owner, MAX_FILE_BYTES)?;
+    fn load(path: &Path, wrap: &dyn KeyWrap, readers: Readers) -> Result<Self, KeyFileError> {
+        let content = private::read(path, readers, MAX_FILE_BYTES)?;
         let (kind, file) =
             parse(&content).map_err(|(line, problem)| KeyFileError::Malformed { path: path.into(), line, problem })?;
         let expected = wrap.kind();
@@ -121,13 +145,11 @@ impl Wrapped {
         let mut key = Protected::zeroed(32);
         getrandom::fill(key.as_mut_slice())?;
         let key = SecretBytes::from_protected(key);
-        let keys = SecretBytes::from_protected(Protected::copy_of(text::render(ring).as_bytes()));
+        let keys = SecretBytes::from_protected(Protected::copy_of(ring.text_for(path)?.as_bytes()));
         let keys = vault(&key).map_err(wrapping)?.seal(&context(kind), keys);
         let keys = keys.map_err(|error| match error {
             SealError::Random(source) => KeyFileError::Random(source),
-            SealError::TooLong { .. } => {
-                KeyFileError::Malformed { path: path.into(), line: 1, problem: MalformedKeyFile::TooLong }
-            }
+            SealError::TooLong { .. } => unreachable!("a key file is no longer than a secret may be"),
         })?;
         let wrapped = wrap.wrap(&key).await.map_err(wrapping)?;
         assert!(is_wrapped_text(&wrapped), "a KeyWrap must make printable text");

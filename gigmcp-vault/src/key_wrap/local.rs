@@ -6,6 +6,7 @@ use super::{BoxFuture, KeyWrap, KeyWrapError};
 use crate::context::{Context, PolicyHash};
 use crate::key::{Key, KeyId};
 use crate::key_ring::KeyRing;
+use crate::memory::leaving_no_trace;
 use crate::sealed::Sealed;
 use crate::secret::{SecretBytes, SecretString};
 use crate::vault::{SealError, Vault};
@@ -38,7 +39,8 @@ impl LocalKey {
     /// # Errors
     /// [`InvalidKey`] for everything else.
     pub fn from_hex(digits: &SecretString) -> Result<Self, InvalidKey> {
-        let key = Key::fill(|place| hex::decode_to_slice(digits.as_str(), place)).map_err(|_| InvalidKey)?;
+        let key = leaving_no_trace(|| Key::fill(|place| hex::decode_to_slice(digits.as_str(), place)));
+        let key = key.map_err(|_| InvalidKey)?;
         Ok(Self::of(key))
     }
 
@@ -57,6 +59,9 @@ impl LocalKey {
 
     pub(super) fn unwrap_as(&self, purpose: &Purpose<'_>, wrapped: &str) -> Result<SecretBytes, KeyWrapError> {
         let bytes = hex::decode(wrapped).map_err(|_| KeyWrapError::Refused)?;
+        if hex::encode(&bytes) != wrapped {
+            return Err(KeyWrapError::Refused); // in capitals
+        }
         let opened = Sealed::from_bytes(&bytes).and_then(|sealed| self.0.open(&purpose.context(), &sealed));
         opened.map_err(|_| KeyWrapError::Refused)
     }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::local::{LocalKey, Purpose};
 use super::{BoxFuture, KeyWrap, KeyWrapError};
 use crate::key::Key;
+use crate::memory::leaving_no_trace;
 use crate::secret::{SecretBytes, SecretString};
 
 /// Wraps with a key made from a passphrase by Argon2id.
@@ -46,7 +47,9 @@ impl Passphrase {
         blocks.try_reserve_exact(count).map_err(|source| KeyWrapError::Unavailable { source: source.into() })?;
         blocks.resize(count, Block::default());
         let passphrase = self.passphrase.as_str().as_bytes();
-        let key = Key::fill(|key| argon2.hash_password_into_with_memory(passphrase, salt, key, blocks.as_mut_slice()));
+        let key = leaving_no_trace(|| {
+            Key::fill(|key| argon2.hash_password_into_with_memory(passphrase, salt, key, blocks.as_mut_slice()))
+        });
         Ok(LocalKey::of(key.expect("a salt of 16 bytes, a key of 32 and blocks as counted")))
     }
 

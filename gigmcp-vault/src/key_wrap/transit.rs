@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use self::http::{Http, HttpError};
 use super::{BoxFuture, KeyWrap, KeyWrapError};
-use crate::memory::Protected;
+use crate::memory::{Protected, leaving_no_trace};
 use crate::secret::{SecretBytes, SecretString};
 
 /// Has a key service wrap: its key never leaves it, and it can refuse and record each use.
@@ -23,7 +23,7 @@ use crate::secret::{SecretBytes, SecretString};
 /// not work. Every call is one request on a connection of its own, sent once. Cancelled, it may or may not have been
 /// recorded by the service; nothing else is left.
 ///
-/// The wrapped key and the token pass through buffers of the TLS and HTTP layers, which are not wiped.
+/// The token and the key itself, in base64, pass through buffers of the TLS and HTTP layers, which are not wiped.
 ///
 /// ```no_run
 /// use gigmcp_vault::{KeyRing, SecretSource, Transit};
@@ -132,7 +132,8 @@ impl KeyWrap for Transit {
 
     fn wrap<'a>(&'a self, key: &'a SecretBytes) -> BoxFuture<'a, Result<String, KeyWrapError>> {
         Box::pin(async move {
-            let body = request("plaintext", |place| STANDARD.encode_slice(key.as_slice(), place).unwrap_or(0));
+            let encode = |place: &mut [u8]| STANDARD.encode_slice(key.as_slice(), place).unwrap_or(0);
+            let body = leaving_no_trace(|| request("plaintext", encode));
             self.wrapped(&self.ask("encrypt", body).await?)
         })
     }
@@ -141,16 +142,7 @@ impl KeyWrap for Transit {
         Box::pin(async move {
             self.check_version(wrapped)?;
             let answer = self.ask("decrypt", ciphertext(wrapped)).await?;
-            let data: Data<'_> = read(&answer)?;
-            let mut key = Protected::zeroed(32);
-            let text = data.plaintext.ok_or(HttpError::Answer)?;
-            // 44 digits of base64 are 33 bytes at the most, before their padding is looked at.
-            let mut decoded = Zeroizing::new([0; 33]);
-            match STANDARD.decode_slice(text, decoded.as_mut_slice()) {
-                Ok(32) => key.as_mut_slice().copy_from_slice(&decoded[..32]),
-                _ => return Err(KeyWrapError::Refused),
-            }
-            Ok(SecretBytes::from_protected(key))
+            leaving_no_trace(|| key_in(&answer))
         })
     }
 
@@ -220,6 +212,16 @@ struct Data<'a> {
 fn read(answer: &[u8]) -> Result<Data<'_>, KeyWrapError> {
     let answer: Answer<'_> = serde_json::from_slice(answer).map_err(|_| HttpError::Answer)?;
     Ok(answer.data)
+}
+
+fn key_in(answer: &[u8]) -> Result<SecretBytes, KeyWrapError> {
+    let text = read(answer)?.plaintext.ok_or(HttpError::Answer)?;
+    // 44 digits of base64 are 33 bytes at the most, before their padding is looked at.
+    let mut decoded = Protected::zeroed(33);
+    match STANDARD.decode_slice(text, decoded.as_mut_slice()) {
+        Ok(32) => Ok(SecretBytes::from_protected(Protected::copy_of(&decoded.as_slice()[..32]))),
+        _ => Err(KeyWrapError::Refused),
+    }
 }
 
 fn ciphertext(wrapped: &str) -> Zeroizing<Vec<u8>> {

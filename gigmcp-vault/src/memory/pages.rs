@@ -3,6 +3,7 @@
 use std::alloc::{Layout, handle_alloc_error};
 use std::ffi::c_void;
 use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::AtomicU32;
 
 #[cfg(target_os = "linux")]
 use rustix::mm::{Advice, madvise};
@@ -12,14 +13,16 @@ use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MemoryProtection {
-    /// Taken from the kernel's own map of memory (`memfd_secret`), so that neither another process, not even with the
-    /// rights of root, nor `/proc/PID/mem` nor most faults of the kernel read it.
+    /// Taken from the kernel's own map of memory (`memfd_secret`), so that no other process reads it, through
+    /// `/proc/PID/mem` or otherwise, not even with the rights of root, and most faults of the kernel do not either. Who can
+    /// make this process run code, as a debugger does, still reads it.
     pub secret: bool,
     /// Never written to swap.
     pub locked: bool,
     /// Left out of core dumps.
     pub not_dumped: bool,
-    /// Missing or zero in a child that is made by `fork`.
+    /// Missing or zero in a child that is made by `fork`. Keys and secrets of the parent panic there when they are used:
+    /// load the key ring in the process that uses it, after it has become a daemon.
     pub not_inherited: bool,
 }
 
@@ -108,6 +111,27 @@ fn map_locked(length: usize) -> (NonNull<u8>, MemoryProtection) {
     #[cfg(not(target_os = "linux"))]
     let [not_dumped, not_inherited] = [false; 2];
     (start, MemoryProtection { secret: false, locked, not_dumped, not_inherited })
+}
+
+/// A number that is zero at first, and zero again in a child that is made by `fork`. `None` if the kernel has no such memory.
+pub(super) fn map_fork_mark() -> Option<&'static AtomicU32> {
+    #[cfg(target_os = "linux")]
+    {
+        let length = size_of::<AtomicU32>();
+        let flags = MapFlags::PRIVATE;
+        // SAFETY: a new page at a place of the kernel's choice, over nothing of ours.
+        let start = unsafe { mmap_anonymous(null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags) }.ok()?;
+        let start = NonNull::new(start.cast::<u8>())?;
+        // SAFETY: a page of our own; the advice changes nothing in this process.
+        if unsafe { madvise(start.as_ptr().cast(), length, Advice::LinuxWipeOnFork) }.is_err() {
+            unmap(start, length);
+            return None;
+        }
+        // SAFETY: aligned to a page, zero, never unmapped, and only ever reached through this reference.
+        Some(unsafe { start.cast::<AtomicU32>().as_ref() })
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use gigmcp_vault::{KeyFileError, KeyRing, MalformedKeyFile, SecretBytes, Vault};
+use gigmcp_vault::{KeyFileError, KeyRing, LocalKey, MalformedKeyFile, Readers, SecretBytes, Vault};
 
 use crate::context;
 
@@ -87,6 +87,58 @@ fn a_file_open_to_others_is_refused_with_the_fix() {
             }
         }
     }
+}
+
+#[test]
+fn a_mounted_file_may_be_read_by_our_group_and_by_nobody_else() {
+    let directory = directory("mounted");
+    let (path, link) = (directory.join("key"), directory.join("link"));
+    KeyRing::create(&path).unwrap();
+    symlink("key", &link).unwrap();
+    let mounted = |readers| KeyRing::load_shared(&link, readers);
+    for mode in [0o400, 0o440, 0o600, 0o640] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert!(mounted(Readers::Group).is_ok(), "{mode:o}");
+        assert!(matches!(mounted(Readers::Owner), Err(KeyFileError::NotRegular { .. })), "{mode:o}");
+    }
+    for mode in [0o444, 0o460, 0o450, 0o404, 0o602, 0o641] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        for readers in [Readers::Group, Readers::Credential] {
+            let refused = mounted(readers);
+            assert!(
+                matches!(refused, Err(KeyFileError::OpenToOthers { mode: found, .. }) if found == mode),
+                "{mode:o}"
+            );
+        }
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o440)).unwrap();
+    if is_root() {
+        let ours = fs::metadata(&path).unwrap().gid();
+        chown(&path, None, Some(65_533)).unwrap();
+        let error = mounted(Readers::Group).unwrap_err();
+        assert!(matches!(error, KeyFileError::OpenToGroup { group: 65_533, mode: 0o440, .. }), "{error}");
+        assert!(mounted(Readers::Credential).is_ok(), "systemd's mask stands at a group that may not read");
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        assert!(mounted(Readers::Group).is_ok(), "a group that may not read is as good as none");
+        chown(&path, None, Some(ours)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o440)).unwrap();
+    }
+    assert!(mounted(Readers::Group).is_ok());
+    // Owner, a user of our choice, group, mask, others: see linux/posix_acl_xattr.h.
+    let anybody = (0u32.wrapping_sub(1), 65_533);
+    let entries = [(1, 4, anybody.0), (2, 4, anybody.1), (4, 4, anybody.0), (16, 4, anybody.0), (32, 0, anybody.0)];
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, permission, id) in entries {
+        list.extend([u16::to_le_bytes(tag), u16::to_le_bytes(permission)].concat());
+        list.extend(u32::to_le_bytes(id));
+    }
+    let set = rustix::fs::setxattr(&path, "system.posix_acl_access", &list, rustix::fs::XattrFlags::empty());
+    if set == Err(rustix::io::Errno::OPNOTSUPP) {
+        return; // a file system without lists cannot have one
+    }
+    set.unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o440, "looks the same");
+    assert!(matches!(mounted(Readers::Group), Err(KeyFileError::OpenToGroup { .. })));
 }
 
 #[test]
@@ -179,4 +231,29 @@ fn saving_replaces_whole_files_and_leaves_no_other() {
     assert_eq!(KeyRing::load(&path).unwrap().active_id(), ring.active_id());
     assert_eq!(mode(&path), 0o600);
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
+
+/// One rotation a day would come to this in less than two years.
+#[tokio::test]
+async fn more_keys_than_a_file_holds_are_not_saved() {
+    let path = directory("many").join("key");
+    let mut ring = KeyRing::create(&path).unwrap();
+    let wrap = LocalKey::new(&SecretBytes::from(vec![1; 32])).unwrap();
+    while ring.active_version() < 700 {
+        ring.rotate().unwrap();
+    }
+    let before = fs::read(&path).unwrap();
+    for saved in [ring.save(&path), ring.save_wrapped(&path, &wrap).await] {
+        assert!(matches!(saved, Err(KeyFileError::TooManyKeys { keys: 700, .. })), "{saved:?}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let sealed = |ring| Vault::new(ring).seal(&context(), SecretBytes::from(b"token".to_vec())).unwrap();
+    assert_eq!(ring.forget_retired(), 699);
+    ring.save(&path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().matches("retired").count(), 0);
+    let loaded = KeyRing::load(&path).unwrap();
+    assert_eq!((loaded.active_version(), loaded.minimum_version()), (700, 700));
+    let opened = Vault::new(KeyRing::load(&path).unwrap()).open(&context(), &sealed(loaded));
+    assert_eq!(opened, Ok(SecretBytes::from(b"token".to_vec())));
 }

@@ -152,6 +152,9 @@ fn rewrap_changes_the_wrap_and_leaves_the_body() {
     assert!(after.is_current(&rewrapped));
     assert_eq!(rewrapped.key_version(), 2);
     assert_eq!(rewrapped.as_bytes()[98..], sealed.as_bytes()[98..]);
+    assert_eq!(rewrapped.commitment(), sealed.commitment());
+    let reencrypted = after.reencrypt(&context(), &sealed).unwrap();
+    assert_ne!(reencrypted.commitment(), sealed.commitment(), "another sealing of the same");
     for (field, range) in [("key id", 6..22), ("key version", 22..26), ("nonce", 26..50), ("wrapped key", 50..98)] {
         assert_ne!(rewrapped.as_bytes()[range.clone()], sealed.as_bytes()[range], "{field}");
     }

@@ -101,6 +101,7 @@ async fn every_changed_character_is_refused() {
     }
     for (case, changed) in [
         ("upper case", String::from_utf8(text.clone()).unwrap().replace("keys 474d", "keys 474D")),
+        ("upper case in the wrapped key", String::from_utf8(text.clone()).unwrap().replace("local 474d", "local 474D")),
         ("a fourth line", format!("{}x\n", String::from_utf8(text.clone()).unwrap())),
         ("carriage returns", String::from_utf8(text.clone()).unwrap().replace('\n', "\r\n")),
         ("two blanks", String::from_utf8(text.clone()).unwrap().replace("local ", "local  ")),

@@ -1,7 +1,7 @@
 //! Roots: which keys are trusted, and by how many of them.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -259,7 +259,7 @@ impl Keys {
 
 fn write(
     output: &Output,
-    path: &PathBuf,
+    path: &Path,
     version: NonZeroU64,
     expires: SystemTime,
     root: TrustRoot,

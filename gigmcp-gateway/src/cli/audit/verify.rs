@@ -1,0 +1,137 @@
+//! `audit verify`.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    host::{Host, HostError},
+    output::{Failure, Output},
+    trail::{InvalidExport, Line, Link, PublicKey, Report, Verifier, VerifyError, verify},
+};
+
+#[derive(Args)]
+pub(super) struct Verify {
+    /// An export to check instead of the database; it must have been written without filters
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// A head that an earlier `audit verify` printed and that was kept elsewhere: the trail must still hold it
+    #[arg(long, value_name = "PLACE:HASH")]
+    head: Option<Link>,
+
+    /// The key that signs the trail, as an earlier `audit verify` printed it; may be given several times. Without it, the
+    /// master key is asked for which keys in the database are ours
+    #[arg(long, value_name = "HEX")]
+    key: Vec<PublicKey>,
+}
+
+/// What was found, and who vouches for it.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    report: Report,
+    /// The keys that sign.
+    keys: Vec<String>,
+    /// Whether the operator or the master key vouches for the keys; if not, only the export does.
+    trusted_keys: bool,
+}
+
+/// Checks the whole trail, and fails at the first row that is wrong.
+pub(super) async fn run(
+    open: impl FnOnce() -> Result<Host, HostError>,
+    asked: Verify,
+    out: &Output,
+) -> Result<(), Failure> {
+    let given = !asked.key.is_empty();
+    let (report, keys) = match &asked.file {
+        Some(path) => {
+            let opened = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            check(BufReader::new(opened), asked.key, asked.head)?
+        }
+        None => {
+            let host = open()?;
+            let keys = if given { asked.key } else { host.secrets().await?.audit_keys().await? };
+            (verify(&host.store, &keys, asked.head).await?, keys)
+        }
+    };
+    let trusted_keys = given || asked.file.is_none();
+    let found = Found { report, keys: keys.iter().map(ToString::to_string).collect(), trusted_keys };
+    out.print(&found, text)
+}
+
+/// Checks an export, and gives the keys that it was checked with.
+pub(super) fn check(
+    mut lines: impl BufRead,
+    keys: Vec<PublicKey>,
+    kept: Option<Link>,
+) -> Result<(Report, Vec<PublicKey>), Failure> {
+    let mut number = 0;
+    let mut next = || -> Result<Option<Line>, Failure> {
+        let mut line = String::new();
+        number += 1;
+        let read = lines.read_line(&mut line);
+        match read? {
+            0 => Ok(None),
+            _ => {
+                let line = line.strip_suffix('\n').and_then(Line::from_json);
+                line.map(Some).ok_or_else(|| InvalidExport::Line { line: number }.into())
+            }
+        }
+    };
+    let Some(Line::Head(head)) = next()? else { return Err(InvalidExport::Head.into()) };
+    if let Some(filter) = &head.filter {
+        return Err(InvalidExport::Filtered { filter: serde_json::to_string(filter)? }.into());
+    }
+    let keys = match keys.is_empty() {
+        true => head.public_keys().ok_or(InvalidExport::Head)?,
+        false => keys,
+    };
+    let mut verifier = Verifier::new(&keys, kept);
+    head.after()?.into_iter().for_each(|after| verifier.assume(after));
+    let mut before = next()?;
+    while let Some(line) = before {
+        before = next()?;
+        let broken = match &line {
+            Line::Head(_) => return Err(InvalidExport::Head.into()),
+            Line::Statement(statement) => verifier.statement(statement),
+            Line::Row(row) => match &before {
+                Some(Line::Row(following)) => verifier.row(row, std::slice::from_ref(following)),
+                _ => verifier.row(row, &[]),
+            },
+        };
+        broken.map_err(VerifyError::from)?;
+    }
+    let report = verifier.finish().map_err(VerifyError::from)?;
+    Ok((report, keys))
+}
+
+fn text(found: &Found) -> Vec<String> {
+    let Found { report, keys, trusted_keys } = found;
+    let mut lines = vec![report.to_string()];
+    if report.pruned {
+        lines.push(format!(
+            "rows up to {} are not here: they were deleted as too old or too many, or not exported",
+            report.after
+        ));
+    }
+    if report.before_the_chain > 0 {
+        lines.push(format!("{} rows are from before the chain, and nothing protects them", report.before_the_chain));
+    }
+    if report.kept == Some(false) {
+        lines
+            .push("the head that you gave is of a row that is not here any more; nothing can be said of it".to_owned());
+    }
+    lines.push(format!("head {}", report.head));
+    lines.extend(keys.iter().map(|key| format!("key {key}")));
+    lines.push(match trusted_keys {
+        true => "keep these lines elsewhere: with --head and --key, `audit verify` also sees that the newest rows are gone".to_owned(),
+        false => "these keys are vouched for by the file alone: compare them with what `audit verify` prints at the gateway, or give --key".to_owned(),
+    });
+    lines
+}

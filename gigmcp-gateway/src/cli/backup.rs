@@ -1,0 +1,170 @@
+//! `backup` and `restore`.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    backup::{self, BackupError, NewFile, Older, Restored, Written, beside},
+    host::{self, Host},
+    keys::MasterKey,
+    output::{Failure, Output},
+    settings::Settings,
+    store::{Before, Moment},
+};
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// File to write, of mode 0600; `-` for standard output
+    file: PathBuf,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// File to read; `-` for standard input
+    file: PathBuf,
+    /// Delete what is in the database
+    #[arg(long)]
+    replace: bool,
+    /// Do not ask whether to delete it
+    #[arg(long, requires = "replace")]
+    yes: bool,
+}
+
+/// Writes a backup of the database as it is at this moment.
+pub(crate) fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Result<ExitCode, Failure> {
+    let older = if asked.force { Older::Overwritten } else { Older::Kept };
+    let executables = host::executables(settings.data_dir());
+    let database = settings.database()?;
+    let failed = |source| BackupError::Write { path: asked.file.clone(), source };
+    let to_stdout = asked.file.as_os_str() == "-";
+    if to_stdout && io::stdout().is_terminal() {
+        return Err("a backup is not for a terminal; name a file, or another program with `|`".into());
+    }
+    let written = beside(|| {
+        let moment = Moment::of(&database)?;
+        match to_stdout {
+            true => backup::write(&moment, &executables, &mut io::stdout().lock(), failed),
+            false => {
+                let mut file = NewFile::create(&asked.file, older)?;
+                let written = backup::write(&moment, &executables, &mut file, failed)?;
+                file.keep()?;
+                Ok(written)
+            }
+        }
+    })?;
+    for sha256 in &written.missing {
+        tracing::warn!(
+            "the executable {sha256} is not in the backup: it is missing from the data directory, or changed"
+        );
+    }
+    match to_stdout {
+        true => Ok(ExitCode::SUCCESS),
+        false => tell(&asked.file, settings, &written, out).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn tell(file: &Path, settings: &Settings, written: &Written, out: &Output) -> Result<(), Failure> {
+    let document = json!({
+        "backup": file, "rows": written.rows, "executables": written.executables, "missing": written.missing,
+        "sha256": written.sha256,
+    });
+    let key = MasterKey::of(settings)?;
+    let key = key.path().map_or_else(|| "GIG_MASTER_KEY".to_owned(), |path| path.display().to_string());
+    out.print(&document, |_| {
+        let rows: u64 = written.rows.values().sum();
+        vec![
+            format!("wrote {}: {rows} rows, {} executables", file.display(), written.executables.len()),
+            format!("the master key is not in it; keep {key} too, in another place"),
+        ]
+    })
+}
+
+/// Puts what is in a backup into the database, and tells whether its secrets can be opened.
+pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) -> Result<ExitCode, Failure> {
+    let executables = host::executables(settings.data_dir());
+    let Restored { database, executables, made_at } = beside(|| {
+        let from: Box<dyn BufRead> = match asked.file.as_os_str() == "-" {
+            true => Box::new(io::stdin().lock()),
+            false => {
+                let opened = File::open(&asked.file);
+                let failed = |source| BackupError::Read { path: asked.file.clone(), source };
+                Box::new(BufReader::with_capacity(1 << 16, opened.map_err(failed)?))
+            }
+        };
+        backup::read(from, &asked.file, &executables)
+    })?;
+    let host = Host::open(settings)?;
+    let before = match asked.replace {
+        false => Before::Nothing,
+        true => {
+            confirm(settings, asked)?;
+            Before::Replaced
+        }
+    };
+    let rows = |table| database.count(table);
+    let counts = json!({
+        "servers": rows("servers")?, "profiles": rows("profiles")?, "secrets": rows("secrets")?, "audit": rows("audit")?,
+    });
+    host.store.restore(database, before).await?;
+    let executables = executables.keep()?;
+    let opened = opens(&host).await;
+    let document = json!({
+        "restored": asked.file, "made_at": made_at, "rows": counts, "executables": executables,
+        "secrets_open": opened.is_ok(),
+    });
+    out.print(&document, |_| {
+        let number = |table: &str| counts[table].to_string();
+        let restored = format!(
+            "restored {} servers, {} profiles, {} secrets, {} audit rows, {executables} executables",
+            number("servers"),
+            number("profiles"),
+            number("secrets"),
+            number("audit"),
+        );
+        vec![restored, "start again the gateways that run on this database".to_owned()]
+    })?;
+    match opened {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Box::new(NotOpened(error))),
+    }
+}
+
+/// Everything is there, but the secrets are of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("everything was restored, but its secrets cannot be used yet")]
+struct NotOpened(#[source] Failure);
+
+async fn opens(host: &Host) -> Result<(), Failure> {
+    if host.store.holds_secrets()? {
+        host.secrets().await?.check_key().await?;
+    }
+    Ok(())
+}
+
+fn confirm(settings: &Settings, asked: &Restore) -> Result<(), Failure> {
+    if asked.yes {
+        return Ok(());
+    }
+    let database = settings.database()?;
+    if asked.file.as_os_str() == "-" || !io::stdin().is_terminal() {
+        return Err(format!("everything in {database} would be deleted; say --yes if that is meant").into());
+    }
+    eprint!("Everything in {database} will be deleted. Type `replace` to go on: ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() == "replace" {
+        true => Ok(()),
+        false => Err("nothing was restored".into()),
+    }
+}

@@ -1,0 +1,245 @@
+//! What somebody may do to the trail who can write to the database, and that it is seen; on both kinds.
+
+use std::sync::Arc;
+
+use super::{testing::row, *};
+use crate::store::{
+    Prune, Store,
+    testing::{TestDatabase, on_both},
+};
+
+/// A trail of 20 rows, signed where it begins and after 10 and 15 of them.
+struct Trail {
+    store: Store,
+    signer: Arc<Signer>,
+    _test: TestDatabase,
+}
+
+impl Trail {
+    async fn new(test: TestDatabase) -> Self {
+        let trail = Self { store: test.open(), signer: Arc::new(Signer::for_test(1)), _test: test };
+        trail.sign(None).await;
+        for (first, last) in [(1, 10), (11, 15), (16, 20)] {
+            for number in first..=last {
+                trail.store.add_audit(row(&format!("row {number}"))).await.expect("it takes rows");
+            }
+            if last < 20 {
+                trail.sign(None).await;
+            }
+        }
+        trail
+    }
+
+    async fn sign(&self, known: Option<Statement>) -> (Option<Statement>, Option<Place>) {
+        let signed = self.store.sign_audit(Arc::clone(&self.signer), known).await.expect("it is written");
+        (signed.head, signed.changed)
+    }
+
+    async fn verify(&self, kept: Option<Link>) -> Result<Report, Break> {
+        match verify(&self.store, &[self.signer.public_key()], kept).await {
+            Ok(report) => Ok(report),
+            Err(VerifyError::Broken(broken)) => Err(broken),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The end as it is now.
+    async fn end(&self) -> Link {
+        self.store.audit_tail(1).await.expect("it can be read")[0].link().expect("it is of the chain")
+    }
+
+    /// Changes a row, and makes its hash and all after it anew.
+    async fn rewrite(&self, place: Place) {
+        let rows = self.store.audit_page(place - 2, 100).await.expect("it can be read").rows;
+        let mut end = rows[0].link().expect("it is of the chain");
+        for ChainedRow { id, row, .. } in &rows[1..] {
+            let mut row = row.clone();
+            if *id == place {
+                row.verdict = "denied".to_owned();
+            }
+            end = end.then(&row);
+            let hash = hex::encode(end.hash.as_bytes());
+            let literal = if self.is_sqlite() { format!("x'{hash}'") } else { format!("decode('{hash}', 'hex')") };
+            self.store
+                .meddle(&format!("UPDATE audit SET verdict = '{}', hash = {literal} WHERE id = {id}", row.verdict))
+                .await;
+        }
+    }
+
+    fn is_sqlite(&self) -> bool {
+        matches!(self._test.database, crate::store::Database::Sqlite(_))
+    }
+}
+
+/// One line each: what is done, and what is found.
+#[tokio::test]
+async fn the_first_row_that_is_wrong_is_named() {
+    let broken = |place, flaw| Err(Break { place, flaw });
+    let copy = "INSERT INTO audit SELECT 7, at_ms, kind, owner, profile, server, instance, 'forged', verdict, status, credentials,
+                bytes_up, bytes_down, duration_us, alarm, policy_version, calls, request, hash FROM audit WHERE id = 6";
+    let shift = "UPDATE audit SET id = -id WHERE id >= 7; UPDATE audit SET id = 1 - id WHERE id < 0;";
+    let at_the_end =
+        "INSERT INTO audit (id, at_ms, kind, owner, profile, server, instance, subject, verdict, credentials,
+                      bytes_up, bytes_down, duration_us, alarm)
+                      VALUES (21, 1, 'tool', '', '', '', '', 'forged', '', '', 0, 0, 0, 0)";
+    let swap = |one: i64, other: i64| {
+        format!(
+            "UPDATE audit SET id = -1 WHERE id = {one}; UPDATE audit SET id = {one} WHERE id = {other};
+             UPDATE audit SET id = {other} WHERE id = -1"
+        )
+    };
+    let forged = Flaw::Forged { kind: StatementKind::Head };
+    let attacks: Vec<(&str, String, Result<Place, Break>)> = vec![
+        ("twin: nothing", "SELECT 1".into(), Ok(15)),
+        ("a column", "UPDATE audit SET verdict = 'denied' WHERE id = 7".into(), broken(7, Flaw::Changed)),
+        ("a column to null", "UPDATE audit SET status = NULL WHERE id = 7".into(), broken(7, Flaw::Changed)),
+        (
+            "a hash",
+            "UPDATE audit SET hash = (SELECT hash FROM audit WHERE id = 6) WHERE id = 20".into(),
+            broken(20, Flaw::Changed),
+        ),
+        ("a row", "DELETE FROM audit WHERE id = 7".into(), broken(8, Flaw::MissingBefore { first: 7, last: 7 })),
+        (
+            "rows",
+            "DELETE FROM audit WHERE id IN (7, 8, 9)".into(),
+            broken(10, Flaw::MissingBefore { first: 7, last: 9 }),
+        ),
+        (
+            "the first rows",
+            "DELETE FROM audit WHERE id < 4".into(),
+            broken(4, Flaw::MissingBefore { first: 1, last: 3 }),
+        ),
+        ("neighbours swapped", swap(7, 8), broken(7, Flaw::Reordered { with: 8 })),
+        ("rows swapped", swap(7, 12), broken(7, Flaw::Reordered { with: 12 })),
+        (
+            "columns swapped",
+            "UPDATE audit SET subject = CASE id WHEN 7 THEN 'row 12' ELSE 'row 7' END WHERE id IN (7, 12)".into(),
+            broken(7, Flaw::Reordered { with: 12 }),
+        ),
+        ("a row between", format!("{shift}{copy}"), broken(7, Flaw::Inserted)),
+        ("a row at the end", at_the_end.into(), broken(21, Flaw::Inserted)),
+        ("a row before all", at_the_end.replace("(21,", "(-3,"), broken(-3, Flaw::Inserted)),
+        ("the newest rows", "DELETE FROM audit WHERE id > 12".into(), broken(13, Flaw::Truncated { reached: 15 })),
+        ("all rows", "DELETE FROM audit".into(), broken(1, Flaw::Truncated { reached: 10 })),
+        (
+            "another's signature",
+            "UPDATE audit_heads SET signature = (SELECT signature FROM audit_heads WHERE place = 15)
+          WHERE place = 10"
+                .into(),
+            broken(10, forged.clone()),
+        ),
+        ("another time", "UPDATE audit_heads SET at_ms = at_ms + 1 WHERE place = 15".into(), broken(15, forged)),
+        (
+            "another key",
+            "UPDATE audit_heads SET signer = 'ab' WHERE place = 15".into(),
+            broken(15, Flaw::UnknownSigner { signer: "ab".to_owned() }),
+        ),
+        (
+            "a head as another's",
+            "DELETE FROM audit_heads WHERE kind = 'begin'; DELETE FROM audit WHERE id < 11;
+          UPDATE audit_heads SET kind = 'pruned' WHERE place = 10"
+                .into(),
+            broken(10, Flaw::Forged { kind: StatementKind::Pruned }),
+        ),
+        ("no beginning", "DELETE FROM audit_heads WHERE kind = 'begin'".into(), broken(1, Flaw::NoBegin)),
+    ];
+    for (case, sql, expected) in &attacks {
+        on_both(async |test| {
+            let trail = Trail::new(test).await;
+            trail.store.meddle(sql).await;
+            let found = trail.verify(None).await.map(|report| report.signed_to);
+            assert_eq!(&found, expected, "{case}, SQLite {}", trail.is_sqlite());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let kept = trail.end().await;
+        assert_eq!(trail.verify(Some(kept)).await.expect("twin").kept, Some(true));
+        trail.rewrite(18).await;
+        trail.verify(None).await.expect("nothing was signed after it: only who kept its head can tell");
+        assert_eq!(trail.verify(Some(kept)).await, Err(Break { place: 20, flaw: Flaw::NotKept }));
+        trail.rewrite(7).await;
+        assert_eq!(trail.verify(None).await, Err(Break { place: 10, flaw: Flaw::NotSigned }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_kept_a_head_sees_that_the_newest_rows_and_heads_are_gone() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let kept = trail.end().await;
+        trail.store.meddle("DELETE FROM audit WHERE id > 10; DELETE FROM audit_heads WHERE place > 10").await;
+        assert_eq!(trail.verify(None).await.expect("who kept nothing does not see it").signed_to, 10);
+        assert_eq!(trail.verify(Some(kept)).await, Err(Break { place: 11, flaw: Flaw::Truncated { reached: 20 } }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_signs_sees_what_was_changed_since_and_puts_back_what_was_signed() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let (head, changed) = trail.sign(None).await;
+        assert_eq!((head.as_ref().map(|head| head.link.place), changed), (Some(20), None));
+        trail.store.add_audit(row("row 21")).await.expect("it takes rows");
+        let (head, changed) = trail.sign(head).await;
+        assert_eq!((head.as_ref().map(|head| head.link.place), changed), (Some(21), None), "twin: it only grew");
+        trail.store.meddle("DELETE FROM audit_heads WHERE kind = 'head'").await;
+        trail.rewrite(7).await;
+        let (head, changed) = trail.sign(head).await;
+        assert_eq!(changed, Some(21));
+        assert_eq!(trail.verify(None).await, Err(Break { place: 21, flaw: Flaw::NotSigned }));
+        assert_eq!(trail.sign(head).await.1, Some(21), "until somebody looks");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_as_too_old_is_not_missing_but_what_was_deleted_else_is() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let (before, now) = (trail.store.audit_page(11, 1).await.expect("it can be read").rows, trail.end().await);
+        let gone = Prune::Surplus { max_rows: 8, young_from_ms: 0 };
+        trail.store.prune_audit(gone, 64, Arc::clone(&trail.signer)).await.expect("it is written");
+        let report = trail.verify(Some(now)).await.expect("nothing is wrong");
+        let found = (report.after, report.rows, report.heads, report.signed_to, report.pruned, report.kept);
+        assert_eq!(found, (12, 8, 1, 15, true, Some(true)));
+        assert_eq!(trail.verify(before[0].link()).await.expect("the end of what is gone").kept, Some(true));
+        let earlier = Link { place: 3, ..now };
+        assert_eq!(trail.verify(Some(earlier)).await.expect("its row is gone").kept, Some(false));
+        trail.store.meddle("DELETE FROM audit WHERE id = 13").await;
+        let missing = Flaw::MissingBefore { first: 13, last: 13 };
+        assert_eq!(trail.verify(None).await, Err(Break { place: 14, flaw: missing }));
+        trail.store.meddle("UPDATE audit_heads SET place = 13 WHERE kind = 'pruned'").await;
+        let forged = Flaw::Forged { kind: StatementKind::Pruned };
+        assert_eq!(trail.verify(None).await, Err(Break { place: 13, flaw: forged }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_gateways_on_one_database_write_one_chain() {
+    let test = TestDatabase::postgres();
+    let (one, other) = (test.open(), test.open());
+    let signer = Arc::new(Signer::for_test(1));
+    one.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+    let write = |store: Store| {
+        let rows = (0..200).map(move |number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.add_audit(row(&number.to_string())).await })
+        });
+        rows.collect::<Vec<_>>()
+    };
+    for row in [write(one.clone()), write(other.clone())].into_iter().flatten() {
+        row.await.expect("it does not panic").expect("it takes rows");
+    }
+    other.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+    let report = verify(&one, &[signer.public_key()], None).await.expect("nothing is wrong");
+    assert_eq!((report.rows, report.signed_to), (400, 400));
+}

@@ -1,0 +1,139 @@
+//! A backup of what runs, and another machine that goes on with it.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::json;
+
+use crate::{
+    client::Session,
+    gateway::{Installation, demo_server},
+    internet::Internet,
+    postgres::Postgres,
+    search,
+};
+
+const KEY: &str = "sk-the-real-value-that-no-backup-holds";
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn both() -> [Installation; 2] {
+    [Installation::on_sqlite(), Installation::on(Postgres::shared().database())]
+}
+
+/// A server with a secret in a profile; gives the profile's token.
+fn fill(installation: &Installation) -> String {
+    let fetch = demo_server("gigmcp-demo-fetch");
+    let add = ["server", "add", "fetch", "--binary", fetch.to_str().unwrap(), "--secret", "API_KEY=api.example.com"];
+    installation.json(&add, "");
+    installation.json(&["secret", "set", "fetch", "API_KEY"], KEY);
+    installation.profile("work", &["fetch"])
+}
+
+#[test]
+fn another_machine_goes_on_with_a_backup_if_it_has_the_key() {
+    let internet = Internet::new();
+    for from in both() {
+        let token = fill(&from);
+        let gateway = from.serve(&internet, &[]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("backup");
+        let path = file.to_str().unwrap();
+        let told = from.json(&["backup", path], "");
+        assert_eq!(told["rows"]["secrets"], 1, "{told}");
+        assert_eq!(told["executables"].as_array().unwrap().len(), 1, "{told}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = fs::read(&file).unwrap();
+        for needle in [KEY.to_owned(), token.clone(), fs::read_to_string(from.data().join("master.key")).unwrap()] {
+            assert!(!search::holds(&bytes, needle.trim()), "{needle} is in the backup");
+        }
+        assert!(search::holds(&bytes, "api.example.com"), "the search finds what is there");
+        drop(gateway);
+
+        for to in both() {
+            fs::create_dir(to.data()).unwrap();
+            fs::set_permissions(to.data(), fs::Permissions::from_mode(0o700)).unwrap();
+            let without = to.run(&["restore", path], "");
+            assert_eq!(without.status.code(), Some(1), "{}", error(&without));
+            assert!(
+                error(&without).contains("everything was restored, but its secrets cannot be used yet"),
+                "{}",
+                error(&without)
+            );
+            assert!(error(&without).contains("master.key is missing"), "{}", error(&without));
+            assert_eq!(to.json(&["secret", "list"], "")[0]["name"], "API_KEY", "it is there");
+
+            fs::copy(from.data().join("master.key"), to.data().join("master.key")).unwrap();
+            let refused = to.run(&["restore", path], "");
+            assert!(error(&refused).contains("--replace"), "{}", error(&refused));
+            let unasked = to.run(&["restore", path, "--replace"], "");
+            assert!(!unasked.status.success() && error(&unasked).contains("--yes"), "{}", error(&unasked));
+            let told = to.json(&["restore", path, "--replace", "--yes"], "");
+            assert_eq!((&told["secrets_open"], &told["executables"]), (&json!(true), &json!(1)), "{told}");
+
+            let before = internet.seen().len();
+            let _gateway = to.serve(&internet, &[]);
+            let session = Session::open(&internet, "/mcp/p/work", &token);
+            session.call("fetch_fetch", &json!({"url": "https://api.example.com/"}));
+            let seen = internet.seen();
+            assert!(seen.len() == before + 1 && seen[before].count(KEY) == 1, "{seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backup_is_there_whole_or_not_at_all_and_overwrites_nothing() {
+    for installation in both() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("backup");
+        let path = file.to_str().unwrap();
+        let nothing = installation.run(&["backup", path], "");
+        assert!(error(&nothing).contains("there is no database"), "{}", error(&nothing));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+        fill(&installation);
+
+        fs::write(&file, "somebody's").unwrap();
+        let refused = installation.run(&["backup", path], "");
+        assert!(error(&refused).contains("--force"), "{}", error(&refused));
+        assert_eq!(fs::read(&file).unwrap(), b"somebody's");
+        installation.json(&["backup", path, "--force"], ""); // twin
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+
+        let full = installation.command().args(["backup", "-"]).stdout(fs::File::create("/dev/full").unwrap()).output();
+        let full = full.unwrap();
+        assert!(!full.status.success() && error(&full).contains("cannot be written"), "{}", error(&full));
+
+        let mut damaged = fs::read(&file).unwrap();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        fs::write(&file, damaged).unwrap();
+        let other = Installation::on_sqlite();
+        let refused = other.run(&["restore", path], "");
+        assert!(
+            error(&refused).contains("damaged") && error(&refused).contains("nothing was restored"),
+            "{}",
+            error(&refused)
+        );
+        assert!(!other.data().join("gigmcp.db").exists(), "and nothing was made");
+    }
+}
+
+#[test]
+fn a_backup_goes_through_a_pipe() {
+    for (from, to) in both().into_iter().zip(both()) {
+        fill(&from);
+        fs::create_dir(to.data()).unwrap();
+        fs::copy(from.data().join("master.key"), to.data().join("master.key")).unwrap();
+        let mut backup = from.command();
+        let mut backup = backup.args(["backup", "-"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut restore: Command = to.command();
+        let output = restore.args(["restore", "-"]).stdin(backup.stdout.take().unwrap()).output().unwrap();
+        assert!(backup.wait().unwrap().success() && output.status.success(), "{}", error(&output));
+        assert_eq!(to.json(&["server", "list"], ""), from.json(&["server", "list"], ""));
+    }
+}

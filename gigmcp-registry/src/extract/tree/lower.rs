@@ -1,0 +1,54 @@
+//! What a layer removes of those below it.
+
+use std::collections::HashSet;
+
+use rustix::fs::{FileType, Mode, OFlags, openat};
+
+use super::super::error::Fault;
+use super::super::names;
+use super::{Tree, kind};
+use crate::tar::EntryPath;
+
+/// The paths that a layer has itself, and the directories on the way to them.
+#[derive(Default)]
+pub(in super::super) struct Touched(HashSet<Box<[u8]>>);
+
+impl Touched {
+    pub(in super::super) fn add(&mut self, path: &EntryPath) {
+        if self.0.insert(path.as_bytes().into()) {
+            for ancestor in path.ancestors() {
+                if !self.0.contains(ancestor) {
+                    self.0.insert(ancestor.into());
+                }
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Removes what is at `path`, but nothing of the layer's own, in whichever order they come.
+    pub(in super::super) fn remove_lower(&mut self, path: &[u8], own: &Touched) -> Result<(), Fault> {
+        let at = path.iter().rposition(|byte| *byte == b'/');
+        let (dir, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        let Some(parent) = self.existing(dir)? else { return Ok(()) };
+        if !own.0.contains(path) {
+            return self.remove_at(&parent, name);
+        }
+        match kind(&parent, name)? {
+            Some(FileType::Directory) => self.clear_lower(path, own),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what is in the directory at `path`, but nothing of the layer's own.
+    pub(in super::super) fn clear_lower(&mut self, path: &[u8], own: &Touched) -> Result<(), Fault> {
+        let Some(dir) = self.existing(path)? else { return Ok(()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(&dir, ".", flags, Mode::empty()).map_err(Fault::write)?;
+        for name in names(&dir).map_err(Fault::write)? {
+            let below = if path.is_empty() { name.to_vec() } else { [path, b"/", &name].concat() };
+            self.remove_lower(&below, own)?;
+        }
+        Ok(())
+    }
+}

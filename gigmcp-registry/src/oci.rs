@@ -1,0 +1,23 @@
+//! OCI images: by digest, from a registry, a layout directory or an archive, into the store.
+
+mod archive;
+mod config;
+mod document;
+mod error;
+mod install;
+mod layout;
+mod parts;
+mod platform;
+mod progress;
+mod reference;
+mod source;
+
+pub use config::ImageConfig;
+pub(crate) use document::ACCEPTED;
+pub use error::{DocumentFault, PullError};
+pub use install::{Installed, Installer};
+pub(crate) use layout::explain;
+pub use platform::Platform;
+pub use progress::{Progress, PullEvent};
+pub use reference::{ImageReference, InvalidReference, Registry, Repository};
+pub(crate) use source::Kind;
