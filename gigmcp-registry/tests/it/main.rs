@@ -11,6 +11,7 @@ mod laws;
 mod manifest;
 mod manifest_v2;
 mod original;
+mod registryctl;
 mod root;
 mod state;
 mod toolspec;

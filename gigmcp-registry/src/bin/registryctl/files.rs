@@ -1,0 +1,65 @@
+//! Files that are read with a bound, and written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use gigmcp_registry::{Envelope, Manifest, Signatures};
+
+use crate::failure::Failure;
+
+/// At most 32 MiB: twice what an index may have.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |source: io::Error| Failure::file(format!("{} cannot be read", path.display())).because(source);
+    let mut content = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut content)).map_err(failed)?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(Failure::file(format!("{} has more than {MAX_BYTES} bytes", path.display())));
+    }
+    Ok(content)
+}
+
+/// Puts the content in the place of what was there.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    });
+    written.map_err(|source| Failure::file(format!("{} cannot be written", path.display())).because(source))
+}
+
+/// A document with its signatures, or one that has none yet.
+pub(crate) struct Document {
+    pub(crate) signatures: Signatures,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Document {
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = read(path)?;
+        if !bytes.starts_with(b"{\"signatures\":") {
+            return Ok(Self { signatures: Signatures::default(), bytes });
+        }
+        let parts = Envelope::split(&bytes).and_then(|envelope| Ok((envelope.signatures()?, envelope.document())));
+        let (signatures, document) = parts
+            .map_err(|source| Failure::file(format!("{} is no signed document", path.display())).because(source))?;
+        Ok(Self { signatures, bytes: document.to_vec() })
+    }
+
+    pub(crate) fn is_signed(&self) -> bool {
+        self.signatures.iter().next().is_some()
+    }
+}
+
+/// A manifest in YAML, or in JSON if its name ends so.
+pub(crate) fn manifest(path: &Path) -> Result<Manifest, Failure> {
+    let text = read(path)?;
+    let json = path.extension().is_some_and(|extension| extension == "json");
+    let manifest = if json { Manifest::from_json(&text) } else { Manifest::from_yaml(&text) };
+    manifest.map_err(|source| Failure::file(format!("{} is no manifest", path.display())).because(source))
+}
+
+const MAX_BYTES: u64 = 32 << 20;

@@ -1,0 +1,79 @@
+//! `registryctl`: makes, signs and checks the files of a registry. See `--help`, and FORMAT.md for the files.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod build_args;
+mod build_index;
+mod diff;
+mod failure;
+mod files;
+mod key_file;
+mod output;
+mod root;
+mod sign;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+use output::Output;
+
+/// Makes, signs and checks the files of a registry of MCP servers
+///
+/// Exit codes: 0 done, trusted, no difference; 1 refused, or there are differences; 2 the command line is wrong;
+/// 3 a file cannot be read or written, or is not what it should be.
+#[derive(Parser)]
+#[command(name = "registryctl", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    /// Print one JSON document instead of text; errors too, on standard error
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a signing key, in a new file that only you can read
+    Keygen(key_file::Keygen),
+    /// Make an index of a directory of manifests, NAME/VERSION.yaml or .json
+    BuildIndex(build_index::BuildIndex),
+    /// Add signatures to an index
+    Sign(sign::Sign),
+    /// Say whether an index is trusted, fresh, and follows another
+    Verify(verify::Verify),
+    /// The same for an index of the original system: one key, no rotation, nothing that says what was signed
+    DangerVerifyOriginal(verify::VerifyOriginal),
+    /// Make, change, sign and check roots: the keys that are trusted
+    #[command(subcommand)]
+    Root(root::Command),
+    /// Show every difference between two indexes, or two manifests
+    Diff(diff::Diff),
+    /// Print what the build of a manifest's image is given, as KEY=VALUE lines
+    BuildArgs(build_args::BuildArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    match run(cli.command, &output) {
+        Ok(code) => code,
+        Err(failure) => failure.report(cli.json),
+    }
+}
+
+fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Keygen(keygen) => keygen.run(output),
+        Command::BuildIndex(build) => build.run(output),
+        Command::Sign(sign) => sign.run(output, sign::Kind::Index),
+        Command::Verify(verify) => verify.run(output),
+        Command::DangerVerifyOriginal(verify) => verify.run(output),
+        Command::Root(command) => command.run(output),
+        Command::Diff(diff) => diff.run(output),
+        Command::BuildArgs(build) => build.run(output),
+    }
+}
