@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn pack(archive: &Path) -> Result<(), Failure> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--directory", "/usr", "--format=posix", "--exclude=*.gz", "--ignore-failed-read"]);
-    done(tar.arg("--file").arg(archive).args(["share/perl", "share/doc", "lib/python3", "bin"]))
+    done(tar.arg("--file").arg(archive).args(["share/perl", "lib/python3", "lib/git-core"]))
 }
 
 fn compressed(plain: &Path, program: &str) -> Result<std::path::PathBuf, Failure> {
@@ -71,4 +71,4 @@ fn done(command: &mut Command) -> Result<(), Failure> {
     if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
 }
 
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 7;
