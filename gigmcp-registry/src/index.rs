@@ -3,6 +3,8 @@
 mod build;
 mod document;
 mod fault;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
 
 pub use build::{BuildIndexError, IndexBuilder};
 pub use fault::{IndexFault, InvalidIndex};
