@@ -76,6 +76,9 @@ impl Index {
     }
 
     /// The canonical bytes of this index, the ones to sign: an index has one spelling.
+    ///
+    /// # Panics
+    /// If a moment was put into it that no index can write, see [`IndexBuilder::new`].
     #[must_use]
     pub fn to_json(&self) -> String {
         canonical::json(&IndexDocument::from(self))

@@ -124,7 +124,7 @@ def moment(text, step):
         parsed = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
         raise Refused(step) from None
-    need(parsed.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0") == text, step)
+    need(parsed.year >= 1970 and parsed.strftime("%Y-%m-%dT%H:%M:%SZ") == text, step)
     return parsed
 
 
