@@ -3,6 +3,7 @@
 //!
 //! Not part of the API: compiled by cargo-fuzz and for tests only.
 
+pub use crate::index::laws::registry_index;
 pub use crate::yaml::laws::{manifest_yaml as registry_manifest_yaml, toolspec_yaml as registry_toolspec_yaml};
 
 #[cfg(test)]
@@ -17,14 +18,18 @@ mod tests {
     #[test]
     fn the_seeds_keep_their_laws() {
         for (target, law) in [
-            ("registry_manifest_yaml", registry_manifest_yaml as fn(&[u8])),
+            ("registry_index", registry_index as fn(&[u8])),
+            ("registry_manifest_yaml", registry_manifest_yaml),
             ("registry_toolspec_yaml", registry_toolspec_yaml),
         ] {
-            let seeds = format!("{}/../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
-            for seed in std::fs::read_dir(seeds).expect("the seeds are there") {
-                law(&std::fs::read(seed.expect("an entry").path()).expect("a seed"));
-            }
+            seeds(target).iter().for_each(|seed| law(seed));
         }
+    }
+
+    fn seeds(target: &str) -> Vec<Vec<u8>> {
+        let seeds = format!("{}/../fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
+        let entries = std::fs::read_dir(seeds).expect("the seeds are there");
+        entries.map(|seed| std::fs::read(seed.expect("an entry").path()).expect("a seed")).collect()
     }
 
     fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -57,6 +62,17 @@ mod tests {
         #[test]
         fn a_manifest_with_a_piece_changed_keeps_the_law(at in 0..MANIFEST.len(), removed in 0usize..40, put in piece()) {
             registry_manifest_yaml(&changed(MANIFEST, at, removed, put));
+        }
+
+        #[test]
+        fn a_file_of_a_registry_with_a_piece_changed_keeps_the_law(
+            seed in prop::sample::select(seeds("registry_index")), at in any::<prop::sample::Index>(), removed in 0usize..40,
+            put in piece(),
+        ) {
+            let mut bytes = seed;
+            let at = at.index(bytes.len());
+            bytes.splice(at..(at + removed).min(bytes.len()), put);
+            registry_index(&bytes);
         }
 
         #[test]

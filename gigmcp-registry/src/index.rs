@@ -3,6 +3,8 @@
 mod build;
 mod document;
 mod fault;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
 
 pub use build::{BuildIndexError, IndexBuilder};
 pub use fault::{IndexFault, InvalidIndex};
@@ -74,6 +76,9 @@ impl Index {
     }
 
     /// The canonical bytes of this index, the ones to sign: an index has one spelling.
+    ///
+    /// # Panics
+    /// If a moment was put into it that no index can write, see [`IndexBuilder::new`].
     #[must_use]
     pub fn to_json(&self) -> String {
         canonical::json(&IndexDocument::from(self))

@@ -1,4 +1,4 @@
-//! Moments as documents write them: RFC 3339 in UTC with whole seconds and a `Z`, one spelling for each.
+//! Moments as documents write them: RFC 3339 in UTC with whole seconds and a `Z`, from 1970 on, one spelling for each.
 
 use std::time::SystemTime;
 
@@ -6,12 +6,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
-    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    let canonical = moment.offset().is_utc() && moment.format(&Rfc3339).ok()? == text && text.len() == LENGTH;
-    canonical.then(|| moment.into())
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?.into();
+    // What could not be written again is not read either.
+    (format(moment)? == text).then_some(moment)
 }
 
-/// None for what has no such spelling: fractions of a second, years outside 0 to 9999.
+/// None for what has no such spelling: fractions of a second, years outside 1970 to 9999.
 pub(crate) fn format(moment: SystemTime) -> Option<String> {
     // Out of range, the conversion would panic.
     let year_10_000 = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_800);
@@ -41,6 +41,8 @@ mod tests {
             ("2030-01-31t00:00:00z", false),
             ("2030-01-31 00:00:00Z", false),
             ("2030-02-30T00:00:00Z", false),
+            ("1969-12-31T23:59:59Z", false),
+            ("0000-01-01T00:00:00Z", false),
             ("2030-01-31", false),
             ("", false),
         ] {

@@ -57,6 +57,9 @@ impl Root {
     }
 
     /// The canonical bytes, the ones to sign.
+    ///
+    /// # Panics
+    /// If a moment was put into it that no root can write, see [`Root::new`].
     #[must_use]
     pub fn to_json(&self) -> String {
         document::json(self)

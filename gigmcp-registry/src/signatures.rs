@@ -51,7 +51,11 @@ impl Signatures {
             let bytes = lower_hex(&entry.signature).ok_or(InvalidSignatures::Hex)?;
             Ok(Signature { key_id, bytes })
         };
-        document.signatures.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+        let signatures = Self(document.signatures.into_iter().map(read).collect::<Result<_, InvalidSignatures>>()?);
+        if signatures.to_json().as_bytes() != text {
+            return Err(InvalidSignatures::NotCanonical);
+        }
+        Ok(signatures)
     }
 
     /// Adds a signature, in place of one by the same key.
@@ -92,6 +96,9 @@ pub enum InvalidSignatures {
     /// No end of the line that should hold them, in its first 64 KiB.
     #[error("the file does not begin with a line of signatures")]
     NoLine,
+    /// Blanks, another order of fields, other escapes: nobody but who signs has reason to change a byte of them.
+    #[error("the signatures are not written in their canonical form")]
+    NotCanonical,
     /// A key id or signature is not lower-case hex of its length.
     #[error("a key id is 64 and a signature 128 lower-case hex digits")]
     Hex,
@@ -137,6 +144,9 @@ mod tests {
             ("something after it", one.clone() + "x", "Syntax"),
             ("short signature", one.replace("\"}]}", "").split_at(one.len() - 6).0.to_owned() + "\"}]}", "Hex"),
             ("upper-case hex", one.replace(&hex::encode(signature.bytes), &hex::encode_upper(signature.bytes)), "Hex"),
+            ("a blank", one.replacen(':', ": ", 1), "NotCanonical"),
+            ("a newline behind it", one.clone() + "\n", "NotCanonical"),
+            ("escapes", one.replacen("keyId", "\\u006beyId", 1), "NotCanonical"),
             ("too many", Signatures::new(vec![signature; 65]).to_json(), "TooMany"),
             ("too long", " ".repeat(MAX_SIGNATURES_BYTES + 1), "TooLong"),
         ] {

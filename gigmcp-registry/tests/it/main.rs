@@ -15,6 +15,7 @@ mod registryctl;
 mod root;
 mod state;
 mod toolspec;
+mod vectors;
 mod verify;
 
 #[cfg(feature = "oci")]
