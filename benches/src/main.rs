@@ -3,6 +3,7 @@
 
 mod calls;
 mod egress;
+mod extraction;
 mod figures;
 mod idle;
 mod process;
@@ -36,6 +37,9 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("registry") {
         registry::run()?;
+    }
+    if wanted("extraction") {
+        extraction::run()?;
     }
     if wanted("egress") {
         egress::run(arguments.get(1).map(String::as_str)).await?;

@@ -51,10 +51,8 @@ pub(crate) enum HostError {
     KeyMissing { path: PathBuf },
     #[error("--read-only {} cannot be shown to a server", .path.display())]
     ReadOnly { path: PathBuf, source: PathRefusal },
-    #[error(
-        "{} holds, or lies in, the data directory {}, which no server may see", .path.display(), .data.display()
-    )]
-    OwnData { path: PathBuf, data: PathBuf },
+    #[error("{} holds, or lies in, {}, which is the gateway's own and no server may see", .path.display(), .ours.display())]
+    Own { path: PathBuf, ours: PathBuf },
     #[error("{}: cannot read the executable", .path.display())]
     Binary { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", .path.display())]
@@ -94,17 +92,18 @@ impl Host {
 
     /// Refuses paths that would show a server what is ours.
     pub(crate) fn check_paths(&self, spec: &ServerSpec) -> Result<(), HostError> {
-        let data = fs::canonicalize(self.settings.data_dir())
+        fs::canonicalize(self.settings.data_dir())
             .map_err(|source| HostError::DataDir { path: self.settings.data_dir().to_owned(), source })?;
         for path in &spec.read_only {
             gigmcp_sandbox::check_read_only(path)
                 .map_err(|source| HostError::ReadOnly { path: path.clone(), source })?;
         }
+        let ours: Vec<PathBuf> = self.settings.own_files().into_iter().map(real).collect();
         // What else is wrong with a state directory, the sandbox says when it takes it.
         for path in spec.read_only.iter().chain(&spec.state) {
-            let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            if real.starts_with(&data) || data.starts_with(&real) {
-                return Err(HostError::OwnData { path: path.clone(), data });
+            let shown = real(path.clone());
+            if let Some(ours) = ours.iter().find(|ours| shown.starts_with(ours) || ours.starts_with(&shown)) {
+                return Err(HostError::Own { path: path.clone(), ours: ours.clone() });
             }
         }
         Ok(())
@@ -152,6 +151,11 @@ impl Host {
 /// Where the executables of servers lie in a data directory, each named by its SHA-256.
 pub(crate) fn executables(data_dir: &Path) -> PathBuf {
     data_dir.join("servers").join("sha256")
+}
+
+/// Where a path leads in the end, or itself if it leads nowhere.
+fn real(path: PathBuf) -> PathBuf {
+    fs::canonicalize(&path).unwrap_or(path)
 }
 
 struct HashWriter<'a>(&'a mut Sha256);

@@ -204,6 +204,21 @@ impl Settings {
         }
     }
 
+    /// What no server may see: where our keys, tokens and data are.
+    pub(crate) fn own_files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self.key.files().collect();
+        files.push(self.data_dir().to_owned());
+        files.extend([&self.db_path, &self.database_url_file, &self.bearer_token_file].into_iter().flatten().cloned());
+        if let Some(path) = &self.db_path {
+            for end in ["-wal", "-shm"] {
+                let mut beside = path.clone().into_os_string();
+                beside.push(end);
+                files.push(beside.into());
+            }
+        }
+        files
+    }
+
     /// The token of the transitional mounts, from `GIG_BEARER_TOKEN` or its file.
     pub(crate) fn bearer_token(&self) -> Result<Option<Zeroizing<String>>, SettingsError> {
         let token = secret("GIG_BEARER_TOKEN", self.bearer_token_file.as_deref())?;

@@ -185,14 +185,17 @@ impl Store {
     /// Opens the database and migrates it. Blocks; for the start of the program.
     pub(crate) fn open(database: &Database) -> Result<Self, StoreError> {
         let changes = Arc::new(watch::Sender::new(()));
+        let served = |connection, file| Served { connection, file };
         let (writing, reading) = match database {
             Database::Sqlite(path) => {
                 let opened = sqlite::open(path)?;
-                (Connection::Sqlite(opened.writer), vec![Connection::Sqlite(opened.reader)])
+                let file = Some(Arc::new(sqlite::Identity::of(path)?));
+                let reader = served(Connection::Sqlite(opened.reader), file.clone());
+                (served(Connection::Sqlite(opened.writer), file), vec![reader])
             }
             Database::Postgres(address) => {
-                let mut sessions =
-                    postgres::open(address, 1 + READERS, &changes)?.into_iter().map(Connection::Postgres);
+                let sessions = postgres::open(address, 1 + READERS, &changes)?;
+                let mut sessions = sessions.into_iter().map(|session| served(Connection::Postgres(session), None));
                 (sessions.next().expect("there are several"), sessions.collect())
             }
         };
@@ -343,11 +346,26 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreErr
     started.map(drop).map_err(|source| StoreError::Runtime { source })
 }
 
-fn read_loop(connection: &Connection, queue: &Queue<Job>) {
+/// A connection, and the file that it leads to.
+struct Served {
+    connection: Connection,
+    file: Option<Arc<sqlite::Identity>>,
+}
+
+impl Served {
+    fn begin(&self, access: Access) -> Result<&Connection, SqlError> {
+        if let Some(file) = &self.file {
+            file.check()?;
+        }
+        self.connection.begin(access).map(|()| &self.connection)
+    }
+}
+
+fn read_loop(served: &Served, queue: &Queue<Job>) {
     while let Some(job) = queue.0.next() {
-        match connection.begin(Access::Read) {
+        match served.begin(Access::Read) {
             Err(error) => job(Err(error))(Ok(())),
-            Ok(()) => {
+            Ok(connection) => {
                 let finish = job(Ok(connection));
                 // What was read was read, however the transaction ends.
                 drop(connection.commit(false));
@@ -357,12 +375,15 @@ fn read_loop(connection: &Connection, queue: &Queue<Job>) {
     }
 }
 
-fn write_loop(connection: &Connection, queue: &Queue<Write>, changes: &watch::Sender<()>) {
+fn write_loop(served: &Served, queue: &Queue<Write>, changes: &watch::Sender<()>) {
     while let Some(first) = queue.0.next() {
-        if let Err(error) = connection.begin(Access::Write) {
-            (first.job)(Err(error))(Ok(()));
-            continue;
-        }
+        let connection = match served.begin(Access::Write) {
+            Ok(connection) => connection,
+            Err(error) => {
+                (first.job)(Err(error))(Ok(()));
+                continue;
+            }
+        };
         let mut followed = first.followed;
         let mut finishes = vec![(first.job)(Ok(connection))];
         while finishes.len() < MAX_BATCH

@@ -9,6 +9,7 @@ use std::fmt;
 pub use text::Colour;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::yaml;
 
 /// What was found in some files. Printed, it looks as a compiler would say it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -28,9 +29,26 @@ pub struct Checked {
 
 impl Checked {
     pub(crate) fn new(path: &str, text: &[u8], diagnostics: Vec<Diagnostic>) -> Self {
-        let text = std::str::from_utf8(text).unwrap_or_default().into();
+        let text = shown(std::str::from_utf8(text).unwrap_or_default());
         Self { path: path.into(), diagnostics, text }
     }
+}
+
+/// The text with something visible in place of what is hidden or steers a terminal. It is as long in bytes, so that places stay.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        let line_end = char == '\r' && chars.peek() == Some(&'\n');
+        match char.len_utf8() {
+            _ if line_end || char == '\n' || char == '\t' || !yaml::is_hidden(char) => out.push(char),
+            1 => out.push('?'),
+            2 => out.push('\u{bf}'),
+            3 => out.push('\u{fffd}'),
+            _ => out.push_str("\u{fffd}?"),
+        }
+    }
+    out
 }
 
 impl Report {

@@ -37,7 +37,8 @@ impl NewFile {
         let failed = |source| BackupError::Write { path: path.to_owned(), source };
         let name = path.file_name().ok_or_else(|| failed(io::Error::other("it names no file")))?;
         let mut staged = name.to_owned();
-        staged.push(format!(".{}.new", std::process::id()));
+        // Not of the process's id, which in a container is the same every time.
+        staged.push(format!(".{:016x}.new", getrandom::u64().map_err(|error| failed(io::Error::other(error)))?));
         let staged = path.with_file_name(staged);
         let opened = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&staged).map_err(failed)?;
         Ok(Self { path: path.to_owned(), staged, older, writer: BufWriter::with_capacity(1 << 16, opened) })

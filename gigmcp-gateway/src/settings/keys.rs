@@ -89,6 +89,18 @@ pub(crate) struct TransitSettings {
 }
 
 impl KeySettings {
+    /// Every file and directory that holds a key, or something that leads to one.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let named = [
+            &self.master_key_file,
+            &self.master_key_passphrase_file,
+            &self.master_key_wrap_file,
+            &self.transit_token_file,
+        ];
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        named.into_iter().flatten().cloned().chain(credentials)
+    }
+
     /// Where the key is, if nothing contradicts that.
     pub(crate) fn place(&self, data_dir: &Path) -> Result<Place, SettingsError> {
         let given = variable("GIG_MASTER_KEY")?.is_some();

@@ -28,6 +28,12 @@ pub(crate) enum InvalidAddress {
     Scheme,
     #[error("it is not a PostgreSQL URL such as postgres://user:password@db.example.com/gigmcp?sslmode=require")]
     Syntax(#[source] tokio_postgres::Error),
+    #[error("its user or password holds an @; write it as %40")]
+    Unescaped,
+    #[error(
+        "`options` cannot be given; set them for the role instead, as in ALTER ROLE gigmcp SET search_path = gigmcp"
+    )]
+    Options,
     #[error("it names no host")]
     NoHost,
     #[error("it names no database; put /NAME after the host")]
@@ -47,12 +53,20 @@ impl FromStr for Address {
         if config.get_hosts().is_empty() {
             return Err(InvalidAddress::NoHost);
         }
+        // What follows the first @ of a password would be shown as the host.
+        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+            return Err(InvalidAddress::Unescaped);
+        }
+        if config.get_options().is_some() {
+            return Err(InvalidAddress::Options);
+        }
         if config.get_dbname().is_none_or(str::is_empty) {
             return Err(InvalidAddress::NoDatabase);
         }
         // What can be talked out of TLS is no protection, so only what is said counts: `disable`, or a place on this machine.
         if config.get_ssl_mode() == SslMode::Prefer {
-            let local = config.get_hosts().iter().all(is_here);
+            let local = config.get_hosts().iter().all(is_here)
+                && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback);
             config.ssl_mode(if local { SslMode::Disable } else { SslMode::Require });
         }
         config.application_name("gigmcp");
@@ -159,6 +173,8 @@ mod tests {
             "postgres://db.example.com",
             "postgres://db.example.com/gigmcp?sslmode=sometimes",
             "postgres://db.example.com/gigmcp?sslrootcert=/ca.pem",
+            "postgres://me:hun@ter2@db.example.com/gigmcp",
+            "postgres://me@db.example.com/gigmcp?options=-c%20search_path%3Dgigmcp",
         ] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
@@ -172,6 +188,8 @@ mod tests {
             ("postgres://me@db.example.com,localhost/gigmcp", SslMode::Require),
             ("postgres://me@db.example.com/gigmcp?sslmode=disable", SslMode::Disable),
             ("postgres://me@127.0.0.1/gigmcp", SslMode::Disable),
+            ("postgres://me@localhost/gigmcp?hostaddr=127.0.0.1", SslMode::Disable),
+            ("postgres://me@localhost/gigmcp?hostaddr=192.0.2.1", SslMode::Require),
             ("postgres://me@localhost/gigmcp?sslmode=require", SslMode::Require),
             ("postgres://me@%2Frun%2Fpostgresql/gigmcp", SslMode::Disable),
         ] {

@@ -200,6 +200,10 @@ pub(crate) enum SqlError {
     ReadOnly,
     #[error("{FULL}")]
     Full,
+    #[error(
+        "the file of the database was moved, deleted or replaced; stop the gateway before that, and start it again now"
+    )]
+    Replaced,
     #[error("the transaction has ended already")]
     NoTransaction,
 }

@@ -197,3 +197,25 @@ async fn how_long_writes_take() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_that_was_replaced_is_not_used_any_more() {
+    let test = TestDatabase::sqlite();
+    let store = test.open();
+    let Database::Sqlite(path) = &test.database else { unreachable!("it is") };
+    let away = path.with_extension("away");
+    for replaced in [false, true] {
+        std::fs::rename(path, &away).expect("it is there");
+        if replaced {
+            std::fs::copy(&away, path).expect("there is room");
+        }
+        let read = store.servers().await.expect_err("nobody else sees that file");
+        let written = store.takes_audit().await.expect_err("nobody else sees that file");
+        for error in [read, written] {
+            assert!(matches!(error, StoreError::Query(SqlError::Replaced)), "{error:?}");
+        }
+        std::fs::rename(&away, path).expect("it is there");
+        store.servers().await.expect("twin: its own file");
+        store.takes_audit().await.expect("twin: its own file");
+    }
+}

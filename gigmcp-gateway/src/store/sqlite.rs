@@ -3,8 +3,8 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -31,6 +31,32 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     migrations().run(&mut writer).map_err(|source| super::not_migrated(path.display(), source))?;
     drop(alone);
     Ok(Opened { writer, reader: open(OpenFlags::SQLITE_OPEN_READ_ONLY)? })
+}
+
+/// Which file was opened. Its name may come to lead to another one, such as a backup that was put there.
+pub(super) struct Identity {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl Identity {
+    pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
+        let file = file(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// What is done in a file without a name is done for nobody: other programs would not see it, nor we what they do.
+    pub(super) fn check(&self) -> Result<(), SqlError> {
+        match file(&self.path) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(SqlError::Replaced),
+        }
+    }
+}
+
+fn file(path: &Path) -> io::Result<(u64, u64)> {
+    let found = path.metadata()?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// A connection to a database that is there, which others may go on using. Nothing is migrated.

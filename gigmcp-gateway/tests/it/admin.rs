@@ -72,7 +72,7 @@ fn bad_input_is_named_with_the_fix() {
         (&["server", "add", "a", "--binary", dynamic], "", &[dynamic, "dynamically linked"]),
         (&["server", "add", "a", "--read-only", "relative", "--", "true"], "", &["--read-only relative"]),
         (&["server", "add", "a", "--read-only", "/etc", "--", "true"], "", &["--read-only /etc"]),
-        (&["server", "add", "a", "--read-only", data, "--", "true"], "", &["the data directory"]),
+        (&["server", "add", "a", "--read-only", data, "--", "true"], "", &["which is the gateway's own"]),
         (&["server", "add", "a", "--profile", "none", "--", "true"], "", &["there is no profile `none`"]),
         (&["profile", "create", "Work"], "", &["`Work` is not a profile name"]),
         (&["profile", "create", "work", "--server", "nothing"], "", &["there is no server `nothing`"]),
@@ -214,4 +214,40 @@ fn doctor_reports_every_layer() {
     // The twin: a host that has none to spare.
     let said = said_without_namespaces("doctor");
     assert!(said.contains("raise the limits of namespaces"), "{said}");
+}
+
+/// Keys and tokens may lie anywhere; nowhere may a server be shown them, whoever asks for it.
+#[test]
+fn no_server_is_shown_a_file_that_leads_to_a_key() {
+    let installation = Installation::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (elsewhere.path().join("ours"), elsewhere.path().join("theirs"));
+    for directory in [&ours, &theirs] {
+        std::fs::create_dir(directory).unwrap();
+    }
+    let file = ours.join("file");
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&ours, &link).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let add = |variable: &str, name: &str, shown: &std::path::Path| {
+        let mut command = installation.command();
+        command.args(["server", "add", name, "--read-only"]).arg(shown).args(["--", "true"]);
+        command.env(variable, if variable == "CREDENTIALS_DIRECTORY" { link.clone() } else { link.join("file") });
+        command.output().unwrap()
+    };
+    for (name, variable) in [
+        ("a", "GIG_BEARER_TOKEN_FILE"),
+        ("b", "CREDENTIALS_DIRECTORY"),
+        ("c", "GIG_MASTER_KEY_FILE"),
+        ("d", "GIG_MASTER_KEY_PASSPHRASE_FILE"),
+        ("e", "GIG_MASTER_KEY_WRAP_FILE"),
+    ] {
+        for shown in [&file, &ours, &elsewhere.path().to_owned()] {
+            let said = String::from_utf8(add(variable, name, shown).stderr).unwrap();
+            assert!(said.contains("which is the gateway's own"), "{variable} {}: {said}", shown.display());
+        }
+        let output = add(variable, name, &theirs);
+        assert!(output.status.success(), "{variable}, the twin: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -112,7 +112,7 @@ rules! {
     FixedTenant = "L007" "fixed-tenant" Error "Tenants and regions are the user's to say.",
     KeyAsParameter = "L008" "key-as-parameter" Error "No key goes through a model.",
     HiddenText = "L009" "hidden-text" Error "Text for models has no characters that a reviewer does not see.",
-    FilePath = "L010" "file-path" Error "A file stands at <name>/<version>.",
+    FilePath = "L010" "file-path" Error "A file stands under its name and version.",
     MovingTag = "L011" "moving-tag" Warning "The source is a release.",
     NoImage = "L012" "no-image" Error "The image exists.",
     ImageReference = "L013" "image-reference" Error "The digest alone says which image it is.",

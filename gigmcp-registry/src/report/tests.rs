@@ -43,6 +43,13 @@ fn a_terminal_is_sent_nothing_that_a_document_says_to_it() {
     let said = |char: char| char.is_control() && char != '\n';
     assert!(!plain.contains(said), "{plain:?}");
     assert!(plain.contains("no field `a\\u{a}b` here"), "{plain}");
+    for hidden in ["\u{96}", "\u{1b}[31m", "\u{202e}", "\u{e0041}", "\0", "\u{2028}"] {
+        let text = format!("name: shop # {hidden}\nnome: 1\n");
+        let (report, _) = Linter::default().manifest("x", text.as_bytes());
+        let printed = report.to_string();
+        assert!(!printed.contains(said) && !printed.contains(hidden), "{printed:?}");
+        assert!(printed.contains("x:1:14"), "{printed}");
+    }
     let coloured = report().render(Colour::Always);
     assert!(coloured.contains("\u{1b}[") && coloured.len() > plain.len());
 }

@@ -1,6 +1,7 @@
 //! What the reader of YAML keeps, whatever the bytes. Called by the fuzzer, and by a test with a few thousand mutations.
 
 use crate::diagnostic::Diagnostics;
+use crate::lint::Linter;
 use crate::manifest::{InvalidManifest, Manifest};
 use crate::toolspec::Toolspec;
 
@@ -21,6 +22,12 @@ pub fn manifest_yaml(bytes: &[u8]) {
         Err(InvalidManifest::Text(faults)) => told_within(&faults, bytes),
         Err(other) => panic!("{other:?}"),
     }
+    let (report, read) = Linter::default().manifest("manifests/a/1.0.0.yaml", bytes);
+    assert_eq!(read.is_some(), Manifest::from_yaml(bytes).is_ok());
+    // Whatever a document says, a terminal is sent text.
+    let printed = report.to_string();
+    assert!(!printed.contains(|char: char| char != '\n' && super::is_hidden(char)), "{printed:?}");
+    assert!(!report.to_sarif().is_empty() && !report.to_json().is_empty());
     // The reader of JSON is the narrower one: what it takes, the reader of YAML takes too, if it is no larger.
     if let Ok(manifest) = Manifest::from_json(bytes) {
         let from_yaml = Manifest::from_yaml(bytes);
