@@ -178,10 +178,9 @@ impl<'k> Verifier<'k> {
         if place > end.place + 1 {
             return wrong(Flaw::MissingBefore { first: end.place + 1, last: place - 1 });
         }
-        let next = end.then(&row.row);
-        if row.hash != Some(next.hash) {
+        let Some(next) = end.try_then(&row.row).filter(|next| row.hash == Some(next.hash)) else {
             return wrong(flaw(end, row, following));
-        }
+        };
         self.end = Some(next);
         self.report.rows += 1;
         self.compare(next)
@@ -247,12 +246,13 @@ impl<'k> Verifier<'k> {
 /// Why a row does not follow from the one before. What can be told depends on what was left as it was.
 fn flaw(end: Link, row: &ChainedRow, following: &[ChainedRow]) -> Flaw {
     let Some(hash) = row.hash else { return Flaw::Inserted };
-    let fits =
-        |before: Option<Link>, row: &ChainedRow, hash| before.is_some_and(|before| before.then(&row.row).hash == hash);
+    let fits = |before: Option<Link>, row: &ChainedRow, hash| {
+        before.and_then(|before| before.try_then(&row.row)).is_some_and(|next| next.hash == hash)
+    };
     let mut before = row.link();
     for other in following {
         // It was written at the place of the other, after the row before that, or after the one that stands there now.
-        let at = |link: Option<Link>| link.map(|link| Link { place: other.id - 1, ..link });
+        let at = |link: Option<Link>| link.map(|link| Link { place: other.id.saturating_sub(1), ..link });
         // Or the columns were swapped and the hashes were not.
         if fits(at(before), row, hash) || fits(at(other.link()), row, hash) || fits(Some(end), other, hash) {
             return Flaw::Reordered { with: other.id };
@@ -260,7 +260,7 @@ fn flaw(end: Link, row: &ChainedRow, following: &[ChainedRow]) -> Flaw {
         before = other.link();
     }
     // What comes next would be right here.
-    let next_fits = following.first().is_some_and(|next| next.hash == Some(end.then(&next.row).hash));
+    let next_fits = following.first().is_some_and(|next| next.hash.is_some_and(|hash| fits(Some(end), next, hash)));
     if next_fits { Flaw::Inserted } else { Flaw::Changed }
 }
 
