@@ -482,6 +482,7 @@ mod tests {
             // All of them: the chain goes on from what was signed.
             assert_eq!(prune(0, 64).await, (6, 6, 10));
             store.add_audit(row("b")).await.expect("it takes rows");
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
             let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
             assert_eq!((report.after, report.rows), (10, 1));
         })

@@ -74,6 +74,11 @@ impl Store {
         .await
     }
 
+    /// The heads after a place and not beyond another, in their order.
+    pub(crate) async fn audit_heads(&self, after: Place, upto: Place) -> Result<Vec<Statement>, StoreError> {
+        self.read(move |connection| heads(connection, after, Some(upto))).await
+    }
+
     /// The keys, oldest first.
     pub(crate) async fn audit_keys(&self) -> Result<Vec<KeyRow>, StoreError> {
         self.read(|connection| {

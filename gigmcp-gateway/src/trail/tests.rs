@@ -170,6 +170,23 @@ async fn a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
 }
 
 #[tokio::test]
+async fn where_no_head_is_left_nothing_vouches_for_the_rows() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let report = trail.verify(None).await.expect("twin: there is one");
+        assert_eq!((report.signed_to, report.unsigned, report.unsigned_since_ms), (15, 5, Some(1)));
+        assert!(report.is_left_unsigned(60_002) && !report.is_left_unsigned(60_001));
+        assert!(Report { unsigned: 2001, ..report.clone() }.is_left_unsigned(1));
+        assert!(!Report { unsigned: 2000, ..report }.is_left_unsigned(1));
+        trail.store.meddle("DELETE FROM audit_heads WHERE kind = 'head'").await;
+        assert_eq!(trail.verify(None).await, Err(Break { place: 20, flaw: Flaw::Unsigned }));
+        trail.store.meddle("DELETE FROM audit").await;
+        trail.verify(None).await.expect("twin: there are no rows");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_kept_a_head_sees_that_the_newest_rows_and_heads_are_gone() {
     on_both(async |test| {
         let trail = Trail::new(test).await;
@@ -271,7 +288,7 @@ async fn what_was_deleted_as_too_old_is_not_missing_but_what_was_deleted_else_is
         assert_eq!(found, (12, 8, 1, 15, true, Some(true)));
         assert_eq!(trail.verify(before[0].link()).await.expect("the end of what is gone").kept, Some(true));
         let earlier = Link { place: 3, ..now };
-        assert_eq!(trail.verify(Some(earlier)).await.expect("its row is gone").kept, Some(false));
+        assert_eq!(trail.verify(Some(earlier)).await, Err(Break { place: 3, flaw: Flaw::NotHere }), "its row is gone");
         trail.store.meddle("DELETE FROM audit WHERE id = 13").await;
         let missing = Flaw::MissingBefore { first: 13, last: 13 };
         assert_eq!(trail.verify(None).await, Err(Break { place: 14, flaw: missing }));
