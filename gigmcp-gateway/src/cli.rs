@@ -14,10 +14,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     demo, doctor, exec,
-    host::Host,
+    host::{Host, HostError},
     output::{Failure, Output, fail},
     serve,
     settings::{self, Settings},
+    store::{Moment, StoreError},
 };
 
 /// Runs other people's MCP servers without giving them your keys, files or network
@@ -118,12 +119,20 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Backup(backup) => backup::backup(&settings, &backup, &out),
             Command::Restore(restore) => backup::restore(&settings, &restore, &out).await,
             Command::Key(command) => key::run(&settings, command, &out).await,
-            Command::Audit(audit) => audit::run(|| Host::open(&settings), audit, &out).await,
+            Command::Audit(audit) => audit::run(|| open_existing(&settings), audit, &out).await,
         }
     });
     // A read of standard input cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
     done
+}
+
+/// Opens a database that is there: who only looks makes neither a database nor a key.
+fn open_existing(settings: &Settings) -> Result<Host, HostError> {
+    let database = settings.database()?;
+    let looked = std::thread::scope(|scope| scope.spawn(|| Moment::of(&database).map(drop)).join());
+    looked.unwrap_or(Err(StoreError::Stopped))?;
+    Host::open(settings)
 }
 
 /// An empty variable counts as unset, which `clap` does not know.

@@ -37,7 +37,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 pub(crate) use address::{Address, InvalidAddress};
-pub(crate) use audit::{Page, Prune, Pruned};
+pub(crate) use audit::{Page, Prune, Pruned, Tail};
 pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};

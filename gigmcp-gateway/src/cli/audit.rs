@@ -48,7 +48,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     match audit.command.unwrap_or(Command::List(audit.list)) {
         Command::List(asked) => list(open()?, &asked, out).await?,
-        Command::Verify(asked) => verify::run(open, asked, out).await?,
+        Command::Verify(asked) => return verify::run(open, asked, out).await,
         Command::Export(asked) => export::run(open()?, &asked).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -176,7 +176,7 @@ async fn drop_old(settings: &Settings, out: &Output) -> Result<(), Failure> {
 }
 
 async fn check(settings: &Settings, out: &Output) -> Result<ExitCode, Failure> {
-    let host = Host::open(settings)?;
+    let host = super::open_existing(settings)?;
     let secrets = host.secrets().await?;
     let checked = secrets.check().await?;
     let mut keys = BTreeMap::<String, usize>::new();

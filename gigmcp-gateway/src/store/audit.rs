@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, Func, Order, Query, SelectStatement, SimpleExpr};
 
 use super::{
     Store, StoreError, Threads,
@@ -11,7 +11,7 @@ use super::{
     heads,
     schema::Audit,
 };
-use crate::trail::{AuditRow, ChainedRow, Link, Place, Signer, Statement};
+use crate::trail::{AuditRow, ChainedRow, Link, Place, Signer, Statement, StatementKind};
 
 /// Some rows of the trail and what was signed about them, all as of one moment.
 #[derive(Debug)]
@@ -42,6 +42,18 @@ pub(crate) struct Pruned {
     pub(crate) young: u64,
     /// The last of them.
     pub(crate) upto: Place,
+    /// Nothing has gone: what stands here is not what was signed.
+    pub(crate) changed: Option<Place>,
+}
+
+/// The rows that no head vouches for yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tail {
+    pub(crate) rows: u64,
+    pub(crate) first: Place,
+    pub(crate) last: Place,
+    /// From the first of them to the last.
+    pub(crate) millis: u64,
 }
 
 impl Store {
@@ -87,7 +99,8 @@ impl Store {
     }
 
     /// Deletes the oldest rows, and signs up to where. A row goes only with all that stand before it, and never more than
-    /// `at_once`: they are one change, and so what a request may have to wait for.
+    /// `at_once`: they are one change, and so what a request may have to wait for. None goes that is not covered by a head
+    /// that we signed, or if any up to this head is not what was signed.
     pub(crate) async fn prune_audit(
         &self,
         prune: Prune,
@@ -98,7 +111,13 @@ impl Store {
             let oldest = connection.rows(select().order_by(Audit::Id, Order::Asc).limit(at_once), parse)?;
             let (gone, young_from_ms) = match prune {
                 Prune::Old { before_ms } => (old(&oldest, before_ms), before_ms),
-                Prune::Surplus { max_rows, young_from_ms } => (surplus(connection, &oldest, max_rows)?, young_from_ms),
+                Prune::Surplus { max_rows, young_from_ms } => {
+                    (surplus(connection, &signer, &oldest, max_rows)?, young_from_ms)
+                }
+            };
+            let gone = match covered(connection, &signer, gone)? {
+                Ok(gone) => gone,
+                Err(place) => return Ok(Pruned { changed: Some(place), ..Pruned::default() }),
             };
             let Some(last) = gone.last() else { return Ok(Pruned::default()) };
             if let Some(link) = last.link() {
@@ -106,7 +125,42 @@ impl Store {
             }
             let delete = Query::delete().from_table(Audit::Table).and_where(Expr::col(Audit::Id).lte(last.id)).take();
             let young = gone.iter().filter(|row| row.row.at_ms >= young_from_ms).count() as u64;
-            Ok(Pruned { rows: connection.execute(&delete)?, young, upto: last.id })
+            Ok(Pruned { rows: connection.execute(&delete)?, young, upto: last.id, changed: None })
+        })
+        .await
+    }
+
+    /// The rows after the last head that we signed.
+    pub(crate) async fn audit_unsigned(&self, signer: Arc<Signer>) -> Result<Tail, StoreError> {
+        self.read(move |connection| {
+            let base = heads::signed_base(connection, &signer)?.statement;
+            let head = heads::signed_head(connection, &signer)?.statement;
+            let signed = base.into_iter().chain(head).map(|statement| statement.link.place).max();
+            let Some(signed) = signed else { return Ok(Tail::default()) };
+            let rows = count(connection, Expr::col(Audit::Id).gt(signed))?;
+            let end = |order| {
+                let row =
+                    select().and_where(Expr::col(Audit::Id).gt(signed)).order_by(Audit::Id, order).limit(1).take();
+                connection.row(&row, parse)
+            };
+            let (Some(first), Some(last)) = (end(Order::Asc)?, end(Order::Desc)?) else { return Ok(Tail::default()) };
+            Ok(Tail { rows, first: first.id, last: last.id, millis: first.row.at_ms.abs_diff(last.row.at_ms) })
+        })
+        .await
+    }
+
+    /// Whether there are as many rows as places from the first to the last, if these are more than `max_rows`. Counts all of
+    /// them, and so is to be asked once.
+    pub(crate) async fn audit_is_whole(&self, max_rows: u64) -> Result<Option<bool>, StoreError> {
+        self.read(move |connection| {
+            let Some(first) = connection.row(select().order_by(Audit::Id, Order::Asc).limit(1), parse)? else {
+                return Ok(None);
+            };
+            let places = tip(connection)?.place.abs_diff(first.id).saturating_add(1);
+            if places <= max_rows {
+                return Ok(None);
+            }
+            Ok(Some(count(connection, Expr::col(Audit::Id).gte(first.id))? == places))
         })
         .await
     }
@@ -153,16 +207,78 @@ fn old(oldest: &[ChainedRow], before_ms: i64) -> &[ChainedRow] {
     last.map_or(&[], |last| &oldest[..=last])
 }
 
-/// The rows that are too many. There are no more rows than places between the first and the last.
+/// The rows that are too many: what we signed has no gaps, and what is not signed is counted.
 fn surplus<'a>(
     connection: &Connection,
+    signer: &Signer,
     oldest: &'a [ChainedRow],
     max_rows: u64,
 ) -> Result<&'a [ChainedRow], StoreError> {
-    let Some(first) = oldest.first() else { return Ok(&[]) };
-    let rows = 1 + tip(connection)?.place.abs_diff(first.id);
-    let excess = usize::try_from(rows.saturating_sub(max_rows)).unwrap_or(usize::MAX);
-    Ok(&oldest[..excess.min(oldest.len())])
+    let Some(base) = heads::signed_base(connection, signer)?.statement else { return Ok(oldest) };
+    let Some(head) = heads::signed_head(connection, signer)?.statement else { return Ok(&[]) };
+    let signed = u64::try_from(head.link.place.saturating_sub(base.link.place)).unwrap_or(0);
+    let newest = Ord::max(head.link.place, base.link.place);
+    let unsigned = count(connection, Expr::col(Audit::Id).gt(newest))?;
+    let before = count(connection, Expr::col(Audit::Id).lte(base.link.place))?;
+    let excess = signed.saturating_add(unsigned).saturating_add(before).saturating_sub(max_rows);
+    Ok(&oldest[..usize::try_from(excess).unwrap_or(usize::MAX).min(oldest.len())])
+}
+
+/// Those of the rows that may go, because a head that we signed covers them; or the first place, up to this head, where
+/// something stands that was not signed. What is from before the chain is covered by nothing.
+fn covered<'a>(
+    connection: &Connection,
+    signer: &Signer,
+    rows: &'a [ChainedRow],
+) -> Result<Result<&'a [ChainedRow], Place>, StoreError> {
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(Ok(&[])) };
+    let Some(base) = heads::signed_base(connection, signer)?.statement else { return Ok(Err(first.id)) };
+    let begins = base.kind == StatementKind::Begin;
+    let before = |row: &&ChainedRow| row.id <= base.link.place;
+    let forged = |row: &&ChainedRow| !(begins && row.id >= 1 && row.hash.is_none());
+    if let Some(row) = rows.iter().take_while(before).find(forged) {
+        return Ok(Err(row.id));
+    }
+    let head = match heads::signed_head_from(connection, signer, last.id)? {
+        Some(head) => Some(head),
+        None => heads::signed_head(connection, signer)?.statement,
+    };
+    let end = match head.filter(|head| head.link.place > base.link.place) {
+        Some(head) if last.id > base.link.place => match follow(connection, base.link, head.link.place)? {
+            Ok(end) if end == head.link => end.place,
+            Ok(end) => return Ok(Err(end.place)),
+            Err(place) => return Ok(Err(place)),
+        },
+        _ => base.link.place,
+    };
+    let count = rows.iter().take_while(|row| row.id <= end).count();
+    Ok(Ok(&rows[..count]))
+}
+
+/// Makes the hashes anew from one link to a place: the end, or the first place where something else stands.
+pub(super) fn follow(connection: &Connection, from: Link, upto: Place) -> Result<Result<Link, Place>, StoreError> {
+    let mut end = from;
+    while end.place < upto {
+        let mut next = select().and_where(Expr::col(Audit::Id).gt(end.place)).take();
+        next.and_where(Expr::col(Audit::Id).lte(upto)).order_by(Audit::Id, Order::Asc).limit(MANY);
+        let rows = connection.rows(&next, parse)?;
+        if rows.is_empty() {
+            return Ok(Err(end.place + 1));
+        }
+        for row in rows {
+            match end.try_then(&row.row) {
+                Some(next) if row.link() == Some(next) => end = next,
+                _ => return Ok(Err(end.place + 1)),
+            }
+        }
+    }
+    Ok(Ok(end))
+}
+
+fn count(connection: &Connection, those: SimpleExpr) -> Result<u64, StoreError> {
+    let count = Query::select().expr(Func::count(Expr::col(Audit::Id))).from(Audit::Table).and_where(those).take();
+    let count: Option<i64> = connection.row(&count, |row| Ok::<_, StoreError>(row.get(0)?))?;
+    Ok(count.map_or(0, i64::unsigned_abs))
 }
 
 /// The end of the chain. Where rows stand from before the chain, it begins after them.
@@ -186,7 +302,8 @@ pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
 
 /// Adds a row to the end of the chain. Nobody else can do so before this transaction ends.
 fn append(connection: &Connection, row: &AuditRow) -> Result<(), StoreError> {
-    let link = tip(connection)?.then(row);
+    let full = || StoreError::Corrupt { what: "end of the audit trail", name: Place::MAX.to_string() };
+    let link = tip(connection)?.try_then(row).ok_or_else(full)?;
     connection.execute(Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic([
         link.place.into(),
         row.at_ms.into(),
@@ -324,6 +441,7 @@ mod tests {
             for (subject, at_ms) in [("clock", now + 1_000_000), ("a", 5), ("b", 4), ("young", now), ("long", 3)] {
                 store.add_audit(AuditRow { at_ms, ..row(subject) }).await.expect("it takes rows");
             }
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
             let subjects = async || {
                 let rows = store.audit_tail(1000).await.expect("it can be read");
                 rows.into_iter().map(|row| row.row.subject).collect::<Vec<_>>()
@@ -349,6 +467,7 @@ mod tests {
             for at_ms in 1..=10 {
                 store.add_audit(AuditRow { at_ms, ..row("a") }).await.expect("it takes rows");
             }
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
             let prune = async |max_rows, at_once| {
                 let prune = Prune::Surplus { max_rows, young_from_ms: 3 };
                 let pruned = store.prune_audit(prune, at_once, Arc::clone(&signer)).await.expect("it is written");
@@ -363,6 +482,7 @@ mod tests {
             // All of them: the chain goes on from what was signed.
             assert_eq!(prune(0, 64).await, (6, 6, 10));
             store.add_audit(row("b")).await.expect("it takes rows");
+            store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
             let report = verify(&store, &[signer.public_key()], None).await.expect("nothing is wrong");
             assert_eq!((report.after, report.rows), (10, 1));
         })

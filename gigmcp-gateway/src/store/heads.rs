@@ -1,10 +1,10 @@
 //! What is signed about the audit trail, and the keys that signed it.
 
-use sea_query::{Expr, ExprTrait, Func, OnConflict, Order, Query};
+use sea_query::{Expr, ExprTrait, Func, OnConflict, Order, Query, SelectStatement};
 
 use super::{
     Store, StoreError,
-    audit::tip,
+    audit::{follow, tip},
     connection::{Connection, Row},
     schema::{Audit, AuditHeads, AuditKeys},
 };
@@ -17,6 +17,16 @@ pub(crate) struct Signed {
     pub(crate) head: Option<Statement>,
     /// The row that was signed before is not what it was, or is gone.
     pub(crate) changed: Option<Place>,
+    /// Of this place something is said that none of our keys signed, or that cannot be read. It is not believed.
+    pub(crate) forged: Option<Place>,
+}
+
+/// The newest statement that one of our keys signed.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    pub(super) statement: Option<Statement>,
+    /// A newer one that none of our keys signed.
+    pub(super) forged: Option<Place>,
 }
 
 impl Store {
@@ -28,26 +38,45 @@ impl Store {
         known: Option<Statement>,
     ) -> Result<Signed, StoreError> {
         self.write(move |connection| {
-            let base = match base(connection)? {
-                Some(base) => base,
-                None => sign_begin(connection, &signer)?,
+            let (bases, heads) = (signed_base(connection, &signer)?, signed_head(connection, &signer)?);
+            let forged = bases.forged.or(heads.forged);
+            let base = match (bases.statement, &known) {
+                (Some(base), _) => Some(base),
+                // The chain had begun: whoever took away what was said of it is not helped.
+                (None, Some(_)) => None,
+                (None, None) => Some(sign_begin(connection, &signer)?),
             };
+            let base_link = base.as_ref().map(|base| base.link);
+            let after_base = |link: &Link| base_link.is_none_or(|base| link.place > base.place);
+            let last = known.clone().or_else(|| heads.statement.clone()).filter(|last| after_base(&last.link));
             let mut changed = None;
-            if let Some(known) = known.filter(|known| known.link.place > base.link.place) {
-                let kept = hash_at(connection, known.link.place)? == Some(known.link.hash);
-                changed = (!kept).then_some(known.link.place);
-                put(connection, &known)?;
+            if let Some(last) = &last {
+                let kept = hash_at(connection, last.link.place)? == Some(last.link.hash);
+                changed = (!kept).then_some(last.link.place);
+                put(connection, last)?;
             }
             let end = tip(connection)?;
-            let mut head = newest_head(connection)?;
-            if end.place > base.link.place && head.as_ref().is_none_or(|head| head.link.place < end.place) {
+            let from = last.map(|last| last.link).or(base_link);
+            if let Some(from) = from.filter(|from| changed.is_none() && from.place < end.place) {
+                changed = follow(connection, from, end.place)?.err();
+            }
+            if base.is_none() {
+                changed = changed.or(Some(end.place));
+            }
+            let mut head = [known, heads.statement].into_iter().flatten().max_by_key(|head| head.link.place);
+            if after_base(&end) && head.as_ref().is_none_or(|head| head.link.place < end.place) {
                 let signed = signer.sign(StatementKind::Head, end);
                 put(connection, &signed)?;
                 head = Some(signed);
             }
-            Ok(Signed { head, changed })
+            Ok(Signed { head, changed, forged })
         })
         .await
+    }
+
+    /// The heads after a place and not beyond another, in their order.
+    pub(crate) async fn audit_heads(&self, after: Place, upto: Place) -> Result<Vec<Statement>, StoreError> {
+        self.read(move |connection| heads(connection, after, Some(upto))).await
     }
 
     /// The keys, oldest first.
@@ -127,25 +156,72 @@ fn sign_begin(connection: &Connection, signer: &Signer) -> Result<Statement, Sto
         .take();
     let first: Option<Place> = connection.row(&first, |row| Ok::<_, StoreError>(row.get(0)?))?.flatten();
     let after = match first {
-        Some(first) => first - 1,
+        Some(first) => first.saturating_sub(1),
         None => tip(connection)?.place,
     };
     let begin = signer.sign(StatementKind::Begin, Link::begin_after(after));
-    if newest_head(connection)?.is_none() {
+    if !has_heads(connection)? {
         put(connection, &begin)?;
     }
     Ok(begin)
 }
 
-fn newest_head(connection: &Connection) -> Result<Option<Statement>, StoreError> {
-    let newest = Query::select()
-        .columns(COLUMNS)
-        .from(AuditHeads::Table)
-        .and_where(Expr::col(AuditHeads::Kind).eq(StatementKind::Head.as_str()))
-        .order_by(AuditHeads::Place, Order::Desc)
-        .limit(1)
-        .take();
-    connection.row(&newest, parse)
+/// Where the rows that are still there begin, as we signed it.
+pub(super) fn signed_base(connection: &Connection, signer: &Signer) -> Result<Newest, StoreError> {
+    newest(connection, signer, &[StatementKind::Begin, StatementKind::Pruned])
+}
+
+/// The newest head that we signed.
+pub(super) fn signed_head(connection: &Connection, signer: &Signer) -> Result<Newest, StoreError> {
+    newest(connection, signer, &[StatementKind::Head])
+}
+
+/// The first head at a place or after it that we signed.
+pub(super) fn signed_head_from(
+    connection: &Connection,
+    signer: &Signer,
+    from: Place,
+) -> Result<Option<Statement>, StoreError> {
+    let mut some = of(&[StatementKind::Head]);
+    some.and_where(Expr::col(AuditHeads::Place).gte(from)).order_by(AuditHeads::Place, Order::Asc);
+    Ok(search(connection, signer, &some)?.statement)
+}
+
+fn newest(connection: &Connection, signer: &Signer, kinds: &[StatementKind]) -> Result<Newest, StoreError> {
+    let mut some = of(kinds);
+    some.order_by(AuditHeads::Place, Order::Desc).order_by(AuditHeads::Kind, Order::Desc);
+    search(connection, signer, &some)
+}
+
+/// The first of them that we signed.
+fn search(connection: &Connection, signer: &Signer, some: &SelectStatement) -> Result<Newest, StoreError> {
+    let mut found = Newest::default();
+    for page in 0.. {
+        let some = some.clone().limit(SEARCHED).offset(page * SEARCHED).take();
+        let statements = connection.rows(&some, |row| Ok::<_, StoreError>((row.get::<Place>(1)?, parse(row).ok())))?;
+        let last = (statements.len() as u64) < SEARCHED;
+        for (place, statement) in statements {
+            match statement.filter(|statement| signer.vouches_for(statement)) {
+                Some(statement) => return Ok(Newest { statement: Some(statement), ..found }),
+                None => found.forged = found.forged.or(Some(place)),
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn of(kinds: &[StatementKind]) -> SelectStatement {
+    let kinds = kinds.iter().map(|kind| kind.as_str());
+    let of = Expr::col(AuditHeads::Kind).is_in(kinds);
+    Query::select().columns(COLUMNS).from(AuditHeads::Table).and_where(of).take()
+}
+
+fn has_heads(connection: &Connection) -> Result<bool, StoreError> {
+    let some = of(&[StatementKind::Head]).limit(1).take();
+    Ok(connection.row(&some, |_| Ok::<_, StoreError>(()))?.is_some())
 }
 
 fn hash_at(connection: &Connection, place: Place) -> Result<Option<RowHash>, StoreError> {
@@ -154,6 +230,7 @@ fn hash_at(connection: &Connection, place: Place) -> Result<Option<RowHash>, Sto
     Ok(hash.flatten().and_then(|hash| hash.try_into().ok()))
 }
 
+/// In place of whatever was put there: only what we signed comes here.
 fn put(connection: &Connection, statement: &Statement) -> Result<(), StoreError> {
     let put = Query::insert()
         .into_table(AuditHeads::Table)
@@ -166,10 +243,17 @@ fn put(connection: &Connection, statement: &Statement) -> Result<(), StoreError>
             statement.signer.as_str().into(),
             statement.signature.as_slice().into(),
         ])
-        .on_conflict(OnConflict::columns([AuditHeads::Kind, AuditHeads::Place]).do_nothing().to_owned())
+        .on_conflict(
+            OnConflict::columns([AuditHeads::Kind, AuditHeads::Place])
+                .update_columns([AuditHeads::Hash, AuditHeads::AtMs, AuditHeads::Signer, AuditHeads::Signature])
+                .to_owned(),
+        )
         .take();
     Ok(connection.execute(&put).map(drop)?)
 }
+
+/// So many are looked at at once.
+const SEARCHED: u64 = 100;
 
 const COLUMNS: [AuditHeads; 6] = [
     AuditHeads::Kind,

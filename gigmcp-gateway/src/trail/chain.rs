@@ -28,19 +28,25 @@ impl Link {
         Self { place, hash: RowHash(digest.finalize().into()) }
     }
 
-    /// The end of the chain once this row was added.
+    /// The end of the chain once this row was added; none where no place is left.
     ///
     /// SHA-256 over a label, the hash before, the place, and each column that is not null: its number (one byte), and a number
     /// as 8 bytes or a text as its length (4 bytes) and its bytes, all big-endian. A column that a later version adds
     /// is null in the rows of before, and so changes none of their hashes.
-    pub(crate) fn then(&self, row: &AuditRow) -> Self {
-        let place = self.place + 1;
+    pub(crate) fn try_then(&self, row: &AuditRow) -> Option<Self> {
+        let place = self.place.checked_add(1)?;
         let mut encoded = Encoding(Vec::with_capacity(512));
         encoded.0.extend_from_slice(LABEL_ROW);
         encoded.0.extend_from_slice(&self.hash.0);
         encoded.0.extend_from_slice(&place.to_be_bytes());
         encoded.row(row);
-        Self { place, hash: RowHash(Sha256::digest(&encoded.0).into()) }
+        Some(Self { place, hash: RowHash(Sha256::digest(&encoded.0).into()) })
+    }
+
+    /// The same, where it is known that there is room.
+    #[cfg(test)]
+    pub(crate) fn then(&self, row: &AuditRow) -> Self {
+        self.try_then(row).expect("a place is left")
     }
 }
 

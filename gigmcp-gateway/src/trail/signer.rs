@@ -9,7 +9,11 @@ use super::{Link, PublicKey, Statement, StatementKind};
 use crate::store::{Store, StoreError, now_millis, now_seconds};
 
 /// Signs what is said of the chain.
-pub(crate) struct Signer(SigningKey);
+pub(crate) struct Signer {
+    key: SigningKey,
+    /// The keys that the vault vouches for, this one among them.
+    trusted: Vec<PublicKey>,
+}
 
 /// A key as it lies in the database.
 #[derive(Clone, Debug)]
@@ -40,14 +44,16 @@ impl Signer {
     pub(crate) async fn open(store: &Store, vault: &Vault) -> Result<Self, SignerError> {
         let rows = store.audit_keys().await?;
         let mut newest = None;
+        let mut trusted = Vec::new();
         for row in &rows {
             if let Ok(key) = row.open(vault) {
                 row.rewrap(store, vault).await?;
-                newest = Some(Self(key));
+                trusted.push(PublicKey(key.verifying_key()));
+                newest = Some(key);
             }
         }
         match newest {
-            Some(signer) => Ok(signer),
+            Some(key) => Ok(Self { key, trusted }),
             None => {
                 if !rows.is_empty() {
                     tracing::warn!(
@@ -86,22 +92,27 @@ impl Signer {
         let (public_key, sealed) = (public.as_bytes().to_vec(), sealed.as_bytes().to_vec());
         store.put_audit_key(KeyRow { id, created_at, public_key, sealed }).await?;
         tracing::info!("a new key signs the audit trail: {public}");
-        Ok(Self(key))
+        Ok(Self::from_key(key))
     }
 
-    #[cfg(test)]
     pub(super) fn from_key(key: SigningKey) -> Self {
-        Self(key)
+        let trusted = vec![PublicKey(key.verifying_key())];
+        Self { key, trusted }
+    }
+
+    /// Whether one of our keys signed it.
+    pub(crate) fn vouches_for(&self, statement: &Statement) -> bool {
+        self.trusted.iter().any(|key| key.id() == statement.signer && statement.is_signed_by(key))
     }
 
     /// What checks its signatures.
     #[cfg(test)]
     pub(crate) fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(self.key.verifying_key())
     }
 
     pub(crate) fn sign(&self, kind: StatementKind, link: Link) -> Statement {
-        Statement::sign(kind, link, now_millis(), &self.0)
+        Statement::sign(kind, link, now_millis(), &self.key)
     }
 }
 

@@ -170,6 +170,23 @@ async fn a_chain_that_was_made_anew_is_not_the_one_that_was_signed() {
 }
 
 #[tokio::test]
+async fn where_no_head_is_left_nothing_vouches_for_the_rows() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let report = trail.verify(None).await.expect("twin: there is one");
+        assert_eq!((report.signed_to, report.unsigned, report.unsigned_since_ms), (15, 5, Some(1)));
+        assert!(report.is_left_unsigned(60_002) && !report.is_left_unsigned(60_001));
+        assert!(Report { unsigned: 2001, ..report.clone() }.is_left_unsigned(1));
+        assert!(!Report { unsigned: 2000, ..report }.is_left_unsigned(1));
+        trail.store.meddle("DELETE FROM audit_heads WHERE kind = 'head'").await;
+        assert_eq!(trail.verify(None).await, Err(Break { place: 20, flaw: Flaw::Unsigned }));
+        trail.store.meddle("DELETE FROM audit").await;
+        trail.verify(None).await.expect("twin: there are no rows");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_kept_a_head_sees_that_the_newest_rows_and_heads_are_gone() {
     on_both(async |test| {
         let trail = Trail::new(test).await;
@@ -200,19 +217,78 @@ async fn who_signs_sees_what_was_changed_since_and_puts_back_what_was_signed() {
     .await;
 }
 
+/// What is said of the chain without our signature is an alarm, and makes a gateway forget nothing.
+#[tokio::test]
+async fn who_signs_believes_nothing_that_no_key_of_ours_signed() {
+    for (kind, place) in [("pruned", 20), ("pruned", 99), ("head", 21), ("head", 99), ("begin", 99)] {
+        on_both(async |test| {
+            let trail = Trail::new(test).await;
+            let known = trail.sign(None).await.0;
+            let hash = if trail.is_sqlite() { "x'00'" } else { "decode('00', 'hex')" };
+            let columns = "kind, place, hash, at_ms, signer, signature";
+            let unreadable =
+                format!("INSERT INTO audit_heads ({columns}) VALUES ('{kind}', {place}, {hash}, 1, 'ab', {hash})");
+            let forged = format!(
+                "INSERT INTO audit_heads ({columns}) SELECT '{kind}', {place}, hash, at_ms, signer, signature
+                 FROM audit_heads WHERE kind = 'head' AND place = 15"
+            );
+            for sql in [unreadable, forged] {
+                trail.rewrite(7).await;
+                trail.store.meddle(&sql).await;
+                let signed =
+                    trail.store.sign_audit(Arc::clone(&trail.signer), known.clone()).await.expect("it is written");
+                assert_eq!((signed.changed, signed.forged), (Some(20), Some(place)), "{sql}");
+                assert_eq!(signed.head, known, "{sql}");
+                trail.store.meddle(&format!("DELETE FROM audit_heads WHERE kind = '{kind}' AND place = {place}")).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_runs_does_not_begin_the_chain_anew() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let known = trail.sign(None).await.0;
+        trail.store.meddle("DELETE FROM audit; DELETE FROM audit_heads").await;
+        let (head, changed) = trail.sign(known.clone()).await;
+        assert_eq!((&head, changed), (&known, Some(20)));
+        trail.store.add_audit(row("new")).await.expect("it takes rows");
+        assert_eq!(trail.sign(head).await, (known, Some(20)), "until somebody looks");
+        assert_eq!(trail.verify(None).await.map(drop), Err(Break { place: 1, flaw: Flaw::NoBegin }));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_no_place_is_left_nothing_is_written() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        trail.store.meddle(&format!("UPDATE audit SET id = {} WHERE id = 20", Place::MAX - 1)).await;
+        trail.store.add_audit(row("twin")).await.expect("there is one place");
+        let error = trail.store.add_audit(row("more")).await.expect_err("there is none");
+        assert!(matches!(error, crate::store::StoreError::Corrupt { .. }), "{error}");
+        let missing = Flaw::MissingBefore { first: 20, last: Place::MAX - 2 };
+        assert_eq!(trail.verify(None).await, Err(Break { place: Place::MAX - 1, flaw: missing }));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_was_deleted_as_too_old_is_not_missing_but_what_was_deleted_else_is() {
     on_both(async |test| {
         let trail = Trail::new(test).await;
         let (before, now) = (trail.store.audit_page(11, 1).await.expect("it can be read").rows, trail.end().await);
         let gone = Prune::Surplus { max_rows: 8, young_from_ms: 0 };
-        trail.store.prune_audit(gone, 64, Arc::clone(&trail.signer)).await.expect("it is written");
+        let unsigned = trail.store.prune_audit(gone, 64, Arc::clone(&trail.signer)).await.expect("it is written");
+        assert_eq!(unsigned.upto, 12);
         let report = trail.verify(Some(now)).await.expect("nothing is wrong");
         let found = (report.after, report.rows, report.heads, report.signed_to, report.pruned, report.kept);
         assert_eq!(found, (12, 8, 1, 15, true, Some(true)));
         assert_eq!(trail.verify(before[0].link()).await.expect("the end of what is gone").kept, Some(true));
         let earlier = Link { place: 3, ..now };
-        assert_eq!(trail.verify(Some(earlier)).await.expect("its row is gone").kept, Some(false));
+        assert_eq!(trail.verify(Some(earlier)).await, Err(Break { place: 3, flaw: Flaw::NotHere }), "its row is gone");
         trail.store.meddle("DELETE FROM audit WHERE id = 13").await;
         let missing = Flaw::MissingBefore { first: 13, last: 13 };
         assert_eq!(trail.verify(None).await, Err(Break { place: 14, flaw: missing }));

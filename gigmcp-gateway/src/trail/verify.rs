@@ -39,6 +39,12 @@ pub(crate) enum Flaw {
     Truncated { reached: Place },
     #[error("nothing signed says that the trail begins there")]
     NoBegin,
+    #[error("no head that is signed vouches for it, nor for any row before it")]
+    Unsigned,
+    #[error(
+        "the head that you gave cannot be compared: its row is not here any more; give a later one, or an export that holds it"
+    )]
+    NotHere,
 }
 
 fn missing(first: &Place, last: &Place) -> String {
@@ -63,9 +69,12 @@ pub(crate) struct Report {
     pub(crate) heads: u64,
     /// How far the chain is signed.
     pub(crate) signed_to: Place,
+    /// How many rows after that are signed by nobody, and when the first of them began, in milliseconds since 1970.
+    pub(crate) unsigned: u64,
+    pub(crate) unsigned_since_ms: Option<i64>,
     /// The last row and its hash: what an operator keeps to compare with later.
     pub(crate) head: String,
-    /// Whether the head that the operator kept could be compared with: it cannot when its row was deleted with the old ones.
+    /// Whether the head that the operator kept was compared with, if one was given.
     pub(crate) kept: Option<bool>,
 }
 
@@ -99,13 +108,15 @@ pub(crate) struct Verifier<'k> {
     kept: Option<Link>,
     /// The last row that was found right.
     end: Option<Link>,
+    /// Whether there is a head of any row.
+    vouched: bool,
     report: Report,
 }
 
 impl<'k> Verifier<'k> {
     /// Believes what is signed with these keys, and that the chain once ended with `kept`.
     pub(crate) fn new(keys: &'k [PublicKey], kept: Option<Link>) -> Self {
-        Self { keys, kept, end: None, report: Report::default() }
+        Self { keys, kept, end: None, vouched: false, report: Report::default() }
     }
 
     /// Takes note of where the rows begin, at the beginning and again when that has changed meanwhile.
@@ -127,7 +138,7 @@ impl<'k> Verifier<'k> {
         if self.end.is_none() {
             self.report.after = place;
         }
-        self.report.signed_to = self.report.signed_to.max(place);
+        self.signed(place);
         self.end = Some(base.link);
         Ok(())
     }
@@ -178,12 +189,13 @@ impl<'k> Verifier<'k> {
         if place > end.place + 1 {
             return wrong(Flaw::MissingBefore { first: end.place + 1, last: place - 1 });
         }
-        let next = end.then(&row.row);
-        if row.hash != Some(next.hash) {
+        let Some(next) = end.try_then(&row.row).filter(|next| row.hash == Some(next.hash)) else {
             return wrong(flaw(end, row, following));
-        }
+        };
         self.end = Some(next);
         self.report.rows += 1;
+        self.report.unsigned += 1;
+        self.report.unsigned_since_ms.get_or_insert(row.row.at_ms);
         self.compare(next)
     }
 
@@ -203,8 +215,15 @@ impl<'k> Verifier<'k> {
             () => {}
         }
         self.report.heads += 1;
-        self.report.signed_to = place;
+        self.vouched = true;
+        self.signed(place);
         Ok(())
+    }
+
+    /// Nothing up to this place is unsigned.
+    fn signed(&mut self, place: Place) {
+        self.report.signed_to = self.report.signed_to.max(place);
+        (self.report.unsigned, self.report.unsigned_since_ms) = (0, None);
     }
 
     /// What was found, when there are no more rows.
@@ -214,8 +233,11 @@ impl<'k> Verifier<'k> {
             Some(kept) if kept.place > end.place => {
                 return Err(Break { place: end.place + 1, flaw: Flaw::Truncated { reached: kept.place } });
             }
-            Some(_) if self.report.kept.is_none() => self.report.kept = Some(false),
+            Some(kept) if self.report.kept.is_none() => return Err(Break { place: kept.place, flaw: Flaw::NotHere }),
             _ => {}
+        }
+        if self.report.rows > 0 && !self.vouched {
+            return Err(Break { place: end.place, flaw: Flaw::Unsigned });
         }
         self.report.head = end.to_string();
         Ok(self.report)
@@ -247,12 +269,13 @@ impl<'k> Verifier<'k> {
 /// Why a row does not follow from the one before. What can be told depends on what was left as it was.
 fn flaw(end: Link, row: &ChainedRow, following: &[ChainedRow]) -> Flaw {
     let Some(hash) = row.hash else { return Flaw::Inserted };
-    let fits =
-        |before: Option<Link>, row: &ChainedRow, hash| before.is_some_and(|before| before.then(&row.row).hash == hash);
+    let fits = |before: Option<Link>, row: &ChainedRow, hash| {
+        before.and_then(|before| before.try_then(&row.row)).is_some_and(|next| next.hash == hash)
+    };
     let mut before = row.link();
     for other in following {
         // It was written at the place of the other, after the row before that, or after the one that stands there now.
-        let at = |link: Option<Link>| link.map(|link| Link { place: other.id - 1, ..link });
+        let at = |link: Option<Link>| link.map(|link| Link { place: other.id.saturating_sub(1), ..link });
         // Or the columns were swapped and the hashes were not.
         if fits(at(before), row, hash) || fits(at(other.link()), row, hash) || fits(Some(end), other, hash) {
             return Flaw::Reordered { with: other.id };
@@ -260,12 +283,23 @@ fn flaw(end: Link, row: &ChainedRow, following: &[ChainedRow]) -> Flaw {
         before = other.link();
     }
     // What comes next would be right here.
-    let next_fits = following.first().is_some_and(|next| next.hash == Some(end.then(&next.row).hash));
+    let next_fits = following.first().is_some_and(|next| next.hash.is_some_and(|hash| fits(Some(end), next, hash)));
     if next_fits { Flaw::Inserted } else { Flaw::Changed }
 }
 
 /// How many rows are in memory at once.
 pub(crate) const PAGE_ROWS: u64 = 1000;
+
+impl Report {
+    /// What a gateway that works does not leave: too many rows that nobody signed, or too old ones.
+    pub(crate) fn is_left_unsigned(&self, now_ms: i64) -> bool {
+        self.unsigned > UNSIGNED_ROWS
+            || self.unsigned_since_ms.is_some_and(|since| now_ms.saturating_sub(since) > UNSIGNED_MILLIS)
+    }
+}
+
+const UNSIGNED_ROWS: u64 = 2000;
+const UNSIGNED_MILLIS: i64 = 60_000;
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

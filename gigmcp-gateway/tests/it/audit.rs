@@ -79,3 +79,19 @@ fn what_a_tool_call_led_to_is_joined_with_it_and_whoever_changes_it_is_found_out
     assert!(!sound && text.contains("the newest rows are missing"), "{text}");
     assert!(audit(&installation, &["verify"]).0, "who kept no head cannot know");
 }
+
+/// Who only looks makes neither a database nor a key.
+#[test]
+fn where_there_is_no_database_nothing_is_shown_and_nothing_made() {
+    let installation = Installation::on_sqlite();
+    for arguments in [&["audit"][..], &["audit", "verify"], &["audit", "export"], &["key", "check"]] {
+        let output = installation.run(arguments, "");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("there is no database"), "{arguments:?}: {text}");
+        for name in ["gigmcp.db", "master.key"] {
+            assert!(!installation.data().join(name).exists(), "{arguments:?} made {name}");
+        }
+    }
+    installation.json(&["server", "list"], "");
+    assert!(audit(&installation, &["verify"]).0, "twin: there is one");
+}

@@ -98,8 +98,18 @@ pub(super) async fn write(store: &Store, asked: &Export, mut out: impl Write) ->
     line(&mut out, &Line::Head(head))?;
     let mut end = after.map_or(Place::MIN, |after| after.place);
     let mut base: Option<Statement> = None;
+    let mut head = end;
     loop {
         let page = store.audit_page(end, PAGE_ROWS).await?;
+        // A head may be signed after its row was exported.
+        let late = match page.last && head < end && filter.is_none() {
+            true => store.audit_heads(head, end).await?,
+            false => Vec::new(),
+        };
+        for statement in late {
+            head = statement.link.place;
+            line(&mut out, &Line::Statement(statement))?;
+        }
         let mut statements = page.heads.into_iter().filter(|_| filter.is_none()).peekable();
         // The first time, or when rows were deleted that were not exported yet.
         let moved = page.base.filter(|moved| moved.link.place > end && base.as_ref() != Some(moved));
@@ -113,6 +123,7 @@ pub(super) async fn write(store: &Store, asked: &Export, mut out: impl Write) ->
                 line(&mut out, &Line::Row(row))?;
             }
             while let Some(statement) = statements.next_if(|statement| statement.link.place <= end) {
+                head = statement.link.place;
                 line(&mut out, &Line::Statement(statement))?;
             }
         }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     export::{Export, write},
@@ -101,6 +101,8 @@ async fn an_export_goes_on_where_another_ended_and_a_filtered_one_cannot_be_veri
     let rest = export(&store, Export { after: Some(1500), ..Export::default() }).await;
     let report = verified(&rest, &keys, None).expect("nothing is wrong");
     assert_eq!((report.after, report.rows, report.heads), (1500, 510, 1));
+    let unsigned = export(&store, Export { after: Some(2005), ..Export::default() }).await;
+    assert_eq!(verified(&unsigned, &keys, None), Err(Break { place: 2010, flaw: Flaw::Unsigned }.to_string()));
     let gone = Prune::Surplus { max_rows: 500, young_from_ms: 0 };
     for _ in 0..2 {
         store.prune_audit(gone, 1000, Arc::clone(&signer)).await.expect("it is written");
@@ -114,4 +116,21 @@ async fn an_export_goes_on_where_another_ended_and_a_filtered_one_cannot_be_veri
     assert!(refused.starts_with("rows were left out of it"), "{refused}");
     let all = export(&store, Export { kind: Some("request".to_owned()), ..Export::default() }).await;
     assert_eq!(all.lines().count(), 501, "twin: all are of that");
+}
+
+/// Also one of a row that was exported before it was signed.
+#[tokio::test]
+async fn who_follows_gets_every_head() {
+    let (store, signer, _test) = trail().await;
+    let (mut text, asked) = (Vec::new(), Export { follow: true, ..Export::default() });
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+    };
+    let follow = tokio::time::timeout(Duration::from_secs(5), write(&store, &asked, &mut text));
+    let (followed, ()) = tokio::join!(follow, later);
+    followed.expect_err("it goes on until it is ended");
+    let report = verified(&String::from_utf8(text).expect("JSON is text"), &[signer.public_key()], None);
+    let report = report.expect("nothing is wrong");
+    assert_eq!((report.rows, report.heads, report.signed_to, report.unsigned), (2010, 3, 2010, 0));
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     path::PathBuf,
+    process::ExitCode,
 };
 
 use clap::Args;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::{
     host::{Host, HostError},
     output::{Failure, Output},
+    store::now_millis,
     trail::{InvalidExport, Line, Link, PublicKey, Report, Verifier, VerifyError, verify},
 };
 
@@ -29,6 +31,10 @@ pub(super) struct Verify {
     /// master key is asked for which keys in the database are ours
     #[arg(long, value_name = "HEX")]
     key: Vec<PublicKey>,
+
+    /// Fail also if more than 2,000 of the newest rows are signed by nobody, or one that is older than a minute
+    #[arg(long)]
+    strict: bool,
 }
 
 /// What was found, and who vouches for it.
@@ -47,7 +53,7 @@ pub(super) async fn run(
     open: impl FnOnce() -> Result<Host, HostError>,
     asked: Verify,
     out: &Output,
-) -> Result<(), Failure> {
+) -> Result<ExitCode, Failure> {
     let given = !asked.key.is_empty();
     let (report, keys) = match &asked.file {
         Some(path) => {
@@ -62,7 +68,14 @@ pub(super) async fn run(
     };
     let trusted_keys = given || asked.file.is_none();
     let found = Found { report, keys: keys.iter().map(ToString::to_string).collect(), trusted_keys };
-    out.print(&found, text)
+    let left = found.report.is_left_unsigned(now_millis());
+    out.print(&found, text)?;
+    if left {
+        eprintln!(
+            "warning: a gateway that runs signs within 10 seconds, and one that stops signs all: who can write to the database may have put in these rows, or taken their heads"
+        );
+    }
+    Ok(if left && asked.strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Checks an export, and gives the keys that it was checked with.
@@ -123,9 +136,9 @@ fn text(found: &Found) -> Vec<String> {
     if report.before_the_chain > 0 {
         lines.push(format!("{} rows are from before the chain, and nothing protects them", report.before_the_chain));
     }
-    if report.kept == Some(false) {
-        lines
-            .push("the head that you gave is of a row that is not here any more; nothing can be said of it".to_owned());
+    if report.unsigned > 0 {
+        let (first, last) = (report.signed_to.saturating_add(1), report.head.split(':').next().unwrap_or_default());
+        lines.push(format!("rows {first} to {last} are signed by nobody"));
     }
     lines.push(format!("head {}", report.head));
     lines.extend(keys.iter().map(|key| format!("key {key}")));
