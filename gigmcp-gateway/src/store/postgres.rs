@@ -4,7 +4,7 @@ use std::{cell::RefCell, convert::Infallible, future::poll_fn, io, sync::Arc, th
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio::{runtime, sync::watch};
-use tokio_postgres::{AsyncMessage, Config, Row, SimpleQueryMessage, types::ToSql};
+use tokio_postgres::{AsyncMessage, Config, Row, SimpleQueryMessage, error::SqlState, types::ToSql};
 
 use super::{
     StoreError,
@@ -155,8 +155,8 @@ impl Session {
                         *self.current.borrow_mut() = Some(connection);
                         return Ok(());
                     }
-                    // The pool is small, and each of these leaves it.
-                    Err(_) if connection.is_closed() => {}
+                    // The pool is small, and each of these leaves it. That it was ended is heard before it is closed.
+                    Err(error) if connection.is_closed() || is_ended(&error) => drop(Object::take(connection)),
                     Err(error) => {
                         drop(Object::take(connection));
                         return Err(error.into());
@@ -209,6 +209,11 @@ fn takes_no_writes(answers: &[SimpleQueryMessage]) -> bool {
         SimpleQueryMessage::Row(row) => row.try_get("transaction_read_only").is_ok_and(|value| value == Some("on")),
         _ => false,
     })
+}
+
+/// Whether PostgreSQL has ended the session, and nothing was done in it.
+fn is_ended(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN)))
 }
 
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
