@@ -223,10 +223,10 @@ fn no_server_is_shown_a_file_that_leads_to_a_key() {
     let elsewhere = tempfile::tempdir().unwrap();
     let (ours, theirs) = (elsewhere.path().join("ours"), elsewhere.path().join("theirs"));
     for directory in [&ours, &theirs] {
-        std::fs::create_dir(directory).unwrap();
+        fs::create_dir(directory).unwrap();
     }
     let file = ours.join("file");
-    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
     let link = elsewhere.path().join("link");
     std::os::unix::fs::symlink(&ours, &link).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
