@@ -63,7 +63,7 @@ impl Store {
             if base.is_none() {
                 changed = changed.or(Some(end.place));
             }
-            let mut head = [known, heads.statement].into_iter().flatten().max_by_key(|head| head.link.place);
+            let mut head = [heads.statement, known].into_iter().flatten().max_by_key(|head| head.link.place);
             if after_base(&end) && head.as_ref().is_none_or(|head| head.link.place < end.place) {
                 let signed = signer.sign(StatementKind::Head, end);
                 put(connection, &signed)?;
@@ -96,19 +96,34 @@ impl Store {
         .await
     }
 
-    /// Keeps a key, in place of what was kept under its id.
-    pub(crate) async fn put_audit_key(&self, row: KeyRow) -> Result<(), StoreError> {
+    /// Keeps a new key, unless there is another number of them by now than `seen`.
+    pub(crate) async fn add_audit_key(&self, row: KeyRow, seen: usize) -> Result<bool, StoreError> {
         self.write(move |connection| {
-            let put = Query::insert()
-                .into_table(AuditKeys::Table)
-                .columns([AuditKeys::Id, AuditKeys::CreatedAt, AuditKeys::PublicKey, AuditKeys::Sealed])
-                .values_panic([row.id.into(), row.created_at.into(), row.public_key.into(), row.sealed.into()])
-                .on_conflict(OnConflict::column(AuditKeys::Id).update_column(AuditKeys::Sealed).to_owned())
-                .take();
-            Ok(connection.execute(&put).map(drop)?)
+            let ids = Query::select().column(AuditKeys::Id).from(AuditKeys::Table).take();
+            let ids = connection.rows(&ids, |row| Ok::<_, StoreError>(row.get::<String>(0)?))?;
+            let first = ids.len() == seen;
+            if first {
+                put_key(connection, row)?;
+            }
+            Ok(first)
         })
         .await
     }
+
+    /// Keeps a key, in place of what was kept under its id.
+    pub(crate) async fn put_audit_key(&self, row: KeyRow) -> Result<(), StoreError> {
+        self.write(move |connection| put_key(connection, row)).await
+    }
+}
+
+fn put_key(connection: &Connection, row: KeyRow) -> Result<(), StoreError> {
+    let put = Query::insert()
+        .into_table(AuditKeys::Table)
+        .columns([AuditKeys::Id, AuditKeys::CreatedAt, AuditKeys::PublicKey, AuditKeys::Sealed])
+        .values_panic([row.id.into(), row.created_at.into(), row.public_key.into(), row.sealed.into()])
+        .on_conflict(OnConflict::column(AuditKeys::Id).update_column(AuditKeys::Sealed).to_owned())
+        .take();
+    Ok(connection.execute(&put).map(drop)?)
 }
 
 /// Where the rows of the chain that are still there begin, as it was signed.

@@ -42,25 +42,28 @@ impl Signer {
     /// The newest key that this vault opens; if there is none, a new one. All that it opens are sealed anew if the key of the
     /// vault is another by now.
     pub(crate) async fn open(store: &Store, vault: &Vault) -> Result<Self, SignerError> {
-        let rows = store.audit_keys().await?;
-        let mut newest = None;
-        let mut trusted = Vec::new();
-        for row in &rows {
-            if let Ok(key) = row.open(vault) {
-                row.rewrap(store, vault).await?;
-                trusted.push(PublicKey(key.verifying_key()));
-                newest = Some(key);
-            }
-        }
-        match newest {
-            Some(key) => Ok(Self { key, trusted }),
-            None => {
-                if !rows.is_empty() {
-                    tracing::warn!(
-                        "the master key opens no key that signed the audit trail; a new one signs it from now on"
-                    );
+        loop {
+            let rows = store.audit_keys().await?;
+            let mut newest = None;
+            let mut trusted = Vec::new();
+            for row in &rows {
+                if let Ok(key) = row.open(vault) {
+                    row.rewrap(store, vault).await?;
+                    trusted.push(PublicKey(key.verifying_key()));
+                    newest = Some(key);
                 }
-                Self::create(store, vault).await
+            }
+            if let Some(key) = newest {
+                return Ok(Self { key, trusted });
+            }
+            if !rows.is_empty() {
+                tracing::warn!(
+                    "the master key opens no key that signed the audit trail; a new one signs it from now on"
+                );
+            }
+            // If another gateway made one at the same time, that one counts.
+            if let Some(signer) = Self::create(store, vault, rows.len()).await? {
+                return Ok(signer);
             }
         }
     }
@@ -82,7 +85,7 @@ impl Signer {
         Ok(keys.map(|key| PublicKey(key.verifying_key())).collect())
     }
 
-    async fn create(store: &Store, vault: &Vault) -> Result<Self, SignerError> {
+    async fn create(store: &Store, vault: &Vault, seen: usize) -> Result<Option<Self>, SignerError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed)?;
         let key = SigningKey::from_bytes(&seed);
@@ -90,9 +93,11 @@ impl Signer {
         let (id, created_at) = (public.id(), now_seconds());
         let sealed = vault.seal(&context(&id, created_at), SecretBytes::new(seed.to_vec()))?;
         let (public_key, sealed) = (public.as_bytes().to_vec(), sealed.as_bytes().to_vec());
-        store.put_audit_key(KeyRow { id, created_at, public_key, sealed }).await?;
+        if !store.add_audit_key(KeyRow { id, created_at, public_key, sealed }, seen).await? {
+            return Ok(None);
+        }
         tracing::info!("a new key signs the audit trail: {public}");
-        Ok(Self::from_key(key))
+        Ok(Some(Self::from_key(key)))
     }
 
     pub(super) fn from_key(key: SigningKey) -> Self {
@@ -167,6 +172,18 @@ mod tests {
     fn ring(key: u8) -> KeyRing {
         let bytes = SecretBytes::new(vec![key; 32]);
         KeyRing::from_key(KeyId::from_bytes([key; 16]), 1, &bytes).expect("a key of 32 bytes")
+    }
+
+    #[tokio::test]
+    async fn gateways_that_start_at_once_make_one_key() {
+        on_both(async |test| {
+            let (store, vault) = (test.open(), Vault::new(ring(1)));
+            let (one, other) = tokio::join!(Signer::open(&store, &vault), Signer::open(&store, &vault));
+            let (one, other) = (one.expect("a key").public_key(), other.expect("a key").public_key());
+            assert_eq!(one, other);
+            assert_eq!(store.audit_keys().await.expect("it can be read").len(), 1);
+        })
+        .await;
     }
 
     #[tokio::test]
