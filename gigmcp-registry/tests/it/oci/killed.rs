@@ -1,8 +1,10 @@
 //! Processes that are killed while they install.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use gigmcp_registry::{Digest, Installer, Platform, Store};
+use gigmcp_registry::{Digest, Installer, Keep, Platform, Store};
 
 use super::Place;
 use super::image::Image;
@@ -14,14 +16,27 @@ fn image() -> Image {
     Image::single(&["a", "b", "c"].map(layer))
 }
 
-/// What the process that is killed does: this test, with a variable that says where.
+/// What the process that is killed does: this test, with variables that say where, and after how many events it kills itself.
 #[tokio::test]
 async fn child() {
     let Ok(dir) = std::env::var("TEST_KILLED") else { return };
+    let left = AtomicU64::new(std::env::var("TEST_KILLED_AFTER").unwrap().parse().unwrap());
     let dir = std::path::Path::new(&dir);
     let digest = std::fs::read_to_string(dir.join("digest")).unwrap().parse().unwrap();
     let store = Store::open(dir.join("store")).unwrap();
-    Installer::new(store, Platform::Amd64).from_layout(dir.join("layout"), digest).await.unwrap();
+    let installer = Installer::new(store, Platform::Amd64).progress(move |_| {
+        if left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            let _ = Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status();
+        }
+    });
+    installer.from_layout(dir.join("layout"), digest).await.unwrap();
+}
+
+fn run(place: &Place, after: u64) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "oci::killed::child"]).env("TEST_KILLED", place.dir.path());
+    command.env("TEST_KILLED_AFTER", after.to_string());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[tokio::test]
@@ -29,35 +44,30 @@ async fn nothing_half_done_is_taken_for_whole() {
     let (place, image) = (Place::new(), image());
     image.write_layout(&place.path("layout"));
     std::fs::write(place.path("digest"), image.digest.to_string()).unwrap();
-    let run = || {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "oci::killed::child"]).env("TEST_KILLED", place.dir.path());
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    };
-    // How long it takes undisturbed: the kills are spread over that, and a bit more.
-    let start = std::time::Instant::now();
-    assert!(run().wait().unwrap().success());
-    let whole = start.elapsed();
-    place.store.collect_garbage(&Default::default()).unwrap();
-    let (mut killed, mut finished) = (0, 0);
-    for step in 0..24 {
-        let mut child = run();
-        // The moment is what is tried here; the last one is left alone, however slow it is.
-        if step < 23 {
-            std::thread::sleep(whole * step / 20);
-            let _ = child.kill();
-        }
-        if child.wait().unwrap().success() {
-            finished += 1
-        } else {
-            killed += 1
-        }
+    // At each thing that is told, from nothing each time.
+    let mut events = 0;
+    while !run(&place, events).wait().unwrap().success() {
         whole_or_not_there(&place);
-        if step % 4 == 3 {
-            place.store.collect_garbage(&Default::default()).unwrap();
-        }
+        place.store.collect_garbage(&Keep::default()).unwrap();
+        events += 1;
     }
-    assert!(killed > 5 && finished > 0, "{killed} killed, {finished} finished");
+    assert!(events >= 6, "layers, each of three, unpacking, installed: and only {events}");
+    place.store.collect_garbage(&Keep::default()).unwrap();
+
+    // And at any other moment: how far the process is then is not what is tested.
+    let start = Instant::now();
+    assert!(run(&place, u64::MAX).wait().unwrap().success());
+    let whole = start.elapsed();
+    for step in 0..16 {
+        if step % 3 == 0 {
+            place.store.collect_garbage(&Keep::default()).unwrap();
+        }
+        let mut child = run(&place, u64::MAX);
+        std::thread::sleep(whole * step / 16);
+        let _ = child.kill();
+        child.wait().unwrap();
+        whole_or_not_there(&place);
+    }
     let installed = place.installer().from_layout(place.path("layout"), image.digest).await.unwrap();
     assert_eq!(std::fs::read_dir(installed.lease.rootfs()).unwrap().count(), 3);
     assert_eq!(place.names("staging"), [""; 0]);

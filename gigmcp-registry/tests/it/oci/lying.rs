@@ -281,3 +281,30 @@ async fn mirrors_are_asked_first_and_not_believed() {
         assert_eq!(origin.requests().len(), if answers { 0 } else { 5 }, "{case}");
     }
 }
+
+#[tokio::test]
+async fn several_at_once_fetch_everything_once() {
+    let (place, image) = (Place::new(), image());
+    let given = image.clone();
+    let server = Server::start(move |request| honest(&given, request)).await;
+    let remote = client(&[&server]).build().unwrap();
+    // Each with a store of its own, as another process has it: locks are of open files.
+    let pull = || {
+        let store = gigmcp_registry::Store::open(place.path("store")).unwrap();
+        let installer = gigmcp_registry::Installer::new(store, gigmcp_registry::Platform::Amd64);
+        let (remote, image) = (remote.clone(), server.image(&image));
+        tokio::spawn(async move { installer.pull(&remote, &image).await.unwrap().tree })
+    };
+    let all: Vec<_> = (0..4).map(|_| pull()).collect();
+    let mut trees = Vec::new();
+    for one in all {
+        trees.push(one.await.unwrap());
+    }
+    assert!(trees.iter().all(|tree| *tree == trees[0]));
+    assert_eq!(place.names("trees").len(), 1);
+    for directory in ["staging", "partial"] {
+        assert_eq!(place.names(directory), [""; 0]);
+    }
+    let of_layers = |request: &&String| image.layers.iter().any(|layer| path(request).ends_with(&**layer));
+    assert_eq!(server.requests().iter().filter(of_layers).count(), 2);
+}
