@@ -48,6 +48,8 @@ fn must(installation: &Installation, variables: &Variables<'_>, arguments: &[&st
 }
 
 fn refuses(installation: &Installation, variables: &Variables<'_>, expected: &[&str]) {
+    // A check makes no database, and needs one.
+    installation.json(&["server", "list"], "");
     let error = run(installation, variables, &["key", "check"]).unwrap_err();
     for expected in expected {
         assert!(error.contains(expected), "{expected:?}: {error}");
