@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use gigmcp_sandbox::{Exit, Layer, Network, Rootfs, Sandbox};
-use tokio::io::{AsyncReadExt, copy, stdout};
+use tokio::io::{copy, stdout};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -19,9 +19,9 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (stdin, mut output) = sandbox.stdio()?;
     drop(stdin);
     copy(&mut output, &mut stdout()).await?;
-    // The command closed its output; what it says on standard error was kept apart.
-    drop(output.read_u8().await);
-    for line in sandbox.stderr_tail() {
+    // What the command says on standard error is kept apart, and ends with its last process.
+    let mut lines = sandbox.stderr_lines();
+    while let Some(line) = lines.next().await {
         eprintln!("{line}");
     }
     Ok(match sandbox.wait().await {
