@@ -139,7 +139,8 @@ pub(super) const CASES: [(&str, Case); 15] = [
         let text = Zeroizing::new(std::fs::read(directory.join("keys")).expect("readable"));
         KeyRing::load(directory.join("keys")).expect("as it was");
         let file = std::fs::OpenOptions::new().write(true).open(directory.join("keys")).expect("there");
-        std::os::unix::fs::FileExt::write_all_at(&file, b"0", text.len() as u64 - 2).expect("written");
+        let other = if text[text.len() - 2] == b'0' { b"1" } else { b"0" };
+        std::os::unix::fs::FileExt::write_all_at(&file, other, text.len() as u64 - 2).expect("written");
         assert!(KeyRing::load(directory.join("keys")).is_err());
     }),
     ("local key", |directory| {
