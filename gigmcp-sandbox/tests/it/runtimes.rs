@@ -36,8 +36,8 @@ async fn output(builder: SandboxBuilder, profile: Profile) -> String {
 }
 
 async fn node_works(node: &Path) {
-    let command = [node.to_str().unwrap(), "/work/work.mjs", URL];
-    let mut builder = tools(&command).file("/work/work.mjs", include_str!("../runtimes/work.mjs"));
+    let command = [node.to_str().unwrap(), "/job/work.mjs", URL];
+    let mut builder = tools(&command).file("/job/work.mjs", include_str!("../runtimes/work.mjs"));
     if !node.starts_with("/usr") {
         builder = builder.read_only(node);
     }
@@ -81,8 +81,8 @@ fn pythons() -> Vec<(PathBuf, Option<PathBuf>)> {
 #[tokio::test]
 async fn every_python_from_3_11_on_works() {
     for (python, dir) in pythons() {
-        let command = [python.to_str().unwrap(), "/work/work.py", URL];
-        let mut builder = tools(&command).file("/work/work.py", include_str!("../runtimes/work.py"));
+        let command = [python.to_str().unwrap(), "/job/work.py", URL];
+        let mut builder = tools(&command).file("/job/work.py", include_str!("../runtimes/work.py"));
         if let Some(dir) = &dir {
             builder = builder.read_only(dir);
         }
@@ -139,8 +139,8 @@ async fn java_works_with_the_default_profile() {
     }
     let java = fs::canonicalize("/usr/bin/java").expect("the tests need a JDK; ./dev test installs it");
     // A little heap: it takes a quarter of the host's memory otherwise.
-    let command = [java.to_str().unwrap(), "-Xmx128m", "/work/Work.java", URL];
-    let mut builder = tools(&command).file("/work/Work.java", include_str!("../runtimes/Work.java"));
+    let command = [java.to_str().unwrap(), "-Xmx128m", "/job/Work.java", URL];
+    let mut builder = tools(&command).file("/job/Work.java", include_str!("../runtimes/Work.java"));
     // Debian keeps the settings of each version here and links to them.
     for entry in fs::read_dir("/etc").unwrap() {
         let path = entry.unwrap().path();
