@@ -108,6 +108,10 @@ pub(crate) enum StoreError {
     NotEmpty { found: String },
     #[error("the table `{table}` is not what it is in a database of that version")]
     Unlike { table: String },
+    #[error(
+        "a row of the table `{table}` refers to one that is not there, so a backup could not be restored; `PRAGMA foreign_key_check` shows which, delete it"
+    )]
+    Dangling { table: String },
     #[error("the database's log {} cannot be written to the disk", .path.display())]
     Sync { path: PathBuf, source: io::Error },
     #[error("the threads of the database cannot be started")]

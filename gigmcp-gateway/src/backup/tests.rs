@@ -282,3 +282,33 @@ async fn there_is_no_backup_of_nothing() {
     drop(test.open());
     beside(|| Moment::of(&test.database).map(drop)).expect("twin: now there is one");
 }
+
+#[tokio::test]
+async fn what_somebody_else_put_beside_our_tables_is_left_out() {
+    on_both(async |test| {
+        let store = test.open();
+        add(&store, 1).await.expect("a new server");
+        let before = content(&backup_of(&test));
+        test.sql("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); INSERT INTO notes VALUES (1, 'mine')");
+        let backup = backup_of(&test);
+        assert_eq!(content(&backup), before);
+        let new = TestDatabase::sqlite();
+        restore(&backup, &new, Before::Nothing).await.expect("it can be put back");
+        test.sql("ALTER TABLE servers ADD COLUMN note TEXT");
+        let refused = beside(|| Moment::of(&test.database)?.records(|_| Ok::<_, BackupError>(())));
+        assert!(matches!(refused, Err(BackupError::Store(StoreError::Unlike { .. }))), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_restored_is_not_backed_up() {
+    let test = TestDatabase::sqlite();
+    let store = test.open();
+    add(&store, 1).await.expect("a new server");
+    let records = || Moment::of(&test.database).and_then(|moment| moment.records(|_| Ok(())));
+    records().expect("twin: before");
+    test.sql("PRAGMA foreign_keys = off; INSERT INTO tokens VALUES ('hash', 99, 1)");
+    let refused = records();
+    assert!(matches!(&refused, Err(StoreError::Dangling { table }) if table == "tokens"), "{refused:?}");
+}

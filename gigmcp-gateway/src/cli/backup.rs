@@ -117,7 +117,7 @@ pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) 
     });
     host.store.restore(database, before).await?;
     let executables = executables.keep()?;
-    let opened = opens(&host).await;
+    let opened = opens(settings, &host).await;
     let document = json!({
         "restored": asked.file, "made_at": made_at, "rows": counts, "executables": executables,
         "secrets_open": opened.is_ok(),
@@ -144,11 +144,34 @@ pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) 
 #[error("everything was restored, but its secrets cannot be used yet")]
 struct NotOpened(#[source] Failure);
 
-async fn opens(host: &Host) -> Result<(), Failure> {
+/// What was restored is sealed with a key, that of the audit trail too; none is made here that opens nothing of it.
+async fn opens(settings: &Settings, host: &Host) -> Result<(), Failure> {
     if host.store.holds_secrets()? {
         host.secrets().await?.check_key().await?;
     }
-    Ok(())
+    if host.store.audit_keys().await?.is_empty() {
+        return Ok(());
+    }
+    if let Some(path) = MasterKey::of(settings)?.path().filter(|path| !path.exists()) {
+        return Err(Box::new(NoSigner::Missing { path: path.to_owned() }));
+    }
+    match host.secrets().await?.audit_keys().await?.is_empty() {
+        true => Err(Box::new(NoSigner::OtherKey)),
+        false => Ok(()),
+    }
+}
+
+/// The audit trail would go on under another key.
+#[derive(Debug, thiserror::Error)]
+enum NoSigner {
+    #[error(
+        "the master key file {} is missing, and with it what signs the audit trail; put it there before the gateway starts, which would make a new one", .path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error(
+        "this master key does not open what signed the audit trail; put the right one there before the gateway starts, which would sign with a new key"
+    )]
+    OtherKey,
 }
 
 fn confirm(settings: &Settings, asked: &Restore) -> Result<(), Failure> {

@@ -61,6 +61,19 @@ impl Connection {
         }
     }
 
+    /// A table with a row that refers to one that is not there, which somebody has made with the checks off.
+    pub(super) fn refers_to_nothing(&self) -> Result<Option<String>, StoreError> {
+        match self {
+            Self::Sqlite(_) => {
+                let tables =
+                    self.ask("SELECT DISTINCT \"table\" FROM pragma_foreign_key_check", |row| Ok(row.get(0)?))?;
+                Ok(tables.into_iter().next())
+            }
+            // Nobody can turn its checks off without being its superuser.
+            Self::Postgres(_) => Ok(None),
+        }
+    }
+
     /// Everything that gives ids.
     pub(super) fn sequences(&self) -> Result<Vec<Sequence>, StoreError> {
         match self {

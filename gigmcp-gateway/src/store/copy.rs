@@ -62,9 +62,21 @@ impl Moment {
         }
     }
 
-    /// Gives all of it.
+    /// Gives all of it that is ours, or refuses what could not be put back.
     pub(crate) fn records<E: From<StoreError>>(&self, take: impl FnMut(Record) -> Result<(), E>) -> Result<(), E> {
-        records(&self.connection, take)
+        let known = Connection::Sqlite(sqlite::scratch(self.version)?).tables()?;
+        let (ours, foreign): (Vec<_>, Vec<_>) =
+            self.connection.tables()?.into_iter().partition(|table| known.iter().any(|known| known.name == table.name));
+        for table in foreign {
+            tracing::warn!("the table {} is not of gigmcp and is left out of the backup", table.name);
+        }
+        if let Some(changed) = ours.iter().find(|table| !known.iter().any(|known| scratch::is_like(known, table))) {
+            return Err(StoreError::Unlike { table: changed.name.clone() }.into());
+        }
+        if let Some(table) = self.connection.refers_to_nothing()? {
+            return Err(StoreError::Dangling { table }.into());
+        }
+        records(&self.connection, &ours, take)
     }
 }
 
@@ -80,7 +92,7 @@ impl Store {
             }
             fill::clear(connection, &tables)?;
             let mut filler = Filler::default();
-            records(&from.0, |record| filler.take(connection, record))?;
+            records(&from.0, &tables, |record| filler.take(connection, record))?;
             filler.finish(connection)
         })
         .await
@@ -94,13 +106,15 @@ pub(crate) fn newest_version() -> i64 {
 
 fn records<E: From<StoreError>>(
     connection: &Connection,
+    tables: &[Table],
     mut take: impl FnMut(Record) -> Result<(), E>,
 ) -> Result<(), E> {
-    for table in connection.tables()? {
+    for table in tables {
         take(Record::Table { name: table.name.clone(), columns: table.columns.clone() })?;
-        rows(connection, &table, &mut take)?;
+        rows(connection, table, &mut take)?;
     }
-    for sequence in connection.sequences()? {
+    let ours = |name: &str| tables.iter().any(|table| table.name == name);
+    for sequence in connection.sequences()?.into_iter().filter(|sequence| ours(&sequence.table)) {
         take(Record::Sequence { table: sequence.table, last: sequence.last })?;
     }
     Ok(())

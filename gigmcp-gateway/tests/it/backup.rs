@@ -86,6 +86,33 @@ fn another_machine_goes_on_with_a_backup_if_it_has_the_key() {
     }
 }
 
+/// Also where no secret tells that the key is another one.
+#[test]
+fn without_the_key_of_the_audit_trail_a_restore_says_so() {
+    let internet = Internet::new();
+    let from = Installation::on_sqlite();
+    let token = from.profile("work", &[]);
+    let gateway = from.serve(&internet, &[]);
+    Session::open(&internet, "/mcp/p/work", &token).call("no_tool", &json!({}));
+    drop(gateway);
+    let file = from.data().join("backup");
+    let path = file.to_str().unwrap();
+    from.json(&["backup", path], "");
+
+    let to = Installation::on_sqlite();
+    fs::create_dir(to.data()).unwrap();
+    fs::set_permissions(to.data(), fs::Permissions::from_mode(0o700)).unwrap();
+    let without = to.run(&["restore", path], "");
+    assert!(error(&without).contains("what signs the audit trail"), "{}", error(&without));
+    assert_eq!(without.status.code(), Some(1));
+    assert!(!to.data().join("master.key").exists(), "none is made");
+    to.json(&["key", "create"], "");
+    let other = to.run(&["restore", path, "--replace", "--yes"], "");
+    assert!(error(&other).contains("does not open what signed the audit trail"), "{}", error(&other));
+    fs::copy(from.data().join("master.key"), to.data().join("master.key")).unwrap();
+    to.json(&["restore", path, "--replace", "--yes"], ""); // twin
+}
+
 #[test]
 fn a_backup_is_there_whole_or_not_at_all_and_overwrites_nothing() {
     for installation in both() {

@@ -1,4 +1,8 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::{
     export::{Export, write},
@@ -118,19 +122,51 @@ async fn an_export_goes_on_where_another_ended_and_a_filtered_one_cannot_be_veri
     assert_eq!(all.lines().count(), 501, "twin: all are of that");
 }
 
+/// What is written, while it is written.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    fn read(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("JSON is text")
+    }
+
+    async fn until(&self, holds: impl Fn(&str) -> bool) {
+        let written = async {
+            while !holds(&self.read()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), written).await.expect("it is written");
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Also one of a row that was exported before it was signed.
 #[tokio::test]
 async fn who_follows_gets_every_head() {
     let (store, signer, _test) = trail().await;
-    let (mut text, asked) = (Vec::new(), Export { follow: true, ..Export::default() });
+    let (text, asked) = (Shared::default(), Export { follow: true, ..Export::default() });
     let later = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        text.until(|text| text.contains(r#""id":2010,"#)).await;
+        let before = text.read().matches("\"statement\"").count();
         store.sign_audit(Arc::clone(&signer), None).await.expect("it is written");
+        text.until(|text| text.matches("\"statement\"").count() > before).await;
     };
-    let follow = tokio::time::timeout(Duration::from_secs(5), write(&store, &asked, &mut text));
-    let (followed, ()) = tokio::join!(follow, later);
-    followed.expect_err("it goes on until it is ended");
-    let report = verified(&String::from_utf8(text).expect("JSON is text"), &[signer.public_key()], None);
+    tokio::select! {
+        _ = write(&store, &asked, text.clone()) => panic!("it goes on until it is ended"),
+        () = later => {}
+    }
+    let report = verified(&text.read(), &[signer.public_key()], None);
     let report = report.expect("nothing is wrong");
     assert_eq!((report.rows, report.heads, report.signed_to, report.unsigned), (2010, 3, 2010, 0));
 }

@@ -78,6 +78,11 @@ impl Scratch {
     }
 }
 
+/// Whether it is that table with those columns, in whatever order.
+pub(super) fn is_like(one: &Table, other: &Table) -> bool {
+    one.name == other.name && same(&one.columns, &other.columns)
+}
+
 fn same(one: &[String], other: &[String]) -> bool {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
