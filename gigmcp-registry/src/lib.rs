@@ -26,6 +26,8 @@ mod signatures;
 mod strict_json;
 mod template;
 mod threshold;
+#[cfg(any(feature = "https", feature = "oci"))]
+mod tls;
 mod toolspec;
 mod transport;
 mod verify;

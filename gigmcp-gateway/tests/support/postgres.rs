@@ -22,7 +22,7 @@ pub(crate) struct Postgres {
 }
 
 /// How a server is stopped.
-#[allow(dead_code)] // each test program uses another part
+#[allow(dead_code, reason = "each test program uses another part")]
 pub(crate) enum Stop {
     /// It sends its clients away.
     Fast,
@@ -30,7 +30,7 @@ pub(crate) enum Stop {
     Immediate,
 }
 
-#[allow(dead_code)] // each test program uses another part
+#[allow(dead_code, reason = "each test program uses another part")]
 impl Postgres {
     /// The server of this process.
     pub(crate) fn shared() -> &'static Self {
@@ -140,7 +140,7 @@ impl Postgres {
 }
 
 /// The last part of a URL of [`Postgres::database`].
-#[allow(dead_code)] // each test program uses another part
+#[allow(dead_code, reason = "each test program uses another part")]
 pub(crate) fn name(url: &str) -> &str {
     url.rsplit('/').next().expect("a URL")
 }

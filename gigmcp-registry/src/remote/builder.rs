@@ -3,11 +3,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::{ClientConfig, RootCertStore};
 
 use super::authorize::Tokens;
 use super::{AddressCheck, Inner, RegistryCredentials, Remote, Timeouts};
-use crate::oci::Registry;
+use crate::{oci::Registry, tls};
 
 /// Makes a [`Remote`].
 pub struct RemoteBuilder {
@@ -67,23 +66,17 @@ impl RemoteBuilder {
     /// # Errors
     /// [`RemoteBuildError`] if a certificate authority cannot be read, or there is none to trust.
     pub fn build(self) -> Result<Remote, RemoteBuildError> {
-        let mut roots = RootCertStore::empty();
-        // Machine stores hold a few certificates that rustls does not take; those are not trusted then.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut roots = tls::machine_roots();
         for root in CertificateDer::pem_slice_iter(&self.roots_pem) {
             roots.add(root.map_err(RemoteBuildError::Pem)?).map_err(RemoteBuildError::Root)?;
         }
         if roots.is_empty() {
             return Err(RemoteBuildError::NoRoots);
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut tls = tls.map_err(RemoteBuildError::Root)?.with_root_certificates(roots).with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let Self { addresses, credentials, mirrors, plain_http, timeouts, .. } = self;
         let tokens = Tokens::default();
         Ok(Remote(Arc::new(Inner {
-            tls: Arc::new(tls),
+            tls: tls::trusting(roots),
             addresses,
             credentials,
             mirrors,
@@ -107,8 +100,8 @@ pub enum RemoteBuildError {
     /// What should be certificates is no PEM.
     #[error("reading certificate authorities")]
     Pem(#[source] pem::Error),
-    /// A certificate is none that can be trusted, or the library has no common protocol.
-    #[error("setting TLS up")]
+    /// A certificate is none that can be trusted.
+    #[error("trusting a certificate authority")]
     Root(#[source] rustls::Error),
     /// This machine trusts nobody, and nobody was named.
     #[error("there is no certificate authority to trust")]

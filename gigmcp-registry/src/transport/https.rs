@@ -3,16 +3,16 @@
 mod exchange;
 mod url;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::{Download, Fetched, RegistryFile, Transport};
+use crate::tls;
 pub use exchange::HttpError;
 
 use exchange::Answer;
@@ -38,7 +38,7 @@ impl Https {
         let base = Url::parse(address).ok_or_else(|| InvalidHttps::Address { address: address.into() })?;
         Ok(Self {
             base: base.as_directory(),
-            tls: trusting(machine_roots()),
+            tls: TlsConnector::from(tls::trusting(tls::machine_roots())),
             timeout: Duration::from_secs(300),
             stall: Duration::from_secs(20),
         })
@@ -57,7 +57,7 @@ impl Https {
         if roots.is_empty() {
             return Err(InvalidHttps::Roots);
         }
-        Ok(Self { tls: trusting(roots), ..self })
+        Ok(Self { tls: TlsConnector::from(tls::trusting(roots)), ..self })
     }
 
     /// How long a file may take in all, 5 minutes unless set: a server that sends a byte now and then ends here.
@@ -110,23 +110,6 @@ impl std::fmt::Debug for Https {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Https({})", self.base)
     }
-}
-
-/// Those that can be read; with none, every certificate is refused.
-fn machine_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-fn trusting(roots: RootCertStore) -> TlsConnector {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider has these versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
 }
 
 /// Why an address or its TLS roots cannot be used.
