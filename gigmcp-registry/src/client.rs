@@ -40,7 +40,7 @@ impl IndexClient {
     pub fn new(pinned: Verified<Root>, state: State, now: SystemTime) -> Result<Self, OpenError> {
         let mut client = Self { root: pinned, index: None, state, unfinished: None };
         client.replay()?;
-        client.index = client.stored(now);
+        client.take_stored(now);
         Ok(client)
     }
 
@@ -101,6 +101,15 @@ impl IndexClient {
         Ok(refreshed)
     }
 
+    /// An index that the keys of today have signed too is not forgotten with the keys before: one older than it, signed by
+    /// both, could come back.
+    fn take_stored(&mut self, now: SystemTime) {
+        self.index = self.stored(now);
+        if self.state.seen.is_none() {
+            self.state.seen = self.index.as_ref().map(|index| index.seen().clone());
+        }
+    }
+
     /// The stored index, if the keys of today have signed it and it has not expired.
     fn stored(&self, now: SystemTime) -> Option<Verified<Index>> {
         self.verify(self.state.index.as_deref()?, now).ok()
@@ -130,7 +139,7 @@ impl IndexClient {
         self.root = self.root.next(envelope.document(), &envelope.signatures()?)?;
         self.state.roots.push(file.to_vec());
         self.remember_root();
-        self.index = self.stored(now);
+        self.take_stored(now);
         Ok(())
     }
 

@@ -87,13 +87,12 @@ impl Extraction<'_> {
             let Some(entry) = archive.entry()? else { return Ok(()) };
             at.path = Some(entry.path.clone());
             self.report.entries += 1;
-            if self.report.entries > self.limits.entries {
-                return Err(Exceeded::Entries.into());
-            }
+            self.check_entries()?;
             self.report.dropped.attributes += u64::from(entry.attributes);
             match Meaning::of(&entry)? {
                 Meaning::Entry => {
                     self.place(&entry, &mut archive)?;
+                    self.check_entries()?;
                     if let Some(touched) = &mut touched {
                         touched.add(&entry.path);
                     }
@@ -102,6 +101,12 @@ impl Extraction<'_> {
                 Meaning::Opaque(path) => touched.iter().try_for_each(|own| self.tree.clear_lower(path, own))?,
             }
         }
+    }
+
+    /// An entry of 512 bytes can name as many directories as may be in each other.
+    fn check_entries(&self) -> Result<(), Exceeded> {
+        let made = self.report.entries + self.tree.implied;
+        if made > self.limits.entries { Err(Exceeded::Entries) } else { Ok(()) }
     }
 
     fn place(&mut self, entry: &Entry, archive: &mut Archive<'_, impl Read>) -> Result<(), Fault> {

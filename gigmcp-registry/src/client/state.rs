@@ -94,6 +94,28 @@ impl State {
         let age = |state: &Self| (state.root.map(|root| root.version), state.seen.as_ref().map(Seen::sequence));
         age(self) < age(other)
     }
+
+    /// Whether the two have different roots, or different indexes, of the same number.
+    pub(super) fn is_fork_of(&self, other: &Self) -> bool {
+        let root = self.root.zip(other.root);
+        let index = self.seen.as_ref().zip(other.seen.as_ref());
+        root.is_some_and(|(one, two)| one.version == two.version && one.digest != two.digest)
+            || index.is_some_and(|(one, two)| one.sequence == two.sequence && one.digest != two.digest)
+                && root.is_some_and(|(one, two)| one == two)
+    }
+
+    /// Remembers the images of indexes that another reader has seen, and this one not, since both began with the same root.
+    pub(super) fn with_images_of(&self, other: &Self) -> Self {
+        let mut merged = self.clone();
+        if self.root == other.root
+            && let (Some(seen), Some(other)) = (&mut merged.seen, &other.seen)
+        {
+            for (name, versions) in &other.images {
+                seen.images.entry(name.clone()).or_default().extend(versions);
+            }
+        }
+        merged
+    }
 }
 
 fn last_root((version, digest): (NonZeroU64, String)) -> Result<LastRoot, InvalidState> {

@@ -35,16 +35,24 @@ impl StateFile {
     /// Puts a state in the place of the one before. When this returns, a loss of power does not bring the old one back.
     ///
     /// # Errors
-    /// [`StateError::Older`] if another process has saved a newer one meanwhile; load that. With any error, the file is as it
-    /// was.
+    /// [`StateError::Older`] if another process has saved a newer one meanwhile; load that. [`StateError::Forked`] if it has
+    /// saved another one of the same age. With any error, the file is as it was.
     pub fn save(&self, state: &State) -> Result<(), StateError> {
         let _lock = self.lock()?;
-        if state.is_older_than(&self.load()?) {
+        let saved = self.load()?;
+        if state.is_older_than(&saved) {
             return Err(StateError::Older { path: self.0.clone() });
+        }
+        if state.is_fork_of(&saved) {
+            return Err(StateError::Forked { path: self.0.clone() });
+        }
+        let bytes = state.with_images_of(&saved).to_bytes();
+        if bytes.len() as u64 > MAX_STATE_BYTES {
+            return Err(StateError::TooLong { path: self.0.clone() });
         }
         let new = self.beside(".new");
         let written = File::create(&new).and_then(|mut file| {
-            file.write_all(&state.to_bytes())?;
+            file.write_all(&bytes)?;
             file.sync_all()
         });
         written.map_err(failed("writing", &new))?;
@@ -98,6 +106,19 @@ pub enum StateError {
     /// A newer state was saved meanwhile.
     #[error("{} holds a newer state", .path.display())]
     Older {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has saved a root or an index of the same number and other content: the registry shows different ones to
+    /// different readers, or the two processes follow different registries.
+    #[error("{} holds another index, or root, of the same number", .path.display())]
+    Forked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More than could be loaded again.
+    #[error("the state for {} is longer than {MAX_STATE_BYTES} bytes", .path.display())]
+    TooLong {
         /// The file.
         path: PathBuf,
     },

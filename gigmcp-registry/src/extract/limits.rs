@@ -6,13 +6,13 @@ pub struct ImageLimits {
     pub layers: usize,
     /// Size of one layer as it is stored; 2 GiB. Against a full disk.
     pub layer_bytes: u64,
-    /// Size of what layers unpack to, and of all files with their holes; 4 GiB each. Against a full disk, and files whose
-    /// holes take years to read.
+    /// Size of all layers as they are stored, of what they unpack to, and of all files with their holes; 4 GiB each. Against
+    /// a full disk, and files whose holes take years to read.
     pub bytes: u64,
     /// How many times larger a layer may become by unpacking, once it is larger than 64 MiB; 200. Against bombs, which are
     /// told by it long before they have filled [`bytes`](Self::bytes).
     pub ratio: u64,
-    /// How many entries; 1,000,000. Against a full table of inodes.
+    /// How many entries, with the directories on the way to them that no entry names; 1,000,000. Against a full table of inodes.
     pub entries: u64,
     /// How many directories may be in each other; 64. Against exhausted descriptors, and paths that nothing can remove.
     pub depth: usize,

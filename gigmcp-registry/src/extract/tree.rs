@@ -24,6 +24,8 @@ pub(super) struct Tree {
     pub(super) root: OwnedFd,
     /// The directory that was used last: most entries are beside the one before.
     parent: Option<(Box<[u8]>, Rc<OwnedFd>)>,
+    /// Directories that were made on the way to an entry, and have none of their own.
+    pub(super) implied: u64,
 }
 
 impl Tree {
@@ -36,7 +38,7 @@ impl Tree {
         if folds_names(&root).map_err(failed)? {
             return Err(ExtractError::FoldsNames);
         }
-        Ok(Self { root, parent: None })
+        Ok(Self { root, parent: None, implied: 0 })
     }
 
     pub(super) fn directory(&mut self, path: &EntryPath) -> Result<(), Fault> {
@@ -124,7 +126,8 @@ impl Tree {
         let mut at = Rc::new(open_beneath(self.root.as_fd(), b".").map_err(Fault::write)?);
         for part in dir.split(|byte| *byte == b'/') {
             match mkdirat(&at, part, WRITABLE) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => self.implied += 1,
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(Fault::write(error)),
             }
             at = Rc::new(open_beneath(at.as_fd(), part).map_err(Fault::write)?);

@@ -5,7 +5,7 @@ use super::platform::Said;
 use super::source::{Kind, Source};
 use super::{DocumentFault, ImageConfig, Platform, PullError};
 use crate::digest::Digest;
-use crate::extract::{Compression, ImageLimits};
+use crate::extract::{Compression, Exceeded, ExtractError, ImageLimits};
 use crate::store::Store;
 
 /// All that was read of an image before its layers.
@@ -76,6 +76,7 @@ impl Reader<'_> {
             let found = DocumentFault::Layers { layers: layers.len(), diff_ids: config.diff_ids.len() };
             return Err(fault(descriptor.digest, found));
         }
+        self.check_layers(&layers)?;
         let parts = layers.into_iter().zip(config.diff_ids).map(|((layer, compression), diff_id)| {
             let (digest, limit) = (layer.digest, self.limits.layer_bytes);
             if layer.size > limit {
@@ -84,6 +85,19 @@ impl Reader<'_> {
             Ok(Part { digest, bytes: layer.size, compression, diff_id })
         });
         Ok(Parts { layers: parts.collect::<Result<_, _>>()?, config: config.config, documents })
+    }
+
+    /// Before the first of them is fetched. What they unpack to is bounded, and hardly less than what they are stored in.
+    fn check_layers(&self, layers: &[(Descriptor, Compression)]) -> Result<(), PullError> {
+        if layers.len() > self.limits.layers {
+            let exceeded = ExtractError::TooLarge { layer: self.limits.layers, exceeded: Exceeded::Layers };
+            return Err(exceeded.into());
+        }
+        let (mut left, limit) = (self.limits.bytes, self.limits.bytes);
+        for (Descriptor { digest, size, .. }, _) in layers {
+            left = left.checked_sub(*size).ok_or(PullError::TooLarge { digest: *digest, limit })?;
+        }
+        Ok(())
     }
 
     async fn document(&self, digest: Digest) -> Result<Document, PullError> {

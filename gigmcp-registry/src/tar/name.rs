@@ -52,12 +52,6 @@ impl EntryPath {
             None => (b"", &self.0),
         }
     }
-
-    /// The directories that it is in, outermost first, without the root.
-    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &[u8]> {
-        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        slashes.map(|(at, _)| &self.0[..at])
-    }
 }
 
 /// What a header `L` or `K` of GNU tar holds: a name, ended by NUL.

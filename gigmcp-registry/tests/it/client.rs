@@ -235,6 +235,31 @@ async fn stolen_index_keys_cannot_end_the_sequence_for_good() {
     assert!(matches!(older, Err(RefreshError::Index(VerifyError::Older { .. }))), "{older:?}");
 }
 
+/// Before a rotation, an index is signed by the keys of both roots, so that readers of either can go on.
+#[tokio::test]
+async fn an_index_that_the_new_keys_signed_too_is_not_forgotten_with_the_old_ones() {
+    let registry = Registry::new();
+    registry.publish(&index(8), &[11, 13]);
+    let mut client = client(State::default());
+    refresh(&mut client, &registry).await.unwrap();
+    registry.publish_root(2, &[1], &[13], &[1]);
+    let before = restarted(&client);
+    for mut client in [client, before] {
+        for (text, expected) in [
+            (index(7), "Index(Older { sequence: 7, last_seen: 8 })"),
+            (index(8).replace("Acme Notes", "Acme Fork"), "Index(Forked { sequence: 8 })"),
+            (index(9).replace("sha256:01", "sha256:02"), "Index(Repinned"),
+        ] {
+            registry.publish(&text, &[11, 13]);
+            let error = refresh(&mut client, &registry).await.unwrap_err();
+            assert!(format!("{error:?}").starts_with(expected), "{error:?}");
+            assert_eq!((client.root().version.get(), sequence(&client)), (2, Some(8)));
+        }
+        registry.publish(&index(9), &[13]);
+        assert_eq!(refresh(&mut restarted(&client), &registry).await.unwrap(), Refreshed::Updated);
+    }
+}
+
 #[tokio::test]
 async fn a_state_goes_on_from_its_own_root_only() {
     let registry = Registry::new();

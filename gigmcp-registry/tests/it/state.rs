@@ -50,6 +50,39 @@ async fn a_state_is_saved_and_never_replaced_by_an_older_one() {
 }
 
 #[tokio::test]
+async fn what_another_process_has_seen_is_not_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = StateFile::new(directory.path().join("state"));
+    let publish = |text: &str| {
+        let published = Envelope::join(&signed_by(&[11], text), text.as_bytes());
+        fs::write(directory.path().join("index.jsonl"), published).unwrap();
+    };
+    let (mut one, mut two) = (client(State::default()), client(State::default()));
+    let transport = Files::new(directory.path());
+    // Both see sequence 9; only one has seen the version 1.2.0 that was in 8, and is gone.
+    publish(&index(8));
+    one.refresh(&transport, fresh().now).await.unwrap();
+    let gone = index(9).replace("1.2.0", "1.3.0");
+    publish(&gone);
+    for client in [&mut one, &mut two] {
+        client.refresh(&transport, fresh().now).await.unwrap();
+        file.save(client.state()).unwrap();
+    }
+    publish(&index(10).replace("sha256:01", "sha256:02"));
+    let repinned = client(file.load().unwrap()).refresh(&transport, fresh().now).await;
+    assert!(format!("{repinned:?}").starts_with("Err(Index(Repinned"), "{repinned:?}");
+    publish(&index(10));
+    client(file.load().unwrap()).refresh(&transport, fresh().now).await.unwrap();
+    // A registry that shows each of them another index is found out.
+    let mut other = client(State::default());
+    publish(&gone.replace("Acme Notes", "Acme Fork"));
+    other.refresh(&transport, fresh().now).await.unwrap();
+    let forked = file.save(other.state());
+    assert!(format!("{forked:?}").starts_with("Err(Forked"), "{forked:?}");
+    file.save(two.state()).unwrap();
+}
+
+#[tokio::test]
 async fn a_damaged_state_is_an_error_and_not_a_fresh_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state");

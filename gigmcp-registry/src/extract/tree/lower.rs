@@ -1,6 +1,6 @@
 //! What a layer removes of those below it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rustix::fs::{FileType, Mode, OFlags, openat};
 
@@ -9,19 +9,22 @@ use super::super::names;
 use super::{Tree, kind};
 use crate::tar::EntryPath;
 
-/// The paths that a layer has itself, and the directories on the way to them.
+/// The paths that a layer has itself, and the directories on the way to them: by name, and below each the same. Written out,
+/// the paths of a few thousand entries could fill the memory.
 #[derive(Default)]
-pub(in super::super) struct Touched(HashSet<Box<[u8]>>);
+pub(in super::super) struct Touched(HashMap<Box<[u8]>, Self>);
 
 impl Touched {
     pub(in super::super) fn add(&mut self, path: &EntryPath) {
-        if self.0.insert(path.as_bytes().into()) {
-            for ancestor in path.ancestors() {
-                if !self.0.contains(ancestor) {
-                    self.0.insert(ancestor.into());
-                }
-            }
+        let mut at = self;
+        for part in path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            at = at.0.entry(part.into()).or_default();
         }
+    }
+
+    fn contains(&self, path: &[u8]) -> bool {
+        let mut parts = path.split(|byte| *byte == b'/');
+        parts.try_fold(self, |at, part| at.0.get(part)).is_some()
     }
 }
 
@@ -31,7 +34,7 @@ impl Tree {
         let at = path.iter().rposition(|byte| *byte == b'/');
         let (dir, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
         let Some(parent) = self.existing(dir)? else { return Ok(()) };
-        if !own.0.contains(path) {
+        if !own.contains(path) {
             return self.remove_at(&parent, name);
         }
         match kind(&parent, name)? {

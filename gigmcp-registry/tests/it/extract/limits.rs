@@ -45,6 +45,20 @@ fn limits_hold_to_the_last_one() {
             vec![tar().entry(Header::new(b'6', "p"), b"").entry(Header::new(b'6', "p"), b"")],
             Exceeded::Entries,
         ),
+        (
+            "directories that no entry names",
+            limits(|limits| limits.entries = 3),
+            vec![tar().file("a/b/c", "")],
+            vec![tar().file("a/b/c/d", "")],
+            Exceeded::Entries,
+        ),
+        (
+            "directories that no entry names, of a link",
+            limits(|limits| limits.entries = 4),
+            vec![tar().file("f", "").hard_link("a/b/c", "f")],
+            vec![tar().file("f", "").hard_link("a/b/c/d", "f")],
+            Exceeded::Entries,
+        ),
         ("layers", limits(|limits| limits.layers = 1), vec![tar()], vec![tar(), tar()], Exceeded::Layers),
         (
             "bytes",

@@ -201,6 +201,56 @@ async fn images_that_are_not_what_they_say_are_refused() {
     }
 }
 
+/// The bounds of an image hold before its first layer is fetched, and not only when the disk is full of layers.
+#[tokio::test]
+async fn layers_that_are_too_much_are_not_fetched() {
+    let plain = vec![Tar::new().file("a", "x").end(); 128];
+    let stored = || plain.iter().map(|layer| (GZIP, gzip(layer))).collect::<Vec<_>>();
+    let again = |list: &mut serde_json::Value| {
+        let list = list.as_array_mut().unwrap();
+        list.push(list[0].clone());
+    };
+    let sized = |manifest: &mut serde_json::Value, sizes: &[u64]| {
+        sizes.iter().enumerate().for_each(|(index, size)| manifest["layers"][index]["size"] = json!(size));
+    };
+    for (case, image, expected) in [
+        ("128 layers", Image::made(&plain, stored(), "amd64", |_| {}, |_| {}), None),
+        (
+            "one more",
+            Image::made(
+                &plain,
+                stored(),
+                "amd64",
+                |config| again(&mut config["rootfs"]["diff_ids"]),
+                |manifest| again(&mut manifest["layers"]),
+            ),
+            Some("layer 128: there are too many layers"),
+        ),
+        (
+            "layers of 5 GiB",
+            Image::made(&plain, stored(), "amd64", |_| {}, |manifest| sized(manifest, &[2 << 30, 2 << 30, 1 << 30])),
+            Some("too large"),
+        ),
+        (
+            "layers of 2 GiB that are not there",
+            Image::made(&plain, stored(), "amd64", |_| {}, |manifest| sized(manifest, &[2 << 30])),
+            Some("wrong size, less"),
+        ),
+    ] {
+        let place = Place::new();
+        image.write_layout(&place.path("layout"));
+        let announced = Arc::new(Mutex::new(false));
+        let heard = Arc::clone(&announced);
+        let installer = place.installer().progress(move |event| {
+            *heard.lock().unwrap() |= matches!(event, PullEvent::Layers { .. });
+        });
+        let installed = installer.from_layout(place.path("layout"), image.digest).await;
+        assert_eq!(installed.as_ref().err().map(fault).as_deref(), expected, "{case}");
+        let is_fetched = expected.is_none_or(|expected| expected.starts_with("wrong size"));
+        assert_eq!(*announced.lock().unwrap(), is_fetched, "{case}");
+    }
+}
+
 #[tokio::test]
 async fn links_and_pipes_in_a_layout_are_not_read() {
     let image = Image::single(&layers());
