@@ -123,7 +123,9 @@ impl<'a, R: Read> Archive<'a, R> {
         let raw = given.unwrap_or(header.name);
         let link = records.link.or(long_link).unwrap_or(header.link);
         let kind = match kind {
-            b'0' | b'\0' if raw.ends_with(b"/") && sparse.is_none() => empty(stored, Kind::Directory)?,
+            // All readers take what is older than types of entries for a directory then; of what has a type, only some do.
+            b'\0' if raw.ends_with(b"/") && sparse.is_none() => empty(stored, Kind::Directory)?,
+            b'0' | b'\0' | b'7' | b'S' if raw.ends_with(b"/") => return Err(LayerRefusal::FileOrDirectory.into()),
             b'0' | b'\0' | b'7' | b'S' => match sparse {
                 Some((bytes, segments)) => Kind::File { bytes, segments: Some(segments) },
                 None => Kind::File { bytes: stored, segments: None },
@@ -147,7 +149,8 @@ impl<'a, R: Read> Archive<'a, R> {
     /// The size of a sparse file and where its content is, which must be all that is stored.
     fn sparse(&mut self, block: &Block, records: &Records, kind: u8) -> Result<(u64, Vec<Segment>), TarError> {
         let (bytes, segments) = if kind == b'S' {
-            if records.is_sparse() {
+            // In other formats, the beginning of the name is where this one has the map.
+            if records.is_sparse() || block[257..265] != *header::GNU {
                 return Err(LayerRefusal::Sparse.into());
             }
             // The map goes on in blocks before the content, which the size does not count.

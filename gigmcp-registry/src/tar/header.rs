@@ -5,6 +5,9 @@ use super::number::{octal_or_binary, seconds};
 
 pub(super) const BLOCK: usize = 512;
 
+/// How headers of GNU's own format are marked.
+pub(super) const GNU: &[u8; 8] = b"ustar  \0";
+
 pub(super) type Block = [u8; BLOCK];
 
 /// What one header says by itself.
@@ -27,7 +30,7 @@ impl Header {
         let size = octal_or_binary(&block[124..136]).ok_or(LayerRefusal::Number)?;
         let mode = octal_or_binary(&block[100..108]).ok_or(LayerRefusal::Number)?;
         Ok(Self {
-            name: name(block),
+            name: name(block)?,
             link: text(&block[157..257]).to_vec(),
             mode: (mode & 0o7777) as u32,
             size,
@@ -43,13 +46,24 @@ fn checksum(block: &Block) -> u64 {
     sum(&block[..148]) + 8 * u64::from(b' ') + sum(&block[156..])
 }
 
-/// With the prefix of ustar, which GNU's own format has not: there, times are in its place.
-fn name(block: &Block) -> Vec<u8> {
-    let name = text(&block[..100]);
-    let prefix = if &block[257..263] == b"ustar\0" { text(&block[345..500]) } else { b"" };
-    match prefix {
-        b"" => name.to_vec(),
-        prefix => [prefix, b"/", name].concat(),
+/// With the prefix of ustar, which GNU's own format has not: there, times are in its place. Where they are not times, Go takes them
+/// for a prefix all the same; Python does where there is no format at all; and star's prefix is shorter.
+fn name(block: &Block) -> Result<Vec<u8>, LayerRefusal> {
+    let (name, prefix) = (text(&block[..100]), text(&block[345..500]));
+    let is_time = |field: &[u8]| field[0] == 0 || seconds(field).is_some();
+    match block[257..265].first_chunk().unwrap_or(&[0; 8]) {
+        [b'u', b's', b't', b'a', b'r', 0, ..] => {
+            let is_star = &block[508..] == b"tar\0";
+            match prefix {
+                b"" => Ok(name.to_vec()),
+                prefix if is_star && prefix.len() > 131 => Err(LayerRefusal::Prefix),
+                prefix => Ok([prefix, b"/", name].concat()),
+            }
+        }
+        GNU if is_time(&block[345..357]) && is_time(&block[357..369]) => Ok(name.to_vec()),
+        GNU => Err(LayerRefusal::Prefix),
+        _ if prefix.is_empty() => Ok(name.to_vec()),
+        _ => Err(LayerRefusal::Prefix),
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 }
 
 fn octal(field: &[u8]) -> Option<u64> {
-    let digits = field.trim_ascii_start();
+    let spaces = field.iter().take_while(|byte| **byte == b' ').count();
+    let digits = &field[spaces..];
     let end = digits.iter().position(|byte| matches!(byte, 0 | b' ')).unwrap_or(digits.len());
     let (digits, rest) = digits.split_at(end);
     rest.iter().all(|byte| matches!(byte, 0 | b' ')).then_some(())?;
@@ -81,6 +82,7 @@ mod tests {
             ("larger", b"\x80\0\0\0\x80\0\0\0\0\0\0\0", None),
             ("longer than 64 bits", b"\x80\x01\0\0\0\0\0\0\0\0\0\0", None),
             ("negative", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
+            ("begun by a tab", b"\t        17\0", None),
             ("not octal", b"00000000018\0", None),
             ("a sign", b"-0000000001\0", None),
             ("digits behind the end", b"000017\0 0017", None),

@@ -40,6 +40,12 @@ pub enum LayerRefusal {
     /// An empty name, or one with NUL in it.
     #[error("a name is empty or has a NUL in it")]
     Name,
+    /// There is something where a name's beginning is in other formats than the header's.
+    #[error("a name has a beginning for some readers only")]
+    Prefix,
+    /// A file whose name ends like that of a directory, and is one for some readers.
+    #[error("a file's name ends with a slash")]
+    FileOrDirectory,
     /// A name of more than 255 bytes, or a path of more than 4,095.
     #[error("a name is too long")]
     LongName,

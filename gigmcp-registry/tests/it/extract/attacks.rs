@@ -354,11 +354,46 @@ fn headers() -> Vec<Row> {
             &["f a ", "f b "],
         ),
         row(
-            "a file with a slash and content",
-            [tar().file("a/", "x")],
-            LayerRefusal::ContentOfNoFile,
+            "a file with a slash",
             [tar().file("a/", "")],
+            LayerRefusal::FileOrDirectory,
+            [tar().entry(Header::new(0, "a/"), b"")],
             &["d a"],
+        ),
+        row(
+            "a file with a slash and holes",
+            [sparse(&[(0, 2)], "5"), tar().pax(&[("path", "a/")]).entry(Header::new(b'7', "a"), b"x")],
+            LayerRefusal::FileOrDirectory,
+            [sparse(&[(0, 2)], "5"), tar().pax(&[("path", "a")]).entry(Header::new(b'7', "a"), b"x")],
+            &["f a x"],
+        ),
+        row(
+            "an old file with a slash and content",
+            [tar().entry(Header::new(0, "a/"), b"x")],
+            LayerRefusal::ContentOfNoFile,
+            [tar().entry(Header::new(0, "a"), b"x")],
+            &["f a x"],
+        ),
+        row(
+            "a prefix for Go only",
+            [tar().entry(Header::new(b'0', "a").gnu().at(345, b"etc"), b"x")],
+            LayerRefusal::Prefix,
+            [tar().entry(Header::new(b'0', "a").gnu().at(345, b"14524761000\x0014524761000\0"), b"x")],
+            &["f a x"],
+        ),
+        row(
+            "a prefix for Python only",
+            [tar().entry(Header::new(b'0', "a").at(257, &[0; 8]).at(345, b"etc"), b"x")],
+            LayerRefusal::Prefix,
+            [tar().entry(Header::new(b'0', "a").at(257, &[0; 8]), b"x")],
+            &["f a x"],
+        ),
+        row(
+            "a prefix that star ends before",
+            [tar().entry(Header::new(b'0', "a").at(345, &[b'p'; 132]).at(508, b"tar\0"), b"x")],
+            LayerRefusal::Prefix,
+            [tar().entry(Header::new(b'0', "a").at(345, b"p").at(508, b"tar\0"), b"x")],
+            &["d p", "f p/a x"],
         ),
         row(
             "content of another volume",
@@ -373,6 +408,13 @@ fn headers() -> Vec<Row> {
             LayerRefusal::BehindTheEnd,
             [tar().file("a", "").file("b", "x").raw(&[0; 8192])],
             &["f a ", "f b x"],
+        ),
+        row(
+            "holes of GNU in a header of ustar",
+            [tar().entry(old_sparse(), b"xy")],
+            LayerRefusal::Sparse,
+            [tar().entry(old_sparse().gnu(), b"xy")],
+            &["f a xy\0\0\0"],
         ),
         row(
             "holes beyond the file",
@@ -416,6 +458,11 @@ fn sparse(segments: &[(u64, u64)], size: &str) -> Tar {
     let count = segments.len().to_string();
     let records = [("GNU.sparse.size", size), ("GNU.sparse.numblocks", &*count), ("GNU.sparse.map", &*map.join(","))];
     Tar::new().pax(&records).file("a", "xy")
+}
+
+/// A file `a` of two bytes and a hole of three, with a map in its header.
+fn old_sparse() -> Header {
+    Header::new(b'S', "a").at(386, b"00000000000\x0000000000002\0").at(483, b"00000000005\0")
 }
 
 fn whiteouts() -> Vec<Row> {
