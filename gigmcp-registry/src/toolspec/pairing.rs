@@ -1,6 +1,7 @@
 //! A toolspec beside the manifest of its server.
 
-use super::{BaseUrl, Toolspec};
+use super::validate::{is_place_of, is_taken_by};
+use super::{BaseUrl, Constant, Toolspec};
 use crate::egress_host::EgressHost;
 use crate::manifest::{Faults, Manifest, Problem, Tier};
 use crate::name::CredentialId;
@@ -22,6 +23,35 @@ pub(super) fn check(faults: &mut Faults, spec: &Toolspec, manifest: &Manifest) {
     }
     constants(faults, "constants", &spec.constants, manifest);
     auths(faults, spec, manifest);
+    if manifest.tier == Tier::Sealed {
+        places(faults, spec, manifest);
+    }
+}
+
+/// Where a credential goes on the way out, nobody else says anything: not a model, and not the toolspec.
+fn places(faults: &mut Faults, spec: &Toolspec, manifest: &Manifest) {
+    let injects = || manifest.credentials.iter().map(|credential| &credential.inject);
+    let mut constants = |path: &str, constants: &[Constant]| {
+        for (index, constant) in constants.iter().enumerate() {
+            if injects().any(|inject| is_taken_by(inject, constant.place, &constant.name)) {
+                faults.add(&format!("{path}[{index}].name"), Problem::PlaceOfAuth);
+            }
+        }
+    };
+    constants("constants", &spec.constants);
+    for (index, tool) in spec.tools.iter().enumerate() {
+        constants(&format!("tools[{index}].constants"), &tool.constants);
+    }
+    for (tool, index, param) in
+        spec.tools.iter().enumerate().flat_map(|(tool, request)| {
+            request.params.iter().enumerate().map(move |(index, param)| (tool, index, param))
+        })
+    {
+        if injects().any(|inject| is_place_of(inject, param.place, param.spelled())) {
+            let field = if param.wire_name.is_some() { "as" } else { "name" };
+            faults.add(&format!("tools[{tool}].params[{index}].{field}"), Problem::PlaceOfAuth);
+        }
+    }
 }
 
 fn tools(faults: &mut Faults, spec: &Toolspec, manifest: &Manifest) {
@@ -50,7 +80,7 @@ fn base_url(faults: &mut Faults, path: &str, url: &BaseUrl, manifest: &Manifest)
     }
 }
 
-fn constants(faults: &mut Faults, path: &str, constants: &[super::Constant], manifest: &Manifest) {
+fn constants(faults: &mut Faults, path: &str, constants: &[Constant], manifest: &Manifest) {
     for (index, constant) in constants.iter().enumerate() {
         for variable in constant.variables() {
             if !manifest.variables.iter().any(|declared| declared.name.as_str() == variable) {

@@ -71,6 +71,14 @@ pub struct Param {
     pub part: Option<Part>,
 }
 
+impl Param {
+    /// Its name in the request.
+    #[must_use]
+    pub fn spelled(&self) -> &str {
+        self.wire_name.as_deref().unwrap_or(&self.name)
+    }
+}
+
 /// A part of a multipart body that is a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Part {

@@ -2,6 +2,8 @@
 
 mod param;
 
+use std::collections::HashSet;
+
 use gigmcp_egress::{HostName, PathPattern};
 
 use super::document::{ConstantDocument, PaginationDocument, ResponseDocument, ToolRequestDocument, ToolspecDocument};
@@ -27,7 +29,7 @@ pub(crate) fn validate(document: ToolspecDocument) -> Result<Toolspec, Vec<Fault
     let version = faults.parsed("version", &document.version);
     let base_url = base_url(&mut faults, "baseUrl", &document.base_url, schema_version);
     let auths = auths(&mut faults, &document);
-    let constants = constants(&mut faults, "constants", document.constants);
+    let constants = constants(&mut faults, "constants", document.constants, &auths);
     if document.tools.is_empty() {
         faults.add("tools", Problem::Missing);
     }
@@ -115,13 +117,20 @@ fn auths(faults: &mut Faults, document: &ToolspecDocument) -> Vec<Auth> {
     auths
 }
 
-fn constants(faults: &mut Faults, path: &str, documents: Vec<Object<ConstantDocument>>) -> Vec<Constant> {
-    let keys: Vec<_> =
-        documents.iter().map(|Object(constant)| format!("{} {}", constant.place, constant.name)).collect();
+fn constants(
+    faults: &mut Faults,
+    path: &str,
+    documents: Vec<Object<ConstantDocument>>,
+    auths: &[Auth],
+) -> Vec<Constant> {
+    let keys: Vec<_> = documents.iter().map(|Object(constant)| spelled(&constant.place, &constant.name)).collect();
     faults.unique(path, "name", keys.iter().map(String::as_str));
     faults.each(path, documents, |faults, path, Object(document)| {
         let place = faults.word(&format!("{path}.in"), &document.place, ParamPlace::from_word, ParamPlace::WORDS)?;
         param::wire_name(faults, &format!("{path}.name"), &document.name, place);
+        if auths.iter().any(|auth| is_taken_by(&auth.place, place, &document.name)) {
+            faults.add(&format!("{path}.name"), Problem::PlaceOfAuth);
+        }
         let value = format!("{path}.value");
         match &document.value {
             serde_json::Value::String(text) => {
@@ -151,13 +160,14 @@ fn tool(faults: &mut Faults, path: &str, document: ToolRequestDocument, common: 
     let base_url = faults.optional(&document.base_url, |faults, text| {
         base_url(faults, &format!("{path}.baseUrl"), text, common.schema_version)
     });
-    let constants = constants(faults, &format!("{path}.constants"), document.constants);
+    let constants = constants(faults, &format!("{path}.constants"), document.constants, common.auths);
     faults.unique(&format!("{path}.params"), "name", document.params.iter().map(|Object(param)| param.name.as_str()));
     let context = param::Context { schema_version: common.schema_version, method, encoding, auths: common.auths };
     let params = faults.each(&format!("{path}.params"), document.params, |faults, path, Object(document)| {
         param::param(faults, &path.to_string(), document, &context)
     });
     let all_constants = || common.constants.iter().chain(&constants);
+    once(faults, path, common.constants, &constants, &params);
     let template = tool_path(faults, &format!("{path}.path"), &document.path);
     if let Some(template) = &template {
         holes(faults, path, template, &params, all_constants());
@@ -171,9 +181,37 @@ fn tool(faults: &mut Faults, path: &str, document: ToolRequestDocument, common: 
     let pagination = document
         .pagination
         .and_then(|Object(document)| pagination(faults, &format!("{path}.pagination"), document, &params));
+    let page = pagination.as_ref().and_then(|pagination| pagination.param.as_deref());
+    let is_page = |constant: &Constant| constant.place == ParamPlace::Query && page == Some(&constant.name);
+    if all_constants().any(is_page) {
+        faults.add(&format!("{path}.pagination.param"), Problem::Repeated);
+    }
     let (description, path) = (document.description, template?);
     let (name, method) = (name?, method?);
     Some(ToolRequest { name, description, method, path, base_url, encoding, params, constants, response, pagination })
+}
+
+/// Of two things in one place, services read one or the other, and which one a reviewer cannot see.
+fn once(faults: &mut Faults, path: &str, common: &[Constant], constants: &[Constant], params: &[Param]) {
+    let constant = |constant: &Constant| spelled(constant.place.as_str(), &constant.name);
+    let mut taken: HashSet<_> = common.iter().map(constant).collect();
+    for (index, key) in constants.iter().map(constant).enumerate() {
+        if !taken.insert(key) {
+            faults.add(&format!("{path}.constants[{index}].name"), Problem::Repeated);
+        }
+    }
+    for (index, param) in params.iter().enumerate() {
+        if !taken.insert(spelled(param.place.as_str(), param.spelled())) {
+            let field = if param.wire_name.is_some() { "as" } else { "name" };
+            faults.add(&format!("{path}.params[{index}].{field}"), Problem::Repeated);
+        }
+    }
+}
+
+/// A place and a name in it, the same for all spellings of a header.
+fn spelled(place: &str, name: &str) -> String {
+    let header = (place == ParamPlace::Header.as_str()).then(|| name.to_ascii_lowercase());
+    format!("{place} {}", header.as_deref().unwrap_or(name))
 }
 
 /// A path whose every filling is one path: no query, nothing that wanders, and no hole that is a whole segment and empty.
@@ -204,7 +242,7 @@ fn holes<'a>(
         .map(|constant| constant.name.as_str())
         .collect();
     for (index, param) in params.iter().enumerate().filter(|(_, param)| param.place == ParamPlace::Path) {
-        let name = param.wire_name.as_deref().unwrap_or(&param.name);
+        let name = param.spelled();
         if !template.holes().any(|hole| hole == name) {
             faults.add(&format!("{path}.params[{index}].name"), Problem::ParamWithoutHole);
         }
@@ -236,7 +274,7 @@ fn pagination(faults: &mut Faults, path: &str, document: PaginationDocument, par
     }
     faults.number(&format!("{path}.maxPages"), Some(document.max_pages), 1, 100);
     let at = format!("{path}.param");
-    let said = |param: &Param| param.wire_name.as_deref().unwrap_or(&param.name) == document.param;
+    let said = |param: &Param| param.spelled() == document.param;
     match (kind, document.param.as_str()) {
         (PaginationKind::Link, "") => {}
         (PaginationKind::Link, _) => faults.add(&at, Problem::NotForType { kind: kind.as_str() }),
@@ -249,8 +287,8 @@ fn pagination(faults: &mut Faults, path: &str, document: PaginationDocument, par
 }
 
 /// Whether a credential is put where this parameter is.
-pub(super) fn is_place_of_auth(auth: &Auth, place: ParamPlace, name: &str) -> bool {
-    match &auth.place {
+pub(super) fn is_place_of(credential: &Inject, place: ParamPlace, name: &str) -> bool {
+    match credential {
         Inject::Header { name: header, .. } => place == ParamPlace::Header && header.eq_ignore_ascii_case(name),
         Inject::Basic(_) => place == ParamPlace::Header && name.eq_ignore_ascii_case("authorization"),
         Inject::Query(field) => place == ParamPlace::Query && field.as_str().eq_ignore_ascii_case(name),
@@ -258,6 +296,11 @@ pub(super) fn is_place_of_auth(auth: &Auth, place: ParamPlace, name: &str) -> bo
         Inject::Json(pointer) => place == ParamPlace::Body && pointer.to_string().split('/').nth(1) == Some(name),
         Inject::Path { .. } | Inject::Env { .. } => false,
     }
+}
+
+/// The same for a constant. What stands beside the credential in `Authorization: Basic` is one.
+pub(super) fn is_taken_by(credential: &Inject, place: ParamPlace, name: &str) -> bool {
+    !matches!(credential, Inject::Basic(_)) && is_place_of(credential, place, name)
 }
 
 /// A header that a parameter may set.

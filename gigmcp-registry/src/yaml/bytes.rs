@@ -36,11 +36,31 @@ fn refused(char: char) -> Option<&'static str> {
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
             Some("changes the direction of the text, so that what is seen is not what is read")
         }
-        '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{e0000}'..='\u{e007f}' => {
-            Some("is invisible")
-        }
+        char if is_invisible(char) => Some("is invisible"),
         '\u{fffe}' | '\u{ffff}' => Some("is not a character"),
         char if char.is_control() => Some("is a control character"),
         _ => None,
     }
+}
+
+/// What Unicode calls ignorable by default, without the two selectors that make a pictograph coloured or plain. In the others,
+/// whole texts have been hidden for models to read.
+fn is_invisible(char: char) -> bool {
+    matches!(
+        char,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200d}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0d}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }

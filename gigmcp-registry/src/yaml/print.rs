@@ -51,8 +51,17 @@ fn block(value: &Value, indent: usize, out: &mut String) {
 fn inline(value: &Value) -> String {
     match value {
         Value::String(value) => text(value),
+        Value::Number(number) => with_long_exponent(number.to_string()),
         _ => value.to_string(),
     }
+}
+
+/// `1e300` as `1.0e+300`, which is a number for YAML 1.1 too.
+fn with_long_exponent(number: String) -> String {
+    let Some((mantissa, exponent)) = number.split_once('e') else { return number };
+    let point = if mantissa.contains('.') { "" } else { ".0" };
+    let sign = if exponent.starts_with(['+', '-']) { "" } else { "+" };
+    format!("{mantissa}{point}e{sign}{exponent}")
 }
 
 fn text(text: &str) -> String {

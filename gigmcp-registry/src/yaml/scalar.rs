@@ -13,7 +13,7 @@ pub(super) fn plain(text: &str) -> Result<NodeValue, YamlProblem> {
         _ => {}
     }
     if is_json_number(text) {
-        return number(text);
+        return if is_short_exponent(text) { Err(short_exponent(text)) } else { number(text) };
     }
     match surprise(text) {
         Some(meaning) => Err(YamlProblem::Ambiguous { text: text.into(), meaning, instead: instead(text) }),
@@ -38,6 +38,20 @@ fn number(text: &str) -> Result<NodeValue, YamlProblem> {
             meaning: "is a number that not every program can hold",
             instead: format!("write it in quotes if it is text: \"{text}\""),
         }),
+    }
+}
+
+/// `1e3` and `1.5e3`: in YAML 1.1, a number with an exponent has a point and a sign.
+fn is_short_exponent(text: &str) -> bool {
+    let parts = text.split_once(['e', 'E']);
+    parts.is_some_and(|(mantissa, exponent)| !mantissa.contains('.') || !exponent.starts_with(['+', '-']))
+}
+
+fn short_exponent(text: &str) -> YamlProblem {
+    YamlProblem::Ambiguous {
+        text: text.into(),
+        meaning: "is a number for YAML 1.2 and text for YAML 1.1",
+        instead: format!("write it like 1.0e+3, or in quotes if it is text: \"{text}\""),
     }
 }
 
@@ -74,8 +88,8 @@ fn surprise(text: &str) -> Option<&'static str> {
     if matches!(unsigned, ".inf" | ".nan") {
         return Some("is a number without a value in JSON");
     }
-    let first = unsigned.strip_prefix('.').unwrap_or(unsigned).bytes().next()?;
-    if !first.is_ascii_digit() {
+    let first = unsigned.trim_start_matches(['.', '_']).bytes().next()?;
+    if !first.is_ascii_digit() || unsigned.starts_with('_') {
         return None;
     }
     numeric_surprise(unsigned)
@@ -105,11 +119,11 @@ fn numeric_surprise(text: &str) -> Option<&'static str> {
     if is_date(text) {
         return Some("is a date for YAML 1.1");
     }
-    // Exactly what could still be one number: `1_000`, `+1`, `1.`, `.5`, `1e`, `1.e+5`.
+    // Exactly what could still be one number: `1_000`, for Ruby `1,000`, `+1`, `1.`, `.5`, `1e`, `1.e+5`.
     let mantissa_end = text.find('e').unwrap_or(text.len());
     let (mantissa, exponent) = text.split_at(mantissa_end);
     let exponent = exponent.strip_prefix('e').unwrap_or(exponent);
-    let numeric = all(mantissa, &|byte| byte.is_ascii_digit() || matches!(byte, b'_' | b'.'))
+    let numeric = all(mantissa, &|byte| byte.is_ascii_digit() || matches!(byte, b'_' | b'.' | b','))
         && mantissa.matches('.').count() <= 1
         && exponent.strip_prefix(['+', '-']).unwrap_or(exponent).bytes().all(|byte| byte.is_ascii_digit());
     numeric.then_some("is a number for some programs and text for others")
@@ -154,7 +168,7 @@ mod tests {
         for (expected, texts) in [
             ("boolean", &["true", "false"][..]),
             ("integer", &["0", "7", "-7", "120", "9223372036854775807"]),
-            ("float", &["0.5", "-0.5", "1e3", "1.25E-3"]),
+            ("float", &["0.5", "-0.5", "1.0e+3", "1.25E-3"]),
             ("none", &["", "~", "null"]),
             ("refused", &["on", "On", "OFF", "yes", "No", "y", "N", "True", "FALSE", "Null", "NULL", "=", "<<"]),
             ("refused", &["012", "0o14", "0x1F", "0b101", "1_000", "+1", "-012", "00", "08", "1e999"]),
@@ -162,6 +176,7 @@ mod tests {
                 "refused",
                 &["12:30", "12:30:45", "190:20:30.15", "2001-01-01", "2001-1-1 10:00:00", "2001-01-01T10:00:00Z"],
             ),
+            ("refused", &["1e3", "-1E3", "12e-3", "1.5e3", "1,000", "1,000.5", "._1"]),
             ("refused", &[".5", "1.", "1.e+3", ".inf", "-.INF", ".NaN", "9223372036854775808", "1e"]),
             ("text", &["1.2.3", "v1.2", "10.0.0.0/8", "4chan.org", "0x7g", "1-2", "sha256:00", "once", "none", "only"]),
             (
@@ -172,6 +187,9 @@ mod tests {
                     "2001-01-01.txt",
                     "12 monkeys",
                     "1e3x",
+                    "a,b",
+                    "_1",
+                    "..1.2.3",
                     "-",
                     "nullable",
                     "5m",

@@ -73,6 +73,23 @@ fn what_two_programs_could_read_in_two_ways_is_refused() {
         ),
         ("invisible in a comment", "a: 1 # \u{200b}\n", 1, 8, "the character U+200B is invisible", "a: 1 #\n"),
         (
+            "text in selectors of variants",
+            "a: \"x\u{e0148}\u{e0159}\"\n",
+            1,
+            6,
+            "the character U+E0148 is invisible",
+            "a: \"x\u{2764}\u{fe0f}\"\n",
+        ),
+        ("a filler", "a: \u{3164}\n", 1, 4, "the character U+3164 is invisible", "a: \u{3131}\n"),
+        (
+            "a number for YAML 1.2",
+            "a: 1e3\n",
+            1,
+            4,
+            "`1e3` is a number for YAML 1.2 and text for YAML 1.1",
+            "a: 1.0e+3\n",
+        ),
+        (
             "line of YAML 1.1",
             "a: 1 # x\u{85}b: 2\n",
             1,

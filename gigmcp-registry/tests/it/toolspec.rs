@@ -143,6 +143,35 @@ fn one_fault_each() {
         ("body of a GET", "name: status, in: query", "name: status, in: body", "V015", "tools[0].params[0].in"),
         ("header that routes", "name: Acme-Version", "name: Host", "V006", "constants[0].name"),
         ("second header in a value", "value: \"2026-01-01\"", "value: \"1\\r\\nX: y\"", "V004", "constants[0].value"),
+        (
+            "constant twice, by another spelling",
+            "value: \"2026-01-01\"}",
+            "value: \"1\"}\n  - {name: acme-version, in: header, value: \"2\"}",
+            "V008",
+            "constants[1].name",
+        ),
+        (
+            "constant of all tools and of one",
+            "- {name: area, in: path, value: \"{region}\"}",
+            "- {name: area, in: path, value: \"{region}\"}\n      - {name: ACME-version, in: header, value: \"2\"}",
+            "V008",
+            "tools[0].constants[1].name",
+        ),
+        ("two parameters in one place", "as: \"filter[tags]\"", "as: limit", "V008", "tools[0].params[2].name"),
+        (
+            "parameter in the place of a constant",
+            "name: limit, in: query, type: integer, minimum",
+            "name: limit, as: ACME-VERSION, in: header, type: integer, minimum",
+            "V008",
+            "tools[0].params[2].as",
+        ),
+        (
+            "page in the place of a constant",
+            "- {name: area, in: path, value: \"{region}\"}",
+            "- {name: area, in: path, value: \"{region}\"}\n      - {name: after, in: query, value: x}",
+            "V008",
+            "tools[0].pagination.param",
+        ),
         ("constant list", "value: \"2026-01-01\"", "value: [1]", "V016", "constants[0].value"),
         ("name no model can say", "name: tags, as", "name: \"tags[]\", as", "V002", "tools[0].params[1].name"),
         ("default that is no choice", "default: open", "default: gone", "V016", "tools[0].params[0].default"),
@@ -255,6 +284,23 @@ fn a_toolspec_asks_for_nothing_beyond_its_manifest() {
             "auth",
             Problem::AuthInSealed,
         ),
+        (
+            "W43 a model in the place of a sealed credential",
+            first,
+            FIRST.replace("If-Match", "authorization"),
+            "tools[1].params[1].name",
+            Problem::PlaceOfAuth,
+        ),
+        (
+            "a toolspec in the place of a sealed credential",
+            first,
+            FIRST
+                .replace("schemaVersion: 1", "schemaVersion: 2")
+                .replace("\"page[size]\"", "page_size")
+                .replace("tools:\n", "constants: [{name: AUTHORIZATION, in: header, value: mine}]\ntools:\n"),
+            "constants[0].name",
+            Problem::PlaceOfAuth,
+        ),
     ] {
         assert_eq!(pair(manifest, &spec), [(field.into(), problem)], "{case}");
     }
@@ -302,4 +348,11 @@ fn an_entrusted_server_says_where_its_credentials_go() {
     // W43: a key is never a model's to say, even by another spelling of its place.
     let header = second("auths: [{credential: acme_token, inject: {header: if-match, format: \"{token}\"}}]\n");
     assert_eq!(told(&header), [("V010", "tools[1].params[1].name".into())]);
+    let constant = |place: &str| {
+        let auths = format!("auths: [{{credential: acme_token, inject: {place}}}]\n");
+        second(&format!("{auths}constants: [{{name: X-KEY, in: header, value: mine}}]\n"))
+    };
+    let told = told(&constant("{header: x-key, format: \"{token}\"}"));
+    assert_eq!(told, [("V010", "constants[0].name".into())]);
+    assert!(Toolspec::from_yaml(constant("{query: x-key}").as_bytes()).is_ok());
 }

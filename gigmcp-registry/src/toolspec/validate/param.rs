@@ -1,6 +1,6 @@
 //! Parameters and what they may be.
 
-use super::{header, is_place_of_auth};
+use super::{header, is_place_of};
 use crate::manifest::{Faults, Method, Problem, line, paragraph};
 use crate::strict_json::Object;
 use crate::toolspec::document::ParamDocument;
@@ -24,7 +24,7 @@ pub(super) fn param(faults: &mut Faults, path: &str, document: ParamDocument, co
     if context.schema_version != 1 || wire == "as" {
         faults.check(&format!("{path}.name"), model_name(&document.name));
     }
-    if context.auths.iter().any(|auth| is_place_of_auth(auth, place, spelled)) {
+    if context.auths.iter().any(|auth| is_place_of(&auth.place, place, spelled)) {
         faults.add(&format!("{path}.{wire}"), Problem::PlaceOfAuth);
     }
     match place {
