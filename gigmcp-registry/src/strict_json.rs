@@ -1,10 +1,10 @@
 //! Two readings that serde's derive leaves lenient: structs written as arrays, and maps that name a key twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer, forward_to_deserialize_any};
 
 /// A struct that must be written as an object; serde's derive would also take `["a", "b"]` for its fields in order.
@@ -88,6 +88,69 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T>
     Ok(document)
 }
 
+/// Fails if any object in it, at any depth, names a key twice: [`serde_json::Value`] would take the last one.
+pub(crate) fn without_repeats(bytes: &[u8]) -> serde_json::Result<()> {
+    serde_json::from_slice::<AnyWithoutRepeats>(bytes).map(drop)
+}
+
+/// Anything, of which nothing is kept.
+struct AnyWithoutRepeats;
+
+impl<'de> Deserialize<'de> for AnyWithoutRepeats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyWithoutRepeats)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyWithoutRepeats {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without repeated keys")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<Self>()?;
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format_args!("repeated key {key:?}")));
+            }
+            keys.insert(key);
+        }
+        Ok(self)
+    }
+}
+
 /// A map in which a repeated key is an error instead of the last one winning.
 #[derive(Debug, Default)]
 pub(crate) struct UniqueMap<V>(pub(crate) BTreeMap<String, V>);
@@ -154,6 +217,18 @@ mod tests {
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{case}: {found}"),
                 _ => panic!("{case}: {parsed:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_repeated_key_is_found_at_any_depth() {
+        for (text, repeated) in [
+            (r#"{"a":1,"b":[null,true,-1,1.5,"x",{"a":{"a":{}}}]}"#, false),
+            (r#"{"a":[{"b":{"c":1,"c":1}}]}"#, true),
+            (r#"{"a":[{"b":{"c":1,"\u0063":1}}]}"#, true),
+            (r#"[{"a":1},{"a":1}]"#, false),
+        ] {
+            assert_eq!(without_repeats(text.as_bytes()).is_err(), repeated, "{text}");
         }
     }
 

@@ -20,7 +20,7 @@ use std::fmt;
 use crate::diagnostic::{Diagnostic, parse};
 use crate::manifest::{Fault, Faults, Inject, InvalidManifest, Manifest};
 use crate::name::{CredentialId, ServerName};
-use crate::strict_json::Object;
+use crate::strict_json::{self, Object};
 use crate::template::Template;
 use crate::version::Version;
 use crate::yaml;
@@ -53,6 +53,7 @@ impl Toolspec {
     /// # Errors
     /// As [`Manifest::from_json`].
     pub fn from_json(text: &[u8]) -> Result<Self, InvalidManifest> {
+        strict_json::without_repeats(text)?;
         let Object(document) = serde_json::from_slice(text)?;
         validate(document).map_err(InvalidManifest::Faults)
     }

@@ -12,8 +12,13 @@ pub(super) enum Suspicion {
 pub(super) fn suspicion(name: &str) -> Option<Suspicion> {
     let words = words(name);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let pair = |one: &str, two: &str| words.windows(2).any(|pair| pair == [one, two]);
-    let has = |word: &str| words.contains(&word);
+    // `api_key_2`, `apiKeys` and `apikey2` are keys as well.
+    let same = |word: &str, known: &str| {
+        let word = word.trim_end_matches(|char: char| char.is_ascii_digit());
+        word == known || word.strip_suffix('s') == Some(known)
+    };
+    let pair = |one: &str, two: &str| words.windows(2).any(|pair| pair[0] == one && same(pair[1], two));
+    let has = |known: &str| words.iter().any(|word| same(word, known));
     if PAIRS.iter().any(|(one, two)| pair(one, two)) || JOINED.iter().any(|word| has(word)) {
         return Some(Suspicion::Key);
     }
@@ -46,24 +51,38 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-const PAIRS: [(&str, &str); 17] = [
+const PAIRS: [(&str, &str); 31] = [
     ("access", "key"),
     ("access", "token"),
     ("api", "key"),
     ("api", "secret"),
     ("api", "token"),
+    ("account", "key"),
+    ("admin", "key"),
+    ("app", "key"),
     ("app", "secret"),
+    ("app", "token"),
     ("application", "key"),
     ("auth", "key"),
     ("auth", "token"),
     ("bearer", "token"),
+    ("bot", "token"),
     ("client", "secret"),
+    ("consumer", "key"),
     ("developer", "token"),
+    ("encryption", "key"),
+    ("id", "token"),
+    ("license", "key"),
+    ("master", "key"),
+    ("oauth", "token"),
     ("private", "key"),
     ("refresh", "token"),
     ("secret", "key"),
+    ("security", "token"),
     ("service", "key"),
+    ("session", "token"),
     ("signing", "key"),
+    ("subscription", "key"),
 ];
 
 const JOINED: [&str; 9] = [
@@ -95,6 +114,16 @@ mod tests {
             ("clientSecret", Some(Suspicion::Key)),
             ("X-Auth-Token", Some(Suspicion::Key)),
             ("Authorization", Some(Suspicion::Key)),
+            ("api_key_2", Some(Suspicion::Key)),
+            ("apikey2", Some(Suspicion::Key)),
+            ("apiKeys", Some(Suspicion::Key)),
+            ("bot_token", Some(Suspicion::Key)),
+            ("sessionToken", Some(Suspicion::Key)),
+            ("Ocp-Apim-Subscription-Key", Some(Suspicion::Key)),
+            ("license_key", Some(Suspicion::Key)),
+            ("passwords", Some(Suspicion::Perhaps)),
+            ("subscription_keyword", None),
+            ("session_tokenizer", None),
             ("password", Some(Suspicion::Perhaps)),
             ("page_token", None),
             ("next_page_token", None),

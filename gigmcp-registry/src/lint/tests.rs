@@ -146,6 +146,12 @@ fn toolspecs_that_are_allowed_and_unwise() {
             "in: body, type: string, description: \"\\e[8mx\"",
             &[("V004", "tools[0].params[1].description")],
         ),
+        (
+            "hidden text in the name of a parameter",
+            "name: filter, in: body",
+            "name: \"filter\\u2063\", in: body",
+            &[("L009", "tools[0].params[1].name"), ("L021", "tools[0].params[1].name")],
+        ),
         ("name for models", "page_token", "\"page[token]\"", &[("L021", param)]),
         ("shapeless", "in: body, type: string", "in: body, type: object", &[("L022", "tools[0].params[1].name")]),
         (
@@ -170,6 +176,18 @@ fn toolspecs_that_are_allowed_and_unwise() {
         "in: body, type: array, items: {type: object, properties: [{name: api_key, type: string}]}",
     );
     assert_eq!(of_toolspec(MANIFEST, &nested), [("L008", "tools[0].params[1].items.properties[0].name".into())]);
+    let shown = |schema: &str| {
+        let text = TOOLSPEC.replace("schemaVersion: 1", "schemaVersion: 2");
+        of_toolspec(MANIFEST, &text.replace("name: filter, in: body, type: string", schema))
+    };
+    let hidden = |field: &str| [("L009", format!("tools[0].params[1].{field}"))];
+    let choice = "name: filter, in: body, type: string, enum: [a, \"b?\"], default: a";
+    let object = "name: filter, in: body, type: object, properties: [{name: \"b?\", type: array, items: {type: string, default: c}}]";
+    let default = "name: filter, in: body, type: array, items: {type: string}, default: [\"b?\"]";
+    for (schema, field) in [(choice, "enum[1]"), (object, "properties[0].name"), (default, "default")] {
+        assert_eq!(shown(&schema.replace('?', "\\U000E0141")), hidden(field), "{field}");
+        assert_eq!(shown(&schema.replace('?', "")), [], "{field}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Toolspecs that are allowed and unwise.
 
+use serde_json::Value;
+
 use super::keys::{Suspicion, suspicion};
 use super::manifest::hidden;
 use super::{Denylist, Findings, hosts};
@@ -42,6 +44,7 @@ fn params(found: &mut Findings<'_>, field: &str, tool: &ToolRequest, schema_vers
         let field = format!("{field}.params[{index}]");
         let name = format!("{field}.name");
         key(found, &name, &param.name);
+        hidden(found, &name, &param.name);
         if let Some(wire_name) = param.wire_name.as_deref().filter(|_| suspicion(&param.name).is_none()) {
             key(found, &format!("{field}.as"), wire_name);
         }
@@ -67,15 +70,33 @@ fn params(found: &mut Findings<'_>, field: &str, tool: &ToolRequest, schema_vers
 
 fn nested(found: &mut Findings<'_>, field: &str, schema: &Schema) {
     hidden(found, &format!("{field}.description"), schema.description.as_deref().unwrap_or_default());
+    for (index, choice) in schema.choices.iter().enumerate() {
+        hidden_value(found, &format!("{field}.enum[{index}]"), choice);
+    }
+    schema.default.iter().for_each(|default| hidden_value(found, &format!("{field}.default"), default));
     match &schema.kind {
         SchemaKind::Object(properties) => {
             for (index, property) in properties.iter().enumerate() {
                 let field = format!("{field}.properties[{index}]");
                 key(found, &format!("{field}.name"), &property.name);
+                hidden(found, &format!("{field}.name"), &property.name);
                 nested(found, &field, &property.schema);
             }
         }
         SchemaKind::Array { items: Some(items), .. } => nested(found, &format!("{field}.items"), items),
+        _ => {}
+    }
+}
+
+/// All text of a value, which models are shown as it is.
+fn hidden_value(found: &mut Findings<'_>, field: &str, value: &Value) {
+    match value {
+        Value::String(text) => hidden(found, field, text),
+        Value::Array(items) => items.iter().for_each(|item| hidden_value(found, field, item)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            hidden(found, field, name);
+            hidden_value(found, field, value);
+        }),
         _ => {}
     }
 }

@@ -127,22 +127,40 @@ const RESERVED_HEADERS: [&str; 11] = [
     "upgrade",
 ];
 
-const RESERVED_ENV_PREFIXES: [&str; 9] =
-    ["LD_", "DYLD_", "GIG_", "GLIBC_", "MALLOC_", "PYTHON", "PERL5", "RUBY", "SSL_"];
+const RESERVED_ENV_PREFIXES: [&str; 12] =
+    ["CORECLR_", "DYLD_", "GIG_", "GLIBC_", "LD_", "LUA_", "MALLOC_", "OPENSSL_", "PERL", "PYTHON", "RUBY", "SSL_"];
 
-const RESERVED_ENV: [&str; 15] = [
+const RESERVED_ENV: [&str; 33] = [
+    "AWS_CA_BUNDLE",
+    "BASHOPTS",
     "BASH_ENV",
+    "CLASSPATH",
     "CURL_CA_BUNDLE",
+    "DOTNET_STARTUP_HOOKS",
     "ENV",
+    "GEM_HOME",
+    "GEM_PATH",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GODEBUG",
     "HOME",
+    "HOSTALIASES",
     "IFS",
+    "LOCALDOMAIN",
     "LOCPATH",
+    "NLSPATH",
     "NODE_EXTRA_CA_CERTS",
     "NODE_PATH",
+    "NODE_REPL_EXTERNAL_MODULE",
     "NODE_TLS_REJECT_UNAUTHORIZED",
     "PATH",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "PROMPT_COMMAND",
+    "PS4",
     "REQUESTS_CA_BUNDLE",
     "SHELL",
+    "SHELLOPTS",
     "TMPDIR",
     "GCONV_PATH",
     "GOTRACEBACK",
@@ -201,6 +219,15 @@ mod tests {
             ("HTTPS_PROXY", Some(Problem::ReservedEnv)),
             ("PYTHONSTARTUP", Some(Problem::ReservedEnv)),
             ("SSL_CERT_FILE", Some(Problem::ReservedEnv)),
+            ("OPENSSL_CONF", Some(Problem::ReservedEnv)),
+            ("PERLLIB", Some(Problem::ReservedEnv)),
+            ("CLASSPATH", Some(Problem::ReservedEnv)),
+            ("DOTNET_STARTUP_HOOKS", Some(Problem::ReservedEnv)),
+            ("GIT_SSH_COMMAND", Some(Problem::ReservedEnv)),
+            ("HOSTALIASES", Some(Problem::ReservedEnv)),
+            ("PERPLEXITY_API_KEY", None),
+            ("OPENAI_API_KEY", None),
+            ("GIT_TOKEN", None),
         ] {
             assert_eq!(env_name(text).err(), expected, "{text:?}");
         }

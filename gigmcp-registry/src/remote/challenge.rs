@@ -15,11 +15,22 @@ impl Challenge {
         let bearer = all.iter().find_map(|(scheme, parameters)| {
             let of = |name: &str| parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
             let realm = of("realm").filter(|_| scheme.eq_ignore_ascii_case("bearer"))?.1.clone();
+            // What for is ours to say. A service may read the first of two scopes.
+            if asks(&realm) {
+                return None;
+            }
             Some(Self::Bearer { realm, service: of("service").map(|(_, value)| value.clone()) })
         });
         let basic = || all.iter().any(|(scheme, _)| scheme.eq_ignore_ascii_case("basic")).then_some(Self::Basic);
         bearer.or_else(basic)
     }
+}
+
+/// Whether an address says itself what a token is to be for, or hides what it says.
+fn asks(realm: &str) -> bool {
+    let query = realm.split_once('?').map_or("", |(_, query)| query);
+    let names = query.split(['&', ';']).map(|pair| pair.split('=').next().unwrap_or_default());
+    names.into_iter().any(|name| name.contains(['%', '+']) || matches!(name, "scope" | "service"))
 }
 
 type Parameters = Vec<(String, String)>;
@@ -94,6 +105,11 @@ mod tests {
             (&["Basic realm=x", "Bearer realm=\"https://a/\""], bearer("https://a/", None)),
             (&["Negotiate, Basic realm=\"x\""], Some(Challenge::Basic)),
             (&["Bearer realm=\"a\\\"b\""], bearer("a\"b", None)),
+            (&["Bearer realm=\"https://a/?account=x\""], bearer("https://a/?account=x", None)),
+            (&["Bearer realm=\"https://a/?scope=repository:b:pull\""], None),
+            (&["Bearer realm=\"https://a/?a=b&service=b\""], None),
+            (&["Bearer realm=\"https://a/?sc%6fpe=repository:b:pull\""], None),
+            (&["Bearer realm=\"https://a/?scope=b\", Basic realm=x"], Some(Challenge::Basic)),
             (&["Bearer service=\"a\""], None),
             (&["Negotiate"], None),
             (&[""], None),

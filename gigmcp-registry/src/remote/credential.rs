@@ -13,8 +13,9 @@ pub trait RegistryCredentials: Send + Sync {
     /// The credential for `registry`, if there is one that may be sent to `to`.
     ///
     /// `to` is the registry itself, or the token service that the registry names: Docker Hub's is `auth.docker.io`. A registry
-    /// can name any, so answer by who owns `to`. It is never sent anywhere else, nor over plain HTTP unless that was allowed
-    /// for `to`.
+    /// can name any, so answer by both, with the credential of `registry` if `to` is its own service, and never with one of `to`
+    /// for another registry: that one would be given the token that is bought with it. It is never sent anywhere else, nor over
+    /// plain HTTP unless that was allowed for `to`.
     fn credential<'a>(
         &'a self,
         registry: &'a Registry,

@@ -236,6 +236,21 @@ fn version_1_has_none_of_it() {
 }
 
 #[test]
+fn json_says_nothing_twice() {
+    let with = |default: &str| {
+        let param = format!(r#"{{"name":"note","in":"body","type":"object","default":{default}}}"#);
+        let tool = format!(r#"{{"name":"a","description":"A","method":"POST","path":"/a","params":[{param}]}}"#);
+        let head = r#""schemaVersion":2,"name":"a","version":"1.0.0","baseUrl":"https://a.example""#;
+        Toolspec::from_json(format!(r#"{{{head},"tools":[{tool}]}}"#).as_bytes())
+    };
+    assert!(with(r#"{"to":"a","as":{"b":1}}"#).is_ok());
+    for default in [r#"{"to":"a","to":"b"}"#, r#"{"as":{"b":1,"\u0062":2}}"#] {
+        let refused = with(default);
+        assert!(matches!(refused, Err(InvalidManifest::Syntax(_))), "{default}: {refused:?}");
+    }
+}
+
+#[test]
 fn a_toolspec_asks_for_nothing_beyond_its_manifest() {
     let (first, second) = (crate::MANIFEST, MANIFEST);
     let pair = |manifest: &str, spec: &str| -> Vec<(String, Problem)> {

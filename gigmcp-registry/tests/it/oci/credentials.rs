@@ -15,8 +15,9 @@ use crate::tar_bytes::Tar;
 /// For which registries credentials were asked for, and to be sent where.
 type Asked = Arc<Mutex<Vec<(String, String)>>>;
 
-/// One credential, for one host only.
+/// The credential of one registry, for one host only.
 struct For {
+    registry: String,
     host: String,
     asked: Asked,
 }
@@ -28,7 +29,8 @@ impl RegistryCredentials for For {
         to: &'a Registry,
     ) -> BoxFuture<'a, Result<Option<RegistryCredential>, CredentialUnavailable>> {
         self.asked.lock().unwrap().push((registry.to_string(), to.to_string()));
-        let credential = (to.to_string() == self.host).then(|| RegistryCredential::new("reader", "open sesame"));
+        let is_for = registry.to_string() == self.registry && to.to_string() == self.host;
+        let credential = is_for.then(|| RegistryCredential::new("reader", "open sesame"));
         Box::pin(async { Ok(credential) })
     }
 }
@@ -36,9 +38,11 @@ impl RegistryCredentials for For {
 /// `reader:open sesame`.
 const BASIC: &str = "Basic cmVhZGVyOm9wZW4gc2VzYW1l";
 
+/// A client of the first of these.
 fn client(servers: &[&Server], host: &Server) -> (Remote, Asked) {
     let asked = Arc::default();
-    let credentials = For { host: host.name.clone(), asked: Arc::clone(&asked) };
+    let (registry, host) = (servers[0].name.clone(), host.name.clone());
+    let credentials = For { registry, host, asked: Arc::clone(&asked) };
     let builder = Remote::builder(|_: &str, address: IpAddr| address.is_loopback(), credentials);
     let plain = |builder: gigmcp_registry::RemoteBuilder, server: &&Server| {
         builder.danger_plain_http(server.name.parse().unwrap())
@@ -124,5 +128,29 @@ async fn a_token_is_bought_from_the_right_service_only() {
             "/token?service=a%20service&scope=repository:example/a:pull",
             "{case}"
         );
+    }
+}
+
+/// The token would be for what the registry would like to read elsewhere, and be sent to the registry.
+#[tokio::test]
+async fn a_token_is_for_what_was_asked_for_and_not_for_what_its_address_says() {
+    for (case, query, is_bought) in [
+        ("an account", "?account=reader", true),
+        ("a scope", "?scope=repository:private/a:pull", false),
+        ("a scope behind something", "?account=reader&scope=repository:private/a:pull", false),
+        ("a scope in other letters", "?%73cope=repository:private/a:pull", false),
+    ] {
+        let (place, image) = (Place::new(), image());
+        let service = Server::start(|_| ok(br#"{"token":"t0ken","expires_in":300}"#)).await;
+        let (given, realm) = (image.clone(), format!("http://{}/token{query}", service.name));
+        let registry = Server::start(move |request| match header(request, "authorization") {
+            Some("Bearer t0ken") => honest(&given, request),
+            _ => empty("401 Unauthorized", &format!("WWW-Authenticate: Bearer realm=\"{realm}\"\r\n")),
+        });
+        let registry = registry.await;
+        let (remote, _) = client(&[&registry, &service], &service);
+        let pulled = place.installer().pull(&remote, &registry.image(&image)).await;
+        assert_eq!(pulled.is_ok(), is_bought, "{case}: {pulled:?}");
+        assert_eq!(service.requests().is_empty(), !is_bought, "{case}");
     }
 }
