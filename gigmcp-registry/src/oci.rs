@@ -11,6 +11,7 @@ mod platform;
 mod progress;
 mod reference;
 mod source;
+mod spelling;
 
 pub use config::ImageConfig;
 pub(crate) use document::ACCEPTED;

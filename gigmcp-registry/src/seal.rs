@@ -10,8 +10,10 @@
 //! for l       the target's length in bytes, 4 bytes; the target
 //! ```
 //!
-//! Numbers are unsigned and begin with the highest byte. Nothing else is measured, because nothing else differs in a sealed
-//! tree: modes follow from the kind, and anything with another mode, a device, a FIFO or a socket is an error.
+//! Numbers are unsigned and begin with the highest byte. Modes follow from the kind, and anything with another mode, a device, a
+//! FIFO or a socket is an error. Not measured is what unpacking does not decide, or nobody can tell by reading: owners, extended
+//! attributes, the times of directories and symlinks, parts of a second, and whether two names are one file or two with the same
+//! content.
 
 mod fingerprint;
 mod tree_digest;

@@ -58,7 +58,7 @@ impl Store {
     /// Others than its user can reach trees by their digests, as a sandbox with a user of its own must, and list nothing.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the directory cannot be made or read.
+    /// [`StoreError::Io`] if the directory cannot be made or read, and [`StoreError::OthersCanWrite`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let places = Places::open(path.as_ref())?;
         let store = Self(Arc::new(Inner { places, measured: Mutex::default() }));

@@ -23,10 +23,10 @@ pub(super) fn unpack(
     let mut entries = 0;
     while let Some(entry) = archive.entry().map_err(unreadable)? {
         entries += 1;
-        let Kind::File { bytes, segments: None } = entry.kind else { continue };
         if entries > limits.entries {
             return Err(invalid("the archive has too many entries"));
         }
+        let Kind::File { bytes, segments: None } = entry.kind else { continue };
         let mut content = Content(&mut archive);
         if entry.path.as_bytes() == b"oci-layout" {
             let mut marker = Vec::new();

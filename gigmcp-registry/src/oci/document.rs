@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::DocumentFault;
 use super::config::ImageConfig;
 use super::platform::Said;
+use super::spelling;
 use crate::digest::Digest;
 use crate::extract::Compression;
 
@@ -52,6 +53,7 @@ struct Either {
 impl Document {
     pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: Either = serde_json::from_slice(content)?;
+        spelling::check(content)?;
         if read.schema_version != 2 {
             return Err(DocumentFault::Version(read.schema_version));
         }
@@ -101,6 +103,7 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: RawConfig = serde_json::from_slice(content)?;
+        spelling::check(content)?;
         let diff_ids = read.rootfs.diff_ids.iter().map(|text| text.parse().map_err(|_| DocumentFault::Digest));
         Ok(Self {
             platform: Said { architecture: read.architecture, os: read.os, variant: read.variant },
@@ -170,6 +173,11 @@ mod tests {
                 "layers twice",
                 format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"layers":[{layer}]}}"#),
                 "it is no JSON of this kind",
+            ),
+            (
+                "layers twice, for programs in Go",
+                format!(r#"{{"schemaVersion":2,"config":{config},"layers":[],"Layers":[{layer}]}}"#),
+                "the field \"Layers\" is spelled otherwise than it should be",
             ),
             ("the first version", r#"{"schemaVersion":1}"#.to_owned(), "version 1 of the format is not supported"),
             (

@@ -90,6 +90,9 @@ pub enum DocumentFault {
     /// It has another `schemaVersion` than 2.
     #[error("version {0} of the format is not supported")]
     Version(u64),
+    /// It has a field whose name is written in other letters than it should be, which some programs read all the same.
+    #[error("the field {0:?} is spelled otherwise than it should be")]
+    Spelling(String),
     /// It is neither index nor manifest, or both.
     #[error("it is neither an index nor a manifest")]
     Kind,

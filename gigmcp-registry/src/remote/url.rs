@@ -38,6 +38,10 @@ impl Url {
         };
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or(RedirectFault::Address)?;
+        let is_plain = authority.port_u16().is_some() || authority.as_str().ends_with(authority.host());
+        if !is_plain {
+            return Err(RedirectFault::Address); // a port that is none, for which the usual one would be taken
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let host = Registry::new(host, authority.port_u16().unwrap_or(usual)).map_err(|_| RedirectFault::Address)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -76,6 +80,10 @@ mod tests {
             ("another scheme", "file:///etc/passwd", Err(RedirectFault::Address)),
             ("a user", "https://ghcr.io@blobs.example/a", Err(RedirectFault::Address)),
             ("a relative path", "a/b", Err(RedirectFault::Address)),
+            ("a large port", "https://blobs.example:65537/a", Err(RedirectFault::Address)),
+            ("an empty port", "https://blobs.example:/a", Err(RedirectFault::Address)),
+            ("a large port of an address", "https://[::1]:65979/a", Err(RedirectFault::Address)),
+            ("an address without a port", "https://[::1]/a", Ok(("[::1]", "/a"))),
             ("a line break", "/a\r\nHost: x", Err(RedirectFault::Address)),
             ("nothing", "", Err(RedirectFault::Address)),
         ] {

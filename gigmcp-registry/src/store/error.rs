@@ -1,4 +1,5 @@
 use std::io;
+use std::path::PathBuf;
 
 use crate::seal::{SealError, TreeDigest};
 
@@ -13,6 +14,12 @@ pub enum StoreError {
         doing: &'static str,
         /// Why it failed.
         source: io::Error,
+    },
+    /// A directory of the store belongs to somebody else, or its group or others can write to it.
+    #[error("others than its user can write to {}", .path.display())]
+    OthersCanWrite {
+        /// Which one.
+        path: PathBuf,
     },
     /// Somebody is adding an image, so nothing can be removed. Trying later helps.
     #[error("an image is being added to the store")]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,8 +23,10 @@ impl Places {
         let failed = || StoreError::io("making directories");
         let root = std::path::absolute(root).map_err(failed())?;
         make(&root, TRAVERSABLE).map_err(failed())?;
+        must_be_ours(&root)?;
         for (name, mode) in DIRECTORIES {
             make(&root.join(name), *mode).map_err(failed())?;
+            must_be_ours(&root.join(name))?;
         }
         Ok(Self { root })
     }
@@ -114,6 +116,16 @@ fn make(path: &Path, mode: u32) -> io::Result<()> {
         // The file creation mask may have taken what others need.
         made => made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode))),
     }
+}
+
+/// Whoever else can write there can change a tree between its measuring and its running.
+fn must_be_ours(path: &Path) -> Result<(), StoreError> {
+    let found = fs::metadata(path).map_err(StoreError::io("looking at directories"))?;
+    let is_ours = found.uid() == rustix::process::geteuid().as_raw() || found.uid() == 0;
+    if !is_ours || found.mode() & 0o022 != 0 {
+        return Err(StoreError::OthersCanWrite { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 fn hex_name(name: &[u8]) -> &Path {

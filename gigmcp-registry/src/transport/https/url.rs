@@ -14,7 +14,10 @@ impl Url {
         let uri: Uri = text.parse().ok()?;
         let authority = uri.authority()?.as_str();
         let plain = uri.scheme_str() == Some("https") && !authority.contains('@') && !text.contains('#');
-        (plain && !uri.host()?.is_empty()).then_some(Self(uri))
+        // For a port that is none, the usual one would be taken.
+        let has_no_port = authority.ends_with(uri.host()?);
+        let port = uri.port_u16().is_some_and(|port| port != 0) || has_no_port;
+        (plain && port && !uri.host()?.is_empty()).then_some(Self(uri))
     }
 
     /// The address below which files lie: without query, its path ended by a slash.
@@ -77,6 +80,10 @@ mod tests {
             ("https://registry.test/a/b//?c", Some(("registry.test", 443, "https://registry.test/a/b/"))),
             ("https://[2001:db8::1]:8443/", Some(("2001:db8::1", 8443, "https://[2001:db8::1]:8443/"))),
             ("HTTPS://registry.test", Some(("registry.test", 443, "https://registry.test/"))),
+            ("https://registry.test:65979", None),
+            ("https://registry.test:", None),
+            ("https://registry.test:0", None),
+            ("https://[2001:db8::1]:65979/", None),
             ("http://registry.test", None),
             ("http://127.0.0.1", None),
             ("file:///etc/passwd", None),

@@ -57,6 +57,23 @@ async fn an_archive_is_installed_too() {
 }
 
 #[tokio::test]
+async fn an_archive_of_nothing_but_directories_ends() {
+    let image = Image::single(&layers());
+    let archive = || Tar::new().file("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#).dir("a").dir("b").end();
+    for (entries, expected) in [(3, "missing"), (2, "the archive has too many entries")] {
+        let place = Place::new();
+        let mut limits = gigmcp_registry::ImageLimits::default();
+        limits.entries = entries;
+        let installer = place.installer().limits(limits);
+        let found = match installer.from_archive(Cursor::new(archive()), image.digest).await {
+            Err(PullError::Layout(error)) => error.to_string(),
+            other => fault(&other.unwrap_err()),
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test]
 async fn progress_is_told() {
     let (place, image) = (Place::new(), Image::single(&layers()));
     image.write_layout(&place.path("layout"));
@@ -185,6 +202,11 @@ async fn images_that_are_not_what_they_say_are_refused() {
             "no platform",
             Image::made(&plain, stored(), "amd64", |config| drop(config.as_object_mut().unwrap().remove("os")), |_| {}),
             Some("no JSON"),
+        ),
+        (
+            "another configuration for programs in Go",
+            Image::made(&plain, stored(), "amd64", |config| config["config"]["ENTRYPOINT"] = json!(["/other"]), |_| {}),
+            Some("the field \"ENTRYPOINT\" is spelled"),
         ),
         ("an attack in a layer", Image::single(&[Tar::new().file("../x", "")]), Some("layer 0, entry 1")),
     ] {

@@ -110,6 +110,30 @@ async fn changed_trees_are_not_leased() {
     }
 }
 
+#[test]
+fn a_store_that_others_can_write_to_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    drop(Store::open(&store).unwrap());
+    for (directory, modes) in
+        [("", [0o755, 0o775, 0o1777]), ("trees", [0o711, 0o731, 0o713]), ("blobs", [0o700, 0o720, 0o702])]
+    {
+        let directory = store.join(directory);
+        for (index, bits) in modes.into_iter().enumerate() {
+            mode(&directory, bits);
+            match (Store::open(&store), index) {
+                (Ok(_), 0) => {}
+                (Err(StoreError::OthersCanWrite { path }), 1..) => assert_eq!(path, directory),
+                (other, _) => panic!("{} {bits:o}: {other:?}", directory.display()),
+            }
+        }
+        mode(&directory, modes[0]);
+    }
+    let link = dir.path().join("link");
+    symlink(&store, &link).unwrap();
+    Store::open(&link).unwrap();
+}
+
 /// With the same size and times as before, as somebody would who wants it not to be seen.
 fn rewrite(file: &Path, content: &str) {
     let before = fs::metadata(file).unwrap();
