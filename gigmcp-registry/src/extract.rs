@@ -97,8 +97,8 @@ impl Extraction<'_> {
                         touched.add(&entry.path);
                     }
                 }
-                Meaning::Whiteout(path) => touched.iter().try_for_each(|own| self.tree.remove_lower(&path, own))?,
-                Meaning::Opaque(path) => touched.iter().try_for_each(|own| self.tree.clear_lower(path, own))?,
+                Meaning::Whiteout(path) => touched.iter_mut().try_for_each(|own| self.tree.remove_lower(&path, own))?,
+                Meaning::Opaque(path) => touched.iter_mut().try_for_each(|own| self.tree.clear_lower(path, own))?,
             }
         }
     }

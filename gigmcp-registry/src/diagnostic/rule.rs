@@ -175,7 +175,7 @@ impl Rule {
             | Problem::KeyPrefix
             | Problem::UnboundCredential
             | Problem::OutsideOfEntitlements => Self::CredentialPlace,
-            Problem::Range { .. } => Self::OutOfRange,
+            Problem::Range { .. } | Problem::TooMany { .. } => Self::OutOfRange,
             Problem::Template(_) | Problem::UnknownVariable { .. } => Self::InvalidTemplate,
             Problem::PathPattern(_) | Problem::JsonPointer(_) => Self::InvalidPath,
             Problem::BaseUrl => Self::InvalidHost,

@@ -12,7 +12,10 @@ pub(crate) struct Faults(pub(crate) Vec<Fault>);
 impl Faults {
     // Paths become text where there is a fault only: an index has thousands of manifests, nearly all of them right.
     pub(crate) fn add(&mut self, path: impl Display + Copy, problem: Problem) {
-        self.0.push(Fault { path: path.to_string(), problem });
+        // Whoever wrote more than that wrong need not be told all of it at once.
+        if self.0.len() < MAX_FAULTS {
+            self.0.push(Fault { path: path.to_string(), problem });
+        }
     }
 
     pub(crate) fn check(&mut self, path: impl Display + Copy, outcome: Result<(), Problem>) {
@@ -62,12 +65,17 @@ impl Faults {
         Some(number)
     }
 
+    /// Reads the items of a list, of which there are few: many are compared with many others.
     pub(crate) fn each<D, T>(
         &mut self,
         path: impl Display + Copy,
         documents: Vec<D>,
         mut read: impl FnMut(&mut Self, Arguments<'_>, D) -> Option<T>,
     ) -> Vec<T> {
+        if documents.len() > MAX_ITEMS {
+            self.add(path, Problem::TooMany { max: MAX_ITEMS });
+            return Vec::new();
+        }
         let numbered = documents.into_iter().enumerate();
         numbered.filter_map(|(index, document)| read(self, format_args!("{path}[{index}]"), document)).collect()
     }
@@ -83,6 +91,10 @@ impl Faults {
         }
     }
 }
+
+/// Fifty times what the longest list of a real server has.
+const MAX_ITEMS: usize = 1000;
+const MAX_FAULTS: usize = 100;
 
 pub(crate) fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)

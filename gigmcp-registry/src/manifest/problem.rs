@@ -127,6 +127,12 @@ pub enum Problem {
     /// Only schema version 2 has this.
     #[error("needs `schemaVersion: 2`")]
     NeedsVersion2,
+    /// A list that nobody can review.
+    #[error("has more than {max} items")]
+    TooMany {
+        /// The most.
+        max: usize,
+    },
     /// A number out of its bounds.
     #[error("is not from {min} to {max}")]
     Range {

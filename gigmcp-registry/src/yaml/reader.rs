@@ -56,7 +56,15 @@ impl<'de, 'f> Reader<'de, 'f> {
     }
 
     fn add(&self, span: &Range<usize>, path: String, problem: ShapeProblem) {
+        if self.is_told_enough() {
+            return;
+        }
         self.faults.borrow_mut().push(ShapeFault { path, span: span.clone(), problem });
+    }
+
+    /// A file of nothing but faults need not be retold whole.
+    fn is_told_enough(&self) -> bool {
+        self.faults.borrow().len() >= MAX_FAULTS
     }
 
     fn mismatch(&self, expected: &'static str) {
@@ -246,9 +254,11 @@ impl<'de> MapAccess<'de> for Map<'de, '_> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Unreadable> {
         for entry in self.entries.by_ref() {
             if let Some(known) = self.fields.filter(|fields| !fields.contains(&entry.key.as_str())) {
-                let problem =
-                    ShapeProblem::UnknownField { field: entry.key.clone(), nearest: nearest(&entry.key, known), known };
-                self.parent.add(&entry.key_span, join(&self.parent.path, &entry.key), problem);
+                if !self.parent.is_told_enough() {
+                    let nearest = nearest(&entry.key, known);
+                    let problem = ShapeProblem::UnknownField { field: entry.key.clone(), nearest, known };
+                    self.parent.add(&entry.key_span, join(&self.parent.path, &entry.key), problem);
+                }
                 continue;
             }
             self.value = Some(entry);
@@ -275,6 +285,8 @@ pub(crate) fn nearest(text: &str, known: &[&'static str]) -> Option<&'static str
     let scored = known.iter().map(|word| (strsim::jaro_winkler(&text, &plain(word)), *word));
     scored.filter(|(score, _)| *score >= 0.8).max_by(|one, two| one.0.total_cmp(&two.0)).map(|(_, word)| word)
 }
+
+const MAX_FAULTS: usize = 100;
 
 /// A field whose own reading failed.
 #[derive(Debug)]

@@ -226,3 +226,23 @@ fn an_entrusted_server_may_reach_a_database() {
         assert_eq!(found.iter().map(|fault| fault.0).collect::<Vec<_>>(), [code], "{case}: {found:?}");
     }
 }
+
+#[test]
+fn what_nobody_can_review_is_not_compared_and_not_retold() {
+    let hosts = |count: usize| -> String { (0..count).map(|at| format!("a{at}.acme-desk.example, ")).collect() };
+    let many = |count: usize| {
+        let text = crate::MANIFEST.replace(r#""egress":["#, &format!(r#""egress":[{}"#, hosts(count - 2)));
+        Manifest::from_yaml(text.as_bytes())
+    };
+    assert_eq!(many(1000).unwrap().egress.len(), 1000);
+    let Err(InvalidManifest::Text(faults)) = many(1001) else { panic!("too many hosts") };
+    let told: Vec<_> = faults.iter().map(|fault| (fault.rule.code(), fault.field.as_str())).collect();
+    assert_eq!(told, [("V011", "entitlements.egress")]);
+    // A field is missing, and there are others.
+    let unknown: String = (0..20_000).map(|at| format!("k{at}: 1\n")).collect();
+    let names: String = (0..900).map(|at| format!("  - {{name: \"\\t{at}\"}}\n")).collect();
+    for text in [unknown, format!("tools:\n{names}")] {
+        let Err(InvalidManifest::Text(faults)) = Manifest::from_yaml(text.as_bytes()) else { panic!("not one") };
+        assert!((90..300).contains(&faults.len()), "{}", faults.len());
+    }
+}

@@ -133,3 +133,21 @@ fn a_bomb_is_told_by_its_ratio() {
         }
     }
 }
+
+#[test]
+fn a_directory_is_cleared_once_however_often_a_layer_says_so() {
+    let names = || 0..4000;
+    let files = |tar: Tar, prefix: &str| names().fold(tar, |tar, name| tar.file(&format!("{prefix}{name}"), ""));
+    let again = names().fold(files(tar(), "d/own"), |tar, name| match name % 2 {
+        0 => tar.file("d/.wh..wh..opq", ""),
+        _ => tar.file(".wh.d", ""),
+    });
+    let place = Place::new();
+    let begun = std::time::Instant::now();
+    place.extract(&[files(tar(), "d/lower").end(), again.file("d/last", "").end()], &ImageLimits::default()).unwrap();
+    // Each time would take minutes.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(40), "{:?}", begun.elapsed());
+    let listing = place.listing();
+    assert_eq!(listing.len(), 4002);
+    assert!(!listing.iter().any(|line| line.contains("lower")) && listing.contains(&"f d/last ".to_owned()));
+}
