@@ -15,6 +15,9 @@ pub(super) fn check(found: &mut Findings<'_>, manifest: &Manifest, denylist: &De
     for (field, text) in [("displayName", &manifest.display_name), ("description", &manifest.description)] {
         hidden(found, field, text.as_deref().unwrap_or_default());
     }
+    for (index, variable) in manifest.variables.iter().enumerate() {
+        hidden(found, &format!("variables[{index}].description"), &variable.description);
+    }
 }
 
 fn check_hosts(found: &mut Findings<'_>, manifest: &Manifest, denylist: &Denylist) {

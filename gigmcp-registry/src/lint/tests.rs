@@ -123,6 +123,8 @@ fn version_2_answers_what_is_said_of_version_1() {
     assert_eq!(of_manifest(&second), []);
     let asked = second.replace("\"{tenant}.zendesk.com\"", "api.shop.dev");
     assert_eq!(of_manifest(&asked), [("L019", "variables[0].name".into())]);
+    let hidden = second.replace("description: Your subdomain", "description: \"Your \\u202esubdomain\"");
+    assert_eq!(of_manifest(&hidden), [("L009", "variables[0].description".into())]);
 }
 
 #[test]

@@ -128,13 +128,13 @@ impl ImageReference {
     /// [`InvalidReference`] says which part of `name` is none.
     pub fn new(name: &str, digest: Digest) -> Result<Self, InvalidReference> {
         let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
-            Some(_) => (DOCKER, name.to_owned()),
-            None => (DOCKER, format!("library/{name}")),
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
+            Some(_) | None => (DOCKER, name),
         };
-        let registry = match registry {
-            DOCKER | "index.docker.io" => DOCKER_REGISTRY,
-            registry => registry,
+        let (registry, repository) = match registry {
+            DOCKER | "index.docker.io" if repository.contains('/') => (DOCKER_REGISTRY, repository.to_owned()),
+            DOCKER | "index.docker.io" => (DOCKER_REGISTRY, format!("library/{repository}")),
+            registry => (registry, repository.to_owned()),
         };
         Ok(Self { registry: registry.parse()?, repository: repository.parse()?, digest })
     }
@@ -188,6 +188,7 @@ mod tests {
             ("Docker Hub", "docker.io/example/a", Ok("registry-1.docker.io/example/a")),
             ("without a registry", "example/a", Ok("registry-1.docker.io/example/a")),
             ("one word", "redis", Ok("registry-1.docker.io/library/redis")),
+            ("one word of Docker Hub", "docker.io/redis", Ok("registry-1.docker.io/library/redis")),
             ("separators", "ghcr.io/a.b/c__d/e---f", Ok("ghcr.io/a.b/c__d/e---f")),
             ("upper-case host", "GHCR.io/a", Ok("ghcr.io/a")),
             ("a tag", "ghcr.io/a:latest", Err(InvalidReference::Repository)),
