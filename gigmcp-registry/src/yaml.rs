@@ -36,6 +36,7 @@ impl Default for Limits {
     }
 }
 
+#[cfg(test)]
 #[cfg(any(fuzzing, test))]
 pub(crate) mod laws;
 #[cfg(test)]

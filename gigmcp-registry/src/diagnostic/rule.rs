@@ -142,7 +142,7 @@ impl Rule {
             YamlProblem::Tag => Self::Tag,
             YamlProblem::DuplicateKey { .. } => Self::DuplicateKey,
             YamlProblem::KeyNotText => Self::KeyNotText,
-            YamlProblem::Ambiguous { .. } => Self::AmbiguousValue,
+            YamlProblem::Ambiguous { .. } | YamlProblem::NoLineEnd => Self::AmbiguousValue,
             YamlProblem::NoValue => Self::NoValue,
         }
     }

@@ -44,6 +44,8 @@ pub(crate) enum YamlProblem {
     Ambiguous { text: String, meaning: &'static str, instead: String },
     #[error("there is no value")]
     NoValue,
+    #[error("the last line of a text has no end, which some programs add")]
+    NoLineEnd,
 }
 
 impl YamlProblem {
@@ -57,6 +59,7 @@ impl YamlProblem {
             Self::Tag => "remove it; text that looks like a number is written in quotes",
             Self::KeyNotText => "write the key as a plain word",
             Self::NoValue => "write a value, or remove the key; an empty text is \"\"",
+            Self::NoLineEnd => "end the file with a line break",
             Self::Anchor | Self::Alias | Self::MergeKey => "copy the value",
             Self::TooLong { .. }
             | Self::TooDeep { .. }

@@ -82,6 +82,7 @@ fn surprise(text: &str) -> Option<&'static str> {
         "null" => return Some("is no value for YAML 1.1"),
         "=" => return Some("is a default key for YAML 1.1"),
         "<<" => return Some("merges mappings for YAML 1.1"),
+        _ if lower.starts_with('?') => return Some("begins a key for some programs"),
         _ => {}
     }
     let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
@@ -176,6 +177,7 @@ mod tests {
                 "refused",
                 &["12:30", "12:30:45", "190:20:30.15", "2001-01-01", "2001-1-1 10:00:00", "2001-01-01T10:00:00Z"],
             ),
+            ("refused", &["?", "?a", "?a b"]),
             ("refused", &["1e3", "-1E3", "12e-3", "1.5e3", "1,000", "1,000.5", "._1"]),
             ("refused", &[".5", "1.", "1.e+3", ".inf", "-.INF", ".NaN", "9223372036854775808", "1e"]),
             ("text", &["1.2.3", "v1.2", "10.0.0.0/8", "4chan.org", "0x7g", "1-2", "sha256:00", "once", "none", "only"]),

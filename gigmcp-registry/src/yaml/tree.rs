@@ -18,7 +18,8 @@ pub(crate) fn tree(bytes: &[u8], limits: &Limits) -> (Option<Node>, Vec<YamlFaul
         Ok(text) => text,
         Err(fault) => return (None, vec![fault]),
     };
-    let mut builder = Builder { limits, nodes: 0, stack: Vec::new(), root: None, faults: Vec::new() };
+    let mut builder =
+        Builder { limits, nodes: 0, stack: Vec::new(), root: None, faults: Vec::new(), ends_in_block: false };
     for event in Parser::new_from_str_with_options(text, options()) {
         let step = match event {
             Ok((event, span)) => builder.take(event, bytes_of(span)),
@@ -31,6 +32,9 @@ pub(crate) fn tree(bytes: &[u8], limits: &Limits) -> (Option<Node>, Vec<YamlFaul
             builder.faults.push(fault);
             return (None, builder.faults);
         }
+    }
+    if builder.ends_in_block && !text.ends_with('\n') {
+        builder.note(text.len()..text.len(), YamlProblem::NoLineEnd);
     }
     if builder.root.is_none() {
         builder.faults.push(YamlFault { span: 0..0, problem: YamlProblem::Empty });
@@ -52,6 +56,8 @@ struct Builder<'a> {
     stack: Vec<Frame>,
     root: Option<Node>,
     faults: Vec<YamlFault>,
+    /// Whether the last value is a block of text that keeps its last line's end.
+    ends_in_block: bool,
 }
 
 /// A collection that has begun.
@@ -133,6 +139,7 @@ impl Builder<'_> {
 
     fn open(&mut self, span: Range<usize>, items: Items) -> Result<(), YamlFault> {
         self.count(&span)?;
+        self.ends_in_block = false;
         let max_depth = self.limits.depth;
         if self.stack.len() >= max_depth {
             return Err(YamlFault { span, problem: YamlProblem::TooDeep { max_depth } });
@@ -152,6 +159,8 @@ impl Builder<'_> {
 
     fn scalar(&mut self, text: Cow<'_, str>, style: ScalarStyle, span: Range<usize>) {
         let is_plain = matches!(style, ScalarStyle::Plain);
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        self.ends_in_block = is_block && text.ends_with('\n');
         let value = if is_plain { scalar::plain(&text) } else { Ok(NodeValue::Text(text.clone().into_owned())) };
         let value = value.unwrap_or_else(|problem| {
             let merges = self.wants_key() && matches!(&problem, YamlProblem::Ambiguous { text, .. } if text == "<<");
