@@ -36,7 +36,6 @@ impl Default for Limits {
     }
 }
 
-#[cfg(test)]
 #[cfg(any(fuzzing, test))]
 pub(crate) mod laws;
 #[cfg(test)]
