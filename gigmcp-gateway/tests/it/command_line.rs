@@ -113,8 +113,8 @@ fn codex_finds_the_tools_of_the_server() {
         writeln!(stdin, "{message}").unwrap();
     }
     let lines = BufReader::new(codex.stdout.take().unwrap()).lines();
-    let messages = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let status = messages.filter(|message| message["id"] == 2).next().unwrap();
+    let mut messages = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let status = messages.find(|message| message["id"] == 2).unwrap();
     drop(codex.kill());
     drop(codex.wait());
     let servers = status["result"]["data"].as_array().unwrap_or_else(|| panic!("{status}"));
