@@ -23,6 +23,18 @@ impl Catalogue {
         }
     }
 
+    /// Only the tools whose names begin with `prefix`, without it.
+    pub(crate) fn of_jobs(prefix: &str) -> Self {
+        let named = |tool: &String| {
+            let tool: Value = serde_json::from_str(tool).unwrap_or_default();
+            tool["name"].as_str().is_some_and(|name| name.starts_with(prefix))
+        };
+        // The name is the first member of each.
+        let tools = items(include_str!("catalogue/jobs.json")).into_iter().filter(named);
+        let tools = tools.map(|tool| tool.replacen(prefix, "", 1));
+        Self { tools: tools.collect(), prompts: Vec::new(), resources: Vec::new(), templates: Vec::new() }
+    }
+
     pub(crate) fn of_the_noisy() -> Self {
         Self {
             tools: items(include_str!("catalogue/noisy_tools.json")),

@@ -11,6 +11,8 @@ pub(crate) enum Stop {
     Tool(String),
     /// The client has to answer questions first, and gives the state back with the answers.
     Input { requests: Map<String, Value>, state: Option<String> },
+    /// The work goes on; the client asks for its state.
+    Task(Value),
     /// The client wants no answer any more.
     Cancelled,
 }

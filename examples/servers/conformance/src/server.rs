@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     call::Call,
     catalogue::Catalogue,
+    jobs::Jobs,
     noise,
     outcome::{INVALID_REQUEST, Outcome, PARSE_ERROR, Stop},
     questions::Question,
@@ -33,6 +34,7 @@ pub(crate) enum Mode {
     Modern,
     Dual,
     Noisy,
+    Jobs,
 }
 
 impl Mode {
@@ -42,6 +44,7 @@ impl Mode {
             "modern" => Self::Modern,
             "dual" => Self::Dual,
             "noisy" => Self::Noisy,
+            "jobs" => Self::Jobs,
             _ => return None,
         })
     }
@@ -59,6 +62,9 @@ pub(crate) enum Era {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) mode: Mode,
+    /// What the names of the tools had in front.
+    pub(crate) prefix: String,
+    pub(crate) jobs: Jobs,
     pub(crate) output: Output,
     pub(crate) catalogue: Catalogue,
     pub(crate) subscriptions: Subscriptions,
@@ -83,10 +89,17 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Server {
-    pub(crate) fn new(mode: Mode) -> Self {
-        let catalogue = if mode == Mode::Noisy { Catalogue::of_the_noisy() } else { Catalogue::of_the_suite() };
+    pub(crate) fn new(mode: Mode, prefix: Option<String>) -> Self {
+        let prefix = prefix.map(|prefix| format!("{prefix}_")).unwrap_or_default();
+        let catalogue = match mode {
+            Mode::Noisy => Catalogue::of_the_noisy(),
+            Mode::Jobs => Catalogue::of_jobs(&prefix),
+            _ => Catalogue::of_the_suite(),
+        };
         Self {
             mode,
+            prefix,
+            jobs: Jobs::default(),
             output: Output::default(),
             catalogue,
             subscriptions: Subscriptions::default(),
@@ -146,7 +159,7 @@ impl Server {
     fn era_of(&self, method: &str) -> Era {
         match self.mode {
             Mode::Legacy | Mode::Noisy => Era::Legacy,
-            Mode::Modern => Era::Modern,
+            Mode::Modern | Mode::Jobs => Era::Modern,
             Mode::Dual => {
                 let first = if method == "initialize" { Era::Legacy } else { Era::Modern };
                 *locked(&self.era).get_or_insert(first)
@@ -180,6 +193,7 @@ impl Server {
                 }
                 self.output.result(&id, &result.to_string());
             }
+            Err(Stop::Task(task)) => self.output.result(&id, &task.to_string()),
             Err(Stop::Cancelled) => {}
         }
     }
@@ -264,7 +278,7 @@ fn capabilities() -> Value {
         "resources": { "subscribe": true, "listChanged": true },
         "logging": {},
         "completions": {},
-        "experimental": { "com.example/kept": { "number": 1.5 } },
+        "experimental": { "com.example/kept": { "inside": { "number": 1.5 } } },
     })
 }
 

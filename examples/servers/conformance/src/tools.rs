@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     call::Call,
     catalogue::page,
-    noise,
+    jobs, noise,
     outcome::{Outcome, Stop, text},
     server::Mode,
     subscriptions::Change,
@@ -28,6 +28,9 @@ pub(crate) fn call(call: Call) -> Outcome {
     let name = call.params["name"].as_str().ok_or_else(|| Stop::invalid("`name` is missing"))?.to_owned();
     if call.server.mode == Mode::Noisy {
         return noise::call(&call, &name);
+    }
+    if call.server.mode == Mode::Jobs {
+        return jobs::call(&call, &format!("{}{name}", call.server.prefix));
     }
     match interactive::find(&name) {
         Some(tool) => interactive::run(tool, &name, call),

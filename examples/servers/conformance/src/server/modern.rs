@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{INSTRUCTIONS, LEGACY, MODERN, Mode, capabilities, common, server_info};
 use crate::{
     call::{CLIENT_CAPABILITIES, Call, PROTOCOL_VERSION, SERVER_INFO},
+    jobs::{self, TASKS},
     outcome::{Outcome, Stop},
 };
 
@@ -24,6 +25,7 @@ pub(super) fn handle(method: &str, call: Call) -> Result<Option<String>, Stop> {
             server.subscriptions.listen(&server.output, &call.id, call.params.get("notifications"))?;
             return Ok(None);
         }
+        "tasks/get" | "tasks/update" | "tasks/cancel" => jobs::handle(method, &call)?,
         _ => common(method, call)?,
     };
     Ok(Some(stamped(&result, cacheable)))
@@ -42,9 +44,11 @@ fn check_meta(meta: &Value, supported: &[&str]) -> Result<(), Stop> {
 }
 
 fn discover(supported: &[&str]) -> Outcome {
+    let mut capabilities = capabilities();
+    capabilities["extensions"] = json!({ TASKS: {} });
     let result = json!({
         "supportedVersions": supported,
-        "capabilities": capabilities(),
+        "capabilities": capabilities,
         "instructions": INSTRUCTIONS,
     });
     Ok(result.to_string())
@@ -58,7 +62,11 @@ fn stamped(result: &str, cacheable: bool) -> String {
         true => String::new(),
         false => format!(r#""_meta":{},"#, json!({ SERVER_INFO: server_info() })),
     };
-    format!(r#"{{"resultType":"complete",{cache}{meta}{}"#, &result[1..])
+    let stamped = format!(r#"{{"resultType":"complete",{cache}{meta}"#);
+    match &result[1..] {
+        "}" => format!("{}}}", stamped.trim_end_matches(',')),
+        rest => stamped + rest,
+    }
 }
 
 fn supported(mode: Mode) -> Vec<&'static str> {

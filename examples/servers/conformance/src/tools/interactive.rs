@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::{
     call::Call,
+    jobs::{self, Job},
     outcome::{Outcome, Stop, text},
     questions::{Question, choices, defaults},
 };
@@ -28,6 +29,7 @@ pub(super) fn find(name: &str) -> Option<Interactive> {
         "input_required_result_request_state" | "input_required_result_tampered_state" => (confirmed, true),
         "input_required_result_multiple_inputs" => (several, true),
         "input_required_result_multi_round" => (rounds, true),
+        "tool_with_task" => (greet_later, false),
         "input_required_result_capabilities" => (whatever_is_declared, false),
         _ => return None,
     };
@@ -69,6 +71,12 @@ fn form(call: &Call, schema: Value) -> Outcome {
 fn user_name(call: &Call) -> Outcome {
     let answers = call.ask(&[Question::field("user_name", "What is your name?", "name", "string")])?;
     Ok(text(&format!("Hello, {}!", answers[0]["content"]["name"].as_str().unwrap_or(action(&answers[0])))))
+}
+
+/// Asks, and goes on as a task, if the client can follow one.
+fn greet_later(call: &Call) -> Outcome {
+    let done = user_name(call)?;
+    jobs::begin(call, Job::done(done.clone())).map_or(Ok(done), Err)
 }
 
 fn capital(call: &Call) -> Outcome {

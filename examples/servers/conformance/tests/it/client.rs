@@ -19,8 +19,12 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn start(mode: &str) -> Self {
+        Self::start_with(&[mode])
+    }
+
+    fn start_with(words: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gigmcp-demo-conformance"))
-            .arg(mode)
+            .args(words)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -49,6 +53,12 @@ impl Client {
 
     pub(crate) fn modern(mode: &str) -> Self {
         let mut client = Self::start(mode);
+        client.modern = true;
+        client
+    }
+
+    pub(crate) fn modern_with(mode: &str, word: &str) -> Self {
+        let mut client = Self::start_with(&[mode, word]);
         client.modern = true;
         client
     }
@@ -165,7 +175,7 @@ fn check(message: &Value, modern: bool) {
         assert!(error["code"].is_i64() && error["message"].is_string(), "{message}");
     } else if modern {
         assert!(
-            ["complete", "input_required"].contains(&message["result"]["resultType"].as_str().unwrap()),
+            ["complete", "input_required", "task"].contains(&message["result"]["resultType"].as_str().unwrap()),
             "{message}"
         );
     } else {
