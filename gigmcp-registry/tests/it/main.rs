@@ -12,6 +12,7 @@ mod manifest;
 mod manifest_v2;
 mod original;
 mod registryctl;
+mod registryctl_lint;
 mod root;
 mod state;
 mod toolspec;

@@ -8,6 +8,7 @@ mod diff;
 mod failure;
 mod files;
 mod key_file;
+mod lint;
 mod output;
 mod root;
 mod sign;
@@ -39,6 +40,10 @@ struct Cli {
 enum Command {
     /// Make a signing key, in a new file that only you can read
     Keygen(key_file::Keygen),
+    /// Hold manifests to the rules, those of the format and those of good sense
+    Lint(lint::Lint),
+    /// Hold toolspecs to the rules, each beside its manifest
+    LintToolspecs(lint::LintToolspecs),
     /// Make an index of a directory of manifests, NAME/VERSION.yaml or .json
     BuildIndex(build_index::BuildIndex),
     /// Add signatures to an index
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
 fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
     match command {
         Command::Keygen(keygen) => keygen.run(output),
+        Command::Lint(lint) => lint.run(output),
+        Command::LintToolspecs(lint) => lint.run(output),
         Command::BuildIndex(build) => build.run(output),
         Command::Sign(sign) => sign.run(output, sign::Kind::Index),
         Command::Verify(verify) => verify.run(output),
