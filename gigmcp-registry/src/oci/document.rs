@@ -11,25 +11,25 @@ use crate::digest::Digest;
 use crate::extract::Compression;
 
 /// What is at a digest.
-pub(super) enum Document {
+pub(crate) enum Document {
     Index(Vec<Descriptor>),
     Manifest(Manifest),
 }
 
-pub(super) struct Manifest {
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<(Descriptor, Compression)>,
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<(Descriptor, Compression)>,
 }
 
 /// What a document says of another one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
     #[serde(deserialize_with = "digest")]
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) platform: Option<Said>,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(in crate::oci) platform: Option<Said>,
 }
 
 impl Descriptor {
@@ -50,7 +50,7 @@ struct Either {
 }
 
 impl Document {
-    pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: Either = serde_json::from_slice(content)?;
         if read.schema_version != 2 {
             return Err(DocumentFault::Version(read.schema_version));

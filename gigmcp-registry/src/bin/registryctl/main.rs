@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+#[cfg(feature = "build")]
+mod build;
 mod build_args;
 mod build_index;
 mod diff;
@@ -10,6 +12,8 @@ mod files;
 mod key_file;
 mod lint;
 mod output;
+#[cfg(feature = "build")]
+mod push;
 mod root;
 mod sign;
 mod verify;
@@ -57,6 +61,12 @@ enum Command {
     Root(root::Command),
     /// Show every difference between two indexes, or two manifests
     Diff(diff::Diff),
+    /// Make the image of a server without Docker, the same bytes every time
+    #[cfg(feature = "build")]
+    Build(build::Build),
+    /// Give an image of a layout to a registry
+    #[cfg(feature = "build")]
+    Push(push::Push),
     /// Print what the build of a manifest's image is given, as KEY=VALUE lines
     BuildArgs(build_args::BuildArgs),
 }
@@ -81,6 +91,16 @@ fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         Command::DangerVerifyOriginal(verify) => verify.run(output),
         Command::Root(command) => command.run(output),
         Command::Diff(diff) => diff.run(output),
+        #[cfg(feature = "build")]
+        Command::Build(build) => build.run(output),
+        #[cfg(feature = "build")]
+        Command::Push(push) => push.run(output),
         Command::BuildArgs(build) => build.run(output),
     }
+}
+
+#[cfg(feature = "build")]
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|source| Failure::file("the runtime cannot be started").because(source))
 }
