@@ -19,6 +19,8 @@ mod toolspec;
 mod vectors;
 mod verify;
 
+#[cfg(feature = "build")]
+mod build;
 #[cfg(feature = "oci")]
 mod extract;
 #[cfg(feature = "oci")]
