@@ -13,6 +13,8 @@ mod reference;
 mod source;
 
 pub use config::ImageConfig;
+#[cfg(feature = "build")]
+pub(crate) use document::Config as ConfigDocument;
 pub(crate) use document::{ACCEPTED, Descriptor, Document, Manifest as ManifestDocument};
 pub use error::{DocumentFault, PullError};
 pub use install::{Installed, Installer};

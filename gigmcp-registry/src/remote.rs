@@ -17,6 +17,8 @@ mod content;
 mod credential;
 mod error;
 mod fetch;
+#[cfg(feature = "build")]
+mod get;
 mod push;
 mod timeouts;
 mod url;

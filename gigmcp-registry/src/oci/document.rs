@@ -33,6 +33,11 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    #[cfg(feature = "build")]
+    pub(crate) fn is_for(&self, platform: super::Platform) -> bool {
+        self.is_manifest() && self.platform.as_ref().is_some_and(|said| platform.runs(said))
+    }
+
     pub(super) fn is_manifest(&self) -> bool {
         MANIFESTS.contains(&&*self.media_type)
     }
@@ -92,14 +97,14 @@ fn compression(layer: &Descriptor) -> Result<Compression, DocumentFault> {
 }
 
 /// An image's configuration.
-pub(super) struct Config {
-    pub(super) platform: Said,
-    pub(super) diff_ids: Vec<Digest>,
-    pub(super) config: ImageConfig,
+pub(crate) struct Config {
+    pub(in crate::oci) platform: Said,
+    pub(crate) diff_ids: Vec<Digest>,
+    pub(in crate::oci) config: ImageConfig,
 }
 
 impl Config {
-    pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: RawConfig = serde_json::from_slice(content)?;
         let diff_ids = read.rootfs.diff_ids.iter().map(|text| text.parse().map_err(|_| DocumentFault::Digest));
         Ok(Self {
