@@ -60,7 +60,7 @@ pub(super) fn npm_programs(tree: &mut Tree, into: &str, bin: &BTreeMap<String, S
 }
 
 /// `#!/usr/bin/env node` becomes `#!/usr/bin/node`: there is no `env` in an image that has Node alone.
-fn interpreter_in_its_place(content: &mut Vec<u8>) {
+pub(super) fn interpreter_in_its_place(content: &mut Vec<u8>) {
     let Some(end) = content.iter().position(|byte| *byte == b'\n') else { return };
     let line = String::from_utf8_lossy(&content[..end]).into_owned();
     let line = line.trim_end();

@@ -73,11 +73,39 @@ impl Tree {
         }
     }
 
-    /// Whether a program is there: a file that can be executed.
+    /// Whether a program is there: a file that can be executed, or symlinks of the tree to one.
     #[must_use]
     pub fn has_program(&self, path: &str) -> bool {
-        let node = self.0.get(path.trim_start_matches('/'));
+        let node = self.followed(path).and_then(|path| self.0.get(&path));
         matches!(node, Some(Node::File { mode: FileMode::Executable, .. }))
+    }
+
+    /// Where the symlinks at this path end, if within the tree.
+    fn followed(&self, path: &str) -> Option<String> {
+        let mut path = path.trim_start_matches('/').to_owned();
+        for _ in 0..LINKS {
+            let Node::Symlink(target) = self.0.get(&path)? else { return Some(path) };
+            let mut parts: Vec<&str> = if target.starts_with('/') { Vec::new() } else { path.split('/').collect() };
+            parts.pop();
+            for part in target.split('/').filter(|part| !matches!(*part, "" | ".")) {
+                if part == ".." {
+                    parts.pop()?;
+                } else {
+                    parts.push(part);
+                }
+            }
+            path = parts.join("/");
+        }
+        None
+    }
+
+    /// A script at this path that looks for Node by `/usr/bin/env`, which images need not have, gets it at its place.
+    pub fn use_runtime_of_image(&mut self, path: &str) {
+        if let Some(path) = self.followed(path)
+            && let Some(Node::File { content, mode: FileMode::Executable }) = self.0.get_mut(&path)
+        {
+            super::archive::interpreter_in_its_place(content);
+        }
     }
 
     /// Makes the file, which must be there, one that can be executed, with other content.
@@ -134,6 +162,8 @@ impl Tree {
         }
     }
 }
+
+const LINKS: usize = 8;
 
 fn is_path(path: &str) -> bool {
     let is_name = |name: &str| !name.is_empty() && name.len() <= 255 && name != "." && name != "..";

@@ -12,7 +12,7 @@ impl Remote {
         let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
         let answer = self.request(&url, headers).await?;
         if answer.status != StatusCode::OK {
-            return Err(answer.refusal());
+            return Err(RemoteError::Status { host: answer.host(), status: answer.status.as_u16() });
         }
         let content = answer.small(&self.0.timeouts, limit).await?;
         content.ok_or_else(|| RemoteError::Range { host: url.host.to_string() })

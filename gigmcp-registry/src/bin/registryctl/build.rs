@@ -3,23 +3,28 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use gigmcp_registry::build::{
-    FileMode, ImageBuilder, ImageParts, LayerBlob, Layout, LayoutError, Tree, TreeError, static_binary,
+    FileMode, ImageBuilder, ImageParts, LayerBlob, Layout, LayoutError, RuntimeInfo, Tree, TreeError, static_binary,
 };
 use gigmcp_registry::{Builder, Compression, Digest, Manifest, Platform, Severity, Toolspec};
 use serde_json::json;
 
+use crate::build_base::packages;
+use crate::build_packages::Packages;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::Output;
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("made").required(true).args(["binary", "engine", "npm", "python"])))]
 pub(crate) struct Build {
     /// The manifest of the server
     manifest: PathBuf,
     #[command(flatten)]
     made_of: MadeOf,
+    #[command(flatten)]
+    packages: Packages,
     #[command(flatten)]
     into: Into,
     /// Write the manifest there with the image's digest in it
@@ -30,10 +35,10 @@ pub(crate) struct Build {
 #[derive(Args)]
 struct MadeOf {
     /// The static program that is the server; once for each machine it is for
-    #[arg(long, value_name = "FILE", group = "made")]
+    #[arg(long, value_name = "FILE")]
     binary: Vec<PathBuf>,
     /// The toolpack engine, a static program, which gets manifest and toolspec beside it; once for each machine
-    #[arg(long, value_name = "FILE", group = "made")]
+    #[arg(long, value_name = "FILE")]
     engine: Vec<PathBuf>,
     /// The toolspec; VERSION.toolspec.yaml beside the manifest, unless given
     #[arg(long, value_name = "FILE", requires = "engine")]
@@ -66,11 +71,22 @@ enum Compress {
 }
 
 /// What an image is for one machine, before it is written.
-struct Machine {
-    platform: Platform,
+pub(crate) struct Machine {
+    pub(crate) platform: Platform,
     /// Layers below, whose content is in the layout.
-    below: Vec<LayerBlob>,
-    tree: Tree,
+    pub(crate) below: Vec<LayerBlob>,
+    pub(crate) tree: Tree,
+}
+
+/// What whoever builds should know.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// The base that the image stands on.
+    pub(crate) info: Option<RuntimeInfo>,
+    /// Files that were not copied.
+    pub(crate) left_out: Vec<String>,
+    /// Packages that would have run something at installation.
+    pub(crate) not_run: Vec<String>,
 }
 
 impl Build {
@@ -78,22 +94,33 @@ impl Build {
         let text = files::read(&self.manifest)?;
         let manifest = files::manifest(&self.manifest)?;
         let layout = self.into.layout()?;
-        let machines = self.machines(&manifest)?;
+        let (machines, notes) = self.machines(&manifest, &layout)?;
         let mut parts = Vec::new();
         for Machine { platform, mut below, tree } in machines {
             below.push(self.into.layer(&layout, &tree)?);
             parts.push(ImageParts { platform, layers: below });
         }
         let tag = self.into.tag.clone().unwrap_or_else(|| manifest.version.to_string());
-        let image = ImageBuilder::new(&manifest, self.into.source_date_epoch);
+        let mut image = ImageBuilder::new(&manifest, self.into.source_date_epoch);
+        for (name, value) in notes.info.iter().flat_map(RuntimeInfo::annotations) {
+            image = image.annotation(name, &value);
+        }
         let digest = image.write(&layout, &parts, Some(&tag)).map_err(|error| unwritable(&layout, error))?;
         if let Some(path) = &self.pin {
             files::write(path, pinned(&text, &manifest, digest)?.as_bytes())?;
         }
-        self.print(output, &manifest, &tag, digest, &parts)
+        self.print(output, &manifest, &tag, (digest, &parts), &notes)
     }
 
-    fn machines(&self, manifest: &Manifest) -> Result<Vec<Machine>, Failure> {
+    fn machines(&self, manifest: &Manifest, layout: &Layout) -> Result<(Vec<Machine>, Notes), Failure> {
+        if self.packages.npm.is_some() || self.packages.python.is_some() {
+            let (machine, notes) = self.packages.machine(manifest, &self.into, layout)?;
+            return Ok((vec![machine], notes));
+        }
+        Ok((self.programs(manifest)?, Notes::default()))
+    }
+
+    fn programs(&self, manifest: &Manifest) -> Result<Vec<Machine>, Failure> {
         let MadeOf { binary, engine, .. } = &self.made_of;
         if !binary.is_empty() {
             must_be(manifest, Builder::GoStatic, "--binary")?;
@@ -134,8 +161,8 @@ impl Build {
         output: &Output,
         manifest: &Manifest,
         tag: &str,
-        digest: Digest,
-        parts: &[ImageParts],
+        (digest, parts): (Digest, &[ImageParts]),
+        notes: &Notes,
     ) -> Result<ExitCode, Failure> {
         let layout = self.into.output.display().to_string();
         let platforms: Vec<_> = parts.iter().map(|parts| parts.platform.to_string()).collect();
@@ -146,11 +173,20 @@ impl Build {
             format!("{} {} for {}, {bytes} bytes of layers", manifest.name, manifest.version, platforms.join(", ")),
             format!("{layout} has it as {tag}"),
         ];
+        lines.extend(
+            notes
+                .info
+                .iter()
+                .map(|info| format!("stands on {} {} of Debian {}", info.runtime, info.version, info.suite)),
+        );
+        lines.extend(notes.left_out.iter().map(|path| format!("left out: {path}")));
+        lines.extend(notes.not_run.iter().map(|package| format!("install script not run: {package}")));
         lines.extend(pinned.iter().map(|path| format!("{path} has its digest")));
         output.print(
             &json!({
                 "digest": digest.to_string(), "layout": layout, "tag": tag, "platforms": platforms,
                 "layerBytes": bytes, "pinned": pinned,
+                "base": notes.info.as_ref().map(packages), "leftOut": notes.left_out, "notRun": notes.not_run,
             }),
             &lines,
         )
@@ -182,7 +218,7 @@ pub(crate) fn unwritable(layout: &Layout, error: LayoutError) -> Failure {
     Failure::file(format!("the layout {} cannot be written", layout.path().display())).because(error)
 }
 
-fn must_be(manifest: &Manifest, builder: Builder, option: &str) -> Result<(), Failure> {
+pub(crate) fn must_be(manifest: &Manifest, builder: Builder, option: &str) -> Result<(), Failure> {
     let said = manifest.image.builder.unwrap_or(Builder::GoStatic);
     if said == builder {
         return Ok(());
@@ -243,4 +279,16 @@ fn pinned(text: &[u8], manifest: &Manifest, digest: Digest) -> Result<String, Fa
     let replaced = replaced.map(|text| text.replace(&old, &digest.to_string()));
     let is_it = |text: &String| Manifest::from_yaml(text.as_bytes()).is_ok_and(|read| read == expected);
     Ok(replaced.filter(is_it).unwrap_or_else(|| expected.to_yaml()))
+}
+
+/// `amd64`, `arm64`, or with `linux/` before.
+pub(crate) fn platform(text: &str) -> Result<Platform, String> {
+    let all = [Platform::Amd64, Platform::Arm64].into_iter();
+    let name = text.strip_prefix("linux/").unwrap_or(text);
+    all.into_iter().find(|platform| platform.architecture() == name).ok_or_else(|| "write amd64 or arm64".to_owned())
+}
+
+pub(crate) fn this_machine() -> Result<Platform, Failure> {
+    Platform::of_this_machine()
+        .ok_or_else(|| Failure::refused("no images are made for this machine").advice("say --platform"))
 }

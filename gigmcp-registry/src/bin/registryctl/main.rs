@@ -5,7 +5,11 @@ mod arguments;
 #[cfg(feature = "build")]
 mod build;
 mod build_args;
+#[cfg(feature = "build")]
+mod build_base;
 mod build_index;
+#[cfg(feature = "build")]
+mod build_packages;
 mod diff;
 mod failure;
 mod files;
@@ -64,6 +68,13 @@ enum Command {
     /// Make the image of a server without Docker, the same bytes every time
     #[cfg(feature = "build")]
     Build(build::Build),
+    /// Make what images of packages stand on, out of Debian's packages
+    #[cfg(feature = "build")]
+    BuildBase(build_base::BuildBase),
+    /// What `build` does in its sandbox
+    #[cfg(feature = "build")]
+    #[command(name = STEP, hide = true)]
+    BuildStep,
     /// Give an image of a layout to a registry
     #[cfg(feature = "build")]
     Push(push::Push),
@@ -94,6 +105,10 @@ fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         #[cfg(feature = "build")]
         Command::Build(build) => build.run(output),
         #[cfg(feature = "build")]
+        Command::BuildBase(build) => build.run(output),
+        #[cfg(feature = "build")]
+        Command::BuildStep => step(),
+        #[cfg(feature = "build")]
         Command::Push(push) => push.run(output),
         Command::BuildArgs(build) => build.run(output),
     }
@@ -104,3 +119,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|source| Failure::file("the runtime cannot be started").because(source))
 }
+
+/// In the sandbox, the plan comes in and an archive goes out.
+#[cfg(feature = "build")]
+fn step() -> Result<ExitCode, Failure> {
+    let done = runtime()?.block_on(gigmcp_registry::build::run_step(std::io::stdin(), std::io::stdout().lock()));
+    done.map_err(|source| Failure::file("the plan cannot be read, or the files not written").because(source))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "build")]
+const STEP: &str = "build-step";
