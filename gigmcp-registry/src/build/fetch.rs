@@ -231,9 +231,7 @@ impl AuditSink for Office {
     }
 
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
-        // What ended because everything did says nothing.
-        let is_telling = event.verdict != egress::Verdict::Allowed && event.verdict.to_string() != "aborted";
-        if is_telling {
+        if matches!(event.verdict, egress::Verdict::Refused(_)) {
             let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             if refused.len() < REFUSALS {
                 refused.push(format!("{}: {}", event.host.as_deref().unwrap_or("?"), event.verdict));

@@ -3,6 +3,9 @@
 mod attacks;
 mod images;
 mod mcp;
+mod mirror;
+mod packages;
+mod packages_attacks;
 mod pushed;
 
 use std::fs;
