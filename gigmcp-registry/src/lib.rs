@@ -18,6 +18,8 @@ mod lint;
 mod manifest;
 mod moment;
 mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod original;
 mod report;
 mod root;
@@ -59,6 +61,9 @@ pub use toolspec::{
 
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use version::{InvalidVersion, Version};
+
+#[cfg(feature = "openapi")]
+pub use openapi::{ImportedTools, OpenApiError, OpenApiImport};
 
 // Keys, signatures, the signed index.
 pub use client::{IndexClient, InvalidState, OpenError, RefreshError, Refreshed, State, StateError, StateFile};

@@ -13,6 +13,8 @@ mod manifest_v2;
 mod original;
 mod registryctl;
 mod registryctl_lint;
+#[cfg(feature = "build")]
+mod registryctl_openapi;
 mod root;
 mod state;
 mod toolspec;

@@ -13,6 +13,7 @@ mod build_packages;
 mod diff;
 mod failure;
 mod files;
+mod import_openapi;
 mod key_file;
 mod lint;
 mod output;
@@ -52,6 +53,8 @@ enum Command {
     Lint(lint::Lint),
     /// Hold toolspecs to the rules, each beside its manifest
     LintToolspecs(lint::LintToolspecs),
+    /// Make a toolspec of a vendor's OpenAPI document
+    ImportOpenapi(import_openapi::Import),
     /// Make an index of a directory of manifests, NAME/VERSION.yaml or .json
     BuildIndex(build_index::BuildIndex),
     /// Add signatures to an index
@@ -96,6 +99,7 @@ fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
         Command::Keygen(keygen) => keygen.run(output),
         Command::Lint(lint) => lint.run(output),
         Command::LintToolspecs(lint) => lint.run(output),
+        Command::ImportOpenapi(import) => import.run(output),
         Command::BuildIndex(build) => build.run(output),
         Command::Sign(sign) => sign.run(output, sign::Kind::Index),
         Command::Verify(verify) => verify.run(output),
