@@ -18,6 +18,8 @@ mod lint;
 mod manifest;
 mod moment;
 mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod original;
 mod report;
 mod root;
@@ -60,6 +62,9 @@ pub use toolspec::{
 pub use name::{CredentialId, InvalidCredentialId, InvalidServerName, InvalidToolName, ServerName, ToolName};
 pub use version::{InvalidVersion, Version};
 
+#[cfg(feature = "openapi")]
+pub use openapi::{ImportedTools, OpenApiError, OpenApiImport};
+
 // Keys, signatures, the signed index.
 pub use client::{IndexClient, InvalidState, OpenError, RefreshError, Refreshed, State, StateError, StateFile};
 pub use diff::{Bearing, Change, IndexDiff, ManifestDiff, VersionChange};
@@ -75,6 +80,8 @@ pub use transport::{Download, Fetched, Files, FilesError, RegistryFile, TooLong,
 pub use transport::{HttpError, Https, HttpsError, InvalidHttps};
 pub use verify::{Freshness, MAX_CLOCK_SKEW, MAX_INDEX_BYTES, SignedIndex, Verified, VerifyError};
 
+#[cfg(feature = "build")]
+pub mod build;
 #[cfg(feature = "oci")]
 mod extract;
 #[cfg(all(feature = "oci", any(fuzzing, test)))]
@@ -99,12 +106,12 @@ mod tar;
 pub use {
     extract::{Compression, Dropped, Exceeded, ExtractError, Extracted, ImageLimits, Layer, extract},
     oci::{
-        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, Platform, Progress,
-        PullError, PullEvent, Registry, Repository,
+        DocumentFault, ImageConfig, ImageReference, Installed, Installer, InvalidReference, LayoutImage, Platform,
+        Progress, PullError, PullEvent, Registry, Repository, layout_images,
     },
     remote::{
-        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, RedirectFault, RegistryCredential,
-        RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
+        AddressCheck, Anonymous, BoxFuture, CredentialUnavailable, PushError, PushTarget, Pushed, RedirectFault,
+        RegistryCredential, RegistryCredentials, Remote, RemoteBuildError, RemoteBuilder, RemoteError, Timeouts,
     },
     seal::{SealError, TreeDigest},
     store::{Collected, Keep, Lease, LeaseError, Store, StoreError},

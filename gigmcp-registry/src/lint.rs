@@ -108,7 +108,9 @@ impl Findings<'_> {
 fn check_path(found: &mut Findings<'_>, path: &str, file: &str, directory: &str) {
     let path = Path::new(path);
     let name = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
-    if name(path.file_name()).is_some_and(|actual| actual != file) {
+    // An index is made of JSON as well.
+    let json = file.replace(".yaml", ".json");
+    if name(path.file_name()).is_some_and(|actual| actual != file && actual != json) {
         found.add(Rule::FilePath, "version", "the file's name is another one", format!("name it {file}"));
     }
     let parent = name(path.parent().and_then(Path::file_name));

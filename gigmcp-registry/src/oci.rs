@@ -14,10 +14,13 @@ mod source;
 mod spelling;
 
 pub use config::ImageConfig;
-pub(crate) use document::ACCEPTED;
+#[cfg(feature = "build")]
+pub(crate) use document::Config as ConfigDocument;
+pub(crate) use document::{ACCEPTED, Descriptor, Document, Manifest as ManifestDocument};
 pub use error::{DocumentFault, PullError};
 pub use install::{Installed, Installer};
-pub(crate) use layout::explain;
+pub use layout::{LayoutImage, layout_images};
+pub(crate) use layout::{explain, open_blob as layout_blob};
 pub use platform::Platform;
 pub use progress::{Progress, PullEvent};
 pub use reference::{ImageReference, InvalidReference, Registry, Repository};

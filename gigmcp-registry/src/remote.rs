@@ -1,7 +1,8 @@
 //! Registries over the network.
 //!
 //! A client of our own, because of what has to be refused: answers without end, redirects and token services that would be
-//! given a credential of somebody else, addresses that nobody may reach. It only ever asks for what is known by its digest.
+//! given a credential of somebody else, addresses that nobody may reach. It only ever asks for what is known by its digest,
+//! and gives only what has the digest it says.
 //!
 //! Source: OCI distribution specification 1.1; Docker registry token authentication.
 
@@ -12,9 +13,13 @@ mod blob;
 mod builder;
 mod challenge;
 mod connect;
+mod content;
 mod credential;
 mod error;
 mod fetch;
+#[cfg(feature = "build")]
+mod get;
+mod push;
 mod timeouts;
 mod url;
 
@@ -27,6 +32,7 @@ pub use address::AddressCheck;
 pub use builder::{RemoteBuildError, RemoteBuilder};
 pub use credential::{Anonymous, BoxFuture, CredentialUnavailable, RegistryCredential, RegistryCredentials};
 pub use error::{RedirectFault, RemoteError};
+pub use push::{PushError, PushTarget, Pushed};
 pub use timeouts::Timeouts;
 
 use crate::digest::Digest;

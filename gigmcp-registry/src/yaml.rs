@@ -15,6 +15,8 @@ mod tree;
 pub(crate) use bytes::is_hidden;
 pub(crate) use fault::{YamlFault, YamlProblem};
 pub(crate) use node::Node;
+#[cfg(feature = "openapi")]
+pub(crate) use node::NodeValue;
 pub(crate) use print::print;
 pub(crate) use reader::{ShapeFault, ShapeProblem, nearest, read};
 pub(crate) use tree::tree;

@@ -114,7 +114,7 @@ rules! {
     HiddenText = "L009" "hidden-text" Error "Text for models has no characters that a reviewer does not see.",
     FilePath = "L010" "file-path" Error "A file stands under its name and version.",
     MovingTag = "L011" "moving-tag" Warning "The source is a release.",
-    NoImage = "L012" "no-image" Error "The image exists.",
+    NoImage = "L012" "no-image" Warning "The image exists.",
     ImageReference = "L013" "image-reference" Error "The digest alone says which image it is.",
     LongToolName = "L014" "long-tool-name" Warning "A tool's whole name is short enough for models.",
     UnboundCredential = "L015" "unbound-credential" Note "A credential says which of several hosts it is for.",

@@ -48,7 +48,12 @@ fn source(found: &mut Findings<'_>, manifest: &Manifest) {
         found.add(Rule::MovingTag, "source.tag", format!("`{tag}` is another commit tomorrow"), "name a release");
     }
     if manifest.image.digest.as_bytes() == &[0; 32] {
-        found.add(Rule::NoImage, "image.digest", "the digest is a placeholder", "build the image and write its digest");
+        found.add(
+            Rule::NoImage,
+            "image.digest",
+            "the image is not built yet",
+            "build it with `registryctl build --pin`",
+        );
     }
     let reference = manifest.image.reference.as_str();
     let last = reference.rsplit('/').next().unwrap_or_default();

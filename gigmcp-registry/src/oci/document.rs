@@ -12,28 +12,33 @@ use crate::digest::Digest;
 use crate::extract::Compression;
 
 /// What is at a digest.
-pub(super) enum Document {
+pub(crate) enum Document {
     Index(Vec<Descriptor>),
     Manifest(Manifest),
 }
 
-pub(super) struct Manifest {
-    pub(super) config: Descriptor,
-    pub(super) layers: Vec<(Descriptor, Compression)>,
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<(Descriptor, Compression)>,
 }
 
 /// What a document says of another one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
+pub(crate) struct Descriptor {
+    pub(crate) media_type: String,
     #[serde(deserialize_with = "digest")]
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) platform: Option<Said>,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(in crate::oci) platform: Option<Said>,
 }
 
 impl Descriptor {
+    #[cfg(feature = "build")]
+    pub(crate) fn is_for(&self, platform: super::Platform) -> bool {
+        self.is_manifest() && self.platform.as_ref().is_some_and(|said| platform.runs(said))
+    }
+
     pub(super) fn is_manifest(&self) -> bool {
         MANIFESTS.contains(&&*self.media_type)
     }
@@ -51,7 +56,7 @@ struct Either {
 }
 
 impl Document {
-    pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: Either = serde_json::from_slice(content)?;
         spelling::check(content)?;
         if read.schema_version != 2 {
@@ -94,14 +99,14 @@ fn compression(layer: &Descriptor) -> Result<Compression, DocumentFault> {
 }
 
 /// An image's configuration.
-pub(super) struct Config {
-    pub(super) platform: Said,
-    pub(super) diff_ids: Vec<Digest>,
-    pub(super) config: ImageConfig,
+pub(crate) struct Config {
+    pub(in crate::oci) platform: Said,
+    pub(crate) diff_ids: Vec<Digest>,
+    pub(in crate::oci) config: ImageConfig,
 }
 
 impl Config {
-    pub(super) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
+    pub(crate) fn parse(content: &[u8]) -> Result<Self, DocumentFault> {
         let read: RawConfig = serde_json::from_slice(content)?;
         spelling::check(content)?;
         let diff_ids = read.rootfs.diff_ids.iter().map(|text| text.parse().map_err(|_| DocumentFault::Digest));

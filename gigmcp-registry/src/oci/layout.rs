@@ -109,7 +109,44 @@ pub(crate) fn explain(fault: BlobFault, digest: Digest, expected: u64) -> PullEr
     }
 }
 
-fn open_blob(directory: &Path, digest: Digest) -> Result<File, PullError> {
+/// An image that a layout lists.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LayoutImage {
+    /// Of its index or manifest.
+    pub digest: Digest,
+    /// The name it is listed by.
+    pub tag: Option<String>,
+    /// All that is said of it.
+    #[cfg_attr(not(feature = "build"), allow(dead_code, reason = "whoever writes layouts keeps it"))]
+    pub(crate) descriptor: serde_json::Value,
+}
+
+/// The images that a layout directory lists in its `index.json`. Nothing of them is read.
+///
+/// # Errors
+/// [`PullError::Layout`] if it is no layout directory.
+pub fn layout_images(directory: impl AsRef<Path>) -> Result<Vec<LayoutImage>, PullError> {
+    let invalid = || PullError::Layout(io::Error::new(io::ErrorKind::InvalidData, "`index.json` is no list of images"));
+    let root = open_directory(directory.as_ref()).map_err(|error| PullError::Layout(error.into()))?;
+    let read = |name: &str, limit| {
+        let mut content = Vec::new();
+        open(&root, name).and_then(|file| file.take(limit).read_to_end(&mut content)).map_err(PullError::Layout)?;
+        Ok::<_, PullError>(content)
+    };
+    check_marker(&read("oci-layout", MARKER_BYTES)?)?;
+    let index: serde_json::Value = serde_json::from_slice(&read("index.json", INDEX_BYTES)?).map_err(|_| invalid())?;
+    let image = |descriptor: &serde_json::Value| {
+        let digest = descriptor["digest"].as_str()?.parse().ok()?;
+        let tag = descriptor["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
+        Some(LayoutImage { digest, tag, descriptor: descriptor.clone() })
+    };
+    let images = index["manifests"].as_array().ok_or_else(invalid)?.iter().map(image);
+    images.collect::<Option<_>>().ok_or_else(invalid)
+}
+
+/// Content of a layout, not verified.
+pub(crate) fn open_blob(directory: &Path, digest: Digest) -> Result<File, PullError> {
     let blobs = open_directory(directory).and_then(|layout| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(openat(layout, "blobs", flags, Mode::empty())?, "sha256", flags, Mode::empty())
@@ -141,5 +178,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 const PIECE_BYTES: usize = 128 << 10;
+/// A list of thousands of images.
+const INDEX_BYTES: u64 = 4 << 20;
 const MARKER_BYTES: u64 = 1024;
 const LOCK_POLL: std::time::Duration = std::time::Duration::from_millis(100);

@@ -42,6 +42,7 @@ impl Remote {
         url: &Url,
         repository: &Repository,
         answer: &Answer,
+        access: Access,
     ) -> Result<HeaderValue, RemoteError> {
         match Challenge::best(answer.headers(header::WWW_AUTHENTICATE)) {
             Some(Challenge::Basic) => {
@@ -52,9 +53,11 @@ impl Remote {
                 let failed = || RemoteError::Challenge { host: url.host.to_string() };
                 let mut realm = Url::whole(&realm).map_err(|_| failed())?;
                 self.must_be_secure(url, &realm).map_err(|_| failed())?;
-                add_query(&mut realm.path, service.as_deref(), repository);
+                add_query(&mut realm.path, service.as_deref(), repository, access);
                 let (token, lifetime) = self.token(&url.host, &realm).await?;
-                self.0.tokens.keep(&url.host, repository, &token, lifetime);
+                if access == Access::Pull {
+                    self.0.tokens.keep(&url.host, repository, &token, lifetime);
+                }
                 Ok(token)
             }
             None => Err(RemoteError::Challenge { host: url.host.to_string() }),
@@ -95,15 +98,23 @@ struct Given {
     expires_in: Option<u64>,
 }
 
-/// What is asked for is ours to say: to pull from this repository, whatever the registry would like.
-fn add_query(path: &mut String, service: Option<&str>, repository: &Repository) {
+/// What a token is wanted for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Access {
+    Pull,
+    Push,
+}
+
+/// What is asked for is ours to say: to pull from this repository or push to it, whatever the registry would like.
+fn add_query(path: &mut String, service: Option<&str>, repository: &Repository, access: Access) {
     path.push(if path.contains('?') { '&' } else { '?' });
     if let Some(service) = service {
         path.push_str("service=");
         path.push_str(&percent_encoded(service));
         path.push('&');
     }
-    path.push_str(&format!("scope=repository:{repository}:pull"));
+    let actions = if access == Access::Pull { "pull" } else { "pull,push" };
+    path.push_str(&format!("scope=repository:{repository}:{actions}"));
 }
 
 fn percent_encoded(text: &str) -> String {

@@ -3,10 +3,9 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, header};
-use http_body_util::Empty;
-use hyper::body::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -17,15 +16,22 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer::Answer;
+use super::content::{self, Sent};
 use super::url::{Scheme, Url};
 use super::{Remote, RemoteError};
 
 impl Remote {
     pub(super) async fn request(&self, url: &Url, headers: HeaderMap) -> Result<Answer, RemoteError> {
+        let request = Outgoing { method: Method::GET, headers, content: content::bytes("") };
+        self.exchange(url, request, self.0.timeouts.answer).await
+    }
+
+    /// Any request. `until` is how long it may take to send it and to get the head of the answer.
+    pub(super) async fn exchange(&self, url: &Url, request: Outgoing, until: Duration) -> Result<Answer, RemoteError> {
         let host = || url.host.to_string();
         let timed_out = |what| move |_| RemoteError::TimedOut { host: host(), what };
         let connected = timeout(self.0.timeouts.connect, self.connect(url)).await.map_err(timed_out("connect"))??;
-        timeout(self.0.timeouts.answer, send(url, connected, headers)).await.map_err(timed_out("answer"))?
+        timeout(until, send(url, connected, request)).await.map_err(timed_out("answer"))?
     }
 
     async fn connect(&self, url: &Url) -> Result<Box<dyn Stream>, RemoteError> {
@@ -61,19 +67,28 @@ impl Remote {
     }
 }
 
+/// What is asked, beside where.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) content: Sent,
+}
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn send(url: &Url, stream: Box<dyn Stream>, headers: HeaderMap) -> Result<Answer, RemoteError> {
+async fn send(url: &Url, stream: Box<dyn Stream>, outgoing: Outgoing) -> Result<Answer, RemoteError> {
     let failed = |source| RemoteError::Http { host: url.host.to_string(), source };
     let mut http = http1::Builder::new();
     let (mut sender, connection) =
-        http.max_buf_size(HEAD_BYTES).handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(failed)?;
+        http.max_buf_size(HEAD_BYTES).handshake::<_, Sent>(TokioIo::new(stream)).await.map_err(failed)?;
     // Ends with the answer that it is kept in.
     let mut driver = JoinSet::new();
     driver.spawn(async move { drop(connection.await) });
-    let mut request = Request::new(Empty::new());
+    let Outgoing { method, headers, content } = outgoing;
+    let mut request = Request::new(content);
+    *request.method_mut() = method;
     *request.uri_mut() = url.path.parse().map_err(|_| RemoteError::Challenge { host: url.host.to_string() })?;
     *request.headers_mut() = headers;
     if let Ok(host) = HeaderValue::from_str(&url.authority()) {

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::answer::Answer;
+use super::authorize::Access;
 use super::url::{Scheme, Url};
 use super::{RedirectFault, Remote, RemoteError};
 use crate::digest::Digest;
@@ -62,7 +63,7 @@ impl Remote {
         if answer.status != StatusCode::UNAUTHORIZED || !answer.url.is_same_origin(&url) {
             return Ok(answer);
         }
-        let authorization = self.authorize(&url, &image.repository, &answer).await?;
+        let authorization = self.authorize(&url, &image.repository, &answer, Access::Pull).await?;
         headers.insert(header::AUTHORIZATION, authorization);
         self.follow(&url, headers).await
     }
@@ -98,9 +99,9 @@ impl Remote {
     }
 }
 
-fn is_redirect(status: StatusCode) -> bool {
+pub(super) fn is_redirect(status: StatusCode) -> bool {
     use StatusCode as S;
     matches!(status, S::MOVED_PERMANENTLY | S::FOUND | S::SEE_OTHER | S::TEMPORARY_REDIRECT | S::PERMANENT_REDIRECT)
 }
 
-const REDIRECTS: usize = 5;
+pub(super) const REDIRECTS: usize = 5;

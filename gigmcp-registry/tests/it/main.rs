@@ -12,12 +12,17 @@ mod manifest;
 mod manifest_v2;
 mod original;
 mod registryctl;
+mod registryctl_lint;
+#[cfg(feature = "build")]
+mod registryctl_openapi;
 mod root;
 mod state;
 mod toolspec;
 mod vectors;
 mod verify;
 
+#[cfg(feature = "build")]
+mod build;
 #[cfg(feature = "oci")]
 mod extract;
 #[cfg(feature = "oci")]

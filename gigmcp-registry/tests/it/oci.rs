@@ -6,7 +6,7 @@ mod image;
 mod killed;
 mod leases;
 mod lying;
-mod real;
+pub(crate) mod real;
 mod server;
 
 use std::fs;

@@ -12,18 +12,18 @@ use tempfile::TempDir;
 use crate::MANIFEST;
 
 /// A directory in which the program is run.
-struct Desk(TempDir);
+pub(crate) struct Desk(TempDir);
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
-    fn run(&self, line: &str) -> Output {
+    pub(crate) fn run(&self, line: &str) -> Output {
         self.run_with_input(line, b"")
     }
 
@@ -42,19 +42,19 @@ impl Desk {
     }
 
     /// What a command answers that is done.
-    fn done(&self, line: &str) -> String {
+    pub(crate) fn done(&self, line: &str) -> String {
         let output = self.run(line);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{line}");
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn json(&self, line: &str) -> Value {
+    pub(crate) fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.done(&format!("{line} --json"))).unwrap()
     }
 
     /// What a command says that is not done, and its exit code.
-    fn refused(&self, line: &str) -> (i32, String) {
+    pub(crate) fn refused(&self, line: &str) -> (i32, String) {
         let output = self.run(line);
         assert_eq!(output.stdout, b"", "{line}");
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -66,12 +66,12 @@ impl Desk {
         (made["publicKey"].as_str().unwrap().into(), made["keyId"].as_str().unwrap().into())
     }
 
-    fn manifest(&self, name: &str, version: &str, text: &str) {
+    pub(crate) fn manifest(&self, name: &str, version: &str, text: &str) {
         fs::create_dir_all(self.path(&format!("manifests/{name}"))).unwrap();
         fs::write(self.path(&format!("manifests/{name}/{version}.json")), text).unwrap();
     }
 
-    fn notes(&self, version: &str) {
+    pub(crate) fn notes(&self, version: &str) {
         self.manifest("acme-notes", version, &MANIFEST.replace("1.2.0", version));
     }
 

@@ -85,7 +85,8 @@ impl BuildIndex {
             IndexBuilder::new(sequence, self.generated.unwrap_or_else(now), self.lifetime).map_err(failed)?;
         let mut broken = Vec::new();
         for path in manifests(&self.directory)? {
-            match files::manifest(&path).and_then(|manifest| in_its_place(&path, manifest)) {
+            let manifest = files::manifest(&path).and_then(|manifest| in_its_place(&path, manifest));
+            match manifest.and_then(|manifest| built(&path, manifest)) {
                 Ok(manifest) => drop(builder.add(manifest).map_err(failed)?),
                 Err(failure) => broken.push(failure),
             }
@@ -123,6 +124,16 @@ fn in_its_place(path: &Path, manifest: Manifest) -> Result<Manifest, Failure> {
         .advice(format!("move it to {place}.yaml, or correct its name and version")))
 }
 
+/// A manifest whose image is not built yet has the digest of zeros, which no image can have.
+fn built(path: &Path, manifest: Manifest) -> Result<Manifest, Failure> {
+    if manifest.image.digest.as_bytes() != &[0; 32] {
+        return Ok(manifest);
+    }
+    Err(Failure::refused(format!("the image of {} {} is not built yet", manifest.name, manifest.version))
+        .because(format!("the digest in {} is all zeros", path.display()))
+        .advice("build it with `registryctl build --pin`, push it, and publish the pinned manifest"))
+}
+
 fn manifests(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = Vec::new();
     for entry in entries(directory)? {
@@ -148,7 +159,7 @@ pub(crate) fn server(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Sorted, so that errors come in the same order everywhere. A link is an error: what it leads to may change unseen.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let failed = |source| Failure::file(format!("{} cannot be read", directory.display())).because(source);
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {

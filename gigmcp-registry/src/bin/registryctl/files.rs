@@ -10,13 +10,23 @@ use crate::failure::Failure;
 
 /// At most 32 MiB: twice what an index may have.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_at_most(path, MAX_BYTES)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let failed = |source: io::Error| Failure::file(format!("{} cannot be read", path.display())).because(source);
     let mut content = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut content)).map_err(failed)?;
-    if content.len() as u64 > MAX_BYTES {
-        return Err(Failure::file(format!("{} has more than {MAX_BYTES} bytes", path.display())));
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut content)).map_err(failed)?;
+    if content.len() as u64 > limit {
+        return Err(Failure::file(format!("{} has more than {limit} bytes", path.display())));
     }
     Ok(content)
+}
+
+/// A program, which may be larger.
+#[cfg(feature = "build")]
+pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_at_most(path, MAX_PROGRAM_BYTES)
 }
 
 /// Puts the content in the place of what was there.
@@ -63,3 +73,5 @@ pub(crate) fn manifest(path: &Path) -> Result<Manifest, Failure> {
 }
 
 const MAX_BYTES: u64 = 32 << 20;
+#[cfg(feature = "build")]
+const MAX_PROGRAM_BYTES: u64 = 1 << 30;

@@ -39,22 +39,31 @@ impl Keygen {
 
 /// Reads the key from a file, or from standard input if the path is `-`.
 pub(crate) fn read(path: &Path) -> Result<SigningKey, Failure> {
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
+    let text = read_secret(path)?;
+    parse(&text).ok_or_else(|| {
+        Failure::file(format!("{} holds no signing key, or a damaged one", path.display()))
+            .advice("make one with `registryctl keygen`, or restore the file")
+    })
+}
+
+/// What nobody else may read: at most [`MAX_SECRET_BYTES`] of it.
+pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
     let unreadable = |source| Failure::file(format!("the key in {} cannot be read", path.display())).because(source);
     if path == Path::new("-") {
-        io::stdin().lock().take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+        io::stdin().lock().take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
     } else {
         // Without NONBLOCK, opening a FIFO would hang before it could be seen to be one.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file =
             OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(unreadable)?;
         check(path, &file)?;
-        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+        file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
     }
-    parse(&text).ok_or_else(|| {
-        Failure::file(format!("{} holds no signing key, or a damaged one", path.display()))
-            .advice("make one with `registryctl keygen`, or restore the file")
-    })
+    if text.len() > MAX_SECRET_BYTES {
+        return Err(Failure::file(format!("{} holds more than a key or password", path.display())));
+    }
+    Ok(text)
 }
 
 fn check(path: &Path, file: &File) -> Result<(), Failure> {
@@ -126,6 +135,9 @@ const HEADER: &str = "gigmcp-registry-key 1\n";
 
 /// A key file has 166.
 const MAX_BYTES: usize = 256;
+
+/// A token of a registry can be longer than a key.
+const MAX_SECRET_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

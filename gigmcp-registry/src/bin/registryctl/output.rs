@@ -16,8 +16,13 @@ impl Output {
     pub(crate) fn print(&self, value: &Value, lines: &[String]) -> Result<ExitCode, Failure> {
         let text =
             if self.json { format!("{value:#}\n") } else { lines.iter().map(|line| format!("{line}\n")).collect() };
-        let written = std::io::stdout().lock().write_all(text.as_bytes());
-        written.map_err(|source| Failure::file("standard output cannot be written").because(source))?;
+        write(&text)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Prints a text that has its form already.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().lock().write_all(text.as_bytes());
+    written.map_err(|source| Failure::file("standard output cannot be written").because(source))
 }

@@ -15,15 +15,24 @@ use super::image::{INDEX, Image, MANIFEST};
 use crate::tar_bytes::Tar;
 
 /// The registry, which ends with the test.
-struct Real {
+pub(crate) struct Real {
     child: Child,
-    name: String,
-    ca_pem: String,
+    pub(crate) name: String,
+    pub(crate) ca_pem: String,
     place: tempfile::TempDir,
 }
 
+/// How the registry is reached.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Listens {
+    Open,
+    WithPassword,
+    /// Without TLS.
+    Plainly,
+}
+
 impl Real {
-    fn start(has_password: bool) -> Self {
+    pub(crate) fn start(how: Listens) -> Self {
         let place = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let write = |name: &str, content: &str| {
@@ -32,14 +41,18 @@ impl Real {
         };
         let ca_pem = made.cert.pem();
         let [certificate, key] = [write("cert.pem", &ca_pem), write("key.pem", &made.signing_key.serialize_pem())];
-        let auth = match has_password {
+        let auth = match how == Listens::WithPassword {
             true => format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", write("htpasswd", HTPASSWD)),
             false => String::new(),
+        };
+        let tls = match how {
+            Listens::Plainly => String::new(),
+            Listens::Open | Listens::WithPassword => format!(", tls: {{certificate: {certificate}, key: {key}}}"),
         };
         let storage = place.path().join("storage").display().to_string();
         let config = format!(
             "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\n\
-             http: {{addr: \"127.0.0.1:0\", secret: test, tls: {{certificate: {certificate}, key: {key}}}}}\n{auth}"
+             http: {{addr: \"127.0.0.1:0\", secret: test{tls}}}\n{auth}"
         );
         let program = std::env::var_os("TEST_REGISTRY").unwrap_or_else(|| "docker-registry".into());
         let mut child = Command::new(program)
@@ -104,7 +117,7 @@ impl Real {
         ImageReference::new(&format!("{}/example/a", self.name), image.digest).unwrap()
     }
 
-    fn remote(&self, credentials: impl RegistryCredentials + 'static) -> Remote {
+    pub(crate) fn remote(&self, credentials: impl RegistryCredentials + 'static) -> Remote {
         let loopback = |_: &str, address: IpAddr| address.is_loopback();
         Remote::builder(loopback, credentials).roots_pem(self.ca_pem.as_bytes()).build().unwrap()
     }
@@ -132,7 +145,7 @@ fn port(child: &mut Child) -> u16 {
     port
 }
 
-struct Password(&'static str);
+pub(crate) struct Password(pub(crate) &'static str);
 
 impl RegistryCredentials for Password {
     fn credential<'a>(
@@ -150,7 +163,7 @@ fn layers() -> [Tar; 2] {
 
 #[tokio::test]
 async fn images_come_from_a_real_registry() {
-    let registry = Real::start(false);
+    let registry = Real::start(Listens::Open);
     for (case, image) in [("single", Image::single(&layers())), ("index", Image::index(&layers()))] {
         registry.push(&image);
         let place = Place::new();
@@ -162,7 +175,7 @@ async fn images_come_from_a_real_registry() {
 
 #[tokio::test]
 async fn a_real_registry_goes_on_where_it_was_interrupted() {
-    let (registry, image, place) = (Real::start(false), Image::single(&layers()), Place::new());
+    let (registry, image, place) = (Real::start(Listens::Open), Image::single(&layers()), Place::new());
     registry.push(&image);
     let layer = &image.content[&image.layers[0]];
     let partial = place.path("store/partial").join(&image.layers[0]["sha256:".len()..]);
@@ -181,7 +194,7 @@ async fn a_real_registry_goes_on_where_it_was_interrupted() {
 
 #[tokio::test]
 async fn a_private_registry_opens_to_the_right_password() {
-    let (registry, image) = (Real::start(true), Image::index(&layers()));
+    let (registry, image) = (Real::start(Listens::WithPassword), Image::index(&layers()));
     registry.push(&image);
     for (case, remote, is_right) in [
         ("right", registry.remote(Password("open sesame")), true),
@@ -202,7 +215,7 @@ async fn a_private_registry_opens_to_the_right_password() {
 
 #[tokio::test]
 async fn a_registry_that_nobody_vouches_for_is_not_asked() {
-    let (registry, image, place) = (Real::start(false), Image::single(&layers()), Place::new());
+    let (registry, image, place) = (Real::start(Listens::Open), Image::single(&layers()), Place::new());
     registry.push(&image);
     let loopback = |_: &str, address: IpAddr| address.is_loopback();
     let remote = Remote::builder(loopback, Anonymous).build().unwrap();
@@ -213,7 +226,7 @@ async fn a_registry_that_nobody_vouches_for_is_not_asked() {
 
 #[tokio::test]
 async fn what_a_registry_does_not_have_is_missing() {
-    let (registry, place) = (Real::start(false), Place::new());
+    let (registry, place) = (Real::start(Listens::Open), Place::new());
     let error = place.installer().pull(&registry.remote(Anonymous), &registry.image(&Image::single(&layers()))).await;
     assert!(matches!(error, Err(PullError::Missing { .. })), "{error:?}");
 }
