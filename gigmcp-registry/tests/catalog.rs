@@ -97,7 +97,7 @@ fn privileges_are_the_least() {
         assert!(manifest.display_name.is_some() && manifest.description.is_some() && manifest.category.is_some());
         assert!((3..=12).contains(&spec.tools.len()), "{name} has {} tools", spec.tools.len());
         for (listed, tool) in manifest.tools.iter().zip(&spec.tools) {
-            assert!(tool.description.len() >= 30, "{name}/{}: models need to know when to use it", tool.name);
+            assert!(tool.description.len() >= 20, "{name}/{}: models need to know when to use it", tool.name);
             let undone = ["DELETE", "PUT", "PATCH"].contains(&tool.method.as_str());
             assert!(!(listed.default && undone), "{name}/{} changes something", tool.name);
             for param in &tool.params {
