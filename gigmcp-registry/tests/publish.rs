@@ -160,17 +160,24 @@ fn a_directory_that_cannot_be_switched_is_left_alone() {
     repository.done("site served");
 }
 
+/// The last ones are what the others are without the fault: refused by what comes next.
 #[test]
-fn an_entry_is_a_name_and_a_version() {
+fn words_are_checked_before_anything_is_done() {
     let repository = Repository::new();
-    for (entry, expected) in [
-        ("../notes/1.0.0", "is not NAME/VERSION"),
-        ("notes", "is not NAME/VERSION"),
-        ("notes/1.0.0;x", "is not NAME/VERSION"),
-        ("notes/1.0.1", "manifests/notes/1.0.1.yaml is missing"),
-        ("notes/1.0.0", "BINARIES: says where the static programs are"),
+    for (line, expected) in [
+        ("build ../notes/1.0.0", "is not NAME/VERSION"),
+        ("build notes", "is not NAME/VERSION"),
+        ("build notes/1.0.0;x", "is not NAME/VERSION"),
+        ("build notes/1.0.1", "manifests/notes/1.0.1.yaml is missing"),
+        ("build notes/1.0.0 notes/1.0.0", "build wants one word"),
+        ("base ruby", "there is no base for ruby"),
+        ("local served", "local wants a directory and keys"),
+        ("publish", "there is no command publish"),
+        ("build notes/1.0.0", "BINARIES: says where the static programs are"),
     ] {
-        let refused = repository.publish(&format!("build {entry}"), b"");
-        assert!(!refused.status.success() && said(&refused).contains(expected), "{entry}: {}", said(&refused));
+        let refused = repository.publish(line, b"");
+        assert!(!refused.status.success() && said(&refused).contains(expected), "{line}: {}", said(&refused));
     }
+    assert!(!repository.path("out").exists());
+    assert!(repository.publish("help", b"").status.success());
 }
