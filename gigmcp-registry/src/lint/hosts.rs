@@ -60,7 +60,8 @@ fn wildcard(found: &mut Findings<'_>, field: &str, base: &str) {
 /// A tenant or region that the author chose for everybody.
 fn fixed(found: &mut Findings<'_>, field: &str, host: &str) {
     let Some((first, rest)) = host.split_once('.') else { return };
-    if tenants_of(rest).is_some_and(|suffix| suffix == rest) && !SERVICE_LABELS.contains(&first) {
+    let own = SERVICE_LABELS.contains(&first) || SERVICE_SUFFIXES.contains(&rest);
+    if tenants_of(rest).is_some_and(|suffix| suffix == rest) && !own {
         let message = format!("`{first}` is one customer of {rest}; everybody's credential would go there");
         found.add(Rule::FixedTenant, field, message, VARIABLE_HELP);
     } else if is_region(first) {
@@ -121,6 +122,9 @@ const VARIABLE_HELP: &str = "let the user say it: declare it in `variables` (sch
 /// Labels below a tenants' domain that are the service's own.
 const SERVICE_LABELS: [&str; 12] =
     ["accounts", "api", "app", "apps", "auth", "cdn", "developer", "login", "oauth", "static", "support", "www"];
+
+/// Suffixes in the list of public ones below which, all the same, each name is one service of the same company.
+const SERVICE_SUFFIXES: [&str; 1] = ["googleapis.com"];
 
 const PLACEHOLDERS: [&str; 20] = [
     "acme",

@@ -105,6 +105,10 @@ fn manifests_that_are_allowed_and_unwise() {
     let (head, tail) = public.split_once("credentials:").expect("there");
     let public = format!("{head}tools:{}", tail.split_once("tools:").expect("there").1);
     assert_eq!(of_manifest(&public), []);
+    // A public suffix below which there are no customers.
+    assert_eq!(of_manifest(&MANIFEST.replace("api.shop.dev", "gmail.googleapis.com")), []);
+    let wide = MANIFEST.replace("[api.shop.dev]", "[\"*.googleapis.com\"]");
+    assert_eq!(of_manifest(&wide), [("L001", host.into()), ("L003", host.into())]);
     // A port is a name away: `ghcr.io:443/x` is no tag.
     assert_eq!(of_manifest(&MANIFEST.replace("ghcr.io/shop", "localhost:5000/shop")), []);
 }
