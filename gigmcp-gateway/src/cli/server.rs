@@ -9,7 +9,7 @@ use crate::{
     declare::Declaration,
     host::Host,
     output::{Failure, Output, columns},
-    spec::{EXEC, InvalidSpec, ServerName, Source},
+    spec::{self, InvalidSpec, ProfileSlug, ServerName, Source},
 };
 
 #[derive(Subcommand)]
@@ -52,7 +52,7 @@ pub(crate) struct Add {
 
     /// Profile to put the server into
     #[arg(long, value_name = "PROFILE")]
-    profile: Vec<crate::spec::ProfileSlug>,
+    profile: Vec<ProfileSlug>,
 
     /// The command where no --command is given, else arguments after its own
     #[arg(last = true, value_name = "WORD")]
@@ -78,11 +78,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
 }
 
 async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
-    if add.name.as_str() == EXEC {
-        return Err(
-            format!("the name `{EXEC}` is kept for the secrets of `gigmcp-gateway exec`; choose another").into()
-        );
-    }
+    spec::check_free(&add.name)?;
     let mut words = match &add.command {
         Some(line) => shlex::split(line).ok_or(InvalidSpec::Unquoted)?,
         None => Vec::new(),
@@ -100,7 +96,7 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];
         lines.extend(notes);
         for slot in &spec.secrets {
-            lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.env));
+            lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.name));
         }
         lines
     })
@@ -121,10 +117,15 @@ async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
             let source = match &server.spec.source {
                 Source::Binary { sha256 } => format!("binary {}", &sha256[..12]),
                 Source::HostTools => "host tools, unreviewed".to_owned(),
+                Source::Image(image) => format!("image of {}", image.version),
             };
             let read = server.spec.allow_read.iter().map(|host| format!("{host} (read)"));
-            let hosts = server.spec.hosts().iter().map(ToString::to_string).chain(read).collect::<Vec<_>>().join(",");
-            let secrets = server.spec.secrets.iter().map(|slot| slot.env.to_string()).collect::<Vec<_>>().join(",");
+            let some = server.spec.rules.iter().flat_map(|rule| &rule.hosts).map(|host| format!("{host} (some)"));
+            let tcp = server.spec.tcp.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+            let all = server.spec.hosts();
+            let hosts = all.iter().map(ToString::to_string).chain(read).chain(some).chain(tcp).collect::<Vec<_>>();
+            let hosts = hosts.join(",");
+            let secrets = server.spec.secrets.iter().map(|slot| slot.name.to_string()).collect::<Vec<_>>().join(",");
             vec![server.name.to_string(), source, hosts, secrets, server.spec.command.join(" ")]
         });
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())

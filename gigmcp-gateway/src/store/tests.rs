@@ -1,6 +1,6 @@
 //! What holds on both kinds of database.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use gigmcp_egress::Identity;
 use sea_query::{Alias, Query};
@@ -9,7 +9,7 @@ use super::{
     testing::{TestDatabase, on_both},
     *,
 };
-use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source, SpecLimits};
+use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source};
 
 #[tokio::test]
 async fn a_change_that_could_not_begin_is_not_made() {
@@ -66,18 +66,7 @@ fn server(name: &str) -> ServerName {
 }
 
 fn spec(program: &str) -> ServerSpec {
-    ServerSpec {
-        source: Source::HostTools,
-        command: vec![program.to_owned()],
-        env: BTreeMap::new(),
-        allow: Vec::new(),
-        allow_read: Vec::new(),
-        secrets: Vec::new(),
-        read_only: Vec::new(),
-        limits: SpecLimits::default(),
-        seccomp: gigmcp_sandbox::Profile::default(),
-        state: None,
-    }
+    ServerSpec { command: vec![program.to_owned()], ..ServerSpec::new(Source::HostTools) }
 }
 
 fn add_user(connection: &Connection, id: &str) -> Result<(), StoreError> {

@@ -246,7 +246,10 @@ async fn directories_of_ours_lie_beside_what_an_image_has() {
         let sandbox = Sandbox::builder(Rootfs::image(image.path())).command(["/app/probe", "attempts"]);
         let sandbox = sandbox.state_at(inside, state.path(), StateQuota::default()).writable("/cache", 1 << 20);
         let refused = match sandbox.spawn().await {
-            Ok(_) => None,
+            Ok(mut sandbox) => {
+                sandbox.kill().await.unwrap();
+                None
+            }
             Err(SpawnError::RefusedPath { why, .. }) => Some(why),
             Err(error) => panic!("{case}: {error:?}"),
         };
