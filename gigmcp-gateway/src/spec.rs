@@ -214,6 +214,8 @@ pub(crate) enum InvalidSpec {
     NoCommand,
     #[error("the command cannot be split into words: a quote is not closed")]
     Unquoted,
+    #[error("`{text}` is not the host of a registry, such as ghcr.io or registry.example:5000")]
+    Registry { text: String },
     #[error("the name `{name}` is kept for {of}; choose another")]
     Kept { name: &'static str, of: &'static str },
     #[error("`{text}` is not an owner name")]

@@ -1,20 +1,41 @@
-//! `server add|list|instances|remove`.
+//! `server install|upgrade|rollback|diff|add|list|instances|remove`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use gigmcp_registry::Version;
 use serde_json::json;
 
+use super::install;
 use crate::{
     declare::Declaration,
     host::Host,
+    install::{ServerReference, Which},
     output::{Failure, Output, columns},
     spec::{self, InvalidSpec, ProfileSlug, ServerName, Source},
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Add a server
+    /// Install a server from the registry, once you agreed to what it asks for
+    ///
+    /// Nothing runs that nobody agreed to. At a terminal you are asked; elsewhere, name what you looked at by --accept.
+    Install(install::Install),
+    /// Go to the latest version of a server, once you agreed to what changes
+    Upgrade(install::Upgrade),
+    /// Go back to the version of a server that you agreed to before
+    Rollback {
+        /// Name of the server
+        name: ServerName,
+    },
+    /// Show what another version of a server changes
+    Diff {
+        /// Name of the server
+        name: ServerName,
+        /// The version to compare with [default: the latest]
+        version: Option<Version>,
+    },
+    /// Add a server that is in no registry
     ///
     /// With --command the server runs from this host's own tools, read-only and unreviewed: nobody has checked
     /// what it is. With --binary one static executable is copied and runs in an otherwise empty root.
@@ -27,7 +48,7 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
         limit: u64,
     },
-    /// Remove a server, its secrets and its place in profiles
+    /// Remove a server, its secrets, its place in profiles, what it kept and its image
     Remove {
         /// Name of the server
         name: ServerName,
@@ -65,14 +86,23 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Add(add) => self::add(&host, *add, out).await,
         Command::List => list(&host, out).await,
         Command::Instances { limit } => instances(&host, limit, out).await,
+        Command::Install(command) => install::install(&host, command, out).await,
+        Command::Upgrade(command) => install::upgrade(&host, command, out).await,
+        Command::Rollback { name } => install::rollback(&host, &name, out).await,
+        Command::Diff { name, version } => {
+            let which = version.map_or(Which::Latest, Which::Version);
+            install::diff(&host, &ServerReference { name, which }, out).await
+        }
         Command::Remove { name } => {
-            // Who has no secrets needs no master key to go.
-            let secrets = host.store.secrets().await?;
-            match secrets.iter().any(|secret| secret.key.server == name) {
-                true => host.secrets().await?.remove_server(name.clone()).await?,
-                false => host.store.remove_server(name.clone(), None).await?,
-            }
-            out.print(&json!({ "removed": name.as_str() }), |_| vec![format!("removed {name}")])
+            let collected = crate::install::remove(&host, &name).await?;
+            let document = json!({ "removed": name.as_str(), "images": collected.trees, "in_use": collected.leased });
+            out.print(&document, |_| {
+                let mut lines = vec![format!("removed {name}")];
+                if collected.leased > 0 {
+                    lines.push("its image still runs; `gigmcp-gateway images gc` removes it later".to_owned());
+                }
+                lines
+            })
         }
     }
 }

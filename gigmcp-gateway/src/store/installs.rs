@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gigmcp_registry::{Manifest, TreeDigest};
-use sea_query::{Expr, ExprTrait, Order, Query};
+use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
     Store, StoreError,
@@ -21,11 +21,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct InstallRow {
     pub(crate) server: ServerName,
-    pub(crate) revision: i64,
     pub(crate) manifest: Manifest,
     /// The revision in whose place it came.
     pub(crate) replaces: Option<i64>,
-    pub(crate) installed_at: i64,
 }
 
 /// What somebody agreed to.
@@ -163,28 +161,16 @@ fn insert(connection: &Connection, revision: i64, install: &NewInstall) -> Resul
 }
 
 fn select() -> sea_query::SelectStatement {
-    Query::select()
-        .columns([
-            Manifests::Server,
-            Manifests::Revision,
-            Manifests::Manifest,
-            Manifests::Replaces,
-            Manifests::InstalledAt,
-        ])
-        .from(Manifests::Table)
-        .order_by(Manifests::Revision, Order::Asc)
-        .take()
+    Query::select().columns([Manifests::Server, Manifests::Manifest, Manifests::Replaces]).from(Manifests::Table).take()
 }
 
 fn parse(row: &Row<'_>) -> Result<InstallRow, StoreError> {
     let name: String = row.get(0)?;
     let corrupt = || StoreError::Corrupt { what: "the manifest of", name: name.clone() };
-    let manifest: String = row.get(2)?;
+    let manifest: String = row.get(1)?;
     Ok(InstallRow {
         server: name.parse().map_err(|_| corrupt())?,
-        revision: row.get(1)?,
         manifest: Manifest::from_json(manifest.as_bytes()).map_err(|_| corrupt())?,
-        replaces: row.get(3)?,
-        installed_at: row.get(4)?,
+        replaces: row.get(2)?,
     })
 }
