@@ -11,12 +11,15 @@ mod custody;
 mod exec;
 mod faults;
 mod gateway;
+mod install;
 mod internet;
 mod keys;
 mod lifecycle;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;
+#[path = "../support/registry.rs"]
+mod registry;
 mod runtimes;
 mod search;
 mod servers;
