@@ -33,6 +33,7 @@ pub(crate) enum Command {
         /// Name of the server
         name: ServerName,
         /// The version to compare with [default: the latest]
+        #[arg(id = "with", value_name = "VERSION")]
         version: Option<Version>,
     },
     /// Add a server that is in no registry

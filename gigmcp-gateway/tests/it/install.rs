@@ -180,12 +180,12 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
     let accept = scene.accept("fetch@1.1.0");
     assert_eq!(scene.json(&["server", "upgrade", "fetch", "--accept", &accept])["version"], "1.1.0");
     assert!(with_key("api.example.com"));
-    // The key is for the other host alone, so it is not sent here, and the call fails.
+    // The key is for the first host alone, so it is not sent here, and that is what the call fails for now.
     call("other.example.com");
-    assert!(
-        internet.asked.lock().unwrap().iter().any(|name| name == "other.example.com"),
-        "twin: it may be reached now"
-    );
+    let audit = scene.installation.json(&["audit"], "");
+    let asked = |row: &&Value| row["kind"] == "request" && row["subject"] == "GET other.example.com:443/";
+    let row = audit.as_array().unwrap().iter().find(asked).unwrap_or_else(|| panic!("twin: {audit}"));
+    assert_eq!(row["verdict"], "placeholder-wrong-host");
 
     assert_eq!(scene.json(&["server", "rollback", "fetch"])["version"], "1.0.0");
     assert!(with_key("api.example.com") && reached("other.example.com").is_err(), "as before");
@@ -283,7 +283,10 @@ fn an_entrusted_server_gets_its_key_if_somebody_agreed_to_that() {
     let session = Session::open(&internet, "/mcp/p/work", &token);
     session.call("echo_echo", &json!({"text": "hello"}));
     gateway.wait_for("needs the value of db itself");
+    drop(gateway);
     scene.installation.json(&["secret", "set", "echo", "db"], KEY);
+    let gateway = scene.serve(&internet);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
     assert_eq!(session.call("echo_echo", &json!({"text": "hello"})).text(), "hello");
     assert!(environment(&gateway).contains(&format!("DB_PASSWORD={KEY}")));
     let audit = scene.installation.json(&["audit"], "");

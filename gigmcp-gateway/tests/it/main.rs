@@ -8,10 +8,13 @@ mod audit;
 mod backup;
 mod client;
 mod custody;
+#[path = "../support/docker_registry.rs"]
+mod docker_registry;
 mod exec;
 mod faults;
 mod gateway;
 mod install;
+mod install_refusals;
 mod internet;
 mod keys;
 mod lifecycle;

@@ -39,7 +39,7 @@ fn everything_a_manifest_says_stands_in_the_specification() {
     assert_eq!(spec.kept, Some(Directory { path: "/data".into(), max_bytes: 16 << 20 }));
     assert_eq!(spec.hosts().iter().map(ToString::to_string).collect::<Vec<_>>(), ["acme.desk.example"]);
     let [key, query] = &spec.secrets[..] else { panic!("{:?}", spec.secrets) };
-    assert_eq!((key.variable(), query.variable()), ("DESK_KEY", crate::spec::PLACEHOLDER));
+    assert_eq!((key.variable(), query.variable()), ("DESK_KEY", "GIG_PLACEHOLDER"));
     assert_eq!(key.sealed_for().as_str(), "*.files.example,acme.desk.example in header x-key: key {}");
     assert_eq!(key.shape, Some(SaidShape { prefix: "dk_".into(), length: 32, of: Characters::Hex }));
     assert_eq!(ServerSpec::from_json(&spec.to_json()).expect("our own JSON"), spec);
