@@ -112,6 +112,10 @@ pub(crate) enum StartError {
         "the files of {server} are not those that were installed, so it is not started; `gigmcp-gateway server install {server}@{version}` unpacks them anew, and nothing else of that directory is to be trusted"
     )]
     Tree { server: ServerName, version: Version, source: LeaseError },
+    #[error(
+        "the image of {server} is not in this data directory; `gigmcp-gateway server install {server}@{version}` fetches it"
+    )]
+    NoTree { server: ServerName, version: Version },
     #[error("the image of {server} cannot be used")]
     Image { server: ServerName, source: LeaseError },
     #[error(
@@ -238,6 +242,7 @@ impl Supervisor {
                 let leased = tokio::task::spawn_blocking(move || images.lease(tree)).await;
                 let lease = leased.expect("measuring does not panic").map_err(|source| match source {
                     LeaseError::Io { .. } => StartError::Image { server: server(), source },
+                    LeaseError::Missing(_) => StartError::NoTree { server: server(), version: image.version },
                     source => StartError::Tree { server: server(), version: image.version, source },
                 })?;
                 Ok((Rootfs::image(lease.rootfs()), Some(lease)))

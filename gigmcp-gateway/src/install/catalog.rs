@@ -12,7 +12,7 @@ use gigmcp_registry::{
 };
 
 use super::{ServerReference, reach::Reach};
-use crate::{host::create_private_dir, output::whole, settings::Settings, spec::ServerName};
+use crate::{host::create_private_dir, settings::Settings, spec::ServerName};
 
 /// A registry's index, and what was learnt of it.
 pub(crate) struct Catalog {
@@ -94,10 +94,7 @@ impl Catalog {
         match refreshed {
             Ok(_) => Ok(Freshness::Fresh),
             Err(source) if self.client.index(SystemTime::now()).is_none() => Err(CatalogError::NoIndex { source }),
-            Err(why) => {
-                tracing::warn!("the last good index is used: {}", whole(&why));
-                Ok(Freshness::LastGood(why))
-            }
+            Err(why) => Ok(Freshness::LastGood(why)),
         }
     }
 

@@ -1,6 +1,12 @@
 //! Servers from a signed index, from the first look at it until nothing is left of them.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Output};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Output, Stdio},
+};
 
 use gigmcp_registry::Manifest;
 use rusqlite::Connection;
@@ -29,7 +35,6 @@ impl Scene {
     }
 
     pub(crate) fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str], input: &str) -> Output {
-        use std::{io::Write, process::Stdio};
         let mut command = self.installation.command();
         command.envs(self.registry.settings()).envs(variables.iter().copied()).args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -314,6 +319,77 @@ fn a_manifest_of_version_1_finds_its_placeholder_where_it_always_was() {
     let environment = environment(&gateway);
     let placeholder = environment.iter().find_map(|pair| pair.strip_prefix("GIG_PLACEHOLDER=")).unwrap();
     assert!(placeholder.starts_with("ghp_") && !placeholder.contains("0123456789abcdef"), "{placeholder}");
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let mut scene = Scene::new();
+    let echo = image("gigmcp-demo-echo", &[]);
+    echo.write(&scene.registry.layouts());
+    let sealed = manifest("sealed", "1.0.0", echo.digest, |_| {});
+    let entrusted = manifest("trusted", "1.0.0", echo.digest, |document| document["tier"] = json!("entrusted"));
+    scene.registry.publish(&[&sealed, &entrusted]);
+    for (server, typed, expected) in [
+        ("sealed", "n\n", None),
+        ("sealed", "\n", None),
+        ("sealed", "yes please\n", None),
+        ("sealed", "y\n", Some("is installed")),
+        ("trusted", "y\ny\n", None),
+        ("trusted", "trusted\nn\n", None),
+        ("trusted", "trusted\ny\n", Some("is installed")),
+    ] {
+        let line = format!("{} server install {server}", crate::gateway::GATEWAY);
+        let mut command = std::process::Command::new("script");
+        scene.installation.settings(&mut command);
+        command.envs(scene.registry.settings()).args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), expected.is_some(), "{server} {typed:?}: {said}");
+        assert!(
+            said.contains("agree") && said.contains(expected.unwrap_or("nothing was changed")),
+            "{server} {typed:?}: {said}"
+        );
+        assert_eq!(scene.servers().contains(&server.to_owned()), expected.is_some(), "{server} {typed:?}");
+    }
+}
+
+#[test]
+fn an_index_is_followed_over_https() {
+    let mut scene = Scene::new();
+    let echo = image("gigmcp-demo-echo", &[]);
+    scene.registry.publish(&[&manifest("echo", "1.0.0", echo.digest, |_| {})]);
+    let directory = scene.registry.url();
+    let internet = Internet::serving(&[], move |stream| {
+        let directory = directory.clone();
+        async move {
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let file = fs::read(directory.join(request.uri().path().trim_start_matches("/registry/")));
+                let status = if file.is_ok() { 200 } else { 404 };
+                let body = http_body_util::Full::new(bytes::Bytes::from(file.unwrap_or_default()));
+                async move { http::Response::builder().status(status).body(body) }
+            });
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            drop(hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await);
+        }
+    });
+    let list = |url: &str| {
+        let mut command = scene.installation.command_within(&internet);
+        command.envs(scene.registry.settings()).env("GIG_REGISTRY_URL", url).args(["--json", "catalog", "list"]);
+        command.output().unwrap()
+    };
+    let listed = list("https://api.example.com/registry");
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("echo"), "{}", String::from_utf8_lossy(&listed.stderr));
+    for (case, url, expected) in [
+        ("in clear text", "http://api.example.com/registry", "cannot be used"),
+        ("a name that has no certificate", "https://wan.example.com/registry", "last good one"),
+        ("nothing is there", "https://api.example.com/elsewhere", "there is no index"),
+    ] {
+        let output = list(url);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{case}: {said}");
+    }
 }
 
 /// The environment of the one server that runs.

@@ -373,6 +373,17 @@ fn images_come_from_a_private_registry_to_who_may_have_them() {
     fs::write(&layer, whole).unwrap();
     let (installed, said) = install(&scene, "localhost"); // twin
     assert!(installed, "{said}");
+    scene.json(&["server", "remove", "echo"]);
+    // The same image by another name, which a mirror has.
+    scene.registry.publish(&[&manifest("echo", "1.0.1", echo.digest, |document| {
+        document["image"]["ref"] = json!("registry.example/demo/echo");
+    })]);
+    let mirror = format!("registry.example={}", registry.name);
+    let settings =
+        [("GIG_IMAGE_LAYOUTS", ""), ("GIG_UPSTREAM_EXTRA_ROOTS", &*certificate), ("GIG_IMAGE_MIRROR", &*mirror)];
+    let accept = scene.accept("echo");
+    let output = scene.run_with(&settings, &["server", "install", "echo", "--accept", &accept], "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let listed = scene.json(&["secret", "list"]).to_string();
     assert!(listed.contains(&registry.name) && !listed.contains(PASSWORD), "{listed}");
     let held = scene.installation.files();
