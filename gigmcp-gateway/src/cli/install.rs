@@ -184,7 +184,7 @@ fn answer(question: &str) -> Result<String, Failure> {
 fn show(proposal: &Proposal) -> Result<(), Failure> {
     let mut lines = proposal.entitlements.lines();
     if let Some(bytes) = proposal.unpacked_bytes {
-        lines.push(format!("  {:<12} {:.1} MiB unpacked", "size", (bytes * 10 >> 20) as f64 / 10.0));
+        lines.push(format!("  {:<12} {:.1} MiB unpacked", "size", ((bytes * 10) >> 20) as f64 / 10.0));
     }
     lines.extend(proposal.notes.iter().map(|note| format!("  {:<12} {}", "note", harmless(note))));
     if let Standing::Other { before, .. } = &proposal.standing {

@@ -50,7 +50,7 @@ impl Progress for Line {
 fn bar(have: u64, all: u64) -> String {
     let part = have.min(all) * WIDTH / all.max(1);
     let filled = usize::try_from(part).unwrap_or_default();
-    let mib = |bytes: u64| (bytes * 10 >> 20) as f64 / 10.0;
+    let mib = |bytes: u64| ((bytes * 10) >> 20) as f64 / 10.0;
     let bar = format!("{:<width$}", "#".repeat(filled), width = usize::try_from(WIDTH).unwrap_or_default());
     format!("[{bar}] {:.1} of {:.1} MiB", mib(have), mib(all))
 }

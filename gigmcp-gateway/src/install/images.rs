@@ -67,7 +67,7 @@ pub(crate) async fn collect(host: &Host) -> Result<Collected, InstallError> {
     let keep = Keep::trees(host.store.trees().await?);
     let store = host.images().map_err(Box::new)?;
     let collected = tokio::task::spawn_blocking(move || store.collect_garbage(&keep)).await;
-    Ok(collected.expect("removing files does not panic").map_err(InstallError::Collect)?)
+    collected.expect("removing files does not panic").map_err(InstallError::Collect)
 }
 
 fn remote(settings: &Settings, credentials: FromVault) -> Result<Remote, InstallError> {
