@@ -162,7 +162,9 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
         let count = internet.seen().len();
         let answer = call(host);
         let seen = internet.seen();
-        (seen.len() > count).then(|| seen.last().unwrap().headers.get("authorization").cloned()).ok_or(answer)
+        (seen.len() > count)
+            .then(|| seen.last().unwrap().headers.get("authorization").cloned())
+            .ok_or_else(|| Box::new(answer))
     };
     let bearer = format!("Bearer {KEY}");
     let with_key = |host: &str| match reached(host) {

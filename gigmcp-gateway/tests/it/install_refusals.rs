@@ -32,7 +32,8 @@ fn only_an_index_that_is_signed_and_newer_is_believed() {
     scene.registry.publish(&[&first, &second]);
     assert_eq!(versions(&scene), json!(["1.1.0", "1.0.0"]), "twin: a newer one is taken");
     let index = fs::read(scene.registry.index()).unwrap();
-    let cases: [(&str, &dyn Fn(&Registry), &str); 6] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&Registry), &'a str);
+    let cases: [Case<'_>; 6] = [
         (
             "signed by other keys",
             &|registry| registry.forge(9, &[&first], Some(9)),
@@ -79,7 +80,8 @@ fn images_that_are_not_what_was_signed_leave_nothing() {
         edit(&mut content);
         fs::write(path, content).unwrap();
     };
-    let cases: [(&str, &Path, &dyn Fn(&mut Vec<u8>), &str); 6] = [
+    type Case<'a> = (&'a str, &'a Path, &'a dyn Fn(&mut Vec<u8>), &'a str);
+    let cases: [Case<'_>; 6] = [
         ("twin", &layer, &|_| {}, ""),
         ("a byte of a layer", &layer, &|content| content[600] ^= 1, "instead of"),
         ("a layer cut off", &layer, &|content| content.truncate(5000), "should have"),
