@@ -37,9 +37,7 @@ pub(crate) fn request<'a>(grant: &'a Grant, request: &'a ValidRequest) -> Result
     let rules = destination(grant, &request.downstream.destination)?;
     let host = &request.downstream.destination.host;
     let judged = rules.iter().any(|rule| rule.methods.is_some() || rule.paths.is_some())
-        || grant.credentials().iter().any(|credential| {
-            credential.is_bound_to(host) && (credential.methods.is_some() || credential.paths.is_some())
-        });
+        || grant.credentials().iter().any(|credential| credential.judges(host));
     if judged {
         refuse_overrides(request)?;
     }

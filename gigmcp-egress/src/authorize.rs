@@ -134,7 +134,7 @@ fn may_go(credential: &CredentialRule, request: &ValidRequest, path: Option<&str
     if !credential.is_bound_to(host) {
         return Err(Refusal::PlaceholderWrongHost);
     }
-    if credential.goes_with(&request.method, path) { Ok(()) } else { Err(Refusal::PlaceholderWrongRequest) }
+    if credential.goes_with(host, &request.method, path) { Ok(()) } else { Err(Refusal::PlaceholderWrongRequest) }
 }
 
 /// What a placeholder that was found means for this caller.

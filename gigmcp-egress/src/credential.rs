@@ -21,10 +21,23 @@ pub struct CredentialRule {
     pub methods: Option<Vec<Method>>,
     /// The only paths it may be sent to, or all.
     pub paths: Option<Vec<PathPattern>>,
+    /// Further requests it may go out with, each with hosts, methods and paths of its own.
+    pub also: Vec<Binding>,
     /// Its place in a request.
     pub sink: Sink,
     /// Which of its values, so that what goes on with an older one is ended. 0 if it has only one.
     pub version: u64,
+}
+
+/// Requests that a credential may go out with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Binding {
+    /// To these hosts.
+    pub hosts: Vec<HostPattern>,
+    /// With these methods, or all.
+    pub methods: Option<Vec<Method>>,
+    /// To these paths, or all.
+    pub paths: Option<Vec<PathPattern>>,
 }
 
 impl CredentialRule {
@@ -35,7 +48,15 @@ impl CredentialRule {
         hosts: impl IntoIterator<Item = HostPattern>,
         sink: Sink,
     ) -> Self {
-        Self { id, placeholder, hosts: hosts.into_iter().collect(), methods: None, paths: None, sink, version: 0 }
+        let (hosts, also) = (hosts.into_iter().collect(), Vec::new());
+        Self { id, placeholder, hosts, methods: None, paths: None, also, sink, version: 0 }
+    }
+
+    /// With these requests too.
+    #[must_use]
+    pub fn also(mut self, binding: Binding) -> Self {
+        self.also.push(binding);
+        self
     }
 
     /// Only with these methods.
@@ -61,13 +82,58 @@ impl CredentialRule {
 
     /// Whether the credential may go to this host.
     pub(crate) fn is_bound_to(&self, host: &HostName) -> bool {
-        self.hosts.iter().any(|pattern| pattern.matches(host))
+        self.bindings_to(host).next().is_some()
     }
 
-    /// Whether it may go out with such a request. `path` is there if it has only one reading.
-    pub(crate) fn goes_with(&self, method: &Method, path: Option<&str>) -> bool {
+    /// Whether it may go to this host with some requests only.
+    pub(crate) fn judges(&self, host: &HostName) -> bool {
+        self.bindings_to(host).any(|(methods, paths)| methods.is_some() || paths.is_some())
+    }
+
+    /// Whether it may go to this host with such a request. `path` is there if it has only one reading.
+    pub(crate) fn goes_with(&self, host: &HostName, method: &Method, path: Option<&str>) -> bool {
         let of_path =
             |patterns: &Vec<PathPattern>| path.is_some_and(|path| patterns.iter().any(|pattern| pattern.matches(path)));
-        self.methods.as_ref().is_none_or(|methods| methods.contains(method)) && self.paths.as_ref().is_none_or(of_path)
+        self.bindings_to(host).any(|(methods, paths)| {
+            methods.as_ref().is_none_or(|methods| methods.contains(method)) && paths.as_ref().is_none_or(of_path)
+        })
+    }
+
+    fn bindings_to(&self, host: &HostName) -> impl Iterator<Item = (&Option<Vec<Method>>, &Option<Vec<PathPattern>>)> {
+        let also = self.also.iter().map(|binding| (&binding.hosts, &binding.methods, &binding.paths));
+        let all = [(&self.hosts, &self.methods, &self.paths)].into_iter().chain(also);
+        all.filter(move |(hosts, ..)| hosts.iter().any(|pattern| pattern.matches(host)))
+            .map(|(_, methods, paths)| (methods, paths))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placeholder::Shape;
+
+    #[test]
+    fn each_binding_has_hosts_methods_and_paths_of_its_own() {
+        let hosts = |text: &str| vec![text.parse::<HostPattern>().expect("a host")];
+        let paths = |text: &str| Some(vec![text.parse::<PathPattern>().expect("a path")]);
+        let rule = CredentialRule::new(
+            CredentialId::new("key"),
+            Placeholder::mint(&Shape::opaque()),
+            hosts("read.example.com"),
+            Sink::Bearer,
+        )
+        .methods([Method::GET])
+        .also(Binding { hosts: hosts("write.example.com"), methods: None, paths: paths("/v1/**") });
+        for (host, method, path, expected) in [
+            ("read.example.com", Method::GET, "/any", true),
+            ("write.example.com", Method::POST, "/v1/a", true),
+            ("read.example.com", Method::POST, "/v1/a", false), // the other binding's method
+            ("write.example.com", Method::GET, "/any", false),  // the other binding's path
+            ("other.example.com", Method::GET, "/v1/a", false),
+        ] {
+            let name: HostName = host.parse().expect("a host");
+            assert_eq!(rule.goes_with(&name, &method, Some(path)), expected, "{host} {method} {path}");
+        }
+        assert!(!rule.goes_with(&"write.example.com".parse().expect("a host"), &Method::GET, None));
     }
 }

@@ -152,7 +152,9 @@ fn check_rule(rule: &Rule) -> Result<(), InvalidGrant> {
 fn check_credential(credential: &CredentialRule) -> Result<(), InvalidGrant> {
     let segment = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
     match &credential.sink {
-        _ if credential.hosts.is_empty() => Err(InvalidGrant::Unbound { credential: credential.id.clone() }),
+        _ if credential.hosts.is_empty() || credential.also.iter().any(|binding| binding.hosts.is_empty()) => {
+            Err(InvalidGrant::Unbound { credential: credential.id.clone() })
+        }
         Sink::PathSegment { prefix } if !prefix.bytes().all(segment) => {
             Err(InvalidGrant::PathPrefix { credential: credential.id.clone(), prefix: prefix.clone() })
         }

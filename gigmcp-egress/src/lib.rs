@@ -81,7 +81,7 @@ pub use address::{AddressDenied, AddressGuard, CheckedAddr};
 pub use audit::{AuditEvent, AuditKind, AuditSink, AuditUnavailable, EventId, Verdict};
 pub use authority::{AuthorityError, SandboxAuthority};
 pub use body::{Body, BoxError};
-pub use credential::CredentialRule;
+pub use credential::{Binding, CredentialRule};
 pub use dial::{Connect, DirectConnect, Resolver, SystemResolver};
 pub use forward::ForwardError;
 pub use grant::{
@@ -96,7 +96,7 @@ pub use name::{HostName, InvalidHostName};
 pub use path::{InvalidPathPattern, PathPattern};
 pub use pattern::{HostPattern, InvalidHostPattern};
 pub use pin::{InvalidPin, SpkiSha256};
-pub use placeholder::{Placeholder, Shape};
+pub use placeholder::{Alphabet, InvalidPrefix, Placeholder, Shape};
 pub use port::{Admission, Identify, ProxyPort};
 pub use private_net::{InvalidPrivateNet, PrivateNet};
 pub use proxy::{AttachError, Attachment, BuildError, EgressProxy, EgressProxyBuilder};

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,11 +52,44 @@ impl fmt::Display for Placeholder {
 /// prefix that its issuer publishes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Shape {
-    prefix: &'static str,
+    prefix: Cow<'static, str>,
     length: usize,
     alphabet: &'static str,
     form: Form,
 }
+
+/// The characters of a credential behind its prefix.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Alphabet {
+    /// Letters and digits.
+    Alphanumeric,
+    /// Lower-case letters and digits.
+    Lower,
+    /// Upper-case letters and digits.
+    Upper,
+    /// Lower-case hexadecimal digits.
+    Hex,
+    /// Decimal digits.
+    Digits,
+}
+
+impl Alphabet {
+    const fn characters(self) -> &'static str {
+        match self {
+            Self::Alphanumeric => ALPHANUMERIC,
+            Self::Lower => LOWER,
+            Self::Upper => UPPER,
+            Self::Hex => HEX_LOWER,
+            Self::Digits => DIGITS,
+        }
+    }
+}
+
+/// What a placeholder cannot begin with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a placeholder begins with at most 64 visible ASCII characters")]
+pub struct InvalidPrefix;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Form {
@@ -69,7 +103,7 @@ impl Shape {
     pub fn of(secret: &SecretString) -> Self {
         let text = secret.expose();
         if text.starts_with("eyJ") && text.split('.').count() == 3 {
-            return Self { prefix: "", length: text.len(), alphabet: BASE64URL, form: Form::Jwt };
+            return Self::jwt(text.len());
         }
         let prefix =
             PREFIXES.iter().copied().filter(|prefix| text.starts_with(prefix)).max_by_key(|prefix| prefix.len());
@@ -77,18 +111,36 @@ impl Shape {
         let rest = &text[prefix.len()..];
         let only = |alphabet: &str| rest.bytes().all(|byte| alphabet.as_bytes().contains(&byte));
         let alphabet = [DIGITS, HEX_LOWER, HEX_UPPER, LOWER, UPPER].into_iter().find(|alphabet| only(alphabet));
+        let prefix = Cow::Borrowed(prefix);
         Self { prefix, length: text.len(), alphabet: alphabet.unwrap_or(ALPHANUMERIC), form: Form::Plain }
     }
 
     /// A shape for a credential nobody has seen: 40 letters and digits.
     pub fn opaque() -> Self {
-        Self { prefix: "", length: 40, alphabet: ALPHANUMERIC, form: Form::Plain }
+        Self { prefix: "".into(), length: 40, alphabet: ALPHANUMERIC, form: Form::Plain }
+    }
+
+    /// A shape that is known by what its issuer says, with a length in characters that includes the prefix.
+    ///
+    /// # Errors
+    /// [`InvalidPrefix`] if no credential in a request begins with it.
+    pub fn new(prefix: &str, length: usize, alphabet: Alphabet) -> Result<Self, InvalidPrefix> {
+        if prefix.len() > 64 || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidPrefix);
+        }
+        let prefix = prefix.to_owned().into();
+        Ok(Self { prefix, length, alphabet: alphabet.characters(), form: Form::Plain })
+    }
+
+    /// Three parts of so many characters in all, of which the first two decode.
+    pub fn jwt(length: usize) -> Self {
+        Self { prefix: "".into(), length, alphabet: BASE64URL, form: Form::Jwt }
     }
 
     /// The secret's own length, unless that is too short to be unguessable.
     fn random_chars(&self) -> usize {
         let bits_per_char = self.alphabet.len().ilog2() as usize;
-        (self.length - self.prefix.len()).clamp(MIN_RANDOM_BITS.div_ceil(bits_per_char), MAX_RANDOM_CHARS)
+        self.length.saturating_sub(self.prefix.len()).clamp(MIN_RANDOM_BITS.div_ceil(bits_per_char), MAX_RANDOM_CHARS)
     }
 }
 
@@ -199,6 +251,24 @@ mod tests {
             let rest = minted.as_str().strip_prefix(prefix).expect(case);
             assert_eq!(minted.as_str().len(), length, "{case}: {minted}");
             assert!(rest.bytes().all(|byte| alphabet.as_bytes().contains(&byte)), "{case}: {minted}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_can_have_a_shape_that_was_said() {
+        for (case, prefix, length, alphabet, expected) in [
+            ("as said", "key-", 44, Alphabet::Hex, Ok(44)),
+            ("too short to be unguessable", "xoxb-", 16, Alphabet::Digits, Ok(5 + 43)),
+            ("nothing before it", "", 40, Alphabet::Upper, Ok(40)),
+            ("a line break", "key\r\n", 40, Alphabet::Hex, Err(InvalidPrefix)),
+            ("a blank", "Bearer ", 40, Alphabet::Hex, Err(InvalidPrefix)),
+        ] {
+            let minted = Shape::new(prefix, length, alphabet).map(|shape| Placeholder::mint(&shape));
+            assert_eq!(minted.as_ref().map(|minted| minted.as_str().len()).map_err(|error| *error), expected, "{case}");
+            if let Ok(minted) = minted {
+                let rest = minted.as_str().strip_prefix(prefix).expect(case);
+                assert!(rest.bytes().all(|byte| alphabet.characters().as_bytes().contains(&byte)), "{case}: {minted}");
+            }
         }
     }
 

@@ -50,7 +50,9 @@ impl Ongoing {
     pub(crate) fn begun(policy: &Arc<Policy>, authorized: &AuthorizedRequest) -> Self {
         let mut this = Self::request(policy, authorized);
         let path = allow::path(&authorized.request, &authorized.rule);
-        let in_body = authorized.in_body().filter(|credential| credential.goes_with(&authorized.request.method, path));
+        let request = &authorized.request;
+        let host = &request.downstream.destination.host;
+        let in_body = authorized.in_body().filter(|credential| credential.goes_with(host, &request.method, path));
         this.credentials.extend(in_body.map(of));
         this
     }
@@ -79,7 +81,7 @@ impl Ongoing {
         let judged = is_canonical.then_some(path.as_str());
         let bound = |sent: &(CredentialId, u64)| {
             let mut credentials = grant.credentials().iter().filter(|credential| of(credential) == *sent);
-            credentials.any(|one| one.is_bound_to(&destination.host) && one.goes_with(method, judged))
+            credentials.any(|one| one.goes_with(&destination.host, method, judged))
         };
         let allowed = allow::goes_on(&grant, destination, method, path) && self.credentials.iter().all(bound);
         if allowed { Ok(()) } else { Err(Refusal::Revoked) }

@@ -2,8 +2,13 @@
 
 mod audit;
 mod backup;
+mod catalog;
+mod images;
+mod install;
 mod key;
 mod profile;
+mod progress;
+mod registry;
 mod secret;
 mod server;
 
@@ -46,7 +51,10 @@ enum Command {
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
     Doctor(doctor::Doctor),
-    /// Add, list and remove servers
+    /// Show what servers the registry has
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+    /// Install servers from the registry, add others, list and remove them
     #[command(subcommand)]
     Server(server::Command),
     /// Create, list and delete profiles, and renew their tokens
@@ -55,6 +63,12 @@ enum Command {
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Keep credentials for private registries of images
+    #[command(subcommand)]
+    Registry(registry::Command),
+    /// Clean up the images that servers run from
+    #[command(subcommand)]
+    Images(images::Command),
     /// Make, check and rotate the master key
     #[command(subcommand)]
     Key(key::Command),
@@ -115,6 +129,15 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             }
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Catalog(command) => {
+                catalog::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Registry(command) => {
+                registry::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Images(command) => {
+                images::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Backup(backup) => backup::backup(&settings, &backup, &out),
             Command::Restore(restore) => backup::restore(&settings, &restore, &out).await,

@@ -7,8 +7,8 @@ use gigmcp_egress::HostPattern;
 use gigmcp_sandbox::Profile;
 
 use crate::spec::{
-    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecLimits, launcher_registries, parse_cpus, parse_env,
-    parse_host, parse_size,
+    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecLimits, launcher_registries, once_each, parse_cpus,
+    parse_env, parse_host, parse_size,
 };
 
 #[derive(Args)]
@@ -84,21 +84,13 @@ impl Declaration {
                 cpu_percent: self.cpus,
                 processes: self.processes,
                 wall_seconds: self.wall_time,
+                ..SpecLimits::default()
             },
             seccomp: self.seccomp,
             state: self.state,
+            ..ServerSpec::new(Source::HostTools)
         };
         spec.check()?;
         Ok((spec, notes))
     }
-}
-
-fn once_each(hosts: Vec<HostPattern>) -> Vec<HostPattern> {
-    let mut once = Vec::with_capacity(hosts.len());
-    for host in hosts {
-        if !once.contains(&host) {
-            once.push(host);
-        }
-    }
-    once
 }

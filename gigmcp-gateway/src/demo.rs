@@ -1,7 +1,6 @@
 //! `demo`: serves with the bundled servers and a profile `demo`, and prints how to connect once it really answers.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Write},
     net::SocketAddr,
@@ -11,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use clap::Args;
-use gigmcp_sandbox::Profile;
 use gigmcp_vault::SecretBytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -25,7 +23,7 @@ use crate::{
     output::Failure,
     serve::{self, Server},
     settings::Settings,
-    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, SpecLimits, parse_host},
+    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, parse_host},
     store::{SecretKey, StoreError},
     token::{self, Token},
 };
@@ -69,14 +67,14 @@ async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroiz
     };
     let echo: ServerName = "echo".parse()?;
     let fetch: ServerName = "fetch".parse()?;
-    let slot = SecretSlot { env: "API_KEY".parse()?, host: parse_host(FETCH_HOST)? };
+    let slot = SecretSlot::declared("API_KEY".parse()?, parse_host(FETCH_HOST)?);
     install(host, &echo, &directory.join("gigmcp-demo-echo"), Vec::new()).await?;
     install(host, &fetch, &directory.join("gigmcp-demo-fetch"), vec![slot.clone()]).await?;
-    let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.env.clone() };
+    let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.name.clone() };
     if host.store.secret(key.clone()).await?.is_none() {
         // A value nobody else knows, so that the demo can show that it left and did not come back.
         let value = format!("demo-{}", Token::mint().expose());
-        secrets.put(key, &slot.host, SecretBytes::new(value.into_bytes())).await?;
+        secrets.put(key, &slot.sealed_for(), SecretBytes::new(value.into_bytes())).await?;
     }
     let token = profile_token(settings, host).await?;
     for server in [echo, fetch] {
@@ -86,18 +84,8 @@ async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroiz
 }
 
 async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<SecretSlot>) -> Result<(), Failure> {
-    let spec = ServerSpec {
-        source: Source::Binary { sha256: host.keep_binary(file)? },
-        command: Vec::new(),
-        env: BTreeMap::new(),
-        allow: Vec::new(),
-        allow_read: Vec::new(),
-        secrets,
-        read_only: Vec::new(),
-        limits: SpecLimits::default(),
-        seccomp: Profile::default(),
-        state: None,
-    };
+    let source = Source::Binary { sha256: host.keep_binary(file)? };
+    let spec = ServerSpec { secrets, ..ServerSpec::new(source) };
     let present = match host.store.server(name.clone()).await {
         Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),
         present => present?.spec,

@@ -9,7 +9,7 @@ use std::{
 use gigmcp_egress::{
     Allowance, AuditEvent, AuditSink, AuditUnavailable, BoxFuture, CredentialId, CredentialRule, CredentialUnavailable,
     Credentials, EventId, Grant, GrantUnavailable, Grants, HostPattern, Identity, InvalidGrant, Placeholder, Rule,
-    SecretString, Sink,
+    SecretString,
 };
 
 use http::Method;
@@ -19,7 +19,7 @@ use crate::{
     calls::Calls,
     exposures::Use,
     secrets::Secrets,
-    spec::{EnvName, Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec},
+    spec::{Binding, Owner, ProfileSlug, RequestRule, SecretName, SecretSlot, ServerName, ServerSpec, TcpRule},
     store::{Asker, AuditRow, SecretKey, Store, StoreError},
 };
 
@@ -43,6 +43,9 @@ pub(crate) enum Entitlement {
         profile: ProfileSlug,
         /// The revision the instance was started under; another one ends its rights.
         revision: i64,
+        /// What it was started with, if somebody has agreed to that and nothing else: then other rules under the same
+        /// revision are none, whoever wrote them into the database.
+        consented: Option<Box<ServerSpec>>,
     },
     /// On the command line of `exec`, for the life of the process.
     Declared(Box<ServerSpec>),
@@ -152,7 +155,7 @@ impl Policy {
         let mut versions = HashMap::new();
         let (version, spec) = match &instance.entitlement {
             Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
-            Entitlement::Installed { profile, revision } => {
+            Entitlement::Installed { profile, revision, consented } => {
                 let profile = match store.profile(profile.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     profile => profile?,
@@ -164,10 +167,14 @@ impl Policy {
                 if !instance.slots.is_empty() {
                     versions = store.secret_versions(instance.owner.clone(), instance.server.clone()).await?;
                 }
-                match store.server(instance.server.clone()).await {
+                let spec = match store.server(instance.server.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
-                    server => (revision.cast_unsigned(), server?.spec),
+                    server => server?.spec,
+                };
+                if consented.as_ref().is_some_and(|consented| **consented != spec) {
+                    return Ok(Arc::default());
                 }
+                (revision.cast_unsigned(), spec)
             }
         };
         Ok(Arc::new(grant(version, &spec, &instance.slots, &versions)?))
@@ -183,10 +190,10 @@ impl Policy {
             return Ok(value.clone());
         }
         let instance = self.instances.find(identity).ok_or(CredentialUnavailable::Denied)?;
-        let slot = instance.slots.iter().map(|(slot, _)| slot).find(|slot| slot.env.as_str() == id.as_str());
+        let slot = instance.slots.iter().map(|(slot, _)| slot).find(|slot| slot.name.as_str() == id.as_str());
         let slot = slot.ok_or(CredentialUnavailable::Denied)?;
-        let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.env.clone() };
-        match self.secrets.open(Asker::Instance(identity.clone()), key, &slot.host).await {
+        let key = SecretKey { owner: instance.owner.clone(), server: instance.server.clone(), name: slot.name.clone() };
+        match self.secrets.open(Asker::Instance(identity.clone()), key, &slot.sealed_for()).await {
             Ok(Some(value)) => {
                 let used = Use { instance: Some(instance), request };
                 used.during(|reason| text(value, reason)).ok_or(CredentialUnavailable::Denied)
@@ -201,23 +208,43 @@ impl Policy {
 ///
 /// # Errors
 /// If the specification could be read in two ways; it was checked when it was made, so somebody has edited it since.
-fn grant(
+pub(crate) fn grant(
     version: u64,
     spec: &ServerSpec,
     slots: &[(SecretSlot, Placeholder)],
-    versions: &HashMap<EnvName, i64>,
+    versions: &HashMap<SecretName, i64>,
 ) -> Result<Grant, InvalidGrant> {
     let everything = spec.hosts().into_iter().map(Rule::https);
+    let some = spec.allow_read.iter().cloned().map(read_only).chain(spec.rules.iter().flat_map(RequestRule::rules));
     // Node's fetch leaves in a query what is refused by default.
-    let rules = everything.chain(spec.allow_read.iter().cloned().map(read_only));
-    let rules = rules.map(|rule| rule.allow(Allowance::RawQuery)).collect();
-    let credential = |(slot, placeholder): &(SecretSlot, Placeholder)| {
-        let (id, hosts) = (CredentialId::new(slot.env.as_str()), [slot.host.clone()]);
-        let rule = CredentialRule::new(id, placeholder.clone(), hosts, Sink::Header { name: None });
-        rule.version(versions.get(&slot.env).map_or(0, |version| version.cast_unsigned()))
-    };
-    let credentials = slots.iter().filter(|(slot, _)| spec.secrets.contains(slot)).map(credential).collect();
-    Grant::new(version, rules, credentials)
+    let https = everything.chain(some).map(|rule| rule.allow(Allowance::RawQuery));
+    let rules = https.chain(spec.tcp.iter().map(TcpRule::rule)).collect();
+    let declared = slots.iter().filter(|(slot, _)| spec.secrets.contains(slot));
+    let credentials = declared.filter_map(|(slot, placeholder)| {
+        let version = versions.get(&slot.name).map_or(0, |version| version.cast_unsigned());
+        Some(credential(slot, placeholder)?.version(version))
+    });
+    Grant::new(version, rules, credentials.collect())
+}
+
+/// Where a credential goes. None if the server holds it itself.
+fn credential(slot: &SecretSlot, placeholder: &Placeholder) -> Option<CredentialRule> {
+    let sink = slot.place.sink()?;
+    let id = CredentialId::new(slot.name.as_str());
+    let mut bindings = slot.bind.iter().map(binding);
+    let first = bindings.next()?;
+    let rule = CredentialRule::new(id, placeholder.clone(), first.hosts, sink);
+    let rule = first.methods.into_iter().fold(rule, CredentialRule::methods);
+    let rule = first.paths.into_iter().fold(rule, CredentialRule::paths);
+    Some(bindings.fold(rule, CredentialRule::also))
+}
+
+fn binding(binding: &Binding) -> gigmcp_egress::Binding {
+    gigmcp_egress::Binding {
+        hosts: binding.hosts.clone(),
+        methods: (!binding.methods.is_empty()).then(|| binding.methods.clone()),
+        paths: (!binding.paths.is_empty()).then(|| binding.paths.clone()),
+    }
 }
 
 fn read_only(host: HostPattern) -> Rule {

@@ -32,7 +32,7 @@ use crate::{
     output::Failure,
     serve,
     settings::Settings,
-    spec::{EXEC, EnvName, Owner, SecretSlot, Source},
+    spec::{EXEC, Owner, SecretSlot, Source},
     store::{Asker, SecretKey},
     supervisor::{Plan, Running, StartError, Supervisor},
     trail::Custody,
@@ -77,9 +77,9 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running, C
     let mut given = HashMap::new();
     let mut shapes = Vec::new();
     for slot in &spec.secrets {
-        if let Some(value) = from_environment(&slot.env)? {
+        if let Some(value) = from_environment(slot.variable())? {
             shapes.push((slot.clone(), Shape::of(&value)));
-            given.insert(CredentialId::new(slot.env.as_str()), value);
+            given.insert(CredentialId::new(slot.name.as_str()), value);
         }
     }
     let (supervisor, custody) = serve::supervisor(&settings, Host::open(&settings)?, given).await?;
@@ -88,7 +88,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running, C
         if !known && stored(&supervisor, slot).await?.is_none() {
             return Err(format!(
                 "there is no value for {0}: set the variable {0}, or store one with `gigmcp-gateway secret set {EXEC} {0}={1} --data-dir {2}`",
-                slot.env, slot.host, settings.data_dir().display()
+                slot.name, slot.sealed_for(), settings.data_dir().display()
             )
             .into());
         }
@@ -101,14 +101,15 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running, C
 }
 
 async fn stored(supervisor: &Supervisor, slot: &SecretSlot) -> Result<Option<SecretString>, Failure> {
-    let key = SecretKey { owner: Owner::local(), server: EXEC.parse().expect("a server name"), name: slot.env.clone() };
-    let value = supervisor.secrets.open(Asker::Gateway, key, &slot.host).await?;
+    let key =
+        SecretKey { owner: Owner::local(), server: EXEC.parse().expect("a server name"), name: slot.name.clone() };
+    let value = supervisor.secrets.open(Asker::Gateway, key, &slot.sealed_for()).await?;
     Ok(value.and_then(|value| text(value, exposures::SHAPE)))
 }
 
 /// The caller's value. It stays in this process; the sandbox starts with an empty environment.
-fn from_environment(name: &EnvName) -> Result<Option<SecretString>, Failure> {
-    let Some(value) = env::var_os(name.as_str()) else { return Ok(None) };
+fn from_environment(name: &str) -> Result<Option<SecretString>, Failure> {
+    let Some(value) = env::var_os(name) else { return Ok(None) };
     let value = value.into_string().map_err(|_| format!("the value of {name} is not text"))?;
     let value = SecretString::new(Zeroizing::new(value).as_str());
     value.check().map_err(|error| format!("{name}: {error}"))?;

@@ -23,6 +23,9 @@ const SEARCH: Reason = Reason::new("search answers for it");
 /// To make a placeholder that looks like it.
 pub(crate) const SHAPE: Reason = Reason::new("learn its shape");
 
+/// Because somebody agreed that the server holds it.
+pub(crate) const HOLD: Reason = Reason::new("give to the server");
+
 /// What a secret is read for.
 #[derive(Clone, Default)]
 pub(crate) struct Use {

@@ -5,9 +5,10 @@ use std::{
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
+use gigmcp_registry::{Store as Images, StoreError as ImagesError};
 use gigmcp_sandbox::PathRefusal;
 use gigmcp_vault::{KeyFileError, KeyRing};
 use sha2::{Digest, Sha256};
@@ -17,7 +18,7 @@ use crate::{
     keys::{Keys, MasterKey, MasterKeyError},
     secrets::Secrets,
     settings::{Settings, SettingsError},
-    spec::ServerSpec,
+    spec::{Owner, ServerName, ServerSpec},
     store::{Store, StoreError},
 };
 
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct Host {
     pub(crate) store: Store,
     settings: Settings,
+    images: OnceLock<Images>,
 }
 
 /// Why the data directory cannot be used.
@@ -49,6 +51,10 @@ pub(crate) enum HostError {
         .path.display()
     )]
     KeyMissing { path: PathBuf },
+    #[error("the images in {} cannot be used", .path.display())]
+    Images { path: PathBuf, source: ImagesError },
+    #[error("the directory {} that a server keeps files in cannot be used", .path.display())]
+    Kept { path: PathBuf, source: io::Error },
     #[error("--read-only {} cannot be shown to a server", .path.display())]
     ReadOnly { path: PathBuf, source: PathRefusal },
     #[error("{} holds, or lies in, {}, which is the gateway's own and no server may see", .path.display(), .ours.display())]
@@ -67,7 +73,7 @@ impl Host {
     pub(crate) fn open(settings: &Settings) -> Result<Self, HostError> {
         create_private_dir(settings.data_dir())
             .map_err(|source| HostError::DataDir { path: settings.data_dir().to_owned(), source })?;
-        Ok(Self { store: Store::open(&settings.database()?)?, settings: settings.clone() })
+        Ok(Self { store: Store::open(&settings.database()?)?, settings: settings.clone(), images: OnceLock::new() })
     }
 
     /// The secrets, with the master key. Creates the key file of the data directory when there is none and nothing was sealed.
@@ -109,6 +115,43 @@ impl Host {
         Ok(())
     }
 
+    /// The settings that it was opened with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The images that servers run from, shared by all processes with this data directory.
+    pub(crate) fn images(&self) -> Result<Images, HostError> {
+        if let Some(images) = self.images.get() {
+            return Ok(images.clone());
+        }
+        let path = self.settings.data_dir().join("images");
+        let images = Images::open(&path).map_err(|source| HostError::Images { path, source })?;
+        Ok(self.images.get_or_init(|| images).clone())
+    }
+
+    /// The directory in which a server keeps files for one owner. A server can read its path, so that says nothing.
+    pub(crate) fn kept_directory(&self, server: &ServerName, owner: &Owner) -> Result<PathBuf, HostError> {
+        let path = self.kept_directories(server).join(digest(owner.as_str()));
+        let failed = |source| HostError::Kept { path: path.clone(), source };
+        create_private_dir(&path).map_err(failed)?;
+        // No symlink is followed where it is shown.
+        fs::canonicalize(&path).map_err(failed)
+    }
+
+    /// Removes what a server kept, for whomever.
+    pub(crate) fn remove_kept(&self, server: &ServerName) -> Result<(), HostError> {
+        let path = self.kept_directories(server);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|source| HostError::Kept { path, source }),
+        }
+    }
+
+    fn kept_directories(&self, server: &ServerName) -> PathBuf {
+        self.settings.data_dir().join("state").join(digest(server.as_str()))
+    }
+
     /// Where the executable of that digest lies.
     pub(crate) fn binary(&self, sha256: &str) -> PathBuf {
         self.binaries().join(sha256)
@@ -146,6 +189,10 @@ impl Host {
         io::copy(&mut fs::File::open(self.binary(sha256))?, &mut HashWriter(&mut digest))?;
         Ok(hex::encode(digest.finalize()) == sha256)
     }
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(&Sha256::digest(text)[..16])
 }
 
 /// Where the executables of servers lie in a data directory, each named by its SHA-256.

@@ -20,8 +20,8 @@ use crate::{
     calls::Calls,
     egress::Entitlement,
     events,
-    spec::{Owner, ProfileSlug, ServerName},
-    store::Profile,
+    spec::{Owner, ProfileSlug, ServerName, Source},
+    store::{Profile, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
     tripwires::{Told, Untold},
 };
@@ -125,18 +125,28 @@ impl ServerLaunch {
         if row.revision != self.revision {
             return Err(changed());
         }
+        let consented = match row.spec.source {
+            Source::Image(_) => {
+                self.check_consented(&row).await?;
+                Some(Box::new(row.spec.clone()))
+            }
+            Source::Binary { .. } | Source::HostTools => None,
+        };
+        let seconds = |said: Option<u64>, default| said.map_or(default, Duration::from_secs);
+        let mut limits = StdioLimits::default();
+        limits.initialize_timeout = seconds(row.spec.limits.start_seconds, self.start_timeout);
+        limits.call_timeout = seconds(row.spec.limits.call_seconds, limits.call_timeout);
         let plan = Plan {
             owner: self.owner.clone(),
             server: self.server.clone(),
             spec: row.spec,
-            entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision },
+            entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision, consented },
             shapes: Vec::new(),
         };
         let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
         tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
-        let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
         match StdioUpstream::connect(stdin, stdout, limits).await {
             Ok(upstream) => {
                 let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
@@ -144,6 +154,21 @@ impl ServerLaunch {
                 Ok(Server { upstream, instance, calls, events, running: Mutex::new(Some(running)) })
             }
             Err(error) => Err(self.not_connected(error, running).await),
+        }
+    }
+
+    /// Whether what stands in the database is what somebody agreed to: what came from an index was signed then.
+    async fn check_consented(&self, row: &ServerRow) -> Result<(), LaunchError> {
+        let checked = async {
+            let policy = self.supervisor.host.store.policy(self.server.clone(), row.revision).await?;
+            let trusted = self.supervisor.secrets.audit_keys().await?;
+            let ours = policy.seal.as_ref().is_some_and(|seal| seal.is_of(&self.server, &policy.policy, &trusted));
+            Ok::<_, StoreError>(ours && policy.spec(&self.server)? == row.spec)
+        };
+        match checked.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.not_started(NotConsented { server: self.server.clone() })),
+            Err(error) => Err(self.not_started(error)),
         }
     }
 
@@ -176,6 +201,15 @@ impl ServerLaunch {
         };
         LaunchError { detail, ..failed }
     }
+}
+
+/// Nobody agreed to what stands in the database.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "what the database says of {server} is not what was agreed to when it was installed, or that was signed with another master key; install it again with `gigmcp-gateway server install {server}`"
+)]
+struct NotConsented {
+    server: ServerName,
 }
 
 /// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.

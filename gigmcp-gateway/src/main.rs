@@ -15,6 +15,7 @@ mod events;
 mod exec;
 mod exposures;
 mod host;
+mod install;
 mod keys;
 mod launch;
 mod output;

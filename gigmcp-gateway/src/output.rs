@@ -62,14 +62,16 @@ impl Output {
     }
 }
 
+/// A text of others without what could steer a terminal or hide.
+pub(crate) fn harmless(text: &str) -> String {
+    let escape = |character: char| character.is_control() || !character.is_ascii();
+    text.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// Lays out rows in columns as wide as their widest cell. Some cells come from servers and models, so what could
 /// steer a terminal is shown escaped.
 pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
-    let harmless = |cell: &String| -> String {
-        let escape = |character: char| character.is_control() || !character.is_ascii();
-        cell.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
-    };
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(harmless).collect()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)

@@ -14,16 +14,16 @@ pub(crate) fn trust() -> TrustPaths {
 /// The only home there is; empty at every start.
 const HOME: &str = "/tmp";
 
-/// The whole environment of a server: ours, what the operator declared, and the placeholders.
+/// The whole environment of a server: what was declared, then `ours`, which are its placeholders and variables.
 ///
 /// Ours comes last, so a declaration cannot point a runtime at other authorities.
 pub(crate) fn environment(
     declared: &BTreeMap<EnvName, String>,
-    placeholders: impl IntoIterator<Item = (EnvName, String)>,
+    ours: impl IntoIterator<Item = (String, String)>,
 ) -> BTreeMap<String, String> {
     let mut environment: BTreeMap<String, String> =
         declared.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-    environment.extend(placeholders.into_iter().map(|(name, value)| (name.to_string(), value)));
+    environment.extend(ours);
     for (name, value) in
         [("HOME", HOME), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/bin:/bin")]
     {
@@ -31,6 +31,11 @@ pub(crate) fn environment(
     }
     trust().add_to(&mut environment);
     environment
+}
+
+/// Where a server finds what the user said at its installation.
+pub(crate) fn variables(said: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+    said.iter().map(|(name, value)| (format!("GIG_VAR_{}", name.to_ascii_uppercase()), value.clone()))
 }
 
 #[cfg(test)]
@@ -42,7 +47,7 @@ mod tests {
         let name = |text: &str| text.parse::<EnvName>().expect("a name");
         let declared =
             BTreeMap::from([(name("SSL_CERT_FILE"), "/tmp/mine.pem".to_owned()), (name("HOME"), "/work".to_owned())]);
-        let environment = environment(&declared, [(name("API_KEY"), "placeholder".to_owned())]);
+        let environment = environment(&declared, [("API_KEY".to_owned(), "placeholder".to_owned())]);
         assert_eq!(environment["SSL_CERT_FILE"], trust().bundle());
         assert_eq!(environment["HOME"], "/work"); // twin: what is not about trust may be set
         assert_eq!(environment["API_KEY"], "placeholder");

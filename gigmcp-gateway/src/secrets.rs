@@ -8,14 +8,13 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gigmcp_egress::HostPattern;
 use gigmcp_vault::{Context, OpenError, PolicyHash, SealError, Sealed, SecretBytes, Vault};
 
 pub(crate) use rotation::Rotation;
 
 use crate::{
     keys::Keys,
-    spec::ServerName,
+    spec::{SealedFor, ServerName},
     store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds},
     trail::{PublicKey, Signer, SignerError},
 };
@@ -42,7 +41,7 @@ pub(crate) enum SecretError {
     #[error("the secret cannot be sealed")]
     Seal(#[from] SealError),
     #[error(
-        "the secret {name} of {server} does not open: it was set for another host, it was moved or changed in the database, or the master key is another one; set it again with `gigmcp-gateway secret set`"
+        "the secret {name} of {server} does not open: it was set for other hosts or another place, it was moved or changed in the database, or the master key is another one; set it again with `gigmcp-gateway secret set`"
     )]
     Refused { server: String, name: String, source: OpenError },
     #[error(
@@ -97,10 +96,14 @@ impl Secrets {
         Ok(self.keys.vault())
     }
 
-    /// Seals `value` for its owner, server, name and host, and stores it. Returns its version.
-    pub(crate) async fn put(&self, key: SecretKey, host: &HostPattern, value: SecretBytes) -> Result<i64, SecretError> {
+    /// Seals `value` for its owner, server, name, hosts and place, and stores it. Returns its version.
+    pub(crate) async fn put(
+        &self,
+        key: SecretKey,
+        sealed_for: &SealedFor,
+        value: SecretBytes,
+    ) -> Result<i64, SecretError> {
         let _change = self.change.lock().await;
-        let policy = host.to_string();
         let mut value = Some(value);
         let mut earlier = None;
         for _ in 0..MAX_TRIES {
@@ -110,7 +113,7 @@ impl Secrets {
             // secret is sealed with an older key once that was done.
             let vault = self.keys.vault();
             let created_at = now_seconds();
-            let context = context(&key, version, created_at, &policy);
+            let context = context(&key, version, created_at, sealed_for);
             // What was sealed in vain is the only place where the value still is.
             let value = match (value.take(), earlier.take()) {
                 (Some(value), _) => value,
@@ -128,7 +131,7 @@ impl Secrets {
             let row = SecretRow {
                 key: key.clone(),
                 version,
-                policy: policy.clone(),
+                policy: sealed_for.to_string(),
                 created_at,
                 sealed: sealed.as_bytes().into(),
             };
@@ -172,14 +175,14 @@ impl Secrets {
         Err(StoreError::Changed.into())
     }
 
-    /// Opens the secret of that key for `host`, if one is set.
+    /// Opens the secret of that key for these hosts and that place, if one is set.
     ///
-    /// The host asked for is part of what was sealed: a secret set for one host does not open for another.
+    /// They are part of what was sealed: a secret set for one host does not open for another.
     pub(crate) async fn open(
         &self,
         asker: Asker,
         key: SecretKey,
-        host: &HostPattern,
+        sealed_for: &SealedFor,
     ) -> Result<Option<SecretBytes>, SecretError> {
         let store = self.store.in_turn_of(asker);
         let mut refusal = None;
@@ -187,7 +190,7 @@ impl Secrets {
         for _ in 0..2 {
             let (ledger, row) = self.current(&store, &key).await?;
             let Some(row) = ledger.newest(&key, row)? else { return Ok(None) };
-            let context = context(&key, row.version, row.created_at, &host.to_string());
+            let context = context(&key, row.version, row.created_at, sealed_for);
             let Ok(sealed) = Sealed::from_bytes(&row.sealed) else { return Err(refused(&key, OpenError::Refused)) };
             let vault = self.keys.vault_for(&sealed).await;
             match vault.open(&context, &sealed) {
@@ -256,7 +259,7 @@ fn refused(key: &SecretKey, source: OpenError) -> SecretError {
 }
 
 /// Everything a sealed secret is bound to.
-fn context(key: &SecretKey, version: i64, created_at: i64, host: &str) -> Context {
+fn context(key: &SecretKey, version: i64, created_at: i64, sealed_for: &SealedFor) -> Context {
     Context {
         tenant: key.owner.as_str().parse().expect("an owner has 1 to 64 bytes"),
         vault: "gigmcp".parse().expect("a short name"),
@@ -264,7 +267,7 @@ fn context(key: &SecretKey, version: i64, created_at: i64, host: &str) -> Contex
         version: version.unsigned_abs(),
         purpose: "egress".parse().expect("a short name"),
         created_at: created_at.unsigned_abs(),
-        policy: PolicyHash::of(&[("hosts", &[host]), ("place", &["header"])]),
+        policy: PolicyHash::of(&[("hosts", &sealed_for.hosts()[..]), ("place", &[sealed_for.place()])]),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
 pub(crate) mod keys;
+mod registry;
 
 use std::{
     ffi::OsString,
@@ -14,6 +15,7 @@ use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
 use keys::KeySettings;
+pub(crate) use registry::RegistrySettings;
 
 use crate::store::{Address, Database, InvalidAddress};
 
@@ -92,6 +94,9 @@ pub(crate) struct Settings {
     pub(crate) log: Option<String>,
 
     #[command(flatten)]
+    pub(crate) registry: RegistrySettings,
+
+    #[command(flatten)]
     pub(crate) key: KeySettings,
 }
 
@@ -134,7 +139,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 35] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -146,6 +151,8 @@ const NAMES: [&str; 30] = [
     "GIG_DATABASE_URL_FILE",
     "GIG_DATA_DIR",
     "GIG_DB_PATH",
+    "GIG_IMAGE_LAYOUTS",
+    "GIG_IMAGE_MIRROR",
     "GIG_LISTEN",
     "GIG_LOG",
     "GIG_MASTER_KEY",
@@ -154,6 +161,9 @@ const NAMES: [&str; 30] = [
     "GIG_MASTER_KEY_PASSPHRASE_FILE",
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
+    "GIG_REGISTRY_ALLOW",
+    "GIG_REGISTRY_ROOT",
+    "GIG_REGISTRY_URL",
     "GIG_SANDBOX_UIDS",
     "GIG_START_TIMEOUT",
     "GIG_TRANSIT_CA_FILE",

@@ -1,38 +1,26 @@
 //! What an operator declares about a server, parsed once.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+mod access;
+mod secret;
+mod source;
+mod text;
+
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
 use gigmcp_egress::HostPattern;
 pub(crate) use gigmcp_registry::ServerName;
 use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+pub(crate) use access::{Exception, RequestRule, TcpRule};
+pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
+pub(crate) use source::{Image, Source};
+use text::{all_as_text, all_from_text, as_text, from_text, text_type};
+
 /// The name under which secrets of `exec` lie. No server can have it.
 pub(crate) const EXEC: &str = "exec";
-
-/// Where a server's files come from.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Source {
-    /// One static executable, kept in the data directory under its SHA-256.
-    Binary {
-        /// 64 lower-case hexadecimal digits.
-        sha256: String,
-    },
-    /// The host's own tools, read-only. Nobody reviewed what the command will run.
-    HostTools,
-}
-
-/// One credential a server may have used on its behalf.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SecretSlot {
-    /// The variable in which the server finds its placeholder.
-    pub(crate) env: EnvName,
-    /// The host that gets the real value; no other does.
-    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
-    pub(crate) host: HostPattern,
-}
+/// The name under which the credentials of registries lie. No server can have it.
+pub(crate) const REGISTRY: &str = "registry";
 
 /// How a server runs and what it may reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -59,6 +47,30 @@ pub(crate) struct ServerSpec {
     /// A host directory of its own that it may write to, at `/state`.
     #[serde(default)]
     pub(crate) state: Option<PathBuf>,
+    /// Hosts of which some requests are allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<RequestRule>,
+    /// Hosts that do not speak HTTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tcp: Vec<TcpRule>,
+    /// What the user said at the installation, by name; the server finds it in `GIG_VAR_NAME`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Directories that it may write to, empty at each start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) writable: Vec<Directory>,
+    /// A directory that it may write to and that stays: one for each owner, kept by the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<Directory>,
+}
+
+/// A directory that a server may write to.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Directory {
+    /// Where it is inside.
+    pub(crate) path: PathBuf,
+    pub(crate) max_bytes: u64,
 }
 
 /// What a server may use of the machine; absent means the sandbox's default.
@@ -74,9 +86,39 @@ pub(crate) struct SpecLimits {
     /// How long it may run.
     #[serde(default)]
     pub(crate) wall_seconds: Option<u64>,
+    /// Open files of a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) open_files: Option<u64>,
+    /// How long it may take until it has answered `initialize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) start_seconds: Option<u64>,
+    /// How long a call may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) call_seconds: Option<u64>,
 }
 
 impl ServerSpec {
+    /// One that may do nothing yet.
+    pub(crate) fn new(source: Source) -> Self {
+        Self {
+            source,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            allow: Vec::new(),
+            allow_read: Vec::new(),
+            secrets: Vec::new(),
+            read_only: Vec::new(),
+            limits: SpecLimits::default(),
+            seccomp: Profile::default(),
+            state: None,
+            rules: Vec::new(),
+            tcp: Vec::new(),
+            variables: BTreeMap::new(),
+            writable: Vec::new(),
+            kept: None,
+        }
+    }
+
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a specification has text keys only")
     }
@@ -85,29 +127,58 @@ impl ServerSpec {
         serde_json::from_str(text)
     }
 
-    /// Every host the server may send anything to: what is allowed, and where its secrets go.
+    /// Every host the server may send anything to: what is allowed, and, where an operator declared it in one word, where
+    /// its secrets go.
     pub(crate) fn hosts(&self) -> Vec<HostPattern> {
-        let mut hosts = self.allow.clone();
-        for slot in &self.secrets {
-            if !hosts.contains(&slot.host) {
-                hosts.push(slot.host.clone());
-            }
-        }
-        hosts
+        let declared = match self.source {
+            // Its manifest says by itself what may be reached, perhaps with some requests only.
+            Source::Image(_) => &[][..],
+            Source::Binary { .. } | Source::HostTools => &self.secrets[..],
+        };
+        let hosts = self.allow.iter().chain(declared.iter().flat_map(SecretSlot::hosts));
+        once_each(hosts.cloned())
+    }
+
+    /// Every host that it may reach over TLS, for whatever.
+    pub(crate) fn https_hosts(&self) -> Vec<HostPattern> {
+        let some = self.allow_read.iter().chain(self.rules.iter().flat_map(|rule| &rule.hosts));
+        once_each(self.hosts().into_iter().chain(some.cloned()))
     }
 
     /// Checks what one field alone cannot tell.
     pub(crate) fn check(&self) -> Result<(), InvalidSpec> {
         for (index, slot) in self.secrets.iter().enumerate() {
-            let named_before = self.secrets.iter().take(index).any(|other| other.env == slot.env);
-            if named_before || self.env.contains_key(&slot.env) {
-                return Err(InvalidSpec::VariableTwice { name: slot.env.to_string() });
+            let before = |other: &&SecretSlot| other.variable() == slot.variable() || other.name == slot.name;
+            let named_before = self.secrets.iter().take(index).find(before);
+            let in_env = slot.env.as_ref().is_some_and(|env| self.env.contains_key(env));
+            if named_before.is_some() || in_env {
+                return Err(InvalidSpec::VariableTwice { name: slot.variable().to_owned() });
             }
         }
-        if matches!(self.source, Source::HostTools) && self.command.is_empty() {
+        if matches!(self.source, Source::HostTools | Source::Image(_)) && self.command.is_empty() {
             return Err(InvalidSpec::NoCommand);
         }
         Ok(())
+    }
+}
+
+/// Without those that came before.
+pub(crate) fn once_each(hosts: impl IntoIterator<Item = HostPattern>) -> Vec<HostPattern> {
+    let mut once = Vec::new();
+    for host in hosts {
+        if !once.contains(&host) {
+            once.push(host);
+        }
+    }
+    once
+}
+
+/// Refuses the names that secrets of no server lie under.
+pub(crate) fn check_free(name: &ServerName) -> Result<(), InvalidSpec> {
+    match name.as_str() {
+        EXEC => Err(InvalidSpec::Kept { name: EXEC, of: "the secrets of `gigmcp-gateway exec`" }),
+        REGISTRY => Err(InvalidSpec::Kept { name: REGISTRY, of: "the credentials of registries" }),
+        _ => Ok(()),
     }
 }
 
@@ -121,6 +192,8 @@ pub(crate) enum InvalidSpec {
     ProfileSlug { text: String },
     #[error("`{text}` is not a variable name: use A-Z, a-z, 0-9 and `_`, not beginning with a digit")]
     EnvName { text: String },
+    #[error("`{text}` cannot name a secret: use 1 to 128 letters, digits, `_`, `-`, `.` and `:`")]
+    SecretName { text: String },
     #[error("`{text}` cannot be set for a server: it changes which code the server's interpreter or loader runs")]
     LoaderVariable { text: String },
     #[error("`{text}` belongs to gigmcp and cannot be set for a server")]
@@ -141,6 +214,10 @@ pub(crate) enum InvalidSpec {
     NoCommand,
     #[error("the command cannot be split into words: a quote is not closed")]
     Unquoted,
+    #[error("`{text}` is not the host of a registry, such as ghcr.io or registry.example:5000")]
+    Registry { text: String },
+    #[error("the name `{name}` is kept for {of}; choose another")]
+    Kept { name: &'static str, of: &'static str },
     #[error("`{text}` is not an owner name")]
     Owner { text: String },
 }
@@ -223,22 +300,6 @@ const STEERS_CODE: [&str; 12] = [
     "RUBYOPT",
 ];
 
-macro_rules! text_type {
-    ($name:ident) => {
-        impl $name {
-            pub(crate) fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-    };
-}
-
 text_type!(ProfileSlug);
 text_type!(Owner);
 text_type!(EnvName);
@@ -252,37 +313,6 @@ impl Serialize for EnvName {
 impl<'de> Deserialize<'de> for EnvName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: FromStr<Err: fmt::Display>,
-    D: Deserializer<'de>,
-{
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
-fn all_as_text<S: Serializer>(hosts: &[HostPattern], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(hosts.iter().map(HostPattern::to_string))
-}
-
-fn all_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HostPattern>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
-}
-
-/// `ENV=HOST`, as after `--secret`.
-impl FromStr for SecretSlot {
-    type Err = InvalidSpec;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSpec> {
-        let (env, host) = text.split_once('=').ok_or_else(|| InvalidSpec::SecretSlot { text: text.to_owned() })?;
-        Ok(Self { env: env.parse()?, host: parse_host(host)? })
     }
 }
 
@@ -418,6 +448,7 @@ mod tests {
             limits: SpecLimits { memory_bytes: Some(1 << 30), ..SpecLimits::default() },
             seccomp: Profile::Node,
             state: Some("/srv/state".into()),
+            ..ServerSpec::new(Source::HostTools)
         };
         let json = spec.to_json();
         assert_eq!(ServerSpec::from_json(&json).expect("our own JSON"), spec);

@@ -11,6 +11,7 @@ mod cell;
 mod connection;
 mod copy;
 mod heads;
+mod installs;
 mod instances;
 mod ledger;
 mod policies;
@@ -42,13 +43,16 @@ pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
+pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::InstanceRow;
 pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
+pub(crate) use servers::ServerRow;
 pub(crate) use turns::Asker;
 use turns::Turns;
 
+use crate::spec::ServerName;
 pub(crate) use crate::trail::AuditRow;
 
 /// Which database.
@@ -126,6 +130,8 @@ pub(crate) enum StoreError {
     Corrupt { what: &'static str, name: String },
     #[error("the secrets were changed by somebody else at the same time; try again")]
     Changed,
+    #[error("the server {server} was changed by somebody else at the same time; look at it again")]
+    Moved { server: ServerName },
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("the database gave no answer where it must give one")]

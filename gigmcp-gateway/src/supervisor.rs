@@ -1,9 +1,13 @@
 //! Starts one server: rootfs, placeholders, sandbox, egress, in that order.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
-use gigmcp_egress::{AttachError, Attachment, AuthorityError, EgressProxy, Identity, Placeholder, Shape};
-use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SpawnError, StateQuota};
+use gigmcp_egress::{
+    AttachError, Attachment, AuthorityError, EgressProxy, Identity, InvalidPrefix, Placeholder, SecretString, Shape,
+};
+use gigmcp_registry::{Lease, LeaseError, Version};
+use gigmcp_sandbox::{HostUids, Limits, Network, Rootfs, Sandbox, SandboxBuilder, SpawnError, StateQuota};
+use gigmcp_vault::Reason;
 use tokio::{net::TcpStream, runtime::Handle, task::JoinHandle};
 
 use crate::{
@@ -15,7 +19,7 @@ use crate::{
     output::whole,
     runtime,
     secrets::{SecretError, Secrets},
-    spec::{Owner, SecretSlot, ServerName, ServerSpec, Source, SpecLimits},
+    spec::{Directory, Owner, Place, SecretName, SecretSlot, ServerName, ServerSpec, Source},
     store::{Asker, InstanceRow, SecretKey, Store, StoreError, now_seconds},
     tripwires,
 };
@@ -42,6 +46,8 @@ pub(crate) struct Plan {
 /// A started server. Dropping it ends the processes, then its connections, then its rights.
 pub(crate) struct Running {
     pub(crate) sandbox: Sandbox,
+    /// Of the image that it runs from: nobody removes that meanwhile.
+    _lease: Option<Lease>,
     attachment: Attachment,
     pub(crate) identity: Identity,
     /// The tool calls that it is given.
@@ -55,7 +61,7 @@ pub(crate) struct Running {
 impl Running {
     /// Ends it, and waits until what was decided for it is in the audit.
     pub(crate) async fn close(self) {
-        let Self { sandbox, attachment, tripwires, _entered, recorded, .. } = self;
+        let Self { sandbox, attachment, tripwires, _entered, recorded, _lease, .. } = self;
         drop(sandbox);
         attachment.close().await;
         // The sandbox's events end with its last process, which is killed.
@@ -102,6 +108,22 @@ pub(crate) enum StartError {
     Binary { server: ServerName, source: io::Error },
     #[error("the executable of {server} is not the one that was added; remove the server and add it again")]
     Changed { server: ServerName },
+    #[error(
+        "the files of {server} are not those that were installed, so it is not started; `gigmcp-gateway server install {server}@{version}` unpacks them anew, and nothing else of that directory is to be trusted"
+    )]
+    Tree { server: ServerName, version: Version, source: LeaseError },
+    #[error(
+        "the image of {server} is not in this data directory; `gigmcp-gateway server install {server}@{version}` fetches it"
+    )]
+    NoTree { server: ServerName, version: Version },
+    #[error("the image of {server} cannot be used")]
+    Image { server: ServerName, source: LeaseError },
+    #[error(
+        "{server} needs the value of {name} itself, and there is none; set it with `gigmcp-gateway secret set {server} {name}`"
+    )]
+    NoValue { server: ServerName, name: SecretName },
+    #[error("the placeholder of {name} of {server} has no shape")]
+    Shape { server: ServerName, name: SecretName, source: InvalidPrefix },
     #[error(transparent)]
     Host(#[from] Box<HostError>),
     #[error(transparent)]
@@ -121,36 +143,33 @@ impl Supervisor {
     pub(crate) async fn start(&self, plan: Plan) -> Result<Running, StartError> {
         // Again at each start: what a path leads to may have changed.
         self.host.check_paths(&plan.spec).map_err(Box::new)?;
-        let slots = self.placeholders(&plan).await?;
+        let (slots, values) = self.credentials(&plan).await?;
         let spec = &plan.spec;
-        let values = slots.iter().map(|(slot, placeholder)| (slot.env.clone(), placeholder.as_str().to_owned()));
-        let environment = runtime::environment(&spec.env, values);
-        let hosts = spec.hosts().into_iter().chain(spec.allow_read.iter().cloned());
         let authority = self
             .proxy
-            .authority(hosts)
+            .authority(spec.https_hosts())
             .map_err(|source| StartError::Authority { server: plan.server.clone(), source })?;
-        let mut sandbox = Sandbox::builder(self.rootfs(&plan)?)
+        let (rootfs, lease) = self.rootfs(&plan).await?;
+        let mut sandbox = Sandbox::builder(rootfs)
             .command(command(spec))
-            .network(Network::handoff())
-            .limits(limits(&spec.limits))
+            .network(Network::handoff().tcp_ports(spec.tcp.iter().map(|rule| rule.port)))
+            .limits(limits(spec))
             .profile(spec.seccomp)
             .sized_proc()
             .host_uids(self.host_uids.clone())
-            .working_dir("/tmp")
+            .working_dir(working_dir(spec))
             .ca_bundle(authority.ca_bundle_pem());
         for (path, content) in authority.files(&runtime::trust()) {
             sandbox = sandbox.file(path, content);
         }
-        for (name, value) in environment {
+        let ours = values.into_iter().chain(runtime::variables(&spec.variables));
+        for (name, value) in runtime::environment(&spec.env, ours) {
             sandbox = sandbox.env(name, value);
         }
         for path in &spec.read_only {
             sandbox = sandbox.read_only(path);
         }
-        if let Some(dir) = &spec.state {
-            sandbox = sandbox.state(dir, StateQuota::default());
-        }
+        let sandbox = self.directories(sandbox, &plan)?;
         let server = &plan.server;
         let mut sandbox =
             sandbox.spawn().await.map_err(|source| StartError::Spawn { server: server.clone(), source })?;
@@ -178,7 +197,7 @@ impl Supervisor {
             .proxy
             .attach(identity.clone(), handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, attachment, identity, calls, tripwires, _entered: entered, recorded })
+        Ok(Running { sandbox, _lease: lease, attachment, identity, calls, tripwires, _entered: entered, recorded })
     }
 
     /// Nothing runs of which it is not known what it was.
@@ -202,56 +221,123 @@ impl Supervisor {
         Ok(Recorded { store, id: Some(instance.identity.clone()) })
     }
 
-    fn rootfs(&self, plan: &Plan) -> Result<Rootfs, StartError> {
+    /// What the server sees as its root, and what keeps that there. Whatever it is, it is measured first.
+    async fn rootfs(&self, plan: &Plan) -> Result<(Rootfs, Option<Lease>), StartError> {
+        let server = || plan.server.clone();
         match &plan.spec.source {
-            Source::HostTools => Ok(Rootfs::host_tools()),
+            Source::HostTools => Ok((Rootfs::host_tools(), None)),
             Source::Binary { sha256 } => {
                 let same = self
                     .host
                     .verify_binary(sha256)
-                    .map_err(|source| StartError::Binary { server: plan.server.clone(), source })?;
+                    .map_err(|source| StartError::Binary { server: server(), source })?;
                 match same {
-                    true => Ok(Rootfs::single_file(self.host.binary(sha256))),
-                    false => Err(StartError::Changed { server: plan.server.clone() }),
+                    true => Ok((Rootfs::single_file(self.host.binary(sha256)), None)),
+                    false => Err(StartError::Changed { server: server() }),
                 }
+            }
+            Source::Image(image) => {
+                let (images, tree) = (self.host.images().map_err(Box::new)?, image.tree);
+                // The first time in this process, every file is read.
+                let leased = tokio::task::spawn_blocking(move || images.lease(tree)).await;
+                let lease = leased.expect("measuring does not panic").map_err(|source| match source {
+                    LeaseError::Io { .. } => StartError::Image { server: server(), source },
+                    LeaseError::Missing(_) => StartError::NoTree { server: server(), version: image.version },
+                    source => StartError::Tree { server: server(), version: image.version, source },
+                })?;
+                Ok((Rootfs::image(lease.rootfs()), Some(lease)))
             }
         }
     }
 
-    /// One new placeholder a secret, in the shape of the real value.
-    async fn placeholders(&self, plan: &Plan) -> Result<Vec<(SecretSlot, Placeholder)>, StartError> {
-        let mut slots = Vec::new();
-        for slot in &plan.spec.secrets {
-            let known = plan.shapes.iter().find(|(known, _)| known == slot).map(|(_, shape)| shape.clone());
-            let shape = match known {
-                Some(shape) => shape,
-                None => self.stored_shape(plan, slot).await?,
-            };
-            slots.push((slot.clone(), Placeholder::mint(&shape)));
+    /// The places that the server may write to.
+    fn directories(&self, mut sandbox: SandboxBuilder, plan: &Plan) -> Result<SandboxBuilder, StartError> {
+        let spec = &plan.spec;
+        for directory in spec.writable.iter().filter(|directory| !is_tmp(directory)) {
+            sandbox = sandbox.writable(&directory.path, directory.max_bytes);
         }
-        Ok(slots)
+        if let Some(dir) = &spec.state {
+            sandbox = sandbox.state(dir, StateQuota::default());
+        }
+        if let Some(kept) = &spec.kept {
+            let dir = self.host.kept_directory(&plan.server, &plan.owner).map_err(Box::new)?;
+            let quota = StateQuota { bytes: kept.max_bytes, ..StateQuota::default() };
+            sandbox = sandbox.state_at(&kept.path, dir, quota);
+        }
+        Ok(sandbox)
     }
 
-    async fn stored_shape(&self, plan: &Plan, slot: &SecretSlot) -> Result<Shape, StartError> {
-        let key = SecretKey { owner: plan.owner.clone(), server: plan.server.clone(), name: slot.env.clone() };
-        let value = self.secrets.open(Asker::Gateway, key, &slot.host).await?;
-        let value = value.and_then(|value| text(value, exposures::SHAPE));
-        Ok(value.map_or_else(Shape::opaque, |value| Shape::of(&value)))
+    /// What stands for each secret, and what the server finds in its environment: a new placeholder in the shape of the real
+    /// value, or that value itself where somebody agreed that the server holds it.
+    async fn credentials(
+        &self,
+        plan: &Plan,
+    ) -> Result<(Vec<(SecretSlot, Placeholder)>, Vec<(String, String)>), StartError> {
+        let (mut slots, mut values) = (Vec::new(), Vec::new());
+        for slot in &plan.spec.secrets {
+            if slot.place == Place::Environment {
+                let value = self
+                    .stored(plan, slot, exposures::HOLD)
+                    .await?
+                    .ok_or_else(|| StartError::NoValue { server: plan.server.clone(), name: slot.name.clone() })?;
+                values.push((slot.variable().to_owned(), value.expose().to_owned()));
+                continue;
+            }
+            let known = plan.shapes.iter().find(|(known, _)| known == slot).map(|(_, shape)| shape.clone());
+            let shape = match (known, &slot.shape) {
+                (Some(shape), _) => shape,
+                (None, Some(said)) => said.shape().map_err(|source| StartError::Shape {
+                    server: plan.server.clone(),
+                    name: slot.name.clone(),
+                    source,
+                })?,
+                (None, None) => {
+                    let value = self.stored(plan, slot, exposures::SHAPE).await?;
+                    value.map_or_else(Shape::opaque, |value| Shape::of(&value))
+                }
+            };
+            let placeholder = Placeholder::mint(&shape);
+            values.push((slot.variable().to_owned(), placeholder.as_str().to_owned()));
+            slots.push((slot.clone(), placeholder));
+        }
+        Ok((slots, values))
+    }
+
+    async fn stored(&self, plan: &Plan, slot: &SecretSlot, why: Reason) -> Result<Option<SecretString>, StartError> {
+        let key = SecretKey { owner: plan.owner.clone(), server: plan.server.clone(), name: slot.name.clone() };
+        let value = self.secrets.open(Asker::Gateway, key, &slot.sealed_for()).await?;
+        Ok(value.and_then(|value| text(value, why)))
     }
 }
 
-fn limits(asked: &SpecLimits) -> Limits {
-    let mut limits = Limits::default();
+fn limits(spec: &ServerSpec) -> Limits {
+    let (asked, mut limits) = (&spec.limits, Limits::default());
     limits.memory_bytes = asked.memory_bytes.unwrap_or(limits.memory_bytes);
     limits.cpu_percent = asked.cpu_percent.unwrap_or(limits.cpu_percent);
     limits.processes = asked.processes.unwrap_or(limits.processes);
+    limits.open_files = asked.open_files.unwrap_or(limits.open_files);
     limits.wall_time = asked.wall_seconds.map(Duration::from_secs);
+    if let Some(tmp) = spec.writable.iter().find(|directory| is_tmp(directory)) {
+        limits.tmp_bytes = tmp.max_bytes;
+    }
     limits
+}
+
+/// Every sandbox has it; a specification can only say how large it is.
+fn is_tmp(directory: &Directory) -> bool {
+    directory.path == Path::new(TMP)
+}
+
+fn working_dir(spec: &ServerSpec) -> &str {
+    match &spec.source {
+        Source::Image(image) => image.working_dir.as_deref().unwrap_or(TMP),
+        Source::Binary { .. } | Source::HostTools => TMP,
+    }
 }
 
 fn command(spec: &ServerSpec) -> Vec<String> {
     match spec.source {
-        Source::HostTools => spec.command.clone(),
+        Source::HostTools | Source::Image(_) => spec.command.clone(),
         Source::Binary { .. } => [vec![SINGLE_FILE.to_owned()], spec.command.clone()].concat(),
     }
 }
@@ -281,6 +367,7 @@ impl gigmcp_egress::ConnectionCheck for FromSandbox {
     }
 }
 
+const TMP: &str = "/tmp";
 const DNS_PORT: u16 = 53;
 /// How long the end of a sandbox and its last rows in the audit are waited for.
 const END: Duration = Duration::from_secs(2);

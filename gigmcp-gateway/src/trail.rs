@@ -5,6 +5,7 @@
 mod chain;
 mod custody;
 mod export;
+mod policy_seal;
 mod row;
 mod signer;
 mod statement;
@@ -13,6 +14,7 @@ mod verify;
 pub(crate) use chain::{Link, Place, RowHash};
 pub(crate) use custody::{Custody, Limits};
 pub(crate) use export::{ExportHead, Filter, InvalidExport, Line};
+pub(crate) use policy_seal::PolicySeal;
 pub(crate) use row::{AuditRow, ChainedRow};
 pub(crate) use signer::{KeyRow, PURPOSE, Signer, SignerError};
 pub(crate) use statement::{PublicKey, Statement, StatementKind};

@@ -17,7 +17,8 @@ pub struct SandboxBuilder {
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
     pub(crate) ca_bundle: Option<Vec<u8>>,
     pub(crate) sized_proc: bool,
-    pub(crate) state: Option<(PathBuf, StateQuota)>,
+    pub(crate) state: Option<StateDirectory>,
+    pub(crate) writable: Vec<(PathBuf, u64)>,
     pub(crate) network: Network,
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
@@ -27,6 +28,14 @@ pub struct SandboxBuilder {
     pub(crate) working_dir: PathBuf,
     #[cfg(all(test, target_os = "linux"))]
     pub(crate) seam: crate::attacks::Seam,
+}
+
+/// A directory of the host that outlives the server.
+#[derive(Clone, Debug)]
+pub(crate) struct StateDirectory {
+    pub(crate) host: PathBuf,
+    pub(crate) inside: PathBuf,
+    pub(crate) quota: StateQuota,
 }
 
 impl SandboxBuilder {
@@ -40,6 +49,7 @@ impl SandboxBuilder {
             ca_bundle: None,
             sized_proc: false,
             state: None,
+            writable: Vec::new(),
             network: Network::none(),
             limits: Limits::default(),
             profile: Profile::default(),
@@ -104,8 +114,23 @@ impl SandboxBuilder {
     /// What lies in it was made by the server: follow no symlink there. `/proc/self/mountinfo` tells the server where
     /// the directory lies on its file system: give it a path that says nothing.
     #[must_use]
-    pub fn state(mut self, dir: impl Into<PathBuf>, quota: StateQuota) -> Self {
-        self.state = Some((dir.into(), quota));
+    pub fn state(self, dir: impl Into<PathBuf>, quota: StateQuota) -> Self {
+        self.state_at(STATE, dir, quota)
+    }
+
+    /// The same at another absolute path inside. An image's own top-level entry of that name makes room for it; a path
+    /// deeper in what the image has is refused at [`spawn`](Self::spawn), as nothing is mounted inside an image.
+    #[must_use]
+    pub fn state_at(mut self, inside: impl Into<PathBuf>, dir: impl Into<PathBuf>, quota: StateQuota) -> Self {
+        self.state = Some(StateDirectory { host: dir.into(), inside: inside.into(), quota });
+        self
+    }
+
+    /// Lets the server write to a directory inside that is empty at every start and holds so many bytes, of its memory.
+    /// Where it may lie is as for [`state_at`](Self::state_at).
+    #[must_use]
+    pub fn writable(mut self, inside: impl Into<PathBuf>, max_bytes: u64) -> Self {
+        self.writable.push((inside.into(), max_bytes));
         self
     }
 
@@ -174,3 +199,6 @@ impl SandboxBuilder {
         Err(SpawnError::NotLinux)
     }
 }
+
+/// Where a state directory is seen inside, unless somewhere else is said.
+const STATE: &str = "/state";

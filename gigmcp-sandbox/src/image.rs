@@ -20,10 +20,10 @@ pub(crate) fn plan(root: &mut Root, dir: &Path) -> Result<(), SpawnError> {
     let image = Image::open(dir)?;
     for name in image.names(&image.top)? {
         let below = Path::new(&name);
-        if IGNORED.iter().any(|ignored| below == Path::new(ignored)) || root.own_state && below == Path::new("state") {
+        let path = Path::new("/").join(below);
+        if IGNORED.iter().any(|ignored| below == Path::new(ignored)) || root.own.contains(&path) {
             continue;
         }
-        let path = Path::new("/").join(below);
         match image.kind(&image.top, below)? {
             FileType::Directory if below == Path::new("etc") => image.copy_etc(root)?,
             _ if below == Path::new("etc") => {

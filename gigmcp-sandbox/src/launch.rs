@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,10 +13,11 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::sync::{oneshot, watch};
 
+use crate::builder::StateDirectory;
 use crate::cgroup::{Cgroup, Unavailable};
 use crate::events::EventLog;
 use crate::host_uids::UidLease;
-use crate::plan::{Root, STATE};
+use crate::plan::Root;
 use crate::posture::Posture;
 use crate::protocol::{Plan, Stage};
 use crate::sandbox::Lifeline;
@@ -29,7 +31,7 @@ use crate::{
 };
 
 pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnError> {
-    if let Some((_, quota)) = &builder.state {
+    if let Some(StateDirectory { quota, .. }) = &builder.state {
         // Between two measurements, a file cannot become much larger than all may be together; but large
         // enough to be noticed.
         builder.limits.file_bytes = builder.limits.file_bytes.min(quota.bytes.saturating_add(64 << 10));
@@ -149,12 +151,13 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         }
     }
     let uid = if host::is_root() { Some(builder.host_uids.lease()?) } else { None };
-    let mut writable: Vec<&str> = WRITABLE.to_vec();
+    let mut writable: Vec<&Path> = WRITABLE.iter().map(Path::new).collect();
+    writable.extend(builder.writable.iter().map(|(path, _)| path.as_path()));
     let mut state = None;
-    if let Some((path, quota)) = &builder.state {
-        state = Some(Arc::new(State::open(path, *quota, builder.limits.file_bytes, uid.as_ref())?));
-        root.state(&path.join(state::DATA));
-        writable.push(STATE);
+    if let Some(StateDirectory { host, inside, quota }) = &builder.state {
+        root.state(inside, &host.join(state::DATA))?;
+        state = Some(Arc::new(State::open(host, inside, *quota, builder.limits.file_bytes, uid.as_ref())?));
+        writable.push(inside);
     }
     let programs = seccomp::programs(builder.profile)?;
     let mut others = root.copied;
@@ -182,7 +185,7 @@ fn prepare(builder: SandboxBuilder) -> Result<Prepared, SpawnError> {
         init_filter: programs.init.clone(),
         tripwires: programs.tripwires.iter().map(|(call, errno)| (u64::from(*call), u64::from(*errno))).collect(),
         tripwires_kill: builder.on_tripwire == OnTripwire::Kill,
-        writable: writable.into_iter().map(|path| path.as_bytes().to_vec()).collect(),
+        writable: writable.into_iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
     };
     #[cfg(test)]
     let plan = builder.seam.plan(plan);

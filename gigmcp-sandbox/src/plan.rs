@@ -25,8 +25,8 @@ pub(crate) struct Root {
     image: bool,
     /// Whether the authorities in `/etc` are ours and not the root's.
     own_authorities: bool,
-    /// Whether `/state` is ours and not the root's.
-    pub(crate) own_state: bool,
+    /// Top-level directories that are ours and not the root's.
+    pub(crate) own: Vec<PathBuf>,
 }
 
 impl Root {
@@ -38,7 +38,13 @@ impl Root {
             foreign: Vec::new(),
             image: false,
             own_authorities: builder.ca_bundle.is_some(),
-            own_state: builder.state.is_some(),
+            own: builder
+                .state
+                .iter()
+                .map(|state| &state.inside)
+                .chain(builder.writable.iter().map(|(path, _)| path))
+                .cloned()
+                .collect(),
         };
         root.frame(&builder.limits);
         match &builder.rootfs.0 {
@@ -59,6 +65,16 @@ impl Root {
         }
         for path in &builder.read_only {
             root.read_only(path)?;
+        }
+        for (path, max_bytes) in &builder.writable {
+            root.check_own_place(path)?;
+            let bytes = (*max_bytes).clamp(PAGE, MOST);
+            root.steps.push(Step::Tmpfs {
+                to: inside(path),
+                mode: 0o755,
+                bytes,
+                inodes: builder.limits.tmp_files.clamp(1, MOST),
+            });
         }
         Ok(root)
     }
@@ -186,8 +202,28 @@ impl Root {
     }
 
     /// Shows a directory of the host that the server may write to.
-    pub(crate) fn state(&mut self, path: &Path) {
-        self.steps.push(Step::State { to: inside(Path::new(STATE)), from: path.as_os_str().as_bytes().to_vec() });
+    pub(crate) fn state(&mut self, at: &Path, path: &Path) -> Result<(), SpawnError> {
+        self.check_own_place(at)?;
+        self.steps.push(Step::State { to: inside(at), from: path.as_os_str().as_bytes().to_vec() });
+        Ok(())
+    }
+
+    /// Whether a directory of ours may be put at this path inside.
+    fn check_own_place(&self, path: &Path) -> Result<(), SpawnError> {
+        let refused = |why| Err(SpawnError::RefusedPath { path: path.to_owned(), why });
+        let reserved = ["/dev", "/etc", "/proc", "/run", "/server", "/tmp", "/.gig"].map(Path::new);
+        if !is_plain(path) || path.parent().is_none() {
+            return refused(PathRefusal::NotAbsolute);
+        }
+        let beside = |other: &PathBuf| other != path && (other.starts_with(path) || path.starts_with(other));
+        let twice = self.own.iter().filter(|other| *other == path).count() > 1;
+        if twice || self.own.iter().any(beside) || reserved.iter().any(|reserved| path.starts_with(reserved)) {
+            return refused(PathRefusal::Reserved);
+        }
+        match self.foreign.iter().any(|shown| path.starts_with(shown)) {
+            true => refused(PathRefusal::InsideImage),
+            false => Ok(()),
+        }
     }
 
     /// The files of `/etc` that are always ours.
@@ -259,8 +295,6 @@ const DEVICE_LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 ];
-/// Where a state directory is seen inside.
-pub(crate) const STATE: &str = "/state";
 /// Where OpenSSL, Go, and what is built for Debian, Alpine and Fedora look for authorities.
 const CA_FILES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt"];

@@ -34,6 +34,8 @@ use crate::{PathRefusal, SpawnError, StateQuota, sources};
 /// user may enter: what a server leaves, such as a program that is set-user-id, is in nobody's reach.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// Where the server sees it.
+    inside: PathBuf,
     top: OwnedFd,
     data: OwnedFd,
     device: u64,
@@ -55,6 +57,7 @@ impl State {
     /// As root, everything in it is given to that uid. So it must be empty, or have been one before.
     pub(crate) fn open(
         path: &Path,
+        inside: &Path,
         quota: StateQuota,
         file_bytes: u64,
         owner: Option<&UidLease>,
@@ -82,7 +85,8 @@ impl State {
         let device = fstat(&data).map_err(unreadable)?.st_dev;
         let (over, monitor, failed) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
         let stop_again = Mutex::new(Instant::now());
-        let state = Self { top, data, device, quota, over, monitor, file_bytes, failed, stop_again };
+        let inside = inside.to_owned();
+        let state = Self { inside, top, data, device, quota, over, monitor, file_bytes, failed, stop_again };
         if !state.measure().map_err(|_| refused(PathRefusal::Unreadable))?.fits(quota) {
             return Err(SpawnError::StateQuota { path: path.to_owned(), quota });
         }
@@ -125,7 +129,8 @@ impl State {
         match self.monitor.load(Ordering::Relaxed) {
             0 => {}
             monitor => {
-                let unlinked = unlinked::bytes(monitor, self.device, self.file_bytes).map_err(Unmeasured::Failed)?;
+                let unlinked =
+                    unlinked::bytes(monitor, &self.inside, self.device, self.file_bytes).map_err(Unmeasured::Failed)?;
                 found.bytes = found.bytes.saturating_add(unlinked);
                 found.moved = dirs.iter().any(|dir| self.changed_since(before, dir));
             }

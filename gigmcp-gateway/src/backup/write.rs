@@ -79,7 +79,7 @@ fn executable(spec: &Cell) -> Option<String> {
     let Cell::Text(spec) = spec else { return None };
     match ServerSpec::from_json(spec).ok()?.source {
         Source::Binary { sha256 } => Some(sha256),
-        Source::HostTools => None,
+        Source::HostTools | Source::Image(_) => None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     host::Host,
     output::{Failure, Output, columns},
     secrets::SecretError,
-    spec::{EXEC, EnvName, Owner, SecretSlot, ServerName},
+    spec::{EXEC, Owner, Place, SecretName, SecretSlot, ServerName},
     store::SecretKey,
 };
 
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Set {
         /// Server that uses it, or `exec` for `gigmcp-gateway exec`
         server: ServerName,
-        /// The variable declared with the server; for `exec`, ENV=HOST
+        /// The variable declared with the server, or the name of the credential in its manifest; for `exec`, ENV=HOST
         name: String,
         /// File to read instead of standard input
         #[arg(long, default_value = "-", hide_default_value = true)]
@@ -35,9 +35,9 @@ pub(crate) enum Command {
         /// Server that uses it, or `exec`
         #[arg(required_unless_present = "all")]
         server: Option<ServerName>,
-        /// The variable
+        /// The variable, or the name of the credential
         #[arg(required_unless_present = "all")]
-        name: Option<EnvName>,
+        name: Option<SecretName>,
         /// All secrets of all servers; needs no master key, for when it is lost
         #[arg(long, conflicts_with_all = ["server", "name"])]
         all: bool,
@@ -79,7 +79,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
 async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &Output) -> Result<(), Failure> {
     let slot = declared(host, &server, name).await?;
     if file.as_os_str() == "-" && std::io::stdin().is_terminal() {
-        eprintln!("value for {} (ends with Enter and Ctrl-D; it will be visible while you type):", slot.env);
+        eprintln!("value for {} (ends with Enter and Ctrl-D; it will be visible while you type):", slot.name);
     }
     let mut value = read_input(file, MAX_SECRET_BYTES)?;
     if value.last() == Some(&b'\n') {
@@ -89,13 +89,23 @@ async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &
         }
     }
     check_value(&value)?;
-    let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.env.clone() };
-    let version = host.secrets().await?.put(key, &slot.host, SecretBytes::new(value.to_vec())).await?;
+    let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.name.clone() };
+    let sealed_for = slot.sealed_for();
+    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec())).await?;
     let document = json!({
-        "server": server.as_str(), "name": slot.env.as_str(), "host": slot.host.to_string(), "version": version,
+        "server": server.as_str(), "name": slot.name.as_str(), "host": sealed_for.as_str(), "version": version,
     });
     out.print(&document, |_| {
-        vec![format!("set {} of {server}, version {version}; it goes to {} only", slot.env, slot.host)]
+        vec![match slot.place {
+            Place::Environment => {
+                format!("set {} of {server}, version {version}; the server itself gets it", slot.name)
+            }
+            _ => format!(
+                "set {} of {server}, version {version}; it goes to {} only",
+                slot.name,
+                sealed_for.hosts().join(", ")
+            ),
+        }]
     })
 }
 
@@ -105,10 +115,10 @@ async fn declared(host: &Host, server: &ServerName, name: &str) -> Result<Secret
         return Ok(name.parse()?);
     }
     let row = host.store.server(server.clone()).await?;
-    let name: EnvName = name.parse()?;
+    let name: SecretName = name.parse()?;
     let slots = row.spec.secrets;
-    slots.iter().find(|slot| slot.env == name).cloned().ok_or_else(|| {
-        let names = slots.iter().map(|slot| slot.env.to_string()).collect::<Vec<_>>().join(", ");
+    slots.iter().find(|slot| slot.name == name).cloned().ok_or_else(|| {
+        let names = slots.iter().map(|slot| slot.name.to_string()).collect::<Vec<_>>().join(", ");
         let known = if names.is_empty() { "it declares none".to_owned() } else { format!("it declares: {names}") };
         format!("server `{server}` declares no secret `{name}`; {known}").into()
     })

@@ -1,20 +1,42 @@
-//! `server add|list|instances|remove`.
+//! `server install|upgrade|rollback|diff|add|list|instances|remove`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use gigmcp_registry::Version;
 use serde_json::json;
 
+use super::install;
 use crate::{
     declare::Declaration,
     host::Host,
+    install::{ServerReference, Which},
     output::{Failure, Output, columns},
-    spec::{EXEC, InvalidSpec, ServerName, Source},
+    spec::{self, InvalidSpec, ProfileSlug, ServerName, Source},
 };
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Add a server
+    /// Install a server from the registry, once you agreed to what it asks for
+    ///
+    /// Nothing runs that nobody agreed to. At a terminal you are asked; elsewhere, name what you looked at by --accept.
+    Install(install::Install),
+    /// Go to the latest version of a server, once you agreed to what changes
+    Upgrade(install::Upgrade),
+    /// Go back to the version of a server that you agreed to before
+    Rollback {
+        /// Name of the server
+        name: ServerName,
+    },
+    /// Show what another version of a server changes
+    Diff {
+        /// Name of the server
+        name: ServerName,
+        /// The version to compare with [default: the latest]
+        #[arg(id = "with", value_name = "VERSION")]
+        version: Option<Version>,
+    },
+    /// Add a server that is in no registry
     ///
     /// With --command the server runs from this host's own tools, read-only and unreviewed: nobody has checked
     /// what it is. With --binary one static executable is copied and runs in an otherwise empty root.
@@ -27,7 +49,7 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
         limit: u64,
     },
-    /// Remove a server, its secrets and its place in profiles
+    /// Remove a server, its secrets, its place in profiles, what it kept and its image
     Remove {
         /// Name of the server
         name: ServerName,
@@ -52,7 +74,7 @@ pub(crate) struct Add {
 
     /// Profile to put the server into
     #[arg(long, value_name = "PROFILE")]
-    profile: Vec<crate::spec::ProfileSlug>,
+    profile: Vec<ProfileSlug>,
 
     /// The command where no --command is given, else arguments after its own
     #[arg(last = true, value_name = "WORD")]
@@ -65,24 +87,29 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Add(add) => self::add(&host, *add, out).await,
         Command::List => list(&host, out).await,
         Command::Instances { limit } => instances(&host, limit, out).await,
+        Command::Install(command) => install::install(&host, command, out).await,
+        Command::Upgrade(command) => install::upgrade(&host, command, out).await,
+        Command::Rollback { name } => install::rollback(&host, &name, out).await,
+        Command::Diff { name, version } => {
+            let which = version.map_or(Which::Latest, Which::Version);
+            install::diff(&host, &ServerReference { name, which }, out).await
+        }
         Command::Remove { name } => {
-            // Who has no secrets needs no master key to go.
-            let secrets = host.store.secrets().await?;
-            match secrets.iter().any(|secret| secret.key.server == name) {
-                true => host.secrets().await?.remove_server(name.clone()).await?,
-                false => host.store.remove_server(name.clone(), None).await?,
-            }
-            out.print(&json!({ "removed": name.as_str() }), |_| vec![format!("removed {name}")])
+            let collected = crate::install::remove(&host, &name).await?;
+            let document = json!({ "removed": name.as_str(), "images": collected.trees, "in_use": collected.leased });
+            out.print(&document, |_| {
+                let mut lines = vec![format!("removed {name}")];
+                if collected.leased > 0 {
+                    lines.push("its image still runs; `gigmcp-gateway images gc` removes it later".to_owned());
+                }
+                lines
+            })
         }
     }
 }
 
 async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
-    if add.name.as_str() == EXEC {
-        return Err(
-            format!("the name `{EXEC}` is kept for the secrets of `gigmcp-gateway exec`; choose another").into()
-        );
-    }
+    spec::check_free(&add.name)?;
     let mut words = match &add.command {
         Some(line) => shlex::split(line).ok_or(InvalidSpec::Unquoted)?,
         None => Vec::new(),
@@ -100,7 +127,7 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];
         lines.extend(notes);
         for slot in &spec.secrets {
-            lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.env));
+            lines.push(format!("set its secret: gigmcp-gateway secret set {name} {} < FILE", slot.name));
         }
         lines
     })
@@ -121,10 +148,15 @@ async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
             let source = match &server.spec.source {
                 Source::Binary { sha256 } => format!("binary {}", &sha256[..12]),
                 Source::HostTools => "host tools, unreviewed".to_owned(),
+                Source::Image(image) => format!("image of {}", image.version),
             };
             let read = server.spec.allow_read.iter().map(|host| format!("{host} (read)"));
-            let hosts = server.spec.hosts().iter().map(ToString::to_string).chain(read).collect::<Vec<_>>().join(",");
-            let secrets = server.spec.secrets.iter().map(|slot| slot.env.to_string()).collect::<Vec<_>>().join(",");
+            let some = server.spec.rules.iter().flat_map(|rule| &rule.hosts).map(|host| format!("{host} (some)"));
+            let tcp = server.spec.tcp.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+            let all = server.spec.hosts();
+            let hosts = all.iter().map(ToString::to_string).chain(read).chain(some).chain(tcp).collect::<Vec<_>>();
+            let hosts = hosts.join(",");
+            let secrets = server.spec.secrets.iter().map(|slot| slot.name.to_string()).collect::<Vec<_>>().join(",");
             vec![server.name.to_string(), source, hosts, secrets, server.spec.command.join(" ")]
         });
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())

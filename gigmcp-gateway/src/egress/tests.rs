@@ -34,9 +34,9 @@ impl World {
         let keys = Keys::fixed(key.expect("a key of 32 bytes")).audited(told);
         let secrets = Secrets::new(store.clone(), keys);
         let slot = slot();
-        let key = SecretKey { owner: Owner::local(), server: server(), name: slot.env };
+        let key = SecretKey { owner: Owner::local(), server: server(), name: slot.name.clone() };
         let value = SecretBytes::new(b"the-real-value-of-it".to_vec());
-        secrets.put(key, &slot.host, value).await.expect("a new secret");
+        secrets.put(key, &slot.sealed_for(), value).await.expect("a new secret");
         let instances = Arc::<Instances>::default();
         let policy = Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new());
         Self { store, instances, policy: Arc::new(policy), _directory: directory }
@@ -59,7 +59,7 @@ impl World {
             server: server(),
             slots,
             calls,
-            entitlement: Entitlement::Installed { profile: profile(), revision },
+            entitlement: Entitlement::Installed { profile: profile(), revision, consented: None },
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gigmcp_vault::{KeyId, OpenError, Sealed, Vault};
 
 use super::{SecretError, Secrets, context, ledger::Ledger, refused};
+use crate::spec::SealedFor;
 use crate::store::SecretRow;
 
 /// All secrets, and which of them open.
@@ -91,6 +92,6 @@ impl Secrets {
 
 /// Whether a row opens as what it says it is.
 pub(super) fn opens(vault: &Vault, row: &SecretRow) -> Result<(), OpenError> {
-    let context = context(&row.key, row.version, row.created_at, &row.policy);
+    let context = context(&row.key, row.version, row.created_at, &SealedFor::from_row(&row.policy));
     Sealed::from_bytes(&row.sealed).and_then(|sealed| vault.open(&context, &sealed)).map(drop)
 }

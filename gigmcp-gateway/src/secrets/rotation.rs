@@ -16,6 +16,7 @@ use gigmcp_vault::{OpenError, RewrapError, Sealed, Vault};
 use super::{SecretError, Secrets, check, context, ledger, refused};
 use crate::{
     keys::{KeyFile, Keys, MasterKeyError},
+    spec::SealedFor,
     store::{Rewrapped, SecretRow, Store, StoreError},
     trail::SignerError,
 };
@@ -183,7 +184,7 @@ fn is_current(vault: &Arc<Vault>, row: &SecretRow) -> bool {
 
 fn rewrap(vault: &Vault, row: &SecretRow) -> Result<Rewrapped, SecretError> {
     let refused = |source| refused(&row.key, source);
-    let context = context(&row.key, row.version, row.created_at, &row.policy);
+    let context = context(&row.key, row.version, row.created_at, &SealedFor::from_row(&row.policy));
     let sealed = Sealed::from_bytes(&row.sealed).map_err(refused)?;
     let rewrapped = vault.rewrap(&context, &sealed).map_err(|error| match error {
         RewrapError::Random(source) => SecretError::Seal(source.into()),

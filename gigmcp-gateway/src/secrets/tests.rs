@@ -7,7 +7,7 @@ use crate::{
     host::Host,
     keys::MasterKey,
     settings::Settings,
-    spec::Owner,
+    spec::{Owner, SealedFor},
     store::{LedgerChange, SecretKey},
 };
 
@@ -54,16 +54,16 @@ fn key(name: &str) -> SecretKey {
     }
 }
 
-fn host() -> HostPattern {
-    "api.example.com".parse().expect("a host")
+fn sealed_for() -> SealedFor {
+    SealedFor::from_row("api.example.com")
 }
 
 async fn put(secrets: &Secrets, name: &str, value: &str) -> Result<i64, SecretError> {
-    secrets.put(key(name), &host(), SecretBytes::new(value.into())).await
+    secrets.put(key(name), &sealed_for(), SecretBytes::new(value.into())).await
 }
 
 async fn open(secrets: &Secrets, name: &str) -> Result<Option<SecretBytes>, SecretError> {
-    secrets.open(Asker::Gateway, key(name), &host()).await
+    secrets.open(Asker::Gateway, key(name), &sealed_for()).await
 }
 
 async fn holds(secrets: &Secrets, name: &str, value: &str) -> bool {

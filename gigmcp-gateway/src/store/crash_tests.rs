@@ -40,7 +40,7 @@ fn writes_until_it_is_killed() {
 async fn write(store: Store, round: String, writer: usize) {
     for number in (writer..WRITES / 4).step_by(WRITERS) {
         let name = format!("r{round}n{number}");
-        let server: crate::spec::ServerName = name.parse().expect("a server name");
+        let server: ServerName = name.parse().expect("a server name");
         let spec = r#"{"source":"host_tools","command":["x"],"env":{},"allow":[],"allow_read":[],"secrets":[],"read_only":[]}"#;
         let spec = ServerSpec::from_json(spec).expect("a specification");
         store.add_server(server.clone(), spec, Vec::new()).await.expect("it is new");

@@ -106,6 +106,22 @@ pub(super) enum Policies {
     Revision,
     Spec,
     CreatedAt,
+    Signer,
+    Signature,
+}
+
+#[derive(Iden)]
+pub(super) enum Manifests {
+    Table,
+    Revision,
+    Server,
+    Version,
+    Digest,
+    Tier,
+    Manifest,
+    ManifestHash,
+    Replaces,
+    InstalledAt,
 }
 
 #[derive(Iden)]

@@ -11,14 +11,14 @@ use super::{
     schema::Secrets,
     servers,
 };
-use crate::spec::{EXEC, EnvName, Owner, ServerName};
+use crate::spec::{EXEC, Owner, REGISTRY, SecretName, ServerName};
 
 /// Whose secret, for which server, under which name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct SecretKey {
     pub(crate) owner: Owner,
     pub(crate) server: ServerName,
-    pub(crate) name: EnvName,
+    pub(crate) name: SecretName,
 }
 
 /// A secret as it lies in the database.
@@ -26,7 +26,7 @@ pub(crate) struct SecretKey {
 pub(crate) struct SecretRow {
     pub(crate) key: SecretKey,
     pub(crate) version: i64,
-    /// The host the secret was set for; bound into the seal.
+    /// The hosts and the place the secret was set for; bound into the seal.
     pub(crate) policy: String,
     pub(crate) created_at: i64,
     pub(crate) sealed: Vec<u8>,
@@ -47,7 +47,7 @@ impl Store {
     pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| {
             ledger::exchange(connection, &ledger)?;
-            if row.key.server.as_str() != EXEC {
+            if ![EXEC, REGISTRY].contains(&row.key.server.as_str()) {
                 servers::require(connection, &row.key.server)?;
             }
             match connection.execute(
@@ -87,7 +87,7 @@ impl Store {
         &self,
         owner: Owner,
         server: ServerName,
-    ) -> Result<HashMap<EnvName, i64>, StoreError> {
+    ) -> Result<HashMap<SecretName, i64>, StoreError> {
         self.read(move |connection| {
             let select = Query::select()
                 .columns([Secrets::Name, Secrets::Version])

@@ -33,12 +33,7 @@ impl Store {
                 return Err(StoreError::Exists { what: "server", name: name.to_string() });
             }
             let revision = policies::declare(connection, &name, &spec)?;
-            connection.execute(
-                Query::insert()
-                    .into_table(Servers::Table)
-                    .columns([Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt])
-                    .values_panic([name.as_str().into(), spec.to_json().into(), revision.into(), now_seconds().into()]),
-            )?;
+            insert(connection, &name, &spec.to_json(), revision)?;
             for profile in &profiles {
                 super::profiles::add_member(connection, profile, &name)?;
             }
@@ -60,13 +55,7 @@ impl Store {
                 return Ok(());
             }
             let revision = policies::declare(connection, &name, &spec)?;
-            connection.execute(
-                Query::update()
-                    .table(Servers::Table)
-                    .value(Servers::Spec, spec.to_json())
-                    .value(Servers::Revision, revision)
-                    .and_where(Expr::col(Servers::Name).eq(name.as_str())),
-            )?;
+            update(connection, &name, &spec.to_json(), revision)?;
             policies::consent(connection, &owner, &name, revision)
         })
         .await
@@ -101,6 +90,27 @@ impl Store {
     pub(crate) async fn servers(&self) -> Result<Vec<ServerRow>, StoreError> {
         self.read(all).await
     }
+}
+
+pub(super) fn insert(connection: &Connection, name: &ServerName, spec: &str, revision: i64) -> Result<(), StoreError> {
+    connection.execute(
+        Query::insert()
+            .into_table(Servers::Table)
+            .columns([Servers::Name, Servers::Spec, Servers::Revision, Servers::CreatedAt])
+            .values_panic([name.as_str().into(), spec.into(), revision.into(), now_seconds().into()]),
+    )?;
+    Ok(())
+}
+
+pub(super) fn update(connection: &Connection, name: &ServerName, spec: &str, revision: i64) -> Result<(), StoreError> {
+    connection.execute(
+        Query::update()
+            .table(Servers::Table)
+            .value(Servers::Spec, spec)
+            .value(Servers::Revision, revision)
+            .and_where(Expr::col(Servers::Name).eq(name.as_str())),
+    )?;
+    Ok(())
 }
 
 /// The server of that name, or an error that lists the names there are.

@@ -1,6 +1,6 @@
 //! What holds on both kinds of database.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use gigmcp_egress::Identity;
 use sea_query::{Alias, Query};
@@ -9,7 +9,10 @@ use super::{
     testing::{TestDatabase, on_both},
     *,
 };
-use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source, SpecLimits};
+use crate::{
+    spec::{Image, Owner, ProfileSlug, ServerName, ServerSpec, Source},
+    trail::PolicySeal,
+};
 
 #[tokio::test]
 async fn a_change_that_could_not_begin_is_not_made() {
@@ -66,18 +69,7 @@ fn server(name: &str) -> ServerName {
 }
 
 fn spec(program: &str) -> ServerSpec {
-    ServerSpec {
-        source: Source::HostTools,
-        command: vec![program.to_owned()],
-        env: BTreeMap::new(),
-        allow: Vec::new(),
-        allow_read: Vec::new(),
-        secrets: Vec::new(),
-        read_only: Vec::new(),
-        limits: SpecLimits::default(),
-        seccomp: gigmcp_sandbox::Profile::default(),
-        state: None,
-    }
+    ServerSpec { command: vec![program.to_owned()], ..ServerSpec::new(Source::HostTools) }
 }
 
 fn add_user(connection: &Connection, id: &str) -> Result<(), StoreError> {
@@ -243,4 +235,69 @@ fn ids_of_different_things_are_different_types() {
     assert_not_impl_any!(Identity: From<Owner>, From<ProfileSlug>, From<ServerName>, From<String>);
     assert_not_impl_any!(SecretKey: From<Identity>, From<ProfileId>, From<(ProfileSlug, ServerName)>);
     assert_impl_all!(SecretKey: Eq, std::hash::Hash); // a check of the checks
+}
+
+/// What was agreed to of `notes`, whose files measure so.
+fn install(version: &str, tree: u8, found: Option<i64>, replaces: Option<i64>) -> NewInstall {
+    let digest = format!("sha256:{}", format!("{tree:02x}").repeat(32));
+    let manifest = format!(
+        r#"{{"schemaVersion":1,"name":"notes","version":"{version}","source":{{"repo":"r","tag":"t"}},
+            "image":{{"ref":"ghcr.io/example/notes","digest":"{digest}","entrypoint":"/server"}},"tier":"sealed",
+            "entitlements":{{}}}}"#
+    );
+    let image = Image {
+        version: version.parse().expect("a version"),
+        manifest: digest.parse().expect("a digest"),
+        digest: digest.parse().expect("a digest"),
+        tree: digest.parse().expect("a measure"),
+        working_dir: None,
+    };
+    let spec = ServerSpec { command: vec!["/server".into()], ..ServerSpec::new(Source::Image(image)) };
+    NewInstall {
+        server: server("notes"),
+        manifest: gigmcp_registry::Manifest::from_json(manifest.as_bytes()).expect("a manifest"),
+        policy: spec.to_json(),
+        seal: PolicySeal { signer: "somebody".into(), signature: vec![tree; 64] },
+        found,
+        replaces,
+        owner: Owner::local(),
+        profiles: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_before_is_kept_and_what_was_before_that_is_not() {
+    on_both(async |test| {
+        let store = test.open();
+        let trees = async || {
+            let trees = store.trees().await.expect("they can be read");
+            trees.iter().map(|tree| tree.to_string()[7..9].to_owned()).collect::<Vec<_>>()
+        };
+        let first = store.install(install("1.0.0", 1, None, None)).await.expect("a new server");
+        work(&store, &["notes"]).await;
+        let moved = store.install(install("1.1.0", 2, None, None)).await;
+        assert!(matches!(moved, Err(StoreError::Moved { .. })), "it was there already: {moved:?}");
+        let second = store.install(install("1.1.0", 2, Some(first), Some(first))).await.expect("an upgrade");
+        let moved = store.install(install("1.2.0", 3, Some(first), Some(first))).await;
+        assert!(matches!(moved, Err(StoreError::Moved { .. })), "somebody was faster: {moved:?}");
+        assert_eq!(trees().await, ["01", "02"]);
+        let third = store.install(install("1.2.0", 3, Some(second), Some(second))).await.expect("an upgrade");
+        assert_eq!(trees().await, ["02", "03"]);
+        assert!(first < second && second < third);
+        let profile = store.profile("work".parse().expect("a profile name")).await.expect("it is there");
+        assert_eq!(profile.servers, [(server("notes"), third)], "its owner agreed to it");
+
+        let row = store.installed(server("notes"), second).await.expect("it can be read").expect("it is there");
+        assert_eq!((row.manifest.version.to_string().as_str(), row.replaces), ("1.1.0", Some(first)));
+        let other = store.installed(server("tickets"), second).await.expect("it can be read");
+        assert!(other.is_none(), "of another server");
+        let policy = store.policy(server("notes"), second).await.expect("it is there");
+        assert_eq!(policy.seal.map(|seal| seal.signature), Some(vec![2; 64]));
+        assert!(store.policy(server("tickets"), second).await.is_err(), "of another server");
+
+        store.remove_server(server("notes"), None).await.expect("it was there");
+        assert_eq!(trees().await, Vec::<String>::new());
+        assert!(store.installed(server("notes"), third).await.expect("it can be read").is_none());
+    })
+    .await;
 }

@@ -105,6 +105,10 @@ impl Signer {
         Self { key, trusted }
     }
 
+    pub(super) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// Whether one of our keys signed it.
     pub(crate) fn vouches_for(&self, statement: &Statement) -> bool {
         self.trusted.iter().any(|key| key.id() == statement.signer && statement.is_signed_by(key))

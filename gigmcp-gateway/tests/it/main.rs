@@ -9,15 +9,21 @@ mod backup;
 mod client;
 mod command_line;
 mod custody;
+#[path = "../support/docker_registry.rs"]
+mod docker_registry;
 mod exec;
 mod faults;
 mod gateway;
+mod install;
+mod install_refusals;
 mod internet;
 mod keys;
 mod lifecycle;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;
+#[path = "../support/registry.rs"]
+mod registry;
 mod runtimes;
 mod search;
 mod servers;

@@ -3,6 +3,8 @@
 mod exchange;
 mod url;
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
@@ -27,7 +29,11 @@ pub struct Https {
     tls: TlsConnector,
     timeout: Duration,
     stall: Duration,
+    may_dial: Option<Arc<MayDial>>,
 }
+
+/// Whether this address, which that host resolved to, may be dialled.
+type MayDial = dyn Fn(&str, IpAddr) -> bool + Send + Sync;
 
 impl Https {
     /// The registry at `https://HOST[:PORT][/PATH]`, whose index is at `index.jsonl` below that.
@@ -41,6 +47,7 @@ impl Https {
             tls: TlsConnector::from(tls::trusting(tls::machine_roots())),
             timeout: Duration::from_secs(300),
             stall: Duration::from_secs(20),
+            may_dial: None,
         })
     }
 
@@ -49,7 +56,31 @@ impl Https {
     /// # Errors
     /// [`InvalidHttps::Roots`] if there is none in it.
     pub fn roots(self, pem: &[u8]) -> Result<Self, InvalidHttps> {
-        let mut roots = RootCertStore::empty();
+        self.trusting(RootCertStore::empty(), pem)
+    }
+
+    /// Trusts these TLS roots, in PEM, beside those of this machine.
+    ///
+    /// # Errors
+    /// [`InvalidHttps::Roots`] if one of them cannot be read, or there is none at all to trust.
+    pub fn extra_roots(self, pem: &[u8]) -> Result<Self, InvalidHttps> {
+        self.trusting(tls::machine_roots(), pem)
+    }
+
+    /// Dials only what this allows; any address unless set. One that is not allowed spoils all of its host's. An address may
+    /// redirect to others: without a check, it could have this machine ask its neighbours.
+    #[must_use]
+    pub fn addresses(self, may_dial: impl Fn(&str, IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { may_dial: Some(Arc::new(may_dial)), ..self }
+    }
+
+    /// The host of the address that it was made with.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.base.host()
+    }
+
+    fn trusting(self, mut roots: RootCertStore, pem: &[u8]) -> Result<Self, InvalidHttps> {
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|_| InvalidHttps::Roots)?;
             roots.add(certificate).map_err(|_| InvalidHttps::Roots)?;
@@ -86,7 +117,7 @@ impl Https {
     async fn redirected(&self, file: RegistryFile, download: &mut Download) -> Result<Fetched, HttpsError> {
         let mut url = self.base.join(&file.to_string()).expect("the path of a file is one of an address");
         for _ in 0..=MAX_REDIRECTS {
-            match exchange::get(&url, &self.tls, self.stall, download).await? {
+            match exchange::get(&url, &self.tls, self.may_dial.as_deref(), self.stall, download).await? {
                 Answer::Ended(fetched) => return Ok(fetched),
                 Answer::Redirect(location) => {
                     url = url.join(&location).ok_or(HttpsError::Redirect { location })?;

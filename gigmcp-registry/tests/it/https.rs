@@ -352,3 +352,26 @@ async fn a_registry_is_followed_over_https_and_goes_on_after_a_break() {
     assert!(matches!(older, Err(RefreshError::Index(_))), "{older:?}");
     assert_eq!(client.index(now).unwrap().sequence, 8);
 }
+
+#[tokio::test]
+async fn only_what_may_be_dialled_is() {
+    let server = Server::start(|_, _| whole(b"index")).await;
+    for (case, client, allowed) in [
+        ("twin: no check", server.client(), true),
+        (
+            "twin: allowed",
+            server.client().addresses(|host, address| host == "127.0.0.1" && address.is_loopback()),
+            true,
+        ),
+        ("denied", server.client().addresses(|_, address| !address.is_loopback()), false),
+    ] {
+        match get(&client, &mut Download::new(100)).await {
+            Ok(fetched) => assert!(allowed && fetched == Fetched::Complete, "{case}"),
+            Err(HttpsError::Http(HttpError::Address { address, .. })) => {
+                assert!(!allowed && address.is_loopback(), "{case}");
+            }
+            Err(error) => panic!("{case}: {error:?}"),
+        }
+    }
+    assert_eq!(server.requests().len(), 2, "nothing was asked where nothing may be dialled");
+}

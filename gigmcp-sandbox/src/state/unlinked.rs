@@ -9,7 +9,6 @@ use std::path::Path;
 use rustix::fs::{major, minor};
 use rustix::io::Errno;
 
-use crate::plan::STATE;
 use crate::sys::have_same_descriptors;
 use crate::usage::descendants;
 
@@ -18,8 +17,8 @@ use crate::usage::descendants;
 /// that it can be.
 ///
 /// Not seen are those in flight between sockets, at most as many as [`Limits::open_files`](crate::Limits).
-pub(super) fn bytes(monitor: u32, device: u64, most: u64) -> Result<u64, Errno> {
-    let mut search = Search { device, most, files: HashMap::new() };
+pub(super) fn bytes(monitor: u32, inside_at: &Path, device: u64, most: u64) -> Result<u64, Errno> {
+    let mut search = Search { at: inside_at, device, most, files: HashMap::new() };
     for process in inside(monitor) {
         match search.process(process) {
             Err(error) if !ended(&error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
@@ -45,14 +44,16 @@ pub(super) fn ended(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
 }
 
-struct Search {
+struct Search<'a> {
+    /// Where the directory is seen inside.
+    at: &'a Path,
     device: u64,
     most: u64,
     /// Bytes by inode.
     files: HashMap<u64, u64>,
 }
 
-impl Search {
+impl Search<'_> {
     /// Looks at every thread: each may have descriptors of its own, and those of a first thread that has ended
     /// are gone while the others' are not.
     fn process(&mut self, process: u32) -> io::Result<()> {
@@ -101,7 +102,7 @@ impl Search {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let [range, _, _, on, inode, path, ..] = fields[..] else { continue };
             let Ok(inode) = inode.parse() else { continue };
-            if on != device || !Path::new(path).starts_with(STATE) || self.files.contains_key(&inode) {
+            if on != device || !Path::new(path).starts_with(self.at) || self.files.contains_key(&inode) {
                 continue;
             }
             match fs::metadata(format!("/proc/{thread}/map_files/{}", unpadded(range))) {

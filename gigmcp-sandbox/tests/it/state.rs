@@ -10,7 +10,7 @@ use gigmcp_sandbox::{Exit, PathRefusal, Rootfs, Sandbox, SandboxBuilder, SpawnEr
 use tokio::time::interval;
 
 use crate::left_out::has_root;
-use crate::probe::{Dir, run, sandbox};
+use crate::probe::{Dir, copy_program, probe, run, sandbox};
 use crate::processes::{field, marker, of_server};
 
 fn shell(script: &str, state: &Path, quota: StateQuota) -> SandboxBuilder {
@@ -209,5 +209,50 @@ async fn what_a_server_leaves_is_in_nobodys_reach() {
         let stranger = ["--reuid=65533", "--regid=65533", "--clear-groups", "--", "sh", "-c", script, path];
         let output = Command::new("setpriv").args(stranger).current_dir("/").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_writes_to_the_directories_it_was_given() {
+    let state = Dir::new("kept");
+    let script = "echo kept >>/data/file && ! dd if=/dev/zero of=/cache/full bs=1M count=4 2>/dev/null && \
+        stat -c %s /cache/full >/data/size && ! touch /state";
+    for _ in 0..2 {
+        let sandbox = Sandbox::builder(Rootfs::host_tools()).command(["/bin/sh", "-c", script]);
+        let sandbox = sandbox.state_at("/data", state.path(), StateQuota::default()).writable("/cache", 1 << 20);
+        assert_eq!(sandbox.spawn().await.unwrap().wait().await, Exit::Exited(0));
+    }
+    let kept = |name: &str| fs::read_to_string(state.path().join("data").join(name)).unwrap();
+    assert_eq!((kept("file").as_str(), kept("size").as_str()), ("kept\nkept\n", "1048576\n"));
+}
+
+#[tokio::test]
+async fn directories_of_ours_lie_beside_what_an_image_has() {
+    let (image, state) = (Dir::new("image"), Dir::new("kept"));
+    for name in ["app/inner", "data"] {
+        fs::create_dir_all(image.path().join(name)).unwrap();
+    }
+    copy_program(probe(), image.path().join("app/probe"));
+    for (case, inside, expected) in [
+        ("twin: in place of the image's own", "/data", None),
+        ("twin: beside it", "/kept/here", None),
+        ("inside of what the image has", "/app/inner", Some(PathRefusal::InsideImage)),
+        ("below another of ours", "/cache/data", Some(PathRefusal::Reserved)),
+        ("twice", "/cache", Some(PathRefusal::Reserved)),
+        ("the sandbox's own", "/proc/data", Some(PathRefusal::Reserved)),
+        ("relative", "data", Some(PathRefusal::NotAbsolute)),
+        ("everything", "/", Some(PathRefusal::Reserved)),
+    ] {
+        let sandbox = Sandbox::builder(Rootfs::image(image.path())).command(["/app/probe", "attempts"]);
+        let sandbox = sandbox.state_at(inside, state.path(), StateQuota::default()).writable("/cache", 1 << 20);
+        let refused = match sandbox.spawn().await {
+            Ok(mut sandbox) => {
+                sandbox.kill().await;
+                None
+            }
+            Err(SpawnError::RefusedPath { why, .. }) => Some(why),
+            Err(error) => panic!("{case}: {error:?}"),
+        };
+        assert_eq!(refused, expected, "{case}");
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_heads; DROP TABLE audit_keys;
     ALTER TABLE audit DROP COLUMN calls; ALTER TABLE audit DROP COLUMN request; ALTER TABLE audit DROP COLUMN hash;
     CREATE INDEX audit_by_time ON audit (at_ms);
+    DROP TABLE manifests; CREATE TABLE manifests (server TEXT PRIMARY KEY);
+    ALTER TABLE policies DROP COLUMN signer; ALTER TABLE policies DROP COLUMN signature;
     DELETE FROM refinery_schema_history WHERE version > 3";
 
 /// All rows of a table.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -21,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::super::{Download, Fetched, TooLong};
+use super::MayDial;
 use super::url::Url;
 
 /// What a server answered.
@@ -32,10 +34,11 @@ pub(super) enum Answer {
 pub(super) async fn get(
     url: &Url,
     tls: &TlsConnector,
+    may_dial: Option<&MayDial>,
     stall: Duration,
     download: &mut Download,
 ) -> Result<Answer, HttpError> {
-    let stream = within(stall, connect(url, tls)).await?;
+    let stream = within(stall, connect(url, tls, may_dial)).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = request(url, download)?;
     let answered = async {
@@ -50,8 +53,14 @@ pub(super) async fn get(
     tokio::select! { answer = answered => answer, never = worked => never }
 }
 
-async fn connect(url: &Url, tls: &TlsConnector) -> Result<TlsStream<TcpStream>, HttpError> {
-    let stream = TcpStream::connect((url.host(), url.port())).await.map_err(HttpError::Connect)?;
+async fn connect(url: &Url, tls: &TlsConnector, may_dial: Option<&MayDial>) -> Result<TlsStream<TcpStream>, HttpError> {
+    let found = tokio::net::lookup_host((url.host(), url.port())).await.map_err(HttpError::Connect)?;
+    let found: Vec<_> = found.collect();
+    let denied = |address: &&SocketAddr| may_dial.is_some_and(|may_dial| !may_dial(url.host(), address.ip()));
+    if let Some(address) = found.iter().find(denied) {
+        return Err(HttpError::Address { host: url.host().into(), address: address.ip() });
+    }
+    let stream = TcpStream::connect(&*found).await.map_err(HttpError::Connect)?;
     let name = ServerName::try_from(url.host().to_owned());
     let name = name.map_err(|error| HttpError::Connect(io::Error::other(error)))?;
     tls.connect(name, stream).await.map_err(HttpError::Connect)
@@ -128,6 +137,14 @@ pub enum HttpError {
     /// No connection, or no TLS on it.
     #[error("connecting to the registry")]
     Connect(#[source] io::Error),
+    /// An address that must not be dialled. Nothing was.
+    #[error("{host} resolves to {address}, which may not be dialled")]
+    Address {
+        /// The host.
+        host: String,
+        /// What it resolved to.
+        address: IpAddr,
+    },
     /// The connection broke, or what came over it is not HTTP.
     #[error("speaking HTTP with the registry")]
     Http(#[from] hyper::Error),
