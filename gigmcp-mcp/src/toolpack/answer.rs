@@ -37,10 +37,10 @@ impl Payload {
         if is_json && answer.is_cut {
             return Self::CutJson;
         }
-        if is_json || media_type.is_empty() {
-            if let Ok(value) = serde_json::from_slice(&answer.body) {
-                return Self::Json(value);
-            }
+        if (is_json || media_type.is_empty())
+            && let Ok(value) = serde_json::from_slice(&answer.body)
+        {
+            return Self::Json(value);
         }
         match text(&answer.body, &answer.headers, answer.is_cut) {
             Some(text) if is_json || is_text(&media_type) => Self::Text(text),

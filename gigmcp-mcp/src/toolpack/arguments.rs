@@ -203,10 +203,10 @@ fn whole(number: &Number) -> Option<Number> {
 }
 
 fn between(faults: &mut Faults, at: &str, number: &Number, (minimum, maximum): (Option<f64>, Option<f64>)) {
-    let value = number.as_f64().unwrap_or(f64::NAN);
+    let value = number.as_f64().unwrap_or_default(); // always one: serde_json keeps no other numbers
     let bound = match (minimum, maximum) {
-        (Some(minimum), _) if !(value >= minimum) => format!("at least {minimum}"),
-        (_, Some(maximum)) if !(value <= maximum) => format!("at most {maximum}"),
+        (Some(minimum), _) if value < minimum => format!("at least {minimum}"),
+        (_, Some(maximum)) if value > maximum => format!("at most {maximum}"),
         _ => return,
     };
     faults.add(at, ArgumentProblem::Bound { bound, found: number.to_string() });

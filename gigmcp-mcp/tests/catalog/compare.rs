@@ -24,18 +24,21 @@ pub(crate) fn request(seen: &Seen, asked: &Asked, placeholders: &[String]) -> Ve
         |text: &str| placeholders.iter().fold(text.to_owned(), |text, held| text.replace(held, "{placeholder}"));
     differ("method", &seen.method, &asked.method);
     differ("host", seen.header("host"), &asked.host);
-    let path = match &asked.credential {
-        Some(CredentialPlace::Path { path }) if !asked.path.contains("{placeholder}") => {
-            format!("/{path}{{placeholder}}{}", asked.path)
-        }
-        _ => asked.path.clone(),
-    };
-    differ("path", &neutral(seen.path()), &path);
+    let mut path = asked.path.clone();
     let mut query = fields(&neutral(seen.query()));
-    if let Some(CredentialPlace::Query { query: name }) = &asked.credential {
-        let value = query.remove(name);
-        differ("credential in the query", &format!("{value:?}"), &format!("{:?}", Some(vec!["{placeholder}"])));
+    for place in &asked.credential {
+        match place {
+            CredentialPlace::Path { path: prefix } if !path.contains("{placeholder}") => {
+                path = format!("/{prefix}{{placeholder}}{path}");
+            }
+            CredentialPlace::Query { query: name } => {
+                let value = query.remove(name).unwrap_or_default().join("&");
+                differ(&format!("credential {name} in the query"), &value, "{placeholder}");
+            }
+            _ => {}
+        }
     }
+    differ("path", &neutral(seen.path()), &path);
     differ("query", &format!("{query:?}"), &format!("{:?}", expected(&asked.query)));
     for (name, value) in &asked.headers {
         differ(&format!("header {name}"), &neutral(seen.header(name)), value);
@@ -43,75 +46,69 @@ pub(crate) fn request(seen: &Seen, asked: &Asked, placeholders: &[String]) -> Ve
     for name in asked.absent_headers.iter().filter(|name| seen.headers.contains_key(name.as_str())) {
         faults.push(format!("the header {name} is there"));
     }
-    faults.extend(credential(seen, asked.credential.as_ref(), placeholders));
+    faults.extend(asked.credential.iter().filter_map(|place| credential(seen, place, placeholders)));
+    let present = placeholders.iter().filter(|held| is_present(seen, held)).count();
+    if present > asked.credential.len() {
+        faults.push(format!("{present} credentials are in the request, and {} are recorded", asked.credential.len()));
+    }
     faults.extend(body(seen, asked, &neutral));
     faults
 }
 
-fn credential(seen: &Seen, place: Option<&CredentialPlace>, placeholders: &[String]) -> Option<String> {
+/// Whether a credential is anywhere in the request.
+fn is_present(seen: &Seen, held: &str) -> bool {
+    let in_header = |value: &http::HeaderValue| {
+        let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let basic = text.strip_prefix("Basic ").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+        text.contains(held) || String::from_utf8_lossy(&basic).contains(held)
+    };
+    seen.target.contains(held)
+        || String::from_utf8_lossy(&seen.body).contains(held)
+        || seen.headers.values().any(in_header)
+}
+
+fn credential(seen: &Seen, place: &CredentialPlace, placeholders: &[String]) -> Option<String> {
     let has = |check: &dyn Fn(&str) -> bool| placeholders.iter().any(|held| check(held));
     match place {
-        None => {
-            let whole = format!("{} {}", seen.target, String::from_utf8_lossy(&seen.body));
-            let in_headers = seen.headers.values().any(|value| {
-                let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                let basic = text.strip_prefix("Basic ").and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-                has(&|held| text.contains(held) || String::from_utf8_lossy(&basic).contains(held))
-            });
-            let anywhere = in_headers || has(&|held| whole.contains(held));
-            anywhere.then(|| "a credential is in the request, and none is recorded".into())
-        }
-        Some(CredentialPlace::Header { header, value }) => {
+        CredentialPlace::Header { header, value } => {
             let is = |held: &str| seen.header(header) == value.replace("{placeholder}", held);
             (!has(&is))
                 .then(|| format!("the credential is not in the header {header} as `{value}`: {}", seen.header(header)))
         }
-        Some(CredentialPlace::Basic { basic }) => {
+        CredentialPlace::Basic { basic } => {
             let text = seen.header("authorization").strip_prefix("Basic ").unwrap_or_default();
             let text = String::from_utf8(STANDARD.decode(text).unwrap_or_default()).unwrap_or_default();
             let (user, password) = text.split_once(':').unwrap_or_default();
             let part = if basic == "username" || basic == "user" { user } else { password };
             (!has(&|held| part == held)).then(|| format!("the credential is not the {basic} of Basic: {text}"))
         }
-        Some(CredentialPlace::Form { form }) => {
+        CredentialPlace::Form { form } => {
             let fields = fields(&String::from_utf8_lossy(&seen.body));
             let is = |held: &str| fields.get(form).is_some_and(|values| values[..] == [held]);
             (!has(&is)).then(|| format!("the credential is not in the field {form}"))
         }
-        Some(CredentialPlace::Json { json }) => {
+        CredentialPlace::Json { json } => {
             let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
             let is = |held: &str| body.pointer(json).and_then(Value::as_str) == Some(held);
             (!has(&is)).then(|| format!("the credential is not at {json}"))
         }
         // Compared with path and query.
-        Some(CredentialPlace::Path { .. } | CredentialPlace::Query { .. }) => None,
+        CredentialPlace::Path { .. } | CredentialPlace::Query { .. } => None,
     }
 }
 
 fn body(seen: &Seen, asked: &Asked, neutral: &dyn Fn(&str) -> String) -> Option<String> {
     let text = neutral(&String::from_utf8_lossy(&seen.body));
     let media_type = seen.header("content-type");
+    let is_json = media_type == "application/json";
+    let is_form = media_type == "application/x-www-form-urlencoded";
     let is_right = match &asked.body {
+        None if is_json && in_body(asked) => without_json(&text, asked, &Value::Null) == Value::Object(Map::new()),
+        None if is_form && in_body(asked) => without_form(&text, asked, &Map::new()).is_empty(),
         None => text.is_empty(),
         Some(Body::Text(expected)) => text == *expected,
-        Some(Body::Json(expected)) => {
-            let mut body: Value = serde_json::from_str(&text).unwrap_or_default();
-            if let Some(CredentialPlace::Json { json }) = &asked.credential {
-                if expected.pointer(json).is_none() {
-                    forget(&mut body, json);
-                }
-            }
-            media_type == "application/json" && body == *expected
-        }
-        Some(Body::Form(form)) => {
-            let mut body = fields(&text);
-            if let Some(CredentialPlace::Form { form: name }) = &asked.credential {
-                if !form.contains_key(name) {
-                    body.remove(name);
-                }
-            }
-            media_type == "application/x-www-form-urlencoded" && body == expected(form)
-        }
+        Some(Body::Json(expected)) => is_json && without_json(&text, asked, expected) == *expected,
+        Some(Body::Form(form)) => is_form && without_form(&text, asked, form) == expected(form),
         Some(Body::Multipart(parts)) => {
             let boundary = media_type.strip_prefix("multipart/form-data; boundary=").unwrap_or("none");
             let expected: BTreeMap<_, _> = parts.iter().map(|(name, part)| (name.clone(), part_text(part))).collect();
@@ -119,6 +116,37 @@ fn body(seen: &Seen, asked: &Asked, neutral: &dyn Fn(&str) -> String) -> Option<
         }
     };
     (!is_right).then(|| format!("the body is {text} of the type {media_type:?}, and should be {:?}", asked.body))
+}
+
+fn in_body(asked: &Asked) -> bool {
+    let is_in_body =
+        |place: &CredentialPlace| matches!(place, CredentialPlace::Json { .. } | CredentialPlace::Form { .. });
+    asked.credential.iter().any(is_in_body)
+}
+
+/// The body without credentials that are recorded by their place and not in the body.
+fn without_json(text: &str, asked: &Asked, expected: &Value) -> Value {
+    let mut body: Value = serde_json::from_str(text).unwrap_or_default();
+    for place in &asked.credential {
+        if let CredentialPlace::Json { json } = place
+            && expected.pointer(json).is_none()
+        {
+            forget(&mut body, json);
+        }
+    }
+    body
+}
+
+fn without_form(text: &str, asked: &Asked, expected: &Map<String, Value>) -> Fields {
+    let mut body = fields(text);
+    for place in &asked.credential {
+        if let CredentialPlace::Form { form } = place
+            && !expected.contains_key(form)
+        {
+            body.remove(form);
+        }
+    }
+    body
 }
 
 /// Removes a value that a pointer leads to, and the objects that only led there.

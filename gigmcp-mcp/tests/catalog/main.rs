@@ -92,7 +92,7 @@ async fn what_differs_from_its_record_is_told() {
             NOTES,
             "credential: {header: authorization, value: \"Bearer {placeholder}\"}",
             "",
-            "a credential is in the request, and none is recorded",
+            "1 credentials are in the request, and 0 are recorded",
         ),
         ("another result", NOTES, "json: {id: 7, title: A}", "json: {id: 8, title: A}", "the result is"),
         ("another outcome", NOTES, "isError: true", "isError: false", "isError is true, and should be false"),
@@ -123,8 +123,8 @@ async fn what_differs_from_its_record_is_told() {
         (
             "another part",
             "exchanges/acme-mail.yaml",
-            "file: {text: \"# x\", file_name: note.md, content_type: text/markdown}",
-            "file: {text: \"# y\", file_name: note.md, content_type: text/markdown}",
+            "file: {text: \"# x\", fileName: note.md, contentType: text/markdown}",
+            "file: {text: \"# y\", fileName: note.md, contentType: text/markdown}",
             "the body is",
         ),
         (

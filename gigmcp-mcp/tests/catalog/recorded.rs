@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// All that is recorded of one server.
@@ -68,7 +68,8 @@ pub(crate) struct Asked {
     pub(crate) headers: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) absent_headers: Vec<String>,
-    pub(crate) credential: Option<CredentialPlace>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub(crate) credential: Vec<CredentialPlace>,
     pub(crate) body: Option<Body>,
 }
 
@@ -82,6 +83,20 @@ pub(crate) enum CredentialPlace {
     Path { path: String },
     Form { form: String },
     Json { json: String },
+}
+
+/// One place, or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CredentialPlace>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Places {
+        One(CredentialPlace),
+        Many(Vec<CredentialPlace>),
+    }
+    Ok(match Places::deserialize(deserializer)? {
+        Places::One(place) => vec![place],
+        Places::Many(places) => places,
+    })
 }
 
 /// A body.
@@ -98,7 +113,12 @@ pub(crate) enum Body {
 #[derive(Debug, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub(crate) enum PartText {
-    File { text: String, file_name: String, content_type: Option<String> },
+    #[serde(rename_all = "camelCase")]
+    File {
+        text: String,
+        file_name: String,
+        content_type: Option<String>,
+    },
     Plain(Value),
 }
 
