@@ -25,7 +25,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let toolpack = Sidecars::read(&directory()?)?.bind(variable)?;
     let client = HttpsClient::from_env(variable)?;
     let upstream = Arc::new(ToolpackUpstream::new(toolpack, Arc::new(client)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Threads read input, write output and ask for names; a sandbox counts them as processes.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     let served = runtime.block_on(serve(upstream, tokio::io::stdin(), tokio::io::stdout()));
     // A thread that still waits for input must not keep the process.
     runtime.shutdown_background();

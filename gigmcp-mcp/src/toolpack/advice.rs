@@ -3,14 +3,14 @@
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use serde_json::Value;
 
-use super::{answer::Payload, client::HttpAnswer, plan::ToolPlan};
+use super::{answer::Payload, client::HttpAnswer, plan::ToolPlan, scrub::Scrubber};
 
 /// The status, the service's own words, and what can be done.
 pub(super) fn explain(answer: &HttpAnswer, plan: &ToolPlan) -> String {
     let status = answer.status;
     let reason = status.canonical_reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     if let Some(code) = answer.headers.get(PROXY_REFUSAL).and_then(|value| value.to_str().ok()) {
-        let said = message(&Payload::of(answer)).unwrap_or_default();
+        let said = message(&Payload::of(answer), plan).unwrap_or_default();
         return format!(
             "The gateway refused the request ({}) and nothing reached {}: {said}\nThis is a rule of whoever runs the gateway; \
              trying again will not help.",
@@ -19,7 +19,7 @@ pub(super) fn explain(answer: &HttpAnswer, plan: &ToolPlan) -> String {
         );
     }
     let mut text = format!("{} answered HTTP {}{reason}.", plan.host, status.as_u16());
-    if let Some(message) = message(&Payload::of(answer)) {
+    if let Some(message) = message(&Payload::of(answer), plan) {
         text.push_str(&format!("\nIt says: {message}"));
     }
     if let Some(advice) = advice(status, &answer.headers, plan) {
@@ -32,7 +32,7 @@ pub(super) fn explain(answer: &HttpAnswer, plan: &ToolPlan) -> String {
 /// Where a redirect leads, which is not followed.
 pub(super) fn redirected(answer: &HttpAnswer, plan: &ToolPlan, location: &str) -> String {
     let status = answer.status.as_u16();
-    let location = bounded(location, 200);
+    let location = bounded(&Scrubber::of(plan).clean(location.into()), 200);
     format!(
         "{} answered HTTP {status} and redirects to {location}, which was not followed: only the same host is, and only for \
          reading.",
@@ -79,14 +79,15 @@ fn retry_after(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The service's words, where APIs put them, or the whole body if it is short text.
-fn message(payload: &Payload) -> Option<String> {
+fn message(payload: &Payload, plan: &ToolPlan) -> Option<String> {
     let text = match payload {
         Payload::Json(value) => spoken(value).unwrap_or_else(|| value.to_string()),
         Payload::Text(text) if text.trim_start().starts_with('<') => return None,
         Payload::Text(text) => text.clone(),
         _ => return None,
     };
-    let text = bounded(text.trim(), MAX_MESSAGE_CHARS);
+    // Before it is cut: half of a credential would not be recognised.
+    let text = bounded(Scrubber::of(plan).clean(text).trim(), MAX_MESSAGE_CHARS);
     (!text.is_empty()).then_some(text)
 }
 

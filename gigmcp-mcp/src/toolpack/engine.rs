@@ -14,6 +14,7 @@ use super::{
     pages::{Next, Pages},
     plan::ToolPlan,
     render::{Ask, Draft, Target},
+    scrub::Scrubber,
     shown::Shown,
     upstream::ToolpackLimits,
 };
@@ -55,7 +56,7 @@ impl Engine<'_> {
         match Payload::of(&answer) {
             Payload::Empty => Shown::text(format!("HTTP {}: done. The answer is empty.", answer.status.as_u16())),
             Payload::Json(document) => self.document(draft, &answer, document).await,
-            Payload::Text(text) => Shown::long_text(text, max_bytes, answer.is_cut, &hint),
+            Payload::Text(text) => Shown::long_text(text, max_bytes, answer.is_cut, &hint, &Scrubber::of(self.plan)),
             Payload::Binary { media_type, bytes } => Shown::binary(media_type, bytes, answer.is_cut, self.plan),
             Payload::CutJson => Shown::error(format!(
                 "The answer of {} is longer than {} bytes and was not read to its end. {hint}",
@@ -83,7 +84,7 @@ impl Engine<'_> {
                 with_fields(selection, part)
             }
         };
-        let shown = Shown::json(shown, self.max_shown_bytes(), &self.hint());
+        let shown = Shown::json(shown, self.max_shown_bytes(), &self.hint(), &Scrubber::of(self.plan));
         notes.into_iter().fold(shown, Shown::with)
     }
 

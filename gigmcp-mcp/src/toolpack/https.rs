@@ -55,7 +55,7 @@ impl HttpsClient {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let (tls, idle) = (TlsConnector::from(Arc::new(config)), Mutex::default());
-        Ok(Self { tls, route: Route::Direct, timeout: Duration::from_secs(60), idle })
+        Ok(Self { tls, route: Route::Direct, timeout: Duration::from_secs(3600), idle })
     }
 
     /// A client as the environment says: roots in `SSL_CERT_FILE`, or else in the file that Debian and others keep them in, and
@@ -93,7 +93,7 @@ impl HttpsClient {
         Self { route: Route::Address(address), ..self }
     }
 
-    /// How long one request may take. Default 60 s.
+    /// How long one request may take. Default an hour: the engine has a deadline for each call.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }

@@ -114,7 +114,7 @@ impl<'p> Draft<'p> {
                 whole.query = Fields::of_query(&target.query);
             }
         }
-        whole.put_credentials(self.plan)?;
+        whole.put_credentials(self.plan, matches!(ask, Ask::Target(_)))?;
         whole.into_request(self.plan)
     }
 
@@ -170,12 +170,15 @@ struct Whole {
 }
 
 impl Whole {
-    fn put_credentials(&mut self, plan: &ToolPlan) -> Result<(), RenderError> {
+    fn put_credentials(&mut self, plan: &ToolPlan, is_link: bool) -> Result<(), RenderError> {
         // Those in the path first: for the proxy, the path with them is the path.
         for used in &plan.uses {
             if let Inject::Path { prefix } = &used.held.place {
-                let path = format!("/{prefix}{}{}", segment(secret(&used.held)?), self.path);
-                if used.is_for(&path) {
+                let first = format!("/{prefix}{}", segment(secret(&used.held)?));
+                // A link of the service has it already, in the spelling that it was sent in.
+                let has_it = is_link && self.path.strip_prefix(&first).is_some_and(|rest| rest.starts_with('/'));
+                let path = format!("{first}{}", self.path);
+                if !has_it && used.is_for(&path) {
                     self.path = path;
                 }
             }

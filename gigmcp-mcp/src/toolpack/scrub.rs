@@ -31,6 +31,19 @@ impl Scrubber {
         Self(spellings)
     }
 
+    /// The beginning of a text without credentials, nor the beginning of one at its end.
+    pub(super) fn clean_beginning(&self, text: String) -> String {
+        let longest = self.0.first().map_or(0, |spelling| spelling.len());
+        let mut text = self.clean(text);
+        text.truncate(text.floor_char_boundary(text.len().saturating_sub(longest)));
+        text
+    }
+
+    /// Whether a credential is in a file.
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|spelling| bytes.windows(spelling.len()).any(|window| window == spelling.as_bytes()))
+    }
+
     /// The text without credentials.
     pub(super) fn clean(&self, text: String) -> String {
         let clean = |text: String, spelling: &Zeroizing<String>| {

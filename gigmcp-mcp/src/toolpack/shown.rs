@@ -39,15 +39,16 @@ impl Shown {
     }
 
     /// JSON of at most so many bytes, and what was left out. Of a list, whole items are left out.
-    pub(super) fn json(value: Value, max_bytes: usize, hint: &str) -> Self {
-        let whole = value.to_string();
+    pub(super) fn json(value: Value, max_bytes: usize, hint: &str, scrubber: &Scrubber) -> Self {
+        // Before it is cut: half of a credential would not be recognised.
+        let whole = scrubber.clean(value.to_string());
         if whole.len() <= max_bytes {
             return Self::text(whole);
         }
         match value {
             Value::Array(items) => {
                 let count = items.len();
-                let (text, shown) = fitting(items, max_bytes);
+                let (text, shown) = fitting(items, max_bytes, scrubber);
                 Self::text(text).with(format!(
                     "The answer is cut: {shown} of {count} items are shown, because it is longer than {max_bytes} bytes. {hint}"
                 ))
@@ -57,7 +58,8 @@ impl Shown {
     }
 
     /// Text of at most so many bytes, and that it is cut.
-    pub(super) fn long_text(text: String, max_bytes: usize, is_cut: bool, hint: &str) -> Self {
+    pub(super) fn long_text(text: String, max_bytes: usize, is_cut: bool, hint: &str, scrubber: &Scrubber) -> Self {
+        let text = if is_cut { scrubber.clean_beginning(text) } else { scrubber.clean(text) };
         if text.len() <= max_bytes && !is_cut {
             return Self::text(text);
         }
@@ -81,6 +83,9 @@ impl Shown {
         let scrubber = Scrubber::of(plan);
         let mut content: Vec<_> =
             self.texts.into_iter().map(|text| json!({ "type": "text", "text": scrubber.clean(text) })).collect();
+        if self.file.as_ref().is_some_and(|(_, bytes)| scrubber.is_in(bytes)) {
+            return Self::error("The answer is a file with a credential in it, which is not shown.").into_result(plan);
+        }
         if let Some((media_type, bytes)) = self.file {
             let blob = STANDARD.encode(bytes);
             content.push(match media_type.as_str() {
@@ -102,10 +107,10 @@ impl Shown {
 }
 
 /// As many items as fit, as a list, and how many they are.
-fn fitting(items: Vec<Value>, max_bytes: usize) -> (String, usize) {
+fn fitting(items: Vec<Value>, max_bytes: usize, scrubber: &Scrubber) -> (String, usize) {
     let (mut text, mut shown) = (String::from("["), 0);
     for item in items {
-        let item = item.to_string();
+        let item = scrubber.clean(item.to_string());
         if text.len() + item.len() + 2 > max_bytes {
             break;
         }

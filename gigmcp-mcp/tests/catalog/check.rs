@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use gigmcp_egress::{Placeholder, Shape};
 use gigmcp_mcp::{
     Call, Outcome, Upstream,
     toolpack::{Sidecars, ToolpackUpstream},
 };
-use gigmcp_registry::Inject;
+use gigmcp_registry::{Credential, Inject, Values};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     compare,
     origin::{Answer, Origin},
+    proxy::Proxied,
     recorded::{Answered, Body, Exchange, Expected, Recorded},
 };
 
@@ -72,17 +74,25 @@ impl Server {
         };
         origin.seen();
         origin.will_answer(steps.iter().map(|(_, response)| answer(response)));
-        let placeholders = self.placeholders();
+        let held = self.held();
         let environment = |name: &str| {
             let variable = name.strip_prefix("GIG_VAR_").map(str::to_ascii_lowercase);
-            let held = placeholders.iter().find(|(variable, _)| variable == name).map(|(_, value)| value.clone());
+            let held = held.iter().find(|(variable, _)| variable == name).map(|(_, held)| held.to_string());
             variable.and_then(|variable| exchange.variables.get(&variable).cloned()).or(held)
         };
         let toolpack = match self.sidecars.bind(environment) {
             Ok(toolpack) => toolpack,
             Err(error) => return vec![error.to_string()],
         };
-        let upstream = ToolpackUpstream::new(toolpack, Arc::new(origin.client()));
+        let placeholders: Vec<_> = held.iter().map(|(_, placeholder)| placeholder.clone()).collect();
+        let said = exchange.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let manifest = self.sidecars.manifest();
+        let values = Values::new(&manifest.variables, said).expect("the engine took them");
+        let proxied = match Proxied::new(origin.client(), manifest, &values, &placeholders) {
+            Ok(proxied) => Arc::new(proxied),
+            Err(fault) => return vec![fault],
+        };
+        let upstream = ToolpackUpstream::new(toolpack, proxied.clone());
         let params = json!({ "name": exchange.tool, "arguments": exchange.arguments }).to_string();
         let params = RawValue::from_string(params).unwrap();
         let result: Value = match upstream.call(Call::new("tools/call", Some(params))).await {
@@ -90,7 +100,7 @@ impl Server {
             other => return vec![format!("the call failed: {other:?}")],
         };
         let seen = origin.seen();
-        let mut faults = Vec::new();
+        let mut faults = proxied.refused();
         if seen.len() != steps.len() {
             let text = &result["content"][0]["text"];
             faults.push(format!(
@@ -99,7 +109,7 @@ impl Server {
                 steps.len()
             ));
         }
-        let placeholders: Vec<_> = placeholders.into_iter().map(|(_, value)| value).collect();
+        let placeholders: Vec<_> = placeholders.iter().map(ToString::to_string).collect();
         for (seen, (asked, _)) in seen.iter().zip(&steps) {
             faults.extend(compare::request(seen, asked, &placeholders));
         }
@@ -108,17 +118,16 @@ impl Server {
     }
 
     /// What stands for each credential, and the variable it is in.
-    fn placeholders(&self) -> Vec<(String, String)> {
-        let credentials = self.sidecars.manifest().credentials.iter().enumerate();
-        let held = credentials.map(|(index, credential)| {
+    fn held(&self) -> Vec<(String, Placeholder)> {
+        let variable = |credential: &Credential| {
             let named = credential.placeholder.as_ref().and_then(|shape| shape.env.clone());
-            let variable = match &credential.inject {
+            match &credential.inject {
                 Inject::Env { name } => name.clone(),
                 _ => named.unwrap_or_else(|| "GIG_PLACEHOLDER".into()),
-            };
-            (variable, format!("Placeholder{index}For0123456789abcdefghij"))
-        });
-        held.collect()
+            }
+        };
+        let credentials = self.sidecars.manifest().credentials.iter();
+        credentials.map(|credential| (variable(credential), Placeholder::mint(&Shape::opaque()))).collect()
     }
 }
 
@@ -144,10 +153,10 @@ fn differences(result: &Value, expected: &Expected) -> Vec<String> {
     if is_error != expected.is_error {
         faults.push(format!("isError is {is_error}, and should be {}; the tool says: {text}", expected.is_error));
     }
-    if let Some(json) = &expected.json {
-        if serde_json::from_str::<Value>(text).ok().as_ref() != Some(json) {
-            faults.push(format!("the result is {text}, and should be {json}"));
-        }
+    if let Some(json) = &expected.json
+        && serde_json::from_str::<Value>(text).ok().as_ref() != Some(json)
+    {
+        faults.push(format!("the result is {text}, and should be {json}"));
     }
     if let Some(part) =
         expected.contains.as_ref().filter(|part| !result["content"].to_string().contains(&escaped(part)))

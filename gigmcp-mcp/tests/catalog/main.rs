@@ -7,6 +7,7 @@ mod origin;
 
 mod check;
 mod compare;
+mod proxy;
 mod recorded;
 mod walk;
 
@@ -147,6 +148,20 @@ async fn what_differs_from_its_record_is_told() {
             "variables: {region: eu}",
             "variables: {region: moon}",
             "GIG_VAR_REGION is none of its choices",
+        ),
+        (
+            "a manifest that allows too little",
+            "manifests/acme-notes/1.2.0.yaml",
+            "{egress: [api.acme-notes.example]}",
+            "{rules: [{hosts: [api.acme-notes.example], methods: [GET]}]}",
+            "the proxy refuses POST https://api.acme-notes.example/v1/notes: ",
+        ),
+        (
+            "a path that the proxy does not judge",
+            "manifests/acme-notes/1.2.0.yaml",
+            "{egress: [api.acme-notes.example]}",
+            "{rules: [{hosts: [api.acme-notes.example], paths: [/v1/**]}]}",
+            "the proxy refuses GET https://api.acme-notes.example/v1/notes/a%2Fb: target-not-canonical",
         ),
         (
             "another engine",

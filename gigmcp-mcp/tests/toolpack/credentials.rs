@@ -15,7 +15,7 @@ use gigmcp_egress::{
 };
 use gigmcp_mcp::{
     BoxFuture,
-    toolpack::{HttpAnswer, HttpClient, HttpFailure},
+    toolpack::{HttpAnswer, HttpClient, HttpFailure, ToolpackLimits},
 };
 use http::{Request, Response, header::HOST as HOST_HEADER};
 use http_body_util::BodyExt;
@@ -304,4 +304,49 @@ async fn what_is_shown_is_what_came_when_there_is_no_credential_in_it() {
     let body = json!({"a": "p-012345678", "b": "[x]"});
     origin.will_answer([Answer::json(200, &body)]);
     assert_eq!(shown(&call(&pack.start(&origin), json!({})).await), body);
+}
+
+/// Cut in the middle, a key is not recognised any more.
+#[tokio::test]
+async fn no_part_of_a_key_is_left_where_an_answer_is_cut() {
+    let key = "k3yk3yk3yk3yk3yk3yk3y";
+    let origin = Origin::start(&[HOST]).await;
+    let pack = Pack::tool("GET", "/v1/x", "response: {maxBytes: 50}")
+        .manifest(
+            "tier: entrusted\ncredentials: [{id: key, type: custom_env, provider: acme, inject: {env: ACME_KEY}}]\n",
+        )
+        .toolspec("auths: [{credential: key, inject: {query: k}}]\n")
+        .variable("ACME_KEY", key);
+    let upstream = pack.start(&origin);
+    let small = ToolpackLimits { max_read_bytes: 60, ..ToolpackLimits::default() };
+    let short = pack.start_limited(&origin, small);
+    for before in 30..60 {
+        let text = format!("{}{key}{}", "x".repeat(before), "z".repeat(100));
+        for (status, media_type, body) in [
+            (200, "text/plain", text.clone()),
+            (200, "application/json", json!({ "a": text }).to_string()),
+            (200, "application/json", json!([text]).to_string()),
+            (500, "text/plain", format!("{}{text}", "x".repeat(1950))),
+            (200, "application/zip", format!("\u{0}{text}")),
+        ] {
+            for upstream in [&upstream, &short] {
+                origin.will_answer([Answer::new(status, media_type, body.clone())]);
+                let told = call(upstream, json!({})).await.to_string();
+                assert!(!told.contains("k3"), "{before} {media_type}: {told}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_with_the_key_in_its_path_gets_no_second_one() {
+    let origin = Origin::start(&[HOST]).await;
+    let pack = Pack::tool("GET", "/items", "pagination: {type: link, maxPages: 5}")
+        .manifest("credentials: [{id: key, type: api_key, provider: acme, inject: {path: bot}}]\n")
+        .variable("GIG_PLACEHOLDER", "p-0123456789");
+    let first = Answer::json(200, &json!([1])).with("link", "</botp-0123456789/items?page=2>; rel=next");
+    origin.will_answer([first, Answer::json(200, &json!([2]))]);
+    assert_eq!(shown(&call(&pack.start(&origin), json!({})).await), json!([1, 2]));
+    let targets: Vec<_> = origin.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(targets, ["/botp-0123456789/items", "/botp-0123456789/items?page=2"]);
 }

@@ -12,4 +12,5 @@ mod pack;
 mod pages;
 mod program;
 mod requests;
+mod seam;
 mod starting;
