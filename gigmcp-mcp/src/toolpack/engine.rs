@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gigmcp_registry::ResponseSelection;
+use gigmcp_registry::{PaginationKind, ResponseSelection};
 use http::{StatusCode, header::CONTENT_ENCODING, header::LOCATION};
 use serde_json::{Map, Value};
 
@@ -70,7 +70,10 @@ impl Engine<'_> {
     async fn document(&self, draft: &Draft<'_>, answer: &HttpAnswer, document: Value) -> Shown {
         let selection = self.plan.tool.response.as_ref();
         let mut notes = Vec::new();
-        let shown = match (&self.plan.tool.pagination, items_of(selection, &document)) {
+        let reads = self.plan.tool.method.as_str() == "GET";
+        let pagination = self.plan.tool.pagination.as_ref();
+        let pagination = pagination.filter(|pagination| reads || pagination.kind != PaginationKind::Link);
+        let shown = match (pagination, items_of(selection, &document)) {
             (Some(pagination), Some(count)) => {
                 let mut pages = Pages::new(pagination, &self.plan.host);
                 let next = pages.next(answer, &document, count);
@@ -102,6 +105,11 @@ impl Engine<'_> {
             let ask = match next {
                 Next::Ended => return None,
                 Next::Ask(ask) if bytes <= self.max_shown_bytes() => ask,
+                Next::Elsewhere => {
+                    return Some(
+                        "There are more items, at an address that is not followed: only the same host is.".into(),
+                    );
+                }
                 Next::Ask(_) | Next::TooMany => {
                     return Some(format!("There are more items than are shown. {}", self.hint()));
                 }

@@ -32,7 +32,13 @@ impl<'p> Pages<'p> {
             self.first_items = items;
         }
         let ask = match self.pagination.kind {
-            PaginationKind::Link => self.link(&answer.headers, document),
+            PaginationKind::Link => match self.link(&answer.headers, document) {
+                Some(link) => match Target::of(&link, self.host) {
+                    Some(target) => Some(Ask::Target(target)),
+                    None => return Next::Elsewhere,
+                },
+                None => None,
+            },
             PaginationKind::Cursor => self.cursor(document).and_then(|value| self.param(value)),
             // A page that is shorter than the first one is the last one.
             _ if self.pagination.next.is_none() && (items == 0 || items < self.first_items) => None,
@@ -65,14 +71,13 @@ impl<'p> Pages<'p> {
         }
     }
 
-    fn link(&self, headers: &HeaderMap, document: &Value) -> Option<Ask> {
-        let link = match &self.pagination.next {
-            Some(_) => self.cursor(document)?,
-            None => {
-                headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).find_map(next_link)?.to_owned()
-            }
-        };
-        Target::of(&link, self.host).map(Ask::Target)
+    /// The address that the answer names.
+    fn link(&self, headers: &HeaderMap, document: &Value) -> Option<String> {
+        if self.pagination.next.is_some() {
+            return self.cursor(document);
+        }
+        let mut links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        links.find_map(next_link).map(str::to_owned)
     }
 }
 
@@ -85,6 +90,8 @@ pub(super) enum Next {
     Ended,
     /// Another one, and no call has so many.
     TooMany,
+    /// Another one, at an address that is not followed.
+    Elsewhere,
 }
 
 /// The target of `rel="next"` in a `Link` header (RFC 8288).

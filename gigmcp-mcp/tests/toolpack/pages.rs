@@ -62,8 +62,6 @@ async fn each_kind_asks_for_the_next_page_in_its_way() {
             json!([1, 2]),
             vec!["/x?q=a", "/x?cursor=2"],
         ),
-        ("{type: link, maxPages: 5}", vec![more("<https://evil.example/y>; rel=\"next\"")], json!([3]), vec!["/x?q=a"]),
-        ("{type: link, next: /next, maxPages: 5}", vec![page(&[1], json!("http://x/y"))], json!([1]), vec!["/x?q=a"]),
         (
             "{type: cursor, param: after, next: /next, maxPages: 5}",
             vec![page(&[1], json!("same")), page(&[2], json!("same")), page(&[3], json!("same"))],
@@ -74,6 +72,34 @@ async fn each_kind_asks_for_the_next_page_in_its_way() {
         let (result, seen) = paged(kind, answers).await;
         assert_eq!((shown(&result), seen), (expected, targets.into_iter().map(str::to_owned).collect()), "{kind}");
         assert_eq!(result["content"].as_array().unwrap().len(), 1, "{kind}: {result}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_elsewhere_is_not_followed_and_told() {
+    for (kind, answer) in [
+        ("{type: link, maxPages: 5}", page(&[1], json!(null)).with("link", "<https://evil.example/y>; rel=\"next\"")),
+        ("{type: link, next: /next, maxPages: 5}", page(&[1], json!("http://x/y"))),
+        ("{type: link, next: /next, maxPages: 5}", page(&[1], json!(format!("https://{HOST}@evil.example/")))),
+    ] {
+        let (result, seen) = paged(kind, vec![answer, page(&[2], json!(null))]).await;
+        assert_eq!((shown(&result), seen.len()), (json!([1]), 1));
+        let note = &result["content"][1]["text"];
+        assert_eq!(*note, "There are more items, at an address that is not followed: only the same host is.");
+    }
+}
+
+/// A link is followed by sending the request again, which only reading may be.
+#[tokio::test]
+async fn a_link_is_followed_for_reading_only() {
+    for (method, items) in [("GET", json!([1, 2])), ("POST", json!([1]))] {
+        let origin = Origin::start(&[HOST]).await;
+        origin.will_answer([
+            Answer::json(200, &json!([1])).with("link", "</y>; rel=next"),
+            Answer::json(200, &json!([2])),
+        ]);
+        let pack = Pack::tool(method, "/x", "pagination: {type: link, maxPages: 5}");
+        assert_eq!(shown(&call(&pack.start(&origin), json!({})).await), items, "{method}");
     }
 }
 
