@@ -8,6 +8,8 @@ mod message;
 mod name;
 mod object;
 mod stdio;
+#[cfg(feature = "toolpack")]
+pub mod toolpack;
 mod upstream;
 mod version;
 

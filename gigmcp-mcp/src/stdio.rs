@@ -22,6 +22,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+#[cfg(feature = "toolpack")]
+pub(crate) use self::lines::{Line, Lines};
+
 pub use self::handshake::{ConnectError, Hello};
 use self::{
     pending::Pending,
