@@ -285,7 +285,7 @@ fn sensitive(text: &str) -> Result<HeaderValue, RenderError> {
     Ok(value)
 }
 
-/// Several values made something of a segment that none of them is.
+/// What may have made a path that is not the template's.
 fn path_params(plan: &ToolPlan) -> impl Iterator<Item = ArgumentFault> {
     let params = plan.tool.params.iter().filter(|param| param.place == ParamPlace::Path);
     params.map(|param| ArgumentFault { argument: param.name.clone(), problem: ArgumentProblem::PathSegment })

@@ -55,7 +55,8 @@ impl Segments {
         Self(path.split('/').map(str::is_empty).collect())
     }
 
-    /// Whether a path has the same ones, and none that leads elsewhere. Several holes in one segment may make `..` together.
+    /// Whether a path has the same ones, and none that leads elsewhere. Looks at what is sent, not at how it came about: a fault in
+    /// how values are written must not move a request.
     pub(in crate::toolpack) fn agree_with(&self, path: &str) -> bool {
         *self == Self::of(path) && !path.split('/').any(|segment| matches!(segment, "." | ".."))
     }
