@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use gigmcp_egress::{
-    Allowance, AuditEvent, AuditSink, AuditUnavailable, Body, BoxFuture as EgressFuture, CredentialId, CredentialRule,
-    CredentialUnavailable, Credentials, Destination, Downstream, EgressLayer, Grant, GrantUnavailable, Grants,
-    Identity, Limits, Placeholder, Rule, Scheme, SecretString, Sink,
+    Allowance, AuditEvent, AuditSink, AuditUnavailable, Binding, Body, BoxFuture as EgressFuture, CredentialId,
+    CredentialRule, CredentialUnavailable, Credentials, Destination, Downstream, EgressLayer, Grant, GrantUnavailable,
+    Grants, Identity, Limits, Placeholder, Rule, Scheme, SecretString, Sink,
 };
 use gigmcp_mcp::{
     BoxFuture,
@@ -98,16 +98,29 @@ fn credential(
     all: &[&EgressHost],
     values: &Values,
 ) -> Result<CredentialRule, String> {
-    let bound: Vec<_> = declared.bind.iter().flat_map(|binding| &binding.hosts).collect();
-    let hosts: HashSet<_> = if bound.is_empty() { all.iter().copied().collect() } else { bound.into_iter().collect() };
-    let hosts: Result<Vec<_>, _> = hosts.into_iter().map(|host| host.pattern(values)).collect();
-    let hosts = hosts.map_err(|error| error.to_string())?;
+    let patterns = |hosts: &[&EgressHost]| {
+        let patterns: Result<Vec<_>, _> = hosts.iter().map(|host| host.pattern(values)).collect();
+        patterns.map_err(|error| error.to_string())
+    };
     let id = CredentialId::new(declared.id.as_str());
-    let rule = CredentialRule::new(id, placeholder.clone(), hosts, sink(&declared.inject)?);
-    // Of several bindings the widest: that no request carries it where none is for it, the record shows.
-    let [binding] = &declared.bind[..] else { return Ok(rule) };
-    let rule = if binding.methods.is_empty() { rule } else { rule.methods(methods(&binding.methods)) };
-    Ok(if binding.paths.is_empty() { rule } else { rule.paths(binding.paths.iter().cloned()) })
+    let sink = sink(&declared.inject)?;
+    let Some((first, others)) = declared.bind.split_first() else {
+        let all: HashSet<_> = all.iter().copied().collect();
+        let all: Vec<_> = all.into_iter().collect();
+        return Ok(CredentialRule::new(id, placeholder.clone(), patterns(&all)?, sink));
+    };
+    let binding = |declared: &gigmcp_registry::Binding| -> Result<Binding, String> {
+        let hosts: Vec<_> = declared.hosts.iter().collect();
+        Ok(Binding {
+            hosts: patterns(&hosts)?,
+            methods: (!declared.methods.is_empty()).then(|| methods(&declared.methods)),
+            paths: (!declared.paths.is_empty()).then(|| declared.paths.clone()),
+        })
+    };
+    let Binding { hosts, methods, paths } = binding(first)?;
+    let mut rule = CredentialRule::new(id, placeholder.clone(), hosts, sink);
+    (rule.methods, rule.paths) = (methods, paths);
+    others.iter().try_fold(rule, |rule, other| Ok(rule.also(binding(other)?)))
 }
 
 fn sink(place: &Inject) -> Result<Sink, String> {
