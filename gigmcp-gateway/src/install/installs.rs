@@ -92,9 +92,8 @@ impl<'h> Installs<'h> {
         };
         let done = done.await;
         drop(proposal);
-        if done.is_err() {
-            self.clean_up().await;
-        }
+        // Of what was looked at in vain, or came before what one could go back to.
+        self.clean_up().await;
         done
     }
 
@@ -203,10 +202,10 @@ impl<'h> Installs<'h> {
         Ok(seal.is_of(server, &policy.policy, &trusted))
     }
 
-    /// What was fetched in vain goes; if that cannot be done now, the next cleaning does it.
+    /// What nobody needs goes; if that cannot be done now, the next cleaning does it.
     async fn clean_up(&self) {
         if let Err(error) = self.images.collect(self.host).await {
-            tracing::debug!("what was fetched in vain is still there: {}", whole(&error));
+            tracing::debug!("images that nobody needs are still there: {}", whole(&error));
         }
     }
 }

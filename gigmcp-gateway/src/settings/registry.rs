@@ -8,7 +8,7 @@ use gigmcp_registry::Registry;
 use crate::install::Named;
 
 /// Where servers come from.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RegistrySettings {
     /// The registry of servers: an https address, or a directory with `index.jsonl` in it
     #[arg(long = "registry", env = "GIG_REGISTRY_URL", value_name = "URL", global = true)]

@@ -13,7 +13,7 @@ use super::{
     servers,
 };
 use crate::{
-    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
+    spec::{Owner, Place, ProfileSlug, SecretName, SecretSlot, ServerName, ServerSpec, Source},
     trail::PolicySeal,
 };
 
@@ -71,7 +71,7 @@ impl Store {
                 None => servers::insert(connection, name, &install.policy, revision)?,
                 Some(_) => servers::update(connection, name, &install.policy, revision)?,
             }
-            insert(connection, revision, &install)?;
+            insert(connection, name, revision, &install.manifest, install.replaces)?;
             for profile in &install.profiles {
                 super::profiles::add_member(connection, profile, name)?;
             }
@@ -130,8 +130,39 @@ impl Store {
     }
 }
 
-fn insert(connection: &Connection, revision: i64, install: &NewInstall) -> Result<(), StoreError> {
-    let manifest = &install.manifest;
+/// Gives a server another revision if it holds this secret itself, with everything that was agreed to: what runs with an older
+/// value ends, as it would if the server had changed.
+pub(super) fn renew_holder(
+    connection: &Connection,
+    server: &ServerName,
+    secret: &SecretName,
+) -> Result<(), StoreError> {
+    let Some(row) = servers::find(connection, server)? else { return Ok(()) };
+    let held = |slot: &SecretSlot| slot.name == *secret && slot.place == Place::Environment;
+    if !row.spec.secrets.iter().any(held) {
+        return Ok(());
+    }
+    let Some(PolicyRow { policy, seal: Some(seal) }) = policies::find(connection, server, row.revision)? else {
+        // Nobody agreed to it, so it does not run.
+        return Ok(());
+    };
+    let revision = policies::declare_sealed(connection, server, &policy, &seal)?;
+    servers::update(connection, server, &policy, revision)?;
+    policies::carry_over(connection, server, row.revision, revision)?;
+    let select = select().and_where(Expr::col(Manifests::Revision).eq(row.revision)).take();
+    match connection.row(&select, parse)? {
+        Some(install) => insert(connection, server, revision, &install.manifest, install.replaces),
+        None => Ok(()),
+    }
+}
+
+fn insert(
+    connection: &Connection,
+    server: &ServerName,
+    revision: i64,
+    manifest: &Manifest,
+    replaces: Option<i64>,
+) -> Result<(), StoreError> {
     let insert = Query::insert()
         .into_table(Manifests::Table)
         .columns([
@@ -147,13 +178,13 @@ fn insert(connection: &Connection, revision: i64, install: &NewInstall) -> Resul
         ])
         .values_panic([
             revision.into(),
-            install.server.as_str().into(),
+            server.as_str().into(),
             manifest.version.to_string().into(),
             manifest.image.digest.to_string().into(),
             manifest.tier.as_str().into(),
             manifest.to_json().into(),
             manifest.hash().to_string().into(),
-            install.replaces.into(),
+            replaces.into(),
             now_seconds().into(),
         ])
         .take();

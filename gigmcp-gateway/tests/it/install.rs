@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Session,
-    gateway::{Gateway, Installation, demo_server},
+    gateway::{Gateway, Installation, demo_server, wait_gone},
     internet::Internet,
     registry::{Image, Registry, manifest},
 };
@@ -298,6 +298,17 @@ fn an_entrusted_server_gets_its_key_if_somebody_agreed_to_that() {
     assert!(environment(&gateway).contains(&format!("DB_PASSWORD={KEY}")));
     let audit = scene.installation.json(&["audit"], "");
     assert!(audit.to_string().contains("echo/db version 1: give to the server"), "{audit}");
+    // What runs with an older value ends, as it does with everything else that was revoked.
+    let first = gateway.descendants();
+    scene.installation.json(&["secret", "set", "echo", "db"], "another-value");
+    let servers: Vec<u32> = first.iter().copied().filter(is_server).collect();
+    assert_eq!((servers.len(), wait_gone(&servers)), (1, vec![]));
+    assert_eq!(session.call("echo_echo", &json!({"text": "again"})).text(), "again");
+    assert!(environment(&gateway).contains(&"DB_PASSWORD=another-value".to_owned()));
+    let servers: Vec<u32> = gateway.descendants().into_iter().filter(is_server).collect();
+    scene.installation.json(&["secret", "delete", "echo", "db"], "");
+    assert_eq!((servers.len(), wait_gone(&servers)), (1, vec![]), "what was deleted is held by nobody");
+    assert!(session.call("echo_echo", &json!({"text": "hello"})).json().get("error").is_some());
 }
 
 #[test]
@@ -405,8 +416,10 @@ fn mounts(gateway: &Gateway) -> Vec<String> {
 }
 
 fn of_server(gateway: &Gateway, file: &str) -> Vec<u8> {
-    let is_server =
-        |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/app/server"));
     let pid = gateway.descendants().into_iter().find(is_server).unwrap_or_else(|| panic!("{}", gateway.log()));
     fs::read(format!("/proc/{pid}/{file}")).unwrap()
+}
+
+fn is_server(pid: &u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"/app/server"))
 }

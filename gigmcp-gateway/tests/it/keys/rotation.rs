@@ -74,11 +74,13 @@ fn a_rotation_may_be_killed_at_any_time() {
     // As many more as take some time, set in one process each would take minutes: one is sealed and the rest of the rows are
     // made of real ones, by setting them for the same server under other names.
     more_secrets(&installation, SECRETS);
-    let whole = {
+    // The fastest of some: what else runs at the moment must not make it seem longer than those that are killed.
+    let rotation = |_| {
         let clock = Instant::now();
         installation.json(&["key", "rotate"], "");
         clock.elapsed()
     };
+    let whole = (0..5).map(rotation).min().unwrap();
     sound(&installation, SECRETS);
     let (mut killed, mut unfinished) = (0, 0);
     for round in 0..40_u32 {
