@@ -12,6 +12,8 @@ mod registry;
 mod secret;
 mod server;
 
+pub(crate) use progress::progress;
+
 use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -45,8 +47,8 @@ struct Cli {
 enum Command {
     /// Serve the MCP endpoints of all profiles
     Serve,
-    /// Serve with the bundled demo servers and a profile `demo`, and print how to connect
-    Demo(demo::Demo),
+    /// Install two servers of the registry, serve them in a profile `demo`, and print how to connect
+    Demo,
     /// Run one stdio MCP server in the sandbox; put this before the command in a client's configuration
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
@@ -111,14 +113,14 @@ pub(crate) fn run() -> ExitCode {
 
 fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode, Failure> {
     let runtime = match &command {
-        Command::Serve | Command::Demo(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        Command::Serve | Command::Demo => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
     let done = runtime.block_on(async {
         let out = Output { json };
         match command {
             Command::Serve => serve::run(settings).await.map(|()| ExitCode::SUCCESS),
-            Command::Demo(demo) => demo::run(settings, demo).await.map(|()| ExitCode::SUCCESS),
+            Command::Demo => demo::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
             Command::Doctor(doctor) => doctor::run(&settings, &doctor, &out).await,
             Command::Server(command) => {

@@ -1,15 +1,14 @@
-//! `demo`: serves with the bundled servers and a profile `demo`, and prints how to connect once it really answers.
+//! `demo`: installs two servers from the registry, serves them in a profile `demo`, and prints how to connect once it really
+//! answers.
 
 use std::{
     fs,
     io::{self, Write},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use clap::Args;
 use gigmcp_vault::SecretBytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -19,27 +18,22 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::{
+    cli::progress,
     host::Host,
-    output::Failure,
+    install::{Catalog, CatalogError, Consent, Freshness, InstallError, Installs, Request as Answers, ServerReference},
+    output::{Failure, whole},
     serve::{self, Server},
     settings::Settings,
-    spec::{Owner, ProfileSlug, SecretSlot, ServerName, ServerSpec, Source, parse_host},
+    spec::{Owner, ProfileSlug, ServerName},
     store::{SecretKey, StoreError},
     token::{self, Token},
 };
 
-#[derive(Args)]
-pub(crate) struct Demo {
-    /// Directory of the demo servers' executables [default: the directory of this program]
-    #[arg(long, value_name = "DIR")]
-    servers: Option<PathBuf>,
-}
-
 /// Prepares the demo, serves, and prints the block once a call went through.
-pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
+pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     serve::check_host().await?;
     let host = Host::open(&settings)?;
-    let token = prepare(&settings, &demo, &host).await?;
+    let token = prepare(&settings, &host).await?;
     let server = Server::open(&settings, host).await?;
     let address = server.address;
     tracing::info!("listening on http://{address}");
@@ -58,48 +52,48 @@ pub(crate) async fn run(settings: Settings, demo: Demo) -> Result<(), Failure> {
 }
 
 /// Installs the demo servers and the profile, or finds them as an earlier start left them.
-async fn prepare(settings: &Settings, demo: &Demo, host: &Host) -> Result<Zeroizing<String>, Failure> {
+async fn prepare(settings: &Settings, host: &Host) -> Result<Zeroizing<String>, Failure> {
     // Before anything is written that would need it.
     let secrets = host.secrets().await?;
-    let directory = match &demo.servers {
-        Some(directory) => directory.clone(),
-        None => std::env::current_exe()?.parent().map(Path::to_owned).unwrap_or_default(),
-    };
-    let echo: ServerName = "echo".parse()?;
-    let fetch: ServerName = "fetch".parse()?;
-    let slot = SecretSlot::declared("API_KEY".parse()?, parse_host(FETCH_HOST)?);
-    install(host, &echo, &directory.join("gigmcp-demo-echo"), Vec::new()).await?;
-    install(host, &fetch, &directory.join("gigmcp-demo-fetch"), vec![slot.clone()]).await?;
-    let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.name.clone() };
-    if host.store.secret(key.clone()).await?.is_none() {
-        // A value nobody else knows, so that the demo can show that it left and did not come back.
-        let value = format!("demo-{}", Token::mint().expose());
-        secrets.put(key, &slot.sealed_for(), SecretBytes::new(value.into_bytes())).await?;
+    let mut catalog = Catalog::open(settings)?;
+    if let Freshness::LastGood(why) = catalog.refresh().await? {
+        tracing::warn!("going on with the last good index of the registry: {}", whole(&why));
     }
     let token = profile_token(settings, host).await?;
-    for server in [echo, fetch] {
-        host.store.add_to_profile(PROFILE.parse()?, server).await?;
+    let installs = Installs::open(host).await?;
+    install(&catalog, &installs, ECHO, &[]).await?;
+    let fetch = install(&catalog, &installs, FETCH, &[("site", FETCH_HOST)]).await?;
+    let slots = host.store.server(fetch.clone()).await?.spec.secrets;
+    for slot in slots {
+        let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.name.clone() };
+        if host.store.secret(key.clone()).await?.is_none() {
+            // A value nobody else knows, so that the demo can show that it left and did not come back.
+            let value = format!("demo-{}", Token::mint().expose());
+            secrets.put(key, &slot.sealed_for(), SecretBytes::new(value.into_bytes())).await?;
+        }
     }
     Ok(token)
 }
 
-async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<SecretSlot>) -> Result<(), Failure> {
-    let source = Source::Binary { sha256: host.keep_binary(file)? };
-    let spec = ServerSpec { secrets, ..ServerSpec::new(source) };
-    let present = match host.store.server(name.clone()).await {
-        Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),
-        present => present?.spec,
-    };
-    // Another build of the same server may take the place of the earlier one; somebody's own server may not be lost.
-    match (ServerSpec { source: spec.source.clone(), ..present.clone() }) == spec {
-        true if matches!(present.source, Source::Binary { .. }) => {
-            Ok(host.store.replace_server(name.clone(), spec, Owner::local()).await?)
-        }
-        _ => Err(format!(
-            "there is a server `{name}` that is not the demo's; choose another data directory for the demo with --data-dir"
-        )
-        .into()),
+/// Whoever starts the demo agrees to its servers as the registry has them today.
+async fn install(
+    catalog: &Catalog,
+    installs: &Installs<'_>,
+    name: &str,
+    variables: &[(&str, &str)],
+) -> Result<ServerName, InstallError> {
+    let name: ServerName = name.parse().expect("it is one");
+    let manifest = ServerReference::latest(name.clone()).find(catalog.index().ok_or(CatalogError::NotSet)?)?;
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let proposal = installs.propose(manifest, &Answers { variables }, progress()).await?;
+    let profiles = vec![PROFILE.parse().expect("it is one")];
+    if proposal.needs_consent() {
+        let consent = Consent { manifest: proposal.hash(), entrusted: false };
+        installs.accept(proposal, &consent, &Owner::local(), profiles).await?;
+    } else {
+        installs.use_as_agreed(&proposal, profiles).await?;
     }
+    Ok(name)
 }
 
 /// The profile's token. Its text lies in a file of mode 0600 beside the master key, because the database
@@ -128,7 +122,7 @@ async fn profile_token(settings: &Settings, host: &Host) -> Result<Zeroizing<Str
     Ok(Zeroizing::new(token.expose().to_owned()))
 }
 
-/// Calls `echo_echo` as a client would: through the port, with the token.
+/// Calls the echo as a client would: through the port, with the token.
 async fn call_echo(address: SocketAddr, token: &str) -> Result<(), Failure> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -139,7 +133,7 @@ async fn call_echo(address: SocketAddr, token: &str) -> Result<(), Failure> {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "gigmcp-demo", "version": "1"},
         }}),
         json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
-            "name": "echo_echo", "arguments": {"text": "hello"},
+            "name": ECHO_TOOL, "arguments": {"text": "hello"},
         }}),
     ] {
         let mut request = Request::post(format!("/mcp/p/{PROFILE}"))
@@ -180,7 +174,7 @@ fn block(address: SocketAddr, token: &str) -> String {
     let snippet = serde_json::to_string_pretty(&snippet).expect("text keys only");
     format!(
         r#"
-gigmcp answers. Two demo servers run behind it, each in its own sandbox: `echo` and `fetch`.
+gigmcp answers. Two servers of the registry run behind it, each in its own sandbox: `{ECHO}` and `{FETCH}`.
 
   endpoint  {endpoint}
   token     {token}
@@ -199,9 +193,9 @@ A call by hand, in bash:
     "params":{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"curl","version":"1"}}}}}}' |
     grep -i '^mcp-session-id:' | tr -d '\r')
   curl -sS "${{headers[@]}}" -H "$session" $endpoint -d '{{"jsonrpc":"2.0","id":2,"method":"tools/call",
-    "params":{{"name":"echo_echo","arguments":{{"text":"hello"}}}}}}'
+    "params":{{"name":"{ECHO_TOOL}","arguments":{{"text":"hello"}}}}}}'
 
-`fetch` holds a placeholder for a demo key, and https://{FETCH_HOST} alone gets the real one. Have it get
+`{FETCH}` holds a placeholder for a demo key, and https://{FETCH_HOST} alone gets the real one. Have it get
 https://{FETCH_HOST}/headers, which echoes what it was sent: you will see the placeholder. Ctrl-C ends everything.
 
 "#
@@ -209,6 +203,9 @@ https://{FETCH_HOST}/headers, which echoes what it was sent: you will see the pl
 }
 
 const PROFILE: &str = "demo";
+const ECHO: &str = "demo-echo";
+const ECHO_TOOL: &str = "demo-echo_echo";
+const FETCH: &str = "demo-fetch";
 /// A public service that answers with the headers it got.
 const FETCH_HOST: &str = "httpbin.org";
 const MAX_ANSWER_BYTES: usize = 1 << 20;

@@ -272,6 +272,11 @@ pub(crate) fn demo_server(name: &str) -> PathBuf {
     Path::new(&directory).join(name)
 }
 
+/// The registry that `./dev test` makes of catalog/.
+pub(crate) fn catalog() -> PathBuf {
+    std::env::var_os("TEST_CATALOG").expect("run the tests by ./dev test: TEST_CATALOG is not set").into()
+}
+
 /// The directory of servers and clients that nobody here wrote, as `./dev test` gives it.
 pub(crate) fn real_servers() -> PathBuf {
     std::env::var_os("TEST_REAL_SERVERS").expect("run the tests by ./dev test: TEST_REAL_SERVERS is not set").into()

@@ -7,16 +7,22 @@ use serde_json::json;
 
 use crate::{
     client::Session,
-    gateway::{Gateway, Installation, demo_server, wait_gone},
+    gateway::{Gateway, Installation, catalog, demo_server, wait_gone},
     internet::Internet,
 };
 
 fn demo(installation: &Installation, internet: &Internet) -> Gateway {
+    Gateway::start(&mut demo_command(installation, internet))
+}
+
+fn demo_command(installation: &Installation, internet: &Internet) -> Command {
+    let catalog = catalog();
     let mut command: Command = internet.command(crate::gateway::GATEWAY);
-    let directory = demo_server("");
     installation.settings(&mut command);
-    command.args(["demo", "--servers"]).arg(directory);
-    Gateway::start(&mut command)
+    command.env("GIG_REGISTRY_URL", catalog.join("site"));
+    command.env("GIG_REGISTRY_ROOT", catalog.join("root/1.jsonl")).env("GIG_IMAGE_LAYOUTS", catalog.join("images"));
+    command.arg("demo");
+    command
 }
 
 /// The token in the block that `demo` prints.
@@ -41,8 +47,8 @@ fn the_demo_prints_what_works_and_a_second_start_reuses_its_data() {
     let answer = String::from_utf8(output.stdout).unwrap();
     assert!(answer.contains("\"hello\""), "{answer} {}", String::from_utf8_lossy(&output.stderr));
     let session = Session::open(&internet, "/mcp/p/demo", &token);
-    assert_eq!(session.tools(), ["echo_echo", "fetch_fetch"]);
-    session.call("fetch_fetch", &json!({"url": "https://api.example.com/"}));
+    assert_eq!(session.tools(), ["demo-echo_echo", "demo-fetch_fetch"]);
+    session.call("demo-fetch_fetch", &json!({"url": "https://api.example.com/"}));
     let processes = first.descendants();
     assert!(processes.len() >= 4, "two sandboxes run: {processes:?}");
     assert!(first.interrupt().success());
@@ -56,13 +62,10 @@ fn the_demo_prints_what_works_and_a_second_start_reuses_its_data() {
 #[test]
 fn the_demo_leaves_somebodys_own_server_alone() {
     let (internet, installation) = (Internet::new(), Installation::new());
-    installation.json(&["server", "add", "echo", "--command", "my-own echo"], "");
-    let mut command: Command = internet.command(crate::gateway::GATEWAY);
-    installation.settings(&mut command);
-    command.args(["demo", "--servers"]).arg(demo_server(""));
-    let output = command.output().unwrap();
+    installation.json(&["server", "add", "demo-echo", "--command", "my-own echo"], "");
+    let output = demo_command(&installation, &internet).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("server `echo` that is not the demo's"), "{error}");
+    assert!(!output.status.success() && error.contains("`demo-echo` that did not come from an index"), "{error}");
     let kept = installation.json(&["server", "list"], "");
     assert_eq!(kept[0]["spec"]["command"], json!(["my-own", "echo"]));
 }
@@ -180,7 +183,7 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
     let rows = audit.as_array().unwrap();
     let rebound = rows.iter().find(|row| row["subject"] == "GET rebound.example.com:443/");
     assert!(rebound.is_some_and(|row| row["verdict"] == "address-class"), "{audit}");
-    session.call("fetch_fetch", &json!({"url": "https://api.example.com/"})); // twin
+    session.call("demo-fetch_fetch", &json!({"url": "https://api.example.com/"})); // twin
     assert_eq!(internet.seen().len(), 1);
     let audit = installation.json(&["audit"], "");
     let allowed =
