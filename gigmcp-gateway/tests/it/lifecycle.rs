@@ -183,7 +183,7 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
     let rows = audit.as_array().unwrap();
     let rebound = rows.iter().find(|row| row["subject"] == "GET rebound.example.com:443/");
     assert!(rebound.is_some_and(|row| row["verdict"] == "address-class"), "{audit}");
-    session.call("demo-fetch_fetch", &json!({"url": "https://api.example.com/"})); // twin
+    session.call("fetch_fetch", &json!({"url": "https://api.example.com/"})); // twin
     assert_eq!(internet.seen().len(), 1);
     let audit = installation.json(&["audit"], "");
     let allowed =
