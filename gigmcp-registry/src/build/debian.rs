@@ -219,7 +219,7 @@ fn is_kept(path: &str) -> bool {
     let is_documentation = path.strip_prefix("usr/share/doc/").is_some_and(|rest| rest.contains('/'));
     let is_conversion = path.contains("/gconv/") || path.ends_with("/gconv");
     let is_compiled = path.ends_with(".pyc") || path.contains("/__pycache__");
-    !is_documentation && !is_conversion && !is_compiled && !UNUSED.iter().any(|directory| under(directory))
+    !is_documentation && !is_conversion && !is_compiled && !UNUSED.iter().any(under)
 }
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

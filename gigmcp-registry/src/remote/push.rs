@@ -380,9 +380,13 @@ mod tests {
             let target = text.parse::<PushTarget>();
             let parts = target
                 .as_ref()
-                .map(|target| (target.registry.to_string(), target.repository.as_str(), target.tag.as_deref()));
-            let expected = expected.map(|(registry, repository, tag)| (registry.to_owned(), repository, tag));
-            assert_eq!(parts, expected.as_ref().map(Clone::clone), "{text}");
+                .map(|target| (target.registry.to_string(), target.repository.as_str(), target.tag.as_deref()))
+                .map_err(|error| *error);
+            assert_eq!(
+                parts,
+                expected.map(|(registry, repository, tag)| (registry.to_owned(), repository, tag)),
+                "{text}"
+            );
         }
     }
 }
