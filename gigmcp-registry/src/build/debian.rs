@@ -1,15 +1,17 @@
 //! A runtime out of Debian's packages: what `apt` says it needs, unpacked, and nothing run.
 
-use std::fs;
+mod apt;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use super::base::Runtime;
 use super::tree::{FileMode, Tree, TreeError};
 use crate::extract::ImageLimits;
 use crate::oci::Platform;
 use crate::tar::{Archive, Kind, TarError};
+use apt::{Apt, finished};
 
 /// A suite of Debian, whose index `apt` verifies by the keys of this machine's `debian-archive-keyring`.
 #[derive(Clone, Debug)]
@@ -93,72 +95,6 @@ fn package(runtime: Runtime) -> &'static str {
     }
 }
 
-/// `apt` with files of its own, which leaves those of the machine alone.
-struct Apt {
-    root: PathBuf,
-}
-
-impl Apt {
-    fn new(debian: &Debian, platform: Platform, root: &Path) -> Result<Self, DebianError> {
-        let write = |name: &str, text: &str| {
-            let path = root.join(name);
-            fs::write(&path, text).map_err(|source| DebianError::Scratch { path, source })
-        };
-        for name in ["lists/partial", "archives/partial"] {
-            let path = root.join(name);
-            fs::create_dir_all(&path).map_err(|source| DebianError::Scratch { path, source })?;
-        }
-        let Debian { suite, mirror } = debian;
-        write("sources.list", &format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
-        write("status", "")?;
-        let root_text = root.display();
-        let architecture = platform.architecture();
-        write(
-            "apt.conf",
-            &format!(
-                "Dir \"{root_text}\";\nDir::State \"{root_text}\";\nDir::State::lists \"{root_text}/lists\";\n\
-                 Dir::State::status \"{root_text}/status\";\nDir::Cache \"{root_text}\";\n\
-                 Dir::Cache::archives \"{root_text}/archives\";\nDir::Etc::parts \"/nonexistent\";\n\
-                 Dir::Etc::main \"/nonexistent\";\nDir::Etc::sourcelist \"{root_text}/sources.list\";\n\
-                 Dir::Etc::sourceparts \"/nonexistent\";\nDir::Etc::preferences \"/nonexistent\";\n\
-                 Dir::Etc::preferencesparts \"/nonexistent\";\nDir::Log \"{root_text}\";\n\
-                 APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
-                 APT::Sandbox::User \"\";\nAPT::Install-Suggests \"false\";\nAcquire::Languages \"none\";\n\
-                 Acquire::Retries \"3\";\n"
-            ),
-        )?;
-        Ok(Self { root: root.to_owned() })
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<(), DebianError> {
-        let mut command = Command::new("apt-get");
-        command.arg("--quiet=2").args(arguments).env("APT_CONFIG", self.root.join("apt.conf")).env("LC_ALL", "C");
-        finished(command.stdin(Stdio::null()), "apt-get").map(drop)
-    }
-
-    fn archives(&self) -> Result<Vec<PathBuf>, DebianError> {
-        let path = self.root.join("archives");
-        let failed = |source| DebianError::Scratch { path: path.clone(), source };
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&path).map_err(failed)? {
-            let entry = entry.map_err(failed)?.path();
-            if entry.extension().is_some_and(|extension| extension == "deb") {
-                found.push(entry);
-            }
-        }
-        found.sort();
-        Ok(found)
-    }
-}
-
-fn finished(command: &mut Command, program: &'static str) -> Result<Output, DebianError> {
-    let output = command.output().map_err(|source| DebianError::Missing { program, source })?;
-    match output.status.success() {
-        true => Ok(output),
-        false => Err(DebianError::Failed { program, said: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
-    }
-}
-
 /// `name_1%3a2.0-1_amd64.deb`.
 fn named(path: &Path) -> Option<DebianPackage> {
     let file = path.file_stem()?.to_str()?;
@@ -219,10 +155,9 @@ fn is_kept(path: &str) -> bool {
     let is_documentation = path.strip_prefix("usr/share/doc/").is_some_and(|rest| rest.contains('/'));
     let is_conversion = path.contains("/gconv/") || path.ends_with("/gconv");
     let is_compiled = path.ends_with(".pyc") || path.contains("/__pycache__");
-    !is_documentation && !is_conversion && !is_compiled && !UNUSED.iter().any(|directory| under(directory))
+    !is_documentation && !is_conversion && !is_compiled && !UNUSED.iter().any(under)
 }
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What only the scripts of packages need.
 const LEFT_OUT: &[&str] = &[
     "ca-certificates",

@@ -1,26 +1,25 @@
 //! The sandbox that packages are fetched in.
 
+mod office;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gigmcp_egress as egress;
-use gigmcp_egress::{
-    AuditEvent, AuditSink, AuditUnavailable, BoxFuture, EgressProxy, Grant, HostName, HostPattern, Rule, TrustPaths,
-};
+use gigmcp_egress::{EgressProxy, HostPattern, TrustPaths};
 use gigmcp_sandbox::{Limits, Network, Rootfs, Sandbox, SpawnError};
-use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::plan::Plan;
 use super::step::{DONE, FAILED};
 use super::tree::{FileMode, Tree, TreeError};
 use crate::extract::ImageLimits;
 use crate::tar::{Archive, Kind, TarError};
+use office::{Dial, FromSandbox, Office, Somewhere};
 
 /// Fetches and unpacks packages in a sandbox without a network of its own: what it reaches is the hosts of the plan, with `GET`
 /// over verified TLS, through a proxy of this process. No program of a package runs there or anywhere.
@@ -191,83 +190,6 @@ fn tree(archive: &[u8]) -> Result<Tree, FetchError> {
     Ok(tree)
 }
 
-/// All that the proxy asks: one grant, no credentials, and a place for what was refused.
-struct Office {
-    grant: Arc<Grant>,
-    refused: Mutex<Vec<String>>,
-}
-
-impl Office {
-    fn new(hosts: &[HostPattern]) -> Result<Self, FetchError> {
-        let rules = hosts.iter().map(|host| Rule::https(host.clone()).methods([Method::GET])).collect();
-        let grant = Grant::new(1, rules, Vec::new()).map_err(|source| FetchError::Policy(source.into()))?;
-        Ok(Self { grant: Arc::new(grant), refused: Mutex::default() })
-    }
-
-    fn refused(&self) -> Vec<String> {
-        self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-}
-
-impl egress::Grants for Office {
-    fn grant<'a>(&'a self, _: &'a egress::Identity) -> BoxFuture<'a, Result<Arc<Grant>, egress::GrantUnavailable>> {
-        Box::pin(async { Ok(Arc::clone(&self.grant)) })
-    }
-}
-
-impl egress::Credentials for Office {
-    fn credential<'a>(
-        &'a self,
-        _: &'a egress::Identity,
-        _: &'a egress::CredentialId,
-    ) -> BoxFuture<'a, Result<egress::SecretString, egress::CredentialUnavailable>> {
-        Box::pin(async { Err(egress::CredentialUnavailable::Denied) })
-    }
-}
-
-impl AuditSink for Office {
-    fn ready<'a>(&'a self, _: &'a egress::Identity) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
-        if matches!(event.verdict, egress::Verdict::Refused(_)) {
-            let mut refused = self.refused.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if refused.len() < REFUSALS {
-                refused.push(format!("{}: {}", event.host.as_deref().unwrap_or("?"), event.verdict));
-            }
-        }
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// Whether a connection is the sandbox's, as the sandbox crate tells it.
-#[derive(Debug)]
-struct FromSandbox(gigmcp_sandbox::Origin);
-
-impl egress::ConnectionCheck for FromSandbox {
-    fn check(&self, connection: &TcpStream) -> io::Result<()> {
-        self.0.verify(connection).map_err(io::Error::other)
-    }
-}
-
-/// Any public address, which is not dialled: [`Dial`] goes where the operator says.
-struct Somewhere;
-
-impl egress::Resolver for Somewhere {
-    fn resolve<'a>(&'a self, _: &'a HostName) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async { Ok(vec![IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1))]) })
-    }
-}
-
-struct Dial(SocketAddr);
-
-impl egress::Connect for Dial {
-    fn connect<'a>(&'a self, _: egress::CheckedAddr) -> BoxFuture<'a, io::Result<TcpStream>> {
-        Box::pin(TcpStream::connect(self.0))
-    }
-}
-
 /// Why there are no files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -308,4 +230,3 @@ pub enum FetchError {
 const MEMORY_BYTES: u64 = 4 << 30;
 const ANSWER_BYTES: u64 = 3 << 30;
 const LONGEST: Duration = Duration::from_secs(1800);
-const REFUSALS: usize = 20;

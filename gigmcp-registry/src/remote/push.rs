@@ -2,14 +2,13 @@
 //!
 //! Source: OCI distribution specification 1.1, Pushing blobs (POST then PUT) and Pushing manifests.
 
-use std::collections::HashSet;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod contents;
+
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use sha2::Digest as _;
 
 use super::answer::Answer;
 use super::authorize::Access;
@@ -19,9 +18,8 @@ use super::fetch::{REDIRECTS, is_redirect};
 use super::url::{Scheme, Url};
 use super::{RedirectFault, Remote, RemoteError};
 use crate::digest::Digest;
-use crate::oci::{
-    Descriptor, Document, ImageReference, InvalidReference, PullError, Registry, Repository, layout_blob,
-};
+use crate::oci::{ImageReference, InvalidReference, PullError, Registry, Repository, layout_blob};
+use contents::{Blob, Contents, SmallDocument, check};
 
 /// Where an image goes: `REGISTRY/REPOSITORY`, and the tag it gets there, if any: `REGISTRY/REPOSITORY:TAG`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -103,82 +101,6 @@ impl Remote {
         }
         Ok(pushed)
     }
-}
-
-/// All that an image is made of, in the order in which a registry takes it.
-struct Contents {
-    layout: PathBuf,
-    blobs: Vec<Blob>,
-    manifests: Vec<SmallDocument>,
-}
-
-struct Blob {
-    digest: Digest,
-    bytes: u64,
-}
-
-struct SmallDocument {
-    digest: Digest,
-    media_type: String,
-    content: Vec<u8>,
-}
-
-impl Contents {
-    fn read(layout: &Path, digest: Digest) -> Result<Self, PushError> {
-        let mut contents = Self { layout: layout.to_owned(), blobs: Vec::new(), manifests: Vec::new() };
-        let mut seen = HashSet::new();
-        let (content, document) = contents.document(digest)?;
-        let top = SmallDocument { digest, media_type: media_type(&content, &document), content };
-        match document {
-            Document::Manifest(manifest) => contents.add(manifest, &mut seen),
-            Document::Index(entries) => {
-                for entry in entries {
-                    let (content, document) = contents.document(entry.digest)?;
-                    let Document::Manifest(manifest) = document else {
-                        let source = crate::oci::DocumentFault::Nested;
-                        return Err(PullError::Document { digest: entry.digest, source }.into());
-                    };
-                    contents.add(manifest, &mut seen);
-                    let Descriptor { digest, media_type, .. } = entry;
-                    contents.manifests.push(SmallDocument { digest, media_type, content });
-                }
-            }
-        }
-        contents.manifests.push(top);
-        Ok(contents)
-    }
-
-    fn add(&mut self, manifest: crate::oci::ManifestDocument, seen: &mut HashSet<Digest>) {
-        let layers = manifest.layers.into_iter().map(|(layer, _)| layer);
-        for Descriptor { digest, size: bytes, .. } in layers.chain([manifest.config]) {
-            if seen.insert(digest) {
-                self.blobs.push(Blob { digest, bytes });
-            }
-        }
-    }
-
-    fn document(&self, digest: Digest) -> Result<(Vec<u8>, Document), PushError> {
-        let mut content = Vec::new();
-        let file = layout_blob(&self.layout, digest)?;
-        file.take(DOCUMENT_BYTES).read_to_end(&mut content).map_err(PullError::Layout)?;
-        match Digest::of(&content) {
-            found if found != digest => Err(PullError::WrongDigest { expected: digest, found }.into()),
-            _ => {
-                let document = Document::parse(&content).map_err(|source| PullError::Document { digest, source })?;
-                Ok((content, document))
-            }
-        }
-    }
-}
-
-/// As it says itself, or else as its kind is called.
-fn media_type(content: &[u8], document: &Document) -> String {
-    let said: Option<serde_json::Value> = serde_json::from_slice(content).ok();
-    let said = said.and_then(|said| said["mediaType"].as_str().map(str::to_owned));
-    said.unwrap_or_else(|| match document {
-        Document::Index(_) => "application/vnd.oci.image.index.v1+json".to_owned(),
-        Document::Manifest(_) => "application/vnd.oci.image.manifest.v1+json".to_owned(),
-    })
 }
 
 struct Pusher<'a> {
@@ -311,26 +233,6 @@ impl Pusher<'_> {
     }
 }
 
-/// Whether a blob is what it should be, before it is sent.
-fn check(layout: &Path, digest: Digest, expected: u64) -> Result<(), PushError> {
-    let (mut file, mut hasher, mut bytes) = (layout_blob(layout, digest)?, sha2::Sha256::new(), 0);
-    let mut piece = vec![0; 256 << 10];
-    loop {
-        match file.read(&mut piece).map_err(PullError::Layout)? {
-            0 => break,
-            read => {
-                hasher.update(&piece[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
-    match Digest::from_sha256(hasher) {
-        found if found != digest => Err(PullError::WrongDigest { expected: digest, found }.into()),
-        _ if bytes != expected => Err(PullError::WrongSize { digest, expected, found: Some(bytes) }.into()),
-        _ => Ok(()),
-    }
-}
-
 /// Why an image was not pushed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -358,8 +260,6 @@ pub enum PushError {
     },
 }
 
-const DOCUMENT_BYTES: u64 = 4 << 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,9 +280,13 @@ mod tests {
             let target = text.parse::<PushTarget>();
             let parts = target
                 .as_ref()
-                .map(|target| (target.registry.to_string(), target.repository.as_str(), target.tag.as_deref()));
-            let expected = expected.map(|(registry, repository, tag)| (registry.to_owned(), repository, tag));
-            assert_eq!(parts, expected.as_ref().map(Clone::clone), "{text}");
+                .map(|target| (target.registry.to_string(), target.repository.as_str(), target.tag.as_deref()))
+                .map_err(|error| *error);
+            assert_eq!(
+                parts,
+                expected.map(|(registry, repository, tag)| (registry.to_owned(), repository, tag)),
+                "{text}"
+            );
         }
     }
 }

@@ -113,6 +113,24 @@ async fn a_toolpack_is_engine_manifest_and_toolspec() {
 }
 
 #[test]
+fn one_image_is_for_several_machines() {
+    let desk = echo();
+    let mut other = fs::read(desk.path("server")).unwrap();
+    other[18] = 183; // 64-bit Arm, as far as headers say
+    fs::write(desk.path("arm"), other).unwrap();
+    let said = desk.json("build echo.yaml --binary arm --binary server --output layout");
+    assert_eq!(said["platforms"], json!(["linux/arm64", "linux/amd64"]));
+    let digest = super::digest(&said).to_string();
+    let index = fs::read(desk.path(&format!("layout/blobs/{}", digest.replace(':', "/")))).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let machines: Vec<_> =
+        index["manifests"].as_array().unwrap().iter().map(|one| one["platform"]["architecture"].clone()).collect();
+    assert_eq!(machines, ["amd64", "arm64"]);
+    // In whatever order they are named.
+    assert_eq!(built(&desk, "build echo.yaml --binary server --binary arm --output layout").to_string(), digest);
+}
+
+#[test]
 fn a_layout_keeps_what_is_in_it() {
     let desk = echo();
     let first = built(&desk, "build echo.yaml --binary server --output layout");

@@ -166,7 +166,10 @@ fn a_base_is_the_same_for_the_same_packages() {
     let (code, said) = second.refused(&line);
     assert!(code == 1 && said.contains("instead of sha256:"), "{said}");
     fs::write(&damaged, whole).unwrap();
-    built(&second, &line);
+    let on_it = built(&second, &line);
+    // An image on a base that is made with it is the same.
+    let at_once = format!("build time.yaml --python source --output out --base-debian trixie {}", dial("pypi.org"));
+    assert_eq!(built(&second, &at_once), on_it);
 }
 
 pub(super) const EVERYTHING: &str = "/app/node_modules/@modelcontextprotocol/server-everything/dist/index.js";
