@@ -4,6 +4,7 @@ use gigmcp_registry::{Credential, EgressHost, Inject, Manifest, Tier, Values};
 use serde::Serialize;
 
 use super::lower::hash;
+use crate::output::harmless;
 
 /// What a manifest asks for. Where the user has said something, that stands in it.
 #[derive(Clone, Debug, Serialize)]
@@ -116,7 +117,7 @@ impl Entitlements {
     /// For people, line by line. Without what could steer a terminal, as the words are others'.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = Lines(Vec::new());
-        let title = self.display_name.as_ref().map_or_else(String::new, |title| format!(" — {title}"));
+        let title = self.display_name.as_ref().map_or_else(String::new, |title| format!(": {}", harmless(title)));
         lines.0.push(format!("{} {}{}", self.name, self.version, title));
         lines.all("", self.description.iter().cloned());
         lines.all("source", [self.source.clone()]);
@@ -172,7 +173,7 @@ impl Lines {
     fn all(&mut self, label: &str, lines: impl IntoIterator<Item = String>) {
         for (index, line) in lines.into_iter().enumerate() {
             let label = if index == 0 { label } else { "" };
-            self.0.push(format!("  {label:<12} {}", crate::output::harmless(&line)).trim_end().to_owned());
+            self.0.push(format!("  {label:<12} {}", harmless(&line)).trim_end().to_owned());
         }
     }
 }

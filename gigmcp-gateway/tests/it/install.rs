@@ -143,9 +143,13 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
     assert_eq!(listed.as_array().unwrap().len(), 2);
     assert_eq!(scene.json(&["catalog", "search", "fetch"])[0]["name"], "fetch");
     let shown = String::from_utf8(scene.run(&["catalog", "show", "fetch"]).stdout).unwrap();
-    for expected in
-        ["api.example.com, any request", "in the header Authorization as `Bearer {token}`", "sealed", "sha256:"]
-    {
+    for expected in [
+        "fetch 1.0.0: Fetch\\u{e9}",
+        "api.example.com, any request",
+        "in the header Authorization as `Bearer {token}`",
+        "sealed",
+        "sha256:",
+    ] {
         assert!(shown.contains(expected), "{expected}: {shown}");
     }
     let said = scene.refused(&["server", "install", "fetch", "--profile", "work"]);
