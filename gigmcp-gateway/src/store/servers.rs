@@ -8,7 +8,7 @@ use super::{
     ledger, now_seconds, policies,
     schema::Servers,
 };
-use crate::spec::{Owner, ProfileSlug, ServerName, ServerSpec};
+use crate::spec::{ProfileSlug, ServerName, ServerSpec};
 
 /// One installed server.
 #[derive(Clone, Debug)]
@@ -38,25 +38,6 @@ impl Store {
                 super::profiles::add_member(connection, profile, &name)?;
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Replaces a server's specification, if it differs, with the consent of `owner`. Profiles of others do without the
-    /// server until they have agreed to it.
-    pub(crate) async fn replace_server(
-        &self,
-        name: ServerName,
-        spec: ServerSpec,
-        owner: Owner,
-    ) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            if require(connection, &name)?.spec == spec {
-                return Ok(());
-            }
-            let revision = policies::declare(connection, &name, &spec)?;
-            update(connection, &name, &spec.to_json(), revision)?;
-            policies::consent(connection, &owner, &name, revision)
         })
         .await
     }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::spec::{Owner, ServerSpec};
 
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
@@ -76,6 +77,25 @@ impl Store {
     pub(crate) fn open_for_test() -> (Self, tempfile::TempDir) {
         let test = TestDatabase::sqlite();
         (test.open(), test.directory)
+    }
+
+    /// Replaces a server's specification, if it differs, with the consent of `owner`. Profiles of others do without the
+    /// server until they have agreed to it.
+    pub(crate) async fn replace_server(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        owner: Owner,
+    ) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            if servers::require(connection, &name)?.spec == spec {
+                return Ok(());
+            }
+            let revision = policies::declare(connection, &name, &spec)?;
+            servers::update(connection, &name, &spec.to_json(), revision)?;
+            policies::consent(connection, &owner, &name, revision)
+        })
+        .await
     }
 
     /// Tests open databases side by side, which SQLite cannot stand while another one is closed: see `Host::open`.
