@@ -60,6 +60,8 @@ enum StepFault {
     SourceOnly { name: String, version: String, files: String },
     #[error("{name} {version} has no wheel for this interpreter and machine among those with a hash: {files}")]
     NoWheel { name: String, version: String, files: String },
+    #[error("{url} needs {name}, which is not among the requirements")]
+    Unlisted { url: String, name: String },
     #[error("{url} is at a host that is not asked")]
     OtherHost { url: String },
 }
@@ -168,7 +170,12 @@ impl Client {
         let contents = self.all(found.iter().cloned()).await?;
         let site = wheels.interpreter.packages_directory();
         for ((url, _), content) in found.into_iter().zip(contents) {
-            wheel::unpack(tree, content, &site).map_err(|source| StepFault::Wheel { url, source })?;
+            let failed = |source| StepFault::Wheel { url: url.clone(), source };
+            let needed = wheel::unpack(tree, content, &site).map_err(failed)?;
+            let is_listed = |name: &String| wheels.requirements.iter().any(|listed| listed.name == *name);
+            if let Some(name) = needed.into_iter().find(|name| !is_listed(name)) {
+                return Err(StepFault::Unlisted { url, name });
+            }
         }
         Ok(())
     }

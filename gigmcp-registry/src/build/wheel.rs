@@ -7,14 +7,15 @@ use std::io::{Cursor, Read};
 use zip::ZipArchive;
 
 use super::archive::LARGEST_BYTES;
+use super::python::normalized;
 use super::tree::{FileMode, Tree, TreeError};
 
 /// Adds what is in a wheel: packages at `site`, without a leading `/`, programs in `/usr/local/bin`. Nothing of it is run, and
-/// nothing is compiled; `RECORD` stays as the wheel has it.
-pub(super) fn unpack(tree: &mut Tree, packed: Vec<u8>, site: &str) -> Result<(), WheelFault> {
+/// nothing is compiled; `RECORD` stays as the wheel has it. Gives the packages that it cannot do without, normalized.
+pub(super) fn unpack(tree: &mut Tree, packed: Vec<u8>, site: &str) -> Result<Vec<String>, WheelFault> {
     let mut archive = ZipArchive::new(Cursor::new(packed)).map_err(|_| WheelFault::Damaged)?;
     let mut left = LARGEST_BYTES;
-    let mut entry_points = None;
+    let (mut entry_points, mut needed) = (None, Vec::new());
     for index in 0..archive.len() {
         let mut file = archive.by_index(index).map_err(|_| WheelFault::Damaged)?;
         let path = str::from_utf8(file.name_raw()).map_err(|_| WheelFault::Damaged)?.to_owned();
@@ -32,13 +33,28 @@ pub(super) fn unpack(tree: &mut Tree, packed: Vec<u8>, site: &str) -> Result<(),
         if path.ends_with(".dist-info/entry_points.txt") && path.matches('/').count() == 1 {
             entry_points = Some(String::from_utf8_lossy(&content).into_owned());
         }
+        if path.ends_with(".dist-info/METADATA") && path.matches('/').count() == 1 {
+            needed = unconditional(&String::from_utf8_lossy(&content));
+        }
         let mode = if mode & 0o111 == 0 { FileMode::Data } else { FileMode::Executable };
         place(tree, &path, content, mode, site)?;
     }
-    entry_points.iter().flat_map(|text| console_scripts(text)).try_for_each(|(name, module, function)| {
-        let text = launcher(module, function);
-        Ok(tree.file(&format!("usr/local/bin/{name}"), text, FileMode::Executable)?)
-    })
+    for (name, module, function) in entry_points.iter().flat_map(|text| console_scripts(text)) {
+        tree.file(&format!("usr/local/bin/{name}"), launcher(module, function), FileMode::Executable)?;
+    }
+    Ok(needed)
+}
+
+/// `Requires-Dist` in the head of `METADATA`; what has a condition is not judged.
+fn unconditional(metadata: &str) -> Vec<String> {
+    let head = metadata.lines().take_while(|line| !line.is_empty());
+    let required = head.filter_map(|line| line.strip_prefix("Requires-Dist:")).filter(|one| !one.contains(';'));
+    let is_word = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+    let name = |one: &str| {
+        let one = one.trim();
+        normalized(&one[..one.find(|char| !is_word(char)).unwrap_or(one.len())])
+    };
+    required.map(name).collect()
 }
 
 fn place(tree: &mut Tree, path: &str, content: Vec<u8>, mode: FileMode, site: &str) -> Result<(), WheelFault> {
@@ -137,6 +153,10 @@ mod tests {
         let files = [
             ("a/__init__.py", ""),
             ("a/__pycache__/x.cpython-311.pyc", "compiled"),
+            (
+                "a-1.dist-info/METADATA",
+                "Name: a\nRequires-Dist: B_c[x]>=1\nRequires-Dist: d; extra == 'x'\nRequires-Dist: e (>=2)\n\nRequires-Dist: f\n",
+            ),
             ("a-1.data/scripts/run", "#!python\nprint()"),
             ("a-1.data/purelib/b.py", "b"),
             ("a-1.data/data/share/a.txt", "c"),
@@ -145,11 +165,12 @@ mod tests {
                 "[console_scripts]\na = a.main:run.it [extra]\n../b = a:b\n[other]\nc = a:c\n",
             ),
         ];
-        unpack(&mut tree, wheel(&files), "site").expect("a wheel");
+        assert_eq!(unpack(&mut tree, wheel(&files), "site").expect("a wheel"), ["b-c", "e"]);
         let found: Vec<_> = tree.paths().filter(|path| tree.content(path).is_some()).collect();
         assert_eq!(
             found,
             [
+                "site/a-1.dist-info/METADATA",
                 "site/a-1.dist-info/entry_points.txt",
                 "site/a/__init__.py",
                 "site/b.py",

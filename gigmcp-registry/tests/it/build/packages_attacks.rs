@@ -274,13 +274,13 @@ async fn the_sandbox_reaches_the_registry_and_nothing_else() {
 fn requirements_without_hashes_or_wheels_are_refused() {
     let line =
         format!("build time.yaml --python source --output layout --base {} {}", base("python"), dial("pypi.org"));
-    let whole = "mcp-server-time==0.5.1 --hash=sha256:2c6a25e3877b13a135efe0546989722b37469b1287e8310c27709048d3e79722";
-    let source =
-        "mcp-server-time==0.5.1 --hash=sha256:cb1c76c2b2fadcb78c987b8e305148bbd43f590c55566d2d8d24039416eeceb1";
-    let neither = format!("mcp-server-time==0.5.1 --hash=sha256:{}", "0".repeat(64));
+    let whole = "tzdata==2024.1 --hash=sha256:9068bc196136463f5245e51efda838afa15aaeca9903f49050dfa2679db4d252";
+    let source = "tzdata==2024.1 --hash=sha256:2674120f8d891909751c38abcdfd386ac0a5a1127954fbc332af6b5ceae07efd";
+    let neither = format!("tzdata==2024.1 --hash=sha256:{}", "0".repeat(64));
+    let alone = "mcp-server-time==0.5.1 --hash=sha256:2c6a25e3877b13a135efe0546989722b37469b1287e8310c27709048d3e79722";
     for (case, text, says) in [
-        ("no hash", "mcp-server-time==0.5.1", "line 1: mcp-server-time has no --hash"),
-        ("source only", source, "is there as source only (mcp_server_time-0.5.1.tar.gz)"),
+        ("no hash", "tzdata==2024.1", "line 1: tzdata has no --hash"),
+        ("source only", source, "is there as source only (tzdata-2024.1.tar.gz)"),
         ("another hash", &neither, "has no file with one of the hashes"),
         (
             "another index",
@@ -288,6 +288,7 @@ fn requirements_without_hashes_or_wheels_are_refused() {
             "is not taken from a file",
         ),
         ("git", "git+https://github.com/a/a", "is no package of an index"),
+        ("without what it needs", alone, "needs mcp, which is not among the requirements"),
     ] {
         let desk = time();
         fs::write(desk.path("source/requirements.txt"), text).unwrap();
@@ -295,6 +296,7 @@ fn requirements_without_hashes_or_wheels_are_refused() {
         assert!(code == 1 && said.contains(says), "{case}: {said}");
     }
     let desk = time();
+    fs::write(desk.path("time.yaml"), manifest("time", "python", "/usr/bin/python3", &["echo"])).unwrap();
     fs::write(desk.path("source/requirements.txt"), whole).unwrap();
     built(&desk, &line);
 }
