@@ -34,20 +34,20 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 /// What every Debian has of many small files and some large ones.
-fn pack(archive: &Path) -> Result<(), Failure> {
+pub(crate) fn pack(archive: &Path) -> Result<(), Failure> {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--directory", "/usr", "--format=posix", "--exclude=*.gz", "--ignore-failed-read"]);
     done(tar.arg("--file").arg(archive).args(["share/perl", "lib/python3", "lib/git-core"]))
 }
 
-fn compressed(plain: &Path, program: &str) -> Result<std::path::PathBuf, Failure> {
+pub(crate) fn compressed(plain: &Path, program: &str) -> Result<std::path::PathBuf, Failure> {
     let stored = plain.with_extension(program);
     let output = File::create(&stored)?;
     done(Command::new(program).args(["--stdout", "--quiet"]).arg(plain).stdout(output))?;
     Ok(stored)
 }
 
-fn gnu_tar(stored: &Path, program: &str, tree: &Path) -> Result<(), Failure> {
+pub(crate) fn gnu_tar(stored: &Path, program: &str, tree: &Path) -> Result<(), Failure> {
     let mut tar = Command::new("tar");
     if !program.is_empty() {
         tar.arg(format!("--use-compress-program={program}"));
@@ -66,7 +66,7 @@ fn into_empty(dir: &Path, unpack: impl FnOnce(&Path) -> Result<(), Failure>) -> 
     Ok(taken)
 }
 
-fn done(command: &mut Command) -> Result<(), Failure> {
+pub(crate) fn done(command: &mut Command) -> Result<(), Failure> {
     let status = command.stderr(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
 }

@@ -6,6 +6,7 @@ mod egress;
 mod extraction;
 mod figures;
 mod idle;
+mod install;
 mod process;
 mod registry;
 mod spawn;
@@ -40,6 +41,9 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("extraction") {
         extraction::run()?;
+    }
+    if wanted("install") {
+        install::run().await?;
     }
     if wanted("egress") {
         egress::run(arguments.get(1).map(String::as_str)).await?;
