@@ -11,10 +11,13 @@ use std::{
 
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream,
+    BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, List, Outcome, StdioLimits, StdioUpstream, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::broadcast,
+    time::{self, Instant},
+};
 
 use crate::{
     calls::Calls,
@@ -287,8 +290,12 @@ impl Upstream for Server {
         Some(self.instance.as_str())
     }
 
-    fn tools_revision(&self) -> u64 {
-        self.upstream.tools_revision()
+    fn revision(&self, list: List) -> u64 {
+        self.upstream.revision(list)
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<gigmcp_mcp::Event>> {
+        self.upstream.events()
     }
 }
 

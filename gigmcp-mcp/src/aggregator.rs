@@ -171,7 +171,7 @@ impl Aggregator {
                 call.id = Some(observation.id());
                 match ready.upstream.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
-                    outcome @ (Outcome::Complete(_) | Outcome::Error(_)) => (None, outcome),
+                    outcome @ (Outcome::Complete(_) | Outcome::InputRequired(_) | Outcome::Error(_)) => (None, outcome),
                 }
             }
             Err(Refusal { entry, code, error }) => {

@@ -98,6 +98,7 @@ impl Catalogue {
                 }
                 Outcome::Error(error) => return Err(CatalogueError::Refused(error)),
                 Outcome::Failed(error) => return Err(CatalogueError::Call(error)),
+                Outcome::InputRequired(_) => return Err(CatalogueError::Malformed),
             };
             bytes += result.get().len();
             if bytes > limits.max_bytes {

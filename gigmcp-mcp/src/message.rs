@@ -57,6 +57,14 @@ pub enum Verdict {
     Error(Box<RawValue>),
 }
 
+impl Verdict {
+    /// An error of our own.
+    #[must_use]
+    pub fn refused(error: &RpcError) -> Self {
+        Self::Error(error.to_raw())
+    }
+}
+
 impl Message {
     /// Parses one message from UTF-8 JSON.
     ///

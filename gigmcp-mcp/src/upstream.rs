@@ -13,8 +13,13 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::broadcast;
 
-use crate::{message::RpcError, name::ServerId};
+use crate::{
+    message::{Notification, RpcError},
+    name::ServerId,
+    sink::{ClientId, Sink},
+};
 
 /// A boxed future, so that the traits here can be used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,9 +44,44 @@ pub trait Upstream: Send + Sync {
         None
     }
 
-    /// Grows when the server said that its list of tools changed.
-    fn tools_revision(&self) -> u64 {
+    /// Grows when the server said that one of its lists changed.
+    fn revision(&self, _list: List) -> u64 {
         0
+    }
+
+    /// What the server says without being asked: changed lists and resources, log lines that belong to no call. None if it
+    /// never does. Who reads too slowly misses some.
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        None
+    }
+}
+
+/// A notification that belongs to no call.
+pub type Event = Arc<Notification>;
+
+/// What a server can tell us has changed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum List {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list` and `resources/templates/list`.
+    Resources,
+}
+
+impl List {
+    /// Every list.
+    pub const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
+    /// The notification that it has changed.
+    #[must_use]
+    pub fn changed(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+        }
     }
 }
 
@@ -57,12 +97,30 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// Which call of a tool it is, if it is one that an [`Aggregator`](crate::Aggregator) passes on.
     pub id: Option<CallId>,
+    /// Where the server's notifications and requests go while it is under way; without one, nowhere.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Whose it is, for what lasts longer than the call.
+    pub client: Option<ClientId>,
 }
 
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self { method: method.into(), params, timeout: None, id: None }
+        Self { method: method.into(), params, timeout: None, id: None, sink: None, client: None }
+    }
+
+    /// The same, with a way back to its client.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// The same, of this client.
+    #[must_use]
+    pub fn of_client(mut self, client: ClientId) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// The same with a shorter deadline. It never lengthens the upstream's own.
@@ -104,6 +162,9 @@ impl fmt::Display for CallId {
 pub enum Outcome {
     /// The server's result, as written.
     Complete(Box<RawValue>),
+    /// The server needs input first: a result of the newer era with `resultType` `input_required`, as written. The same
+    /// request is to be made again with the answers.
+    InputRequired(Box<RawValue>),
     /// The server's error object, or ours (see [`RpcError::to_raw`]), as it goes to the client.
     Error(Box<RawValue>),
     /// The server did not answer.

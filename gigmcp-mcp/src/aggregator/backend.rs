@@ -13,7 +13,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, OddTool},
     message::RpcError,
     name::ServerId,
-    upstream::{BoxFuture, Launch, LaunchError, Upstream, failure},
+    upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
 };
 
 /// A server that runs, and its tools as read at `revision`.
@@ -66,7 +66,7 @@ impl Entry {
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
-        !ready.upstream.is_open() || ready.upstream.tools_revision() != ready.revision
+        !ready.upstream.is_open() || ready.upstream.revision(List::Tools) != ready.revision
     }
 
     pub(super) fn fault(&self, kind: FaultKind) -> Fault {
@@ -153,7 +153,7 @@ async fn start_and_read(
             .map_err(BackendError::Launch)?,
     };
     // Read before the list: a change during the reading makes the list stale, never lost.
-    let revision = upstream.tools_revision();
+    let revision = upstream.revision(List::Tools);
     let catalogue = Catalogue::read(name, &*upstream, &limits.catalogue).await.map_err(BackendError::Catalogue)?;
     Ok(Arc::new(Ready { upstream, catalogue: Arc::new(catalogue), revision }))
 }

@@ -218,7 +218,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
             }
         };
         match outcome {
-            Outcome::Complete(result) => Verdict::Result(result),
+            Outcome::Complete(result) | Outcome::InputRequired(result) => Verdict::Result(result),
             Outcome::Error(error) => Verdict::Error(error),
             Outcome::Failed(error) => {
                 let data = json!({ "code": error.code() });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{GivingUp, StdioUpstream};
+use super::{Asked, GivingUp, StdioUpstream};
 use crate::{
     message::Verdict,
     upstream::{CallError, LaunchError},
@@ -76,19 +76,18 @@ impl From<ConnectError> for LaunchError {
 pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, ConnectError> {
     let params = serde_json::value::to_raw_value(&serde_json::json!({
         "protocolVersion": LATEST_LEGACY.as_str(),
-        "capabilities": {},
+        "capabilities": upstream.shared.features.capabilities(),
         "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
     }))
     .expect("strings are JSON");
     let timeout = upstream.limits.initialize_timeout;
-    let verdict = upstream.request("initialize", Some(&params), timeout, GivingUp::Silently).await.map_err(
-        |error| match error {
-            CallError::Timeout { after } => ConnectError::Timeout { after },
-            CallError::Exited | CallError::Ended { .. } => ConnectError::Exited,
-            CallError::TooLong { .. } => ConnectError::Protocol { reason: "the answer is too long" },
-            CallError::Protocol { reason } => ConnectError::Protocol { reason },
-        },
-    )?;
+    let asked = Asked { method: "initialize", params: Some(&params), caller: None, giving_up: GivingUp::Silently };
+    let verdict = upstream.request(asked, timeout).await.map_err(|error| match error {
+        CallError::Timeout { after } => ConnectError::Timeout { after },
+        CallError::Exited | CallError::Ended { .. } => ConnectError::Exited,
+        CallError::TooLong { .. } => ConnectError::Protocol { reason: "the answer is too long" },
+        CallError::Protocol { reason } => ConnectError::Protocol { reason },
+    })?;
     let result = match verdict {
         Verdict::Result(result) => result,
         Verdict::Error(error) => return Err(ConnectError::Refused { error }),

@@ -5,6 +5,7 @@ mod aggregator;
 mod fidelity;
 mod oracle;
 mod scripted;
+mod seam;
 mod serving;
 mod stdio;
 mod streamable_http;
