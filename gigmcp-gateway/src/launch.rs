@@ -11,7 +11,7 @@ use std::{
 
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, List, Outcome, StdioLimits, StdioUpstream, Upstream,
+    BoxFuture, Call, CallError, ConnectError, Description, Launch, LaunchError, List, Outcome, StdioLimits, StdioUpstream, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::{
@@ -288,6 +288,10 @@ impl Upstream for Server {
 
     fn instance(&self) -> Option<&str> {
         Some(self.instance.as_str())
+    }
+
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        self.upstream.describe()
     }
 
     fn revision(&self, list: List) -> u64 {

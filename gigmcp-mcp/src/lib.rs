@@ -3,10 +3,13 @@
 
 mod aggregator;
 mod catalogue;
+mod describe;
 mod http;
+mod level;
 mod message;
 mod name;
 mod object;
+mod seal;
 mod sink;
 mod stdio;
 mod upstream;
@@ -16,8 +19,10 @@ pub use aggregator::{
     Aggregator, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer, Fault, FaultKind,
     Listing, NotObserved,
 };
-pub use catalogue::{Catalogue, CatalogueError, CatalogueLimits, OddTool, Tool};
+pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
+pub use describe::{Capabilities, Description};
 pub use http::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{ClientId, Features, Passing, Root, Roots, Sink, Turns};

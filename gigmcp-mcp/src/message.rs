@@ -202,6 +202,8 @@ impl RpcError {
     pub const INVALID_PARAMS: i64 = -32602;
     /// The server behind the gateway could not answer; `data.code` says why.
     pub const INTERNAL_ERROR: i64 = -32603;
+    /// There is no such resource; in the older revisions.
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
     /// The client cancelled the request itself.
     pub const REQUEST_CANCELLED: i64 = -32800;
 

@@ -32,6 +32,7 @@ use self::{
     pump::{Outgoing, read_from, write_to},
 };
 use crate::{
+    describe::Description,
     message::{Verdict, write_notification, write_request},
     object::quoted,
     sink::{Features, Turns},
@@ -264,6 +265,10 @@ impl Upstream for StdioUpstream {
 
     fn revision(&self, list: List) -> u64 {
         self.shared.revisions[list as usize].load(Ordering::Acquire)
+    }
+
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        Box::pin(std::future::ready(Description::read(&self.hello.result)))
     }
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {

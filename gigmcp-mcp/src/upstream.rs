@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use crate::{
+    describe::Description,
     message::{Notification, RpcError},
     name::ServerId,
     sink::{ClientId, Sink},
@@ -48,6 +49,14 @@ pub trait Upstream: Send + Sync {
     fn revision(&self, _list: List) -> u64 {
         0
     }
+
+    /// What it can do. By default, it has tools and nothing else.
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        Box::pin(std::future::ready(Description::of_tools()))
+    }
+
+    /// A client has gone; what was kept for it may be forgotten.
+    fn forget(&self, _client: ClientId) {}
 
     /// What the server says without being asked: changed lists and resources, log lines that belong to no call. None if it
     /// never does. Who reads too slowly misses some.

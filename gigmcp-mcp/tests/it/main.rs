@@ -3,7 +3,9 @@
 
 mod aggregator;
 mod fidelity;
+mod offers;
 mod oracle;
+mod played;
 mod scripted;
 mod seam;
 mod serving;
