@@ -11,7 +11,8 @@ use std::{
 
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Description, Launch, LaunchError, List, Outcome, StdioLimits, StdioUpstream, Upstream,
+    BoxFuture, Call, CallError, ConnectError, Description, Features, Launch, LaunchError, List, Outcome, Passing, Root,
+    Roots, StdioLimits, StdioUpstream, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::{
@@ -23,7 +24,7 @@ use crate::{
     calls::Calls,
     egress::Entitlement,
     events,
-    spec::{Owner, ProfileSlug, ServerName},
+    spec::{Owner, ProfileSlug, ServerName, ServerSpec},
     store::Profile,
     supervisor::{Plan, Running, Supervisor},
     tripwires::{Told, Untold},
@@ -128,6 +129,7 @@ impl ServerLaunch {
         if row.revision != self.revision {
             return Err(changed());
         }
+        let features = features(&row.spec);
         let plan = Plan {
             owner: self.owner.clone(),
             server: self.server.clone(),
@@ -140,7 +142,7 @@ impl ServerLaunch {
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
-        match StdioUpstream::connect(stdin, stdout, limits).await {
+        match StdioUpstream::connect_with(stdin, stdout, limits, features).await {
             Ok(upstream) => {
                 let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
                 let instance = running.identity.clone();
@@ -301,6 +303,16 @@ impl Upstream for Server {
     fn events(&self) -> Option<broadcast::Receiver<gigmcp_mcp::Event>> {
         self.upstream.events()
     }
+}
+
+/// What a server may ask of clients. People can be asked, as they see who asks; sampling spends the user's tokens and is
+/// not forwarded. A path on a client's disk means nothing in a sandbox, so a server's roots are its own directory.
+fn features(spec: &ServerSpec) -> Features {
+    let mut features = Features::default();
+    features.elicitation = Passing::Forward;
+    let state = Root { uri: "file:///state".to_owned(), name: Some("state".to_owned()) };
+    features.roots = Roots::Answer(spec.state.iter().map(|_| state.clone()).collect());
+    features
 }
 
 fn changed() -> LaunchError {

@@ -47,7 +47,10 @@ impl Description {
         let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
         Self {
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
-            instructions: members.string("instructions").map(Into::into).filter(|text: &String| !text.trim().is_empty()),
+            instructions: members
+                .string("instructions")
+                .map(Into::into)
+                .filter(|text: &String| !text.trim().is_empty()),
         }
     }
 }

@@ -1,21 +1,25 @@
 //! Streamable HTTP towards clients, for the revisions with a handshake.
 
+mod body;
+mod client;
 mod dispatch;
+mod events;
 mod guard;
 mod reply;
 mod session;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+pub use self::body::ResponseBody;
 use self::{
-    guard::{accepts_json, is_json, single_header},
-    reply::{empty, plain, rpc_error},
+    guard::{accepts, accepts_json, is_json, single_header},
+    reply::{empty, not_allowed, plain, rpc_error},
     session::Sessions,
 };
 use crate::{message::RpcError, upstream::Upstream};
@@ -58,6 +62,9 @@ pub struct StreamableHttpLimits {
     pub max_in_flight_per_session: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
+    /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
+    /// Default 15 s.
+    pub keep_alive: Duration,
 }
 
 impl Default for StreamableHttpLimits {
@@ -70,6 +77,7 @@ impl Default for StreamableHttpLimits {
             session_idle: Duration::from_secs(12 * 3600),
             max_in_flight_per_session: 128,
             max_batch: 64,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }
@@ -83,6 +91,8 @@ pub struct StreamableHttp {
     sessions: Sessions,
     hosts: HashSet<Box<str>>,
     origins: HashSet<Box<str>>,
+    /// Is cancelled when streams are to end.
+    streams: CancellationToken,
 }
 
 impl StreamableHttp {
@@ -96,6 +106,7 @@ impl StreamableHttp {
             limits,
             hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
             origins: HashSet::new(),
+            streams: CancellationToken::new(),
         }
     }
 
@@ -122,7 +133,7 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         request: Request<B>,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<ResponseBody>
     where
         U: Upstream + ?Sized + 'static,
         B: Body,
@@ -137,16 +148,12 @@ impl StreamableHttp {
         match *request.method() {
             Method::POST => self.post(principal, upstream, request).await,
             Method::DELETE => self.delete(principal, &request),
-            _ => {
-                let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-                let allowed = header::HeaderValue::from_static("POST, DELETE");
-                response.headers_mut().insert(header::ALLOW, allowed);
-                response
-            }
+            Method::GET => self.listen(principal, upstream, request.headers()),
+            _ => not_allowed("GET, POST, DELETE"),
         }
     }
 
-    async fn post<U, B>(&self, principal: &Principal, upstream: &Arc<U>, request: Request<B>) -> Response<Full<Bytes>>
+    async fn post<U, B>(&self, principal: &Principal, upstream: &Arc<U>, request: Request<B>) -> Response<ResponseBody>
     where
         U: Upstream + ?Sized + 'static,
         B: Body,
@@ -180,11 +187,12 @@ impl StreamableHttp {
                 return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
             }
         };
-        let headers = dispatch::Headers { version, session };
+        let events = accepts(&parts.headers, "text/event-stream");
+        let headers = dispatch::Headers { version, session, events };
         self.dispatch(principal, upstream, headers, &body).await
     }
 
-    fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<Full<Bytes>> {
+    fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<ResponseBody> {
         match single_header(request.headers(), SESSION_HEADER) {
             Ok(Some(id)) if self.sessions.end(principal, id) => empty(StatusCode::NO_CONTENT),
             Ok(Some(_)) => plain(StatusCode::NOT_FOUND, "there is no such session"),

@@ -250,7 +250,8 @@ impl Start {
     ) -> Result<Arc<Ready>, BackendError> {
         // Before the lists: a change during the reading makes them stale, never lost.
         let revisions = revisions(&*upstream);
-        let changed = |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
+        let changed =
+            |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
         let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
         let before = before.map(|before| &before.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);

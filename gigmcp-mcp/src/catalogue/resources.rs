@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn templates_are_known_by_what_they_expand_to() {
-        let templates = [raw(r#"{"uriTemplate":"a://{id}/data","name":"n"}"#), raw(r#"{"uriTemplate":"b:{","name":"n"}"#)];
+        let templates =
+            [raw(r#"{"uriTemplate":"a://{id}/data","name":"n"}"#), raw(r#"{"uriTemplate":"b:{","name":"n"}"#)];
         let list = LocatedList::of("resourceTemplates", Place::Template, &templates);
         assert!(list.matches("a://7/data") && !list.matches("a://7/8/data") && list.has("a://{id}/data"));
         assert_eq!(list.odd()[0].reason, "its template cannot be read");

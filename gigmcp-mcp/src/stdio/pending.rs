@@ -88,15 +88,7 @@ pub(crate) struct Asking {
 
 impl Caller {
     pub(crate) fn new(sink: Arc<dyn Sink>, client: Option<ClientId>, token: Option<Box<RawValue>>) -> Self {
-        Self {
-            sink,
-            client,
-            token,
-            progress: f64::NEG_INFINITY,
-            lives_until: None,
-            asked: 0,
-            ended: Ended::default(),
-        }
+        Self { sink, client, token, progress: f64::NEG_INFINITY, lives_until: None, asked: 0, ended: Ended::default() }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod aggregator;
 mod fidelity;
+mod legacy;
 mod offers;
 mod oracle;
 mod played;

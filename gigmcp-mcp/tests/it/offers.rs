@@ -19,7 +19,8 @@ use crate::{
     seam::{Client, note, question, raw},
 };
 
-const ALL: &str = r#""capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}"#;
+const ALL: &str =
+    r#""capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}"#;
 
 /// A server with one of everything, which answers with what it was asked.
 fn everything(name: &'static str) -> Stage {
@@ -36,7 +37,9 @@ fn everything(name: &'static str) -> Stage {
             let params: Value = serde_json::from_str(params).unwrap();
             result(format!(r#"{{"contents":[{{"uri":{},"text":"{name}"}}]}}"#, params["uri"]))
         }
-        "tools/call" => result(format!(r#"{{"content":[{{"type":"resource_link","uri":"hidden-{name}:1","name":"h"}}]}}"#)),
+        "tools/call" => {
+            result(format!(r#"{{"content":[{{"type":"resource_link","uri":"hidden-{name}:1","name":"h"}}]}}"#))
+        }
         "prompts/get" | "completion/complete" => result(params),
         "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => result("{}"),
         _ => Reply::Never,
@@ -169,7 +172,8 @@ async fn servers_log_at_the_lowest_level_any_client_wants() {
         let call = Call::new("logging/setLevel", Some(raw(&format!(r#"{{"level":"{level}"}}"#)))).of_client(client);
         aggregator.call(call).await
     };
-    for (client, level, expected) in [(first, "warning", "warning"), (second, "error", "warning"), (first, "debug", "debug")]
+    for (client, level, expected) in
+        [(first, "warning", "warning"), (second, "error", "warning"), (first, "debug", "debug")]
     {
         assert!(matches!(set(client, level).await, Outcome::Complete(_)));
         for server in [&mut one, &mut two] {
@@ -237,7 +241,10 @@ async fn a_resource_is_subscribed_to_once_and_as_long_as_anyone_is() {
     }
     assert_eq!(two.heard(SUBSCRIPTIONS).await.0, "resources/subscribe");
     Upstream::forget(&aggregator, second);
-    assert_eq!(two.heard(SUBSCRIPTIONS).await, ("resources/unsubscribe".to_owned(), r#"{"uri":"shared:1"}"#.to_owned()));
+    assert_eq!(
+        two.heard(SUBSCRIPTIONS).await,
+        ("resources/unsubscribe".to_owned(), r#"{"uri":"shared:1"}"#.to_owned())
+    );
     assert!(send(first, "resources/subscribe", "other:1").await.is_error());
     assert_eq!(one.heard_so_far(SUBSCRIPTIONS), []);
 }
@@ -261,7 +268,8 @@ async fn a_changed_list_is_told_once_it_has_settled_and_only_if_it_is_another() 
     let counted = size.clone();
     let mut server = Stage::new(r#""capabilities":{"tools":{},"prompts":{}}"#, move |method, _| match method {
         "tools/list" => {
-            let tools = (0..counted.load(Ordering::SeqCst)).map(|n| json!({"name": format!("t{n}"), "inputSchema": {"type": "object"}}));
+            let tools = (0..counted.load(Ordering::SeqCst))
+                .map(|n| json!({"name": format!("t{n}"), "inputSchema": {"type": "object"}}));
             result(json!({ "tools": tools.collect::<Vec<_>>() }).to_string())
         }
         "prompts/list" => result(r#"{"prompts":[]}"#),
@@ -310,7 +318,8 @@ async fn a_server_that_comes_too_late_for_a_list_is_told_of_when_it_is_there() {
 async fn long_lists_come_in_pages_whose_cursors_are_ours_alone() {
     let server = || {
         Stage::new(r#""capabilities":{"tools":{},"prompts":{}}"#, |method, _| {
-            let items: Vec<_> = (0..5).map(|n| json!({"name": format!("n{n}"), "inputSchema": {"type": "object"}})).collect();
+            let items: Vec<_> =
+                (0..5).map(|n| json!({"name": format!("n{n}"), "inputSchema": {"type": "object"}})).collect();
             match method {
                 "tools/list" => result(json!({ "tools": items }).to_string()),
                 "prompts/list" => result(json!({ "prompts": items }).to_string()),
@@ -357,7 +366,8 @@ async fn a_cursor_of_a_list_that_has_changed_is_unknown() {
     let counted = size.clone();
     let server = Stage::new(r#""capabilities":{"tools":{}}"#, move |method, _| match method {
         "tools/list" => {
-            let tools = (0..counted.load(Ordering::SeqCst)).map(|n| json!({"name": format!("t{n}"), "inputSchema": {}}));
+            let tools =
+                (0..counted.load(Ordering::SeqCst)).map(|n| json!({"name": format!("t{n}"), "inputSchema": {}}));
             result(json!({ "tools": tools.collect::<Vec<_>>() }).to_string())
         }
         _ => Reply::Never,
@@ -421,7 +431,9 @@ async fn a_list_that_fails_costs_only_itself() {
             "item 0 of resourceTemplates: it has no name (mended)",
         ]
     );
-    assert!(listing.faults.iter().any(|fault| matches!(&fault.kind, FaultKind::Item(odd) if odd.remedy == Remedy::Mended)));
+    assert!(
+        listing.faults.iter().any(|fault| matches!(&fault.kind, FaultKind::Item(odd) if odd.remedy == Remedy::Mended))
+    );
     assert_eq!(ask(&aggregator, "prompts/list", "").await.unwrap(), r#"{"prompts":[]}"#);
     assert_eq!(
         ask(&aggregator, "resources/templates/list", "").await.unwrap(),

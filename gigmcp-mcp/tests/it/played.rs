@@ -1,6 +1,9 @@
 //! Servers that answer by a table, say what they are told to, and tell what they heard.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use gigmcp_mcp::{
     Backend, BoxFuture, Features, Launch, LaunchError, Passing, Roots, StdioLimits, StdioUpstream, Upstream,
@@ -28,6 +31,7 @@ pub(crate) struct Played {
     table: Table,
     heard: mpsc::UnboundedSender<(String, String)>,
     say: Mutex<Option<mpsc::UnboundedSender<String>>>,
+    requests: Arc<AtomicU64>,
 }
 
 pub(crate) struct Stage {
@@ -44,6 +48,7 @@ impl Stage {
             table: Arc::new(table),
             heard: sender,
             say: Mutex::default(),
+            requests: Arc::default(),
         };
         Self { played: Arc::new(played), heard }
     }
@@ -71,6 +76,16 @@ impl Stage {
         }
     }
 
+    /// The next answer it got, whole.
+    pub(crate) async fn heard_answer(&mut self) -> String {
+        self.heard(&[""]).await.1
+    }
+
+    /// The id of the last request it got.
+    pub(crate) fn heard_requests(&self) -> u64 {
+        self.played.requests.load(Ordering::SeqCst)
+    }
+
     /// What it has heard of these methods and was not asked about yet.
     pub(crate) fn heard_so_far(&mut self, methods: &[&str]) -> Vec<(String, String)> {
         let mut all = Vec::new();
@@ -87,7 +102,7 @@ impl Launch for Played {
             let (ours, server) = Scripted::pipes();
             let (say, lines) = mpsc::unbounded_channel();
             *self.say.lock().unwrap() = Some(say);
-            tokio::spawn(play(server, self.capabilities.clone(), self.table.clone(), self.heard.clone(), lines));
+            tokio::spawn(self.play(server, lines));
             let (stdout, stdin) = split(ours);
             let mut features = Features::default();
             (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
@@ -98,39 +113,46 @@ impl Launch for Played {
     }
 }
 
-async fn play(
-    mut server: Scripted,
-    capabilities: String,
-    table: Table,
-    heard: mpsc::UnboundedSender<(String, String)>,
-    mut lines: mpsc::UnboundedReceiver<String>,
-) {
-    loop {
-        let message = tokio::select! {
-            message = server.try_hear() => message,
-            line = lines.recv() => match line {
-                Some(line) => {
-                    server.say(&line).await;
+impl Played {
+    fn play(
+        &self,
+        mut server: Scripted,
+        mut lines: mpsc::UnboundedReceiver<String>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (capabilities, table) = (self.capabilities.clone(), self.table.clone());
+        let (heard, requests) = (self.heard.clone(), self.requests.clone());
+        async move {
+            loop {
+                let message = tokio::select! {
+                    message = server.try_hear() => message,
+                    line = lines.recv() => match line {
+                        Some(line) => {
+                            server.say(&line).await;
+                            continue;
+                        }
+                        None => return,
+                    },
+                };
+                let Some(message) = message else { return };
+                let reply = match &*message.method {
+                    "initialize" => result(format!(r#"{{"protocolVersion":"2025-11-25",{capabilities}}}"#)),
+                    method => table(method, &message.params),
+                };
+                if let Ok(id) = message.id.parse() {
+                    requests.store(id, Ordering::SeqCst);
+                }
+                heard.send((message.method, message.params)).ok();
+                if message.id.is_empty() {
                     continue;
                 }
-                None => return,
-            },
-        };
-        let Some(message) = message else { return };
-        let reply = match &*message.method {
-            "initialize" => result(format!(r#"{{"protocolVersion":"2025-11-25",{capabilities}}}"#)),
-            method => table(method, &message.params),
-        };
-        heard.send((message.method, message.params)).ok();
-        if message.id.is_empty() {
-            continue;
-        }
-        match reply {
-            Reply::Result(result) => server.answer(&message.id, &result).await,
-            Reply::Error(error) => {
-                server.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, message.id)).await;
+                match reply {
+                    Reply::Result(result) => server.answer(&message.id, &result).await,
+                    Reply::Error(error) => {
+                        server.say(&format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, message.id)).await;
+                    }
+                    Reply::Never => {}
+                }
             }
-            Reply::Never => {}
         }
     }
 }

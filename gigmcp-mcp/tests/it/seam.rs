@@ -204,10 +204,7 @@ async fn a_request_of_the_server_reaches_the_client_and_its_answer_the_server() 
     server.answer(&other_id, "1").await;
     other.await.unwrap();
     answer.send(Verdict::Result(raw("{\"action\":\n\"accept\",\"n\":1.0}"))).unwrap();
-    assert_eq!(
-        server.hear_line().await,
-        r#"{"jsonrpc":"2.0","id":"user_name","result":{"action": "accept","n":1.0}}"#
-    );
+    assert_eq!(server.hear_line().await, r#"{"jsonrpc":"2.0","id":"user_name","result":{"action": "accept","n":1.0}}"#);
     server.answer(&id, "2").await;
     assert!(matches!(call.await.unwrap(), Outcome::Complete(_)));
 }
@@ -217,7 +214,11 @@ async fn only_what_is_offered_is_forwarded() {
     let mut mounts = Features::default();
     mounts.roots = Roots::Answer(vec![Root { uri: "file:///data".to_owned(), name: Some("data".to_owned()) }]);
     for (features, method, expected) in [
-        (Features::default(), "sampling/createMessage", Some(r#""error":{"code":-32601,"message":"method not found"}"#)),
+        (
+            Features::default(),
+            "sampling/createMessage",
+            Some(r#""error":{"code":-32601,"message":"method not found"}"#),
+        ),
         (Features::default(), "elicitation/create", Some(r#""error":{"code":-32601,"message":"method not found"}"#)),
         (Features::default(), "roots/list", Some(r#""error":{"code":-32601,"message":"method not found"}"#)),
         (everything(), "tools/list", Some(r#""error":{"code":-32601,"message":"method not found"}"#)),
