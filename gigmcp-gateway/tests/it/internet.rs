@@ -228,6 +228,8 @@ fn runtime() -> tokio::runtime::Runtime {
 fn certificates(alpn: &[&[u8]]) -> (String, TlsAcceptor) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // With the name of the certificates it signs, it would be taken for them.
+    params.distinguished_name.push(rcgen::DnType::CommonName, "authority of the tests");
     let key = KeyPair::generate().unwrap();
     let authority = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);

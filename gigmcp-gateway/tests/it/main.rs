@@ -7,6 +7,7 @@ mod admin;
 mod audit;
 mod backup;
 mod client;
+mod command_line;
 mod custody;
 mod exec;
 mod faults;

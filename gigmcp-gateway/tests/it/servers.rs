@@ -69,7 +69,16 @@ fn official_client_libraries_call_a_tool() {
     let python =
         internet.command(real.join("python/bin/python")).arg(real.join("client.py")).args([url, &token]).output();
     let node = internet.command("node").arg(real.join("node/client.mjs")).args([url, &token]).output();
-    for (client, output) in [("python", python.unwrap()), ("typescript", node.unwrap())] {
+    let second = |mode: &str| {
+        let mut client = internet.command("node");
+        client.arg(real.join("node/client_v2.mjs")).args([url, &token, mode]).output().unwrap()
+    };
+    for (client, output) in [
+        ("python", python.unwrap()),
+        ("typescript", node.unwrap()),
+        ("typescript, second generation", second("legacy")),
+        ("the same, which tries the newest revision first", second("auto")),
+    ] {
         let answer = answer_of(&output);
         assert_eq!(answer["tools"], json!(["echo_echo"]), "{client}");
         assert_eq!(answer["text"], "hello from outside", "{client}");

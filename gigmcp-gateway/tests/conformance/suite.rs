@@ -1,0 +1,87 @@
+//! One run of the suite: a gateway of its own, the fixture in one of its modes, every set of requirements.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, process::Command, time::timeout};
+
+use crate::{
+    gateway::{Gateway, Installation, demo_server, real_servers},
+    internet::Internet,
+    results::Results,
+    shim,
+};
+
+/// What the fixture speaks.
+pub(crate) const MODES: [&str; 3] = ["legacy", "modern", "dual"];
+/// The revisions whose requirements, frozen at their release, are run; each on its own wire.
+pub(crate) const REQUIREMENTS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+
+/// Runs the suite against a gateway with the fixture, called `test` for the names, and the noisy server.
+pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let fixture = demo_server("gigmcp-demo-conformance");
+    for (name, mode) in [("test", mode), ("noisy", "noisy")] {
+        installation.json(&["server", "add", name, "--binary", fixture.to_str().unwrap(), "--", mode], "");
+    }
+    let token = installation.profile("conformance", &["test", "noisy"]);
+    let gateway = installation.serve(&internet, &[]);
+    REQUIREMENTS.map(|requirements| against(&internet, &gateway, &token, requirements, mode, writes)).into()
+}
+
+fn against(
+    internet: &Internet,
+    gateway: &Gateway,
+    token: &str,
+    requirements: &'static str,
+    mode: &'static str,
+    writes: bool,
+) -> Results {
+    let output = tempfile::tempdir().unwrap();
+    let expected = Results::expected_path(requirements, mode);
+    let mut arguments = vec!["--requirements".to_owned(), requirements.to_owned()];
+    arguments.extend(["--output-dir".to_owned(), output.path().to_str().unwrap().to_owned()]);
+    if !writes {
+        arguments.extend(["--expected-failures".to_owned(), expected.to_str().unwrap().to_owned()]);
+    }
+    let token = token.to_owned();
+    let (passed, said) = internet.near(move || async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp/p/conformance", listener.local_addr().unwrap());
+        let shim = tokio::spawn(shim::serve(listener, GATEWAY, token));
+        let mut suite = Command::new(node());
+        suite.arg(program()).args(["server", "--url", &url]).args(arguments).env("NO_COLOR", "1").kill_on_drop(true);
+        let output = timeout(PATIENCE, suite.output()).await.expect("the suite ends").unwrap();
+        shim.abort();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    });
+    let results = Results::read(output.path(), &suite_directory(), requirements, mode);
+    let summary = said.find("=== SUMMARY").map_or(&*said, |start| &said[start..]);
+    assert!(passed || writes, "{requirements}, {mode}: {summary}\n{}\n{}", results.failures(), gateway.log());
+    results
+}
+
+/// The directory of the suite, as `./dev test` gives it.
+fn suite_directory() -> PathBuf {
+    let directory = std::env::var_os("TEST_CONFORMANCE");
+    let directory = directory.expect("run the tests by ./dev test: TEST_CONFORMANCE is not set");
+    Path::new(&directory).join("node_modules/@modelcontextprotocol/conformance")
+}
+
+fn program() -> PathBuf {
+    suite_directory().join("dist/index.js")
+}
+
+/// Node of the system may be older than the suite needs.
+fn node() -> PathBuf {
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    real_servers().join(format!("node/node_modules/node-linux-{arch}/bin/node"))
+}
+
+/// Where the gateway listens inside the tests' internet.
+const GATEWAY: &str = "127.0.0.1:8080";
+/// Far beyond a suite whose every scenario runs into its own limit.
+const PATIENCE: Duration = Duration::from_secs(1800);

@@ -1,0 +1,63 @@
+//! `gigmcp-mcp/CONFORMANCE.md`.
+
+use std::{collections::BTreeSet, fmt::Write};
+
+use crate::results::{Results, Scenario};
+
+/// The whole page.
+pub(crate) fn page(requirements: &[&str], modes: &[&str], all: &[Results]) -> String {
+    let mut page = HEAD.to_owned();
+    for requirements in requirements {
+        let of_set: Vec<&Results> = modes
+            .iter()
+            .map(|mode| {
+                all.iter().find(|results| results.requirements == *requirements && results.mode == *mode).unwrap()
+            })
+            .collect();
+        section(&mut page, requirements, modes, &of_set);
+    }
+    page
+}
+
+fn section(page: &mut String, requirements: &str, modes: &[&str], results: &[&Results]) {
+    let required = &results[0].required;
+    writeln!(page, "\n## Requirements of {requirements}\n\n| | {} |", modes.join(" | ")).unwrap();
+    writeln!(page, "|---|{}", "---|".repeat(modes.len())).unwrap();
+    let row = |page: &mut String, name: &str, cell: &dyn Fn(&Results) -> String| {
+        let cells: Vec<_> = results.iter().map(|results| cell(results)).collect();
+        writeln!(page, "| {name} | {} |", cells.join(" | ")).unwrap();
+    };
+    row(page, "**required scenarios**", &|results| format!("**{}/{}**", results.passing(), required.len()));
+    row(page, "checks passed, of all", &|results| results.checks().to_string());
+    for name in required {
+        row(page, name, &|results| cell(results.scenarios.get(name)));
+    }
+    let others: BTreeSet<_> = results.iter().flat_map(|results| results.scenarios.keys()).collect();
+    let others: Vec<_> = others.into_iter().filter(|name| !required.contains(name)).collect();
+    for name in others {
+        row(page, &format!("{name} (not required)"), &|results| cell(results.scenarios.get(name)));
+    }
+}
+
+/// How many checks a scenario that passes has; how many a failing one passed depends on where it failed.
+fn cell(scenario: Option<&Scenario>) -> String {
+    match scenario {
+        Some(scenario) if scenario.passes() => format!("{} passed", scenario.passed),
+        Some(scenario) if scenario.failed.is_empty() => "nothing checked".to_owned(),
+        Some(_) => "fails".to_owned(),
+        None => "not run".to_owned(),
+    }
+}
+
+const HEAD: &str = "\
+# Conformance
+
+What the official suite, `@modelcontextprotocol/conformance` 0.2.0-alpha.12, says of the gateway. It speaks to the
+gateway's own bearer endpoint through a proxy that adds the token. Behind it are, each in its sandbox, a fixture server
+called `test`, so that the gateway's ordinary names are the ones that the suite asks for, and a second server that is
+never silent. The columns are what the fixture speaks: `legacy` with sessions until 2025-11-25, `modern` 2026-07-28,
+`dual` both. Each set of requirements is run on its own revision's wire, so every column is a translation or none.
+
+This page is generated: `GIGMCP_WRITE_CONFORMANCE=1 ./dev test -p gigmcp-gateway --test conformance`. The same test
+fails when the page is not what happens.
+";

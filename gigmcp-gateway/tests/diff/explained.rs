@@ -1,0 +1,26 @@
+//! What the gateway owns, and so may differ. Nothing else is.
+
+/// A difference that is ours.
+pub(crate) struct Explained {
+    /// The request's method.
+    pub(crate) method: &'static str,
+    /// Where in the result: members joined by `/`, with `*` for any one.
+    pub(crate) path: &'static str,
+    pub(crate) why: Why,
+}
+
+/// What may stand there instead.
+pub(crate) enum Why {
+    /// The same, behind the server's name and `_`.
+    Prefixed,
+    /// A refusal of the gateway's own: it knows every name, and does not ask a server for one that it does not have.
+    UnknownName,
+}
+
+/// All of them.
+pub(crate) const EXPLAINED: &[Explained] = &[
+    Explained { method: "tools/list", path: "name", why: Why::Prefixed },
+    Explained { method: "prompts/list", path: "name", why: Why::Prefixed },
+    Explained { method: "tools/call", path: "", why: Why::UnknownName },
+    Explained { method: "prompts/get", path: "", why: Why::UnknownName },
+];
