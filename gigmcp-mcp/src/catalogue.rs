@@ -1,5 +1,6 @@
 //! What one server offers, read whole and made fit for clients.
 
+mod mend;
 mod named;
 mod pages;
 mod resources;

@@ -69,6 +69,11 @@ impl<'a> Members<'a> {
         RawValue::from_string(format!("{{{}}}", kept.join(","))).expect("members make an object")
     }
 
+    /// Every member, in the order written.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(name, value)| (&**name, *value))
+    }
+
     fn span(&self, name: &str) -> Option<Range<usize>> {
         let value = self.value(name)?.get();
         // The value was borrowed from the text, so the distance of the two is its position.

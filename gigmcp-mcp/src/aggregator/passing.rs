@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::{
+    level::LogLevel,
     message::{Notification, Request, RpcError, Verdict},
     name::ServerId,
     object::{Members, quoted},
@@ -49,7 +50,12 @@ pub(super) fn named(server: &ServerId, notification: Notification) -> Notificati
             Some(logger) => format!("{server}/{logger}"),
             None => server.to_string(),
         };
-        Some(members.set("logger", &quoted(&logger)))
+        let named = members.set("logger", &quoted(&logger));
+        // A level that nobody knows would make a strict client fail the whole call.
+        match members.string("level").is_some_and(|level| level.parse::<LogLevel>().is_ok()) {
+            true => Some(named),
+            false => Some(Members::of(&named).ok()?.set("level", r#""info""#)),
+        }
     });
     Notification { params: params.or(notification.params), ..notification }
 }
@@ -99,8 +105,16 @@ mod tests {
     fn a_log_line_is_named_and_nothing_else_is_changed() {
         let server: ServerId = "srv".parse().unwrap();
         for (method, params, expected) in [
-            ("notifications/message", r#"{"data":1.0,"logger":"db"}"#, r#"{"data":1.0,"logger":"srv/db"}"#),
-            ("notifications/message", r#"{ "data":1.0}"#, r#"{"logger":"srv","data":1.0}"#),
+            (
+                "notifications/message",
+                r#"{"level":"info","data":1.0,"logger":"db"}"#,
+                r#"{"level":"info","data":1.0,"logger":"srv/db"}"#,
+            ),
+            (
+                "notifications/message",
+                r#"{"level":"loud","data":1.0}"#,
+                r#"{"logger":"srv","level":"info","data":1.0}"#,
+            ),
             ("notifications/message", r#"[1]"#, r#"[1]"#),
             ("notifications/progress", r#"{"logger":"db"}"#, r#"{"logger":"db"}"#),
         ] {

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::value::RawValue;
 
-use super::{OddItem, Remedy};
+use super::{
+    OddItem, Remedy,
+    mend::{Subject, mend},
+};
 use crate::{
     name::{ServerId, mended, plain},
     object::{Members, is_object},
@@ -41,21 +44,21 @@ impl NamedList {
     /// The prompts of these definitions.
     #[must_use]
     pub fn prompts(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("prompts", server, definitions, |definition| Ok((definition.to_owned(), None)))
+        Self::of("prompts", server, definitions, |definition| mend(Subject::Prompt, definition))
     }
 
     fn of(
         list: &'static str,
         server: &ServerId,
         definitions: &[Box<RawValue>],
-        mend: fn(&RawValue) -> Result<Mended, &'static str>,
+        mending: fn(&RawValue) -> Result<Mended, &'static str>,
     ) -> Self {
         let mut found = Self::default();
         let mut fault = |position, reason, remedy| found.odd.push(OddItem { list, position, reason, remedy });
         let mut named = Vec::new();
         let mut names = HashSet::new();
         for (position, definition) in definitions.iter().enumerate() {
-            match read_name(definition).and_then(|name| Ok((name, mend(definition)?))) {
+            match read_name(definition).and_then(|name| Ok((name, mending(definition)?))) {
                 Ok((name, _)) if names.contains(&name) => {
                     fault(position, "its name is already taken", Remedy::LeftOut);
                 }
@@ -129,7 +132,8 @@ fn read_name(definition: &RawValue) -> Result<String, &'static str> {
 
 /// A tool that every client can read. Strict ones lose the whole list to a single schema.
 fn mend_tool(definition: &RawValue) -> Result<Mended, &'static str> {
-    let members = Members::of(definition).map_err(|_| "a member is named twice")?;
+    let (whole, otherwise) = mend(Subject::Tool, definition)?;
+    let members = Members::of(&whole).map_err(|_| "a member is named twice")?;
     let (mut definition, mut odd) = match members.value("inputSchema") {
         None => (members.set("inputSchema", ANY_OBJECT), Some("it has no inputSchema")),
         Some(schema) if schema.get() == "true" => {
@@ -138,7 +142,7 @@ fn mend_tool(definition: &RawValue) -> Result<Mended, &'static str> {
         Some(schema) if is_object(schema) => {
             let schema = Members::of(schema).map_err(|_| "its inputSchema names a member twice")?;
             match schema.value("type") {
-                Some(_) => (definition.to_owned(), None),
+                Some(_) => (whole.clone(), otherwise),
                 None => {
                     let schema = schema.set("type", r#""object""#);
                     (members.set("inputSchema", schema.get()), Some("its inputSchema does not say that it is one"))

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
-use super::{OddItem, Remedy, template::Template};
+use super::{
+    OddItem, Remedy,
+    mend::{Subject, mend},
+    template::Template,
+};
 use crate::object::{Members, is_object, quoted, string};
 
 /// One resource, or one template of resources.
@@ -103,8 +107,9 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     let members = Members::of(definition).map_err(|_| "a member is named twice")?;
     let uri = members.string(place.member()).filter(|uri| !uri.is_empty()).ok_or("it has no URI")?;
     let template = (place == Place::Template).then(|| Template::parse(&uri).ok_or("its template cannot be read"));
-    let mut definition = definition.to_owned();
-    let mut odd = None;
+    let uri: Box<str> = uri.into();
+    let (mut definition, mut odd) = mend(Subject::Resource, definition)?;
+    let members = Members::of(&definition).map_err(|_| "a member is named twice")?;
     if members.value("name").is_none_or(|name| string(name).is_none()) {
         definition = members.set("name", &quoted(&uri));
         odd = Some("it has no name");
@@ -112,7 +117,6 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     let members = Members::of(&definition).map_err(|_| "a member is named twice")?;
     let size = members.value("size");
     let mended = size.filter(|size| size.get().parse::<u64>().is_err()).map(|_| members.without("size"));
-    let uri = uri.into();
     if let Some(mended) = mended {
         (definition, odd) = (mended, Some("its size is no number of bytes"));
     }

@@ -458,8 +458,10 @@ async fn what_a_server_says_and_asks_has_its_name_on_it() {
     });
     let mut server = server;
     server.heard(&["tools/call"]).await;
-    server.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"logger":"db","data":1.0}}"#);
-    assert_eq!(note(&mut reached).await.1, r#"{"logger":"srv/db","data":1.0}"#);
+    server.say(
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","logger":"db","data":1.0}}"#,
+    );
+    assert_eq!(note(&mut reached).await.1, r#"{"level":"info","logger":"srv/db","data":1.0}"#);
     server.say(r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"x":1.0}}}"#);
     let (request, answer) = question(&mut reached).await;
     assert_eq!(request.params.unwrap().get(), r#"{"message":"srv: Who?","requestedSchema":{"x":1.0}}"#);

@@ -1,0 +1,63 @@
+//! Two servers, or any number, behind one endpoint:
+//!
+//! ```sh
+//! cargo run -p gigmcp-mcp --example aggregate -- 127.0.0.1:8080 time=mcp-server-time git='mcp-server-git --repository .'
+//! ```
+//!
+//! It confines nothing and authenticates nobody; a gateway does.
+
+use std::{env, error::Error, process::Stdio, sync::Arc};
+
+use gigmcp_mcp::{
+    Aggregator, Backend, BoxFuture, Features, Launch, LaunchError, Passing, Principal, Roots, ServerIdentity,
+    StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits, Upstream,
+};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, process::Command};
+
+/// A command of this machine, and what its server may ask of clients: everything.
+struct Program(Vec<String>);
+
+impl Launch for Program {
+    fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
+        Box::pin(async {
+            let failed = |error| LaunchError::new("start", "not-started", "it did not start").caused_by(error);
+            let mut command = Command::new(&self.0[0]);
+            command.args(&self.0[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.spawn().map_err(failed)?;
+            let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
+            tokio::spawn(async move { child.wait().await }); // it ends when its pipes do
+            let mut features = Features::default();
+            (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
+            features.roots = Roots::Forward;
+            let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
+            Ok(Arc::new(upstream) as Arc<dyn Upstream>)
+        })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let listener = TcpListener::bind(arguments.next().ok_or("usage: aggregate ADDRESS NAME=COMMAND...")?).await?;
+    let mut backends = Vec::new();
+    for argument in arguments {
+        let (name, command) = argument.split_once('=').ok_or("a server is NAME=COMMAND")?;
+        let command = command.split_whitespace().map(ToOwned::to_owned).collect();
+        backends.push(Backend { name: name.parse()?, launch: Arc::new(Program(command)) });
+    }
+    let aggregator = Arc::new(Aggregator::new(backends)?);
+    let identity = ServerIdentity { name: "aggregate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let endpoint = Arc::new(StreamableHttp::new(identity, StreamableHttpLimits::default()));
+    println!("http://{}/", listener.local_addr()?);
+    loop {
+        let (connection, _) = listener.accept().await?;
+        let (endpoint, aggregator) = (Arc::clone(&endpoint), Arc::clone(&aggregator));
+        let service = service_fn(move |request| {
+            let (endpoint, aggregator) = (Arc::clone(&endpoint), Arc::clone(&aggregator));
+            async move { Ok::<_, hyper::Error>(endpoint.handle(&Principal::new("me"), &aggregator, request).await) }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+    }
+}
