@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
     BoxFuture, Call, CallError, ConnectError, Description, Features, Launch, LaunchError, List, Outcome, Passing, Root,
-    Roots, StdioLimits, StdioUpstream, Upstream,
+    Roots, StdioLimits, StdioUpstream, Turns, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::{
@@ -41,6 +41,8 @@ pub(crate) struct ServerLaunch {
     revision: i64,
     start_timeout: Duration,
     running: Mutex<Option<Arc<Server>>>,
+    /// The same server once more, for calls that may ask their client something.
+    beside: Mutex<Vec<Weak<Server>>>,
     ended: AtomicBool,
 }
 
@@ -61,6 +63,7 @@ impl ServerLaunch {
             revision,
             start_timeout,
             running: Mutex::default(),
+            beside: Mutex::default(),
             ended: AtomicBool::new(false),
         }
     }
@@ -78,11 +81,28 @@ impl Launch for ServerLaunch {
             if let Some(server) = self.running() {
                 return Ok(server as Arc<dyn Upstream>);
             }
-            let server = Arc::new(self.start().await?);
+            let server = Arc::new(self.start(self.spec().await?, Turns::Together).await?);
             *self.slot() = Some(Arc::clone(&server));
             // It may have been taken out of the profile while it started.
             self.check_wanted().inspect_err(|_| self.end())?;
             Ok(server as Arc<dyn Upstream>)
+        })
+    }
+
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(async {
+            self.check_wanted()?;
+            let spec = self.spec().await?;
+            if spec.state.is_some() {
+                return Ok(None); // two processes would write to the same files
+            }
+            let server = Arc::new(self.start(spec, Turns::OneByOne).await?);
+            let mut beside = self.beside();
+            beside.retain(|server| server.strong_count() > 0);
+            beside.push(Arc::downgrade(&server));
+            drop(beside);
+            self.check_wanted().inspect_err(|_| self.end())?;
+            Ok(Some(server as Arc<dyn Upstream>))
         })
     }
 }
@@ -104,36 +124,49 @@ impl ServerLaunch {
     /// Ends the server, and starts none from now on.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        if let Some(server) = self.slot().take() {
-            server.end();
-        }
+        let beside = std::mem::take(&mut *self.beside());
+        let beside = beside.iter().filter_map(Weak::upgrade);
+        beside.chain(self.slot().take()).for_each(|server| server.end());
     }
 
     /// Lets the server end by itself for a while, and starts none from now on.
     pub(crate) async fn shut_down(&self) {
         self.ended.store(true, Ordering::SeqCst);
+        let beside = std::mem::take(&mut *self.beside());
+        for server in beside.iter().filter_map(Weak::upgrade) {
+            server.end(); // whoever waits for an answer there has gone
+        }
         let server = self.slot().take();
         if let Some(server) = server {
             server.shut_down().await;
         }
     }
 
+    fn beside(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Server>>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self) -> Result<Server, LaunchError> {
+    async fn spec(&self) -> Result<ServerSpec, LaunchError> {
         let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
             LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
         })?;
         if row.revision != self.revision {
             return Err(changed());
         }
-        let features = features(&row.spec);
+        Ok(row.spec)
+    }
+
+    async fn start(&self, spec: ServerSpec, turns: Turns) -> Result<Server, LaunchError> {
+        let mut features = features(&spec);
+        features.turns = turns;
         let plan = Plan {
             owner: self.owner.clone(),
             server: self.server.clone(),
-            spec: row.spec,
+            spec,
             entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision },
             shapes: Vec::new(),
         };
@@ -290,6 +323,10 @@ impl Upstream for Server {
 
     fn instance(&self) -> Option<&str> {
         Some(self.instance.as_str())
+    }
+
+    fn is_occupied(&self) -> bool {
+        self.upstream.is_occupied()
     }
 
     fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {

@@ -10,7 +10,7 @@ use std::{env, error::Error, process::Stdio, sync::Arc};
 
 use gigmcp_mcp::{
     Aggregator, Backend, BoxFuture, Features, Launch, LaunchError, Passing, Principal, Roots, ServerIdentity,
-    StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits, Upstream,
+    StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits, Turns, Upstream,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -21,19 +21,27 @@ struct Program(Vec<String>);
 
 impl Launch for Program {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
-        Box::pin(async {
-            let failed = |error| LaunchError::new("start", "not-started", "it did not start").caused_by(error);
-            let mut command = Command::new(&self.0[0]);
-            command.args(&self.0[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().map_err(failed)?;
-            let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
-            tokio::spawn(async move { child.wait().await }); // it ends when its pipes do
-            let mut features = Features::default();
-            (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
-            features.roots = Roots::Forward;
-            let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
-            Ok(Arc::new(upstream) as Arc<dyn Upstream>)
-        })
+        Box::pin(async { Ok(self.start(Turns::Together).await?) })
+    }
+
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(async { Ok(Some(self.start(Turns::OneByOne).await?)) })
+    }
+}
+
+impl Program {
+    async fn start(&self, turns: Turns) -> Result<Arc<dyn Upstream>, LaunchError> {
+        let failed = |error| LaunchError::new("start", "not-started", "it did not start").caused_by(error);
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
+        tokio::spawn(async move { child.wait().await }); // it ends when its pipes do
+        let mut features = Features::default();
+        (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
+        (features.roots, features.turns) = (Roots::Forward, turns);
+        let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
+        Ok(Arc::new(upstream))
     }
 }
 

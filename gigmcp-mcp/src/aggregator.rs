@@ -10,6 +10,7 @@ mod named;
 mod observer;
 mod passing;
 mod resources;
+mod spares;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -62,6 +63,8 @@ pub struct AggregatorLimits {
     pub page_items: usize,
     /// Bytes of one page of a list. Default 4 MiB.
     pub page_bytes: usize,
+    /// How often a server that has to work on one call at a time is started beside itself. Default 16.
+    pub max_spares: usize,
     /// How long a failed start is remembered before it is tried again; doubles with each failure in
     /// a row; against a broken server that is started for every request. Default 1 s.
     pub relaunch_backoff: Duration,
@@ -79,6 +82,7 @@ impl Default for AggregatorLimits {
             describe_wait: Duration::from_secs(5),
             page_items: 1_000,
             page_bytes: 4 << 20,
+            max_spares: 16,
             relaunch_backoff: Duration::from_secs(1),
             max_relaunch_backoff: Duration::from_secs(60),
             catalogue: CatalogueLimits::default(),
@@ -177,11 +181,12 @@ impl Aggregator {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, route.ready);
-                observation.leads_to(&entry.name, Some((ready.upstream.instance(), &route.name)));
+                let upstream = entry.upstream_for(&ready, &call).await;
+                observation.leads_to(&entry.name, Some((upstream.instance(), &route.name)));
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-                match ready.upstream.call(call).await {
+                match upstream.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     outcome => {
                         if let Outcome::Complete(result) = &outcome

@@ -1,10 +1,11 @@
-//! Streamable HTTP towards clients, for the revisions with a handshake.
+//! Streamable HTTP towards clients, with and without a session.
 
 mod body;
 mod client;
 mod dispatch;
 mod events;
 mod guard;
+mod modern;
 mod reply;
 mod session;
 
@@ -13,12 +14,13 @@ use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::body::ResponseBody;
 use self::{
     guard::{accepts, accepts_json, is_json, single_header},
+    modern::{Parking, names_modern},
     reply::{empty, not_allowed, plain, rpc_error},
     session::Sessions,
 };
@@ -33,6 +35,10 @@ impl Principal {
     /// A principal of this name. It is compared and never shown to a client.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
+    }
+
+    fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -62,6 +68,14 @@ pub struct StreamableHttpLimits {
     pub max_in_flight_per_session: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
+    /// Calls that wait for their client to come back with answers; more fail. Default 1,024.
+    pub max_parked: usize,
+    /// The same, of one principal. Default 64.
+    pub max_parked_per_principal: usize,
+    /// How long a call waits for its client to come back. Default 10 min, because people think.
+    pub parked_for: Duration,
+    /// Clients without a session that listen; more are refused. Default 4,096.
+    pub max_listeners: usize,
     /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
     /// Default 15 s.
     pub keep_alive: Duration,
@@ -77,13 +91,17 @@ impl Default for StreamableHttpLimits {
             session_idle: Duration::from_secs(12 * 3600),
             max_in_flight_per_session: 128,
             max_batch: 64,
+            max_parked: 1024,
+            max_parked_per_principal: 64,
+            parked_for: Duration::from_secs(600),
+            max_listeners: 4096,
             keep_alive: Duration::from_secs(15),
         }
     }
 }
 
-/// The server end of MCP's streamable HTTP, for the revisions 2024-11-05 to 2025-11-25. It knows no
-/// web framework and authenticates nobody: the caller does that first.
+/// The server end of MCP's streamable HTTP, for clients with a session (2024-11-05 to 2025-11-25) and without one
+/// (2026-07-28) at the same address. It knows no web framework and authenticates nobody: the caller does that first.
 #[derive(Debug)]
 pub struct StreamableHttp {
     identity: ServerIdentity,
@@ -93,6 +111,8 @@ pub struct StreamableHttp {
     origins: HashSet<Box<str>>,
     /// Is cancelled when streams are to end.
     streams: CancellationToken,
+    parking: Arc<Parking>,
+    listeners: Arc<Semaphore>,
 }
 
 impl StreamableHttp {
@@ -107,6 +127,8 @@ impl StreamableHttp {
             hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
             origins: HashSet::new(),
             streams: CancellationToken::new(),
+            parking: Parking::new(limits),
+            listeners: Arc::new(Semaphore::new(limits.max_listeners)),
         }
     }
 
@@ -126,8 +148,8 @@ impl StreamableHttp {
 
     /// Answers one HTTP request of a client that the caller has authenticated as `principal`.
     ///
-    /// Dropping the future does not end a call under way: in these revisions a lost connection is
-    /// not a cancellation. Needs a tokio runtime.
+    /// Dropping the future, or the body, ends a call under way if its client has no session. If it has one, a lost
+    /// connection is not a cancellation. Needs a tokio runtime.
     pub async fn handle<U, B>(
         &self,
         principal: &Principal,
@@ -146,6 +168,7 @@ impl StreamableHttp {
             return plain(StatusCode::FORBIDDEN, "this origin is not allowed");
         }
         match *request.method() {
+            Method::GET | Method::DELETE if names_modern(request.headers()) => not_allowed("POST"),
             Method::POST => self.post(principal, upstream, request).await,
             Method::DELETE => self.delete(principal, &request),
             Method::GET => self.listen(principal, upstream, request.headers()),
@@ -188,7 +211,7 @@ impl StreamableHttp {
             }
         };
         let events = accepts(&parts.headers, "text/event-stream");
-        let headers = dispatch::Headers { version, session, events };
+        let headers = dispatch::Headers { version, session, events, all: &parts.headers };
         self.dispatch(principal, upstream, headers, &body).await
     }
 

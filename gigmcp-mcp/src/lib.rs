@@ -25,7 +25,7 @@ pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, Streamab
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
-pub use sink::{ClientId, Features, Passing, Root, Roots, Sink, Turns};
+pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
 pub use upstream::{BoxFuture, Call, CallError, CallId, Event, Launch, LaunchError, List, Outcome, Upstream};
-pub use version::{LATEST_LEGACY, ProtocolVersion, UnknownVersion};
+pub use version::{LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};

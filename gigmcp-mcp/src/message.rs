@@ -204,6 +204,12 @@ impl RpcError {
     pub const INTERNAL_ERROR: i64 = -32603;
     /// There is no such resource; in the older revisions.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// A header does not say what the body says.
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The request needs something that the client has not declared; `data.requiredCapabilities` says what.
+    pub const MISSING_CAPABILITY: i64 = -32021;
+    /// The revision is not spoken here; `data.supported` says which are.
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
     /// The client cancelled the request itself.
     pub const REQUEST_CANCELLED: i64 = -32800;
 

@@ -8,6 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
+    level::LogLevel,
     message::{Notification, Request, Verdict},
     upstream::BoxFuture,
 };
@@ -36,6 +37,40 @@ impl ClientId {
     pub fn new() -> Self {
         static COUNTER: AtomicU64 = AtomicU64::new(1);
         Self(COUNTER.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a server of the newer era is told of a client with every request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientContext {
+    /// What the client can be asked for, as it declared it.
+    pub capabilities: Box<RawValue>,
+    /// From which level on it wants log lines; none at all by default.
+    pub level: Option<LogLevel>,
+    /// Its answers to what the server asked for at an earlier attempt, as written.
+    pub responses: Option<Box<RawValue>>,
+    /// The server's own state of that attempt, as written.
+    pub state: Option<Box<RawValue>>,
+    /// How it is asked for input.
+    pub asked: Asked,
+}
+
+/// How a client is asked for input by a server that cannot send requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Asked {
+    /// By [`Outcome::InputRequired`](crate::Outcome::InputRequired): it makes the call again, with its answers.
+    #[default]
+    ByOutcome,
+    /// By the call's [`Sink`]: it is of the older era and knows requests only. The call is made again for it.
+    BySink,
+}
+
+impl ClientContext {
+    /// Of a client that has declared these capabilities.
+    #[must_use]
+    pub fn new(capabilities: Box<RawValue>) -> Self {
+        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome }
     }
 }
 
@@ -87,7 +122,7 @@ pub struct Root {
 /// How many calls a server gets at a time.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Turns {
-    /// Any number, until a request of the server shows that nobody can tell which of them it belongs to.
+    /// Any number, until the server makes a request: nothing in one tells to which call it belongs.
     #[default]
     Together,
     /// One, so that a request of the server belongs to it.

@@ -189,7 +189,7 @@ impl StdioUpstream {
         self.shared.closed.cancelled().await;
     }
 
-    /// Whether calls go one at a time: a request of the server came of which nothing told to which call it belonged. Worth
+    /// Whether calls go one at a time: the server has made a request, and nothing in one tells to which call it belongs. Worth
     /// remembering for the next start, see [`Features::turns`].
     #[must_use]
     pub fn is_interactive(&self) -> bool {
@@ -261,6 +261,10 @@ impl Upstream for StdioUpstream {
 
     fn is_open(&self) -> bool {
         !self.shared.pending.is_closed()
+    }
+
+    fn is_occupied(&self) -> bool {
+        self.is_interactive() && (self.turn.available_permits() == 0 || self.shared.pending.has_callers())
     }
 
     fn revision(&self, list: List) -> u64 {

@@ -19,7 +19,7 @@ use crate::{
     describe::Description,
     message::{Notification, RpcError},
     name::ServerId,
-    sink::{ClientId, Sink},
+    sink::{ClientContext, ClientId, Sink},
 };
 
 /// A boxed future, so that the traits here can be used as `dyn`.
@@ -38,6 +38,12 @@ pub trait Upstream: Send + Sync {
     /// Whether a request has any hope of an answer. `false` is final.
     fn is_open(&self) -> bool {
         true
+    }
+
+    /// Whether a further call with a [`Sink`] would wait for those under way, because the server's requests say nothing of
+    /// the call they belong to.
+    fn is_occupied(&self) -> bool {
+        false
     }
 
     /// By which name whoever runs it knows it, for records; none by default.
@@ -110,12 +116,14 @@ pub struct Call {
     pub sink: Option<Arc<dyn Sink>>,
     /// Whose it is, for what lasts longer than the call.
     pub client: Option<ClientId>,
+    /// What a server of the newer era is told of it.
+    pub context: Option<Arc<ClientContext>>,
 }
 
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self { method: method.into(), params, timeout: None, id: None, sink: None, client: None }
+        Self { method: method.into(), params, timeout: None, id: None, sink: None, client: None, context: None }
     }
 
     /// The same, with a way back to its client.
@@ -251,6 +259,13 @@ pub trait Launch: Send + Sync {
     /// Dropping the future must leave nothing running. Dropping the last handle to the upstream
     /// must end the server.
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>>;
+
+    /// Starts the same server once more, beside the one that is occupied ([`Upstream::is_occupied`]), to work on one call
+    /// at a time ([`Turns::OneByOne`](crate::Turns)). By default, and for a server that shares its files, there is none: calls
+    /// wait for their turn.
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Why a server did not start. For two readers: `detail` may go to a client, the source is for the

@@ -19,6 +19,9 @@ pub enum ProtocolVersion {
 /// What we ask a server for, and what a client gets that asked for something unknown.
 pub const LATEST_LEGACY: ProtocolVersion = ProtocolVersion::V2025_11_25;
 
+/// The revision without a handshake.
+pub const MODERN: &str = "2026-07-28";
+
 impl ProtocolVersion {
     /// Every legacy revision, oldest first.
     pub const ALL: [Self; 4] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];

@@ -17,6 +17,7 @@ use super::{
     flight::Flight,
     follow::follow,
     hub::{Hub, of_uri, set_level},
+    spares::Spares,
 };
 use crate::{
     catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
@@ -43,8 +44,9 @@ pub(super) struct Entry {
     missed: AtomicBool,
     /// What clients may have seen of it last.
     seen: Mutex<Option<Catalogue>>,
-    launch: Arc<dyn Launch>,
-    limits: AggregatorLimits,
+    pub(super) launch: Arc<dyn Launch>,
+    pub(super) limits: AggregatorLimits,
+    pub(super) spares: Spares,
     state: Mutex<State>,
     flight: Flight<Result<Arc<Ready>, BackendError>>,
 }
@@ -70,6 +72,7 @@ impl Entry {
             seen: Mutex::default(),
             launch,
             limits,
+            spares: Spares::default(),
             state: Mutex::new(State::Cold),
             flight: Flight::idle(),
         }
@@ -279,7 +282,7 @@ fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
 }
 
 /// How long a server may take for each thing it is told of earlier.
-const RESUMING: Duration = Duration::from_secs(5);
+pub(super) const RESUMING: Duration = Duration::from_secs(5);
 
 fn too_slow(after: Duration) -> LaunchError {
     let detail = format!("not ready within {} s", after.as_secs_f32());

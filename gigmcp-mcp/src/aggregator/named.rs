@@ -138,8 +138,9 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Entry, ready: &Ready, mut call: Call) -> Outcome {
+        let upstream = entry.upstream_for(ready, &call).await;
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-        match ready.upstream.call(call).await {
+        match upstream.call(call).await {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
     body::{Answer, Part, ResponseBody, stream},
-    client::ClientCapabilities,
+    modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
 };
@@ -28,6 +28,7 @@ pub(super) struct Headers<'a> {
     pub(super) session: Option<&'a str>,
     /// Whether the client reads streams of events.
     pub(super) events: bool,
+    pub(super) all: &'a HeaderMap,
 }
 
 impl StreamableHttp {
@@ -49,17 +50,19 @@ impl StreamableHttp {
             Ok(message) => message,
             Err(error) => return rpc_error(StatusCode::BAD_REQUEST, None, &invalid(&error)),
         };
+        if is_modern(headers.version, &message) {
+            return self.modern(principal, upstream, headers.all, message, headers.events).await;
+        }
         if let Message::Request(request) = &message
             && &*request.method == "initialize"
         {
             return self.initialize(principal, upstream, request).await;
         }
-        let (id, method) = match &message {
-            Message::Request(request) => (Some(&request.id), &*request.method),
-            Message::Notification(notification) => (None, &*notification.method),
-            Message::Response(_) => (None, ""),
+        let id = match &message {
+            Message::Request(request) => Some(&request.id),
+            Message::Notification(_) | Message::Response(_) => None,
         };
-        let session = match self.session(principal, &headers, method) {
+        let session = match self.session(principal, &headers) {
             Ok(session) => session,
             Err(NoSession { status, error }) => return rpc_error(status, id, &error),
         };
@@ -119,7 +122,7 @@ impl StreamableHttp {
         };
         let version: ProtocolVersion = version.parse().unwrap_or(LATEST_LEGACY);
         let params = request.params.as_deref().and_then(|params| Members::of(params).ok());
-        let capabilities = ClientCapabilities::read(params.and_then(|params| params.value("capabilities")));
+        let capabilities = params.and_then(|params| params.value("capabilities"));
         let description = upstream.describe().await;
         let Ok(session) = self.sessions.begin(principal, version, capabilities) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "no session could be made");
@@ -142,21 +145,11 @@ impl StreamableHttp {
     }
 
     /// The session of anything but `initialize`, or why there is none.
-    fn session(&self, principal: &Principal, headers: &Headers<'_>, method: &str) -> Result<Arc<Session>, NoSession> {
+    fn session(&self, principal: &Principal, headers: &Headers<'_>) -> Result<Arc<Session>, NoSession> {
         let refuse = |status, code, text: String| NoSession { status, error: RpcError::new(code, text) };
-        let version = headers.version.map(str::parse::<ProtocolVersion>);
-        if method == "server/discover" || matches!(version, Some(Err(_))) {
-            // A client of both eras falls back to `initialize` when a 400 carries anything but one
-            // of the errors that only servers of the newer era know. Saying "unsupported version"
-            // in its code (-32022) would tell it that this server has no `initialize`.
-            let (code, text) = match headers.version {
-                _ if method == "server/discover" => (RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")),
-                version => {
-                    let version: String = version.unwrap_or_default().chars().take(32).collect();
-                    (RpcError::INVALID_REQUEST, format!("Unsupported protocol version: {version}"))
-                }
-            };
-            return Err(refuse(StatusCode::BAD_REQUEST, code, text));
+        if headers.version.is_some_and(|version| version.parse::<ProtocolVersion>().is_err()) {
+            let text = "this revision of the protocol has no batches".to_owned();
+            return Err(refuse(StatusCode::BAD_REQUEST, RpcError::INVALID_REQUEST, text));
         }
         let Some(session) = headers.session else {
             let text = "Mcp-Session-Id is missing; initialize first".to_owned();
@@ -184,7 +177,7 @@ impl StreamableHttp {
         if messages.is_empty() || messages.len() > self.limits.max_batch {
             return refuse("a batch is empty or too long");
         }
-        let session = match self.session(principal, &headers, "") {
+        let session = match self.session(principal, &headers) {
             Ok(session) if session.version.has_batches() => session,
             Ok(_) => return refuse("this revision of the protocol has no batches"),
             Err(NoSession { status, error }) => return rpc_error(status, None, &error),
@@ -286,6 +279,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
         session.move_to(upstream).await;
     }
     let mut call = Call::new(request.method, request.params).of_client(session.client);
+    call.context = Some(Arc::clone(&lock(&session.context)));
     call.sink = sink.map(|sink| Arc::new(sink) as _);
     match upstream.call(call).await {
         Outcome::Complete(result) => {
@@ -324,7 +318,10 @@ impl Lasting {
 
     fn note(self, session: &Session) {
         match self {
-            Self::Level(level) => *lock(&session.level) = Some(level),
+            Self::Level(level) => {
+                *lock(&session.level) = Some(level);
+                Arc::make_mut(&mut lock(&session.context)).level = Some(level);
+            }
             Self::Subscribe(uri) => drop(lock(&session.subscribed).insert(uri)),
             Self::Unsubscribe(uri) => drop(lock(&session.subscribed).remove(&uri)),
         }

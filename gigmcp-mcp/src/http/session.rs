@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::value::RawValue;
 use tokio::{
     sync::{Semaphore, oneshot},
     time::{Duration, Instant},
@@ -20,7 +21,8 @@ use super::{Principal, StreamableHttpLimits, body::Parts, client::ClientCapabili
 use crate::{
     level::LogLevel,
     message::{RequestId, Verdict},
-    sink::ClientId,
+    object::is_object,
+    sink::{Asked, ClientContext, ClientId},
     upstream::Upstream,
     version::ProtocolVersion,
 };
@@ -48,6 +50,8 @@ pub(super) struct Session {
     pub(super) version: ProtocolVersion,
     pub(super) client: ClientId,
     pub(super) capabilities: ClientCapabilities,
+    /// What servers of the newer era are told of the client.
+    pub(super) context: Mutex<Arc<ClientContext>>,
     /// What servers asked the client, by our own ids.
     asks: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
     last_ask: AtomicU64,
@@ -90,16 +94,21 @@ impl Sessions {
         &self,
         principal: &Principal,
         version: ProtocolVersion,
-        capabilities: ClientCapabilities,
+        declared: Option<&RawValue>,
     ) -> Result<String, getrandom::Error> {
         let mut random = [0; 18];
         getrandom::fill(&mut random)?;
         let id = BASE64_URL_SAFE_NO_PAD.encode(random);
+        let declared = declared.filter(|declared| is_object(declared));
+        let none = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        let mut context = ClientContext::new(declared.map_or_else(none, ToOwned::to_owned));
+        context.asked = Asked::BySink;
         let session = Session {
             principal: principal.clone(),
             version,
             client: ClientId::new(),
-            capabilities,
+            capabilities: ClientCapabilities::read(declared),
+            context: Mutex::new(Arc::new(context)),
             asks: Mutex::default(),
             last_ask: AtomicU64::new(0),
             level: Mutex::default(),
@@ -290,7 +299,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_belongs_to_its_principal_alone() {
         let (sessions, one, two) = (sessions(), Principal::new("one"), Principal::new("two"));
-        let id = sessions.begin(&one, LATEST_LEGACY, ClientCapabilities::default()).unwrap();
+        let id = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
         assert!(sessions.find(&two, &id).is_none());
         assert!(!sessions.end(&two, &id));
         assert!(sessions.find(&one, &id).is_some());
@@ -304,12 +313,12 @@ mod tests {
         let (sessions, one, two) = (sessions(), Principal::new("one"), Principal::new("two"));
         let mut ids = Vec::new();
         for principal in [&one, &one, &two] {
-            ids.push(sessions.begin(principal, LATEST_LEGACY, ClientCapabilities::default()).unwrap());
+            ids.push(sessions.begin(principal, LATEST_LEGACY, None).unwrap());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         sessions.find(&one, &ids[0]).unwrap(); // used again
         tokio::time::advance(Duration::from_secs(1)).await;
-        sessions.begin(&one, LATEST_LEGACY, ClientCapabilities::default()).unwrap(); // a third of `one`
+        sessions.begin(&one, LATEST_LEGACY, None).unwrap(); // a third of `one`
         assert!(sessions.find(&one, &ids[1]).is_none());
         assert!(sessions.find(&one, &ids[0]).is_some());
         assert!(sessions.find(&two, &ids[2]).is_some(), "others are not touched");
@@ -318,8 +327,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unused_session_ends_and_a_used_one_does_not() {
         let (sessions, one) = (sessions(), Principal::new("one"));
-        let used = sessions.begin(&one, LATEST_LEGACY, ClientCapabilities::default()).unwrap();
-        let unused = sessions.begin(&one, LATEST_LEGACY, ClientCapabilities::default()).unwrap();
+        let used = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
+        let unused = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(30)).await;
             assert!(sessions.find(&one, &used).is_some());

@@ -69,7 +69,11 @@ impl Shared {
     fn put_to_client(self: &Arc<Self>, request: &Request) -> Result<(), &'static str> {
         let limits = &self.limits;
         let asking = match self.pending.cause(limits.max_asks_per_call, limits.ask_timeout + limits.call_timeout) {
-            Cause::One(asking) => asking,
+            Cause::One(asking) => {
+                // It will ask again, and then there must be no other call that it could belong to.
+                self.interactive.store(true, Ordering::Release);
+                asking
+            }
             Cause::None => return Err("no call is under way that this request could belong to"),
             Cause::TooMany => return Err("the call has made too many requests"),
             Cause::Many => {

@@ -142,6 +142,11 @@ impl Pending {
         self.lock().closed
     }
 
+    /// Whether a request of a client is under way.
+    pub(crate) fn has_callers(&self) -> bool {
+        self.lock().waiting.values().any(|entry| entry.caller.is_some())
+    }
+
     /// Notes progress of a request, which lets it live on for a while, and says where it is to be told and under which
     /// token. Nothing for a request that is over, wants none, or did not get on.
     pub(crate) fn progress(&self, id: u64, value: f64, life: Duration) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {

@@ -4,6 +4,7 @@
 mod aggregator;
 mod fidelity;
 mod legacy;
+mod modern;
 mod offers;
 mod oracle;
 mod played;

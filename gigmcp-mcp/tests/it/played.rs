@@ -98,18 +98,26 @@ impl Stage {
 
 impl Launch for Played {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
-        Box::pin(async {
-            let (ours, server) = Scripted::pipes();
-            let (say, lines) = mpsc::unbounded_channel();
-            *self.say.lock().unwrap() = Some(say);
-            tokio::spawn(self.play(server, lines));
-            let (stdout, stdin) = split(ours);
-            let mut features = Features::default();
-            (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
-            features.roots = Roots::Forward;
-            let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
-            Ok(Arc::new(upstream) as Arc<dyn Upstream>)
-        })
+        Box::pin(self.start())
+    }
+
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(async { Ok(Some(self.start().await?)) })
+    }
+}
+
+impl Played {
+    async fn start(&self) -> Result<Arc<dyn Upstream>, LaunchError> {
+        let (ours, server) = Scripted::pipes();
+        let (say, lines) = mpsc::unbounded_channel();
+        *self.say.lock().unwrap() = Some(say);
+        tokio::spawn(self.play(server, lines));
+        let (stdout, stdin) = split(ours);
+        let mut features = Features::default();
+        (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
+        features.roots = Roots::Forward;
+        let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
+        Ok(Arc::new(upstream) as Arc<dyn Upstream>)
     }
 }
 
