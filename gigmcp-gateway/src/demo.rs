@@ -97,6 +97,7 @@ async fn install(host: &Host, name: &ServerName, file: &Path, secrets: Vec<Secre
         limits: SpecLimits::default(),
         seccomp: Profile::default(),
         state: None,
+        asks: crate::spec::SpecAsks::default(),
     };
     let present = match host.store.server(name.clone()).await {
         Err(StoreError::Missing { .. }) => return Ok(host.store.add_server(name.clone(), spec, Vec::new()).await?),

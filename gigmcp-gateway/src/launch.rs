@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,8 +11,8 @@ use std::{
 
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Description, Features, Launch, LaunchError, List, Outcome, Passing, Root,
-    Roots, StdioLimits, StdioUpstream, Turns, Upstream,
+    BoxFuture, Call, CallError, ConnectError, Description, Era, Features, Launch, LaunchError, List, Outcome, Passing,
+    Root, Roots, StdioLimits, StdioUpstream, Turns, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::{
@@ -43,6 +43,7 @@ pub(crate) struct ServerLaunch {
     running: Mutex<Option<Arc<Server>>>,
     /// The same server once more, for calls that may ask their client something.
     beside: Mutex<Vec<Weak<Server>>>,
+    era: OnceLock<Era>,
     ended: AtomicBool,
 }
 
@@ -64,6 +65,7 @@ impl ServerLaunch {
             start_timeout,
             running: Mutex::default(),
             beside: Mutex::default(),
+            era: OnceLock::new(),
             ended: AtomicBool::new(false),
         }
     }
@@ -160,7 +162,24 @@ impl ServerLaunch {
         Ok(row.spec)
     }
 
+    /// Starts the server as what it speaks. That is found out once, by the older era's first message; a process that was
+    /// told it and does not know it is thrown away.
     async fn start(&self, spec: ServerSpec, turns: Turns) -> Result<Server, LaunchError> {
+        let known = self.era.get().copied();
+        let (found, server) = match self.start_as(spec.clone(), turns, known.unwrap_or(Era::Legacy)).await {
+            Ok(server) => (known.unwrap_or(Era::Legacy), server),
+            Err(error) if known.is_none() && matches!(error.code, "server-refused" | "server-version") => {
+                let server = self.start_as(spec, turns, Era::Modern).await;
+                (Era::Modern, server.map_err(|_| error)?)
+            }
+            Err(error) => return Err(error),
+        };
+        // Of two starts at the same time, either knows it.
+        let _ = self.era.set(found);
+        Ok(server)
+    }
+
+    async fn start_as(&self, spec: ServerSpec, turns: Turns, era: Era) -> Result<Server, LaunchError> {
         let mut features = features(&spec);
         features.turns = turns;
         let plan = Plan {
@@ -175,7 +194,7 @@ impl ServerLaunch {
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         let limits = StdioLimits { initialize_timeout: self.start_timeout, ..StdioLimits::default() };
-        match StdioUpstream::connect_with(stdin, stdout, limits, features).await {
+        match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
             Ok(upstream) => {
                 let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
                 let instance = running.identity.clone();
@@ -342,13 +361,19 @@ impl Upstream for Server {
     }
 }
 
-/// What a server may ask of clients. People can be asked, as they see who asks; sampling spends the user's tokens and is
-/// not forwarded. A path on a client's disk means nothing in a sandbox, so a server's roots are its own directory.
+/// What a server may ask of clients. People can be asked, as they see who asks. Sampling spends the user's tokens, and a path
+/// on a client's disk means nothing in a sandbox, so these are forwarded only if the operator said so.
 fn features(spec: &ServerSpec) -> Features {
     let mut features = Features::default();
     features.elicitation = Passing::Forward;
+    if spec.asks.sampling {
+        features.sampling = Passing::Forward;
+    }
     let state = Root { uri: "file:///state".to_owned(), name: Some("state".to_owned()) };
-    features.roots = Roots::Answer(spec.state.iter().map(|_| state.clone()).collect());
+    features.roots = match spec.asks.roots {
+        true => Roots::Forward,
+        false => Roots::Answer(spec.state.iter().map(|_| state.clone()).collect()),
+    };
     features
 }
 

@@ -59,6 +59,19 @@ pub(crate) struct ServerSpec {
     /// A host directory of its own that it may write to, at `/state`.
     #[serde(default)]
     pub(crate) state: Option<PathBuf>,
+    /// What it may ask of clients, beside the people behind them.
+    #[serde(default)]
+    pub(crate) asks: SpecAsks,
+}
+
+/// What a server may ask of the client that called it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SpecAsks {
+    /// Its model.
+    pub(crate) sampling: bool,
+    /// Its directories. Otherwise the server is told its own.
+    pub(crate) roots: bool,
 }
 
 /// What a server may use of the machine; absent means the sandbox's default.
@@ -418,13 +431,16 @@ mod tests {
             limits: SpecLimits { memory_bytes: Some(1 << 30), ..SpecLimits::default() },
             seccomp: Profile::Node,
             state: Some("/srv/state".into()),
+            asks: SpecAsks { sampling: true, roots: false },
         };
         let json = spec.to_json();
         assert_eq!(ServerSpec::from_json(&json).expect("our own JSON"), spec);
         assert_eq!(spec.check(), Ok(()));
         let (older, _) = json.split_once(r#","limits":"#).expect("what came later stands at the end");
         let older = format!("{older}}}");
-        let without = ServerSpec { limits: SpecLimits::default(), seccomp: Profile::Any, state: None, ..spec.clone() };
+        let asks = SpecAsks::default();
+        let limits = SpecLimits::default();
+        let without = ServerSpec { limits, seccomp: Profile::Any, state: None, asks, ..spec.clone() };
         assert_eq!(ServerSpec::from_json(&older).expect("of an earlier version"), without);
         let twice = ServerSpec { secrets: [spec.secrets.clone(), spec.secrets.clone()].concat(), ..spec };
         assert_eq!(twice.check(), Err(InvalidSpec::VariableTwice { name: "API_KEY".into() }));

@@ -9,15 +9,22 @@
 use std::{env, error::Error, process::Stdio, sync::Arc};
 
 use gigmcp_mcp::{
-    Aggregator, Backend, BoxFuture, Features, Launch, LaunchError, Passing, Principal, Roots, ServerIdentity,
+    Aggregator, Backend, BoxFuture, Era, Features, Launch, LaunchError, Passing, Principal, Roots, ServerIdentity,
     StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits, Turns, Upstream,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, process::Command};
+use tokio::{
+    net::TcpListener,
+    process::{ChildStdin, ChildStdout, Command},
+    sync::OnceCell,
+};
 
 /// A command of this machine, and what its server may ask of clients: everything.
-struct Program(Vec<String>);
+struct Program {
+    command: Vec<String>,
+    era: OnceCell<Era>,
+}
 
 impl Launch for Program {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
@@ -31,17 +38,25 @@ impl Launch for Program {
 
 impl Program {
     async fn start(&self, turns: Turns) -> Result<Arc<dyn Upstream>, LaunchError> {
-        let failed = |error| LaunchError::new("start", "not-started", "it did not start").caused_by(error);
-        let mut command = Command::new(&self.0[0]);
-        command.args(&self.0[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
-        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
-        tokio::spawn(async move { child.wait().await }); // it ends when its pipes do
+        let era = self.era.get_or_try_init(async || {
+            let (stdin, stdout) = self.spawn()?;
+            Ok::<_, LaunchError>(StdioUpstream::probe(stdin, stdout, StdioLimits::default()).await)
+        });
+        let (era, (stdin, stdout)) = (*era.await?, self.spawn()?);
         let mut features = Features::default();
         (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
         (features.roots, features.turns) = (Roots::Forward, turns);
-        let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
-        Ok(Arc::new(upstream))
+        Ok(Arc::new(StdioUpstream::connect_as(stdin, stdout, StdioLimits::default(), features, era).await?))
+    }
+
+    fn spawn(&self) -> Result<(ChildStdin, ChildStdout), LaunchError> {
+        let failed = |error| LaunchError::new("start", "not-started", "it did not start").caused_by(error);
+        let mut command = Command::new(&self.command[0]);
+        let mut child =
+            command.args(&self.command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let pipes = child.stdin.take().zip(child.stdout.take()).expect("both are pipes");
+        tokio::spawn(async move { child.wait().await }); // it ends when its pipes do
+        Ok(pipes)
     }
 }
 
@@ -53,7 +68,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for argument in arguments {
         let (name, command) = argument.split_once('=').ok_or("a server is NAME=COMMAND")?;
         let command = command.split_whitespace().map(ToOwned::to_owned).collect();
-        backends.push(Backend { name: name.parse()?, launch: Arc::new(Program(command)) });
+        let program = Program { command, era: OnceCell::new() };
+        backends.push(Backend { name: name.parse()?, launch: Arc::new(program) });
     }
     let aggregator = Arc::new(Aggregator::new(backends)?);
     let identity = ServerIdentity { name: "aggregate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };

@@ -22,7 +22,7 @@ use self::{
     hub::{Hub, set_level},
     named::{Kind, Refusal},
     observer::Observation,
-    passing::FromServer,
+    passing::{FromServer, labelled_outcome},
     resources::nothing,
 };
 pub use self::{
@@ -194,7 +194,7 @@ impl Aggregator {
                         {
                             self.hub.links.learn(entry.index, result);
                         }
-                        (None, outcome)
+                        (None, labelled_outcome(&entry.name, outcome))
                     }
                 }
             }

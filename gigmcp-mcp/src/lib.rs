@@ -28,4 +28,4 @@ pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
 pub use upstream::{BoxFuture, Call, CallError, CallId, Event, Launch, LaunchError, List, Outcome, Upstream};
-pub use version::{LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};
+pub use version::{Era, LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};

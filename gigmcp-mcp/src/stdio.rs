@@ -3,6 +3,7 @@
 mod asks;
 mod handshake;
 mod lines;
+mod modern;
 mod notes;
 mod oversized;
 mod pending;
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub use self::handshake::{ConnectError, Hello};
 use self::{
     asks::Asks,
+    modern::Listens,
     notes::{progress_token, token_prefix},
     pending::{Caller, Pending},
     pump::{Outgoing, read_from, write_to},
@@ -35,8 +37,9 @@ use crate::{
     describe::Description,
     message::{Verdict, write_notification, write_request},
     object::quoted,
-    sink::{Features, Turns},
+    sink::{ClientContext, Features, Turns},
     upstream::{BoxFuture, Call, CallError, Event, List, Outcome, Upstream},
+    version::Era,
 };
 
 /// Bounds on what a server behind pipes can cost.
@@ -142,12 +145,28 @@ impl StdioUpstream {
         limits: StdioLimits,
         features: Features,
     ) -> Result<Self, ConnectError> {
+        Self::connect_as(stdin, stdout, limits, features, Era::Legacy).await
+    }
+
+    /// The same with a server of this era. Which one it is, [`StdioUpstream::probe`] can tell beforehand.
+    ///
+    /// # Errors
+    /// If the server does not answer its first message in time, or speaks something else.
+    pub async fn connect_as(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        limits: StdioLimits,
+        features: Features,
+        era: Era,
+    ) -> Result<Self, ConnectError> {
         let (outgoing, queue) = mpsc::channel(QUEUED_LINES);
         let shared = Arc::new(Shared {
             pending: Pending::default(),
             asks: Asks::default(),
             interactive: AtomicBool::new(features.turns == Turns::OneByOne),
             features,
+            era,
+            listens: Listens::default(),
             limits,
             outgoing,
             write_budget: Arc::new(Semaphore::new(limits.max_queued_bytes)),
@@ -168,8 +187,26 @@ impl StdioUpstream {
             _reader: AbortOnDropHandle::new(reader),
             _writer: AbortOnDropHandle::new(writer),
         };
-        upstream.hello = handshake::initialize(&upstream).await?;
+        upstream.hello = match era {
+            Era::Legacy => handshake::initialize(&upstream).await?,
+            Era::Modern => modern::discover(&upstream).await?,
+        };
         Ok(upstream)
+    }
+
+    /// What a server speaks, by a process that is to be thrown away: some lock their pipe to the era of the first message
+    /// they hear, and some end. Worth remembering as long as the program is the same.
+    ///
+    /// A server of both eras is [`Era::Modern`]; whatever does not answer as one, [`Era::Legacy`].
+    pub async fn probe(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        limits: StdioLimits,
+    ) -> Era {
+        match Self::connect_as(stdin, stdout, limits, Features::default(), Era::Modern).await {
+            Ok(_) => Era::Modern,
+            Err(_) => Era::Legacy,
+        }
     }
 
     /// What the server said of itself.
@@ -196,6 +233,15 @@ impl StdioUpstream {
         self.shared.interactive.load(Ordering::Acquire)
     }
 
+    async fn verdict(&self, call: &Call, context: Option<&ClientContext>) -> Result<Verdict, CallError> {
+        let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
+        let params = call.params.as_deref();
+        let sink = call.sink.as_ref();
+        let caller = sink.map(|sink| Caller::new(Arc::clone(sink), call.client, params.and_then(progress_token)));
+        let giving_up = GivingUp::TellingTheServer;
+        self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
+    }
+
     async fn request(&self, asked: Asked<'_>, timeout: Duration) -> Result<Verdict, CallError> {
         let last = Instant::now() + self.limits.max_call_time.max(timeout);
         let mut deadline = Instant::now() + timeout;
@@ -217,9 +263,14 @@ impl StdioUpstream {
     }
 
     async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
-        let Asked { method, params, caller, giving_up } = asked;
+        let Asked { method, params, caller, context, giving_up } = asked;
         let _turn = match &caller {
-            Some(_) if self.is_interactive() => Some(self.turn.acquire().await.map_err(|_| CallError::Exited)?),
+            Some(_) if self.is_interactive() => {
+                let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
+                // Those that began before it was known hold no turn.
+                self.shared.pending.quiet().await;
+                Some(turn)
+            }
             _ => None,
         };
         let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
@@ -231,7 +282,10 @@ impl StdioUpstream {
             id,
             giving_up: GivingUp::Silently, // until the server may have heard of it
         };
-        let own = params.filter(|_| wants_progress).and_then(|params| self.shared.own_token(id, params));
+        let own = match self.shared.era {
+            Era::Legacy => params.filter(|_| wants_progress).and_then(|params| self.shared.own_token(id, params)),
+            Era::Modern => Some(self.shared.dressed(id, params, wants_progress, context)),
+        };
         let line = write_request(id, method, own.as_deref().or(params));
         self.shared.send(line).await?;
         waiting.giving_up = giving_up;
@@ -246,12 +300,10 @@ impl StdioUpstream {
 impl Upstream for StdioUpstream {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let timeout =
-                call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
-            let params = call.params.as_deref();
-            let caller = call.sink.map(|sink| Caller::new(sink, call.client, params.and_then(progress_token)));
-            let giving_up = GivingUp::TellingTheServer;
-            match self.request(Asked { method: &call.method, params, caller, giving_up }, timeout).await {
+            if self.shared.era == Era::Modern {
+                return self.call_modern(call).await;
+            }
+            match self.verdict(&call, None).await {
                 Ok(Verdict::Result(result)) => Outcome::Complete(result),
                 Ok(Verdict::Error(error)) => Outcome::Error(error),
                 Err(error) => Outcome::Failed(error),
@@ -285,6 +337,7 @@ struct Asked<'a> {
     method: &'a str,
     params: Option<&'a RawValue>,
     caller: Option<Caller>,
+    context: Option<&'a ClientContext>,
     giving_up: GivingUp,
 }
 
@@ -296,6 +349,8 @@ struct Shared {
     /// Calls of clients go one at a time.
     interactive: AtomicBool,
     features: Features,
+    era: Era,
+    listens: Listens,
     limits: StdioLimits,
     outgoing: mpsc::Sender<Outgoing>,
     write_budget: Arc<Semaphore>,

@@ -19,6 +19,16 @@ pub enum ProtocolVersion {
 /// What we ask a server for, and what a client gets that asked for something unknown.
 pub const LATEST_LEGACY: ProtocolVersion = ProtocolVersion::V2025_11_25;
 
+/// What a server speaks: a property of its program, which a process that has heard the wrong first message never shows.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Era {
+    /// A session, until 2025-11-25.
+    #[default]
+    Legacy,
+    /// Requests that stand alone, from 2026-07-28 on.
+    Modern,
+}
+
 /// The revision without a handshake.
 pub const MODERN: &str = "2026-07-28";
 

@@ -77,6 +77,7 @@ fn spec(program: &str) -> ServerSpec {
         limits: SpecLimits::default(),
         seccomp: gigmcp_sandbox::Profile::default(),
         state: None,
+        asks: crate::spec::SpecAsks::default(),
     }
 }
 

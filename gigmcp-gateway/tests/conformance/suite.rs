@@ -24,7 +24,9 @@ pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
     let (internet, installation) = (Internet::new(), Installation::new());
     let fixture = demo_server("gigmcp-demo-conformance");
     for (name, mode) in [("test", mode), ("noisy", "noisy")] {
-        installation.json(&["server", "add", name, "--binary", fixture.to_str().unwrap(), "--", mode], "");
+        let fixture = fixture.to_str().unwrap();
+        let asks = ["--sampling", "--client-roots"];
+        installation.json(&[&["server", "add", name, "--binary", fixture][..], &asks, &["--", mode]].concat(), "");
     }
     let token = installation.profile("conformance", &["test", "noisy"]);
     let gateway = installation.serve(&internet, &[]);

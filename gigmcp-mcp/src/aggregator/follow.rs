@@ -1,6 +1,7 @@
 //! What a running server says without being asked.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -42,6 +43,36 @@ pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
             Ok(event) => pass(&entry, &event),
             // Among those it missed may have been any.
             Err(RecvError::Lagged(_)) => due = due.or_else(|| Some(Instant::now() + SETTLING)),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The same for a process beside the first. The lists that clients see are the first one's, so what has changed here is only
+/// told.
+pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>) {
+    let mut changed = HashSet::new();
+    let mut due = None;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let Some(entry) = entry.upgrade() else { return };
+                changed.drain().for_each(|list| entry.hub.publish_changed(list));
+                due = None;
+                continue;
+            }
+        };
+        let Some(entry) = entry.upgrade() else { return };
+        match event {
+            Ok(event) => match List::ALL.into_iter().find(|list| list.changed() == &*event.method) {
+                Some(list) => {
+                    changed.insert(list);
+                    due.get_or_insert_with(|| Instant::now() + SETTLING);
+                }
+                None => pass(&entry, &event),
+            },
+            Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     Aggregator,
     backend::{BackendError, Entry, Ready},
-    passing::FromServer,
+    passing::{FromServer, labelled_outcome},
 };
 use crate::{
     catalogue::NamedList,
@@ -137,7 +137,7 @@ impl Aggregator {
     }
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
-    pub(super) async fn pass(&self, entry: &Entry, ready: &Ready, mut call: Call) -> Outcome {
+    pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, mut call: Call) -> Outcome {
         let upstream = entry.upstream_for(ready, &call).await;
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
         match upstream.call(call).await {
@@ -148,7 +148,7 @@ impl Aggregator {
                 }
                 Outcome::Complete(result)
             }
-            outcome @ (Outcome::InputRequired(_) | Outcome::Error(_)) => outcome,
+            outcome @ (Outcome::InputRequired(_) | Outcome::Error(_)) => labelled_outcome(&entry.name, outcome),
         }
     }
 }

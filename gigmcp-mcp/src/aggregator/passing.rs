@@ -10,7 +10,7 @@ use crate::{
     name::ServerId,
     object::{Members, quoted},
     sink::Sink,
-    upstream::BoxFuture,
+    upstream::{BoxFuture, Outcome},
 };
 
 /// A client's sink as one server sees it.
@@ -78,6 +78,35 @@ fn labelled(server: &ServerId, request: Request) -> Result<Request, RpcError> {
     };
     let params = members.set("message", &quoted(&(label + &message)));
     Ok(Request { params: Some(params), ..request })
+}
+
+/// What a server asks by its result, with its name on it.
+pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::InputRequired(result) => match labelled_requests(server, &result) {
+            Ok(None) => Outcome::InputRequired(result),
+            Ok(Some(labelled)) => Outcome::InputRequired(labelled),
+            Err(error) => Outcome::refused(&error),
+        },
+        outcome => outcome,
+    }
+}
+
+fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+    let members = Members::of(result).map_err(|_| malformed())?;
+    let Some(requests) = members.value("inputRequests") else { return Ok(None) };
+    let requests = Members::of(requests).map_err(|_| malformed())?;
+    let mut all = Vec::new();
+    for (key, request) in requests.iter() {
+        let members = Members::of(request).map_err(|_| malformed())?;
+        let method = members.string("method").ok_or_else(malformed)?;
+        let params = members.value("params").map(ToOwned::to_owned);
+        let asked = labelled(server, Request { id: 0.into(), method: method.into(), params })?;
+        let changed = asked.params.and_then(|params| members.with_raw("params", params.get()));
+        all.push(format!("{}:{}", quoted(key), changed.as_deref().unwrap_or(request).get()));
+    }
+    Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
 }
 
 fn host_of(url: &str) -> Option<String> {

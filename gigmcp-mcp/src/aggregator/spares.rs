@@ -3,20 +3,27 @@
 use std::sync::Arc;
 
 use tokio::{sync::Mutex, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     backend::{Entry, RESUMING, Ready},
+    follow::follow_spare,
     hub::set_level,
 };
 use crate::upstream::{Call, Upstream};
 
 /// The processes beside the first.
 #[derive(Default)]
-pub(super) struct Spares(Mutex<Vec<Arc<dyn Upstream>>>);
+pub(super) struct Spares(Mutex<Vec<Spare>>);
+
+struct Spare {
+    upstream: Arc<dyn Upstream>,
+    _follower: Option<AbortOnDropHandle<()>>,
+}
 
 impl Entry {
     /// Which process takes a call: the first, unless it is occupied and another is free or can be started.
-    pub(super) async fn upstream_for(&self, ready: &Ready, call: &Call) -> Arc<dyn Upstream> {
+    pub(super) async fn upstream_for(self: &Arc<Self>, ready: &Ready, call: &Call) -> Arc<dyn Upstream> {
         let first = || Arc::clone(&ready.upstream);
         if call.sink.is_none() || !ready.upstream.is_occupied() {
             return first();
@@ -24,11 +31,11 @@ impl Entry {
         self.spare(ready).await.unwrap_or_else(first)
     }
 
-    async fn spare(&self, ready: &Ready) -> Option<Arc<dyn Upstream>> {
+    async fn spare(self: &Arc<Self>, ready: &Ready) -> Option<Arc<dyn Upstream>> {
         let mut spares = self.spares.0.lock().await;
-        spares.retain(|spare| spare.is_open());
-        if let Some(free) = spares.iter().find(|spare| !spare.is_occupied()) {
-            return Some(Arc::clone(free));
+        spares.retain(|spare| spare.upstream.is_open());
+        if let Some(free) = spares.iter().find(|spare| !spare.upstream.is_occupied()) {
+            return Some(Arc::clone(&free.upstream));
         }
         if spares.len() >= self.limits.max_spares {
             return None;
@@ -45,7 +52,9 @@ impl Entry {
         if let Some(level) = self.hub.level().filter(|_| ready.description.capabilities.logging) {
             drop(spare.call(set_level(level).with_timeout(RESUMING)).await);
         }
-        spares.push(Arc::clone(&spare));
+        let follower = spare.events().map(|events| tokio::spawn(follow_spare(Arc::downgrade(self), events)));
+        let follower = follower.map(AbortOnDropHandle::new);
+        spares.push(Spare { upstream: Arc::clone(&spare), _follower: follower });
         Some(spare)
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     message::{Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
     sink::Treatment,
+    version::Era,
 };
 
 /// The server's requests that clients have not answered yet.
@@ -55,6 +56,10 @@ impl Shared {
         let error = match self.features.treat(&request.method) {
             Treatment::Answer(result) => {
                 return self.send_now(write_response(Some(&request.id), &Verdict::Result(result)));
+            }
+            // Servers of the newer era have no requests.
+            Treatment::Forward if self.era == Era::Modern => {
+                RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found")
             }
             Treatment::Refuse => RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found"),
             Treatment::Forward => match self.put_to_client(&request) {

@@ -9,6 +9,7 @@ use crate::{
     message::Notification,
     object::{Members, is_object, quoted, string},
     upstream::List,
+    version::Era,
 };
 
 impl Shared {
@@ -52,7 +53,10 @@ impl Shared {
         }
     }
 
-    fn publish(&self, notification: Notification) {
+    fn publish(&self, mut notification: Notification) {
+        if self.era == Era::Modern {
+            notification.params = notification.params.map(|params| untagged(&params).unwrap_or(params));
+        }
         // Nobody may be listening.
         let _ = self.events.send(Arc::new(notification));
     }
@@ -63,6 +67,17 @@ impl Shared {
         let meta = members.value("_meta").filter(|meta| is_object(meta))?;
         let meta = Members::of(meta).ok()?.with("progressToken", &format!("{}{id}", self.token_prefix))?;
         members.with_raw("_meta", meta.get())
+    }
+}
+
+/// Parameters that no longer say to which of our streams they belong.
+fn untagged(params: &RawValue) -> Option<Box<RawValue>> {
+    let members = Members::of(params).ok()?;
+    let meta = members.value("_meta").filter(|meta| is_object(meta))?;
+    let meta = Members::of(meta).ok()?.without("io.modelcontextprotocol/subscriptionId");
+    match meta.get() {
+        "{}" => Some(members.without("_meta")),
+        meta => members.with_raw("_meta", meta),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::RawValue;
 use tokio::{
-    sync::oneshot,
+    sync::{Notify, oneshot},
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(crate) type Answer = Result<Verdict, CallError>;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     table: Mutex<Table>,
+    /// A request has ended.
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -115,17 +117,32 @@ impl Pending {
     /// Hands an answer to whoever waits for it; whether anybody does.
     pub(crate) fn settle(&self, id: u64, answer: Answer) -> bool {
         let waiting = self.lock().waiting.remove(&id);
+        self.left.notify_waiters();
         waiting.is_some_and(|entry| entry.answer.send(answer).is_ok())
     }
 
     /// Gives a request up; whether it was still waiting.
     pub(crate) fn forget(&self, id: u64) -> bool {
-        self.lock().waiting.remove(&id).is_some()
+        let was_waiting = self.lock().waiting.remove(&id).is_some();
+        self.left.notify_waiters();
+        was_waiting
+    }
+
+    /// Waits until no request of a client is under way. Cancel safe.
+    pub(crate) async fn quiet(&self) {
+        loop {
+            let left = self.left.notified();
+            if !self.has_callers() {
+                return;
+            }
+            left.await;
+        }
     }
 
     /// Fails every waiting request.
     pub(crate) fn fail_all(&self, error: &CallError) {
         let waiting = std::mem::take(&mut self.lock().waiting);
+        self.left.notify_waiters();
         for entry in waiting.into_values() {
             // The other end may just have given up.
             let _ = entry.answer.send(Err(error.clone()));

@@ -84,7 +84,7 @@ async fn handshakes_that_fail_name_their_reason() {
             let id = server.hear().await.id;
             server.answer(&id, &format!(r#"{{"protocolVersion":"{version}"}}"#)).await;
         });
-        assert_eq!(connected.unwrap().hello().version.as_str(), version);
+        assert_eq!(connected.unwrap().hello().version, version);
     }
 }
 
