@@ -28,7 +28,7 @@ struct Program {
 
 impl Launch for Program {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
-        Box::pin(async { Ok(self.start(Turns::Together).await?) })
+        Box::pin(self.start(Turns::Together))
     }
 
     fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {

@@ -96,7 +96,7 @@ async fn a_request_says_what_a_session_would_have_said() {
         "tools/call",
         Some(raw(r#"{"name":"do","arguments":{"n":1.0},"_meta":{"traceparent":"x","progressToken":7}}"#)),
     );
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     (call.sink, call.context) = (Some(client), Some(Arc::new(context)));
     let calling = spawn(&upstream, call);
     let heard = server.hear().await;
@@ -155,7 +155,7 @@ const NEEDS: &str = r#"{"resultType":"input_required","inputRequests":{"who":{"m
 #[tokio::test]
 async fn a_client_that_knows_only_requests_is_asked_by_one() {
     let (upstream, mut server) = connected().await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let mut context = context();
     context.asked = Asked::BySink;
     let mut call = Call::new("tools/call", Some(raw(r#"{"name":"do"}"#))).with_sink(client.clone());
@@ -227,7 +227,7 @@ async fn what_a_session_would_have_kept_is_kept_for_the_client() {
 #[tokio::test]
 async fn it_has_no_requests_of_its_own() {
     let (upstream, mut server) = connected().await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let _calling = spawn(&upstream, Call::new("tools/call", None).with_sink(client));
     server.hear().await;
     server.say(r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{}}"#).await;

@@ -449,7 +449,7 @@ async fn what_a_server_says_and_asks_has_its_name_on_it() {
     });
     let aggregator = Arc::new(Aggregator::new(vec![server.backend("srv")]).unwrap());
     aggregator.tools().await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let params = r#"{"name":"srv_do","_meta":{"progressToken":"p"}}"#;
     let call = Call::new("tools/call", Some(raw(params))).with_sink(client);
     let calling = tokio::spawn({

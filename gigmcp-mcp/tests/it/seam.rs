@@ -30,7 +30,7 @@ pub(crate) enum Reached {
 pub(crate) struct Client(mpsc::UnboundedSender<Reached>);
 
 impl Client {
-    pub(crate) fn new() -> (Arc<dyn Sink>, mpsc::UnboundedReceiver<Reached>) {
+    pub(crate) fn connect() -> (Arc<dyn Sink>, mpsc::UnboundedReceiver<Reached>) {
         let (sender, reached) = mpsc::unbounded_channel();
         (Arc::new(Self(sender)), reached)
     }
@@ -97,7 +97,7 @@ fn token(params: &str) -> String {
 #[tokio::test]
 async fn progress_reaches_its_call_alone_under_the_clients_own_token() {
     let (upstream, mut server) = connected(Features::default()).await;
-    let ((one, mut ones), (two, mut twos)) = (Client::new(), Client::new());
+    let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
     let first = spawn(&upstream, with_token("7").with_sink(one));
     let heard_first = server.hear().await;
     let second = spawn(&upstream, with_token(r#""7""#).with_sink(two));
@@ -138,7 +138,7 @@ async fn progress_reaches_its_call_alone_under_the_clients_own_token() {
 #[tokio::test]
 async fn without_a_token_or_a_way_back_nothing_is_changed() {
     let (upstream, mut server) = connected(Features::default()).await;
-    let (client, _reached) = Client::new();
+    let (client, _reached) = Client::connect();
     for (params, sink) in [
         (r#"{"name":"do"}"#, Some(&client)),
         (r#"{"name":"do","_meta":{"x":1}}"#, Some(&client)),
@@ -166,7 +166,7 @@ async fn a_log_line_reaches_the_only_client_it_can_belong_to() {
     server.say(LOG).await;
     assert_eq!(&*events.recv().await.unwrap().method, "notifications/message", "it belongs to no call");
 
-    let ((one, mut ones), (two, mut twos)) = (Client::new(), Client::new());
+    let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
     let (first_client, second_client) = (ClientId::new(), ClientId::new());
     let call = |sink: &Arc<dyn Sink>, client| Call::new("a", None).with_sink(Arc::clone(sink)).of_client(client);
     let _first = spawn(&upstream, call(&one, first_client));
@@ -191,7 +191,7 @@ const ELICIT: &str = r#"{"jsonrpc":"2.0","id":"user_name","method":"elicitation/
 #[tokio::test]
 async fn a_request_of_the_server_reaches_the_client_and_its_answer_the_server() {
     let (upstream, mut server) = connected(everything()).await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let call = spawn(&upstream, Call::new("tools/call", None).with_sink(client));
     let id = server.hear().await.id;
     server.say(ELICIT).await;
@@ -229,7 +229,7 @@ async fn only_what_is_offered_is_forwarded() {
         (everything(), "roots/list", None),
     ] {
         let (upstream, mut server) = connected(features).await;
-        let (client, mut reached) = Client::new();
+        let (client, mut reached) = Client::connect();
         let _call = spawn(&upstream, Call::new("tools/call", None).with_sink(client));
         server.hear().await;
         server.say(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#)).await;
@@ -245,7 +245,7 @@ async fn a_request_of_nobodys_call_is_refused_and_calls_then_go_one_at_a_time() 
     let (upstream, mut server) = connected(everything()).await;
     server.say(ELICIT).await;
     assert!(server.hear_line().await.contains("no call is under way"));
-    let ((one, mut ones), (two, mut twos)) = (Client::new(), Client::new());
+    let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
     let first = spawn(&upstream, Call::new("first", None).with_sink(one.clone()));
     let first_id = server.hear().await.id;
     let second = spawn(&upstream, Call::new("second", None).with_sink(two.clone()));
@@ -281,7 +281,7 @@ async fn what_is_known_from_before_makes_calls_go_one_at_a_time_at_once() {
     let mut features = everything();
     features.turns = Turns::OneByOne;
     let (upstream, mut server) = connected(features).await;
-    let (client, _reached) = Client::new();
+    let (client, _reached) = Client::connect();
     let _first = spawn(&upstream, Call::new("first", None).with_sink(client.clone()));
     let id = server.hear().await.id;
     let _second = spawn(&upstream, Call::new("second", None).with_sink(client));
@@ -294,7 +294,7 @@ async fn what_is_known_from_before_makes_calls_go_one_at_a_time_at_once() {
 #[tokio::test]
 async fn a_request_that_the_server_withdraws_is_withdrawn_from_the_client() {
     let (upstream, mut server) = connected(everything()).await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let _call = spawn(&upstream, Call::new("tools/call", None).with_sink(client));
     server.hear().await;
     server.say(ELICIT).await;
@@ -313,7 +313,7 @@ async fn a_request_that_the_server_withdraws_is_withdrawn_from_the_client() {
 #[tokio::test]
 async fn the_end_of_a_call_ends_what_its_server_asked() {
     let (upstream, mut server) = connected(everything()).await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let call = spawn(&upstream, Call::new("tools/call", None).with_sink(client));
     let id = server.hear().await.id;
     server.say(ELICIT).await;
@@ -327,7 +327,7 @@ async fn the_end_of_a_call_ends_what_its_server_asked() {
 #[tokio::test(start_paused = true)]
 async fn progress_and_people_lengthen_a_deadline_and_silence_does_not() {
     let (upstream, mut server) = connected(everything()).await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let began = tokio::time::Instant::now();
     let call = spawn(&upstream, with_token("1").with_sink(client));
     let heard = server.hear().await;
@@ -354,7 +354,7 @@ async fn progress_and_people_lengthen_a_deadline_and_silence_does_not() {
 async fn what_a_server_may_ask_is_bounded() {
     let limits = StdioLimits { max_asks: 2, max_asks_per_call: 3, ..StdioLimits::default() };
     let (upstream, mut server) = connected_with(everything(), limits).await;
-    let (client, mut reached) = Client::new();
+    let (client, mut reached) = Client::connect();
     let _call = spawn(&upstream, with_token("1").with_sink(client));
     server.hear().await;
     let ask = |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"sampling/createMessage"}}"#);

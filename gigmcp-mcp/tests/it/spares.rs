@@ -34,7 +34,7 @@ async fn while_one_client_thinks_another_process_takes_the_next_call() {
         let mut stage = server();
         let limits = AggregatorLimits { max_spares: spares, ..AggregatorLimits::default() };
         let aggregator = Arc::new(Aggregator::with_limits(vec![stage.backend("srv")], limits).unwrap());
-        let ((one, mut ones), (two, mut twos)) = (Client::new(), Client::new());
+        let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
         // Until it has asked, all calls go to one process.
         assert!(matches!(spawn(&aggregator, &two, "do").await.unwrap(), Outcome::Complete(_)));
         stage.heard(&["tools/call"]).await;
@@ -66,7 +66,7 @@ async fn what_changes_in_any_process_is_told() {
     let mut stage = server();
     let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
     let mut events = aggregator.events().unwrap();
-    let (one, mut ones) = Client::new();
+    let (one, mut ones) = Client::connect();
     let _thinking = spawn(&aggregator, &one, "wait");
     stage.heard(&["tools/call"]).await;
     stage.say(ELICIT);

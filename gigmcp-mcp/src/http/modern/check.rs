@@ -132,7 +132,7 @@ fn decoded(value: &str) -> Option<String> {
 /// The parameters without what is said for whoever reads the request first.
 fn without_ours(params: &RawValue) -> Box<RawValue> {
     let mut left = params.to_owned();
-    let read = |raw: &Box<RawValue>, name: &str| Members::of(raw).is_ok_and(|members| members.value(name).is_some());
+    let read = |raw: &RawValue, name: &str| Members::of(raw).is_ok_and(|members| members.value(name).is_some());
     for name in ["inputResponses", "requestState"] {
         if read(&left, name) {
             left = Members::of(&left).expect("it was read before").without(name);
