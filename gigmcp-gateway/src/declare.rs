@@ -7,7 +7,7 @@ use gigmcp_egress::HostPattern;
 use gigmcp_sandbox::Profile;
 
 use crate::spec::{
-    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecLimits, launcher_registries, once_each, parse_cpus,
+    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecAsks, SpecLimits, launcher_registries, once_each, parse_cpus,
     parse_env, parse_host, parse_size,
 };
 
@@ -57,6 +57,14 @@ pub(crate) struct Declaration {
     /// Empty host directory that the server may write to at /state, and that stays [default: nothing stays]
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
+
+    /// Let the server ask the model of the client that called it
+    #[arg(long)]
+    sampling: bool,
+
+    /// Let the server ask for the directories of the client that called it [default: it is told /state, if it has that]
+    #[arg(long)]
+    client_roots: bool,
 }
 
 impl Declaration {
@@ -88,6 +96,7 @@ impl Declaration {
             },
             seccomp: self.seccomp,
             state: self.state,
+            asks: SpecAsks { sampling: self.sampling, roots: self.client_roots },
             ..ServerSpec::new(Source::HostTools)
         };
         spec.check()?;

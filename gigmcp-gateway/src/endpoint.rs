@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use gigmcp_mcp::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
@@ -36,7 +34,7 @@ enum Mount {
     Transitional,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<ResponseBody>;
 
 impl Endpoint {
     pub(crate) fn new(
@@ -66,6 +64,11 @@ impl Endpoint {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
             }
         }
+    }
+
+    /// Ends the streams on which clients only listen, so that their connections can end.
+    pub(crate) fn end_streams(&self) {
+        self.transport.end_streams();
     }
 
     /// Ends every server.
@@ -151,7 +154,7 @@ fn unauthorized() -> Answer {
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut answer = Response::new(ResponseBody::whole(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer

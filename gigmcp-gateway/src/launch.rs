@@ -2,8 +2,9 @@
 
 use std::{
     error::Error,
+    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,16 +12,20 @@ use std::{
 
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Launch, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream,
+    BoxFuture, Call, CallError, ConnectError, Description, Era, Features, Launch, LaunchError, List, Outcome, Passing,
+    Root, Roots, StdioLimits, StdioUpstream, Turns, Upstream,
 };
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
-use tokio::time::{self, Instant};
+use tokio::{
+    sync::broadcast,
+    time::{self, Instant},
+};
 
 use crate::{
     calls::Calls,
     egress::Entitlement,
     events,
-    spec::{Owner, ProfileSlug, ServerName, Source},
+    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
     store::{Profile, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
     tripwires::{Told, Untold},
@@ -37,6 +42,9 @@ pub(crate) struct ServerLaunch {
     revision: i64,
     start_timeout: Duration,
     running: Mutex<Option<Arc<Server>>>,
+    /// The same server once more, for calls that may ask their client something.
+    beside: Mutex<Vec<Weak<Server>>>,
+    era: OnceLock<Era>,
     ended: AtomicBool,
 }
 
@@ -57,6 +65,8 @@ impl ServerLaunch {
             revision,
             start_timeout,
             running: Mutex::default(),
+            beside: Mutex::default(),
+            era: OnceLock::new(),
             ended: AtomicBool::new(false),
         }
     }
@@ -74,11 +84,28 @@ impl Launch for ServerLaunch {
             if let Some(server) = self.running() {
                 return Ok(server as Arc<dyn Upstream>);
             }
-            let server = Arc::new(self.start().await?);
+            let server = Arc::new(self.start(self.spec().await?, Turns::Together).await?);
             *self.slot() = Some(Arc::clone(&server));
             // It may have been taken out of the profile while it started.
             self.check_wanted().inspect_err(|_| self.end())?;
             Ok(server as Arc<dyn Upstream>)
+        })
+    }
+
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(async {
+            self.check_wanted()?;
+            let spec = self.spec().await?;
+            if spec.state.is_some() || spec.kept.is_some() {
+                return Ok(None); // two processes would write to the same files
+            }
+            let server = Arc::new(self.start(spec, Turns::OneByOne).await?);
+            let mut beside = self.beside();
+            beside.retain(|server| server.strong_count() > 0);
+            beside.push(Arc::downgrade(&server));
+            drop(beside);
+            self.check_wanted().inspect_err(|_| self.end())?;
+            Ok(Some(server as Arc<dyn Upstream>))
         })
     }
 }
@@ -100,46 +127,74 @@ impl ServerLaunch {
     /// Ends the server, and starts none from now on.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        if let Some(server) = self.slot().take() {
-            server.end();
-        }
+        let beside = std::mem::take(&mut *self.beside());
+        let beside = beside.iter().filter_map(Weak::upgrade);
+        beside.chain(self.slot().take()).for_each(|server| server.end());
     }
 
     /// Lets the server end by itself for a while, and starts none from now on.
     pub(crate) async fn shut_down(&self) {
         self.ended.store(true, Ordering::SeqCst);
+        let beside = std::mem::take(&mut *self.beside());
+        for server in beside.iter().filter_map(Weak::upgrade) {
+            server.end(); // whoever waits for an answer there has gone
+        }
         let server = self.slot().take();
         if let Some(server) = server {
             server.shut_down().await;
         }
     }
 
+    fn beside(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Server>>> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self) -> Result<Server, LaunchError> {
+    async fn spec(&self) -> Result<ServerSpec, LaunchError> {
         let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
             LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
         })?;
         if row.revision != self.revision {
             return Err(changed());
         }
-        let consented = match row.spec.source {
-            Source::Image(_) => {
-                self.check_consented(&row).await?;
-                Some(Box::new(row.spec.clone()))
+        if let Source::Image(_) = row.spec.source {
+            self.check_consented(&row).await?;
+        }
+        Ok(row.spec)
+    }
+
+    /// Starts the server as what it speaks. That is found out once, by the older era's first message; a process that was
+    /// told it and does not know it is thrown away.
+    async fn start(&self, spec: ServerSpec, turns: Turns) -> Result<Server, LaunchError> {
+        let known = self.era.get().copied();
+        let (found, server) = match self.start_as(spec.clone(), turns, known.unwrap_or(Era::Legacy)).await {
+            Ok(server) => (known.unwrap_or(Era::Legacy), server),
+            Err(error) if known.is_none() && matches!(error.code, "server-refused" | "server-version") => {
+                let server = self.start_as(spec, turns, Era::Modern).await;
+                (Era::Modern, server.map_err(|_| error)?)
             }
-            Source::Binary { .. } | Source::HostTools => None,
+            Err(error) => return Err(error),
         };
+        // Of two starts at the same time, either knows it.
+        let _ = self.era.set(found);
+        Ok(server)
+    }
+
+    async fn start_as(&self, spec: ServerSpec, turns: Turns, era: Era) -> Result<Server, LaunchError> {
+        let mut features = features(&spec);
+        features.turns = turns;
         let seconds = |said: Option<u64>, default| said.map_or(default, Duration::from_secs);
         let mut limits = StdioLimits::default();
-        limits.initialize_timeout = seconds(row.spec.limits.start_seconds, self.start_timeout);
-        limits.call_timeout = seconds(row.spec.limits.call_seconds, limits.call_timeout);
+        limits.initialize_timeout = seconds(spec.limits.start_seconds, self.start_timeout);
+        limits.call_timeout = seconds(spec.limits.call_seconds, limits.call_timeout);
+        let consented = matches!(spec.source, Source::Image(_)).then(|| Box::new(spec.clone()));
         let plan = Plan {
             owner: self.owner.clone(),
             server: self.server.clone(),
-            spec: row.spec,
+            spec,
             entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision, consented },
             shapes: Vec::new(),
         };
@@ -147,7 +202,7 @@ impl ServerLaunch {
         tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
-        match StdioUpstream::connect(stdin, stdout, limits).await {
+        match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
             Ok(upstream) => {
                 let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
                 let instance = running.identity.clone();
@@ -321,9 +376,44 @@ impl Upstream for Server {
         Some(self.instance.as_str())
     }
 
-    fn tools_revision(&self) -> u64 {
-        self.upstream.tools_revision()
+    fn is_occupied(&self) -> bool {
+        self.upstream.is_occupied()
     }
+
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        self.upstream.describe()
+    }
+
+    fn revision(&self, list: List) -> u64 {
+        self.upstream.revision(list)
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<gigmcp_mcp::Event>> {
+        self.upstream.events()
+    }
+}
+
+/// What a server may ask of clients. People can be asked, as they see who asks. Sampling spends the user's tokens, and a path
+/// on a client's disk means nothing in a sandbox, so these are forwarded only if the operator said so.
+fn features(spec: &ServerSpec) -> Features {
+    let mut features = Features::default();
+    features.elicitation = Passing::Forward;
+    if spec.asks.sampling {
+        features.sampling = Passing::Forward;
+    }
+    let state = spec.state.iter().map(|_| PathBuf::from("/state"));
+    let kept = state.chain(spec.kept.iter().map(|kept| kept.path.clone()));
+    features.roots = match spec.asks.roots {
+        true => Roots::Forward,
+        false => Roots::Answer(kept.map(|path| root(&path)).collect()),
+    };
+    features
+}
+
+/// A directory that outlives the server.
+fn root(path: &Path) -> Root {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Root { uri: format!("file://{}", path.display()), name }
 }
 
 fn changed() -> LaunchError {

@@ -84,6 +84,7 @@ impl Server {
         tracing::info!("stopping: waiting for calls in flight, at most {} s", DRAIN.as_secs());
         drop(self.listener);
         drop(stop);
+        self.endpoint.end_streams();
         // The task that follows changes never ends; all others do.
         let drained = async { while connections.len() > 1 && connections.join_next().await.is_some() {} };
         tokio::select! {

@@ -62,6 +62,9 @@ pub(crate) struct ServerSpec {
     /// A directory that it may write to and that stays: one for each owner, kept by the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<Directory>,
+    /// What it may ask of clients, beside the people behind them.
+    #[serde(default, skip_serializing_if = "SpecAsks::is_nothing")]
+    pub(crate) asks: SpecAsks,
 }
 
 /// A directory that a server may write to.
@@ -71,6 +74,22 @@ pub(crate) struct Directory {
     /// Where it is inside.
     pub(crate) path: PathBuf,
     pub(crate) max_bytes: u64,
+}
+
+/// What a server may ask of the client that called it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SpecAsks {
+    /// Its model.
+    pub(crate) sampling: bool,
+    /// Its directories. Otherwise the server is told its own.
+    pub(crate) roots: bool,
+}
+
+impl SpecAsks {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a server may use of the machine; absent means the sandbox's default.
@@ -116,6 +135,7 @@ impl ServerSpec {
             variables: BTreeMap::new(),
             writable: Vec::new(),
             kept: None,
+            asks: SpecAsks::default(),
         }
     }
 
@@ -448,6 +468,7 @@ mod tests {
             limits: SpecLimits { memory_bytes: Some(1 << 30), ..SpecLimits::default() },
             seccomp: Profile::Node,
             state: Some("/srv/state".into()),
+            asks: SpecAsks { sampling: true, roots: false },
             ..ServerSpec::new(Source::HostTools)
         };
         let json = spec.to_json();
@@ -455,7 +476,9 @@ mod tests {
         assert_eq!(spec.check(), Ok(()));
         let (older, _) = json.split_once(r#","limits":"#).expect("what came later stands at the end");
         let older = format!("{older}}}");
-        let without = ServerSpec { limits: SpecLimits::default(), seccomp: Profile::Any, state: None, ..spec.clone() };
+        let asks = SpecAsks::default();
+        let limits = SpecLimits::default();
+        let without = ServerSpec { limits, seccomp: Profile::Any, state: None, asks, ..spec.clone() };
         assert_eq!(ServerSpec::from_json(&older).expect("of an earlier version"), without);
         let twice = ServerSpec { secrets: [spec.secrets.clone(), spec.secrets.clone()].concat(), ..spec };
         assert_eq!(twice.check(), Err(InvalidSpec::VariableTwice { name: "API_KEY".into() }));

@@ -2,27 +2,43 @@
 
 mod backend;
 mod flight;
+mod follow;
+mod hub;
+mod links;
+mod lists;
+mod named;
 mod observer;
+mod passing;
+mod resources;
+mod spares;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::{sync::broadcast, task::JoinSet};
 
 use self::{
-    backend::{BackendError, Entry, Ready},
+    backend::Entry,
+    hub::{Hub, set_level},
+    named::{Kind, Refusal},
     observer::Observation,
+    passing::{FromServer, labelled_outcome},
+    resources::nothing,
 };
 pub use self::{
     backend::{Fault, FaultKind},
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
 };
 use crate::{
-    catalogue::{CatalogueLimits, Tool},
+    catalogue::{CatalogueLimits, Named},
+    describe::Description,
+    level::LogLevel,
     message::RpcError,
-    name::{ServerId, server_of},
+    name::ServerId,
     object::Members,
-    upstream::{BoxFuture, Call, Launch, Outcome, Upstream},
+    seal::Sealer,
+    sink::ClientId,
+    upstream::{BoxFuture, Call, Event, Launch, Outcome, Upstream},
 };
 
 /// One server of an aggregator.
@@ -41,12 +57,20 @@ pub struct AggregatorLimits {
     /// How long a list waits for servers that are still starting; against one slow server that hides
     /// all others. Default 20 s, because clients give up after 30.
     pub list_wait: Duration,
+    /// How long a description waits for them; clients wait for it before they do anything else. Default 5 s.
+    pub describe_wait: Duration,
+    /// Items on one page of a list. Default 1,000.
+    pub page_items: usize,
+    /// Bytes of one page of a list. Default 4 MiB.
+    pub page_bytes: usize,
+    /// How often a server that has to work on one call at a time is started beside itself. Default 16.
+    pub max_spares: usize,
     /// How long a failed start is remembered before it is tried again; doubles with each failure in
     /// a row; against a broken server that is started for every request. Default 1 s.
     pub relaunch_backoff: Duration,
     /// What that grows to at most. Default 60 s.
     pub max_relaunch_backoff: Duration,
-    /// Bounds on each server's list.
+    /// Bounds on each server's lists.
     pub catalogue: CatalogueLimits,
 }
 
@@ -55,6 +79,10 @@ impl Default for AggregatorLimits {
         Self {
             launch_timeout: Duration::from_secs(90),
             list_wait: Duration::from_secs(20),
+            describe_wait: Duration::from_secs(5),
+            page_items: 1_000,
+            page_bytes: 4 << 20,
+            max_spares: 16,
             relaunch_backoff: Duration::from_secs(1),
             max_relaunch_backoff: Duration::from_secs(60),
             catalogue: CatalogueLimits::default(),
@@ -71,6 +99,8 @@ pub struct Aggregator {
     by_name: HashMap<Box<str>, usize>,
     observer: Option<Arc<dyn CallObserver>>,
     limits: AggregatorLimits,
+    hub: Arc<Hub>,
+    sealer: Sealer,
 }
 
 /// The tools that can be offered now, and what could not.
@@ -78,7 +108,7 @@ pub struct Aggregator {
 #[non_exhaustive]
 pub struct Listing {
     /// Tools in the order of the servers, then in each server's own.
-    pub tools: Vec<Tool>,
+    pub tools: Vec<Named>,
     /// For the operator: servers and tools that are missing from the list.
     pub faults: Vec<Fault>,
 }
@@ -97,15 +127,18 @@ impl Aggregator {
     /// # Errors
     /// If two servers have the same name.
     pub fn with_limits(backends: Vec<Backend>, limits: AggregatorLimits) -> Result<Self, DuplicateServer> {
+        let hub = Hub::new();
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for Backend { name, launch } in backends {
             if by_name.insert(name.as_str().into(), entries.len()).is_some() {
                 return Err(DuplicateServer { name });
             }
-            entries.push(Arc::new(Entry::new(name, launch, limits)));
+            let index = entries.len();
+            entries.push(Arc::new(Entry::new((name, index), launch, limits, &hub)));
         }
-        Ok(Self { entries, by_name, observer: None, limits })
+        hub.connect(&entries);
+        Ok(Self { entries, by_name, observer: None, limits, hub, sealer: Sealer::new() })
     }
 
     /// The same, telling `observer` of every `tools/call`.
@@ -115,32 +148,7 @@ impl Aggregator {
         self
     }
 
-    /// Lists the tools of every server that works, starting those that do not run.
-    ///
-    /// Cancel safe: starts under way go on for whoever asks next.
-    pub async fn tools(&self) -> Listing {
-        let deadline = Instant::now() + self.limits.list_wait;
-        // All are set going before the first is waited for; each runs in a task of its own.
-        let starting: Vec<_> = self.entries.iter().map(|entry| (entry, entry.ready())).collect();
-        let mut tools = Vec::new();
-        let mut faults = Vec::new();
-        for (entry, ready) in starting {
-            match timeout_at(deadline, ready).await {
-                Ok(Ok(ready)) => {
-                    tools.extend_from_slice(ready.catalogue.tools());
-                    faults.extend(entry.odd_tools(&ready));
-                }
-                Ok(Err(error)) => faults.push(entry.fault(FaultKind::from(&error))),
-                Err(_) => faults.push(entry.fault(FaultKind::StillStarting)),
-            }
-        }
-        for fault in &faults {
-            tracing::warn!(server = %fault.server, fault = %fault.kind, "not in the list of tools");
-        }
-        Listing { tools, faults }
-    }
-
-    /// What keeps servers and tools out of the list at this moment, without starting anything.
+    /// What is wrong at this moment with servers and what they list, without starting anything.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
@@ -150,9 +158,14 @@ impl Aggregator {
     ///
     /// Dropping the future gives the call up, and the server is told so.
     pub async fn call_tool(&self, params: Option<&RawValue>) -> Outcome {
+        self.tool(params, Call::new("tools/call", None)).await
+    }
+
+    /// Calls a tool with these parameters; `call` says for whom.
+    async fn tool(&self, params: Option<&RawValue>, call: Call) -> Outcome {
         let mut observation = Observation::begin(self.observer.as_ref(), params);
         let (failure, outcome) = match observation.ready().await {
-            Ok(()) => self.call_observed(&mut observation, params).await,
+            Ok(()) => self.call_observed(&mut observation, params, call).await,
             Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
         };
         observation.end(failure, &outcome).await;
@@ -163,15 +176,26 @@ impl Aggregator {
         &self,
         observation: &mut Observation,
         params: Option<&RawValue>,
+        mut call: Call,
     ) -> (Option<&'static str>, Outcome) {
-        match self.route(params).await {
-            Ok(Route { entry, ready, tool, params }) => {
-                observation.leads_to(&entry.name, Some((ready.upstream.instance(), &tool)));
-                let mut call = Call::new("tools/call", Some(params));
+        match self.route(Kind::Tool, params).await {
+            Ok((route, params)) => {
+                let (entry, ready) = (route.entry, route.ready);
+                let upstream = entry.upstream_for(&ready, &call).await;
+                observation.leads_to(&entry.name, Some((upstream.instance(), &route.name)));
+                call.params = Some(params);
                 call.id = Some(observation.id());
-                match ready.upstream.call(call).await {
+                call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
+                match upstream.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
-                    outcome @ (Outcome::Complete(_) | Outcome::Error(_)) => (None, outcome),
+                    outcome => {
+                        if let Outcome::Complete(result) = &outcome
+                            && ready.description.capabilities.resources
+                        {
+                            self.hub.links.learn(entry.index, result);
+                        }
+                        (None, labelled_outcome(&entry.name, outcome))
+                    }
                 }
             }
             Err(Refusal { entry, code, error }) => {
@@ -181,73 +205,65 @@ impl Aggregator {
         }
     }
 
-    async fn route<'a>(&'a self, params: Option<&RawValue>) -> Result<Route<'a>, Refusal<'a>> {
-        let invalid =
-            |reason: &str| Refusal { entry: None, code: None, error: RpcError::new(RpcError::INVALID_PARAMS, reason) };
-        let params = params.ok_or_else(|| invalid("tools/call needs params"))?;
-        let members = Members::of(params).map_err(|_| invalid("params is no object, or names a member twice"))?;
-        let exposed = members.string("name").ok_or_else(|| invalid("params.name is not a string"))?;
-        let unknown = || invalid(&format!("Unknown tool: {exposed}"));
-        let entry = server_of(&exposed)
-            .and_then(|server| self.by_name.get(server))
-            .map(|&index| &self.entries[index])
-            .ok_or_else(unknown)?;
-        let failed = |error: BackendError| Refusal {
-            entry: Some(&**entry),
-            code: Some(error.code()),
-            error: error.to_rpc(&entry.name),
+    /// Sets the level of every server to the least important that any client wants.
+    async fn set_level(&self, call: &Call) -> Outcome {
+        let level = call.params.as_deref().and_then(|params| Members::of(params).ok()?.string("level")?.parse().ok());
+        let Some(level): Option<LogLevel> = level else {
+            return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "params.level is not a log level"));
         };
-        // A tool that is known is called at once; only for an unknown one is a stale list read anew.
-        let mut ready = match entry.running() {
-            Some(ready) => ready,
-            None => entry.ready().await.map_err(failed)?,
-        };
-        if ready.catalogue.tool(&exposed).is_none() && entry.is_stale(&ready) {
-            ready = entry.ready().await.map_err(failed)?;
-        }
-        let tool = ready.catalogue.tool(&exposed).ok_or_else(unknown)?.name.clone();
-        let params = members.with("name", &tool).expect("the name was just read");
-        Ok(Route { entry, ready, tool, params })
-    }
-
-    async fn list(&self, params: Option<&RawValue>) -> Outcome {
-        // The whole list is one page, so no cursor can be ours.
-        let cursor = params
-            .and_then(|params| Members::of(params).ok())
-            .and_then(|members| members.value("cursor"))
-            .is_some_and(|cursor| cursor.get() != "null");
-        if cursor {
-            return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "unknown cursor"));
-        }
-        let Listing { tools, .. } = self.tools().await;
-        let definitions = tools.iter().map(|tool| tool.definition.get());
-        let length: usize = tools.iter().map(|tool| tool.definition.get().len() + 1).sum();
-        let mut text = String::with_capacity(length + 16);
-        text.push_str(r#"{"tools":["#);
-        for (index, definition) in definitions.enumerate() {
-            if index > 0 {
-                text.push(',');
+        let level = self.hub.set_level(call.client, level);
+        let mut setting = JoinSet::new();
+        for ready in self.entries.iter().filter_map(|entry| entry.running()) {
+            if ready.description.capabilities.logging {
+                setting.spawn(async move { ready.upstream.call(set_level(level).with_timeout(LEVEL_TIMEOUT)).await });
             }
-            text.push_str(definition);
         }
-        text.push_str("]}");
-        Outcome::Complete(RawValue::from_string(text).expect("a list of JSON texts is JSON"))
+        // One that does not do it logs as it did; that is its own fault.
+        while setting.join_next().await.is_some() {}
+        nothing()
     }
 }
 
 impl Upstream for Aggregator {
-    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
+    fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             match &*call.method {
-                "tools/call" => self.call_tool(call.params.as_deref()).await,
-                "tools/list" => self.list(call.params.as_deref()).await,
+                "tools/call" => {
+                    let params = call.params.take();
+                    self.tool(params.as_deref(), call).await
+                }
+                "prompts/get" => self.prompt(call).await,
+                "resources/read" => self.read_resource(call).await,
+                "tools/list" => self.list("tools", call.params.as_deref()).await,
+                "prompts/list" => self.list("prompts", call.params.as_deref()).await,
+                "resources/list" => self.list("resources", call.params.as_deref()).await,
+                "resources/templates/list" => self.list("resourceTemplates", call.params.as_deref()).await,
+                "resources/subscribe" => self.subscribe(call).await,
+                "resources/unsubscribe" => self.unsubscribe(call).await,
+                "completion/complete" => self.complete(call).await,
+                "logging/setLevel" => self.set_level(&call).await,
                 method => {
                     Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
                 }
             }
         })
     }
+
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        Box::pin(self.description())
+    }
+
+    fn forget(&self, client: ClientId) {
+        Self::forget(self, client);
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        Some(self.hub.events.subscribe())
+    }
 }
+
+/// How long a server may take to set its level.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Two servers of one aggregator have the same name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -264,16 +280,3 @@ fn not_observed(error: NotObserved) -> Outcome {
 
 /// The stable code of a call that nobody could have taken note of.
 const NOT_OBSERVED: &str = "audit-unavailable";
-
-struct Route<'a> {
-    entry: &'a Entry,
-    ready: Arc<Ready>,
-    tool: Box<str>,
-    params: Box<RawValue>,
-}
-
-struct Refusal<'a> {
-    entry: Option<&'a Entry>,
-    code: Option<&'static str>,
-    error: RpcError,
-}

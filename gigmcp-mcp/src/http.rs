@@ -1,21 +1,27 @@
-//! Streamable HTTP towards clients, for the revisions with a handshake.
+//! Streamable HTTP towards clients, with and without a session.
 
+mod body;
+mod client;
 mod dispatch;
+mod events;
 mod guard;
+mod modern;
 mod reply;
 mod session;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use tokio::time::timeout;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::sync::CancellationToken;
 
+pub use self::body::ResponseBody;
 use self::{
-    guard::{accepts_json, is_json, single_header},
-    reply::{empty, plain, rpc_error},
+    guard::{accepts, accepts_json, is_json, single_header},
+    modern::{Parking, names_modern},
+    reply::{empty, not_allowed, plain, rpc_error},
     session::Sessions,
 };
 use crate::{message::RpcError, upstream::Upstream};
@@ -29,6 +35,10 @@ impl Principal {
     /// A principal of this name. It is compared and never shown to a client.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
+    }
+
+    fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -58,6 +68,17 @@ pub struct StreamableHttpLimits {
     pub max_in_flight_per_session: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
+    /// Calls that wait for their client to come back with answers; more fail. Default 1,024.
+    pub max_parked: usize,
+    /// The same, of one principal. Default 64.
+    pub max_parked_per_principal: usize,
+    /// How long a call waits for its client to come back. Default 10 min, because people think.
+    pub parked_for: Duration,
+    /// Clients without a session that listen; more are refused. Default 4,096.
+    pub max_listeners: usize,
+    /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
+    /// Default 15 s.
+    pub keep_alive: Duration,
 }
 
 impl Default for StreamableHttpLimits {
@@ -70,12 +91,17 @@ impl Default for StreamableHttpLimits {
             session_idle: Duration::from_secs(12 * 3600),
             max_in_flight_per_session: 128,
             max_batch: 64,
+            max_parked: 1024,
+            max_parked_per_principal: 64,
+            parked_for: Duration::from_secs(600),
+            max_listeners: 4096,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }
 
-/// The server end of MCP's streamable HTTP, for the revisions 2024-11-05 to 2025-11-25. It knows no
-/// web framework and authenticates nobody: the caller does that first.
+/// The server end of MCP's streamable HTTP, for clients with a session (2024-11-05 to 2025-11-25) and without one
+/// (2026-07-28) at the same address. It knows no web framework and authenticates nobody: the caller does that first.
 #[derive(Debug)]
 pub struct StreamableHttp {
     identity: ServerIdentity,
@@ -83,6 +109,10 @@ pub struct StreamableHttp {
     sessions: Sessions,
     hosts: HashSet<Box<str>>,
     origins: HashSet<Box<str>>,
+    /// Is cancelled when streams are to end.
+    streams: CancellationToken,
+    parking: Arc<Parking>,
+    listeners: Arc<Semaphore>,
 }
 
 impl StreamableHttp {
@@ -96,6 +126,9 @@ impl StreamableHttp {
             limits,
             hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
             origins: HashSet::new(),
+            streams: CancellationToken::new(),
+            parking: Parking::new(limits),
+            listeners: Arc::new(Semaphore::new(limits.max_listeners)),
         }
     }
 
@@ -115,14 +148,14 @@ impl StreamableHttp {
 
     /// Answers one HTTP request of a client that the caller has authenticated as `principal`.
     ///
-    /// Dropping the future does not end a call under way: in these revisions a lost connection is
-    /// not a cancellation. Needs a tokio runtime.
+    /// Dropping the future, or the body, ends a call under way if its client has no session. If it has one, a lost
+    /// connection is not a cancellation. Needs a tokio runtime.
     pub async fn handle<U, B>(
         &self,
         principal: &Principal,
         upstream: &Arc<U>,
         request: Request<B>,
-    ) -> Response<Full<Bytes>>
+    ) -> Response<ResponseBody>
     where
         U: Upstream + ?Sized + 'static,
         B: Body,
@@ -135,18 +168,15 @@ impl StreamableHttp {
             return plain(StatusCode::FORBIDDEN, "this origin is not allowed");
         }
         match *request.method() {
+            Method::GET | Method::DELETE if names_modern(request.headers()) => not_allowed("POST"),
             Method::POST => self.post(principal, upstream, request).await,
             Method::DELETE => self.delete(principal, &request),
-            _ => {
-                let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-                let allowed = header::HeaderValue::from_static("POST, DELETE");
-                response.headers_mut().insert(header::ALLOW, allowed);
-                response
-            }
+            Method::GET => self.listen(principal, upstream, request.headers()),
+            _ => not_allowed("GET, POST, DELETE"),
         }
     }
 
-    async fn post<U, B>(&self, principal: &Principal, upstream: &Arc<U>, request: Request<B>) -> Response<Full<Bytes>>
+    async fn post<U, B>(&self, principal: &Principal, upstream: &Arc<U>, request: Request<B>) -> Response<ResponseBody>
     where
         U: Upstream + ?Sized + 'static,
         B: Body,
@@ -180,11 +210,12 @@ impl StreamableHttp {
                 return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
             }
         };
-        let headers = dispatch::Headers { version, session };
+        let events = accepts(&parts.headers, "text/event-stream");
+        let headers = dispatch::Headers { version, session, events, all: &parts.headers };
         self.dispatch(principal, upstream, headers, &body).await
     }
 
-    fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<Full<Bytes>> {
+    fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<ResponseBody> {
         match single_header(request.headers(), SESSION_HEADER) {
             Ok(Some(id)) if self.sessions.end(principal, id) => empty(StatusCode::NO_CONTENT),
             Ok(Some(_)) => plain(StatusCode::NOT_FOUND, "there is no such session"),

@@ -3,10 +3,14 @@
 
 mod aggregator;
 mod catalogue;
+mod describe;
 mod http;
+mod level;
 mod message;
 mod name;
 mod object;
+mod seal;
+mod sink;
 mod stdio;
 #[cfg(feature = "toolpack")]
 pub mod toolpack;
@@ -17,10 +21,13 @@ pub use aggregator::{
     Aggregator, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer, Fault, FaultKind,
     Listing, NotObserved,
 };
-pub use catalogue::{Catalogue, CatalogueError, CatalogueLimits, OddTool, Tool};
-pub use http::{Principal, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
+pub use describe::{Capabilities, Description};
+pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
+pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
-pub use upstream::{BoxFuture, Call, CallError, CallId, Launch, LaunchError, Outcome, Upstream};
-pub use version::{LATEST_LEGACY, ProtocolVersion, UnknownVersion};
+pub use upstream::{BoxFuture, Call, CallError, CallId, Event, Launch, LaunchError, List, Outcome, Upstream};
+pub use version::{Era, LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};

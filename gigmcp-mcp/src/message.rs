@@ -57,6 +57,14 @@ pub enum Verdict {
     Error(Box<RawValue>),
 }
 
+impl Verdict {
+    /// An error of our own.
+    #[must_use]
+    pub fn refused(error: &RpcError) -> Self {
+        Self::Error(error.to_raw())
+    }
+}
+
 impl Message {
     /// Parses one message from UTF-8 JSON.
     ///
@@ -194,6 +202,14 @@ impl RpcError {
     pub const INVALID_PARAMS: i64 = -32602;
     /// The server behind the gateway could not answer; `data.code` says why.
     pub const INTERNAL_ERROR: i64 = -32603;
+    /// There is no such resource; in the older revisions.
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// A header does not say what the body says.
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The request needs something that the client has not declared; `data.requiredCapabilities` says what.
+    pub const MISSING_CAPABILITY: i64 = -32021;
+    /// The revision is not spoken here; `data.supported` says which are.
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
     /// The client cancelled the request itself.
     pub const REQUEST_CANCELLED: i64 = -32800;
 

@@ -36,15 +36,42 @@ impl<'a> Members<'a> {
         string(self.value(name)?)
     }
 
-    /// The object's text with the value of one member replaced and every other byte kept.
+    /// The object's text with the value of one member replaced by a string and every other byte kept.
     pub(crate) fn with(&self, name: &str, value: &str) -> Option<Box<RawValue>> {
+        self.with_raw(name, &quoted(value))
+    }
+
+    /// The same, replaced by any JSON text.
+    pub(crate) fn with_raw(&self, name: &str, json: &str) -> Option<Box<RawValue>> {
         let Range { start, end } = self.span(name)?;
         let (before, after) = (&self.text[..start], &self.text[end..]);
-        let mut text = String::with_capacity(before.len() + value.len() + after.len() + 2);
+        let mut text = String::with_capacity(before.len() + json.len() + after.len());
         text.push_str(before);
-        text.push_str(&quoted(value));
+        text.push_str(json);
         text.push_str(after);
-        Some(RawValue::from_string(text).expect("one value of an object was replaced by a string"))
+        Some(RawValue::from_string(text).expect("one value of an object was replaced by another"))
+    }
+
+    /// The object with one member set: replaced where it stands, or added in front.
+    pub(crate) fn set(&self, name: &str, json: &str) -> Box<RawValue> {
+        self.with_raw(name, json).unwrap_or_else(|| {
+            let rest = self.text[1..].trim_start();
+            let comma = if rest.starts_with('}') { "" } else { "," };
+            let text = format!("{{{}:{json}{comma}{rest}", quoted(name));
+            RawValue::from_string(text).expect("a member was added to an object")
+        })
+    }
+
+    /// The object without one member; every other one is as written.
+    pub(crate) fn without(&self, name: &str) -> Box<RawValue> {
+        let kept = self.members.iter().filter(|(key, _)| key != name);
+        let kept: Vec<String> = kept.map(|(key, value)| format!("{}:{}", quoted(key), value.get())).collect();
+        RawValue::from_string(format!("{{{}}}", kept.join(","))).expect("members make an object")
+    }
+
+    /// Every member, in the order written.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(name, value)| (&**name, *value))
     }
 
     fn span(&self, name: &str) -> Option<Range<usize>> {

@@ -1,7 +1,10 @@
 //! A server behind a pair of pipes: our own raw JSON-RPC multiplexer.
 
+mod asks;
 mod handshake;
 mod lines;
+mod modern;
+mod notes;
 mod oversized;
 mod pending;
 mod pump;
@@ -9,7 +12,7 @@ mod pump;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,7 +20,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, broadcast, mpsc},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -27,13 +30,19 @@ pub(crate) use self::lines::{Line, Lines};
 
 pub use self::handshake::{ConnectError, Hello};
 use self::{
-    pending::Pending,
+    asks::Asks,
+    modern::Listens,
+    notes::{progress_token, token_prefix},
+    pending::{Caller, Pending},
     pump::{Outgoing, read_from, write_to},
 };
 use crate::{
+    describe::Description,
     message::{Verdict, write_notification, write_request},
     object::quoted,
-    upstream::{BoxFuture, Call, CallError, Outcome, Upstream},
+    sink::{ClientContext, Features, Turns},
+    upstream::{BoxFuture, Call, CallError, Event, List, Outcome, Upstream},
+    version::Era,
 };
 
 /// Bounds on what a server behind pipes can cost.
@@ -46,8 +55,16 @@ pub struct StdioLimits {
     /// start may unpack things.
     pub initialize_timeout: Duration,
     /// Time for any other request, from the moment it is made; against a server that never answers.
-    /// Default 60 s.
+    /// Default 60 s. Progress, and the answer to a request of the server, begin it anew.
     pub call_timeout: Duration,
+    /// Time for a call in all, however much progress it makes; against one that never ends. Default 1 h.
+    pub max_call_time: Duration,
+    /// Time for a client to answer a request of the server; people think. Default 10 min.
+    pub ask_timeout: Duration,
+    /// Requests of the server that one call may cause; against a loop. Default 64.
+    pub max_asks_per_call: usize,
+    /// Requests of the server without an answer yet; more are refused. Default 32.
+    pub max_asks: usize,
     /// Requests without an answer yet; further ones wait. Default 256.
     pub max_in_flight: usize,
     /// Bytes that wait to be written; against a server that does not read. Further requests wait.
@@ -61,6 +78,10 @@ impl Default for StdioLimits {
             max_line_bytes: 16 << 20,
             initialize_timeout: Duration::from_secs(60),
             call_timeout: Duration::from_secs(60),
+            max_call_time: Duration::from_secs(3600),
+            ask_timeout: Duration::from_secs(600),
+            max_asks_per_call: 64,
+            max_asks: 32,
             max_in_flight: 256,
             max_queued_bytes: 16 << 20,
         }
@@ -77,8 +98,12 @@ pub struct StdioCounters {
     pub oversized_lines: u64,
     /// Answers that nobody waits for: never asked, given up, or given twice.
     pub unexpected_responses: u64,
-    /// Requests of the server that were answered with "method not found".
+    /// Requests of the server that no client was asked: not offered, belonging to no call, too many.
     pub refused_requests: u64,
+    /// Requests and log lines of the server of which nothing tells to which call they belong.
+    pub ambiguous: u64,
+    /// Progress of nothing: of a call that is over or wants none, or that did not get on.
+    pub idle_progress: u64,
     /// Answers and cancellations that were not written because the server does not read.
     pub unwritten: u64,
 }
@@ -93,6 +118,7 @@ pub struct StdioUpstream {
     hello: Hello,
     limits: StdioLimits,
     in_flight: Semaphore,
+    turn: Semaphore,
     _reader: AbortOnDropHandle<()>,
     _writer: AbortOnDropHandle<()>,
 }
@@ -109,27 +135,81 @@ impl StdioUpstream {
         stdout: impl AsyncRead + Send + Unpin + 'static,
         limits: StdioLimits,
     ) -> Result<Self, ConnectError> {
+        Self::connect_with(stdin, stdout, limits, Features::default()).await
+    }
+
+    /// The same, telling the server that clients have these features.
+    ///
+    /// # Errors
+    /// If the server does not complete the handshake in time.
+    pub async fn connect_with(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        limits: StdioLimits,
+        features: Features,
+    ) -> Result<Self, ConnectError> {
+        Self::connect_as(stdin, stdout, limits, features, Era::Legacy).await
+    }
+
+    /// The same with a server of this era. Which one it is, [`StdioUpstream::probe`] can tell beforehand.
+    ///
+    /// # Errors
+    /// If the server does not answer its first message in time, or speaks something else.
+    pub async fn connect_as(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        limits: StdioLimits,
+        features: Features,
+        era: Era,
+    ) -> Result<Self, ConnectError> {
         let (outgoing, queue) = mpsc::channel(QUEUED_LINES);
         let shared = Arc::new(Shared {
             pending: Pending::default(),
+            asks: Asks::default(),
+            interactive: AtomicBool::new(features.turns == Turns::OneByOne),
+            features,
+            era,
+            listens: Listens::default(),
+            limits,
             outgoing,
             write_budget: Arc::new(Semaphore::new(limits.max_queued_bytes)),
             closed: CancellationToken::new(),
-            tools_revision: AtomicU64::new(0),
+            revisions: Default::default(),
+            events: broadcast::Sender::new(QUEUED_EVENTS),
+            token_prefix: token_prefix(),
             counters: Counters::default(),
         });
-        let reader = tokio::spawn(read_from(stdout, Arc::clone(&shared), limits.max_line_bytes));
+        let reader = tokio::spawn(read_from(stdout, Arc::clone(&shared)));
         let writer = tokio::spawn(write_to(stdin, Arc::clone(&shared), queue));
         let mut upstream = Self {
             shared,
             hello: Hello::unspoken(),
             limits,
             in_flight: Semaphore::new(limits.max_in_flight),
+            turn: Semaphore::new(1),
             _reader: AbortOnDropHandle::new(reader),
             _writer: AbortOnDropHandle::new(writer),
         };
-        upstream.hello = handshake::initialize(&upstream).await?;
+        upstream.hello = match era {
+            Era::Legacy => handshake::initialize(&upstream).await?,
+            Era::Modern => modern::discover(&upstream).await?,
+        };
         Ok(upstream)
+    }
+
+    /// What a server speaks, by a process that is to be thrown away: some lock their pipe to the era of the first message
+    /// they hear, and some end. Worth remembering as long as the program is the same.
+    ///
+    /// A server of both eras is [`Era::Modern`]; whatever does not answer as one, [`Era::Legacy`].
+    pub async fn probe(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        limits: StdioLimits,
+    ) -> Era {
+        match Self::connect_as(stdin, stdout, limits, Features::default(), Era::Modern).await {
+            Ok(_) => Era::Modern,
+            Err(_) => Era::Legacy,
+        }
     }
 
     /// What the server said of itself.
@@ -149,51 +229,84 @@ impl StdioUpstream {
         self.shared.closed.cancelled().await;
     }
 
-    async fn request(
-        &self,
-        method: &str,
-        params: Option<&RawValue>,
-        timeout: Duration,
-        giving_up: GivingUp,
-    ) -> Result<Verdict, CallError> {
-        let deadline = Instant::now() + timeout;
-        timeout_at(deadline, self.exchange(method, params, giving_up))
-            .await
-            .unwrap_or(Err(CallError::Timeout { after: timeout }))
+    /// Whether calls go one at a time: the server has made a request, and nothing in one tells to which call it belongs. Worth
+    /// remembering for the next start, see [`Features::turns`].
+    #[must_use]
+    pub fn is_interactive(&self) -> bool {
+        self.shared.interactive.load(Ordering::Acquire)
     }
 
-    async fn exchange(
-        &self,
-        method: &str,
-        params: Option<&RawValue>,
-        giving_up: GivingUp,
-    ) -> Result<Verdict, CallError> {
+    async fn verdict(&self, call: &Call, context: Option<&ClientContext>) -> Result<Verdict, CallError> {
+        let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
+        let params = call.params.as_deref();
+        let sink = call.sink.as_ref();
+        let caller = sink.map(|sink| Caller::new(Arc::clone(sink), call.client, params.and_then(progress_token)));
+        let giving_up = GivingUp::TellingTheServer;
+        self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
+    }
+
+    async fn request(&self, asked: Asked<'_>, timeout: Duration) -> Result<Verdict, CallError> {
+        let last = Instant::now() + self.limits.max_call_time.max(timeout);
+        let mut deadline = Instant::now() + timeout;
+        let entered = AtomicU64::new(0);
+        let mut exchange = std::pin::pin!(self.exchange(asked, &entered));
+        loop {
+            if let Ok(answer) = timeout_at(deadline, &mut exchange).await {
+                return answer;
+            }
+            let now = Instant::now();
+            match self.shared.pending.lives_until(entered.load(Ordering::Relaxed)) {
+                // What lets it live on may come to an end before that time, so it is looked at again.
+                Some(until) if until > now && last > now => {
+                    deadline = until.min(last).min(now + self.limits.call_timeout);
+                }
+                _ => return Err(CallError::Timeout { after: timeout }),
+            }
+        }
+    }
+
+    async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
+        let Asked { method, params, caller, context, giving_up } = asked;
+        let _turn = match &caller {
+            Some(_) if self.is_interactive() => {
+                let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
+                // Those that began before it was known hold no turn.
+                self.shared.pending.quiet().await;
+                Some(turn)
+            }
+            _ => None,
+        };
         let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
-        let (id, answer) = self.shared.pending.enter().ok_or(CallError::Exited)?;
+        let wants_progress = caller.as_ref().is_some_and(Caller::wants_progress);
+        let (id, answer) = self.shared.pending.enter(caller).ok_or(CallError::Exited)?;
+        entered.store(id, Ordering::Relaxed);
         let mut waiting = Waiting {
             shared: &self.shared,
             id,
             giving_up: GivingUp::Silently, // until the server may have heard of it
         };
-        let line = write_request(id, method, params);
-        self.shared.send(line, self.limits.max_queued_bytes).await?;
+        let own = match self.shared.era {
+            Era::Legacy => params.filter(|_| wants_progress).and_then(|params| self.shared.own_token(id, params)),
+            Era::Modern => Some(self.shared.dressed(id, params, wants_progress, context)),
+        };
+        let line = write_request(id, method, own.as_deref().or(params));
+        self.shared.send(line).await?;
         waiting.giving_up = giving_up;
         answer.await.unwrap_or(Err(CallError::Exited))
     }
 
     async fn notify(&self, method: &str) -> Result<(), CallError> {
-        let line = write_notification(method, None);
-        self.shared.send(line, self.limits.max_queued_bytes).await
+        self.shared.send(write_notification(method, None)).await
     }
 }
 
 impl Upstream for StdioUpstream {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let timeout =
-                call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
-            let params = call.params.as_deref();
-            match self.request(&call.method, params, timeout, GivingUp::TellingTheServer).await {
+            if self.shared.era == Era::Modern {
+                return self.call_modern(call).await;
+            }
+            match self.verdict(&call, None).await {
                 Ok(Verdict::Result(result)) => Outcome::Complete(result),
                 Ok(Verdict::Error(error)) => Outcome::Error(error),
                 Err(error) => Outcome::Failed(error),
@@ -205,26 +318,56 @@ impl Upstream for StdioUpstream {
         !self.shared.pending.is_closed()
     }
 
-    fn tools_revision(&self) -> u64 {
-        self.shared.tools_revision.load(Ordering::Acquire)
+    fn is_occupied(&self) -> bool {
+        self.is_interactive() && (self.turn.available_permits() == 0 || self.shared.pending.has_callers())
     }
+
+    fn revision(&self, list: List) -> u64 {
+        self.shared.revisions[list as usize].load(Ordering::Acquire)
+    }
+
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        Box::pin(std::future::ready(Description::read(&self.hello.result)))
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        Some(self.shared.events.subscribe())
+    }
+}
+
+/// A request to the server.
+struct Asked<'a> {
+    method: &'a str,
+    params: Option<&'a RawValue>,
+    caller: Option<Caller>,
+    context: Option<&'a ClientContext>,
+    giving_up: GivingUp,
 }
 
 /// What the two tasks and the callers have in common.
 #[derive(Debug)]
 struct Shared {
     pending: Pending,
+    asks: Asks,
+    /// Calls of clients go one at a time.
+    interactive: AtomicBool,
+    features: Features,
+    era: Era,
+    listens: Listens,
+    limits: StdioLimits,
     outgoing: mpsc::Sender<Outgoing>,
     write_budget: Arc<Semaphore>,
     closed: CancellationToken,
-    tools_revision: AtomicU64,
+    revisions: [AtomicU64; List::ALL.len()],
+    events: broadcast::Sender<Event>,
+    token_prefix: Box<str>,
     counters: Counters,
 }
 
 impl Shared {
     /// Queues a line; waits while the server does not read.
-    async fn send(&self, line: Vec<u8>, max_queued_bytes: usize) -> Result<(), CallError> {
-        let bytes = line.len().min(max_queued_bytes);
+    async fn send(&self, line: Vec<u8>) -> Result<(), CallError> {
+        let bytes = line.len().min(self.limits.max_queued_bytes);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.write_budget).acquire_many_owned(permits).await.map_err(|_| CallError::Exited)?;
         let outgoing = Outgoing { line, _budget: Some(budget) };
@@ -281,6 +424,8 @@ struct Counters {
     oversized_lines: AtomicU64,
     unexpected_responses: AtomicU64,
     refused_requests: AtomicU64,
+    ambiguous: AtomicU64,
+    idle_progress: AtomicU64,
     unwritten: AtomicU64,
 }
 
@@ -295,9 +440,13 @@ impl Counters {
             oversized_lines: self.oversized_lines.load(Ordering::Relaxed),
             unexpected_responses: self.unexpected_responses.load(Ordering::Relaxed),
             refused_requests: self.refused_requests.load(Ordering::Relaxed),
+            ambiguous: self.ambiguous.load(Ordering::Relaxed),
+            idle_progress: self.idle_progress.load(Ordering::Relaxed),
             unwritten: self.unwritten.load(Ordering::Relaxed),
         }
     }
 }
 
 const QUEUED_LINES: usize = 256;
+/// What belongs to no call and was not read yet; a reader that is further behind misses some.
+const QUEUED_EVENTS: usize = 256;

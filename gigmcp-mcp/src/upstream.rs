@@ -13,8 +13,14 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::broadcast;
 
-use crate::{message::RpcError, name::ServerId};
+use crate::{
+    describe::Description,
+    message::{Notification, RpcError},
+    name::ServerId,
+    sink::{ClientContext, ClientId, Sink},
+};
 
 /// A boxed future, so that the traits here can be used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -34,14 +40,63 @@ pub trait Upstream: Send + Sync {
         true
     }
 
+    /// Whether a further call with a [`Sink`] would wait for those under way, because the server's requests say nothing of
+    /// the call they belong to.
+    fn is_occupied(&self) -> bool {
+        false
+    }
+
     /// By which name whoever runs it knows it, for records; none by default.
     fn instance(&self) -> Option<&str> {
         None
     }
 
-    /// Grows when the server said that its list of tools changed.
-    fn tools_revision(&self) -> u64 {
+    /// Grows when the server said that one of its lists changed.
+    fn revision(&self, _list: List) -> u64 {
         0
+    }
+
+    /// What it can do. By default, it has tools and nothing else.
+    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
+        Box::pin(std::future::ready(Description::of_tools()))
+    }
+
+    /// A client has gone; what was kept for it may be forgotten.
+    fn forget(&self, _client: ClientId) {}
+
+    /// What the server says without being asked: changed lists and resources, log lines that belong to no call. None if it
+    /// never does. Who reads too slowly misses some.
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        None
+    }
+}
+
+/// A notification that belongs to no call.
+pub type Event = Arc<Notification>;
+
+/// What a server can tell us has changed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum List {
+    /// `tools/list`.
+    Tools,
+    /// `prompts/list`.
+    Prompts,
+    /// `resources/list` and `resources/templates/list`.
+    Resources,
+}
+
+impl List {
+    /// Every list.
+    pub const ALL: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
+    /// The notification that it has changed.
+    #[must_use]
+    pub fn changed(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+        }
     }
 }
 
@@ -57,12 +112,32 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// Which call of a tool it is, if it is one that an [`Aggregator`](crate::Aggregator) passes on.
     pub id: Option<CallId>,
+    /// Where the server's notifications and requests go while it is under way; without one, nowhere.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Whose it is, for what lasts longer than the call.
+    pub client: Option<ClientId>,
+    /// What a server of the newer era is told of it.
+    pub context: Option<Arc<ClientContext>>,
 }
 
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self { method: method.into(), params, timeout: None, id: None }
+        Self { method: method.into(), params, timeout: None, id: None, sink: None, client: None, context: None }
+    }
+
+    /// The same, with a way back to its client.
+    #[must_use]
+    pub fn with_sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// The same, of this client.
+    #[must_use]
+    pub fn of_client(mut self, client: ClientId) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// The same with a shorter deadline. It never lengthens the upstream's own.
@@ -104,6 +179,9 @@ impl fmt::Display for CallId {
 pub enum Outcome {
     /// The server's result, as written.
     Complete(Box<RawValue>),
+    /// The server needs input first: a result of the newer era with `resultType` `input_required`, as written. The same
+    /// request is to be made again with the answers.
+    InputRequired(Box<RawValue>),
     /// The server's error object, or ours (see [`RpcError::to_raw`]), as it goes to the client.
     Error(Box<RawValue>),
     /// The server did not answer.
@@ -181,6 +259,13 @@ pub trait Launch: Send + Sync {
     /// Dropping the future must leave nothing running. Dropping the last handle to the upstream
     /// must end the server.
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>>;
+
+    /// Starts the same server once more, beside the one that is occupied ([`Upstream::is_occupied`]), to work on one call
+    /// at a time ([`Turns::OneByOne`](crate::Turns)). By default, and for a server that shares its files, there is none: calls
+    /// wait for their turn.
+    fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// Why a server did not start. For two readers: `detail` may go to a client, the source is for the

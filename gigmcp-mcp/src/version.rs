@@ -19,6 +19,19 @@ pub enum ProtocolVersion {
 /// What we ask a server for, and what a client gets that asked for something unknown.
 pub const LATEST_LEGACY: ProtocolVersion = ProtocolVersion::V2025_11_25;
 
+/// What a server speaks: a property of its program, which a process that has heard the wrong first message never shows.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Era {
+    /// A session, until 2025-11-25.
+    #[default]
+    Legacy,
+    /// Requests that stand alone, from 2026-07-28 on.
+    Modern,
+}
+
+/// The revision without a handshake.
+pub const MODERN: &str = "2026-07-28";
+
 impl ProtocolVersion {
     /// Every legacy revision, oldest first.
     pub const ALL: [Self; 4] = [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];

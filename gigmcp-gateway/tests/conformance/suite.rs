@@ -28,7 +28,8 @@ pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
     let (internet, installation) = (Internet::new(), Installation::new());
     let fixture = demo_server("gigmcp-demo-conformance");
     let add = |name: &str, words: &[&str]| {
-        let binary = ["server", "add", name, "--binary", fixture.to_str().unwrap(), "--"];
+        let binary =
+            ["server", "add", name, "--binary", fixture.to_str().unwrap(), "--sampling", "--client-roots", "--"];
         installation.json(&[&binary, words].concat(), "");
     };
     add("test", &[mode]);

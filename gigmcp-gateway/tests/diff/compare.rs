@@ -140,6 +140,12 @@ impl Case<'_> {
             match explained.why {
                 Why::Prefixed => theirs.text() == format!("{}{}", self.prefix, ours.text()),
                 Why::UnknownName => false,
+                Why::AskedInVain => {
+                    let (ours, theirs) = (ours.text(), theirs.text());
+                    ours.starts_with("the client does not support")
+                        && (theirs.starts_with("the client does not support")
+                            || theirs.ends_with("was refused: \"the client does not support this request\""))
+                }
             }
         })
     }

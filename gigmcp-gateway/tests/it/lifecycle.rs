@@ -154,11 +154,12 @@ fn a_server_taken_out_of_its_profile_ends_without_being_called() {
     for name in ["stays", "goes"] {
         installation.json(&["server", "add", name, "--binary", echo.to_str().unwrap()], "");
     }
-    let token = installation.profile("work", &["stays", "goes"]);
+    let token = installation.profile("work", &["stays"]);
     let gateway = installation.serve(&internet, &[]);
     let session = Session::open(&internet, "/mcp/p/work", &token);
     session.call("stays_echo", &json!({"text": "warm"}));
     let first = gateway.descendants();
+    installation.json(&["profile", "add", "work", "goes"], "");
     session.call("goes_echo", &json!({"text": "warm"}));
     let second: Vec<u32> = gateway.descendants().into_iter().filter(|pid| !first.contains(pid)).collect();
     assert!(!second.is_empty());

@@ -2,31 +2,51 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time::{Instant, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{AggregatorLimits, flight::Flight};
+use super::{
+    AggregatorLimits,
+    flight::Flight,
+    follow::follow,
+    hub::{Hub, of_uri, set_level},
+    spares::Spares,
+};
 use crate::{
-    catalogue::{Catalogue, CatalogueError, OddTool},
+    catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
+    describe::Description,
     message::RpcError,
     name::ServerId,
-    upstream::{BoxFuture, Launch, LaunchError, Upstream, failure},
+    upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
 };
 
-/// A server that runs, and its tools as read at `revision`.
+/// A server that runs, and its lists as read at these revisions.
 pub(super) struct Ready {
     pub(super) upstream: Arc<dyn Upstream>,
-    pub(super) catalogue: Arc<Catalogue>,
-    revision: u64,
+    pub(super) description: Arc<Description>,
+    pub(super) catalogue: Catalogue,
+    revisions: [u64; List::ALL.len()],
+    follower: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 pub(super) struct Entry {
     pub(super) name: ServerId,
-    launch: Arc<dyn Launch>,
-    limits: AggregatorLimits,
+    pub(super) index: usize,
+    pub(super) hub: Arc<Hub>,
+    /// A list was answered without this server.
+    missed: AtomicBool,
+    /// What clients may have seen of it last.
+    seen: Mutex<Option<Catalogue>>,
+    pub(super) launch: Arc<dyn Launch>,
+    pub(super) limits: AggregatorLimits,
+    pub(super) spares: Spares,
     state: Mutex<State>,
     flight: Flight<Result<Arc<Ready>, BackendError>>,
 }
@@ -38,8 +58,24 @@ enum State {
 }
 
 impl Entry {
-    pub(super) fn new(name: ServerId, launch: Arc<dyn Launch>, limits: AggregatorLimits) -> Self {
-        Self { name, launch, limits, state: Mutex::new(State::Cold), flight: Flight::idle() }
+    pub(super) fn new(
+        (name, index): (ServerId, usize),
+        launch: Arc<dyn Launch>,
+        limits: AggregatorLimits,
+        hub: &Arc<Hub>,
+    ) -> Self {
+        Self {
+            name,
+            index,
+            hub: Arc::clone(hub),
+            missed: AtomicBool::new(false),
+            seen: Mutex::default(),
+            launch,
+            limits,
+            spares: Spares::default(),
+            state: Mutex::new(State::Cold),
+            flight: Flight::idle(),
+        }
     }
 
     /// The server with a current list of its tools. What needs to be done for that starts now, in
@@ -66,22 +102,37 @@ impl Entry {
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
-        !ready.upstream.is_open() || ready.upstream.tools_revision() != ready.revision
+        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions
+    }
+
+    /// Reads a changed list again, in a task of its own; whether there was anything to read.
+    pub(super) fn read_again(self: &Arc<Self>) -> bool {
+        let stale = self.running().is_some_and(|ready| self.is_stale(&ready));
+        if stale {
+            drop(self.ready());
+        }
+        stale
+    }
+
+    /// A list is answered without this server, so it will be news.
+    pub(super) fn is_missed(&self) {
+        self.missed.store(true, Ordering::Release);
     }
 
     pub(super) fn fault(&self, kind: FaultKind) -> Fault {
         Fault { server: self.name.clone(), kind }
     }
 
-    pub(super) fn odd_tools(&self, ready: &Ready) -> Vec<Fault> {
-        let odd = ready.catalogue.odd().iter().cloned();
-        odd.map(|odd| self.fault(FaultKind::Tool(odd))).collect()
+    pub(super) fn faults_of(&self, ready: &Ready) -> Vec<Fault> {
+        let errors = ready.catalogue.errors().iter().cloned().map(FaultKind::Catalogue);
+        let odd = ready.catalogue.odd().cloned().map(FaultKind::Item);
+        errors.chain(odd).map(|kind| self.fault(kind)).collect()
     }
 
     pub(super) fn known_faults(&self) -> Vec<Fault> {
         match &*self.lock() {
             State::Cold => Vec::new(),
-            State::Ready(ready) => self.odd_tools(ready),
+            State::Ready(ready) => self.faults_of(ready),
             State::Failed { error, .. } => vec![self.fault(FaultKind::from(error))],
         }
     }
@@ -101,13 +152,13 @@ impl Entry {
     /// Starts the server if need be and reads its tools. Holds the entry only weakly while it
     /// waits, so that dropping the aggregator ends it.
     async fn prepare(entry: Weak<Self>) -> Result<Arc<Ready>, BackendError> {
-        let Some((name, launch, limits, running)) = entry.upgrade().map(|entry| {
-            let running = entry.running().map(|ready| Arc::clone(&ready.upstream));
-            (entry.name.clone(), Arc::clone(&entry.launch), entry.limits, running)
-        }) else {
+        let Some((start, running)) = entry.upgrade().map(|entry| (Start::of(&entry), entry.running())) else {
             return Err(BackendError::interrupted());
         };
-        let prepared = start_and_read(&name, &*launch, &limits, running).await;
+        let prepared = match running {
+            Some(ready) => start.read(&ready).await,
+            None => start.start(&entry).await,
+        };
         if let Some(entry) = entry.upgrade() {
             entry.remember(&prepared);
         }
@@ -132,6 +183,21 @@ impl Entry {
         let replaced = std::mem::replace(&mut *state, next);
         drop(state);
         drop(replaced); // may end a server, and not under the lock
+        if let Ok(ready) = prepared {
+            self.announce(&ready.catalogue);
+        }
+    }
+
+    /// Tells clients which lists are not what they may have seen.
+    fn announce(&self, catalogue: &Catalogue) {
+        let missed = self.missed.swap(false, Ordering::AcqRel);
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(catalogue.clone());
+        let changed = match before {
+            Some(before) => catalogue.differences(&before),
+            None if missed => catalogue.differences(&Catalogue::default()),
+            None => Vec::new(),
+        };
+        changed.into_iter().for_each(|list| self.hub.publish_changed(list));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,24 +205,84 @@ impl Entry {
     }
 }
 
-async fn start_and_read(
-    name: &ServerId,
-    launch: &dyn Launch,
-    limits: &AggregatorLimits,
-    running: Option<Arc<dyn Upstream>>,
-) -> Result<Arc<Ready>, BackendError> {
-    let upstream = match running {
-        Some(upstream) => upstream,
-        None => timeout(limits.launch_timeout, launch.launch())
-            .await
-            .unwrap_or_else(|_| Err(too_slow(limits.launch_timeout)))
-            .map_err(BackendError::Launch)?,
-    };
-    // Read before the list: a change during the reading makes the list stale, never lost.
-    let revision = upstream.tools_revision();
-    let catalogue = Catalogue::read(name, &*upstream, &limits.catalogue).await.map_err(BackendError::Catalogue)?;
-    Ok(Arc::new(Ready { upstream, catalogue: Arc::new(catalogue), revision }))
+/// What starting a server needs, without holding its entry.
+struct Start {
+    name: ServerId,
+    index: usize,
+    launch: Arc<dyn Launch>,
+    limits: AggregatorLimits,
+    hub: Arc<Hub>,
 }
+
+impl Start {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            name: entry.name.clone(),
+            index: entry.index,
+            launch: Arc::clone(&entry.launch),
+            limits: entry.limits,
+            hub: Arc::clone(&entry.hub),
+        }
+    }
+
+    async fn start(&self, entry: &Weak<Entry>) -> Result<Arc<Ready>, BackendError> {
+        let upstream = timeout(self.limits.launch_timeout, self.launch.launch())
+            .await
+            .unwrap_or_else(|_| Err(too_slow(self.limits.launch_timeout)))
+            .map_err(BackendError::Launch)?;
+        let description = Arc::new(upstream.describe().await);
+        // Before anything is read: what happens meanwhile is not lost.
+        let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events)));
+        self.resume(&*upstream, &description).await;
+        let follower = follower.map(|task| Arc::new(AbortOnDropHandle::new(task)));
+        self.lists(upstream, description, follower, None).await
+    }
+
+    /// Reads again what has changed.
+    async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
+        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.description));
+        self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
+    }
+
+    async fn lists(
+        &self,
+        upstream: Arc<dyn Upstream>,
+        description: Arc<Description>,
+        follower: Option<Arc<AbortOnDropHandle<()>>>,
+        before: Option<&Ready>,
+    ) -> Result<Arc<Ready>, BackendError> {
+        // Before the lists: a change during the reading makes them stale, never lost.
+        let revisions = revisions(&*upstream);
+        let changed =
+            |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
+        let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
+        let before = before.map(|before| &before.catalogue);
+        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
+        let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
+            .await
+            .map_err(BackendError::Catalogue)?;
+        Ok(Arc::new(Ready { upstream, description, catalogue, revisions, follower }))
+    }
+
+    /// Tells a server that has just started what clients had told the one before it. It works without, too.
+    async fn resume(&self, upstream: &dyn Upstream, description: &Description) {
+        if let Some(level) = self.hub.level().filter(|_| description.capabilities.logging) {
+            drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
+        }
+        if description.capabilities.subscribe {
+            for uri in self.hub.to_resume(self.index) {
+                drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
+            }
+        }
+    }
+}
+
+fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
+    List::ALL.map(|list| upstream.revision(list))
+}
+
+/// How long a server may take for each thing it is told of earlier.
+pub(super) const RESUMING: Duration = Duration::from_secs(5);
 
 fn too_slow(after: Duration) -> LaunchError {
     let detail = format!("not ready within {} s", after.as_secs_f32());
@@ -192,7 +318,7 @@ impl BackendError {
     }
 }
 
-/// Something that is missing from the list of tools, for the operator.
+/// Something that is missing from a list, for the operator.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// Whose fault it is.
@@ -201,7 +327,7 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// What is missing from the list of tools, and why.
+/// What is missing from a list, and why.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FaultKind {
@@ -211,8 +337,8 @@ pub enum FaultKind {
     Catalogue(CatalogueError),
     /// The server was not ready when the list had to be answered; it goes on starting.
     StillStarting,
-    /// One tool could not be offered.
-    Tool(OddTool),
+    /// One item of a list is not as it should be.
+    Item(OddItem),
 }
 
 impl fmt::Display for FaultKind {
@@ -221,7 +347,10 @@ impl fmt::Display for FaultKind {
             Self::Launch(error) => error.fmt(f),
             Self::Catalogue(error) => error.fmt(f),
             Self::StillStarting => f.write_str("still starting"),
-            Self::Tool(odd) => write!(f, "tool {} of the list: {}", odd.position, odd.reason),
+            Self::Item(odd) => {
+                let remedy = if odd.remedy == Remedy::Mended { " (mended)" } else { "" };
+                write!(f, "item {} of {}: {}{remedy}", odd.position, odd.list, odd.reason)
+            }
         }
     }
 }

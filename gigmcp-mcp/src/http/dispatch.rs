@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    reply::{empty, json as json_reply, rpc_error},
-    session::Session,
+    body::{Answer, Part, ResponseBody, stream},
+    modern::is_modern,
+    reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
+    session::{CallStream, Session, lock},
 };
 use crate::{
+    level::LogLevel,
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
     upstream::{Call, Outcome, Upstream},
@@ -24,6 +26,9 @@ use crate::{
 pub(super) struct Headers<'a> {
     pub(super) version: Option<&'a str>,
     pub(super) session: Option<&'a str>,
+    /// Whether the client reads streams of events.
+    pub(super) events: bool,
+    pub(super) all: &'a HeaderMap,
 }
 
 impl StreamableHttp {
@@ -33,7 +38,7 @@ impl StreamableHttp {
         upstream: &Arc<U>,
         headers: Headers<'_>,
         body: &Bytes,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<ResponseBody> {
         let Ok(raw) = serde_json::from_slice::<&RawValue>(body) else {
             let error = RpcError::new(RpcError::PARSE_ERROR, "Parse error");
             return rpc_error(StatusCode::BAD_REQUEST, None, &error);
@@ -45,37 +50,66 @@ impl StreamableHttp {
             Ok(message) => message,
             Err(error) => return rpc_error(StatusCode::BAD_REQUEST, None, &invalid(&error)),
         };
+        if is_modern(headers.version, &message) {
+            return self.modern(principal, upstream, headers.all, message, headers.events).await;
+        }
         if let Message::Request(request) = &message
             && &*request.method == "initialize"
         {
-            return self.initialize(principal, request);
+            return self.initialize(principal, upstream, request).await;
         }
-        let (id, method) = match &message {
-            Message::Request(request) => (Some(&request.id), &*request.method),
-            Message::Notification(notification) => (None, &*notification.method),
-            Message::Response(_) => (None, ""),
+        let id = match &message {
+            Message::Request(request) => Some(&request.id),
+            Message::Notification(_) | Message::Response(_) => None,
         };
-        let session = match self.session(principal, &headers, method) {
+        let session = match self.session(principal, &headers) {
             Ok(session) => session,
             Err(NoSession { status, error }) => return rpc_error(status, id, &error),
         };
         match message {
-            Message::Request(request) => {
-                let id = request.id.clone();
-                match answer(&session, upstream, request).await {
-                    Ok(verdict) => json_reply(StatusCode::OK, write_response(Some(&id), &verdict)),
-                    Err(error) => rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error),
-                }
-            }
+            Message::Request(request) => self.request(&session, upstream, request, headers.events).await,
             Message::Notification(notification) => {
                 take_note(&session, &notification);
                 empty(StatusCode::ACCEPTED)
             }
-            Message::Response(_) => empty(StatusCode::ACCEPTED), // nothing was ever asked
+            Message::Response(response) => {
+                session.answered(response);
+                empty(StatusCode::ACCEPTED)
+            }
         }
     }
 
-    fn initialize(&self, principal: &Principal, request: &Request) -> Response<Full<Bytes>> {
+    /// Answers a request: as JSON if the answer is all there is to say, else as a stream of events that it ends.
+    async fn request<U: Upstream + ?Sized + 'static>(
+        &self,
+        session: &Arc<Session>,
+        upstream: &Arc<U>,
+        request: Request,
+        events: bool,
+    ) -> Response<ResponseBody> {
+        let id = request.id.clone();
+        let (parts, mut received) = stream();
+        let sink = events.then(|| CallStream { session: Arc::clone(session), parts: parts.clone() });
+        let begun = begin(session, upstream, request, sink, async move |verdict| {
+            let text = write_response(Some(&id), &verdict);
+            parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
+        });
+        if let Err(Busy { id, error }) = begun {
+            return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error);
+        }
+        match received.next().await {
+            Some(Part::Last(answer)) => answer_reply(answer),
+            Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
+            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        }
+    }
+
+    async fn initialize<U: Upstream + ?Sized + 'static>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        request: &Request,
+    ) -> Response<ResponseBody> {
         #[derive(Deserialize)]
         struct Asked {
             #[serde(rename = "protocolVersion")]
@@ -87,16 +121,22 @@ impl StreamableHttp {
             return rpc_error(StatusCode::OK, Some(&request.id), &error);
         };
         let version: ProtocolVersion = version.parse().unwrap_or(LATEST_LEGACY);
-        let Ok(session) = self.sessions.begin(principal, version) else {
+        let params = request.params.as_deref().and_then(|params| Members::of(params).ok());
+        let capabilities = params.and_then(|params| params.value("capabilities"));
+        let description = upstream.describe().await;
+        let Ok(session) = self.sessions.begin(principal, version, capabilities) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "no session could be made");
             return rpc_error(StatusCode::INTERNAL_SERVER_ERROR, Some(&request.id), &error);
         };
-        let result = serde_json::value::to_raw_value(&json!({
+        let mut result = json!({
             "protocolVersion": version.as_str(),
-            "capabilities": { "tools": { "listChanged": false } },
+            "capabilities": description.capabilities.to_json(),
             "serverInfo": { "name": self.identity.name, "version": self.identity.version },
-        }))
-        .expect("strings are JSON");
+        });
+        if let Some(instructions) = description.instructions {
+            result["instructions"] = instructions.into();
+        }
+        let result = serde_json::value::to_raw_value(&result).expect("strings are JSON");
         let text = write_response(Some(&request.id), &Verdict::Result(result));
         let mut response = json_reply(StatusCode::OK, text);
         let session = HeaderValue::try_from(session).expect("base64 is visible ASCII");
@@ -105,21 +145,11 @@ impl StreamableHttp {
     }
 
     /// The session of anything but `initialize`, or why there is none.
-    fn session(&self, principal: &Principal, headers: &Headers<'_>, method: &str) -> Result<Arc<Session>, NoSession> {
+    fn session(&self, principal: &Principal, headers: &Headers<'_>) -> Result<Arc<Session>, NoSession> {
         let refuse = |status, code, text: String| NoSession { status, error: RpcError::new(code, text) };
-        let version = headers.version.map(str::parse::<ProtocolVersion>);
-        if method == "server/discover" || matches!(version, Some(Err(_))) {
-            // A client of both eras falls back to `initialize` when a 400 carries anything but one
-            // of the errors that only servers of the newer era know. Saying "unsupported version"
-            // in its code (-32022) would tell it that this server has no `initialize`.
-            let (code, text) = match headers.version {
-                _ if method == "server/discover" => (RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")),
-                version => {
-                    let version: String = version.unwrap_or_default().chars().take(32).collect();
-                    (RpcError::INVALID_REQUEST, format!("Unsupported protocol version: {version}"))
-                }
-            };
-            return Err(refuse(StatusCode::BAD_REQUEST, code, text));
+        if headers.version.is_some_and(|version| version.parse::<ProtocolVersion>().is_err()) {
+            let text = "this revision of the protocol has no batches".to_owned();
+            return Err(refuse(StatusCode::BAD_REQUEST, RpcError::INVALID_REQUEST, text));
         }
         let Some(session) = headers.session else {
             let text = "Mcp-Session-Id is missing; initialize first".to_owned();
@@ -138,7 +168,7 @@ impl StreamableHttp {
         upstream: &Arc<U>,
         headers: Headers<'_>,
         raw: &RawValue,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<ResponseBody> {
         let refuse = |text: &str| {
             let error = RpcError::new(RpcError::INVALID_REQUEST, text);
             rpc_error(StatusCode::BAD_REQUEST, None, &error)
@@ -147,7 +177,7 @@ impl StreamableHttp {
         if messages.is_empty() || messages.len() > self.limits.max_batch {
             return refuse("a batch is empty or too long");
         }
-        let session = match self.session(principal, &headers, "") {
+        let session = match self.session(principal, &headers) {
             Ok(session) if session.version.has_batches() => session,
             Ok(_) => return refuse("this revision of the protocol has no batches"),
             Err(NoSession { status, error }) => return rpc_error(status, None, &error),
@@ -157,20 +187,23 @@ impl StreamableHttp {
         for message in messages {
             match Message::from_raw(message) {
                 Ok(Message::Request(request)) if &*request.method != "initialize" => {
-                    let (session, upstream) = (Arc::clone(&session), Arc::clone(upstream));
-                    requests.push(tokio::spawn(async move {
-                        let id = request.id.clone();
-                        let answer = answer(&session, &upstream, request).await;
-                        let verdict = answer.unwrap_or_else(|error| Verdict::Error(error.to_raw()));
-                        write_response(Some(&id), &verdict)
-                    }));
+                    let (sender, answered) = tokio::sync::oneshot::channel();
+                    let id = request.id.clone();
+                    let begun = begin(&session, upstream, request, None, async move |verdict| {
+                        // The client may have gone.
+                        let _ = sender.send(write_response(Some(&id), &verdict));
+                    });
+                    match begun {
+                        Ok(()) => requests.push(answered),
+                        Err(Busy { id, error }) => answers.push(write_response(Some(&id), &Verdict::refused(&error))),
+                    }
                 }
                 Ok(Message::Request(request)) => {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
                     answers.push(write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
                 Ok(Message::Notification(notification)) => take_note(&session, &notification),
-                Ok(Message::Response(_)) => {}
+                Ok(Message::Response(response)) => session.answered(response),
                 Err(error) => {
                     answers.push(write_response(None, &Verdict::Error(invalid(&error).to_raw())));
                 }
@@ -192,44 +225,127 @@ struct NoSession {
     error: RpcError,
 }
 
-/// Answers a request, or refuses it because too many are under way.
-async fn answer<U: Upstream + ?Sized + 'static>(
+/// A request was refused because too many are under way.
+struct Busy {
+    id: RequestId,
+    error: RpcError,
+}
+
+/// Begins to answer a request, in a task of its own: when the connection is lost, the call goes on.
+fn begin<U, F>(
     session: &Arc<Session>,
     upstream: &Arc<U>,
     request: Request,
-) -> Result<Verdict, RpcError> {
-    if &*request.method == "ping" {
-        let result = RawValue::from_string("{}".to_owned()).expect("it is JSON");
-        return Ok(Verdict::Result(result));
-    }
-    let Ok(place) = Arc::clone(&session.places).try_acquire_owned() else {
-        return Err(RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way"));
-    };
-    let under_way = session.enter(&request.id);
-    let upstream = Arc::clone(upstream);
-    // In a task of its own: when the connection is lost, the call goes on.
-    let call = tokio::spawn(async move {
-        let _place = place;
-        let outcome = tokio::select! {
-            outcome = upstream.call(Call::new(request.method, request.params)) => outcome,
-            () = under_way.token.cancelled() => {
-                let error = RpcError::new(RpcError::REQUEST_CANCELLED, "the request was cancelled");
-                Outcome::refused(&error)
-            }
+    sink: Option<CallStream>,
+    done: impl FnOnce(Verdict) -> F + Send + 'static,
+) -> Result<(), Busy>
+where
+    U: Upstream + ?Sized + 'static,
+    F: Future<Output = ()> + Send,
+{
+    let under_way = if &*request.method == "ping" {
+        None // it costs nothing
+    } else {
+        let Ok(place) = Arc::clone(&session.places).try_acquire_owned() else {
+            let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way");
+            return Err(Busy { id: request.id, error });
         };
-        match outcome {
-            Outcome::Complete(result) => Verdict::Result(result),
-            Outcome::Error(error) => Verdict::Error(error),
-            Outcome::Failed(error) => {
-                let data = json!({ "code": error.code() });
-                let error = RpcError::new(RpcError::INTERNAL_ERROR, error.to_string());
-                Verdict::Error(error.with_data(&data).to_raw())
-            }
-        }
+        Some((place, session.enter(&request.id)))
+    };
+    let (session, upstream) = (Arc::clone(session), Arc::clone(upstream));
+    tokio::spawn(async move {
+        let verdict = match &under_way {
+            None => Verdict::Result(RawValue::from_string("{}".to_owned()).expect("it is JSON")),
+            Some((_, under_way)) => tokio::select! {
+                verdict = answer(&session, &upstream, request, sink) => verdict,
+                () = under_way.token.cancelled() => {
+                    Verdict::refused(&RpcError::new(RpcError::REQUEST_CANCELLED, "the request was cancelled"))
+                }
+            },
+        };
+        done(verdict).await;
     });
-    Ok(call
-        .await
-        .unwrap_or_else(|_| Verdict::Error(RpcError::new(RpcError::INTERNAL_ERROR, "internal error").to_raw())))
+    Ok(())
+}
+
+async fn answer<U: Upstream + ?Sized + 'static>(
+    session: &Session,
+    upstream: &Arc<U>,
+    request: Request,
+    sink: Option<CallStream>,
+) -> Verdict {
+    let lasting = Lasting::of(&request);
+    if lasting.is_some() || session.has_asked_for_something() {
+        session.move_to(upstream).await;
+    }
+    let mut call = Call::new(request.method, request.params).of_client(session.client);
+    call.context = Some(Arc::clone(&lock(&session.context)));
+    call.sink = sink.map(|sink| Arc::new(sink) as _);
+    match upstream.call(call).await {
+        Outcome::Complete(result) => {
+            lasting.into_iter().for_each(|lasting| lasting.note(session));
+            Verdict::Result(result)
+        }
+        Outcome::InputRequired(_) => Verdict::refused(&RpcError::new(
+            RpcError::INTERNAL_ERROR,
+            "the server asks in a way this client does not know",
+        )),
+        Outcome::Error(error) => Verdict::Error(error),
+        Outcome::Failed(error) => {
+            let data = json!({ "code": error.code() });
+            Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, error.to_string()).with_data(&data))
+        }
+    }
+}
+
+/// What a client asks for beyond one call.
+enum Lasting {
+    Level(LogLevel),
+    Subscribe(String),
+    Unsubscribe(String),
+}
+
+impl Lasting {
+    fn of(request: &Request) -> Option<Self> {
+        let member = |name| Members::of(request.params.as_deref()?).ok()?.string(name).map(String::from);
+        match &*request.method {
+            "logging/setLevel" => member("level")?.parse().ok().map(Self::Level),
+            "resources/subscribe" => member("uri").map(Self::Subscribe),
+            "resources/unsubscribe" => member("uri").map(Self::Unsubscribe),
+            _ => None,
+        }
+    }
+
+    fn note(self, session: &Session) {
+        match self {
+            Self::Level(level) => {
+                *lock(&session.level) = Some(level);
+                Arc::make_mut(&mut lock(&session.context)).level = Some(level);
+            }
+            Self::Subscribe(uri) => drop(lock(&session.subscribed).insert(uri)),
+            Self::Unsubscribe(uri) => drop(lock(&session.subscribed).remove(&uri)),
+        }
+    }
+}
+
+impl Session {
+    fn has_asked_for_something(&self) -> bool {
+        lock(&self.level).is_some() || !lock(&self.subscribed).is_empty()
+    }
+
+    /// Makes sure that what serves the session now knows what its client asked for.
+    async fn move_to<U: Upstream + ?Sized + 'static>(&self, upstream: &Arc<U>) {
+        if !self.is_served_by(upstream) {
+            return;
+        }
+        let (level, subscribed) = (*lock(&self.level), lock(&self.subscribed).clone());
+        let level = level.map(|level| ("logging/setLevel", json!({ "level": level.as_str() })));
+        let subscribed = subscribed.into_iter().map(|uri| ("resources/subscribe", json!({ "uri": uri })));
+        for (method, params) in level.into_iter().chain(subscribed) {
+            let params = serde_json::value::to_raw_value(&params).expect("strings are JSON");
+            drop(upstream.call(Call::new(method, Some(params)).of_client(self.client)).await);
+        }
+    }
 }
 
 fn take_note(session: &Session, notification: &Notification) {

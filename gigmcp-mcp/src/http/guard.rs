@@ -57,6 +57,12 @@ fn without_port(authority: &str) -> Option<&str> {
 }
 
 pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
+    accepts(headers, "application/json")
+}
+
+/// Whether a media type, written in lower case, may be sent.
+pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let of_its_kind = format!("{}/*", wanted.split('/').next().unwrap_or_default());
     let mut ranges = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -73,8 +79,7 @@ pub(super) fn accepts_json(headers: &HeaderMap) -> bool {
                 let quality = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
                 quality.is_some_and(|quality| quality.parse() == Ok(0.0))
             });
-            let json = ["application/json", "application/*", "*/*"];
-            !refused && json.iter().any(|known| media.eq_ignore_ascii_case(known))
+            !refused && [wanted, &of_its_kind, "*/*"].iter().any(|known| media.eq_ignore_ascii_case(known))
         })
 }
 

@@ -1,19 +1,31 @@
 //! Sessions of clients.
 
+mod asks;
+
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::value::RawValue;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Principal, StreamableHttpLimits};
-use crate::{message::RequestId, version::ProtocolVersion};
+pub(super) use self::asks::CallStream;
+use super::{Principal, StreamableHttpLimits, body::Parts, client::ClientCapabilities};
+use crate::{
+    level::LogLevel,
+    message::{RequestId, Verdict},
+    object::is_object,
+    sink::{Asked, ClientContext, ClientId},
+    upstream::Upstream,
+    version::ProtocolVersion,
+};
 
 /// The table of sessions: bounded in all and per principal.
 #[derive(Debug)]
@@ -36,10 +48,34 @@ struct Entry {
 pub(super) struct Session {
     principal: Principal,
     pub(super) version: ProtocolVersion,
+    pub(super) client: ClientId,
+    pub(super) capabilities: ClientCapabilities,
+    /// What servers of the newer era are told of the client.
+    pub(super) context: Mutex<Arc<ClientContext>>,
+    /// What servers asked the client, by our own ids.
+    asks: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
+    last_ask: AtomicU64,
+    pub(super) level: Mutex<Option<LogLevel>>,
+    pub(super) subscribed: Mutex<BTreeSet<String>>,
+    elicitations: Mutex<VecDeque<String>>,
+    stream: Mutex<Option<Parts>>,
+    served_by: Mutex<Option<ServedBy>>,
     /// Places for requests under way.
     pub(super) places: Arc<Semaphore>,
     under_way: Mutex<HashMap<RequestId, CancellationToken>>,
-    ended: CancellationToken,
+    pub(super) ended: CancellationToken,
+}
+
+/// What a session has made its mark on, and how it is told that the session has ended.
+struct ServedBy {
+    address: usize,
+    goodbye: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for ServedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.address)
+    }
 }
 
 impl Sessions {
@@ -54,24 +90,46 @@ impl Sessions {
     }
 
     /// Begins a session; its id is 144 random bits.
-    pub(super) fn begin(&self, principal: &Principal, version: ProtocolVersion) -> Result<String, getrandom::Error> {
+    pub(super) fn begin(
+        &self,
+        principal: &Principal,
+        version: ProtocolVersion,
+        declared: Option<&RawValue>,
+    ) -> Result<String, getrandom::Error> {
         let mut random = [0; 18];
         getrandom::fill(&mut random)?;
         let id = BASE64_URL_SAFE_NO_PAD.encode(random);
+        let declared = declared.filter(|declared| is_object(declared));
+        let none = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        let mut context = ClientContext::new(declared.map_or_else(none, ToOwned::to_owned));
+        context.asked = Asked::BySink;
         let session = Session {
             principal: principal.clone(),
             version,
+            client: ClientId::new(),
+            capabilities: ClientCapabilities::read(declared),
+            context: Mutex::new(Arc::new(context)),
+            asks: Mutex::default(),
+            last_ask: AtomicU64::new(0),
+            level: Mutex::default(),
+            subscribed: Mutex::default(),
+            elicitations: Mutex::default(),
+            stream: Mutex::default(),
+            served_by: Mutex::default(),
             places: Arc::new(Semaphore::new(self.max_in_flight)),
             under_way: Mutex::default(),
             ended: CancellationToken::new(),
         };
         let now = Instant::now();
         let mut table = self.lock();
-        table.retain(|_, entry| now - entry.last_used < self.idle);
-        make_room(&mut table, self.max_per_principal, |entry| entry.session.principal == *principal);
-        make_room(&mut table, self.max, |_| true);
+        let mut over: Vec<Entry> =
+            table.extract_if(|_, entry| entry.is_over(now, self.idle)).map(|(_, entry)| entry).collect();
+        over.extend(make_room(&mut table, self.max_per_principal, |entry| entry.session.principal == *principal));
+        over.extend(make_room(&mut table, self.max, |_| true));
         let entry = Entry { session: Arc::new(session), last_used: now };
         table.insert(id.as_str().into(), entry);
+        drop(table);
+        over.iter().for_each(|entry| entry.session.end());
         Ok(id)
     }
 
@@ -83,8 +141,10 @@ impl Sessions {
         if entry.session.principal != *principal {
             return None;
         }
-        if now - entry.last_used >= self.idle {
-            table.remove(id);
+        if entry.is_over(now, self.idle) {
+            let entry = table.remove(id);
+            drop(table);
+            entry.into_iter().for_each(|entry| entry.session.end());
             return None;
         }
         entry.last_used = now;
@@ -97,7 +157,7 @@ impl Sessions {
             return false;
         };
         self.lock().remove(id);
-        session.ended.cancel();
+        session.end();
         true
     }
 
@@ -106,8 +166,16 @@ impl Sessions {
     }
 }
 
-/// Removes the entry unused for longest while `max` or more are `counted`.
-fn make_room(table: &mut HashMap<Box<str>, Entry>, max: usize, counted: impl Fn(&Entry) -> bool) {
+impl Entry {
+    /// Whether it was unused for too long. A client that listens is there.
+    fn is_over(&self, now: Instant, idle: Duration) -> bool {
+        now - self.last_used >= idle && self.session.stream().is_none()
+    }
+}
+
+/// Removes the entries unused for longest while `max` or more are `counted`.
+fn make_room(table: &mut HashMap<Box<str>, Entry>, max: usize, counted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    let mut removed = Vec::new();
     while table.values().filter(|entry| counted(entry)).count() >= max {
         let oldest = table
             .iter()
@@ -115,10 +183,11 @@ fn make_room(table: &mut HashMap<Box<str>, Entry>, max: usize, counted: impl Fn(
             .min_by_key(|(_, entry)| entry.last_used)
             .map(|(id, _)| id.clone());
         match oldest {
-            Some(id) => table.remove(&id),
-            None => return,
-        };
+            Some(id) => removed.extend(table.remove(&id)),
+            None => break,
+        }
     }
+    removed
 }
 
 impl Session {
@@ -142,9 +211,58 @@ impl Session {
         }
     }
 
+    /// The client listens on a new stream, and no longer on the one before.
+    pub(super) fn listen(&self, parts: Parts) {
+        *lock(&self.stream) = Some(parts);
+    }
+
+    pub(super) fn is_listening(&self, parts: &Parts) -> bool {
+        lock(&self.stream).as_ref().is_some_and(|stream| stream.is(parts))
+    }
+
+    pub(super) fn listens_no_more(&self, parts: &Parts) {
+        lock(&self.stream).take_if(|stream| stream.is(parts));
+    }
+
+    /// Where the client listens to what belongs to no call.
+    fn stream(&self) -> Option<Parts> {
+        lock(&self.stream).clone().filter(|stream| !stream.is_closed())
+    }
+
+    /// Notes what serves the session now, to be told when it ends. Whether it was something else before, which knew what
+    /// the client has asked for.
+    pub(super) fn is_served_by<U: Upstream + ?Sized + 'static>(&self, upstream: &Arc<U>) -> bool {
+        let address = Arc::as_ptr(upstream).cast::<()>() as usize;
+        let mut served_by = lock(&self.served_by);
+        if served_by.as_ref().is_some_and(|known| known.address == address) {
+            return false;
+        }
+        let (weak, client) = (Arc::downgrade(upstream), self.client);
+        let goodbye = Box::new(move || {
+            if let Some(upstream) = weak.upgrade() {
+                upstream.forget(client);
+            }
+        });
+        let before = served_by.replace(ServedBy { address, goodbye });
+        drop(served_by);
+        before.map(|before| (before.goodbye)()).is_some()
+    }
+
+    /// Gives up what is under way and forgets what was asked for.
+    fn end(&self) {
+        self.ended.cancel();
+        if let Some(served_by) = lock(&self.served_by).take() {
+            (served_by.goodbye)();
+        }
+    }
+
     fn under_way(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request under way; dropped when it is done.
@@ -181,7 +299,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_belongs_to_its_principal_alone() {
         let (sessions, one, two) = (sessions(), Principal::new("one"), Principal::new("two"));
-        let id = sessions.begin(&one, LATEST_LEGACY).unwrap();
+        let id = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
         assert!(sessions.find(&two, &id).is_none());
         assert!(!sessions.end(&two, &id));
         assert!(sessions.find(&one, &id).is_some());
@@ -195,12 +313,12 @@ mod tests {
         let (sessions, one, two) = (sessions(), Principal::new("one"), Principal::new("two"));
         let mut ids = Vec::new();
         for principal in [&one, &one, &two] {
-            ids.push(sessions.begin(principal, LATEST_LEGACY).unwrap());
+            ids.push(sessions.begin(principal, LATEST_LEGACY, None).unwrap());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         sessions.find(&one, &ids[0]).unwrap(); // used again
         tokio::time::advance(Duration::from_secs(1)).await;
-        sessions.begin(&one, LATEST_LEGACY).unwrap(); // a third of `one`
+        sessions.begin(&one, LATEST_LEGACY, None).unwrap(); // a third of `one`
         assert!(sessions.find(&one, &ids[1]).is_none());
         assert!(sessions.find(&one, &ids[0]).is_some());
         assert!(sessions.find(&two, &ids[2]).is_some(), "others are not touched");
@@ -209,8 +327,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_unused_session_ends_and_a_used_one_does_not() {
         let (sessions, one) = (sessions(), Principal::new("one"));
-        let used = sessions.begin(&one, LATEST_LEGACY).unwrap();
-        let unused = sessions.begin(&one, LATEST_LEGACY).unwrap();
+        let used = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
+        let unused = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(30)).await;
             assert!(sessions.find(&one, &used).is_some());

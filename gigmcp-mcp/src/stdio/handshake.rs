@@ -5,25 +5,27 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{GivingUp, StdioUpstream};
+use super::{Asked, GivingUp, StdioUpstream};
 use crate::{
     message::Verdict,
     upstream::{CallError, LaunchError},
-    version::{LATEST_LEGACY, ProtocolVersion},
+    version::{Era, LATEST_LEGACY, ProtocolVersion},
 };
 
-/// What a server said of itself in `initialize`.
+/// What a server said of itself in `initialize` or `server/discover`.
 #[derive(Clone, Debug)]
 pub struct Hello {
+    /// What it speaks.
+    pub era: Era,
     /// The revision it chose.
-    pub version: ProtocolVersion,
+    pub version: &'static str,
     /// The whole result, as written: capabilities, name, instructions.
     pub result: Box<RawValue>,
 }
 
 impl Hello {
     pub(super) fn unspoken() -> Self {
-        Self { version: LATEST_LEGACY, result: RawValue::NULL.to_owned() }
+        Self { era: Era::Legacy, version: LATEST_LEGACY.as_str(), result: RawValue::NULL.to_owned() }
     }
 }
 
@@ -31,17 +33,17 @@ impl Hello {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// It did not answer `initialize`.
-    #[error("no answer to initialize within {} s", after.as_secs_f32())]
+    /// It did not answer the first message.
+    #[error("no answer to the first message within {} s", after.as_secs_f32())]
     Timeout {
         /// The deadline.
         after: Duration,
     },
     /// Its output ended before it had answered.
-    #[error("the server exited before it answered initialize")]
+    #[error("the server exited before it answered the first message")]
     Exited,
     /// It answered with an error object, which is for the operator only.
-    #[error("the server refused initialize")]
+    #[error("the server refused the first message")]
     Refused {
         /// The error object, as written.
         error: Box<RawValue>,
@@ -52,8 +54,8 @@ pub enum ConnectError {
         /// What it chose.
         offered: String,
     },
-    /// Its answer is no answer to `initialize`.
-    #[error("the server broke the protocol at initialize: {reason}")]
+    /// Its answer is none.
+    #[error("the server broke the protocol at the first message: {reason}")]
     Protocol {
         /// What is wrong with it; fixed text.
         reason: &'static str,
@@ -73,31 +75,42 @@ impl From<ConnectError> for LaunchError {
     }
 }
 
+impl From<CallError> for ConnectError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Timeout { after } => Self::Timeout { after },
+            CallError::Exited | CallError::Ended { .. } => Self::Exited,
+            CallError::TooLong { .. } => Self::Protocol { reason: "the answer is too long" },
+            CallError::Protocol { reason } => Self::Protocol { reason },
+        }
+    }
+}
+
 pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, ConnectError> {
     let params = serde_json::value::to_raw_value(&serde_json::json!({
         "protocolVersion": LATEST_LEGACY.as_str(),
-        "capabilities": {},
+        "capabilities": upstream.shared.features.capabilities(),
         "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
     }))
     .expect("strings are JSON");
     let timeout = upstream.limits.initialize_timeout;
-    let verdict = upstream.request("initialize", Some(&params), timeout, GivingUp::Silently).await.map_err(
-        |error| match error {
-            CallError::Timeout { after } => ConnectError::Timeout { after },
-            CallError::Exited | CallError::Ended { .. } => ConnectError::Exited,
-            CallError::TooLong { .. } => ConnectError::Protocol { reason: "the answer is too long" },
-            CallError::Protocol { reason } => ConnectError::Protocol { reason },
-        },
-    )?;
+    let asked = Asked {
+        method: "initialize",
+        params: Some(&params),
+        caller: None,
+        context: None,
+        giving_up: GivingUp::Silently,
+    };
+    let verdict = upstream.request(asked, timeout).await.map_err(ConnectError::from)?;
     let result = match verdict {
         Verdict::Result(result) => result,
         Verdict::Error(error) => return Err(ConnectError::Refused { error }),
     };
     let Chosen { version } = serde_json::from_str(result.get())
         .map_err(|_| ConnectError::Protocol { reason: "the result has no protocolVersion" })?;
-    let version = version.parse().map_err(|_| ConnectError::Version { offered: version })?;
+    let version: ProtocolVersion = version.parse().map_err(|_| ConnectError::Version { offered: version })?;
     upstream.notify("notifications/initialized").await.map_err(|_| ConnectError::Exited)?;
-    Ok(Hello { version, result })
+    Ok(Hello { era: Era::Legacy, version: version.as_str(), result })
 }
 
 #[derive(Deserialize)]

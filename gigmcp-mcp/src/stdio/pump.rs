@@ -1,6 +1,6 @@
 //! The two tasks between a server's pipes and those who wait.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use tokio::{
@@ -14,7 +14,7 @@ use super::{
     oversized::answered_id,
 };
 use crate::{
-    message::{InvalidMessage, Message, Request, RequestId, Response, RpcError, Verdict, write_response},
+    message::{InvalidMessage, Message, RequestId, Response},
     object::Members,
     upstream::CallError,
 };
@@ -27,7 +27,8 @@ pub(super) struct Outgoing {
 }
 
 /// Reads what the server says until it ends.
-pub(super) async fn read_from(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>, max_line_bytes: usize) {
+pub(super) async fn read_from(stdout: impl AsyncRead + Unpin, shared: Arc<Shared>) {
+    let max_line_bytes = shared.limits.max_line_bytes;
     let mut lines = Lines::new(stdout, max_line_bytes);
     while let Ok(Some(line)) = lines.next().await {
         match line {
@@ -89,7 +90,7 @@ fn append_line(text: &mut Vec<u8>, json: &[u8]) {
 }
 
 impl Shared {
-    fn receive(&self, line: &[u8]) {
+    fn receive(self: &Arc<Self>, line: &[u8]) {
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
@@ -105,18 +106,14 @@ impl Shared {
         }
     }
 
-    fn receive_one(&self, raw: &RawValue) {
+    fn receive_one(self: &Arc<Self>, raw: &RawValue) {
         match Message::from_raw(raw) {
             Ok(Message::Response(Response { id, verdict })) => match id.as_ref().and_then(RequestId::as_u64) {
                 Some(id) => self.settle(id, Ok(verdict)),
                 None => Counters::add(&self.counters.unexpected_responses),
             },
-            Ok(Message::Request(request)) => self.answer(&request),
-            Ok(Message::Notification(notification)) => {
-                if &*notification.method == "notifications/tools/list_changed" {
-                    self.tools_revision.fetch_add(1, Ordering::Release);
-                }
-            }
+            Ok(Message::Request(request)) => self.answer(request),
+            Ok(Message::Notification(notification)) => self.hear(notification),
             Err(InvalidMessage::Json(_)) => Counters::add(&self.counters.invalid_lines),
             Err(InvalidMessage::Envelope { reason }) => {
                 Counters::add(&self.counters.invalid_lines);
@@ -126,18 +123,6 @@ impl Shared {
                 }
             }
         }
-    }
-
-    /// Answers a request of the server itself.
-    fn answer(&self, request: &Request) {
-        let verdict = if &*request.method == "ping" {
-            Verdict::Result(RawValue::from_string("{}".to_owned()).expect("it is JSON"))
-        } else {
-            Counters::add(&self.counters.refused_requests);
-            let error = RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found");
-            Verdict::Error(error.to_raw())
-        };
-        self.send_now(write_response(Some(&request.id), &verdict));
     }
 
     fn settle(&self, id: u64, answer: super::pending::Answer) {

@@ -90,7 +90,8 @@ impl Server {
         let (upstream, answers, id) = (self.upstream.clone(), self.answers.clone(), request.id.clone());
         let handle = self.calls.spawn(async move {
             let verdict = match upstream.call(Call::new(request.method, request.params)).await {
-                Outcome::Complete(result) => Verdict::Result(result),
+                // A toolpack never asks for input.
+                Outcome::Complete(result) | Outcome::InputRequired(result) => Verdict::Result(result),
                 Outcome::Error(error) => Verdict::Error(error),
                 Outcome::Failed(error) => {
                     Verdict::Error(RpcError::new(RpcError::INTERNAL_ERROR, error.to_string()).to_raw())

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::scripted::{Launcher, Plan, Scripted};
 
-const ONE_TOOL: &str = r#"{"tools":[{"name":"do","inputSchema":{}}]}"#;
+const ONE_TOOL: &str = r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#;
 
 fn limits() -> AggregatorLimits {
     AggregatorLimits::default()
@@ -232,7 +232,7 @@ async fn every_page_is_read_and_a_cursor_that_comes_back_ends_the_list() {
 
 #[tokio::test]
 async fn lists_that_cannot_be_read_are_faults_of_their_server() {
-    let small = CatalogueLimits { max_pages: 2, max_bytes: 500, max_tools: 2, ..CatalogueLimits::default() };
+    let small = CatalogueLimits { max_pages: 2, max_bytes: 500, max_items: 2, ..CatalogueLimits::default() };
     let endless = r#"{"tools":[],"nextCursor":"#;
     let large = format!(r#"{{"tools":["{}"]}}"#, "x".repeat(500));
     for (case, answers, code) in [
@@ -241,7 +241,7 @@ async fn lists_that_cannot_be_read_are_faults_of_their_server() {
         ("cursor is a number", vec![r#"{"tools":[],"nextCursor":1}"#.to_owned()], "server-protocol"),
         ("too many pages", vec![format!(r#"{endless}"1"}}"#), format!(r#"{endless}"2"}}"#)], "server-list-too-large"),
         ("too many bytes", vec![large], "server-list-too-large"),
-        ("too many tools", vec![r#"{"tools":[1,2,3]}"#.to_owned()], "server-list-too-large"),
+        ("too many items", vec![r#"{"tools":[1,2,3]}"#.to_owned()], "server-list-too-large"),
         ("within limits", vec![ONE_TOOL.to_owned()], ""),
     ] {
         let (launcher, mut launched) = Launcher::new([Plan::Play]);

@@ -3,8 +3,15 @@
 
 mod aggregator;
 mod fidelity;
+mod legacy;
+mod modern;
+mod modern_server;
+mod offers;
 mod oracle;
+mod played;
 mod scripted;
+mod seam;
 mod serving;
+mod spares;
 mod stdio;
 mod streamable_http;

@@ -59,9 +59,11 @@ impl Scripted {
     pub(crate) async fn try_hear(&mut self) -> Option<Heard> {
         let line = self.lines.next_line().await.unwrap()?;
         let (id, method, params) = match Message::parse(line.as_bytes()).unwrap() {
+            Message::Response(_) => {
+                return Some(Heard { id: String::new(), method: String::new(), params: line });
+            }
             Message::Request(request) => (request.id.as_json().to_owned(), request.method, request.params),
             Message::Notification(note) => (String::new(), note.method, note.params),
-            Message::Response(_) => (String::new(), "".into(), None),
         };
         let params = params.map(|params| params.get().to_owned()).unwrap_or_default();
         Some(Heard { id, method: method.into(), params })

@@ -31,6 +31,40 @@ impl Reply {
     }
 }
 
+/// A response whose body is read event by event.
+pub(crate) struct Streamed {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    read: String,
+}
+
+impl Streamed {
+    /// The next event or comment, as written; none at the end.
+    pub(crate) async fn next_text(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.read.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.read = rest;
+                return Some(event);
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.read += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
+        }
+    }
+
+    /// The next message as JSON text.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        loop {
+            let text = self.next_text().await?;
+            if let Some(message) = text.strip_prefix("event: message\ndata: ") {
+                return Some(message.to_owned());
+            }
+            assert!(text.starts_with(':'), "{text}");
+        }
+    }
+}
+
 pub(crate) fn endpoint_of(limits: StreamableHttpLimits) -> StreamableHttp {
     let identity = ServerIdentity { name: "gig".into(), version: "1".into() };
     StreamableHttp::new(identity, limits).allow_origin("https://app.example.com")
@@ -38,7 +72,10 @@ pub(crate) fn endpoint_of(limits: StreamableHttpLimits) -> StreamableHttp {
 
 impl Endpoint {
     pub(crate) async fn serve(upstream: Arc<dyn Upstream>, limits: StreamableHttpLimits) -> Self {
-        let endpoint = Arc::new(endpoint_of(limits));
+        Self::serve_as(Arc::new(endpoint_of(limits)), upstream).await
+    }
+
+    pub(crate) async fn serve_as(endpoint: Arc<StreamableHttp>, upstream: Arc<dyn Upstream>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -64,6 +101,13 @@ impl Endpoint {
 
     /// Sends a request with the usual headers, as changed by `headers` (`-name` removes one).
     pub(crate) async fn send(&self, method: Method, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+        let Streamed { status, headers, body, .. } = self.open(method, headers, body).await;
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    /// The same, with the body still to come.
+    pub(crate) async fn open(&self, method: Method, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Streamed {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -86,12 +130,20 @@ impl Endpoint {
         }
         let response = sender.send_request(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Reply { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Streamed { status: parts.status, headers: parts.headers, body, read: String::new() }
     }
 
     pub(crate) async fn post(&self, headers: &[(&str, &str)], body: &str) -> Reply {
         self.send(Method::POST, headers, body.to_owned()).await
+    }
+
+    /// A session of a client that can be asked for these.
+    pub(crate) async fn session(&self, capabilities: &str) -> String {
+        let body =
+            initialize("2025-11-25").replace(r#""capabilities":{}"#, &format!(r#""capabilities":{capabilities}"#));
+        let reply = self.post(&[], &body).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+        reply.session()
     }
 
     /// A session of this revision.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gigmcp_mcp::{Call, CallError, ConnectError, LaunchError, Outcome, StdioLimits, StdioUpstream, Upstream};
+use gigmcp_mcp::{Call, CallError, ConnectError, LaunchError, List, Outcome, StdioLimits, StdioUpstream, Upstream};
 use serde_json::value::RawValue;
 
 use crate::scripted::{Scripted, connect};
@@ -84,7 +84,7 @@ async fn handshakes_that_fail_name_their_reason() {
             let id = server.hear().await.id;
             server.answer(&id, &format!(r#"{{"protocolVersion":"{version}"}}"#)).await;
         });
-        assert_eq!(connected.unwrap().hello().version.as_str(), version);
+        assert_eq!(connected.unwrap().hello().version, version);
     }
 }
 
@@ -240,12 +240,12 @@ async fn requests_of_the_server_are_answered() {
 #[tokio::test]
 async fn a_changed_list_is_noted() {
     let (upstream, mut server) = Scripted::connected(StdioLimits::default()).await;
-    assert_eq!(upstream.tools_revision(), 0);
+    assert_eq!(upstream.revision(List::Tools), 0);
     server.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#).await;
     server.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).await;
     server.say(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await;
     server.hear_line().await; // so all three were read
-    assert_eq!(upstream.tools_revision(), 1);
+    assert_eq!(upstream.revision(List::Tools), 1);
 }
 
 #[tokio::test]

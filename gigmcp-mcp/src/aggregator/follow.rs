@@ -1,0 +1,97 @@
+//! What a running server says without being asked.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    backend::Entry,
+    passing::{named, uri_of},
+};
+use crate::{
+    message::Notification,
+    object::Members,
+    upstream::{Event, List},
+};
+
+/// Passes on what belongs to no call until the server ends. A changed list is read again first, a little later: changes
+/// come in swarms, and clients are told only of those they would see.
+pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
+    let mut due: Option<Instant> = None;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let Some(entry) = entry.upgrade() else { return };
+                // A reading that was under way may have begun before the change.
+                due = entry.read_again().then(|| Instant::now() + SETTLING);
+                continue;
+            }
+        };
+        let Some(entry) = entry.upgrade() else { return };
+        match event {
+            Ok(event) if List::ALL.iter().any(|list| list.changed() == &*event.method) => {
+                due.get_or_insert_with(|| Instant::now() + SETTLING);
+            }
+            Ok(event) => pass(&entry, &event),
+            // Among those it missed may have been any.
+            Err(RecvError::Lagged(_)) => due = due.or_else(|| Some(Instant::now() + SETTLING)),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The same for a process beside the first. The lists that clients see are the first one's, so what has changed here is only
+/// told.
+pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>) {
+    let mut changed = HashSet::new();
+    let mut due = None;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let Some(entry) = entry.upgrade() else { return };
+                changed.drain().for_each(|list| entry.hub.publish_changed(list));
+                due = None;
+                continue;
+            }
+        };
+        let Some(entry) = entry.upgrade() else { return };
+        match event {
+            Ok(event) => match List::ALL.into_iter().find(|list| list.changed() == &*event.method) {
+                Some(list) => {
+                    changed.insert(list);
+                    due.get_or_insert_with(|| Instant::now() + SETTLING);
+                }
+                None => pass(&entry, &event),
+            },
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn pass(entry: &Entry, event: &Notification) {
+    let event = match &*event.method {
+        "notifications/message" => named(&entry.name, event.clone()),
+        "notifications/resources/updated" => {
+            let params = event.params.as_deref();
+            let own = params.and_then(uri_of);
+            let Some(exposed) = own.as_deref().and_then(|uri| entry.hub.exposed_uri(entry.index, uri)) else { return };
+            let params = params.and_then(|params| Members::of(params).ok()?.with("uri", &exposed));
+            Notification { params, ..event.clone() }
+        }
+        _ => event.clone(),
+    };
+    entry.hub.publish(Arc::new(event));
+}
+
+/// How long a list is left to settle.
+const SETTLING: Duration = Duration::from_millis(250);

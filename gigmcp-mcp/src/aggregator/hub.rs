@@ -1,0 +1,146 @@
+//! What the servers of one aggregator share: who listens, at which level, and to which resources.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use serde_json::value::RawValue;
+use tokio::sync::broadcast;
+
+use super::{backend::Entry, links::Links};
+use crate::{
+    level::LogLevel,
+    message::Notification,
+    object::quoted,
+    sink::ClientId,
+    upstream::{Call, Event, List},
+};
+
+pub(super) struct Hub {
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) links: Links,
+    entries: OnceLock<Vec<Weak<Entry>>>,
+    levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
+    subscriptions: Mutex<HashMap<Subscribed, BTreeSet<Option<ClientId>>>>,
+}
+
+/// A resource of one server, under the server's own URI.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Subscribed {
+    pub(super) server: usize,
+    pub(super) uri: Box<str>,
+}
+
+impl Hub {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            events: broadcast::Sender::new(QUEUED_EVENTS),
+            links: Links::default(),
+            entries: OnceLock::new(),
+            levels: Mutex::default(),
+            subscriptions: Mutex::default(),
+        })
+    }
+
+    pub(super) fn connect(&self, entries: &[Arc<Entry>]) {
+        let entries = entries.iter().map(Arc::downgrade).collect();
+        assert!(self.entries.set(entries).is_ok(), "an aggregator is made once");
+    }
+
+    pub(super) fn publish(&self, event: Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn publish_changed(&self, list: List) {
+        self.publish(Arc::new(Notification { method: list.changed().into(), params: None }));
+    }
+
+    /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
+    pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
+        let entries = self.entries.get()?;
+        let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
+        let own = entries.get(server)?.upgrade()?;
+        Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
+    }
+
+    /// Notes a client's level; what the servers are to be set to.
+    pub(super) fn set_level(&self, client: Option<ClientId>, level: LogLevel) -> LogLevel {
+        let mut levels = lock(&self.levels);
+        levels.insert(client, level);
+        levels.values().copied().min().unwrap_or(level)
+    }
+
+    /// The level a server is to be set to, if any client has asked for one.
+    pub(super) fn level(&self) -> Option<LogLevel> {
+        lock(&self.levels).values().copied().min()
+    }
+
+    /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
+    pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
+        let mut subscriptions = lock(&self.subscriptions);
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&to) {
+            return None;
+        }
+        let clients = subscriptions.entry(to).or_default();
+        let first = clients.is_empty();
+        clients.insert(client);
+        Some(first)
+    }
+
+    /// Ends a subscription; whether it was the last to this resource.
+    pub(super) fn unsubscribe(&self, to: &Subscribed, client: Option<ClientId>) -> bool {
+        let mut subscriptions = lock(&self.subscriptions);
+        let Some(clients) = subscriptions.get_mut(to) else { return false };
+        let was_there = clients.remove(&client);
+        let last = clients.is_empty();
+        if last {
+            subscriptions.remove(to);
+        }
+        was_there && last
+    }
+
+    /// What a server that has just started is to be told of earlier.
+    pub(super) fn to_resume(&self, server: usize) -> Vec<Box<str>> {
+        let subscriptions = lock(&self.subscriptions);
+        subscriptions.keys().filter(|key| key.server == server).map(|key| key.uri.clone()).collect()
+    }
+
+    /// Forgets a client; what nobody is subscribed to any more.
+    pub(super) fn forget(&self, client: ClientId) -> Vec<Subscribed> {
+        lock(&self.levels).remove(&Some(client));
+        let mut subscriptions = lock(&self.subscriptions);
+        let mut over = Vec::new();
+        subscriptions.retain(|key, clients| {
+            if clients.remove(&Some(client)) && clients.is_empty() {
+                over.push(key.clone());
+            }
+            !clients.is_empty()
+        });
+        over
+    }
+}
+
+/// How clients know a resource whose own URI another server has taken.
+pub(super) fn prefixed(server: &str, uri: &str) -> String {
+    format!("{server}+{uri}")
+}
+
+pub(super) fn set_level(level: LogLevel) -> Call {
+    let params = format!(r#"{{"level":"{}"}}"#, level.as_str());
+    Call::new("logging/setLevel", Some(RawValue::from_string(params).expect("it is JSON")))
+}
+
+pub(super) fn of_uri(method: &str, uri: &str) -> Call {
+    let params = format!(r#"{{"uri":{}}}"#, quoted(uri));
+    Call::new(method, Some(RawValue::from_string(params).expect("it is JSON")))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const QUEUED_EVENTS: usize = 256;
+/// Of all clients of a profile together; against a client that subscribes to everything it can think of.
+const MAX_SUBSCRIPTIONS: usize = 10_000;

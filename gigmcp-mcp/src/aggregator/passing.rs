@@ -1,0 +1,177 @@
+//! What a server says and asks, on its way to the client, with the server's name on it.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    level::LogLevel,
+    message::{Notification, Request, RpcError, Verdict},
+    name::ServerId,
+    object::{Members, quoted},
+    sink::Sink,
+    upstream::{BoxFuture, Outcome},
+};
+
+/// A client's sink as one server sees it.
+#[derive(Debug)]
+pub(super) struct FromServer {
+    server: ServerId,
+    client: Arc<dyn Sink>,
+}
+
+impl FromServer {
+    pub(super) fn new(server: &ServerId, client: Arc<dyn Sink>) -> Arc<Self> {
+        Arc::new(Self { server: server.clone(), client })
+    }
+}
+
+impl Sink for FromServer {
+    fn notify(&self, notification: Notification) {
+        self.client.notify(named(&self.server, notification));
+    }
+
+    fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
+        match labelled(&self.server, request) {
+            Ok(request) => self.client.ask(request),
+            Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
+        }
+    }
+}
+
+/// A line of a log says whose it is: the server's name goes before that of its logger.
+pub(super) fn named(server: &ServerId, notification: Notification) -> Notification {
+    if &*notification.method != "notifications/message" {
+        return notification;
+    }
+    let params = notification.params.as_deref().and_then(|params| {
+        let members = Members::of(params).ok()?;
+        let logger = match members.string("logger") {
+            Some(logger) => format!("{server}/{logger}"),
+            None => server.to_string(),
+        };
+        let named = members.set("logger", &quoted(&logger));
+        // A level that nobody knows would make a strict client fail the whole call.
+        match members.string("level").is_some_and(|level| level.parse::<LogLevel>().is_ok()) {
+            true => Some(named),
+            false => Some(Members::of(&named).ok()?.set("level", r#""info""#)),
+        }
+    });
+    Notification { params: params.or(notification.params), ..notification }
+}
+
+/// Whoever is asked for something must see who asks, and only sees addresses that are safe to open.
+fn labelled(server: &ServerId, request: Request) -> Result<Request, RpcError> {
+    if &*request.method != "elicitation/create" {
+        return Ok(request);
+    }
+    let Some(params) = request.params.as_deref() else { return Ok(request) };
+    let invalid = |text: &str| RpcError::new(RpcError::INVALID_PARAMS, text);
+    let members = Members::of(params).map_err(|_| invalid("params is no object, or names a member twice"))?;
+    let message = members.string("message").unwrap_or_default();
+    let label = match members.string("mode").as_deref() {
+        Some("url") => {
+            let url = members.string("url").unwrap_or_default();
+            format!("{server} asks you to open {}: ", host_of(&url).ok_or(invalid("only https addresses are shown"))?)
+        }
+        _ => format!("{server}: "),
+    };
+    let params = members.set("message", &quoted(&(label + &message)));
+    Ok(Request { params: Some(params), ..request })
+}
+
+/// What a server asks by its result, with its name on it.
+pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::InputRequired(result) => match labelled_requests(server, &result) {
+            Ok(None) => Outcome::InputRequired(result),
+            Ok(Some(labelled)) => Outcome::InputRequired(labelled),
+            Err(error) => Outcome::refused(&error),
+        },
+        outcome => outcome,
+    }
+}
+
+fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+    let members = Members::of(result).map_err(|_| malformed())?;
+    let Some(requests) = members.value("inputRequests") else { return Ok(None) };
+    let requests = Members::of(requests).map_err(|_| malformed())?;
+    let mut all = Vec::new();
+    for (key, request) in requests.iter() {
+        let members = Members::of(request).map_err(|_| malformed())?;
+        let method = members.string("method").ok_or_else(malformed)?;
+        let params = members.value("params").map(ToOwned::to_owned);
+        let asked = labelled(server, Request { id: 0.into(), method: method.into(), params })?;
+        let changed = asked.params.and_then(|params| members.with_raw("params", params.get()));
+        all.push(format!("{}:{}", quoted(key), changed.as_deref().unwrap_or(request).get()));
+    }
+    Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
+}
+
+fn host_of(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    let authority = url.authority()?;
+    let plain = url.scheme_str() == Some("https") && !authority.as_str().contains('@');
+    plain.then(|| authority.host().to_owned())
+}
+
+/// Whether it is worth looking at: whether parameters name this URI.
+pub(super) fn uri_of(params: &RawValue) -> Option<String> {
+    Members::of(params).ok()?.string("uri").map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    fn raw(text: &str) -> Option<Box<RawValue>> {
+        Some(RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_log_line_is_named_and_nothing_else_is_changed() {
+        let server: ServerId = "srv".parse().unwrap();
+        for (method, params, expected) in [
+            (
+                "notifications/message",
+                r#"{"level":"info","data":1.0,"logger":"db"}"#,
+                r#"{"level":"info","data":1.0,"logger":"srv/db"}"#,
+            ),
+            (
+                "notifications/message",
+                r#"{"level":"loud","data":1.0}"#,
+                r#"{"logger":"srv","level":"info","data":1.0}"#,
+            ),
+            ("notifications/message", r#"[1]"#, r#"[1]"#),
+            ("notifications/progress", r#"{"logger":"db"}"#, r#"{"logger":"db"}"#),
+        ] {
+            let note = named(&server, Notification { method: method.into(), params: raw(params) });
+            assert_eq!(note.params.unwrap().get(), expected);
+        }
+    }
+
+    #[test]
+    fn who_asks_is_shown_and_addresses_must_be_safe() {
+        let server: ServerId = "srv".parse().unwrap();
+        for (method, params, expected) in [
+            ("elicitation/create", r#"{"message":"Name?","x":1.0}"#, Some(r#"{"message":"srv: Name?","x":1.0}"#)),
+            (
+                "elicitation/create",
+                r#"{"mode":"url","url":"https://a.test/x","message":"Go"}"#,
+                Some(r#"{"mode":"url","url":"https://a.test/x","message":"srv asks you to open a.test: Go"}"#),
+            ),
+            ("elicitation/create", r#"{"mode":"url","url":"http://a.test/x","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":"javascript:alert(1)","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":"https://good.test@evil.test/","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"message":"a","message":"b"}"#, None),
+            ("sampling/createMessage", r#"{"message":"a"}"#, Some(r#"{"message":"a"}"#)),
+        ] {
+            let request = Request { id: 1.into(), method: method.into(), params: raw(params) };
+            let found = labelled(&server, request).ok().map(|request| request.params.unwrap());
+            assert_eq!(found.as_deref().map(RawValue::get), expected, "{params}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a server says it can do.
+
+use serde_json::value::RawValue;
+
+use crate::object::{Members, is_object};
+
+/// What a server, or many as one, say of themselves.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Description {
+    /// What may be asked of it.
+    pub capabilities: Capabilities,
+    /// How a model is to use it; text of the server.
+    pub instructions: Option<String>,
+}
+
+/// What may be asked of a server.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// `tools/list` and `tools/call`.
+    pub tools: bool,
+    /// `prompts/list` and `prompts/get`.
+    pub prompts: bool,
+    /// `resources/list`, `resources/templates/list` and `resources/read`.
+    pub resources: bool,
+    /// `resources/subscribe` and `resources/unsubscribe`.
+    pub subscribe: bool,
+    /// `completion/complete`.
+    pub completions: bool,
+    /// `logging/setLevel`.
+    pub logging: bool,
+    /// It says so when a list has changed.
+    pub list_changed: bool,
+}
+
+impl Description {
+    /// Of something that has tools and nothing else.
+    #[must_use]
+    pub fn of_tools() -> Self {
+        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, instructions: None }
+    }
+
+    /// Out of the result of `initialize` or `server/discover`. What cannot be read is not there.
+    pub(crate) fn read(result: &RawValue) -> Self {
+        let Ok(members) = Members::of(result) else { return Self::default() };
+        let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
+        Self {
+            capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
+            instructions: members
+                .string("instructions")
+                .map(Into::into)
+                .filter(|text: &String| !text.trim().is_empty()),
+        }
+    }
+}
+
+impl Capabilities {
+    /// All there are.
+    pub const ALL: Self = Self {
+        tools: true,
+        prompts: true,
+        resources: true,
+        subscribe: true,
+        completions: true,
+        logging: true,
+        list_changed: true,
+    };
+
+    /// What either of the two can do.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+            subscribe: self.subscribe || other.subscribe,
+            completions: self.completions || other.completions,
+            logging: self.logging || other.logging,
+            list_changed: self.list_changed || other.list_changed,
+        }
+    }
+
+    /// As the `capabilities` of `initialize` or `server/discover`.
+    #[must_use]
+    pub fn to_json(self) -> serde_json::Value {
+        let mut declared = serde_json::Map::new();
+        let list_changed = self.list_changed;
+        for (there, name) in [(self.tools, "tools"), (self.prompts, "prompts"), (self.resources, "resources")] {
+            if there {
+                declared.insert(name.to_owned(), serde_json::json!({ "listChanged": list_changed }));
+            }
+        }
+        if self.resources && self.subscribe {
+            declared["resources"]["subscribe"] = true.into();
+        }
+        for (there, name) in [(self.completions, "completions"), (self.logging, "logging")] {
+            if there {
+                declared.insert(name.to_owned(), serde_json::json!({}));
+            }
+        }
+        declared.into()
+    }
+
+    fn read(declared: &Members<'_>) -> Self {
+        // `true` is meant as `{}`; some servers write it.
+        let there = |name| declared.value(name).is_some_and(|value| is_object(value) || value.get() == "true");
+        let says = |name: &str, member: &str| {
+            let members = declared.value(name).and_then(|value| Members::of(value).ok());
+            members.and_then(|members| members.value(member)).is_some_and(|value| value.get() == "true")
+        };
+        Self {
+            tools: there("tools"),
+            prompts: there("prompts"),
+            resources: there("resources"),
+            subscribe: says("resources", "subscribe"),
+            completions: there("completions"),
+            logging: there("logging"),
+            list_changed: ["tools", "prompts", "resources"].into_iter().any(|name| says(name, "listChanged")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    #[test]
+    fn what_a_server_declares_is_read_and_what_is_odd_is_not_there() {
+        for (result, expected) in [
+            (r#"{"capabilities":{"tools":{}}}"#, Capabilities { tools: true, ..Capabilities::default() }),
+            (r#"{"capabilities":{"tools":true}}"#, Capabilities { tools: true, ..Capabilities::default() }),
+            (r#"{"capabilities":{"tools":false,"prompts":null,"logging":[]}}"#, Capabilities::default()),
+            (
+                r#"{"capabilities":{"resources":{"subscribe":true},"vendor":{}}}"#,
+                Capabilities { resources: true, subscribe: true, ..Capabilities::default() },
+            ),
+            (r#"{"capabilities":[]}"#, Capabilities::default()),
+            ("{}", Capabilities::default()),
+        ] {
+            let raw = RawValue::from_string(result.to_owned()).unwrap();
+            assert_eq!(Description::read(&raw).capabilities, expected, "{result}");
+        }
+        let all = format!(r#"{{"capabilities":{},"instructions":"Do."}}"#, Capabilities::ALL.to_json());
+        let all = Description::read(&RawValue::from_string(all).unwrap());
+        assert_eq!((all.capabilities, all.instructions.as_deref()), (Capabilities::ALL, Some("Do.")));
+    }
+}

@@ -1,0 +1,270 @@
+//! The body of a response: whole, or a stream of events.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Sleep, sleep},
+};
+
+/// The body of an answer of [`StreamableHttp`](crate::StreamableHttp): one text, or events as they happen.
+#[derive(Debug)]
+pub struct ResponseBody(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Whole(Bytes),
+    Events(Box<Events>),
+}
+
+impl ResponseBody {
+    /// A body of these bytes.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Whole(bytes.into()))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match &mut self.get_mut().0 {
+            Inner::Whole(bytes) if bytes.is_empty() => None,
+            Inner::Whole(bytes) => Some(std::mem::take(bytes)),
+            Inner::Events(events) => std::task::ready!(events.poll(context)),
+        };
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Inner::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// One thing on its way to a client.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A message before the last.
+    Event(Vec<u8>),
+    /// The last: the answer.
+    Last(Answer),
+}
+
+/// The answer to a request. It comes whole, with its status, if nothing came before it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: http::StatusCode,
+    pub(super) text: Vec<u8>,
+}
+
+/// The way to one client's stream. Bounded in messages and bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    sender: mpsc::Sender<Part>,
+    queued: Arc<AtomicUsize>,
+}
+
+/// The other end.
+#[derive(Debug)]
+pub(super) struct Received {
+    receiver: mpsc::Receiver<Part>,
+    queued: Arc<AtomicUsize>,
+}
+
+/// A new stream.
+pub(super) fn stream() -> (Parts, Received) {
+    let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+    let queued = Arc::new(AtomicUsize::new(0));
+    (Parts { sender, queued: Arc::clone(&queued) }, Received { receiver, queued })
+}
+
+impl Parts {
+    /// Sends a message if there is room; whether there was. A client that does not read loses it.
+    pub(super) fn offer(&self, message: Vec<u8>) -> bool {
+        let bytes = message.len();
+        if self.queued.fetch_add(bytes, Ordering::AcqRel) > MAX_QUEUED_BYTES {
+            self.queued.fetch_sub(bytes, Ordering::AcqRel);
+            return false;
+        }
+        let sent = self.sender.try_send(Part::Event(message)).is_ok();
+        if !sent {
+            self.queued.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        sent
+    }
+
+    /// Sends what must not be lost, waiting for room; whether the client still listens.
+    pub(super) async fn send(&self, part: Part) -> bool {
+        self.queued.fetch_add(part.bytes(), Ordering::AcqRel);
+        self.sender.send(part).await.is_ok()
+    }
+
+    /// Whether both lead to the same client's stream.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.sender.same_channel(&other.sender)
+    }
+
+    /// Whether nobody listens any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Waits until nobody listens any more.
+    pub(super) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(text) | Self::Last(Answer { text, .. }) => text.len(),
+        }
+    }
+}
+
+impl Received {
+    pub(super) async fn next(&mut self) -> Option<Part> {
+        let part = self.receiver.recv().await?;
+        self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
+        Some(part)
+    }
+
+    /// The rest of the stream as the body of a response, after what was taken from it already.
+    pub(super) fn into_response(self, first: Vec<u8>, keep_alive: Duration) -> Response<ResponseBody> {
+        let events = Events {
+            first: Some(first).filter(|first| !first.is_empty()),
+            received: Some(self),
+            keep_alive,
+            quiet: Box::pin(sleep(keep_alive)),
+        };
+        let mut response = Response::new(ResponseBody(Inner::Events(Box::new(events))));
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-cache, no-transform"),
+            (header::HeaderName::from_static("x-accel-buffering"), "no"),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+#[derive(Debug)]
+struct Events {
+    first: Option<Vec<u8>>,
+    received: Option<Received>,
+    keep_alive: Duration,
+    quiet: Pin<Box<Sleep>>,
+}
+
+impl Events {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(event(&first)));
+        }
+        let Some(received) = &mut self.received else { return Poll::Ready(None) };
+        if let Poll::Ready(part) = received.receiver.poll_recv(context) {
+            self.quiet.as_mut().reset(Instant::now() + self.keep_alive);
+            let Some(part) = part else {
+                self.received = None;
+                return Poll::Ready(None);
+            };
+            received.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
+            return Poll::Ready(Some(match part {
+                Part::Event(text) => event(&text),
+                Part::Last(Answer { text, .. }) => {
+                    self.received = None;
+                    event(&text)
+                }
+            }));
+        }
+        std::task::ready!(self.quiet.as_mut().poll(context));
+        self.quiet.as_mut().reset(Instant::now() + self.keep_alive);
+        // Registers for the next one.
+        let _ = self.quiet.as_mut().poll(context);
+        Poll::Ready(Some(Bytes::from_static(b": still here\n\n")))
+    }
+}
+
+/// One message as a server-sent event. Line ends between its tokens would end the event; inside strings JSON has none.
+fn event(json: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(json.len() + 24);
+    text.extend_from_slice(b"event: message\ndata: ");
+    text.extend(json.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    text.extend_from_slice(b"\n\n");
+    text.into()
+}
+
+/// Messages that wait for a client to read them.
+const MAX_QUEUED: usize = 64;
+/// Bytes of them. One message may go beyond it.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn next(response: &mut Response<ResponseBody>) -> Option<String> {
+        let frame = response.body_mut().frame().await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_has_its_events_in_order_and_signs_of_life_between_them() {
+        let (parts, received) = stream();
+        let mut response = received.into_response(b"{}".to_vec(), Duration::from_secs(15));
+        assert_eq!(next(&mut response).await.unwrap(), "event: message\ndata: {}\n\n");
+        for _ in 0..3 {
+            let began = Instant::now();
+            assert_eq!(next(&mut response).await.unwrap(), ": still here\n\n");
+            assert_eq!(began.elapsed(), Duration::from_secs(15));
+        }
+        assert!(parts.offer(b"{\"a\":\n1,\r\n\"b\":2}".to_vec()));
+        assert_eq!(next(&mut response).await.unwrap(), "event: message\ndata: {\"a\": 1,  \"b\":2}\n\n");
+        let answer = Answer { status: http::StatusCode::OK, text: b"1".to_vec() };
+        assert!(parts.send(Part::Last(answer)).await);
+        assert_eq!(next(&mut response).await.unwrap(), "event: message\ndata: 1\n\n");
+        assert_eq!(next(&mut response).await, None, "although the other end is still there");
+        assert!(parts.is_closed());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_loses_what_is_too_much() {
+        let (parts, mut received) = stream();
+        assert!((0..MAX_QUEUED).all(|_| parts.offer(vec![b'1'])));
+        assert!(!parts.offer(vec![b'1']), "too many");
+        received.next().await.unwrap();
+        assert!(parts.offer(vec![b'1'; MAX_QUEUED_BYTES + 1]));
+        received.next().await.unwrap();
+        assert!(!parts.offer(vec![b'1']), "too much");
+        while received.queued.load(Ordering::SeqCst) > 0 {
+            received.next().await.unwrap();
+        }
+        assert!(parts.offer(vec![b'1']), "twin");
+    }
+}

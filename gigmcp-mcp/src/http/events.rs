@@ -1,0 +1,81 @@
+//! The stream of what belongs to no call.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{
+    Principal, SESSION_HEADER, StreamableHttp,
+    body::{Parts, ResponseBody, stream},
+    guard::{accepts, single_header},
+    reply::{not_allowed, plain},
+    session::Session,
+};
+use crate::{
+    message::write_notification,
+    upstream::{Event, List, Upstream},
+};
+
+impl StreamableHttp {
+    /// Answers a GET: a stream of changed lists and resources, and of log lines.
+    pub(super) fn listen<U: Upstream + ?Sized + 'static>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        headers: &HeaderMap,
+    ) -> Response<ResponseBody> {
+        let Some(events) = upstream.events() else { return not_allowed("POST, DELETE") };
+        if !accepts(headers, "text/event-stream") {
+            return plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream");
+        }
+        let session = match single_header(headers, SESSION_HEADER) {
+            Ok(Some(id)) => self.sessions.find(principal, id),
+            Ok(None) | Err(_) => return plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"),
+        };
+        let Some(session) = session else { return plain(StatusCode::NOT_FOUND, "there is no such session") };
+        let (parts, received) = stream();
+        session.listen(parts.clone());
+        let ended = self.streams.child_token();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = feed(&session, &parts, events) => {}
+                () = parts.closed() => {}
+                () = session.ended.cancelled() => {}
+                () = ended.cancelled() => {}
+            }
+            session.listens_no_more(&parts);
+        });
+        received.into_response(Vec::new(), self.limits.keep_alive)
+    }
+
+    /// Ends every stream of what belongs to no call, so that connections can end. Clients open new ones.
+    pub fn end_streams(&self) {
+        self.streams.cancel();
+    }
+}
+
+/// Tells a client what it wants to see, until there is nobody to tell it.
+async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
+    loop {
+        match events.recv().await {
+            Ok(event) => {
+                // One that another stream of this session is there for is not told twice.
+                if session.is_listening(parts) && session.wants(&event) {
+                    parts.offer(write_notification(&event.method, event.params.as_deref()));
+                } else if !session.is_listening(parts) {
+                    return;
+                }
+            }
+            Err(RecvError::Lagged(_)) => tell_all_changed(parts),
+            // What is behind has been replaced by something else, with lists of its own.
+            Err(RecvError::Closed) => return tell_all_changed(parts),
+        }
+    }
+}
+
+fn tell_all_changed(parts: &Parts) {
+    for list in List::ALL {
+        parts.offer(write_notification(list.changed(), None));
+    }
+}

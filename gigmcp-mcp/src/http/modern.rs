@@ -1,0 +1,172 @@
+//! Clients of revision 2026-07-28: every request stands alone.
+
+mod call;
+mod check;
+mod listen;
+mod parked;
+mod result;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{json, value::RawValue};
+
+pub(super) use self::{call::Begun, parked::Parking};
+use self::{
+    check::{Checked, Refused, check},
+    result::{Cached, complete, error},
+};
+use super::{
+    Principal, StreamableHttp, VERSION_HEADER,
+    body::{Answer, Part, ResponseBody, stream},
+    reply::{answer as answer_reply, empty, plain, rpc_error},
+};
+use crate::{
+    message::{Message, Request, RpcError, Verdict, write_response},
+    object::{Members, is_object},
+    upstream::{Call, Outcome, Upstream},
+    version::{MODERN, ProtocolVersion},
+};
+
+/// Whether a message is of the newer era.
+pub(super) fn is_modern(version: Option<&str>, message: &Message) -> bool {
+    let (method, params) = match message {
+        Message::Request(request) => (&*request.method, request.params.as_deref()),
+        Message::Notification(notification) => (&*notification.method, notification.params.as_deref()),
+        Message::Response(_) => ("", None),
+    };
+    let says_so = meta(params).is_some_and(|meta| meta.value(PROTOCOL_VERSION).is_some());
+    let older = || version.is_none_or(|version| version.parse::<ProtocolVersion>().is_ok());
+    says_so || method != "initialize" && (!older() || matches!(method, "server/discover" | "subscriptions/listen"))
+}
+
+/// Whether a header names the newer era.
+pub(super) fn names_modern(headers: &HeaderMap) -> bool {
+    headers.get(VERSION_HEADER).is_some_and(|version| version == MODERN)
+}
+
+/// The `_meta` of parameters.
+fn meta(params: Option<&RawValue>) -> Option<Members<'_>> {
+    let meta = Members::of(params?).ok()?.value("_meta").filter(|meta| is_object(meta))?;
+    Members::of(meta).ok()
+}
+
+impl StreamableHttp {
+    /// Answers one message of the newer era.
+    pub(super) async fn modern<U: Upstream + ?Sized + 'static>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        headers: &HeaderMap,
+        message: Message,
+        events: bool,
+    ) -> Response<ResponseBody> {
+        let request = match message {
+            Message::Request(request) => request,
+            // Closing the stream is how a request is cancelled, and there is nothing else to tell.
+            Message::Notification(_) => return empty(StatusCode::ACCEPTED),
+            Message::Response(_) => {
+                let error = RpcError::new(RpcError::INVALID_REQUEST, "nothing was asked");
+                return rpc_error(StatusCode::BAD_REQUEST, None, &error);
+            }
+        };
+        let checked = match check(headers, &request) {
+            Ok(checked) => checked,
+            Err(Refused { status, error }) => return rpc_error(status, Some(&request.id), &error),
+        };
+        match &*request.method {
+            "server/discover" => self.discover(upstream, &request).await,
+            "subscriptions/listen" if events => self.subscribe(upstream, &request).await,
+            "subscriptions/listen" => plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"),
+            "tools/call" | "prompts/get" | "resources/read" => {
+                self.modern_call(principal, upstream, request, checked, events).await
+            }
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                self.plain_call(upstream, &request, checked, Cached::List).await
+            }
+            "completion/complete" => self.plain_call(upstream, &request, checked, Cached::Never).await,
+            method => {
+                let error = RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"));
+                rpc_error(StatusCode::NOT_FOUND, Some(&request.id), &error)
+            }
+        }
+    }
+
+    async fn discover<U: Upstream + ?Sized + 'static>(
+        &self,
+        upstream: &Arc<U>,
+        request: &Request,
+    ) -> Response<ResponseBody> {
+        let description = upstream.describe().await;
+        let mut result = json!({
+            "supportedVersions": [MODERN],
+            "capabilities": description.capabilities.to_json(),
+            "_meta": { SERVER_INFO: { "name": self.identity.name, "version": self.identity.version } },
+        });
+        if let Some(instructions) = description.instructions {
+            result["instructions"] = instructions.into();
+        }
+        let result = serde_json::value::to_raw_value(&result).expect("strings are JSON");
+        let verdict = complete(&result, Cached::List);
+        answer_reply(Answer { status: StatusCode::OK, text: write_response(Some(&request.id), &verdict) })
+    }
+
+    /// A request that asks the client nothing.
+    async fn plain_call<U: Upstream + ?Sized + 'static>(
+        &self,
+        upstream: &Arc<U>,
+        request: &Request,
+        checked: Checked,
+        cached: Cached,
+    ) -> Response<ResponseBody> {
+        let mut call = Call::new(request.method.clone(), Some(checked.params));
+        call.context = Some(Arc::new(checked.context));
+        let (status, verdict) = finished(upstream.call(call).await, cached);
+        answer_reply(Answer { status, text: write_response(Some(&request.id), &verdict) })
+    }
+
+    async fn modern_call<U: Upstream + ?Sized + 'static>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        request: Request,
+        checked: Checked,
+        events: bool,
+    ) -> Response<ResponseBody> {
+        let id = request.id.clone();
+        let (parts, mut received) = stream();
+        let begun = Begun { principal: principal.clone(), request, checked, parts, events };
+        if let Err(error) = self.parking.begin(upstream, begun) {
+            return rpc_error(StatusCode::OK, Some(&id), &error);
+        }
+        match received.next().await {
+            Some(Part::Last(answer)) => answer_reply(answer),
+            Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
+            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        }
+    }
+}
+
+/// What a client gets for an outcome that is final.
+fn finished(outcome: Outcome, cached: Cached) -> (StatusCode, Verdict) {
+    match outcome {
+        Outcome::Complete(result) => (StatusCode::OK, complete(&result, cached)),
+        Outcome::Error(raw) => error(&raw),
+        Outcome::InputRequired(_) => {
+            let text = "the server asks for input where it must not";
+            (StatusCode::OK, Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text)))
+        }
+        Outcome::Failed(failure) => {
+            let data = json!({ "code": failure.code() });
+            let error = RpcError::new(RpcError::INTERNAL_ERROR, failure.to_string()).with_data(&data);
+            (StatusCode::OK, Verdict::refused(&error))
+        }
+    }
+}
+
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";

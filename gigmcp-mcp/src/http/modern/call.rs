@@ -1,0 +1,317 @@
+//! One call, from its first attempt to its answer. What its server asks meanwhile ends the attempt with `input_required`; the
+//! call is parked until the client comes back with the answers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::StatusCode;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{sleep, timeout},
+};
+
+use super::{
+    check::Checked,
+    finished,
+    parked::Parking,
+    result::{Cached, has_failed},
+};
+use crate::{
+    http::{
+        Principal,
+        body::{Answer, Part, Parts},
+        client::{ClientCapabilities, Undeclared},
+    },
+    level::LogLevel,
+    message::{Notification, Request, RequestId, RpcError, Verdict, write_notification, write_response},
+    object::{Members, is_object, quoted, string},
+    sink::{ClientContext, Sink},
+    upstream::{BoxFuture, Call, Outcome, Upstream},
+};
+
+/// A request that was checked, and where its answer goes.
+pub(in crate::http) struct Begun {
+    pub(in crate::http) principal: Principal,
+    pub(in crate::http) request: Request,
+    pub(in crate::http::modern) checked: Checked,
+    pub(in crate::http) parts: Parts,
+    /// Whether the client reads streams.
+    pub(in crate::http) events: bool,
+}
+
+/// A client that has come back.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    id: RequestId,
+    parts: Parts,
+    events: bool,
+    context: ClientContext,
+}
+
+impl Begun {
+    pub(super) fn into_resumed(self) -> Resumed {
+        Resumed { id: self.request.id, parts: self.parts, events: self.events, context: self.checked.context }
+    }
+
+    /// Makes the call, in a task of its own that ends with it.
+    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) {
+        let Self { principal, request, checked: Checked { params, context, .. }, parts, events } = self;
+        let questions = Arc::new(Questions::default());
+        let mut call = Call::new(request.method.clone(), Some(params.clone()));
+        call.sink = Some(Arc::clone(&questions) as _);
+        call.context = Some(Arc::new(context.clone()));
+        questions.attach(&Resumed { id: request.id.clone(), parts: parts.clone(), events, context });
+        let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking) };
+        let upstream = Arc::clone(upstream);
+        tokio::spawn(async move { driver.drive(upstream.call(call)).await });
+    }
+}
+
+struct Driver {
+    principal: Principal,
+    request: Request,
+    params: Box<RawValue>,
+    parts: Parts,
+    questions: Arc<Questions>,
+    parking: Arc<Parking>,
+}
+
+impl Driver {
+    /// Dropping the call gives it up, and its server is told so.
+    async fn drive(mut self, mut call: BoxFuture<'_, Outcome>) {
+        loop {
+            let parts = self.parts.clone();
+            tokio::select! {
+                outcome = &mut call => return self.finish(outcome).await,
+                () = self.questions.asked.notified() => {}
+                // In this revision, a client that hangs up cancels.
+                () = parts.closed() => return,
+            }
+            // Questions often come in groups.
+            tokio::select! {
+                outcome = &mut call => return self.finish(outcome).await,
+                () = sleep(GATHERING) => {}
+            }
+            let Some(requests) = self.questions.open() else { continue };
+            let parking = Arc::clone(&self.parking);
+            let Some((ticket, token, resumed)) = parking.park(&self.principal, &self.request, &self.params) else {
+                let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many calls wait for their clients");
+                return self.send(StatusCode::OK, &Verdict::refused(&error)).await;
+            };
+            self.questions.detach();
+            let result = format!(
+                r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":{}}}"#,
+                quoted(&token)
+            );
+            let result = RawValue::from_string(result).expect("it is JSON");
+            self.send(StatusCode::OK, &Verdict::Result(result)).await;
+            let mut early = None;
+            let mut coming = std::pin::pin!(timeout(parking.limits.parked_for, resumed));
+            let resumed = tokio::select! {
+                resumed = &mut coming => resumed,
+                // The server did not wait. The client learns of it when it comes back.
+                outcome = &mut call => {
+                    early = Some(outcome);
+                    coming.await
+                }
+            };
+            drop(ticket);
+            let Ok(Ok(resumed)) = resumed else { return };
+            self.request.id = resumed.id.clone();
+            self.parts = resumed.parts.clone();
+            if let Some(outcome) = early {
+                return self.finish(outcome).await;
+            }
+            self.questions.attach(&resumed);
+        }
+    }
+
+    async fn finish(&self, outcome: Outcome) {
+        let cached = if &*self.request.method == "resources/read" { Cached::Once } else { Cached::Never };
+        if let Outcome::InputRequired(result) = &outcome {
+            return match self.relayed(result) {
+                Some(result) => self.send(StatusCode::OK, &Verdict::Result(result)).await,
+                None => {
+                    let text = "the server asks for input in a malformed way";
+                    self.send(StatusCode::OK, &Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))).await;
+                }
+            };
+        }
+        let (status, verdict) = finished(outcome, cached);
+        if let Some(Undeclared { needed }) = self.questions.undeclared().filter(|_| has_failed(&verdict)) {
+            let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
+            error.data = RawValue::from_string(format!(r#"{{"requiredCapabilities":{needed}}}"#)).ok();
+            return self.send(StatusCode::BAD_REQUEST, &Verdict::refused(&error)).await;
+        }
+        self.send(status, &verdict).await;
+    }
+
+    /// A modern server's own questions, with its state under our seal: to it, all our clients are one.
+    fn relayed(&self, result: &RawValue) -> Option<Box<RawValue>> {
+        let members = Members::of(result).ok()?;
+        match members.value("requestState") {
+            None => Some(result.to_owned()),
+            Some(state) => {
+                let token = self.parking.server_state(&self.principal, &self.request, &self.params, state);
+                members.with("requestState", &token)
+            }
+        }
+    }
+
+    async fn send(&self, status: StatusCode, verdict: &Verdict) {
+        let text = write_response(Some(&self.request.id), verdict);
+        self.parts.send(Part::Last(Answer { status, text })).await;
+    }
+}
+
+/// What the server asks, what the client has answered, and where it listens now.
+#[derive(Debug, Default)]
+struct Questions {
+    state: Mutex<State>,
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stream: Option<Parts>,
+    level: Option<LogLevel>,
+    capabilities: ClientCapabilities,
+    answers: HashMap<String, Box<RawValue>>,
+    open: Vec<Open>,
+    undeclared: Option<Undeclared>,
+}
+
+#[derive(Debug)]
+struct Open {
+    key: String,
+    request: Request,
+    answer: oneshot::Sender<Verdict>,
+}
+
+impl Questions {
+    /// The client is there, with these answers.
+    fn attach(&self, client: &Resumed) {
+        let mut state = self.lock();
+        state.stream = client.events.then(|| client.parts.clone());
+        state.level = client.context.level;
+        state.capabilities = ClientCapabilities::read(Some(&client.context.capabilities));
+        state.answers.clear();
+        if let Some(responses) = client.context.responses.as_deref().and_then(|raw| Members::of(raw).ok()) {
+            state.answers.extend(responses.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
+        let open = std::mem::take(&mut state.open);
+        for open in open {
+            match state.take_answer(&open.key, &open.request.method) {
+                // Whoever asked may just have given up.
+                Some(answer) => drop(open.answer.send(Verdict::Result(answer))),
+                None => state.open.push(open),
+            }
+        }
+        if !state.open.is_empty() {
+            self.asked.notify_one();
+        }
+    }
+
+    /// The client is not there.
+    fn detach(&self) {
+        self.lock().stream = None;
+    }
+
+    /// What waits for an answer, as `inputRequests`.
+    fn open(&self) -> Option<String> {
+        let mut state = self.lock();
+        state.open.retain(|open| !open.answer.is_closed());
+        let requests = state.open.iter().map(|open| {
+            let params = open.request.params.as_deref().map_or("{}", RawValue::get);
+            format!(r#"{}:{{"method":{},"params":{params}}}"#, quoted(&open.key), quoted(&open.request.method))
+        });
+        let requests: Vec<_> = requests.collect();
+        (!requests.is_empty()).then(|| format!("{{{}}}", requests.join(",")))
+    }
+
+    fn undeclared(&self) -> Option<Undeclared> {
+        self.lock().undeclared
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The client's answer, if it has the shape of one.
+    fn take_answer(&mut self, key: &str, method: &str) -> Option<Box<RawValue>> {
+        let answer = self.answers.remove(key)?;
+        let members = is_object(&answer).then(|| Members::of(&answer).ok()).flatten()?;
+        let fits = match method {
+            "elicitation/create" => members.string("action").is_some(),
+            "sampling/createMessage" => members.string("role").is_some() && members.value("content").is_some(),
+            _ => members.value("roots").is_some_and(|roots| roots.get().starts_with('[')),
+        };
+        drop(members);
+        fits.then_some(answer)
+    }
+
+    /// A key that means the same at every attempt: the server's own, if it is text.
+    fn key(&self, request: &Request) -> String {
+        let own = serde_json::from_str::<&RawValue>(request.id.as_json()).ok().and_then(string).map(String::from);
+        let key = own.unwrap_or_else(|| {
+            let params = request.params.as_deref().map_or("", RawValue::get);
+            let digest: [u8; 32] = Sha256::digest(params).into();
+            let kind = request.method.split('/').next().unwrap_or_default();
+            format!("{kind}-{:016x}", u64::from_be_bytes(*digest.first_chunk().expect("it is longer")))
+        });
+        let taken = |key: &str| self.open.iter().any(|open| open.key == key);
+        (1..)
+            .map(|n| if n == 1 { key.clone() } else { format!("{key}-{n}") })
+            .find(|key| !taken(key))
+            .expect("there is one")
+    }
+}
+
+impl Sink for Questions {
+    fn notify(&self, notification: Notification) {
+        let state = self.lock();
+        let wanted = match &*notification.method {
+            "notifications/message" => {
+                let params = notification.params.as_deref().and_then(|params| Members::of(params).ok());
+                let level = params.and_then(|params| params.string("level")?.parse::<LogLevel>().ok());
+                level.zip(state.level).is_some_and(|(level, wanted)| level >= wanted)
+            }
+            method => method == "notifications/progress",
+        };
+        if let Some(stream) = state.stream.as_ref().filter(|_| wanted) {
+            stream.offer(write_notification(&notification.method, notification.params.as_deref()));
+        }
+    }
+
+    fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let answered = {
+                let mut state = self.lock();
+                if let Err(undeclared) = state.capabilities.allow(&request) {
+                    state.undeclared = Some(undeclared);
+                    return Verdict::refused(&undeclared.to_rpc());
+                }
+                let key = state.key(&request);
+                if let Some(answer) = state.take_answer(&key, &request.method) {
+                    return Verdict::Result(answer);
+                }
+                let (answer, answered) = oneshot::channel();
+                state.open.push(Open { key, request, answer });
+                answered
+            };
+            self.asked.notify_one();
+            let gone = RpcError::new(RpcError::INTERNAL_ERROR, "the client did not come back");
+            answered.await.unwrap_or_else(|_| Verdict::refused(&gone))
+        })
+    }
+}
+
+/// How long a server's questions are waited for, once there is one.
+const GATHERING: Duration = Duration::from_millis(10);

@@ -1,0 +1,200 @@
+//! `subscriptions/listen`: one stream of all that a client wants to be told.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::{Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::SUBSCRIPTION_ID;
+use crate::{
+    http::{
+        StreamableHttp,
+        body::{Answer, Part, Parts, ResponseBody, stream},
+        reply::rpc_error,
+    },
+    message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
+    object::{Members, quoted},
+    sink::ClientId,
+    upstream::{Call, Event, List, Outcome, Upstream},
+};
+
+/// What a client wants to be told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Filter {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
+    resource_subscriptions: BTreeSet<String>,
+}
+
+impl Filter {
+    fn wants(&self, list: List) -> bool {
+        match list {
+            List::Tools => self.tools_list_changed,
+            List::Prompts => self.prompts_list_changed,
+            List::Resources => self.resources_list_changed,
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let mut accepted = serde_json::Map::new();
+        for (name, list) in [
+            ("toolsListChanged", List::Tools),
+            ("promptsListChanged", List::Prompts),
+            ("resourcesListChanged", List::Resources),
+        ] {
+            if self.wants(list) {
+                accepted.insert(name.to_owned(), true.into());
+            }
+        }
+        if !self.resource_subscriptions.is_empty() {
+            accepted.insert("resourceSubscriptions".to_owned(), json!(self.resource_subscriptions));
+        }
+        accepted.into()
+    }
+}
+
+/// One stream, and whose subscriptions it holds.
+struct Listening<U: Upstream + ?Sized> {
+    id: RequestId,
+    filter: Filter,
+    parts: Parts,
+    client: ClientId,
+    upstream: std::sync::Weak<U>,
+}
+
+impl<U: Upstream + ?Sized> Drop for Listening<U> {
+    fn drop(&mut self) {
+        if let Some(upstream) = self.upstream.upgrade() {
+            upstream.forget(self.client);
+        }
+    }
+}
+
+impl StreamableHttp {
+    pub(super) async fn subscribe<U: Upstream + ?Sized + 'static>(
+        &self,
+        upstream: &Arc<U>,
+        request: &Request,
+    ) -> Response<ResponseBody> {
+        let filter = request.params.as_deref().and_then(|params| Members::of(params).ok()?.value("notifications"));
+        let filter: Option<Filter> = filter.and_then(|filter| serde_json::from_str(filter.get()).ok());
+        let Some(filter) = filter.filter(|filter| filter.resource_subscriptions.len() <= MAX_RESOURCES) else {
+            let error = RpcError::new(RpcError::INVALID_PARAMS, "params.notifications is no filter, or too long");
+            return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);
+        };
+        let Ok(place) = Arc::clone(&self.listeners).try_acquire_owned() else {
+            let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many clients listen");
+            return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&request.id), &error);
+        };
+        let events = upstream.events();
+        let (parts, received) = stream();
+        let mut listening = Listening {
+            id: request.id.clone(),
+            filter,
+            parts,
+            client: ClientId::new(),
+            upstream: Arc::downgrade(upstream),
+        };
+        listening.subscribe(upstream).await;
+        let acknowledged = listening.acknowledged();
+        let ended = self.streams.child_token();
+        tokio::spawn(async move {
+            let _place = place;
+            let parts = listening.parts.clone();
+            tokio::select! {
+                () = listening.feed(events) => {}
+                () = ended.cancelled() => {}
+                () = parts.closed() => return,
+            }
+            listening.end().await;
+        });
+        received.into_response(acknowledged, self.limits.keep_alive)
+    }
+}
+
+impl<U: Upstream + ?Sized> Listening<U> {
+    /// Subscribes to each resource; what cannot be subscribed to is not acknowledged.
+    async fn subscribe(&mut self, upstream: &Arc<U>) {
+        let mut accepted = BTreeSet::new();
+        for uri in std::mem::take(&mut self.filter.resource_subscriptions) {
+            let params = RawValue::from_string(format!(r#"{{"uri":{}}}"#, quoted(&uri))).expect("it is JSON");
+            let call = Call::new("resources/subscribe", Some(params)).of_client(self.client);
+            if matches!(upstream.call(call).await, Outcome::Complete(_)) {
+                accepted.insert(uri);
+            }
+        }
+        self.filter.resource_subscriptions = accepted;
+    }
+
+    fn acknowledged(&self) -> Vec<u8> {
+        let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, self.meta(), self.filter.to_json());
+        let params = RawValue::from_string(params).expect("it is JSON");
+        write_notification("notifications/subscriptions/acknowledged", Some(&params))
+    }
+
+    async fn feed(&self, events: Option<Receiver<Event>>) {
+        let Some(mut events) = events else { return self.parts.closed().await };
+        loop {
+            match events.recv().await {
+                Ok(event) => self.tell(&event),
+                Err(RecvError::Lagged(_)) => self.tell_all_changed(),
+                Err(RecvError::Closed) => return self.tell_all_changed(),
+            }
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let list = List::ALL.into_iter().find(|list| list.changed() == &*event.method);
+        let params = event.params.as_deref();
+        let wanted = match list {
+            Some(list) => self.filter.wants(list),
+            None if &*event.method == "notifications/resources/updated" => {
+                let uri = params.and_then(|params| Members::of(params).ok()?.string("uri").map(String::from));
+                uri.is_some_and(|uri| self.filter.resource_subscriptions.contains(&uri))
+            }
+            None => false,
+        };
+        if wanted {
+            self.parts.offer(write_notification(&event.method, Some(&self.tagged(params))));
+        }
+    }
+
+    fn tell_all_changed(&self) {
+        for list in List::ALL.into_iter().filter(|list| self.filter.wants(*list)) {
+            self.parts.offer(write_notification(list.changed(), Some(&self.tagged(None))));
+        }
+    }
+
+    /// A graceful end is a result.
+    async fn end(&self) {
+        let result = format!(r#"{{"resultType":"complete","_meta":{}}}"#, self.meta());
+        let result = Verdict::Result(RawValue::from_string(result).expect("it is JSON"));
+        let text = write_response(Some(&self.id), &result);
+        self.parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
+    }
+
+    /// Parameters that say to which stream they belong.
+    fn tagged(&self, params: Option<&RawValue>) -> Box<RawValue> {
+        let members = params.and_then(|params| Members::of(params).ok());
+        let meta = members.as_ref().and_then(|members| Members::of(members.value("_meta")?).ok());
+        let meta = match meta {
+            Some(meta) => meta.set(SUBSCRIPTION_ID, self.id.as_json()).get().to_owned(),
+            None => self.meta(),
+        };
+        match members {
+            Some(members) => members.set("_meta", &meta),
+            None => RawValue::from_string(format!(r#"{{"_meta":{meta}}}"#)).expect("it is JSON"),
+        }
+    }
+
+    fn meta(&self) -> String {
+        format!(r#"{{{}:{}}}"#, quoted(SUBSCRIPTION_ID), self.id.as_json())
+    }
+}
+
+/// Resources on one stream.
+const MAX_RESOURCES: usize = 256;

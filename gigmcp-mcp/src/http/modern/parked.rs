@@ -1,0 +1,174 @@
+//! Calls that wait for their client to come back.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{json, value::RawValue};
+use sha2::{Digest, Sha256};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    call::{Begun, Resumed},
+    check::STATE,
+};
+use crate::{
+    http::{Principal, StreamableHttpLimits},
+    message::{Request, RpcError},
+    object::Members,
+    seal::Sealer,
+    upstream::Upstream,
+};
+
+/// The calls that are parked: each is taken at most once, by who made it, for the same request.
+#[derive(Debug)]
+pub(in crate::http) struct Parking {
+    sealer: Sealer,
+    table: Mutex<Table>,
+    pub(super) limits: StreamableHttpLimits,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    parked: HashMap<u64, Parked>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    principal: Principal,
+    resume: oneshot::Sender<Resumed>,
+}
+
+/// What a state stands for.
+enum State {
+    /// A call that is parked here.
+    Parked(u64),
+    /// The state of a server that keeps none of ours.
+    Server(Box<RawValue>),
+}
+
+impl Parking {
+    pub(in crate::http) fn new(limits: StreamableHttpLimits) -> Arc<Self> {
+        Arc::new(Self { sealer: Sealer::new(), table: Mutex::default(), limits })
+    }
+
+    /// Begins a call, or goes on with one that was parked.
+    pub(in crate::http) fn begin<U: Upstream + ?Sized + 'static>(
+        self: &Arc<Self>,
+        upstream: &Arc<U>,
+        mut begun: Begun,
+    ) -> Result<(), RpcError> {
+        let unknown = || RpcError::new(RpcError::INVALID_PARAMS, STATE);
+        let Some(token) = begun.checked.state.take() else {
+            begun.start(upstream, self);
+            return Ok(());
+        };
+        match self.open(&begun.principal, &begun.request.method, &begun.checked.params, &token).ok_or_else(unknown)? {
+            State::Server(state) => {
+                begun.checked.context.state = Some(state);
+                begun.start(upstream, self);
+                Ok(())
+            }
+            State::Parked(id) => {
+                let parked = self.lock().parked.remove(&id).ok_or_else(unknown)?;
+                parked.resume.send(begun.into_resumed()).map_err(|_| unknown())
+            }
+        }
+    }
+
+    /// Parks a call: a token for the client, and where it comes back. Nothing if too many are.
+    pub(super) fn park(
+        &self,
+        principal: &Principal,
+        request: &Request,
+        params: &RawValue,
+    ) -> Option<(Ticket<'_>, String, oneshot::Receiver<Resumed>)> {
+        let (resume, resumed) = oneshot::channel();
+        let mut table = self.lock();
+        let of_principal = table.parked.values().filter(|parked| parked.principal == *principal).count();
+        if table.parked.len() >= self.limits.max_parked || of_principal >= self.limits.max_parked_per_principal {
+            return None;
+        }
+        table.last += 1;
+        let id = table.last;
+        table.parked.insert(id, Parked { principal: principal.clone(), resume });
+        drop(table);
+        let token = self.seal(principal, &request.method, params, &json!({ "parked": id }));
+        Some((Ticket { parking: self, id }, token, resumed))
+    }
+
+    /// A token for the state of a server.
+    pub(super) fn server_state(
+        &self,
+        principal: &Principal,
+        request: &Request,
+        params: &RawValue,
+        state: &RawValue,
+    ) -> String {
+        self.seal(principal, &request.method, params, &json!({ "server": state.get() }))
+    }
+
+    fn seal(&self, principal: &Principal, method: &str, params: &RawValue, what: &serde_json::Value) -> String {
+        let expires = (started().elapsed() + self.limits.parked_for).as_millis();
+        let plain = json!({ "until": u64::try_from(expires).unwrap_or(u64::MAX), "what": what }).to_string();
+        let digest = digest(params);
+        self.sealer.seal(&["state", principal.as_str(), method, &digest], plain.as_bytes())
+    }
+
+    /// What a token stands for, if it is this principal's, for this request, and not too old.
+    fn open(&self, principal: &Principal, method: &str, params: &RawValue, token: &str) -> Option<State> {
+        let digest = digest(params);
+        let plain = self.sealer.open(&["state", principal.as_str(), method, &digest], token)?;
+        let plain: serde_json::Value = serde_json::from_slice(&plain).ok()?;
+        if started().elapsed() > Duration::from_millis(plain["until"].as_u64()?) {
+            return None;
+        }
+        match (&plain["what"]["parked"], &plain["what"]["server"]) {
+            (serde_json::Value::Number(id), _) => id.as_u64().map(State::Parked),
+            (_, serde_json::Value::String(state)) => RawValue::from_string(state.clone()).ok().map(State::Server),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call's place among the parked, given up when dropped.
+pub(super) struct Ticket<'a> {
+    parking: &'a Parking,
+    id: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.parking.lock().parked.remove(&self.id);
+    }
+}
+
+/// What of the parameters makes a request the same: all but what may change from one attempt to the next.
+fn digest(params: &RawValue) -> String {
+    let mut digest = Sha256::new();
+    if let Ok(members) = Members::of(params) {
+        for name in ["name", "uri", "arguments"] {
+            let text = members.value(name).map_or("", RawValue::get);
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        }
+    }
+    hex(&digest.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A clock that nobody sets.
+fn started() -> Instant {
+    static STARTED: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *STARTED.get_or_init(Instant::now)
+}

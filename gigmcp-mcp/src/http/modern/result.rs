@@ -1,0 +1,72 @@
+//! Results and errors, as this revision has them.
+
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use crate::{
+    message::{RpcError, Verdict, error_code},
+    object::{Members, is_object},
+};
+
+/// Whether a result may be kept by a client, and how long.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cached {
+    /// For a while; what has changed is told.
+    List,
+    /// It says so, but for no time.
+    Once,
+    /// It does not say so.
+    Never,
+}
+
+/// A result that is complete.
+pub(super) fn complete(result: &RawValue, cached: Cached) -> Verdict {
+    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's result is malformed");
+    if !is_object(result) {
+        return Verdict::refused(&malformed());
+    }
+    let set = |result: &RawValue, name: &str, json: &str| Members::of(result).map(|members| members.set(name, json));
+    let mut result = match set(result, "resultType", r#""complete""#) {
+        Ok(result) => result,
+        Err(_) => return Verdict::refused(&malformed()),
+    };
+    let ttl = match cached {
+        Cached::Never => None,
+        Cached::List => Some("60000"),
+        Cached::Once => Some("0"),
+    };
+    if let Some(ttl) = ttl {
+        // What a profile sees is nobody else's, whatever the server thinks of it.
+        for (name, json) in [("cacheScope", r#""private""#), ("ttlMs", ttl)] {
+            result = set(&result, name, json).expect("it was read before");
+        }
+    }
+    Verdict::Result(result)
+}
+
+/// An error with its status.
+pub(super) fn error(error: &RawValue) -> (StatusCode, Verdict) {
+    let code = error_code(error);
+    let status = match code {
+        Some(RpcError::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        Some(RpcError::HEADER_MISMATCH | RpcError::MISSING_CAPABILITY | RpcError::UNSUPPORTED_VERSION) => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
+    };
+    let changed = (code == Some(RpcError::RESOURCE_NOT_FOUND))
+        .then(|| Members::of(error).ok()?.with_raw("code", &RpcError::INVALID_PARAMS.to_string()))
+        .flatten();
+    (status, Verdict::Error(changed.unwrap_or_else(|| error.to_owned())))
+}
+
+/// Whether a call has failed, one way or the other.
+pub(super) fn has_failed(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Error(_) => true,
+        Verdict::Result(result) => {
+            let flag = Members::of(result).ok().and_then(|members| members.value("isError"));
+            flag.is_some_and(|flag| flag.get() == "true")
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What servers ask the client of a session, and its answers.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tokio::sync::oneshot;
+
+use super::{Session, lock};
+use crate::{
+    http::body::{Part, Parts},
+    level::LogLevel,
+    message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
+    object::Members,
+    sink::Sink,
+    upstream::BoxFuture,
+};
+
+/// One call's way back to its client: the stream of its own POST.
+#[derive(Debug)]
+pub(in crate::http) struct CallStream {
+    pub(in crate::http) session: Arc<Session>,
+    pub(in crate::http) parts: Parts,
+}
+
+impl Sink for CallStream {
+    fn notify(&self, notification: Notification) {
+        if self.session.wants(&notification) {
+            self.parts.offer(write_notification(&notification.method, notification.params.as_deref()));
+        }
+    }
+
+    fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let answer = match self.session.begin_ask(&request) {
+                Ok(asked) => self.put(asked, &request).await,
+                Err(error) => Err(error),
+            };
+            answer.unwrap_or_else(|error| Verdict::refused(&error))
+        })
+    }
+}
+
+impl CallStream {
+    async fn put(&self, mut asked: Asked<'_>, request: &Request) -> Result<Verdict, RpcError> {
+        let line = write_request(asked.id, &request.method, request.params.as_deref());
+        // A connection may be lost while the client is still there.
+        let sent = if self.parts.is_closed() {
+            self.session.stream().filter(|stream| stream.offer(line)).inspect(|stream| asked.way = Some(stream.clone()))
+        } else {
+            asked.way = Some(self.parts.clone());
+            self.parts.send(Part::Event(line)).await.then(|| self.parts.clone())
+        };
+        if sent.is_none() {
+            return Err(RpcError::new(RpcError::INTERNAL_ERROR, "the client is not listening"));
+        }
+        let ended = RpcError::new(RpcError::INTERNAL_ERROR, "the client has gone");
+        tokio::select! {
+            answered = &mut asked.answered => answered.map_err(|_| ended),
+            () = self.session.ended.cancelled() => Err(ended),
+        }
+    }
+}
+
+/// A request to the client, given up when dropped.
+struct Asked<'a> {
+    session: &'a Session,
+    id: u64,
+    answered: oneshot::Receiver<Verdict>,
+    way: Option<Parts>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let waits = lock(&self.session.asks).remove(&self.id).is_some();
+        if let Some(way) = self.way.take().filter(|_| waits) {
+            let params = format!(r#"{{"requestId":{},"reason":"the server no longer waits"}}"#, self.id);
+            let params = serde_json::value::RawValue::from_string(params).expect("it is JSON");
+            way.offer(write_notification("notifications/cancelled", Some(&params)));
+        }
+    }
+}
+
+impl Session {
+    fn begin_ask(&self, request: &Request) -> Result<Asked<'_>, RpcError> {
+        self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
+        let mut asks = lock(&self.asks);
+        if asks.len() >= MAX_ASKS {
+            return Err(RpcError::new(RpcError::INTERNAL_ERROR, "too many requests wait for the client"));
+        }
+        let id = self.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, answered) = oneshot::channel();
+        asks.insert(id, sender);
+        drop(asks);
+        self.note_elicitation(request);
+        Ok(Asked { session: self, id, answered, way: None })
+    }
+
+    /// The client has answered something. What was never asked, or not in this session, is nothing.
+    pub(in crate::http) fn answered(&self, response: Response) {
+        let asked = response.id.as_ref().and_then(RequestId::as_u64);
+        let waiting = asked.and_then(|id| lock(&self.asks).remove(&id));
+        if let Some(waiting) = waiting {
+            // Whoever asked may just have given up.
+            let _ = waiting.send(response.verdict);
+        }
+    }
+
+    /// Whether the client wants to see this.
+    pub(in crate::http) fn wants(&self, notification: &Notification) -> bool {
+        let member = |name: &str| {
+            let params = notification.params.as_deref()?;
+            Members::of(params).ok()?.string(name).map(|text| text.into_owned())
+        };
+        match &*notification.method {
+            "notifications/message" => {
+                let Some(wanted) = *lock(&self.level) else { return true };
+                let level = member("level").and_then(|level| level.parse::<LogLevel>().ok());
+                level.is_none_or(|level| level >= wanted)
+            }
+            "notifications/resources/updated" => member("uri").is_some_and(|uri| lock(&self.subscribed).contains(&uri)),
+            "notifications/elicitation/complete" => {
+                member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
+            }
+            _ => true,
+        }
+    }
+
+    /// The end of an elicitation by URL is told to nobody but whom it was shown.
+    fn note_elicitation(&self, request: &Request) {
+        let id = request
+            .params
+            .as_deref()
+            .and_then(|params| Members::of(params).ok()?.string("elicitationId").map(Into::into));
+        if let Some(id) = id {
+            let mut elicitations = lock(&self.elicitations);
+            elicitations.push_back(id);
+            if elicitations.len() > MAX_ASKS {
+                elicitations.pop_front();
+            }
+        }
+    }
+}
+
+/// Requests that wait for one client.
+const MAX_ASKS: usize = 64;

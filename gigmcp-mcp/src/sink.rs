@@ -1,0 +1,182 @@
+//! The way back: what a server says and asks while it works on a call.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    level::LogLevel,
+    message::{Notification, Request, Verdict},
+    upstream::BoxFuture,
+};
+
+/// Where a call came from, as its server may reach it while the call is under way.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Passes a notification on: progress, a log line. It never waits; a client that does not read loses some.
+    fn notify(&self, notification: Notification);
+
+    /// Puts a request of the server to the client and waits for the answer: sampling, elicitation, roots. The id is the
+    /// server's own, for whoever needs a key that means the same on every attempt; a client gets another.
+    ///
+    /// Dropping the future withdraws the request; the client is told so.
+    fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict>;
+}
+
+/// Tells clients apart for what lasts longer than one call: log levels and subscriptions. No two are the same in one
+/// process.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId(u64);
+
+impl ClientId {
+    /// A new one.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "a default would be the same every time")]
+    pub fn new() -> Self {
+        static COUNTER: AtomicU64 = AtomicU64::new(1);
+        Self(COUNTER.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What a server of the newer era is told of a client with every request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientContext {
+    /// What the client can be asked for, as it declared it.
+    pub capabilities: Box<RawValue>,
+    /// From which level on it wants log lines; none at all by default.
+    pub level: Option<LogLevel>,
+    /// Its answers to what the server asked for at an earlier attempt, as written.
+    pub responses: Option<Box<RawValue>>,
+    /// The server's own state of that attempt, as written.
+    pub state: Option<Box<RawValue>>,
+    /// How it is asked for input.
+    pub asked: Asked,
+}
+
+/// How a client is asked for input by a server that cannot send requests.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Asked {
+    /// By [`Outcome::InputRequired`](crate::Outcome::InputRequired): it makes the call again, with its answers.
+    #[default]
+    ByOutcome,
+    /// By the call's [`Sink`]: it is of the older era and knows requests only. The call is made again for it.
+    BySink,
+}
+
+impl ClientContext {
+    /// Of a client that has declared these capabilities.
+    #[must_use]
+    pub fn new(capabilities: Box<RawValue>) -> Self {
+        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome }
+    }
+}
+
+/// What the clients behind us are said to be able to do, towards one server.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Features {
+    /// `sampling/createMessage`. Refused by default: a server could spend its user's tokens.
+    pub sampling: Passing,
+    /// `elicitation/create`. Refused by default here; a gateway that shows who asks can forward it.
+    pub elicitation: Passing,
+    /// `roots/list`.
+    pub roots: Roots,
+    /// What is known of the server from before: that its requests need its calls to go one at a time.
+    pub turns: Turns,
+}
+
+/// Whether requests of one kind reach clients.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Passing {
+    /// They do, if the client can answer them.
+    Forward,
+    /// The server is told that there are none such.
+    #[default]
+    Refuse,
+}
+
+/// How `roots/list` is answered.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Roots {
+    /// The server is told that there are none such.
+    #[default]
+    Refuse,
+    /// With these, whoever the client is: a path on a client's disk means nothing inside a sandbox.
+    Answer(Vec<Root>),
+    /// By the client.
+    Forward,
+}
+
+/// One directory a server may work in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Root {
+    /// A `file:` URI, as the server sees it.
+    pub uri: String,
+    /// For people.
+    pub name: Option<String>,
+}
+
+/// How many calls a server gets at a time.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Turns {
+    /// Any number, until the server makes a request: nothing in one tells to which call it belongs.
+    #[default]
+    Together,
+    /// One, so that a request of the server belongs to it.
+    OneByOne,
+}
+
+impl Features {
+    /// The `capabilities` of an `initialize` request, and of `_meta` in the newer era.
+    pub(crate) fn capabilities(&self) -> serde_json::Value {
+        let mut declared = serde_json::Map::new();
+        if self.roots != Roots::Refuse {
+            declared.insert("roots".to_owned(), serde_json::json!({}));
+        }
+        if self.sampling == Passing::Forward {
+            declared.insert("sampling".to_owned(), serde_json::json!({}));
+        }
+        if self.elicitation == Passing::Forward {
+            declared.insert("elicitation".to_owned(), serde_json::json!({ "form": {}, "url": {} }));
+        }
+        declared.into()
+    }
+
+    /// What becomes of a server's request.
+    pub(crate) fn treat(&self, method: &str) -> Treatment {
+        let passing = match method {
+            "ping" => return Treatment::Answer(RawValue::from_string("{}".to_owned()).expect("it is JSON")),
+            "sampling/createMessage" => self.sampling,
+            "elicitation/create" => self.elicitation,
+            "roots/list" => match &self.roots {
+                Roots::Refuse => Passing::Refuse,
+                Roots::Forward => Passing::Forward,
+                Roots::Answer(roots) => return Treatment::Answer(list(roots)),
+            },
+            _ => Passing::Refuse,
+        };
+        match passing {
+            Passing::Forward => Treatment::Forward,
+            Passing::Refuse => Treatment::Refuse,
+        }
+    }
+}
+
+/// What becomes of a server's request.
+pub(crate) enum Treatment {
+    Answer(Box<RawValue>),
+    Forward,
+    Refuse,
+}
+
+fn list(roots: &[Root]) -> Box<RawValue> {
+    let roots = roots.iter().map(|Root { uri, name }| match name {
+        Some(name) => serde_json::json!({ "uri": uri, "name": name }),
+        None => serde_json::json!({ "uri": uri }),
+    });
+    let roots: Vec<_> = roots.collect();
+    serde_json::value::to_raw_value(&serde_json::json!({ "roots": roots })).expect("strings are JSON")
+}

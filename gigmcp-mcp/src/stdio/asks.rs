@@ -1,0 +1,129 @@
+//! Requests of the server itself.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Counters, Shared,
+    pending::{Asking, Cause},
+};
+use crate::{
+    message::{Notification, Request, RequestId, RpcError, Verdict, write_response},
+    object::Members,
+    sink::Treatment,
+    version::Era,
+};
+
+/// The server's requests that clients have not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Asks(Mutex<HashMap<RequestId, CancellationToken>>);
+
+impl Asks {
+    fn begin(&self, id: &RequestId, max: usize) -> Option<CancellationToken> {
+        let mut under_way = self.lock();
+        if under_way.len() >= max {
+            return None;
+        }
+        match under_way.entry(id.clone()) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => Some(free.insert(CancellationToken::new()).clone()),
+        }
+    }
+
+    fn end(&self, id: &RequestId) {
+        self.lock().remove(id);
+    }
+
+    fn withdraw(&self, id: &RequestId) {
+        if let Some(token) = self.lock().remove(id) {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Answers a request of the server, or lets a client answer it. Never waits.
+    pub(super) fn answer(self: &Arc<Self>, request: Request) {
+        let error = match self.features.treat(&request.method) {
+            Treatment::Answer(result) => {
+                return self.send_now(write_response(Some(&request.id), &Verdict::Result(result)));
+            }
+            // Servers of the newer era have no requests.
+            Treatment::Forward if self.era == Era::Modern => {
+                RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found")
+            }
+            Treatment::Refuse => RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found"),
+            Treatment::Forward => match self.put_to_client(&request) {
+                Ok(()) => return,
+                Err(reason) => RpcError::new(RpcError::INTERNAL_ERROR, reason),
+            },
+        };
+        Counters::add(&self.counters.refused_requests);
+        self.send_now(write_response(Some(&request.id), &Verdict::refused(&error)));
+    }
+
+    fn put_to_client(self: &Arc<Self>, request: &Request) -> Result<(), &'static str> {
+        let limits = &self.limits;
+        let asking = match self.pending.cause(limits.max_asks_per_call, limits.ask_timeout + limits.call_timeout) {
+            Cause::One(asking) => {
+                // It will ask again, and then there must be no other call that it could belong to.
+                self.interactive.store(true, Ordering::Release);
+                asking
+            }
+            Cause::None => return Err("no call is under way that this request could belong to"),
+            Cause::TooMany => return Err("the call has made too many requests"),
+            Cause::Many => {
+                Counters::add(&self.counters.ambiguous);
+                self.interactive.store(true, Ordering::Release);
+                return Err("several calls are under way, and nothing tells to which this request belongs");
+            }
+        };
+        let withdrawn = self.asks.begin(&request.id, limits.max_asks).ok_or("too many requests of the server wait")?;
+        tokio::spawn(Arc::clone(self).ask(request.clone(), asking, withdrawn));
+        Ok(())
+    }
+
+    /// Puts one request to the client, in a task of its own: nobody else waits for people.
+    async fn ask(self: Arc<Self>, request: Request, asking: Asking, withdrawn: CancellationToken) {
+        let id = request.id.clone();
+        let given_up = |reason| Some(Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, reason)));
+        let verdict = tokio::select! {
+            answered = timeout(self.limits.ask_timeout, asking.sink.ask(request)) => {
+                answered.map_or_else(|_| given_up("the client did not answer in time"), Some)
+            }
+            () = asking.ended.cancelled() => given_up("the call is over"),
+            () = withdrawn.cancelled() => None,
+            () = self.closed.cancelled() => None,
+        };
+        self.pending.go_on(asking.id, self.limits.call_timeout);
+        let Some(verdict) = verdict else { return };
+        self.asks.end(&id);
+        let line = write_response(Some(&id), &verdict);
+        // A server that does not read what it asked for has ended, or is told nothing more.
+        let sent = timeout(self.limits.call_timeout, self.send(line)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            Counters::add(&self.counters.unwritten);
+        }
+    }
+
+    /// The server no longer wants an answer.
+    pub(super) fn withdrawn(&self, notification: &Notification) {
+        let id = notification
+            .params
+            .as_deref()
+            .and_then(|params| Members::of(params).ok())
+            .and_then(|members| RequestId::from_raw(members.value("requestId")?));
+        if let Some(id) = id {
+            self.asks.withdraw(&id);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Servers of revision 2026-07-28: no handshake, no requests of their own, and metadata with every request of ours.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use serde_json::{json, value::RawValue};
+use tokio::sync::oneshot;
+
+use super::{Asked, GivingUp, Hello, Shared, StdioUpstream, handshake::ConnectError, pending::Answer};
+use crate::{
+    describe::Description,
+    level::LogLevel,
+    message::{Request, RequestId, RpcError, Verdict, write_notification, write_request},
+    object::{Members, is_object, quoted},
+    sink::{self, ClientContext, Features, Passing, Roots, Sink},
+    upstream::{Call, CallError, Outcome},
+    version::{Era, MODERN},
+};
+
+/// Listen requests under way, by the URI each is for; that for the lists by none.
+#[derive(Debug, Default)]
+pub(super) struct Listens(Mutex<HashMap<Option<Box<str>>, Listen>>);
+
+/// Its answer is its end, which nobody waits for.
+type Listen = (u64, oneshot::Receiver<Answer>);
+
+/// Asks a server what it is, which must be one of this revision.
+pub(super) async fn discover(upstream: &StdioUpstream) -> Result<Hello, ConnectError> {
+    let asked =
+        Asked { method: "server/discover", params: None, caller: None, context: None, giving_up: GivingUp::Silently };
+    let verdict = upstream.request(asked, upstream.limits.initialize_timeout).await.map_err(ConnectError::from)?;
+    let result = match verdict {
+        Verdict::Result(result) => result,
+        Verdict::Error(error) => return Err(ConnectError::Refused { error }),
+    };
+    let versions = Members::of(&result).ok().and_then(|members| members.value("supportedVersions"));
+    let versions: Vec<String> = versions.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+    if !versions.iter().any(|version| version == MODERN) {
+        return Err(ConnectError::Version { offered: versions.join(", ") });
+    }
+    if Description::read(&result).capabilities.list_changed {
+        let all = json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true });
+        upstream.listen(None, &all).await.map_err(ConnectError::from)?;
+    }
+    Ok(Hello { era: Era::Modern, version: MODERN, result })
+}
+
+impl StdioUpstream {
+    pub(super) async fn call_modern(&self, call: Call) -> Outcome {
+        let uri = || Members::of(call.params.as_deref()?).ok()?.string("uri").map(|uri| Box::<str>::from(&*uri));
+        match (&*call.method, uri()) {
+            // Every request says itself what it wants.
+            ("logging/setLevel", _) => nothing(),
+            ("resources/subscribe", Some(uri)) => {
+                let filter = json!({ "resourceSubscriptions": [&*uri] });
+                match self.listen(Some(uri), &filter).await {
+                    Ok(()) => nothing(),
+                    Err(error) => Outcome::Failed(error),
+                }
+            }
+            ("resources/unsubscribe", Some(uri)) => {
+                self.unlisten(uri);
+                nothing()
+            }
+            _ => self.rounds(call).await,
+        }
+    }
+
+    /// Makes a call, and makes it again with the answers of a client that knows requests only.
+    async fn rounds(&self, call: Call) -> Outcome {
+        let mut context = call.context.as_deref().cloned();
+        for _ in 0..MAX_ROUNDS {
+            let outcome = self.once(&call, context.as_ref()).await;
+            let (Outcome::InputRequired(result), Some(known), Some(sink)) = (&outcome, &mut context, &call.sink) else {
+                return outcome;
+            };
+            if known.asked == sink::Asked::ByOutcome {
+                return outcome;
+            }
+            match answers(&**sink, result).await {
+                Ok((responses, state)) => (known.responses, known.state) = (Some(responses), state),
+                Err(error) => return Outcome::Error(error),
+            }
+        }
+        Outcome::Failed(CallError::Protocol { reason: "the server asks again and again" })
+    }
+
+    async fn once(&self, call: &Call, context: Option<&ClientContext>) -> Outcome {
+        match self.verdict(call, context).await {
+            Ok(Verdict::Result(result)) => sorted(&call.method, result),
+            Ok(Verdict::Error(error)) => Outcome::Error(error),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Opens a stream of notifications, which goes on until the server ends or it is cancelled.
+    async fn listen(&self, uri: Option<Box<str>>, filter: &serde_json::Value) -> Result<(), CallError> {
+        let (id, ended) = self.shared.pending.enter(None).ok_or(CallError::Exited)?;
+        let params = RawValue::from_string(json!({ "notifications": filter }).to_string()).expect("it is JSON");
+        let params = self.shared.dressed(id, Some(&params), false, None);
+        let before = self.shared.listens.lock().insert(uri, (id, ended));
+        before.into_iter().for_each(|(id, _)| self.shared.cancel(id));
+        self.shared.send(write_request(id, "subscriptions/listen", Some(&params))).await
+    }
+
+    fn unlisten(&self, uri: Box<str>) {
+        let listen = self.shared.listens.lock().remove(&Some(uri));
+        listen.into_iter().for_each(|(id, _)| self.shared.cancel(id));
+    }
+}
+
+impl Listens {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Option<Box<str>>, Listen>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Gives a request up at the server.
+    fn cancel(&self, id: u64) {
+        self.pending.forget(id);
+        let params = RawValue::from_string(format!(r#"{{"requestId":{id}}}"#)).expect("it is JSON");
+        self.send_now(write_notification("notifications/cancelled", Some(&params)));
+    }
+
+    /// Parameters with all that a server of this revision has to be told.
+    pub(super) fn dressed(
+        &self,
+        id: u64,
+        params: Option<&RawValue>,
+        wants_progress: bool,
+        context: Option<&ClientContext>,
+    ) -> Box<RawValue> {
+        let none = RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        // Parameters that are no object, or name a member twice, are nothing that a server could answer.
+        let mut params = params.filter(|params| Members::of(params).is_ok()).unwrap_or(&none).to_owned();
+        let set = |object: &RawValue, name: &str, json: &str| {
+            Members::of(object).expect("it was read before").set(name, json)
+        };
+        let meta = Members::of(&params).expect("it was read before").value("_meta").filter(|meta| is_object(meta));
+        let mut meta = meta.filter(|meta| Members::of(meta).is_ok()).unwrap_or(&none).to_owned();
+        let info = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") });
+        meta = set(&meta, "io.modelcontextprotocol/clientInfo", &info.to_string());
+        let declared = mirrored(&self.features, context);
+        meta = set(&meta, "io.modelcontextprotocol/clientCapabilities", &declared);
+        meta = set(&meta, "io.modelcontextprotocol/protocolVersion", &quoted(MODERN));
+        // In the older era, a server decides what it logs until it is told.
+        let usual = |context: &ClientContext| (context.asked == sink::Asked::BySink).then_some(LogLevel::Info);
+        if let Some(level) = context.and_then(|context| context.level.or_else(|| usual(context))) {
+            meta = set(&meta, "io.modelcontextprotocol/logLevel", &quoted(level.as_str()));
+        }
+        if wants_progress {
+            meta = set(&meta, "progressToken", &quoted(&format!("{}{id}", self.token_prefix)));
+        }
+        params = set(&params, "_meta", meta.get());
+        if let Some(responses) = context.and_then(|context| context.responses.as_deref()) {
+            params = set(&params, "inputResponses", responses.get());
+        }
+        if let Some(state) = context.and_then(|context| context.state.as_deref()) {
+            params = set(&params, "requestState", state.get());
+        }
+        params
+    }
+}
+
+/// What the client has declared, as far as it may be asked.
+fn mirrored(features: &Features, context: Option<&ClientContext>) -> String {
+    let Some(declared) = context.map(|context| &context.capabilities) else { return "{}".to_owned() };
+    let mut left = declared.clone();
+    for (name, passes) in [
+        ("sampling", features.sampling == Passing::Forward),
+        ("elicitation", features.elicitation == Passing::Forward),
+        ("roots", features.roots == Roots::Forward),
+    ] {
+        if let Ok(members) = Members::of(&left)
+            && members.value(name).is_some()
+            && !passes
+        {
+            left = members.without(name);
+        }
+    }
+    left.get().to_owned()
+}
+
+/// A result as what it says it is, without what only this revision has.
+fn sorted(method: &str, result: Box<RawValue>) -> Outcome {
+    let broken = |reason| Outcome::Failed(CallError::Protocol { reason });
+    let Ok(members) = Members::of(&result) else { return broken("the result is no object, or names a member twice") };
+    match members.string("resultType").as_deref() {
+        Some("complete") => {}
+        None if members.value("resultType").is_none() => {}
+        Some("input_required") if matches!(method, "tools/call" | "prompts/get" | "resources/read") => {
+            return Outcome::InputRequired(result);
+        }
+        _ => return broken("the result is of an unknown type"),
+    }
+    let mut left = result.clone();
+    let cached = method.ends_with("/list") || method == "resources/read";
+    for name in ["resultType", "ttlMs", "cacheScope"].into_iter().take(if cached { 3 } else { 1 }) {
+        let members = Members::of(&left).expect("it was read before");
+        if members.value(name).is_some() {
+            left = members.without(name);
+        }
+    }
+    Outcome::Complete(left)
+}
+
+type Answers = (Box<RawValue>, Option<Box<RawValue>>);
+
+/// Puts what a server needs to a client one by one, and gives the answers and the server's state.
+async fn answers(sink: &dyn Sink, result: &RawValue) -> Result<Answers, Box<RawValue>> {
+    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way").to_raw();
+    let members = Members::of(result).map_err(|_| malformed())?;
+    let mut answers = Vec::new();
+    if let Some(requests) = members.value("inputRequests") {
+        let requests = Members::of(requests).map_err(|_| malformed())?;
+        for (key, request) in requests.iter().take(MAX_QUESTIONS) {
+            let request = Members::of(request).map_err(|_| malformed())?;
+            let id = RawValue::from_string(quoted(key)).expect("a string is JSON");
+            let request = Request {
+                id: RequestId::from_raw(&id).expect("a string is an id"),
+                method: request.string("method").ok_or_else(malformed)?.into(),
+                params: request.value("params").map(ToOwned::to_owned),
+            };
+            match sink.ask(request).await {
+                Verdict::Result(answer) => answers.push(format!("{}:{}", quoted(key), answer.get())),
+                Verdict::Error(error) => return Err(error),
+            }
+        }
+    }
+    let responses = RawValue::from_string(format!("{{{}}}", answers.join(","))).expect("it is JSON");
+    Ok((responses, members.value("requestState").map(ToOwned::to_owned)))
+}
+
+fn nothing() -> Outcome {
+    Outcome::Complete(RawValue::from_string("{}".to_owned()).expect("it is JSON"))
+}
+
+/// How often one call may be made again.
+const MAX_ROUNDS: usize = 10;
+/// Questions of one round.
+const MAX_QUESTIONS: usize = 16;

@@ -1,0 +1,105 @@
+//! Notifications of the server.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::value::RawValue;
+
+use super::{Counters, Shared};
+use crate::{
+    message::Notification,
+    object::{Members, is_object, quoted, string},
+    upstream::List,
+    version::Era,
+};
+
+impl Shared {
+    pub(super) fn hear(&self, notification: Notification) {
+        match &*notification.method {
+            "notifications/progress" => {
+                if self.progress(&notification).is_none() {
+                    Counters::add(&self.counters.idle_progress);
+                }
+            }
+            "notifications/message" => self.log(notification),
+            "notifications/cancelled" => self.withdrawn(&notification),
+            "notifications/resources/updated" | "notifications/elicitation/complete" => self.publish(notification),
+            method => {
+                if let Some(list) = List::ALL.into_iter().find(|list| list.changed() == method) {
+                    self.revisions[list as usize].fetch_add(1, Ordering::Release);
+                    self.publish(notification);
+                }
+            }
+        }
+    }
+
+    fn progress(&self, notification: &Notification) -> Option<()> {
+        let members = Members::of(notification.params.as_deref()?).ok()?;
+        let ours = members.string("progressToken")?;
+        let id = ours.strip_prefix(&*self.token_prefix)?.parse().ok()?;
+        // Only to be compared: what is passed on is the number as written.
+        let value = members.value("progress")?.get().parse().ok()?;
+        let (sink, token) = self.pending.progress(id, value, self.limits.call_timeout)?;
+        let params = members.with_raw("progressToken", token.get())?;
+        sink.notify(Notification { method: notification.method.clone(), params: Some(params) });
+        Some(())
+    }
+
+    /// A line of the log says nothing of what caused it.
+    fn log(&self, notification: Notification) {
+        match self.pending.listener() {
+            Ok(Some(sink)) => sink.notify(notification),
+            Ok(None) => self.publish(notification),
+            Err(()) => Counters::add(&self.counters.ambiguous),
+        }
+    }
+
+    fn publish(&self, mut notification: Notification) {
+        if self.era == Era::Modern {
+            notification.params = notification.params.map(|params| untagged(&params).unwrap_or(params));
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(Arc::new(notification));
+    }
+
+    /// The parameters with a progress token that is ours alone, and the client's own. Absent stays absent.
+    pub(super) fn own_token(&self, id: u64, params: &RawValue) -> Option<Box<RawValue>> {
+        let members = Members::of(params).ok()?;
+        let meta = members.value("_meta").filter(|meta| is_object(meta))?;
+        let meta = Members::of(meta).ok()?.with("progressToken", &format!("{}{id}", self.token_prefix))?;
+        members.with_raw("_meta", meta.get())
+    }
+}
+
+/// Parameters that no longer say to which of our streams they belong.
+fn untagged(params: &RawValue) -> Option<Box<RawValue>> {
+    let members = Members::of(params).ok()?;
+    let meta = members.value("_meta").filter(|meta| is_object(meta))?;
+    let meta = Members::of(meta).ok()?.without("io.modelcontextprotocol/subscriptionId");
+    match meta.get() {
+        "{}" => Some(members.without("_meta")),
+        meta => members.with_raw("_meta", meta),
+    }
+}
+
+/// The progress token in parameters, as written.
+pub(super) fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
+    // Most calls have none, and reading all their arguments to find that out would be a waste. Who spells the name with
+    // escapes gets no progress.
+    if !params.get().contains("progressToken") {
+        return None;
+    }
+    let members = Members::of(params).ok()?;
+    let meta = members.value("_meta").filter(|meta| is_object(meta))?;
+    let token = Members::of(meta).ok()?.value("progressToken")?;
+    let valid = string(token).is_some() || token.get().parse::<f64>().is_ok();
+    valid.then(|| token.to_owned())
+}
+
+/// What no client can know, so that none can name the progress of another's call.
+pub(super) fn token_prefix() -> Box<str> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("the kernel gives random numbers");
+    let prefix = format!("{:016x}-", u64::from_ne_bytes(random));
+    debug_assert_eq!(quoted(&prefix).len(), prefix.len() + 2);
+    prefix.into()
+}

@@ -1,0 +1,80 @@
+//! A server that asks is started beside itself, so that one client's thinking does not keep others waiting.
+
+use std::sync::Arc;
+
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Call, Outcome, Sink, Upstream};
+
+use crate::{
+    played::{Reply, Stage, result},
+    seam::{Client, question, raw},
+};
+
+const ELICIT: &str = r#"{"jsonrpc":"2.0","id":"who","method":"elicitation/create","params":{"message":"Who?"}}"#;
+
+fn server() -> Stage {
+    Stage::new(r#""capabilities":{"tools":{}}"#, |method, params| match method {
+        "tools/list" => result(
+            r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}},{"name":"wait","inputSchema":{"type":"object"}}]}"#,
+        ),
+        "tools/call" if params.contains(r#""do""#) => result("{}"),
+        _ => Reply::Never,
+    })
+}
+
+fn spawn(aggregator: &Arc<Aggregator>, sink: &Arc<dyn Sink>, tool: &str) -> tokio::task::JoinHandle<Outcome> {
+    let aggregator = Arc::clone(aggregator);
+    let params = raw(&format!(r#"{{"name":"srv_{tool}"}}"#));
+    let call = Call::new("tools/call", Some(params)).with_sink(Arc::clone(sink));
+    tokio::spawn(async move { aggregator.call(call).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_client_thinks_another_process_takes_the_next_call() {
+    for (spares, takes) in [(1, true), (0, false)] {
+        let mut stage = server();
+        let limits = AggregatorLimits { max_spares: spares, ..AggregatorLimits::default() };
+        let aggregator = Arc::new(Aggregator::with_limits(vec![stage.backend("srv")], limits).unwrap());
+        let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
+        // Until it has asked, all calls go to one process.
+        assert!(matches!(spawn(&aggregator, &two, "do").await.unwrap(), Outcome::Complete(_)));
+        stage.heard(&["tools/call"]).await;
+        let _thinking = spawn(&aggregator, &one, "wait");
+        stage.heard(&["tools/call"]).await;
+        stage.say(ELICIT);
+        let (_, _answer) = question(&mut ones).await;
+        assert_eq!(stage.heard_so_far(&["initialize"]), [], "one process so far");
+        let next = spawn(&aggregator, &two, "do");
+        if takes {
+            stage.heard(&["initialize"]).await;
+            assert!(matches!(next.await.unwrap(), Outcome::Complete(_)));
+            // What it asks is its own call's, as everywhere.
+            let _thinking = spawn(&aggregator, &two, "wait");
+            stage.heard(&["tools/call"]).await;
+            stage.heard(&["tools/call"]).await;
+            stage.say(ELICIT);
+            question(&mut twos).await;
+            assert!(ones.try_recv().is_err());
+        } else {
+            let Outcome::Error(error) = next.await.unwrap() else { panic!("it waits for its turn, in vain") };
+            assert!(error.get().contains("server-timeout"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_changes_in_any_process_is_told() {
+    let mut stage = server();
+    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+    let mut events = aggregator.events().unwrap();
+    let (one, mut ones) = Client::connect();
+    let _thinking = spawn(&aggregator, &one, "wait");
+    stage.heard(&["tools/call"]).await;
+    stage.say(ELICIT);
+    let (_, _answer) = question(&mut ones).await;
+    assert!(matches!(spawn(&aggregator, &one, "do").await.unwrap(), Outcome::Complete(_)));
+    for _ in 0..3 {
+        stage.say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    }
+    assert_eq!(&*events.recv().await.unwrap().method, "notifications/tools/list_changed");
+    assert!(events.try_recv().is_err(), "once");
+}
