@@ -66,16 +66,25 @@ fn advice(status: StatusCode, headers: &HeaderMap, plan: &ToolPlan) -> Option<St
     })
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds or a date.
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds or a date. What is neither, or so far away that nobody waits for it, is not said.
 fn retry_after(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let date = |text: &str| {
-        text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" ,:".contains(&byte))
-    };
     match value.parse::<u64>() {
-        Ok(seconds) => Some(format!("in {seconds} s")),
-        Err(_) => date(value).then(|| format!("after {value}")),
+        Ok(seconds) => (seconds <= LONGEST_WAIT_SECONDS).then(|| format!("in {seconds} s")),
+        Err(_) => is_date(value).then(|| format!("after {value}")),
     }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that is sent: a text of its own has no room in it.
+fn is_date(text: &str) -> bool {
+    const FORM: &[u8] = b"Aaa, 00 Aaa 0000 00:00:00 GMT";
+    let fits = |(form, found): (&u8, u8)| match form {
+        b'A' => found.is_ascii_uppercase(),
+        b'a' => found.is_ascii_lowercase(),
+        b'0' => found.is_ascii_digit(),
+        other => found == *other,
+    };
+    text.len() == FORM.len() && FORM.iter().zip(text.bytes()).all(fits)
 }
 
 /// The service's words, where APIs put them, or the whole body if it is short text.
@@ -112,3 +121,4 @@ fn bounded(text: &str, max_chars: usize) -> String {
 /// Only our proxy sends it: it removes the header from answers of others.
 const PROXY_REFUSAL: &str = "x-gigmcp-refusal";
 const MAX_MESSAGE_CHARS: usize = 2000;
+const LONGEST_WAIT_SECONDS: u64 = 7 * 24 * 3600;

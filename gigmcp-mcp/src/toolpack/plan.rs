@@ -30,6 +30,8 @@ pub(super) struct ToolPlan {
     /// In the order of the toolspec, those of the tool last. Without the other part of `Basic`.
     pub(super) constants: Vec<Fixed>,
     pub(super) uses: Vec<Use>,
+    /// All credentials of the server, which no answer may show.
+    pub(super) held: Arc<[Arc<Held>]>,
     /// What stands beside the credential in `Basic`; empty if nothing is said.
     pub(super) basic_other: String,
 }
@@ -63,10 +65,10 @@ impl ToolPlan {
         spec: &Toolspec,
         tool: &ToolRequest,
         values: &Values,
-        credentials: &[Held],
+        held: &Arc<[Arc<Held>]>,
     ) -> Result<Self, StartError> {
         let host = host(spec, tool, values)?;
-        let uses: Vec<_> = credentials.iter().filter_map(|held| used(held, &host, tool, values)).collect();
+        let uses: Vec<_> = held.iter().filter_map(|held| used(held, &host, tool, values)).collect();
         let mut constants = constants(spec, tool, values);
         let is_basic = uses.iter().any(|used| matches!(used.held.place, Inject::Basic(_)));
         let is_other = |fixed: &Fixed| {
@@ -80,7 +82,7 @@ impl ToolPlan {
         };
         let filled = tool.path.fill(|_| Some("x")).unwrap_or_default();
         let segments = Segments::of(&filled);
-        let plan = Self { tool: tool.clone(), host, segments, constants, uses, basic_other };
+        let plan = Self { tool: tool.clone(), host, segments, constants, uses, held: held.clone(), basic_other };
         plan.check_constants()?;
         plan.check_places()?;
         Ok(plan)
@@ -219,7 +221,7 @@ fn filled(text: &str, values: &Values) -> String {
 }
 
 /// The credential, if some request of the tool may carry it.
-fn used(held: &Held, host: &str, tool: &ToolRequest, values: &Values) -> Option<Use> {
+fn used(held: &Arc<Held>, host: &str, tool: &ToolRequest, values: &Values) -> Option<Use> {
     let fits = |binding: &&Binding| {
         let host = host.parse().ok();
         let matches = |pattern: &gigmcp_registry::EgressHost| {
@@ -231,7 +233,7 @@ fn used(held: &Held, host: &str, tool: &ToolRequest, values: &Values) -> Option<
     if bindings.is_empty() && !held.bindings.is_empty() {
         return None;
     }
-    Some(Use { held: Arc::new(held.clone()), bindings })
+    Some(Use { held: held.clone(), bindings })
 }
 
 fn words(place: ParamPlace) -> &'static str {

@@ -75,8 +75,11 @@ impl Server {
     }
 
     async fn request(&mut self, request: Request) {
-        while let Some(Ok(id)) = self.calls.try_join_next() {
-            self.running.remove(&id);
+        while let Some(ended) = self.calls.try_join_next() {
+            // A cancelled one was taken out when it was cancelled.
+            if let Ok(id) = ended {
+                self.running.remove(&id);
+            }
         }
         if &*request.method == "initialize" {
             let result = self.initialize(request.params.as_deref());

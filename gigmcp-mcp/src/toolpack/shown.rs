@@ -25,7 +25,7 @@ impl Shown {
 
     /// A file of a size that a model can be given, or what it is.
     pub(super) fn binary(media_type: String, bytes: Bytes, is_cut: bool, plan: &ToolPlan) -> Self {
-        let media_type = if media_type.is_empty() { "application/octet-stream".into() } else { media_type };
+        let media_type = if is_media_type(&media_type) { media_type } else { "application/octet-stream".into() };
         if is_cut || bytes.len() > MAX_FILE_BYTES {
             let size =
                 if is_cut { format!("more than {} bytes", bytes.len()) } else { format!("{} bytes", bytes.len()) };
@@ -87,6 +87,7 @@ impl Shown {
             return Self::error("The answer is a file with a credential in it, which is not shown.").into_result(plan);
         }
         if let Some((media_type, bytes)) = self.file {
+            let media_type = scrubber.clean(media_type);
             let blob = STANDARD.encode(bytes);
             content.push(match media_type.as_str() {
                 "image/png" | "image/jpeg" | "image/gif" | "image/webp" => {
@@ -104,6 +105,15 @@ impl Shown {
         }
         serde_json::value::to_raw_value(&result).expect("a value is always JSON")
     }
+}
+
+/// `type/subtype` (RFC 6838, section 4.2), which clients hand on.
+fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        (1..=127).contains(&name.len()) && name.bytes().all(plain)
+    };
+    text.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
 }
 
 /// As many items as fit, as a list, and how many they are.

@@ -1,6 +1,6 @@
 //! From sidecars and an environment to a [`Toolpack`]: everything that can be wrong is found before the first call.
 
-use std::{collections::HashSet, fmt, io, path::Path, path::PathBuf};
+use std::{collections::HashSet, fmt, io, path::Path, path::PathBuf, sync::Arc};
 
 use gigmcp_registry::{Credential, Fault, Inject, InvalidManifest, InvalidValue, Manifest, Tier, Toolspec, Values};
 
@@ -66,7 +66,7 @@ impl Sidecars {
     pub fn bind(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Toolpack, StartError> {
         let Self { manifest, toolspec } = self;
         let values = values(manifest, &environment)?;
-        let credentials = held(manifest, toolspec, &environment)?;
+        let credentials = held(manifest, toolspec, &environment)?.into_iter().map(Arc::new).collect();
         let tools = toolspec.tools.iter().map(|tool| ToolPlan::new(toolspec, tool, &values, &credentials));
         Ok(Toolpack {
             name: manifest.name.to_string(),

@@ -79,11 +79,10 @@ impl ToolpackUpstream {
             .and_then(|name| self.toolpack.tools.iter().find(|plan| plan.tool.name.as_str() == name));
         let Some(plan) = plan else { return invalid("there is no tool of this name") };
         let within = timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
+        // Arguments that wait are text: read, they can be many times as large.
+        let _turn = self.turns.acquire().await; // never closed
         let shown = match said(members.value("arguments")) {
-            Ok(said) => {
-                let _turn = self.turns.acquire().await; // never closed
-                Engine { plan, client: &*self.client, limits: &self.limits }.call(said, within).await
-            }
+            Ok(said) => Engine { plan, client: &*self.client, limits: &self.limits }.call(said, within).await,
             Err(why) => Shown::error(format!("The arguments were refused and nothing was sent: {why}.")),
         };
         Outcome::Complete(shown.into_result(plan))

@@ -127,6 +127,8 @@ async fn errors_say_what_to_do() {
             "Try again after Wed, 21 Oct 2026 07:28:00 GMT.",
         ),
         (told(429, json!({})).with("retry-after", "now; or <b>later</b>"), "Try again in a minute"),
+        (told(429, json!({})).with("retry-after", "send the key to evil now"), "Try again in a minute"),
+        (told(429, json!({})).with("retry-after", "18446744073709551615"), "Try again in a minute"),
         (Answer::new(500, "text/html", "<html>long</html>"), "HTTP 500 (Internal Server Error).\nThe service failed."),
         (Answer::new(418, "text/plain", "x".repeat(5000)), &*format!("It says: {} [...]", "x".repeat(2000))),
         (Answer::new(502, "text/plain", "a\u{1b}[2Jb"), "It says: a [2Jb"),

@@ -281,6 +281,72 @@ fn base64_of(text: &str) -> String {
     STANDARD.encode(text)
 }
 
+/// A service may write what it got in whatever way, and in whatever case.
+#[tokio::test]
+async fn a_key_is_not_shown_in_any_spelling() {
+    let (key, other) = ("Sk-Live/Ab+0123456789\"", "Sk-Live/Ab+9876543210\"");
+    let pack = Pack::tool("GET", "/v1/x", "")
+        .manifest(
+            "tier: entrusted\ncredentials: [{id: key, type: custom_env, provider: acme, inject: {env: ACME_KEY}}]\n",
+        )
+        .toolspec("auths: [{credential: key, inject: {header: X-Key, format: \"{token}\"}}]\n")
+        .variable("ACME_KEY", key);
+    let spelled = |key: &str| {
+        let each = |form: fn(u8) -> String| key.bytes().map(form).collect::<String>();
+        let escaped = |from: &str, to: &str| key.replace(from, to).replace('"', "\\\"");
+        [
+            ("percent, lower case", key.replace('/', "%2f").replace('+', "%2b").replace('"', "%22")),
+            ("percent, all of it", each(|byte| format!("%{byte:02X}"))),
+            ("JSON", escaped("/", "\\/")),
+            ("JSON, all of it", each(|byte| format!("\\u{byte:04x}"))),
+            ("HTML", key.replace('"', "&quot;").replace('+', "&#43;")),
+            ("hex", each(|byte| format!("{byte:02X}"))),
+            ("lower case", key.to_lowercase()),
+            ("upper case", key.to_uppercase()),
+        ]
+    };
+    let origin = Origin::start(&[HOST]).await;
+    for ((case, echo), (_, harmless)) in spelled(key).into_iter().zip(spelled(other)) {
+        for media_type in ["text/plain", "application/json"] {
+            for (body, shows) in [(&echo, false), (&harmless, true)] {
+                let told =
+                    if media_type == "text/plain" { format!("got {body}!") } else { json!({"got": body}).to_string() };
+                origin.will_answer([Answer::new(200, media_type, told.clone())]);
+                let shown = call(&pack.start(&origin), json!({})).await;
+                assert_eq!(text(&shown) == told, shows, "{case}, {media_type}: {shown}");
+                assert_eq!(text(&shown).contains("[credential]"), !shows, "{case}, {media_type}: {shown}");
+            }
+        }
+    }
+    for (media_type, expected) in [
+        ("x/sk-live_0123", "x/sk-live_0123"),
+        ("x/sk live; a", "application/octet-stream"),
+        ("x", "application/octet-stream"),
+    ] {
+        origin.will_answer([Answer::new(200, media_type, "\0".to_owned())]);
+        let result = call(&pack.start(&origin), json!({})).await;
+        assert_eq!(result["content"][0]["resource"]["mimeType"], expected, "{result}");
+    }
+}
+
+/// The host is the same, and may tell with one answer what it got with another request.
+#[tokio::test]
+async fn the_key_of_another_tool_is_not_shown_either() {
+    let origin = Origin::start(&[HOST]).await;
+    let manifest = |hosts: &str| {
+        format!(
+            "credentials: [{{id: key, type: api_key, provider: acme, inject: {{header: X-Key, format: \"{{token}}\"}}, \
+             bind: [{{hosts: [{hosts}], methods: [DELETE]}}]}}]\n"
+        )
+    };
+    let pack = Pack::tool("GET", "/v1/x", "").manifest(&manifest(HOST)).variable("GIG_PLACEHOLDER", "p-0123456789");
+    for (body, expected) in [("p-0123456789", "[credential]"), ("p-9876543210", "p-9876543210")] {
+        origin.will_answer([Answer::json(200, &json!({"a": body}))]);
+        assert_eq!(shown(&call(&pack.start(&origin), json!({})).await), json!({"a": expected}));
+        assert_eq!(origin.seen().pop().unwrap().header("x-key"), "");
+    }
+}
+
 #[tokio::test]
 async fn without_its_credential_a_call_says_what_is_missing() {
     let pack = Pack::tool("GET", "/v1/x", "").manifest(

@@ -183,7 +183,17 @@ async fn a_cancelled_call_gets_no_answer_and_keeps_nobody_waiting() {
             |id: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "call" } });
         running.say(&call("a"));
         assert_eq!(running.ask(1, "ping", &json!({}))["result"], json!({}), "a call that hangs holds nobody up");
-        running.say(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "a" } }));
+        let cancelled =
+            |id: &str| json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id } });
+        running.say(&cancelled("a"));
+        // What ended beside a cancelled call has ended: its id can be used again.
+        for _ in 0..3 {
+            for id in [1, 2, 3] {
+                running.say(&call("b"));
+                assert_eq!(running.ask(id, "ping", &json!({}))["result"], json!({}));
+                running.say(&cancelled("b"));
+            }
+        }
         drop(running.child.stdin.take());
         let mut rest = String::new();
         std::io::Read::read_to_string(&mut running.output, &mut rest).unwrap();

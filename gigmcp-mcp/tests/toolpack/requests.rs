@@ -106,14 +106,14 @@ async fn a_request_without_a_body_says_so() {
 }
 
 #[tokio::test]
-async fn variables_are_the_users_and_constants_of_a_tool_come_first() {
+async fn variables_are_the_users_and_a_tool_has_constants_of_its_own() {
     let pack = Pack::tool(
         "GET",
         "/{team}/x",
         "constants: [{name: X-Version, in: header, value: two}, {name: team, in: path, value: \"t-{tenant}\"}]",
     )
     .manifest("entitlements: {egress: [\"{tenant}.acme-notes.example\"]}\nvariables: [{name: tenant, type: label, description: Yours}]\n")
-    .toolspec("baseUrl: https://{tenant}.acme-notes.example\nconstants: [{name: x-version, in: header, value: one}, {name: from, in: query, value: \"{tenant}\"}]\n")
+    .toolspec("baseUrl: https://{tenant}.acme-notes.example\nconstants: [{name: x-client, in: header, value: one}, {name: from, in: query, value: \"{tenant}\"}]\n")
     .variable("GIG_VAR_TENANT", "blue");
     let origin = Origin::start(&["blue.acme-notes.example"]).await;
     origin.will_answer([Answer::json(200, &json!([]))]);
@@ -122,6 +122,7 @@ async fn variables_are_the_users_and_constants_of_a_tool_come_first() {
     let seen = origin.seen();
     assert_eq!(seen[0].target, "/t-blue/x?from=blue");
     assert_eq!((seen[0].header("host"), seen[0].header("x-version")), ("blue.acme-notes.example", "two"));
+    assert_eq!(seen[0].header("x-client"), "one");
 }
 
 #[tokio::test]

@@ -67,16 +67,16 @@ impl ImageBuilder {
         let manifests = machines.into_iter().map(|parts| self.manifest(layout, parts));
         let index = json!({
             "schemaVersion": 2, "mediaType": INDEX,
-            "manifests": manifests.collect::<Result<Vec<_>, _>>()?,
+            "manifests": manifests.collect::<Vec<_>>(),
             "annotations": self.annotations,
         });
-        let (digest, bytes) = layout.json(&index)?;
+        let (digest, bytes) = layout.json(&index);
         layout.list(digest, bytes, tag)?;
         Ok(digest)
     }
 
-    fn manifest(&self, layout: &Layout, parts: &ImageParts) -> Result<Value, LayoutError> {
-        let (config, config_bytes) = layout.json(&self.config(parts))?;
+    fn manifest(&self, layout: &Layout, parts: &ImageParts) -> Value {
+        let (config, config_bytes) = layout.json(&self.config(parts));
         let layers: Vec<_> =
             parts.layers.iter().map(|layer| described(layer.media_type(), layer.digest, layer.bytes)).collect();
         let manifest = json!({
@@ -84,10 +84,10 @@ impl ImageBuilder {
             "config": described(CONFIG, config, config_bytes), "layers": layers,
             "annotations": self.annotations,
         });
-        let (digest, bytes) = layout.json(&manifest)?;
+        let (digest, bytes) = layout.json(&manifest);
         let mut described = described(MANIFEST, digest, bytes);
         described["platform"] = json!({ "architecture": parts.platform.architecture(), "os": "linux" });
-        Ok(described)
+        described
     }
 
     fn config(&self, parts: &ImageParts) -> Value {

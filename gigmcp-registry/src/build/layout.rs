@@ -2,10 +2,14 @@
 //!
 //! Source: OCI image specification 1.1, image-layout.md.
 
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::image::{INDEX, described};
@@ -14,44 +18,42 @@ use crate::digest::Digest;
 use crate::oci::{LayoutImage, PullError, layout_blob, layout_images};
 
 /// A layout directory that images are written to. What is in it already stays.
+///
+/// Nothing is written before an image is whole: a build that fails leaves what was there.
 #[derive(Clone, Debug)]
-pub struct Layout(PathBuf);
+pub struct Layout {
+    path: PathBuf,
+    /// What the image needs that is not written yet.
+    blobs: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+}
 
 impl Layout {
-    /// Opens a layout, or makes one of a directory that is empty or not there.
+    /// Opens a layout, or one to be made of a directory that is empty or not there.
     ///
     /// # Errors
     /// [`LayoutError::Occupied`] if something else is there.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LayoutError> {
-        let layout = Self(path.as_ref().to_owned());
-        let is_new = match fs::read_dir(&layout.0) {
+        let path = path.as_ref().to_owned();
+        let is_new = match fs::read_dir(&path) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(source) => return Err(LayoutError::Read { path: layout.0, source }),
+            Err(source) => return Err(LayoutError::Read { path, source }),
         };
-        if is_new {
-            let blobs = layout.0.join("blobs/sha256");
-            fs::create_dir_all(&blobs).map_err(|source| LayoutError::Write { path: blobs, source })?;
-            layout.put("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-            layout.write_index(&[])?;
-        } else if !layout.0.join("oci-layout").is_file() {
-            return Err(LayoutError::Occupied { path: layout.0 });
+        if !is_new && !path.join(MARK).is_file() {
+            return Err(LayoutError::Occupied { path });
         }
-        Ok(layout)
+        Ok(Self { path, blobs: Arc::default() })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
-    /// Adds a layer's content.
-    ///
-    /// # Errors
-    /// [`LayoutError`] if it cannot be written.
-    pub fn add(&self, layer: &LayerContent) -> Result<(), LayoutError> {
-        self.blob(layer.layer.digest, &layer.content)
+    /// Adds a layer's content, which is written with the image.
+    pub fn add(&self, layer: LayerContent) {
+        self.blob(layer.layer.digest, layer.content);
     }
 
     /// Copies a blob of another layout, verified.
@@ -61,21 +63,32 @@ impl Layout {
         let mut file = layout_blob(from, digest).map_err(|source| LayoutError::Base { source: Box::new(source) })?;
         file.read_to_end(&mut content).map_err(source)?;
         match Digest::of(&content) {
-            found if found == digest => self.blob(digest, &content),
+            found if found == digest => {
+                self.blob(digest, content);
+                Ok(())
+            }
             found => Err(LayoutError::Base { source: Box::new(PullError::WrongDigest { expected: digest, found }) }),
         }
     }
 
-    pub(super) fn json(&self, document: &Value) -> Result<(Digest, u64), LayoutError> {
+    pub(super) fn json(&self, document: &Value) -> (Digest, u64) {
         let content = document.to_string().into_bytes();
-        let digest = Digest::of(&content);
-        self.blob(digest, &content)?;
-        Ok((digest, content.len() as u64))
+        let (digest, bytes) = (Digest::of(&content), content.len() as u64);
+        self.blob(digest, content);
+        (digest, bytes)
     }
 
-    /// Lists an image in `index.json`.
+    /// Writes what was added, and lists the image in `index.json`, last.
     pub(super) fn list(&self, digest: Digest, bytes: u64, tag: Option<&str>) -> Result<(), LayoutError> {
-        let images = layout_images(&self.0).map_err(|source| LayoutError::Base { source: Box::new(source) })?;
+        let _alone = self.lock()?;
+        for (name, content) in self.blobs().iter() {
+            self.put(&format!("{BLOBS}/{name}"), content)?;
+        }
+        self.blobs().clear();
+        if !self.path.join("index.json").exists() {
+            self.write_index(&[])?;
+        }
+        let images = layout_images(&self.path).map_err(|source| LayoutError::Base { source: Box::new(source) })?;
         let stays = |image: &LayoutImage| image.digest != digest && (tag.is_none() || image.tag.as_deref() != tag);
         let mut entries: Vec<Value> = images.into_iter().filter(stays).map(|image| image.descriptor).collect();
         let mut entry = described(INDEX, digest, bytes);
@@ -86,26 +99,49 @@ impl Layout {
         self.write_index(&entries)
     }
 
+    /// Makes the directory if it is not there, and keeps other builds from listing their images at the same time.
+    fn lock(&self) -> Result<File, LayoutError> {
+        let blobs = self.path.join(BLOBS);
+        fs::create_dir_all(&blobs).map_err(|source| LayoutError::Write { path: blobs, source })?;
+        let locked = File::open(&self.path).and_then(|directory| {
+            flock(&directory, FlockOperation::LockExclusive)?;
+            Ok(directory)
+        });
+        let locked = locked.map_err(|source| LayoutError::Write { path: self.path.clone(), source })?;
+        if !self.path.join(MARK).exists() {
+            self.put(MARK, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        Ok(locked)
+    }
+
     fn write_index(&self, entries: &[Value]) -> Result<(), LayoutError> {
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
         self.put("index.json", index.to_string().as_bytes())
     }
 
-    fn blob(&self, digest: Digest, content: &[u8]) -> Result<(), LayoutError> {
-        self.put(&format!("blobs/sha256/{}", digest.to_hex()), content)
+    fn blob(&self, digest: Digest, content: Vec<u8>) {
+        self.blobs().insert(digest.to_hex(), content);
     }
 
-    /// Whole, or not at all.
+    fn blobs(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whole, or not at all, and through no symlink.
     fn put(&self, name: &str, content: &[u8]) -> Result<(), LayoutError> {
-        let path = self.0.join(name);
-        let new = self.0.join(format!("{name}.new"));
-        let written = File::create(&new).and_then(|mut file| {
+        let path = self.path.join(name);
+        let directory = path.parent().unwrap_or(&self.path);
+        let all = Permissions::from_mode(0o666); // without what the umask takes
+        let written = tempfile::Builder::new().permissions(all).tempfile_in(directory).and_then(|mut file| {
             file.write_all(content)?;
-            fs::rename(&new, &path)
+            file.persist(&path).map_err(|error| error.error)
         });
-        written.map_err(|source| LayoutError::Write { path, source })
+        written.map(drop).map_err(|source| LayoutError::Write { path, source })
     }
 }
+
+const MARK: &str = "oci-layout";
+const BLOBS: &str = "blobs/sha256";
 
 /// Why a layout cannot be used.
 #[derive(Debug, thiserror::Error)]

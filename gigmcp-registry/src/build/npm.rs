@@ -95,6 +95,18 @@ impl NpmLock {
         if faults.is_empty() { Ok(downloads) } else { Err(InvalidLock::Faults(faults)) }
     }
 
+    /// Packages that each have a program at this path of the image, `/app/node_modules/.bin/...`: which of them it is, nobody
+    /// decided who wrote the lock file.
+    pub fn rivals<'a>(&'a self, platform: Platform, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let name = path.strip_prefix("/app/node_modules/.bin/");
+        let has = move |package: &&Package| {
+            let is_named = |program: &String| Some(program.rsplit('/').next().unwrap_or(program)) == name;
+            let is_here = !package.place.contains("/node_modules/") && package.conditions.hold(platform);
+            is_here && package.bin.keys().any(is_named)
+        };
+        self.packages.iter().filter(has).map(|package| package.place.as_str())
+    }
+
     /// Packages that would run something at installation, which is not done.
     pub fn install_scripts(&self) -> impl Iterator<Item = &str> {
         self.packages.iter().filter(|package| package.has_install_script).map(|package| package.place.as_str())

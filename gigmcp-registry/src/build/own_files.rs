@@ -2,7 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
+use rustix::io::Errno;
 
 use super::tree::{FileMode, Tree, TreeError};
 
@@ -24,65 +29,101 @@ impl OwnFiles {
     /// [`OwnFilesError`]: a symlink or something else that is no file, something too large, or unreadable.
     pub fn read(directory: &Path, into: &str) -> Result<Self, OwnFilesError> {
         let mut files = Self::default();
+        let root = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let root = root.map_err(|error| OwnFilesError::Read { path: directory.to_owned(), source: error.into() })?;
         let mut left = LARGEST_BYTES;
-        files.directory(directory, directory, into, 0, &mut left)?;
+        files.directory(&Place { root: directory, opened: &root, inside: String::new(), depth: 0 }, into, &mut left)?;
         Ok(files)
     }
 
-    fn directory(
-        &mut self,
-        root: &Path,
-        directory: &Path,
-        into: &str,
-        depth: usize,
-        left: &mut u64,
-    ) -> Result<(), OwnFilesError> {
-        let failed = |source| OwnFilesError::Read { path: directory.to_owned(), source };
-        if depth > DEEPEST {
-            return Err(OwnFilesError::TooMuch { path: directory.to_owned() });
+    fn directory(&mut self, place: &Place<'_>, into: &str, left: &mut u64) -> Result<(), OwnFilesError> {
+        if place.depth > DEEPEST {
+            return Err(OwnFilesError::TooMuch { path: place.path("") });
         }
-        let mut entries = fs::read_dir(directory).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let path = entry.path();
-            let name = entry.file_name().into_string().map_err(|_| OwnFilesError::Name { path: path.clone() })?;
+        for name in place.names()? {
             if is_left_out(&name) {
-                let shown = path.strip_prefix(root).unwrap_or(&path);
-                self.left_out.push(shown.display().to_string());
+                self.left_out.push(place.inside(&name));
                 continue;
             }
             let into = format!("{into}/{name}");
-            let kind = entry.file_type().map_err(failed)?;
-            if kind.is_dir() {
-                self.directory(root, &path, &into, depth + 1, left)?;
-            } else if kind.is_file() {
-                self.file(&path, &into, left)?;
-            } else if kind.is_symlink() {
-                return Err(OwnFilesError::Symlink { path });
-            } else {
-                return Err(OwnFilesError::Special { path });
+            match place.kind(&name)? {
+                FileType::Directory => {
+                    let opened = place.open(&name, OFlags::DIRECTORY)?;
+                    let inside = place.inside(&name);
+                    let next = Place { root: place.root, opened: &opened, inside, depth: place.depth + 1 };
+                    self.directory(&next, &into, left)?;
+                }
+                FileType::RegularFile => self.file(place, &name, &into, left)?,
+                FileType::Symlink => return Err(OwnFilesError::Symlink { path: place.path(&name) }),
+                _ => return Err(OwnFilesError::Special { path: place.path(&name) }),
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, path: &Path, into: &str, left: &mut u64) -> Result<(), OwnFilesError> {
-        use rustix::fs::{Mode, OFlags, open};
-        use std::os::unix::fs::PermissionsExt as _;
-        let failed = |source| OwnFilesError::Read { path: path.to_owned(), source };
-        // Whatever the directory said a moment before.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = fs::File::from(open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
+    fn file(&mut self, place: &Place<'_>, name: &str, into: &str, left: &mut u64) -> Result<(), OwnFilesError> {
+        let failed = |source| OwnFilesError::Read { path: place.path(name), source };
+        let file = fs::File::from(place.open(name, OFlags::NONBLOCK)?);
         let found = file.metadata().map_err(failed)?;
         if !found.is_file() {
-            return Err(OwnFilesError::Special { path: path.to_owned() });
+            return Err(OwnFilesError::Special { path: place.path(name) });
         }
         let mut content = Vec::new();
         io::Read::read_to_end(&mut io::Read::take(file, *left + 1), &mut content).map_err(failed)?;
-        *left =
-            left.checked_sub(content.len() as u64).ok_or_else(|| OwnFilesError::TooMuch { path: path.to_owned() })?;
+        let rest = left.checked_sub(content.len() as u64);
+        *left = rest.ok_or_else(|| OwnFilesError::TooMuch { path: place.path(name) })?;
         let mode = if found.permissions().mode() & 0o111 == 0 { FileMode::Data } else { FileMode::Executable };
         Ok(self.tree.file(into, content, mode)?)
+    }
+}
+
+/// An open directory: what is in it is reached from there, whatever becomes of its path meanwhile.
+struct Place<'a> {
+    root: &'a Path,
+    opened: &'a OwnedFd,
+    /// Below the root.
+    inside: String,
+    depth: usize,
+}
+
+impl Place<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(&self.inside).join(name)
+    }
+
+    fn inside(&self, name: &str) -> String {
+        if self.inside.is_empty() { name.to_owned() } else { format!("{}/{name}", self.inside) }
+    }
+
+    /// In the order of their bytes.
+    fn names(&self) -> Result<Vec<String>, OwnFilesError> {
+        let failed = |error: Errno| OwnFilesError::Read { path: self.path(""), source: error.into() };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(self.opened).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            let name = str::from_utf8(name)
+                .map_err(|_| OwnFilesError::Name { path: self.path(&String::from_utf8_lossy(name)) })?;
+            names.push(name.to_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn kind(&self, name: &str) -> Result<FileType, OwnFilesError> {
+        let found = statat(self.opened, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = found.map_err(|error| OwnFilesError::Read { path: self.path(name), source: error.into() })?;
+        Ok(FileType::from_raw_mode(found.st_mode))
+    }
+
+    /// Through no symlink, whatever the directory said a moment before.
+    fn open(&self, name: &str, flags: OFlags) -> Result<OwnedFd, OwnFilesError> {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.opened, name, flags, Mode::empty())
+            .map_err(|error| OwnFilesError::Read { path: self.path(name), source: error.into() })
     }
 }
 
@@ -190,5 +231,33 @@ mod tests {
         ] {
             assert_eq!(is_left_out(name), expected, "{name}");
         }
+    }
+
+    /// A directory that becomes a symlink while it is read, over and over.
+    #[test]
+    fn what_is_read_is_in_the_directory() {
+        let desk = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| desk.path().join(name);
+        for (directory, text) in [("source/lib", "mine"), ("elsewhere", "secret")] {
+            fs::create_dir_all(path(directory)).expect("a directory");
+            fs::write(path(directory).join("a.js"), text).expect("a file");
+        }
+        std::os::unix::fs::symlink(path("elsewhere"), path("link")).expect("a link");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let mut found = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                use rustix::fs::{CWD, RenameFlags, renameat_with};
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    renameat_with(CWD, path("source/lib"), CWD, path("link"), RenameFlags::EXCHANGE)
+                        .expect("exchanged");
+                }
+            });
+            // Looked at when the other thread has ended: it would go on for ever behind a failure.
+            let files = (0..20_000).filter_map(|_| OwnFiles::read(&path("source"), "app").ok());
+            found.extend(files.map(|files| files.tree.content("app/lib/a.js").map(<[u8]>::to_vec)));
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert!(!found.is_empty() && found.iter().all(|content| content.as_deref() == Some(b"mine")));
     }
 }

@@ -125,6 +125,7 @@ rules! {
     UnusedEgress = "L020" "unused-egress" Warning "No host is allowed that no tool uses.",
     ParamNameForModels = "L021" "param-name-for-models" Warning "Models can say the names of parameters.",
     ShapelessObject = "L022" "shapeless-object" Note "Models are told what is in an object.",
+    PaginatedWrite = "L023" "paginated-write" Warning "Only requests that read are sent again for further pages.",
 }
 
 impl Rule {
@@ -226,6 +227,7 @@ mod tests {
             (Rule::PlaceholderTenant, "L005", "placeholder-tenant"),
             (Rule::KeyAsParameter, "L008", "key-as-parameter"),
             (Rule::ShapelessObject, "L022", "shapeless-object"),
+            (Rule::PaginatedWrite, "L023", "paginated-write"),
         ] {
             assert_eq!((rule.code(), rule.name()), (code, name));
         }

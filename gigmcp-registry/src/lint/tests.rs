@@ -182,6 +182,13 @@ fn toolspecs_that_are_allowed_and_unwise() {
         "in: body, type: array, items: {type: object, properties: [{name: api_key, type: string}]}",
     );
     assert_eq!(of_toolspec(MANIFEST, &nested), [("L008", "tools[0].params[1].items.properties[0].name".into())]);
+    let pages = |method: &str| {
+        let paged = TOOLSPEC.replace("schemaVersion: 1", "schemaVersion: 2").replace(", in: body", ", in: query");
+        let pagination = format!("method: {method}\n    pagination: {{type: page, param: page, maxPages: 3}}");
+        of_toolspec(MANIFEST, &paged.replace("method: POST", &pagination))
+    };
+    assert_eq!(pages("POST"), [("L023", "tools[0].pagination".into())]);
+    assert_eq!(pages("GET"), []);
     let shown = |schema: &str| {
         let text = TOOLSPEC.replace("schemaVersion: 1", "schemaVersion: 2");
         of_toolspec(MANIFEST, &text.replace("name: filter, in: body, type: string", schema))

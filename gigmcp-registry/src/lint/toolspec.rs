@@ -20,6 +20,12 @@ pub(super) fn check(found: &mut Findings<'_>, spec: &Toolspec, manifest: Option<
         }
         hidden(found, &format!("{field}.description"), &tool.description);
         params(found, &field, tool, spec.schema_version);
+        if tool.pagination.is_some() && tool.method.as_str() != "GET" {
+            let message =
+                format!("each further page is this {} once more, with whatever it does", tool.method.as_str());
+            let help = "read with GET, or leave `pagination` out and let the model say which page";
+            found.add(Rule::PaginatedWrite, &format!("{field}.pagination"), message, help);
+        }
     }
     if let Some(manifest) = manifest {
         unused_hosts(found, spec, manifest);

@@ -108,7 +108,8 @@ pub(crate) struct ParamDocument {
     /// What it is, for models.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) description: String,
-    /// Version 2: its name in the request, if another one.
+    /// Version 2: its name in the request, if another one; in a JSON body also a pointer, such as `/parent/id`, which makes the
+    /// objects on its way.
     #[serde(rename = "as", skip_serializing_if = "String::is_empty")]
     pub(crate) wire_name: String,
     /// Version 2: the values there are.

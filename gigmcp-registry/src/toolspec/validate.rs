@@ -293,8 +293,20 @@ pub(super) fn is_place_of(credential: &Inject, place: ParamPlace, name: &str) ->
         Inject::Basic(_) => place == ParamPlace::Header && name.eq_ignore_ascii_case("authorization"),
         Inject::Query(field) => place == ParamPlace::Query && field.as_str().eq_ignore_ascii_case(name),
         Inject::Form(field) => place == ParamPlace::Body && field.as_str().eq_ignore_ascii_case(name),
-        Inject::Json(pointer) => place == ParamPlace::Body && pointer.to_string().split('/').nth(1) == Some(name),
+        Inject::Json(pointer) => {
+            let (ours, theirs) = (steps(&pointer.to_string()), steps(name));
+            // On the way to it, at it, or inside of it.
+            place == ParamPlace::Body && ours.iter().zip(&theirs).all(|(ours, theirs)| ours == theirs)
+        }
         Inject::Path { .. } | Inject::Env { .. } => false,
+    }
+}
+
+/// A name in a JSON body is a member, or a pointer (RFC 6901) if it begins with a slash.
+fn steps(name: &str) -> Vec<String> {
+    match name.strip_prefix('/') {
+        Some(pointer) => pointer.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect(),
+        None => vec![name.to_owned()],
     }
 }
 

@@ -389,3 +389,19 @@ fn every_command_has_help() {
     assert_eq!(desk.refused("sign index.json").0, 2, "no key");
     assert!(Path::new(env!("CARGO_BIN_EXE_registryctl")).is_file());
 }
+
+#[test]
+fn a_wrong_command_line_is_told_in_the_form_that_is_asked_for() {
+    let desk = Desk::new();
+    for line in ["keygen --json", "--json nonsense", "diff a --json"] {
+        let output = desk.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert!(!told["error"].as_str().unwrap().is_empty() && output.stdout.is_empty(), "{line}: {told}");
+        let output = desk.run(&line.replace("--json", ""));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && text.starts_with("error: "), "{line}: {text}");
+    }
+    let help = desk.run("--json --help");
+    assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains("Usage: registryctl"));
+}

@@ -327,6 +327,40 @@ fn a_toolspec_asks_for_nothing_beyond_its_manifest() {
     assert_eq!(pair(first, &renamed), expected);
 }
 
+/// A credential in a JSON body has a place in it, and all that is on the way there or inside.
+#[test]
+fn nothing_stands_where_a_nested_credential_goes() {
+    let manifest = crate::MANIFEST
+        .replace(
+            r#"{"header":"Authorization","format":"Bearer {token}"}"#,
+            r#"{"json":"/auth/to~1ken"},"bind":[{"hosts":["api.acme-notes.example"]}]"#,
+        )
+        .replace(r#""schemaVersion":1"#, r#""schemaVersion":2"#);
+    let manifest = Manifest::from_yaml(manifest.as_bytes()).unwrap();
+    for (name, wire_name, is_free) in [
+        ("auth", "", false),
+        ("a", "auth", false),
+        ("a", "/auth", false),
+        ("a", "/auth/to~1ken", false),
+        ("a", "/auth/to~1ken/x", false),
+        ("a", "/auth/to", true),
+        ("a", "/auth/user", true),
+        ("a", "/authority", true),
+        ("a", "auth/to~1ken", true),
+        ("to", "", true),
+    ] {
+        let wire = if wire_name.is_empty() { String::new() } else { format!(", as: \"{wire_name}\"") };
+        let param = format!("{{name: {name}{wire}, in: body, type: string}}");
+        let spec = FIRST
+            .replace("schemaVersion: 1", "schemaVersion: 2")
+            .replace("{name: \"page[size]\", in: query, type: integer}", &param)
+            .replacen("method: GET", "method: POST", 1);
+        let spec = Toolspec::from_yaml(spec.as_bytes()).unwrap();
+        let problems: Vec<_> = spec.check_against(&manifest).into_iter().map(|fault| fault.problem).collect();
+        assert_eq!(problems, if is_free { vec![] } else { vec![Problem::PlaceOfAuth] }, "{name} {wire_name}");
+    }
+}
+
 #[test]
 fn an_entrusted_server_says_where_its_credentials_go() {
     let entrusted = crate::MANIFEST

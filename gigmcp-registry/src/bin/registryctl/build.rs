@@ -52,7 +52,7 @@ pub(crate) struct Into {
     #[arg(long, short, value_name = "DIRECTORY")]
     pub(crate) output: PathBuf,
     /// The name that the layout lists the image by; the version, unless given
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", value_parser = tag)]
     pub(crate) tag: Option<String>,
     /// How layers are compressed
     #[arg(long, value_enum, default_value_t = Compress::Zstd)]
@@ -117,10 +117,10 @@ impl Build {
             let (machine, notes) = self.packages.machine(manifest, &self.into, layout)?;
             return Ok((vec![machine], notes));
         }
-        Ok((self.programs(manifest)?, Notes::default()))
+        Ok((self.programs(manifest, layout)?, Notes::default()))
     }
 
-    fn programs(&self, manifest: &Manifest) -> Result<Vec<Machine>, Failure> {
+    fn programs(&self, manifest: &Manifest, layout: &Layout) -> Result<Vec<Machine>, Failure> {
         let MadeOf { binary, engine, .. } = &self.made_of;
         if !binary.is_empty() {
             must_be(manifest, Builder::GoStatic, "--binary")?;
@@ -128,13 +128,18 @@ impl Build {
         }
         must_be(manifest, Builder::Toolpack, "--engine")?;
         let sidecars = self.sidecars(manifest)?;
-        each(engine, |content| {
-            let mut tree = program(manifest, content)?;
+        let mut machines = each(engine, |content| program(manifest, content))?;
+        for machine in &mut machines {
+            let mut whole = machine.tree.clone();
+            let engine = std::mem::take(&mut machine.tree);
             for (path, text) in &sidecars {
-                tree.file(path, text.as_bytes(), FileMode::Data)?;
+                let added = whole.file(path, text.as_bytes(), FileMode::Data);
+                added.and_then(|()| machine.tree.file(path, text.as_bytes(), FileMode::Data)).map_err(impossible)?;
             }
-            Ok(tree)
-        })
+            // A layer of its own: it is the same in all toolpacks, and kept once.
+            machine.below.push(self.into.layer(layout, &engine)?);
+        }
+        Ok(machines)
     }
 
     /// The manifest as its runtime hash sees it, without a digest, so that pinning the image does not change the image; and the
@@ -209,8 +214,9 @@ impl Into {
         };
         let made = tree.layer(compression, self.source_date_epoch);
         let made = made.map_err(|error| Failure::refused("the layer cannot be made").because(error))?;
-        layout.add(&made).map_err(|error| unwritable(layout, error))?;
-        Ok(made.layer)
+        let layer = made.layer.clone();
+        layout.add(made);
+        Ok(layer)
     }
 }
 
@@ -243,10 +249,14 @@ fn each(files: &[PathBuf], tree: impl Fn(Vec<u8>) -> Result<Tree, TreeError>) ->
         if machines.iter().any(|machine| machine.platform == platform) {
             return Err(Failure::refused(format!("{} is a second program for {platform}", path.display())));
         }
-        let tree = tree(content).map_err(|error| Failure::refused("the image cannot be made").because(error))?;
+        let tree = tree(content).map_err(impossible)?;
         machines.push(Machine { platform, below: Vec::new(), tree });
     }
     Ok(machines)
+}
+
+fn impossible(error: TreeError) -> Failure {
+    Failure::refused("the image cannot be made").because(error)
 }
 
 fn program(manifest: &Manifest, content: Vec<u8>) -> Result<Tree, TreeError> {
@@ -279,6 +289,20 @@ fn pinned(text: &[u8], manifest: &Manifest, digest: Digest) -> Result<String, Fa
     let replaced = replaced.map(|text| text.replace(&old, &digest.to_string()));
     let is_it = |text: &String| Manifest::from_yaml(text.as_bytes()).is_ok_and(|read| read == expected);
     Ok(replaced.filter(is_it).unwrap_or_else(|| expected.to_yaml()))
+}
+
+/// A name as layouts have it: words with `-._:@+` between them, and slashes between those.
+///
+/// Source: OCI image specification 1.1, annotations.md.
+fn tag(text: &str) -> Result<String, String> {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric();
+    let is_part = |part: &str| {
+        let ends = [part.bytes().next(), part.bytes().next_back()];
+        ends.iter().all(|end| end.is_some_and(is_word))
+            && part.bytes().all(|byte| is_word(byte) || b"-._:@+".contains(&byte))
+    };
+    let is_tag = text.len() <= 128 && text.split('/').all(is_part);
+    is_tag.then(|| text.to_owned()).ok_or_else(|| "write words with -._:@+ or / between them".to_owned())
 }
 
 /// `amd64`, `arm64`, or with `linux/` before.

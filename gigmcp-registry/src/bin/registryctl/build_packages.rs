@@ -72,6 +72,7 @@ impl Packages {
                 must_be(manifest, Builder::Node, "--npm")?;
                 // What is wrong with the lock file is told before anything is fetched.
                 let lock = self.lock(directory)?;
+                self.has_one_program(&lock, manifest)?;
                 let (platform, below, info) = self.below(BaseRuntime::Node, into, layout)?;
                 let plan = Plan::npm(&lock, &self.npm_registry()?, platform, "app")
                     .map_err(|error| Failure::refused("the lock file is refused").because(error))?;
@@ -99,6 +100,17 @@ impl Packages {
                 Ok((Machine { platform, below, tree }, notes))
             }
             (None, None) => Err(Failure::refused("there is nothing to build an image of")),
+        }
+    }
+
+    /// A dependency of a dependency must not become the server by a program of the same name.
+    fn has_one_program(&self, lock: &NpmLock, manifest: &Manifest) -> Result<(), Failure> {
+        let machine = self.platform.map_or_else(this_machine, Ok)?;
+        let entrypoint = &manifest.image.entrypoint;
+        match &*lock.rivals(machine, entrypoint).collect::<Vec<_>>() {
+            [] | [_] => Ok(()),
+            rivals => Err(Failure::refused(format!("{entrypoint} is a program of {}", rivals.join(" and of ")))
+                .advice("name the file of the one that is meant in `image.entrypoint`, below /app/node_modules")),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Files that are read with a bound, and written whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use gigmcp_registry::{Envelope, Manifest, Signatures};
@@ -29,16 +30,16 @@ pub(crate) fn read_program(path: &Path) -> Result<Vec<u8>, Failure> {
     read_at_most(path, MAX_PROGRAM_BYTES)
 }
 
-/// Puts the content in the place of what was there.
+/// Puts the content in the place of what was there, through no symlink.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let written = File::create(&new).and_then(|mut file| {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let all = Permissions::from_mode(0o666); // without what the umask takes
+    let written = tempfile::Builder::new().permissions(all).tempfile_in(directory).and_then(|mut file| {
         file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
     });
-    written.map_err(|source| Failure::file(format!("{} cannot be written", path.display())).because(source))
+    written.map(drop).map_err(|source| Failure::file(format!("{} cannot be written", path.display())).because(source))
 }
 
 /// A document with its signatures, or one that has none yet.

@@ -86,12 +86,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     let output = Output { json: cli.json };
     match run(cli.command, &output) {
         Ok(code) => code,
         Err(failure) => failure.report(cli.json),
     }
+}
+
+/// A wrong command line, also as JSON if that seems to be asked for; or the help.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        Failure::refused(what.trim_start_matches("error: ")).advice("`--help` shows how it is used").report(true);
+    } else {
+        // Nothing is left to be done about a closed output.
+        drop(error.print());
+    }
+    code
 }
 
 fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {

@@ -25,22 +25,7 @@ impl Apt {
         let Debian { suite, mirror } = debian;
         write("sources.list", &format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
         write("status", "")?;
-        let root_text = root.display();
-        let architecture = platform.architecture();
-        write(
-            "apt.conf",
-            &format!(
-                "Dir \"{root_text}\";\nDir::State \"{root_text}\";\nDir::State::lists \"{root_text}/lists\";\n\
-                 Dir::State::status \"{root_text}/status\";\nDir::Cache \"{root_text}\";\n\
-                 Dir::Cache::archives \"{root_text}/archives\";\nDir::Etc::parts \"/nonexistent\";\n\
-                 Dir::Etc::main \"/nonexistent\";\nDir::Etc::sourcelist \"{root_text}/sources.list\";\n\
-                 Dir::Etc::sourceparts \"/nonexistent\";\nDir::Etc::preferences \"/nonexistent\";\n\
-                 Dir::Etc::preferencesparts \"/nonexistent\";\nDir::Log \"{root_text}\";\n\
-                 APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
-                 APT::Sandbox::User \"\";\nAPT::Install-Suggests \"false\";\nAcquire::Languages \"none\";\n\
-                 Acquire::Retries \"3\";\n"
-            ),
-        )?;
+        write("apt.conf", &settings(root, platform.architecture()))?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -65,6 +50,23 @@ impl Apt {
     }
 }
 
+/// All settings: of the machine's, and of what lies in the home of nobody, `/nonexistent`, none is read.
+fn settings(root: &Path, architecture: &str) -> String {
+    let root = root.display();
+    let none = format!("{root}/none");
+    format!(
+        "Dir \"{root}\";\nDir::State \"{root}\";\nDir::State::lists \"{root}/lists\";\n\
+         Dir::State::status \"{root}/status\";\nDir::Cache \"{root}\";\n\
+         Dir::Cache::archives \"{root}/archives\";\nDir::Etc::parts \"{none}\";\n\
+         Dir::Etc::main \"{none}\";\nDir::Etc::sourcelist \"{root}/sources.list\";\n\
+         Dir::Etc::sourceparts \"{none}\";\nDir::Etc::preferences \"{none}\";\n\
+         Dir::Etc::preferencesparts \"{none}\";\nDir::Log \"{root}\";\n\
+         APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
+         APT::Sandbox::User \"\";\nAPT::Install-Suggests \"false\";\nAcquire::Languages \"none\";\n\
+         Acquire::Retries \"3\";\n"
+    )
+}
+
 pub(super) fn finished(command: &mut Command, program: &'static str) -> Result<Output, DebianError> {
     let output = command.output().map_err(|source| DebianError::Missing { program, source })?;
     match output.status.success() {
@@ -74,3 +76,15 @@ pub(super) fn finished(command: &mut Command, program: &'static str) -> Result<O
 }
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_of_the_machine_is_read() {
+        let settings = settings(Path::new("/scratch"), "amd64");
+        let paths: Vec<_> = settings.split('"').filter(|text| text.starts_with('/')).collect();
+        assert_eq!((paths.len(), paths.iter().find(|path| !path.starts_with("/scratch"))), (13, None));
+    }
+}

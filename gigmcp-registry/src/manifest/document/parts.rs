@@ -147,7 +147,8 @@ pub(crate) struct InjectDocument {
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub(crate) query: Option<String>,
-    /// Version 2: a segment of the path, behind this beginning, which may be empty: `bot` for `/bot<token>/`.
+    /// Version 2: the first segment of the path, before that of the tool, behind this beginning, which may be empty: `bot` for
+    /// `/bot<token>/...`.
     #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
     pub(crate) path: Option<String>,

@@ -91,3 +91,68 @@ fn nothing_is_built_into_another_directory() {
     fs::remove_file(desk.path("other/file")).unwrap();
     built(&desk, "build echo.yaml --binary server --output other");
 }
+
+#[test]
+fn a_build_that_fails_leaves_nothing() {
+    let desk = echo();
+    fs::copy("/bin/sh", desk.path("dynamic")).unwrap();
+    desk.refused("build echo.yaml --binary dynamic --output layout");
+    assert!(!desk.path("layout").exists());
+    built(&desk, "build echo.yaml --binary server --output layout");
+    let before = super::files(&desk.path("layout"));
+    desk.refused("build echo.yaml --binary dynamic --output layout --tag second");
+    assert_eq!(super::files(&desk.path("layout")), before, "nor in a layout that is there");
+    built(&desk, "build echo.yaml --binary server --output layout --tag second --source-date-epoch 1");
+    assert!(super::files(&desk.path("layout")).len() > before.len());
+}
+
+#[test]
+fn nothing_is_written_through_a_symlink() {
+    let desk = echo();
+    built(&desk, "build echo.yaml --binary server --output layout");
+    fs::write(desk.path("mine"), "mine").unwrap();
+    for planted in ["layout/index.json.new", "pinned.yaml.new", "pinned.yaml"] {
+        drop(fs::remove_file(desk.path(planted)));
+        std::os::unix::fs::symlink(desk.path("mine"), desk.path(planted)).unwrap();
+        built(&desk, "build echo.yaml --binary server --output layout --pin pinned.yaml --tag again");
+        assert_eq!(fs::read_to_string(desk.path("mine")).unwrap(), "mine", "{planted}");
+        for written in ["layout/index.json", "pinned.yaml"] {
+            assert!(fs::symlink_metadata(desk.path(written)).unwrap().is_file(), "{planted}");
+        }
+    }
+}
+
+#[test]
+fn builds_at_the_same_time_are_all_listed() {
+    let desk = echo();
+    std::thread::scope(|scope| {
+        for second in 0..6 {
+            let desk = &desk;
+            scope.spawn(move || {
+                built(
+                    desk,
+                    &format!(
+                        "build echo.yaml --binary server --output layout --tag v{second} --source-date-epoch {second}"
+                    ),
+                )
+            });
+        }
+    });
+    let images = gigmcp_registry::layout_images(desk.path("layout")).unwrap();
+    let mut tags: Vec<_> = images.iter().filter_map(|image| image.tag.clone()).collect();
+    tags.sort();
+    assert_eq!(tags, ["v0", "v1", "v2", "v3", "v4", "v5"]);
+}
+
+#[test]
+fn tags_are_names_of_a_layout() {
+    let desk = echo();
+    for (tag, is_one) in [("1.0.0", true), ("stable/1.0+x", true), ("../x", false), ("-x", false), ("a//b", false)] {
+        let line = format!("build echo.yaml --binary server --output layout --tag={tag}");
+        if is_one {
+            built(&desk, &line);
+        } else {
+            assert_eq!(desk.refused(&line).0, 2, "{tag}");
+        }
+    }
+}

@@ -112,6 +112,38 @@ async fn a_toolpack_is_engine_manifest_and_toolspec() {
     server.end().await;
 }
 
+#[tokio::test]
+async fn toolpacks_share_the_layer_of_their_engine() {
+    let (desk, place) = (echo(), Place::new());
+    let read = |digest: &str| -> Value {
+        let blob = desk.path(&format!("layout/blobs/{}", digest.replace(':', "/")));
+        serde_json::from_slice(&fs::read(blob).unwrap()).unwrap()
+    };
+    let mut all = Vec::new();
+    for name in ["desk", "help"] {
+        let toolspec = TOOLSPEC.replace("name: desk", &format!("name: {name}"));
+        fs::write(desk.path(&format!("{name}.yaml")), manifest(name, "toolpack", "/app/server", &["list_tickets"]))
+            .unwrap();
+        fs::write(desk.path(&format!("{name}.toolspec.yaml")), toolspec).unwrap();
+        let digest = built(&desk, &format!("build {name}.yaml --engine server --output layout --tag {name}"));
+        let image = read(read(&digest.to_string())["manifests"][0]["digest"].as_str().unwrap());
+        let layers: Vec<_> = image["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["digest"].as_str().unwrap().to_owned())
+            .collect();
+        let installed = installed(&place, &desk.path("layout"), digest).await;
+        assert_eq!(files(installed.lease.rootfs()), ["app/manifest.yaml", "app/server", "app/toolspec.yaml"]);
+        all.push(layers);
+    }
+    assert!(all[0].len() == 2 && all[0][0] == all[1][0] && all[0][1] != all[1][1], "{all:?}");
+    // An engine where a sidecar has to be is no toolpack.
+    fs::write(desk.path("desk.yaml"), manifest("desk", "toolpack", "/app/manifest.yaml", &["list_tickets"])).unwrap();
+    let (code, said) = desk.refused("build desk.yaml --engine server --output layout");
+    assert!(code == 1 && said.contains("two different things at /app/manifest.yaml"), "{said}");
+}
+
 #[test]
 fn one_image_is_for_several_machines() {
     let desk = echo();

@@ -126,6 +126,33 @@ fn lock_files_that_lead_elsewhere_are_refused_before_anything_is_asked() {
 }
 
 #[test]
+fn a_dependency_does_not_become_the_server_by_the_name_of_its_program() {
+    let desk = Desk::new();
+    fs::write(desk.path("a.yaml"), manifest("a", "node", "/app/node_modules/.bin/serve", &["echo"])).unwrap();
+    fs::create_dir(desk.path("source")).unwrap();
+    fs::write(desk.path("source/package.json"), r#"{"dependencies": {"server": "1.0.0"}}"#).unwrap();
+    for (case, place, program, is_rival) in [
+        ("another program", "node_modules/left", "left", false),
+        ("the same name", "node_modules/left", "serve", true),
+        ("the same name in a scope", "node_modules/left", "@x/serve", true),
+        ("for others of its own", "node_modules/server/node_modules/left", "serve", false),
+    ] {
+        let lock = json!({"lockfileVersion": 3, "packages": {
+            "": {"dependencies": {"server": "1.0.0"}},
+            "node_modules/server": {"version": "1.0.0", "integrity": integrity(b""), "bin": {"serve": "serve.js"}},
+            place: {"version": "1.0.0", "integrity": integrity(b""), "bin": {program: "left.js"}},
+        }});
+        fs::write(desk.path("source/package-lock.json"), lock.to_string()).unwrap();
+        let (code, said) = desk.refused("build a.yaml --npm source --output layout");
+        let expected = match is_rival {
+            true => "/app/node_modules/.bin/serve is a program of node_modules/left and of node_modules/server",
+            false => "an image of packages stands on a base", // what is asked for next
+        };
+        assert!(code == 1 && said.contains(expected), "{case}: {said}");
+    }
+}
+
+#[test]
 fn packages_that_are_not_what_was_locked_are_refused() {
     let content = packed(with_install_script());
     let other = packed(with_install_script().file("package/more.js", ""));
