@@ -7,8 +7,8 @@ use gigmcp_egress::HostPattern;
 use gigmcp_sandbox::Profile;
 
 use crate::spec::{
-    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecAsks, SpecLimits, launcher_registries, once_each, parse_cpus,
-    parse_env, parse_host, parse_size,
+    EnvName, InvalidSpec, SecretSlot, ServerSpec, Source, SpecAsks, SpecLimits, launcher_registries, once_each,
+    parse_cpus, parse_env, parse_host, parse_size,
 };
 
 #[derive(Args)]
