@@ -100,11 +100,18 @@ async fn from_layouts(
         };
         match found {
             Ok(installed) => return Ok(Some(installed)),
-            Err(PullError::Missing { digest: missing }) if missing == digest => {}
+            // The image is elsewhere, also if the store has a part of it that somebody else brings now, or began to bring.
+            Err(PullError::Missing { digest: missing }) if missing == digest || !holds(&path, digest) => {}
             Err(source) => return Err(InstallError::Layout { path, source }),
         }
     }
     Ok(None)
+}
+
+/// Whether a layout says that it has an image. Of an archive it is not known.
+fn holds(layout: &Path, digest: Digest) -> bool {
+    let hex = digest.to_string();
+    layout.join("blobs/sha256").join(hex.trim_start_matches("sha256:")).exists()
 }
 
 /// The directory itself, or what lies in it and is a layout or an archive, by name.
