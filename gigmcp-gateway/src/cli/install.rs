@@ -10,7 +10,7 @@ use super::{catalog::fresh, progress::progress};
 use crate::{
     host::Host,
     install::{
-        CatalogError, Consent, InstallError, Installs, Outcome, Proposal, Request, ServerReference, Standing,
+        CatalogError, Consent, InstallError, Installs, Outcome, Proposal, Request, Said, ServerReference, Standing,
         check_consent, hash,
     },
     output::{Failure, Output, harmless},
@@ -187,11 +187,18 @@ fn show(proposal: &Proposal) -> Result<(), Failure> {
         lines.push(format!("  {:<12} {:.1} MiB unpacked", "size", ((bytes * 10) >> 20) as f64 / 10.0));
     }
     lines.extend(proposal.notes.iter().map(|note| format!("  {:<12} {}", "note", harmless(note))));
-    if let Standing::Other { before, .. } = &proposal.standing {
+    if let Standing::Other { before, changes } = &proposal.standing {
         lines.push(String::new());
         lines.push(format!("changes since {before}, which you agreed to:"));
         lines.extend(proposal.changes(Bearing::Behaviour).map(|change| format!("  {change}")));
+        lines.extend(proposal.said.iter().map(|said| format!("  {}", harmless(&said.to_string()))));
         lines.extend(proposal.changes(Bearing::Presentation).map(|change| format!("  {change} (shown only)")));
+        if changes.is_empty() && proposal.said.is_empty() {
+            lines.push(
+                "  none; but what the database says of it is not what this manifest means, or nobody agreed to that"
+                    .to_owned(),
+            );
+        }
     }
     let mut stdout = std::io::stdout().lock();
     for line in lines {
@@ -250,7 +257,15 @@ fn documents(proposal: &Proposal) -> Vec<Value> {
         .into_iter()
         .flat_map(|bearing| proposal.changes(bearing))
         .map(document)
+        .chain(proposal.said.iter().map(said))
         .collect()
+}
+
+fn said(said: &Said) -> Value {
+    json!({
+        "path": format!("variables.{}", said.variable), "before": said.before, "after": said.after,
+        "bearing": Bearing::Behaviour.as_str(),
+    })
 }
 
 fn document(change: &Change) -> Value {

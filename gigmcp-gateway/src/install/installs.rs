@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gigmcp_registry::{Installed, Lease, Manifest, Progress, ServerName};
 
 use super::{
-    Consent, Entitlements, Images, InstallError, Outcome, Proposal, Request, Standing, images,
+    Consent, Entitlements, Images, InstallError, Outcome, Proposal, Request, Said, Standing, images,
     lower::{Unpacked, hash, lower},
 };
 use crate::{
@@ -65,12 +65,14 @@ impl<'h> Installs<'h> {
                 changes: found.install.manifest.changes_to(manifest),
             },
         };
+        let said = found.as_ref().map_or_else(Vec::new, |found| Said::changes(&found.row.spec, &spec));
         let Installed { extracted, lease, .. } = installed;
         Ok(Proposal {
             entitlements: Entitlements::of(manifest, &values),
             standing,
             unpacked_bytes: extracted.map(|extracted| extracted.file_bytes),
             notes,
+            said,
             manifest: manifest.clone(),
             spec,
             found: found.map(|found| found.row.revision),
@@ -178,9 +180,13 @@ impl<'h> Installs<'h> {
             replaces,
             owner: owner.clone(),
             profiles,
+            audit: consent_row(manifest, spec, owner),
         };
+        if found.is_none() {
+            // What a server of that name left behind is not its own.
+            self.host.remove_kept(&manifest.name).map_err(Box::new)?;
+        }
         let revision = self.host.store.install(new).await?;
-        self.host.store.add_audit(consent_row(manifest, owner, revision)).await?;
         Ok(Outcome::of(manifest, spec, revision, true))
     }
 
@@ -217,16 +223,16 @@ struct Found {
     policy: PolicyRow,
 }
 
-/// That somebody agreed to this.
-fn consent_row(manifest: &Manifest, owner: &Owner, revision: i64) -> AuditRow {
+/// That somebody agreed to this, and what they said.
+fn consent_row(manifest: &Manifest, spec: &ServerSpec, owner: &Owner) -> AuditRow {
+    let said = spec.variables.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
     AuditRow {
         at_ms: now_millis(),
         kind: "consent".to_owned(),
         owner: owner.to_string(),
         server: manifest.name.to_string(),
-        subject: format!("{} {} {}", manifest.version, manifest.tier.as_str(), hash(manifest)),
+        subject: format!("{} {} {}{said}", manifest.version, manifest.tier.as_str(), hash(manifest)),
         verdict: "allowed".to_owned(),
-        policy_version: Some(revision),
         ..AuditRow::default()
     }
 }
