@@ -28,4 +28,5 @@ mod runtimes;
 mod search;
 mod servers;
 mod tampering;
+mod toolpacks;
 mod two;
