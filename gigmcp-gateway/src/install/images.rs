@@ -90,6 +90,7 @@ async fn from_layouts(
     directory: &Path,
     digest: Digest,
 ) -> Result<Option<Installed>, InstallError> {
+    let mut fault = None;
     for path in layouts(directory).map_err(|source| InstallError::Layouts { path: directory.to_owned(), source })? {
         let found = match path.is_dir() {
             true => installer.from_layout(&path, digest).await,
@@ -102,10 +103,11 @@ async fn from_layouts(
             Ok(installed) => return Ok(Some(installed)),
             // The image is elsewhere, also if the store has a part of it that somebody else brings now, or began to bring.
             Err(PullError::Missing { digest: missing }) if missing == digest || !holds(&path, digest) => {}
-            Err(source) => return Err(InstallError::Layout { path, source }),
+            // Another place may have it whole.
+            Err(source) => fault = fault.or(Some(InstallError::Layout { path, source })),
         }
     }
-    Ok(None)
+    fault.map_or(Ok(None), Err)
 }
 
 /// Whether a layout says that it has an image. Of an archive it is not known.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     spec::{Image, Owner, ProfileSlug, ServerName, ServerSpec, Source},
-    trail::{AuditRow, PolicySeal},
+    trail::{AuditRow, Place, PolicySeal},
 };
 
 #[tokio::test]

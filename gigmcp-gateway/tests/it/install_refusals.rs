@@ -127,8 +127,16 @@ fn what_another_installation_began_is_no_part_of_an_image() {
     };
     let (digest, accept) = (second.digest.to_string(), scene.accept("second"));
     begun(&digest);
+    let broken = scene.registry.layouts().join("0.tar");
+    fs::write(&broken, [b'x'; 2048]).unwrap();
     scene.install("second", &[]);
     scene.json(&["server", "remove", "second"]);
+    let elsewhere = scene.registry.root().with_file_name("elsewhere");
+    fs::rename(&layouts[1], &elsewhere).unwrap();
+    let said = scene.refused(&["server", "install", "second", "--accept", &accept]);
+    assert!(said.contains("0.tar") && said.contains("checksum"), "who could have it is named: {said}");
+    fs::rename(&elsewhere, &layouts[1]).unwrap();
+    fs::remove_file(&broken).unwrap();
     // What a layout has itself has to be whole.
     let hex = &second.layer["sha256:".len()..];
     fs::remove_file(layouts[1].join("blobs/sha256").join(hex)).unwrap();
