@@ -121,6 +121,7 @@ async fn put(
     let document = json!({
         "server": outcome.server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
         "changed": outcome.changed, "entitlements": entitlements, "changes": changes, "notes": notes,
+        "secrets_to_set": outcome.secrets,
     });
     out.print(&document, |_| done(&outcome))
 }
@@ -213,11 +214,13 @@ fn done(outcome: &Outcome) -> Vec<String> {
         true => format!("{server} {version} is installed"),
         false => format!("{server} {version} is installed as it was agreed to"),
     }];
-    if outcome.changed {
-        let set = |name: &String| format!("set its secret: gigmcp-gateway secret set {server} {name} < FILE");
-        lines.extend(outcome.secrets.iter().map(set));
-    }
+    lines.extend(to_set(outcome));
     lines
+}
+
+fn to_set(outcome: &Outcome) -> impl Iterator<Item = String> {
+    let set = |name| format!("set its secret: gigmcp-gateway secret set {} {name} < FILE", outcome.server);
+    outcome.secrets.iter().map(set)
 }
 
 /// `server rollback`: to what was agreed to before.
@@ -225,8 +228,12 @@ pub(super) async fn rollback(host: &Host, server: &ServerName, out: &Output) -> 
     let outcome = Installs::open(host).await?.roll_back(server, &Owner::local(), progress()).await?;
     let document = json!({
         "server": server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
+        "secrets_to_set": outcome.secrets,
     });
-    out.print(&document, |_| vec![format!("{server} is {} again", outcome.version)])
+    out.print(&document, |_| {
+        let done = format!("{server} is {} again", outcome.version);
+        [done].into_iter().chain(to_set(&outcome)).collect()
+    })
 }
 
 /// `server diff`: what the registry's version would change.

@@ -12,7 +12,7 @@ use crate::{
     host::Host,
     output::whole,
     spec::{self, Owner, ProfileSlug, ServerSpec, Source},
-    store::{AuditRow, InstallRow, NewInstall, PolicyRow, ServerRow, StoreError, now_millis},
+    store::{AuditRow, InstallRow, NewInstall, PolicyRow, SecretKey, ServerRow, StoreError, now_millis},
 };
 
 /// Installs into one data directory.
@@ -109,7 +109,7 @@ impl<'h> Installs<'h> {
             self.host.store.add_to_profile(profile, proposal.manifest.name.clone()).await?;
         }
         let revision = proposal.found.unwrap_or_default();
-        Ok(Outcome::of(&proposal.manifest, &proposal.spec, revision, false))
+        Ok(Outcome::of(&proposal.manifest, revision, false))
     }
 
     /// Forgets a proposal that nobody agreed to, and its image unless something else needs that.
@@ -187,7 +187,21 @@ impl<'h> Installs<'h> {
             self.host.remove_kept(&manifest.name).map_err(Box::new)?;
         }
         let revision = self.host.store.install(new).await?;
-        Ok(Outcome::of(manifest, spec, revision, true))
+        let secrets = self.to_set(&manifest.name, spec, owner).await?;
+        Ok(Outcome { secrets, ..Outcome::of(manifest, revision, true) })
+    }
+
+    /// Secrets that nobody has set yet, or only for other hosts or another place.
+    async fn to_set(&self, server: &ServerName, spec: &ServerSpec, owner: &Owner) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for slot in &spec.secrets {
+            let key = SecretKey { owner: owner.clone(), server: server.clone(), name: slot.name.clone() };
+            let row = self.host.store.secret(key).await?;
+            if row.is_none_or(|row| row.policy != slot.sealed_for().to_string()) {
+                names.push(slot.name.to_string());
+            }
+        }
+        Ok(names)
     }
 
     async fn found(&self, server: &ServerName) -> Result<Option<Found>, InstallError> {

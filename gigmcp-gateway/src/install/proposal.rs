@@ -91,7 +91,7 @@ pub(crate) struct Outcome {
     pub(crate) revision: i64,
     /// Whether anything is other than before.
     pub(crate) changed: bool,
-    /// Secrets that the server has use for; none of their values are known here.
+    /// Secrets that are to be set now, if anything is other than before.
     pub(crate) secrets: Vec<String>,
 }
 
@@ -145,13 +145,7 @@ impl Request {
 }
 
 impl Outcome {
-    pub(super) fn of(manifest: &Manifest, spec: &ServerSpec, revision: i64, changed: bool) -> Self {
-        Self {
-            server: manifest.name.clone(),
-            version: manifest.version,
-            revision,
-            changed,
-            secrets: spec.secrets.iter().map(|slot| slot.name.to_string()).collect(),
-        }
+    pub(super) fn of(manifest: &Manifest, revision: i64, changed: bool) -> Self {
+        Self { server: manifest.name.clone(), version: manifest.version, revision, changed, secrets: Vec::new() }
     }
 }

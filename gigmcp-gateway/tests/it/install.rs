@@ -158,6 +158,7 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
 
     let installed = scene.install("fetch", &["--profile", "work"]);
     assert_eq!((&installed["version"], &installed["changed"]), (&json!("1.0.0"), &json!(true)));
+    assert_eq!(installed["secrets_to_set"], json!(["api-key"]));
     scene.installation.json(&["secret", "set", "fetch", "api-key"], KEY);
     let gateway = scene.serve(&internet);
     let session = Session::open(&internet, "/mcp/p/work", &token);
@@ -189,7 +190,8 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
     assert!(said.contains("+ entitlements.egress[other.example.com]") && said.contains("nobody agreed"), "{said}");
     assert!(with_key("api.example.com") && reached("other.example.com").is_err(), "what runs is as it was agreed to");
     let accept = scene.accept("fetch@1.1.0");
-    assert_eq!(scene.json(&["server", "upgrade", "fetch", "--accept", &accept])["version"], "1.1.0");
+    let upgraded = scene.json(&["server", "upgrade", "fetch", "--accept", &accept]);
+    assert_eq!((&upgraded["version"], &upgraded["secrets_to_set"]), (&json!("1.1.0"), &json!([])), "it goes on");
     assert!(with_key("api.example.com"));
     // The key is for the first host alone, so it is not sent here, and that is what the call fails for now.
     call("other.example.com");
@@ -497,7 +499,7 @@ fn an_index_is_followed_over_https() {
 }
 
 /// The environment of the one server that runs.
-fn environment(gateway: &Gateway) -> Vec<String> {
+pub(crate) fn environment(gateway: &Gateway) -> Vec<String> {
     let environ = of_server(gateway, "environ");
     String::from_utf8(environ).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }

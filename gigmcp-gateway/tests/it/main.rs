@@ -16,6 +16,7 @@ mod faults;
 mod gateway;
 mod install;
 mod install_refusals;
+mod installed_secrets;
 mod internet;
 mod keys;
 mod lifecycle;

@@ -41,7 +41,7 @@ fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
 
 #[test]
 fn a_tool_of_the_catalogue_sends_the_key_to_its_service_and_brings_back_none() {
-    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
+    let (internet, installation) = (Internet::new(), Installation::new());
     // A service that shows the key that it got.
     let issue = json!({"number": 7, "title": format!("you sent {KEY}"), "state": "open", "unknown": KEY});
     internet.publish("/repos/octocat/hello/issues/7", issue.to_string());
@@ -94,7 +94,7 @@ fn a_tool_of_the_catalogue_sends_the_key_to_its_service_and_brings_back_none() {
 
 #[test]
 fn a_variable_says_which_service_is_asked_and_no_other_is() {
-    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
+    let (internet, installation) = (Internet::new(), Installation::new());
     let token = installation.profile("work", &[]);
     for said in [None, Some("language=en.wikipedia.org/"), Some("language=evil.test#")] {
         let mut command = command(&installation);
