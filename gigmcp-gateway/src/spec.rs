@@ -62,6 +62,20 @@ pub(crate) struct ServerSpec {
     /// A directory that it may write to and that stays: one for each owner, kept by the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<Directory>,
+    /// The tools that are offered; all if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<SaidTool>,
+}
+
+/// A tool of a server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SaidTool {
+    /// Its name within the server.
+    pub(crate) name: String,
+    /// The digest of its definition, byte for byte as the server lists it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) definition: Option<String>,
 }
 
 /// A directory that a server may write to.
@@ -116,6 +130,7 @@ impl ServerSpec {
             variables: BTreeMap::new(),
             writable: Vec::new(),
             kept: None,
+            tools: Vec::new(),
         }
     }
 

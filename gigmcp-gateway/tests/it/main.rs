@@ -9,6 +9,7 @@ mod backup;
 mod client;
 mod command_line;
 mod custody;
+mod declared_tools;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod exec;
