@@ -139,6 +139,11 @@ impl Host {
         fs::canonicalize(&path).map_err(failed)
     }
 
+    /// Whether there is anything that a server kept.
+    pub(crate) fn has_kept(&self, server: &ServerName) -> bool {
+        fs::symlink_metadata(self.kept_directories(server)).is_ok()
+    }
+
     /// Removes what a server kept, for whomever.
     pub(crate) fn remove_kept(&self, server: &ServerName) -> Result<(), HostError> {
         let path = self.kept_directories(server);

@@ -21,7 +21,7 @@ pub(crate) use error::InstallError;
 pub(crate) use images::{Images, collect};
 pub(crate) use installs::Installs;
 pub(crate) use lower::hash;
-pub(crate) use proposal::{Consent, Outcome, Proposal, Request, Standing, check_consent};
+pub(crate) use proposal::{Consent, Outcome, Proposal, Request, Said, Standing, check_consent};
 pub(crate) use reach::Named;
 pub(crate) use reference::{ServerReference, Which};
 pub(crate) use removal::remove;

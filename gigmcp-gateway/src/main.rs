@@ -29,6 +29,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod tools;
 mod trail;
 mod tripwires;
 

@@ -24,9 +24,9 @@ pub(crate) fn fail(error: &(dyn Error + 'static), json: bool) -> ExitCode {
     // Nothing is left to be done about a closed standard error.
     drop(match json {
         true => writeln!(stderr, "{}", serde_json::json!({ "error": error.to_string(), "causes": causes })),
-        false => causes
-            .iter()
-            .fold(writeln!(stderr, "gigmcp: {error}"), |done, cause| done.and(writeln!(stderr, "  because: {cause}"))),
+        false => causes.iter().fold(writeln!(stderr, "gigmcp: {}", quiet(&error.to_string())), |done, cause| {
+            done.and(writeln!(stderr, "  because: {}", quiet(cause)))
+        }),
     });
     ExitCode::FAILURE
 }
@@ -68,6 +68,14 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// A message of many sources, in which registries and servers may have a word: whatever could steer a terminal is shown
+/// escaped, and its lines and letters stay.
+fn quiet(text: &str) -> String {
+    let turns = |character: char| matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escape = |character: char| turns(character) || character.is_control() && character != '\n';
+    text.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// Lays out rows in columns as wide as their widest cell. Some cells come from servers and models, so what could
 /// steer a terminal is shown escaped.
 pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
@@ -83,4 +91,23 @@ pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     };
     let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
     [line(head.to_vec())].into_iter().chain(body).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_steers_no_terminal() {
+        for (case, text, expected) in [
+            ("twin", "no server \u{e9}\nask somebody", "no server \u{e9}\nask somebody"),
+            ("colours", "\u{1b}[32mverified", "\\u{1b}[32mverified"),
+            ("the line before", "evil\rgood", "evil\\rgood"),
+            ("C1", "\u{9b}2J", "\\u{9b}2J"),
+            ("rubbed out", "evil\u{8}\u{8}", "evil\\u{8}\\u{8}"),
+            ("the other direction", "a\u{202e}b", "a\\u{202e}b"),
+        ] {
+            assert_eq!(quiet(text), expected, "{case}");
+        }
+    }
 }

@@ -65,6 +65,20 @@ pub(crate) struct ServerSpec {
     /// What it may ask of clients, beside the people behind them.
     #[serde(default, skip_serializing_if = "SpecAsks::is_nothing")]
     pub(crate) asks: SpecAsks,
+    /// The tools that are offered; all if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tools: Vec<SaidTool>,
+}
+
+/// A tool of a server.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SaidTool {
+    /// Its name within the server.
+    pub(crate) name: String,
+    /// The digest of its definition, byte for byte as the server lists it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) definition: Option<String>,
 }
 
 /// A directory that a server may write to.
@@ -136,6 +150,7 @@ impl ServerSpec {
             writable: Vec::new(),
             kept: None,
             asks: SpecAsks::default(),
+            tools: Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{catalog::fresh, progress::progress};
 use crate::{
     host::Host,
     install::{
-        CatalogError, Consent, InstallError, Installs, Outcome, Proposal, Request, ServerReference, Standing,
+        CatalogError, Consent, InstallError, Installs, Outcome, Proposal, Request, Said, ServerReference, Standing,
         check_consent, hash,
     },
     output::{Failure, Output, harmless},
@@ -121,6 +121,7 @@ async fn put(
     let document = json!({
         "server": outcome.server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
         "changed": outcome.changed, "entitlements": entitlements, "changes": changes, "notes": notes,
+        "secrets_to_set": outcome.secrets,
     });
     out.print(&document, |_| done(&outcome))
 }
@@ -187,11 +188,18 @@ fn show(proposal: &Proposal) -> Result<(), Failure> {
         lines.push(format!("  {:<12} {:.1} MiB unpacked", "size", ((bytes * 10) >> 20) as f64 / 10.0));
     }
     lines.extend(proposal.notes.iter().map(|note| format!("  {:<12} {}", "note", harmless(note))));
-    if let Standing::Other { before, .. } = &proposal.standing {
+    if let Standing::Other { before, changes } = &proposal.standing {
         lines.push(String::new());
         lines.push(format!("changes since {before}, which you agreed to:"));
         lines.extend(proposal.changes(Bearing::Behaviour).map(|change| format!("  {change}")));
+        lines.extend(proposal.said.iter().map(|said| format!("  {}", harmless(&said.to_string()))));
         lines.extend(proposal.changes(Bearing::Presentation).map(|change| format!("  {change} (shown only)")));
+        if changes.is_empty() && proposal.said.is_empty() {
+            lines.push(
+                "  none; but what the database says of it is not what this manifest means, or nobody agreed to that"
+                    .to_owned(),
+            );
+        }
     }
     let mut stdout = std::io::stdout().lock();
     for line in lines {
@@ -206,11 +214,13 @@ fn done(outcome: &Outcome) -> Vec<String> {
         true => format!("{server} {version} is installed"),
         false => format!("{server} {version} is installed as it was agreed to"),
     }];
-    if outcome.changed {
-        let set = |name: &String| format!("set its secret: gigmcp-gateway secret set {server} {name} < FILE");
-        lines.extend(outcome.secrets.iter().map(set));
-    }
+    lines.extend(to_set(outcome));
     lines
+}
+
+fn to_set(outcome: &Outcome) -> impl Iterator<Item = String> {
+    let set = |name| format!("set its secret: gigmcp-gateway secret set {} {name} < FILE", outcome.server);
+    outcome.secrets.iter().map(set)
 }
 
 /// `server rollback`: to what was agreed to before.
@@ -218,8 +228,12 @@ pub(super) async fn rollback(host: &Host, server: &ServerName, out: &Output) -> 
     let outcome = Installs::open(host).await?.roll_back(server, &Owner::local(), progress()).await?;
     let document = json!({
         "server": server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
+        "secrets_to_set": outcome.secrets,
     });
-    out.print(&document, |_| vec![format!("{server} is {} again", outcome.version)])
+    out.print(&document, |_| {
+        let done = format!("{server} is {} again", outcome.version);
+        [done].into_iter().chain(to_set(&outcome)).collect()
+    })
 }
 
 /// `server diff`: what the registry's version would change.
@@ -250,7 +264,15 @@ fn documents(proposal: &Proposal) -> Vec<Value> {
         .into_iter()
         .flat_map(|bearing| proposal.changes(bearing))
         .map(document)
+        .chain(proposal.said.iter().map(said))
         .collect()
+}
+
+fn said(said: &Said) -> Value {
+    json!({
+        "path": format!("variables.{}", said.variable), "before": said.before, "after": said.after,
+        "bearing": Bearing::Behaviour.as_str(),
+    })
 }
 
 fn document(change: &Change) -> Value {

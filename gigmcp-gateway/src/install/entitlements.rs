@@ -1,6 +1,6 @@
 //! What a manifest asks for, for people to agree to.
 
-use gigmcp_registry::{Credential, EgressHost, Inject, Manifest, Tier, Values};
+use gigmcp_registry::{Credential, EgressHost, Inject, Manifest, RequestRule, Template, Tier, Values};
 use serde::Serialize;
 
 use super::lower::hash;
@@ -27,6 +27,8 @@ pub(crate) struct Entitlements {
     pub(crate) variables: Vec<Variable>,
     pub(crate) tools: Vec<Tool>,
     pub(crate) command: Vec<String>,
+    /// What the manifest sets in the environment.
+    pub(crate) env: Vec<String>,
     pub(crate) limits: Vec<String>,
     pub(crate) writable: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +41,11 @@ pub(crate) struct Rule {
     pub(crate) hosts: Vec<String>,
     pub(crate) methods: Vec<String>,
     pub(crate) paths: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_body_bytes: Option<u64>,
+    /// What the proxy would refuse otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exceptions: Vec<&'static str>,
 }
 
 /// A credential, and where it goes.
@@ -66,7 +73,8 @@ pub(crate) struct Variable {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Tool {
     pub(crate) name: String,
-    pub(crate) on: bool,
+    /// Whether whoever made the manifest means everybody to have it. All tools can be called.
+    pub(crate) default: bool,
 }
 
 impl Entitlements {
@@ -77,6 +85,13 @@ impl Entitlements {
             hosts: texts(hosts),
             methods: methods.iter().map(|method| method.as_str().to_owned()).collect(),
             paths: paths.iter().map(|path: &gigmcp_egress::PathPattern| path.to_string()).collect(),
+            max_body_bytes: None,
+            exceptions: Vec::new(),
+        };
+        let request = |said: &RequestRule| Rule {
+            max_body_bytes: said.max_body_bytes,
+            exceptions: said.allow.iter().map(|exception| exception.as_str()).collect(),
+            ..rule(&said.hosts, &said.methods, &said.paths)
         };
         let credential = |credential: &Credential| Use {
             name: credential.id.to_string(),
@@ -85,8 +100,9 @@ impl Entitlements {
             with: credential.bind.iter().map(|bind| rule(&bind.hosts, &bind.methods, &bind.paths)).collect(),
             held_by_server: matches!(credential.inject, Inject::Env { .. }),
         };
-        let arguments = manifest.runtime.iter().flat_map(|runtime| &runtime.args);
-        let arguments = arguments.map(|argument| values.fill(argument).unwrap_or_else(|_| argument.to_string()));
+        let fill = |said: &Template| values.fill(said).unwrap_or_else(|_| said.to_string());
+        let arguments = manifest.runtime.iter().flat_map(|runtime| &runtime.args).map(fill);
+        let env = manifest.runtime.iter().flat_map(|runtime| &runtime.env);
         Self {
             name: manifest.name.to_string(),
             version: manifest.version.to_string(),
@@ -97,11 +113,16 @@ impl Entitlements {
             image: format!("{}@{}", manifest.image.reference, manifest.image.digest),
             accept: hash(manifest).to_string(),
             hosts: texts(&manifest.egress),
-            rules: manifest.rules.iter().map(|said| rule(&said.hosts, &said.methods, &said.paths)).collect(),
+            rules: manifest.rules.iter().map(request).collect(),
             tcp: manifest.tcp.iter().map(|said| format!("{}:{}", text(&said.host, values), said.port)).collect(),
             credentials: manifest.credentials.iter().map(credential).collect(),
             variables: manifest.variables.iter().map(|said| variable(said, values)).collect(),
-            tools: manifest.tools.iter().map(|tool| Tool { name: tool.name.to_string(), on: tool.default }).collect(),
+            tools: manifest
+                .tools
+                .iter()
+                .map(|tool| Tool { name: tool.name.to_string(), default: tool.default })
+                .collect(),
+            env: env.map(|(name, value)| format!("{name}={}", fill(value))).collect(),
             command: [manifest.image.entrypoint.clone()].into_iter().chain(arguments).collect(),
             limits: limits(manifest),
             writable: manifest.writable.iter().map(|said| format!("{} ({} MiB)", said.path, said.max_mib)).collect(),
@@ -123,6 +144,7 @@ impl Entitlements {
         lines.all("source", [self.source.clone()]);
         lines.all("image", [self.image.clone()]);
         lines.all("runs", [self.command.join(" ")]);
+        lines.all("with", self.env.iter().cloned());
         match self.is_entrusted() {
             false => lines.all("tier", ["sealed: it never holds a real credential".to_owned()]),
             true => lines.all("tier", ENTRUSTED.map(str::to_owned)),
@@ -143,8 +165,11 @@ impl Entitlements {
             None => format!("{} ({}): {}", variable.name, variable.kind, variable.description),
         });
         lines.all("variables", variables);
-        let tools: Vec<_> =
-            self.tools.iter().map(|tool| format!("{}{}", tool.name, if tool.on { "" } else { " (off)" })).collect();
+        let tools: Vec<_> = self
+            .tools
+            .iter()
+            .map(|tool| format!("{}{}", tool.name, if tool.default { "" } else { " (not for everybody)" }))
+            .collect();
         lines.all("tools", (!tools.is_empty()).then(|| tools.join(", ")));
         lines.all("limits", (!self.limits.is_empty()).then(|| self.limits.join(", ")));
         lines.all("writes to", self.writable.iter().cloned());
@@ -163,7 +188,12 @@ impl Rule {
     fn line(&self) -> String {
         let methods = if self.methods.is_empty() { "any method".to_owned() } else { self.methods.join(" ") };
         let paths = if self.paths.is_empty() { String::new() } else { format!(" {}", self.paths.join(" ")) };
-        format!("{}: {methods}{paths}", self.hosts.join(", "))
+        let body = self.max_body_bytes.map_or_else(String::new, |bytes| format!(", bodies up to {bytes} bytes"));
+        let exceptions = match self.exceptions.is_empty() {
+            true => String::new(),
+            false => format!(", the proxy also lets through: {}", self.exceptions.join(" ")),
+        };
+        format!("{}: {methods}{paths}{body}{exceptions}", self.hosts.join(", "))
     }
 }
 

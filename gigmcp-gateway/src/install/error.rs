@@ -3,7 +3,8 @@
 use std::{io, path::PathBuf};
 
 use gigmcp_registry::{
-    Digest, ImageReference, InvalidReference, InvalidValue, PullError, RemoteBuildError, StoreError as ImagesError,
+    Digest, ImageReference, InvalidReference, InvalidValue, InvalidValueReason, PullError, RemoteBuildError,
+    StoreError as ImagesError,
 };
 
 use super::{CatalogError, lower::LowerError};
@@ -74,5 +75,9 @@ pub(crate) enum InstallError {
 }
 
 fn list(faults: &[InvalidValue]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let how = |fault: &InvalidValue| match fault.reason {
+        InvalidValueReason::Unknown => fault.to_string(),
+        _ => format!("{fault}, so say it: --variable {}=VALUE", fault.variable),
+    };
+    faults.iter().map(how).collect::<Vec<_>>().join("; ")
 }

@@ -90,6 +90,7 @@ async fn from_layouts(
     directory: &Path,
     digest: Digest,
 ) -> Result<Option<Installed>, InstallError> {
+    let mut fault = None;
     for path in layouts(directory).map_err(|source| InstallError::Layouts { path: directory.to_owned(), source })? {
         let found = match path.is_dir() {
             true => installer.from_layout(&path, digest).await,
@@ -100,11 +101,19 @@ async fn from_layouts(
         };
         match found {
             Ok(installed) => return Ok(Some(installed)),
-            Err(PullError::Missing { digest: missing }) if missing == digest => {}
-            Err(source) => return Err(InstallError::Layout { path, source }),
+            // The image is elsewhere, also if the store has a part of it that somebody else brings now, or began to bring.
+            Err(PullError::Missing { digest: missing }) if missing == digest || !holds(&path, digest) => {}
+            // Another place may have it whole.
+            Err(source) => fault = fault.or(Some(InstallError::Layout { path, source })),
         }
     }
-    Ok(None)
+    fault.map_or(Ok(None), Err)
+}
+
+/// Whether a layout says that it has an image. Of an archive it is not known.
+fn holds(layout: &Path, digest: Digest) -> bool {
+    let hex = digest.to_string();
+    layout.join("blobs/sha256").join(hex.trim_start_matches("sha256:")).exists()
 }
 
 /// The directory itself, or what lies in it and is a layout or an archive, by name.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use gigmcp_registry::{Installed, Lease, Manifest, Progress, ServerName};
 
 use super::{
-    Consent, Entitlements, Images, InstallError, Outcome, Proposal, Request, Standing, images,
+    Consent, Entitlements, Images, InstallError, Outcome, Proposal, Request, Said, Standing, images,
     lower::{Unpacked, hash, lower},
 };
 use crate::{
     host::Host,
     output::whole,
     spec::{self, Owner, ProfileSlug, ServerSpec, Source},
-    store::{AuditRow, InstallRow, NewInstall, PolicyRow, ServerRow, StoreError, now_millis},
+    store::{AuditRow, InstallRow, NewInstall, PolicyRow, SecretKey, ServerRow, StoreError, now_millis},
 };
 
 /// Installs into one data directory.
@@ -65,12 +65,14 @@ impl<'h> Installs<'h> {
                 changes: found.install.manifest.changes_to(manifest),
             },
         };
+        let said = found.as_ref().map_or_else(Vec::new, |found| Said::changes(&found.row.spec, &spec));
         let Installed { extracted, lease, .. } = installed;
         Ok(Proposal {
             entitlements: Entitlements::of(manifest, &values),
             standing,
             unpacked_bytes: extracted.map(|extracted| extracted.file_bytes),
             notes,
+            said,
             manifest: manifest.clone(),
             spec,
             found: found.map(|found| found.row.revision),
@@ -107,7 +109,7 @@ impl<'h> Installs<'h> {
             self.host.store.add_to_profile(profile, proposal.manifest.name.clone()).await?;
         }
         let revision = proposal.found.unwrap_or_default();
-        Ok(Outcome::of(&proposal.manifest, &proposal.spec, revision, false))
+        Ok(Outcome::of(&proposal.manifest, revision, false))
     }
 
     /// Forgets a proposal that nobody agreed to, and its image unless something else needs that.
@@ -178,10 +180,28 @@ impl<'h> Installs<'h> {
             replaces,
             owner: owner.clone(),
             profiles,
+            audit: consent_row(manifest, spec, owner),
         };
+        if found.is_none() {
+            // What a server of that name left behind is not its own.
+            self.host.remove_kept(&manifest.name).map_err(Box::new)?;
+        }
         let revision = self.host.store.install(new).await?;
-        self.host.store.add_audit(consent_row(manifest, owner, revision)).await?;
-        Ok(Outcome::of(manifest, spec, revision, true))
+        let secrets = self.to_set(&manifest.name, spec, owner).await?;
+        Ok(Outcome { secrets, ..Outcome::of(manifest, revision, true) })
+    }
+
+    /// Secrets that nobody has set yet, or only for other hosts or another place.
+    async fn to_set(&self, server: &ServerName, spec: &ServerSpec, owner: &Owner) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        for slot in &spec.secrets {
+            let key = SecretKey { owner: owner.clone(), server: server.clone(), name: slot.name.clone() };
+            let row = self.host.store.secret(key).await?;
+            if row.is_none_or(|row| row.policy != slot.sealed_for().to_string()) {
+                names.push(slot.name.to_string());
+            }
+        }
+        Ok(names)
     }
 
     async fn found(&self, server: &ServerName) -> Result<Option<Found>, InstallError> {
@@ -217,16 +237,16 @@ struct Found {
     policy: PolicyRow,
 }
 
-/// That somebody agreed to this.
-fn consent_row(manifest: &Manifest, owner: &Owner, revision: i64) -> AuditRow {
+/// That somebody agreed to this, and what they said.
+fn consent_row(manifest: &Manifest, spec: &ServerSpec, owner: &Owner) -> AuditRow {
+    let said = spec.variables.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
     AuditRow {
         at_ms: now_millis(),
         kind: "consent".to_owned(),
         owner: owner.to_string(),
         server: manifest.name.to_string(),
-        subject: format!("{} {} {}", manifest.version, manifest.tier.as_str(), hash(manifest)),
+        subject: format!("{} {} {}{said}", manifest.version, manifest.tier.as_str(), hash(manifest)),
         verdict: "allowed".to_owned(),
-        policy_version: Some(revision),
         ..AuditRow::default()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     egress,
     spec::{
         Binding, Characters, Directory, EnvName, Exception, Image, InvalidSpec, Place, RequestRule, SaidShape,
-        SecretName, SecretSlot, ServerSpec, Source, SpecLimits, TcpRule, once_each,
+        SaidTool, SecretName, SecretSlot, ServerSpec, Source, SpecLimits, TcpRule, once_each,
     },
 };
 
@@ -75,6 +75,7 @@ pub(crate) fn lower(
         seccomp: profile(&runtime)?,
         writable: manifest.writable.iter().map(directory).collect(),
         kept: manifest.state.as_ref().map(directory),
+        tools: manifest.tools.iter().map(tool).collect(),
         ..ServerSpec::new(Source::Image(image))
     };
     spec.check()?;
@@ -258,6 +259,10 @@ fn limits(said: ResourceLimits) -> SpecLimits {
 
 fn directory(said: &Said) -> Directory {
     Directory { path: PathBuf::from(&said.path), max_bytes: said.max_mib << 20 }
+}
+
+fn tool(said: &gigmcp_registry::Tool) -> SaidTool {
+    SaidTool { name: said.name.to_string(), definition: said.definition.map(|digest| digest.to_string()) }
 }
 
 /// The image's own environment; what would steer a loader or is ours is left out, and told.

@@ -1,5 +1,7 @@
 //! What would be installed, and what somebody agrees to.
 
+use std::{collections::BTreeSet, fmt};
+
 use gigmcp_registry::{Bearing, Change, Digest, Lease, Manifest, ServerName, Tier, Values, Version};
 
 use super::{Entitlements, InstallError, lower::hash};
@@ -19,6 +21,8 @@ pub(crate) struct Proposal {
     /// Bytes of the image's files, if they were unpacked for this.
     pub(crate) unpacked_bytes: Option<u64>,
     pub(crate) notes: Vec<String>,
+    /// Variables whose values are other than those that were agreed to.
+    pub(crate) said: Vec<Said>,
     pub(super) manifest: Manifest,
     pub(super) spec: ServerSpec,
     /// The revision that it would come in place of.
@@ -38,6 +42,38 @@ pub(crate) enum Standing {
     Other { before: Version, changes: Vec<Change> },
 }
 
+/// A variable with another value than before.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) variable: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+impl Said {
+    pub(super) fn changes(before: &ServerSpec, after: &ServerSpec) -> Vec<Self> {
+        let names = before.variables.keys().chain(after.variables.keys()).collect::<BTreeSet<_>>();
+        let value = |spec: &ServerSpec, name: &String| spec.variables.get(name).cloned();
+        let said = names.into_iter().map(|name| Self {
+            variable: name.clone(),
+            before: value(before, name),
+            after: value(after, name),
+        });
+        said.filter(|said| said.before != said.after).collect()
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { variable, before, after } = self;
+        match (before, after) {
+            (Some(before), Some(after)) => write!(formatter, "~ {variable} = {before} -> {after}"),
+            (Some(before), None) => write!(formatter, "- {variable} = {before}"),
+            (None, after) => write!(formatter, "+ {variable} = {}", after.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
 /// What somebody agrees to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Consent {
@@ -55,7 +91,7 @@ pub(crate) struct Outcome {
     pub(crate) revision: i64,
     /// Whether anything is other than before.
     pub(crate) changed: bool,
-    /// Secrets that the server has use for; none of their values are known here.
+    /// Secrets that are to be set now, if anything is other than before.
     pub(crate) secrets: Vec<String>,
 }
 
@@ -109,13 +145,7 @@ impl Request {
 }
 
 impl Outcome {
-    pub(super) fn of(manifest: &Manifest, spec: &ServerSpec, revision: i64, changed: bool) -> Self {
-        Self {
-            server: manifest.name.clone(),
-            version: manifest.version,
-            revision,
-            changed,
-            secrets: spec.secrets.iter().map(|slot| slot.name.to_string()).collect(),
-        }
+    pub(super) fn of(manifest: &Manifest, revision: i64, changed: bool) -> Self {
+        Self { server: manifest.name.clone(), version: manifest.version, revision, changed, secrets: Vec::new() }
     }
 }

@@ -6,12 +6,19 @@ use gigmcp_registry::{Collected, ServerName};
 use tokio::time;
 
 use super::{InstallError, images};
-use crate::{host::Host, spec::Source};
+use crate::{host::Host, spec::Source, store::StoreError};
 
 /// Removes a server with everything it had: its place in profiles, its secrets, what it kept, its image. Its running
 /// instances end by themselves within two seconds, and are waited for.
 pub(crate) async fn remove(host: &Host, server: &ServerName) -> Result<Collected, InstallError> {
-    let source = host.store.server(server.clone()).await?.spec.source;
+    let source = match host.store.server(server.clone()).await {
+        // It was being removed, and that was killed.
+        Err(StoreError::Missing { .. }) if host.has_kept(server) => {
+            host.remove_kept(server).map_err(Box::new)?;
+            return images::collect(host).await;
+        }
+        row => row?.spec.source,
+    };
     // Who has no secrets needs no master key to go.
     let secrets = host.store.secrets().await?;
     match secrets.iter().any(|secret| secret.key.server == *server) {

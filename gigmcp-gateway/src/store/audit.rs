@@ -301,7 +301,7 @@ pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
 }
 
 /// Adds a row to the end of the chain. Nobody else can do so before this transaction ends.
-fn append(connection: &Connection, row: &AuditRow) -> Result<(), StoreError> {
+pub(super) fn append(connection: &Connection, row: &AuditRow) -> Result<(), StoreError> {
     let full = || StoreError::Corrupt { what: "end of the audit trail", name: Place::MAX.to_string() };
     let link = tip(connection)?.try_then(row).ok_or_else(full)?;
     connection.execute(Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic([

@@ -6,7 +6,7 @@ use gigmcp_registry::{Manifest, TreeDigest};
 use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, audit,
     connection::{Connection, Row},
     now_seconds, policies,
     schema::{Manifests, Servers},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     spec::{Owner, Place, ProfileSlug, SecretName, SecretSlot, ServerName, ServerSpec, Source},
-    trail::PolicySeal,
+    trail::{AuditRow, PolicySeal},
 };
 
 /// One revision of a server that came from an index.
@@ -40,6 +40,8 @@ pub(crate) struct NewInstall {
     pub(crate) replaces: Option<i64>,
     pub(crate) owner: Owner,
     pub(crate) profiles: Vec<ProfileSlug>,
+    /// What the audit says of it; the revision is added.
+    pub(crate) audit: AuditRow,
 }
 
 /// The text of a policy, and who signed it.
@@ -58,7 +60,8 @@ impl PolicyRow {
 }
 
 impl Store {
-    /// Puts a server in place with the consent of its owner, into these profiles too, or does nothing of it. Gives its revision.
+    /// Puts a server in place with the consent of its owner, into these profiles and the audit too, or does nothing of it.
+    /// Gives its revision.
     pub(crate) async fn install(&self, install: NewInstall) -> Result<i64, StoreError> {
         self.change(move |connection| {
             let name = &install.server;
@@ -76,6 +79,7 @@ impl Store {
                 super::profiles::add_member(connection, profile, name)?;
             }
             policies::consent(connection, &install.owner, name, revision)?;
+            audit::append(connection, &AuditRow { policy_version: Some(revision), ..install.audit })?;
             Ok(revision)
         })
         .await

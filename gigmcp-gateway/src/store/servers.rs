@@ -3,12 +3,15 @@
 use sea_query::{Expr, ExprTrait, Order, Query};
 
 use super::{
-    LedgerChange, Store, StoreError,
+    LedgerChange, Store, StoreError, audit,
     connection::{Connection, Row},
-    ledger, now_seconds, policies,
+    ledger, now_millis, now_seconds, policies,
     schema::Servers,
 };
-use crate::spec::{ProfileSlug, ServerName, ServerSpec};
+use crate::{
+    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
+    trail::AuditRow,
+};
 
 /// One installed server.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ impl Store {
     /// more is given.
     pub(crate) async fn remove_server(&self, name: ServerName, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
         self.change(move |connection| {
-            require(connection, &name)?;
+            let server = require(connection, &name)?;
             if let Some(ledger) = &ledger {
                 ledger::exchange(connection, ledger)?;
             }
@@ -57,7 +60,7 @@ impl Store {
             connection.execute(
                 Query::delete().from_table(Servers::Table).and_where(Expr::col(Servers::Name).eq(name.as_str())),
             )?;
-            Ok(())
+            audit::append(connection, &removed(&server))
         })
         .await
     }
@@ -70,6 +73,23 @@ impl Store {
     /// All servers by name.
     pub(crate) async fn servers(&self) -> Result<Vec<ServerRow>, StoreError> {
         self.read(all).await
+    }
+}
+
+/// That a server is there no more, and which it was.
+fn removed(server: &ServerRow) -> AuditRow {
+    AuditRow {
+        at_ms: now_millis(),
+        kind: "removal".to_owned(),
+        owner: Owner::local().to_string(),
+        server: server.name.to_string(),
+        subject: match &server.spec.source {
+            Source::Image(image) => format!("{} {}", image.version, image.manifest),
+            Source::Binary { .. } | Source::HostTools => String::new(),
+        },
+        verdict: "allowed".to_owned(),
+        policy_version: Some(server.revision),
+        ..AuditRow::default()
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     spec::{Image, Owner, ProfileSlug, ServerName, ServerSpec, Source},
-    trail::PolicySeal,
+    trail::{AuditRow, Place, PolicySeal},
 };
 
 #[tokio::test]
@@ -272,6 +272,7 @@ fn install(version: &str, tree: u8, found: Option<i64>, replaces: Option<i64>) -
         replaces,
         owner: Owner::local(),
         profiles: Vec::new(),
+        audit: AuditRow { kind: "consent".to_owned(), subject: version.to_owned(), ..AuditRow::default() },
     }
 }
 
@@ -307,6 +308,19 @@ async fn what_was_agreed_to_before_is_kept_and_what_was_before_that_is_not() {
 
         store.remove_server(server("notes"), None).await.expect("it was there");
         assert_eq!(trees().await, Vec::<String>::new());
+        let page = store.audit_page(Place::default(), 100).await.expect("it can be read");
+        let rows = page.rows.iter().map(|row| (&*row.row.kind, &*row.row.subject, row.row.policy_version));
+        let digest = format!("sha256:{}", "03".repeat(32));
+        assert_eq!(
+            rows.collect::<Vec<_>>(),
+            [
+                ("consent", "1.0.0", Some(first)),
+                ("consent", "1.1.0", Some(second)),
+                ("consent", "1.2.0", Some(third)),
+                ("removal", &*format!("1.2.0 {digest}"), Some(third)),
+            ],
+            "what was not done is not there"
+        );
         assert!(store.installed(server("notes"), third).await.expect("it can be read").is_none());
     })
     .await;

@@ -158,6 +158,7 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
 
     let installed = scene.install("fetch", &["--profile", "work"]);
     assert_eq!((&installed["version"], &installed["changed"]), (&json!("1.0.0"), &json!(true)));
+    assert_eq!(installed["secrets_to_set"], json!(["api-key"]));
     scene.installation.json(&["secret", "set", "fetch", "api-key"], KEY);
     let gateway = scene.serve(&internet);
     let session = Session::open(&internet, "/mcp/p/work", &token);
@@ -189,7 +190,8 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
     assert!(said.contains("+ entitlements.egress[other.example.com]") && said.contains("nobody agreed"), "{said}");
     assert!(with_key("api.example.com") && reached("other.example.com").is_err(), "what runs is as it was agreed to");
     let accept = scene.accept("fetch@1.1.0");
-    assert_eq!(scene.json(&["server", "upgrade", "fetch", "--accept", &accept])["version"], "1.1.0");
+    let upgraded = scene.json(&["server", "upgrade", "fetch", "--accept", &accept]);
+    assert_eq!((&upgraded["version"], &upgraded["secrets_to_set"]), (&json!("1.1.0"), &json!([])), "it goes on");
     assert!(with_key("api.example.com"));
     // The key is for the first host alone, so it is not sent here, and that is what the call fails for now.
     call("other.example.com");
@@ -213,6 +215,8 @@ fn a_server_is_installed_upgraded_rolled_back_and_removed() {
     let audit = scene.installation.json(&["audit"], "");
     let consents = audit.as_array().unwrap().iter().filter(|row| row["kind"] == "consent" && row["server"] == "fetch");
     assert_eq!(consents.count(), 3, "each consent is in the audit");
+    let removals = audit.as_array().unwrap().iter().filter(|row| row["kind"] == "removal" && row["server"] == "fetch");
+    assert_eq!(removals.count(), 1);
 }
 
 #[test]
@@ -224,15 +228,24 @@ fn what_the_user_says_and_the_manifest_sets_reaches_the_server_and_nothing_else(
         document["entitlements"]["egress"] = json!(["{tenant}.example.com"]);
         document["variables"] = json!([{"name": "tenant", "type": "label", "description": "Your tenant"}]);
         document["runtime"] = json!({"profile": "static", "env": [{"name": "MODE", "value": "of-{tenant}"}]});
+        document["entitlements"]["rules"] =
+            json!([{"hosts": ["other.example.com"], "allow": ["cookies"], "maxBodyBytes": 99}]);
         document["limits"] = json!({"memoryMib": 64, "openFiles": 99});
         document["writable"] = json!([{"path": "/cache", "maxMib": 1}]);
         document["state"] = json!({"path": "/data", "maxMib": 8});
         document["credentials"] = json!([{
-            "id": "key", "type": "api_key", "inject": {"query": "api_key"},
+            "id": "key", "type": "api_key", "inject": {"query": "api_key"}, "bind": [{"hosts": ["{tenant}.example.com"]}],
             "placeholder": {"prefix": "dk_", "length": 40, "alphabet": "hex"},
         }]);
     });
     scene.registry.publish(&[&echo]);
+    let shown = String::from_utf8(scene.run(&["catalog", "show", "echo"]).stdout).unwrap();
+    for expected in [
+        "other.example.com: any method, bodies up to 99 bytes, the proxy also lets through: cookies",
+        "MODE=of-{tenant}",
+    ] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
     let token = scene.installation.profile("work", &[]);
     for (case, said, expected) in [
         ("nothing said", None, "tenant has no value"),
@@ -249,6 +262,15 @@ fn what_the_user_says_and_the_manifest_sets_reaches_the_server_and_nothing_else(
         assert!(scene.servers().is_empty(), "{case}");
     }
     scene.install("echo", &["--variable", "tenant=api", "--profile", "work"]);
+    let said =
+        scene.json(&["server", "install", "echo", "--accept", &scene.accept("echo"), "--variable", "tenant=other"]);
+    let expected = json!([{"path": "variables.tenant", "before": "api", "after": "other", "bearing": "behaviour"}]);
+    assert_eq!((&said["changed"], &said["changes"]), (&json!(true), &expected), "other values are other hosts");
+    let said = scene.run(&["server", "install", "echo", "--accept", &scene.accept("echo"), "--variable", "tenant=api"]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("agreed to:\n  ~ tenant = other -> api\n"), "{said}");
+    let audit = scene.installation.json(&["audit"], "").to_string();
+    assert!(audit.contains(" tenant=api") && audit.contains(" tenant=other"), "which ones was agreed to: {audit}");
     let spec = &scene.json(&["server", "list"])[0]["spec"];
     assert_eq!(spec["allow"], json!(["api.example.com"]), "what is said is filled in before anything is compiled");
     let gateway = scene.serve(&internet);
@@ -268,6 +290,73 @@ fn what_the_user_says_and_the_manifest_sets_reaches_the_server_and_nothing_else(
     assert!(scene.left().iter().all(|path| !path.starts_with("state")), "it kept nothing yet");
     scene.json(&["server", "remove", "echo"]);
     assert!(!scene.installation.data().join("state").read_dir().unwrap().any(|_| true), "nor is its directory left");
+}
+
+#[test]
+fn what_a_server_kept_is_not_left_to_the_next_of_its_name() {
+    let (internet, mut scene) = (Internet::new(), Scene::new());
+    let echo = image("gigmcp-demo-echo", &[]);
+    echo.write(&scene.registry.layouts());
+    scene.registry.publish(&[&manifest("echo", "1.0.0", echo.digest, |document| {
+        document["state"] = json!({"path": "/data", "maxMib": 8});
+    })]);
+    let token = scene.installation.profile("work", &[]);
+    let state = scene.installation.data().join("state");
+    let kept = || fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let install = |scene: &Scene| {
+        scene.install("echo", &["--profile", "work"]);
+        let gateway = scene.serve(&internet);
+        let session = Session::open(&internet, "/mcp/p/work", &token);
+        assert_eq!(session.call("echo_echo", &json!({"text": "hello"})).text(), "hello", "{}", gateway.log());
+    };
+    install(&scene);
+    let [of_server] = &kept()[..] else { panic!("{:?}", kept()) };
+    let of_owner = fs::read_dir(of_server).unwrap().next().unwrap().unwrap().path();
+    fs::write(of_owner.join("note"), "of the first").unwrap();
+    // An upgrade, or the same again, leaves it.
+    scene.json(&["server", "install", "echo"]);
+    assert!(of_owner.join("note").exists(), "twin");
+    // As when a removal is killed before its end.
+    let left = |scene: &Scene| {
+        scene.json(&["server", "remove", "echo"]);
+        assert!(kept().is_empty());
+        fs::create_dir_all(&of_owner).unwrap();
+        fs::write(of_owner.join("note"), "of the first").unwrap();
+    };
+    left(&scene);
+    install(&scene);
+    assert!(!of_owner.join("note").exists(), "a new one begins with nothing");
+    left(&scene);
+    scene.json(&["server", "remove", "echo"]);
+    assert!(kept().is_empty(), "a removal goes on where it ended");
+    assert!(scene.refused(&["server", "remove", "echo"]).contains("there is no server"));
+}
+
+#[test]
+fn what_the_audit_does_not_take_is_not_done() {
+    let mut scene = Scene::new();
+    let echo = image("gigmcp-demo-echo", &[]);
+    echo.write(&scene.registry.layouts());
+    scene.registry.publish(&[&manifest("echo", "1.0.0", echo.digest, |_| {})]);
+    let accept = scene.accept("echo");
+    let full = |scene: &Scene, is_full: bool| {
+        let change = match is_full {
+            true => "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the audit is full'); END",
+            false => "DROP TRIGGER full",
+        };
+        scene.database().execute_batch(change).unwrap();
+    };
+    full(&scene, true);
+    let said = scene.refused(&["server", "install", "echo", "--accept", &accept]);
+    assert!(said.contains("the audit is full"), "{said}");
+    assert_eq!(scene.servers(), Vec::<String>::new());
+    full(&scene, false);
+    scene.install("echo", &[]); // twin
+    full(&scene, true);
+    assert!(scene.refused(&["server", "remove", "echo"]).contains("the audit is full"));
+    assert_eq!(scene.servers(), ["echo"]);
+    full(&scene, false);
+    scene.json(&["server", "remove", "echo"]); // twin
 }
 
 #[test]
@@ -410,7 +499,7 @@ fn an_index_is_followed_over_https() {
 }
 
 /// The environment of the one server that runs.
-fn environment(gateway: &Gateway) -> Vec<String> {
+pub(crate) fn environment(gateway: &Gateway) -> Vec<String> {
     let environ = of_server(gateway, "environ");
     String::from_utf8(environ).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }

@@ -109,6 +109,44 @@ fn images_that_are_not_what_was_signed_leave_nothing() {
 }
 
 #[test]
+fn what_another_installation_began_is_no_part_of_an_image() {
+    let mut scene = Scene::new();
+    let mut images = [image("gigmcp-demo-echo", &[]), image("gigmcp-demo-echo", &[("/app/more", b"1")])];
+    images.sort_by_key(|image| image.digest.to_string());
+    // The second one is looked for in the layout of the first one before.
+    let [first, second] = images;
+    let layouts = [&first, &second].map(|image| image.write(&scene.registry.layouts()));
+    let of = |name: &str, image: &crate::registry::Image| manifest(name, "1.0.0", image.digest, |_| {});
+    scene.registry.publish(&[&of("first", &first), &of("second", &second)]);
+    scene.install("first", &[]);
+    // As when a process is killed, or another one brings the same image at this moment.
+    let begun = |digest: &str| {
+        let hex = &digest["sha256:".len()..];
+        let to = scene.installation.data().join("images/blobs").join(hex);
+        fs::copy(layouts[1].join("blobs/sha256").join(hex), to).unwrap();
+    };
+    let (digest, accept) = (second.digest.to_string(), scene.accept("second"));
+    begun(&digest);
+    let broken = scene.registry.layouts().join("0.tar");
+    fs::write(&broken, [b'x'; 2048]).unwrap();
+    scene.install("second", &[]);
+    scene.json(&["server", "remove", "second"]);
+    let elsewhere = scene.registry.root().with_file_name("elsewhere");
+    fs::rename(&layouts[1], &elsewhere).unwrap();
+    let said = scene.refused(&["server", "install", "second", "--accept", &accept]);
+    assert!(said.contains("0.tar") && said.contains("checksum"), "who could have it is named: {said}");
+    fs::rename(&elsewhere, &layouts[1]).unwrap();
+    fs::remove_file(&broken).unwrap();
+    // What a layout has itself has to be whole.
+    let hex = &second.layer["sha256:".len()..];
+    fs::remove_file(layouts[1].join("blobs/sha256").join(hex)).unwrap();
+    begun(&digest);
+    let said = scene.refused(&["server", "install", "second", "--accept", &accept]);
+    assert!(said.contains(&layouts[1].display().to_string()) && said.contains(&second.layer), "{said}");
+    assert_eq!(scene.servers(), ["first"]);
+}
+
+#[test]
 fn consent_is_to_one_manifest() {
     let mut scene = Scene::new();
     let (first, second) = (image("gigmcp-demo-echo", &[]), image("gigmcp-demo-echo", &[("/app/new", b"1")]));

@@ -35,7 +35,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// Names that resolve to the origin.
-pub(crate) const NAMES: [&str; 4] = ["api.example.com", "other.example.com", "evil.test", "registry.npmjs.org"];
+pub(crate) const NAMES: [&str; 6] =
+    ["api.example.com", "other.example.com", "evil.test", "registry.npmjs.org", "api.github.com", "en.wikipedia.org"];
 /// A name that resolves to loopback, as in a DNS rebinding attack.
 pub(crate) const REBOUND: &str = "rebound.example.com";
 
@@ -63,6 +64,7 @@ type Files = Arc<Mutex<HashMap<String, Bytes>>>;
 /// One request as the origin got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) method: http::Method,
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -278,7 +280,7 @@ async fn answer(
     (seen, files): (Arc<Mutex<Vec<Seen>>>, Files),
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let target = request.uri().to_string();
+    let (method, target) = (request.method().clone(), request.uri().to_string());
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let text: HashMap<String, String> = headers
@@ -294,7 +296,7 @@ async fn answer(
     if let Some(file) = files.lock().unwrap().get(&target) {
         response = Response::new(Full::new(file.clone()));
     }
-    seen.lock().unwrap().push(Seen { target, headers, body });
+    seen.lock().unwrap().push(Seen { method, target, headers, body });
     Ok(response)
 }
 
