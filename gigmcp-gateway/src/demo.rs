@@ -62,7 +62,10 @@ async fn prepare(settings: &Settings, host: &Host) -> Result<Zeroizing<String>, 
     let token = profile_token(settings, host).await?;
     let installs = Installs::open(host).await?;
     install(&catalog, &installs, ECHO, &[]).await?;
-    let fetch = install(&catalog, &installs, FETCH, &[("site", FETCH_HOST)]).await?;
+    // Who has it for another site keeps that.
+    let new = matches!(host.store.server(FETCH.parse()?).await, Err(StoreError::Missing { .. }));
+    let site = new.then_some(("site", FETCH_HOST));
+    let fetch = install(&catalog, &installs, FETCH, site.as_slice()).await?;
     let slots = host.store.server(fetch.clone()).await?.spec.secrets;
     for slot in slots {
         let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.name.clone() };

@@ -43,6 +43,8 @@ pub(crate) struct ServerLaunch {
     revision: i64,
     start_timeout: Duration,
     running: Mutex<Option<Arc<Server>>>,
+    /// Held by whoever starts it: the aggregator of before and the new one may both want to.
+    starting: tokio::sync::Mutex<()>,
     /// The same server once more, for calls that may ask their client something.
     beside: Mutex<Vec<Weak<Server>>>,
     era: OnceLock<Era>,
@@ -66,6 +68,7 @@ impl ServerLaunch {
             revision,
             start_timeout,
             running: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             beside: Mutex::default(),
             era: OnceLock::new(),
             ended: AtomicBool::new(false),
@@ -81,6 +84,7 @@ impl ServerLaunch {
 impl Launch for ServerLaunch {
     fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
         Box::pin(async {
+            let _starting = self.starting.lock().await;
             self.check_wanted()?;
             if let Some(server) = self.running() {
                 return Ok(server as Arc<dyn Upstream>);
