@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, ServerId};
+use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
 use tokio::task::JoinSet;
 
 use crate::{
     launch::ServerLaunch,
     output::whole,
-    spec::{ProfileSlug, ServerName},
+    spec::{ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -29,6 +29,7 @@ pub(crate) struct Profiles {
 struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
+    settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
 }
 
@@ -109,10 +110,11 @@ impl Profiles {
             .collect();
         let backends = servers
             .iter()
-            .map(|(name, launch)| Backend { name: server_id(name), launch: Arc::<ServerLaunch>::clone(launch) });
-        let aggregator = Aggregator::new(backends.collect()).expect("a map has no name twice");
+            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
         let audit = ToolAudit::new(self.store(), profile);
-        Entry { id: profile.id, servers, aggregator: Arc::new(aggregator.observed_by(Arc::new(audit))) }
+        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
+        let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
+        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
     }
 
     fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
@@ -144,7 +146,9 @@ impl Entry {
         let same = |(name, revision): &(ServerName, i64)| {
             self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
         };
-        self.servers.len() == profile.servers.len() && profile.servers.iter().all(same)
+        self.settings == profile.settings
+            && self.servers.len() == profile.servers.len()
+            && profile.servers.iter().all(same)
     }
 }
 

@@ -100,8 +100,8 @@ mod tests {
             let members: Vec<ServerName> = Vec::new();
             store.create_profile(slug.clone(), Owner::local(), members, slug.to_string()).await.expect("a new profile");
             let profile = store.profile(slug).await.expect("it was created");
-            let aggregator = Aggregator::new(Vec::new()).expect("no server twice");
-            endpoints.push(Arc::new(aggregator.observed_by(Arc::new(ToolAudit::new(&store, &profile)))));
+            let aggregator = Aggregator::builder().observed_by(Arc::new(ToolAudit::new(&store, &profile)));
+            endpoints.push(Arc::new(aggregator.build().expect("no server twice")));
         }
         let held = store.hold().await;
         let mut calls = Vec::new();

@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (name, command) = argument.split_once('=').ok_or("a server is NAME=COMMAND")?;
         let command = command.split_whitespace().map(ToOwned::to_owned).collect();
         let program = Program { command, era: OnceCell::new() };
-        backends.push(Backend { name: name.parse()?, launch: Arc::new(program) });
+        backends.push(Backend::new(name.parse()?, Arc::new(program)));
     }
     let aggregator = Arc::new(Aggregator::new(backends)?);
     let identity = ServerIdentity { name: "aggregate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };

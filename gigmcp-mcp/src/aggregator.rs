@@ -1,6 +1,7 @@
 //! Many servers as one.
 
 mod backend;
+mod builder;
 mod flight;
 mod follow;
 mod hub;
@@ -9,6 +10,7 @@ mod lists;
 mod named;
 mod observer;
 mod passing;
+mod policy;
 mod resources;
 mod spares;
 
@@ -27,7 +29,9 @@ use self::{
 };
 pub use self::{
     backend::{Fault, FaultKind},
+    builder::AggregatorBuilder,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
+    policy::ServerPolicy,
 };
 use crate::{
     catalogue::{CatalogueLimits, Named},
@@ -42,11 +46,28 @@ use crate::{
 };
 
 /// One server of an aggregator.
+#[non_exhaustive]
 pub struct Backend {
     /// The prefix of its tools.
     pub name: ServerId,
     /// How it is started.
     pub launch: Arc<dyn Launch>,
+    /// What is demanded of it.
+    pub policy: ServerPolicy,
+}
+
+impl Backend {
+    /// A server of which the default is demanded.
+    pub fn new(name: ServerId, launch: Arc<dyn Launch>) -> Self {
+        Self { name, launch, policy: ServerPolicy::default() }
+    }
+
+    /// The same, with another policy.
+    #[must_use]
+    pub fn with_policy(mut self, policy: ServerPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
 }
 
 /// Bounds on what one server can cost its neighbours and clients.
@@ -114,38 +135,18 @@ pub struct Listing {
 }
 
 impl Aggregator {
-    /// An aggregator with the default limits.
+    /// An aggregator of these servers with the default limits: short for its [`builder`](Self::builder).
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn new(backends: Vec<Backend>) -> Result<Self, DuplicateServer> {
-        Self::with_limits(backends, AggregatorLimits::default())
+        Self::builder().backends(backends).build()
     }
 
-    /// An aggregator with these limits.
-    ///
-    /// # Errors
-    /// If two servers have the same name.
-    pub fn with_limits(backends: Vec<Backend>, limits: AggregatorLimits) -> Result<Self, DuplicateServer> {
-        let hub = Hub::new();
-        let mut by_name = HashMap::new();
-        let mut entries = Vec::with_capacity(backends.len());
-        for Backend { name, launch } in backends {
-            if by_name.insert(name.as_str().into(), entries.len()).is_some() {
-                return Err(DuplicateServer { name });
-            }
-            let index = entries.len();
-            entries.push(Arc::new(Entry::new((name, index), launch, limits, &hub)));
-        }
-        hub.connect(&entries);
-        Ok(Self { entries, by_name, observer: None, limits, hub, sealer: Sealer::new() })
-    }
-
-    /// The same, telling `observer` of every `tools/call`.
+    /// Begins one.
     #[must_use]
-    pub fn observed_by(mut self, observer: Arc<dyn CallObserver>) -> Self {
-        self.observer = Some(observer);
-        self
+    pub fn builder() -> AggregatorBuilder {
+        AggregatorBuilder::default()
     }
 
     /// What is wrong at this moment with servers and what they list, without starting anything.

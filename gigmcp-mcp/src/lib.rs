@@ -18,8 +18,8 @@ mod upstream;
 mod version;
 
 pub use aggregator::{
-    Aggregator, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer, Fault, FaultKind,
-    Listing, NotObserved,
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
+    Fault, FaultKind, Listing, NotObserved, ServerPolicy,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};

@@ -46,6 +46,22 @@ pub(crate) enum Command {
         /// Name of the server
         server: ServerName,
     },
+    /// Show what was said of a profile, or say something of it
+    Set {
+        /// Name of the profile
+        name: ProfileSlug,
+        /// What is said, as NAME=VALUE; NAME= goes back to the default
+        #[arg(value_parser = setting)]
+        said: Vec<(String, Option<String>)>,
+        /// Say it of this server in the profile
+        #[arg(long)]
+        server: Option<ServerName>,
+    },
+}
+
+fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty())))
 }
 
 /// Does what was asked.
@@ -61,6 +77,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             host.store.replace_token(name.clone(), token.hash()).await?;
             print_token(&name, &token, out)
         }
+        Command::Set { name, said, server } => set(&host, name, server, said, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;
@@ -79,6 +96,21 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             })
         }
     }
+}
+
+async fn set(
+    host: &Host,
+    name: ProfileSlug,
+    server: Option<ServerName>,
+    said: Vec<(String, Option<String>)>,
+    out: &Output,
+) -> Result<(), Failure> {
+    let mut settings = host.store.profile(name.clone()).await?.settings;
+    for (what, value) in said {
+        settings = host.store.set_of_profile(name.clone(), server.clone(), what, value).await??;
+    }
+    let document = serde_json::to_value(&settings)?;
+    out.print(&document, |document| serde_json::to_string_pretty(document).into_iter().collect())
 }
 
 fn print_token(name: &ProfileSlug, token: &Token, out: &Output) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use super::{
     schema::{Consents, ProfileServers, Profiles, Servers, Tokens},
     servers,
 };
-use crate::spec::{Owner, ProfileSlug, ServerName};
+use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName};
 
 /// Which profile; no other id is one.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -24,6 +24,8 @@ pub(crate) struct Profile {
     /// Name and revision of each server that the owner has agreed to as it is, by name.
     pub(crate) servers: Vec<(ServerName, i64)>,
     pub(crate) created_at: i64,
+    /// What the owner said of it.
+    pub(crate) settings: ProfileSettings,
 }
 
 /// What a token opens.
@@ -77,12 +79,37 @@ impl Store {
                     .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id.0))
                     .and_where(Expr::col(ProfileServers::Server).eq(server.as_str())),
             )? {
-                0 => {
-                    let known = profile.servers.iter().map(|(name, _)| name.to_string()).collect();
-                    Err(StoreError::Missing { what: "server in the profile", name: server.to_string(), known })
-                }
+                0 => Err(no_member(&profile, &server)),
                 _ => Ok(()),
             }
+        })
+        .await
+    }
+
+    /// Says something of a profile, or of one server in it; without a value, the default holds again.
+    pub(crate) async fn set_of_profile(
+        &self,
+        slug: ProfileSlug,
+        server: Option<ServerName>,
+        name: String,
+        value: Option<String>,
+    ) -> Result<Result<ProfileSettings, InvalidProfileSetting>, StoreError> {
+        self.change(move |connection| {
+            let mut profile = require(connection, &slug)?;
+            if let Some(server) = &server {
+                require_member(&profile, server)?;
+            }
+            if let Err(invalid) = profile.settings.set(server.as_ref(), &name, value.as_deref()) {
+                return Ok(Err(invalid));
+            }
+            let text = serde_json::to_string(&profile.settings).expect("settings are JSON");
+            connection.execute(
+                Query::update()
+                    .table(Profiles::Table)
+                    .value(Profiles::Settings, text)
+                    .and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
+            )?;
+            Ok(Ok(profile.settings))
         })
         .await
     }
@@ -165,6 +192,18 @@ fn insert_member(
     Ok(())
 }
 
+fn require_member(profile: &Profile, server: &ServerName) -> Result<(), StoreError> {
+    match profile.servers.iter().any(|(name, _)| name == server) {
+        true => Ok(()),
+        false => Err(no_member(profile, server)),
+    }
+}
+
+fn no_member(profile: &Profile, server: &ServerName) -> StoreError {
+    let known = profile.servers.iter().map(|(name, _)| name.to_string()).collect();
+    StoreError::Missing { what: "server in the profile", name: server.to_string(), known }
+}
+
 fn insert_token(connection: &Connection, profile: ProfileId, hash: &str) -> Result<(), StoreError> {
     connection.execute(
         Query::insert()
@@ -187,19 +226,23 @@ fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, Store
 
 fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, StoreError> {
     let select = Query::select()
-        .columns([Profiles::Id, Profiles::Owner, Profiles::CreatedAt])
+        .columns([Profiles::Id, Profiles::Owner, Profiles::CreatedAt, Profiles::Settings])
         .from(Profiles::Table)
         .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
         .take();
     let found = connection.row(&select, |row| {
         let owner = row.get::<String>(1)?.parse();
         let owner = owner.map_err(|_| StoreError::Corrupt { what: "owner of profile", name: slug.to_string() })?;
+        let settings = serde_json::from_str(&row.get::<String>(3)?);
+        let settings =
+            settings.map_err(|_| StoreError::Corrupt { what: "settings of profile", name: slug.to_string() })?;
         Ok(Profile {
             id: ProfileId(row.get(0)?),
             slug: slug.clone(),
             owner,
             servers: Vec::new(),
             created_at: row.get(2)?,
+            settings,
         })
     })?;
     found.map(|profile| Ok(Profile { servers: members(connection, &profile)?, ..profile })).transpose()

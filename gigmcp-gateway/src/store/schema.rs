@@ -18,6 +18,7 @@ pub(super) enum Profiles {
     Slug,
     Owner,
     CreatedAt,
+    Settings,
 }
 
 #[derive(Iden)]

@@ -325,3 +325,19 @@ async fn what_was_agreed_to_before_is_kept_and_what_was_before_that_is_not() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nothing_unknown_is_said_of_a_profile() {
+    on_both(async |test| {
+        let store = test.open();
+        let slug = || "work".parse::<ProfileSlug>().expect("a profile name");
+        store.create_profile(slug(), Owner::local(), Vec::new(), "hash".to_owned()).await.expect("a new profile");
+        let unknown = store.set_of_profile(slug(), None, "no_such_thing".to_owned(), Some("1".to_owned())).await;
+        let text = crate::output::whole(&unknown.expect("an answer").expect_err("it is no setting"));
+        assert!(text.contains("no_such_thing"), "{text}");
+        let nowhere = store.set_of_profile(slug(), Some("notes".parse().expect("a name")), "x".to_owned(), None).await;
+        assert!(matches!(nowhere, Err(StoreError::Missing { .. })), "{nowhere:?}");
+        assert_eq!(store.profile(slug()).await.expect("there is one").settings, Default::default());
+    })
+    .await;
+}

@@ -40,7 +40,7 @@ impl Signer {
 /// Ids, as an aggregator gives them.
 pub(crate) async fn call_ids(count: usize) -> Vec<CallId> {
     let noted = Arc::new(Noted::default());
-    let aggregator = Aggregator::new(Vec::new()).expect("no server twice").observed_by(Arc::<Noted>::clone(&noted));
+    let aggregator = Aggregator::builder().observed_by(Arc::<Noted>::clone(&noted)).build().expect("no server twice");
     for _ in 0..count {
         aggregator.call_tool(None).await;
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    AggregatorLimits,
+    AggregatorLimits, Backend, ServerPolicy,
     flight::Flight,
     follow::follow,
     hub::{Hub, of_uri, set_level},
@@ -45,6 +45,9 @@ pub(super) struct Entry {
     /// What clients may have seen of it last.
     seen: Mutex<Option<Catalogue>>,
     pub(super) launch: Arc<dyn Launch>,
+    /// What is demanded of it.
+    #[expect(dead_code, reason = "nothing is demanded yet")]
+    pub(super) policy: ServerPolicy,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
     state: Mutex<State>,
@@ -58,13 +61,10 @@ enum State {
 }
 
 impl Entry {
-    pub(super) fn new(
-        (name, index): (ServerId, usize),
-        launch: Arc<dyn Launch>,
-        limits: AggregatorLimits,
-        hub: &Arc<Hub>,
-    ) -> Self {
+    pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
+        let Backend { name, launch, policy } = backend;
         Self {
+            policy,
             name,
             index,
             hub: Arc::clone(hub),

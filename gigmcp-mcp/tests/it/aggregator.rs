@@ -246,7 +246,7 @@ async fn lists_that_cannot_be_read_are_faults_of_their_server() {
     ] {
         let (launcher, mut launched) = Launcher::new([Plan::Play]);
         let limits = AggregatorLimits { catalogue: small, ..limits() };
-        let aggregator = Aggregator::with_limits(vec![launcher.backend("srv")], limits).unwrap();
+        let aggregator = Aggregator::builder().backends(vec![launcher.backend("srv")]).limits(limits).build().unwrap();
         let (listing, _server) = tokio::join!(aggregator.tools(), async {
             let mut server = launched.recv().await.unwrap();
             server.greet().await;
@@ -332,7 +332,7 @@ async fn every_call_is_observed_with_its_outcome() {
     let (broken, _) = Launcher::new([]);
     let notes = Arc::new(Notes::default());
     let backends = vec![good.backend("good"), sad.backend("sad"), broken.backend("broken")];
-    let aggregator = Aggregator::new(backends).unwrap().observed_by(notes.clone());
+    let aggregator = Aggregator::builder().backends(backends).observed_by(notes.clone()).build().unwrap();
     for (name, server, tool, verdict, response_bytes) in [
         ("good_do", Some("good"), Some("do"), CallVerdict::Ok, 14),
         ("sad_do", Some("sad"), Some("do"), CallVerdict::ToolError, 46),
@@ -406,8 +406,8 @@ async fn a_call_that_nobody_could_take_note_of_is_not_made_and_one_that_is_given
     let server = Arc::new(Direct::default());
     let (finished, mut told) = mpsc::unbounded_channel();
     let gate = Arc::new(Gate { open: AtomicBool::new(true), finished });
-    let backend = Backend { name: "srv".parse().unwrap(), launch: Arc::new(Ready(server.clone())) };
-    let aggregator = Arc::new(Aggregator::new(vec![backend]).unwrap().observed_by(gate.clone()));
+    let backend = Backend::new("srv".parse().unwrap(), Arc::new(Ready(server.clone())));
+    let aggregator = Arc::new(Aggregator::builder().backends(vec![backend]).observed_by(gate.clone()).build().unwrap());
 
     call(&aggregator, "srv_do").await; // twin of both
     let record = told.recv().await.unwrap();

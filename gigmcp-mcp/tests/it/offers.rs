@@ -329,8 +329,8 @@ async fn long_lists_come_in_pages_whose_cursors_are_ours_alone() {
     };
     let limits = AggregatorLimits { page_items: 2, ..AggregatorLimits::default() };
     let (mine, other) = (server(), server());
-    let aggregator = Aggregator::with_limits(vec![mine.backend("srv")], limits).unwrap();
-    let elsewhere = Aggregator::with_limits(vec![other.backend("srv")], limits).unwrap();
+    let aggregator = Aggregator::builder().backends(vec![mine.backend("srv")]).limits(limits).build().unwrap();
+    let elsewhere = Aggregator::builder().backends(vec![other.backend("srv")]).limits(limits).build().unwrap();
     let page = async |from: &Aggregator, method: &str, cursor: &Value| {
         let params = if cursor.is_null() { String::new() } else { json!({ "cursor": cursor }).to_string() };
         ask(from, method, &params).await.map(|text| serde_json::from_str::<Value>(&text).unwrap())
@@ -373,7 +373,7 @@ async fn a_cursor_of_a_list_that_has_changed_is_unknown() {
         _ => Reply::Never,
     });
     let limits = AggregatorLimits { page_items: 2, ..AggregatorLimits::default() };
-    let aggregator = Aggregator::with_limits(vec![server.backend("srv")], limits).unwrap();
+    let aggregator = Aggregator::builder().backends(vec![server.backend("srv")]).limits(limits).build().unwrap();
     let first: Value = serde_json::from_str(&ask(&aggregator, "tools/list", "").await.unwrap()).unwrap();
     let cursor = json!({ "cursor": first["nextCursor"] }).to_string();
     assert!(ask(&aggregator, "tools/list", &cursor).await.is_ok(), "twin");

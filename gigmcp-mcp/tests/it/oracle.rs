@@ -83,7 +83,7 @@ async fn carry(client: DuplexStream, endpoint: Endpoint) {
 
 #[tokio::test]
 async fn another_implementations_client_and_server_meet_through_us() {
-    let backend = |name: &str| Backend { name: name.parse().unwrap(), launch: Arc::new(LaunchOther) };
+    let backend = |name: &str| Backend::new(name.parse().unwrap(), Arc::new(LaunchOther));
     let aggregator = Arc::new(Aggregator::new(vec![backend("one"), backend("two")]).unwrap());
     let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
     let (near, far) = duplex(64 << 10);

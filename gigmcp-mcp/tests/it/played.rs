@@ -54,7 +54,7 @@ impl Stage {
     }
 
     pub(crate) fn backend(&self, name: &str) -> Backend {
-        Backend { name: name.parse().unwrap(), launch: self.played.clone() as Arc<dyn Launch> }
+        Backend::new(name.parse().unwrap(), self.played.clone() as Arc<dyn Launch>)
     }
 
     /// Lets the running server write a line.

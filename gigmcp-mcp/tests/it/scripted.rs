@@ -119,7 +119,7 @@ impl Launcher {
     }
 
     pub(crate) fn backend(self: &Arc<Self>, name: &str) -> Backend {
-        Backend { name: name.parse().unwrap(), launch: Arc::clone(self) as Arc<dyn Launch> }
+        Backend::new(name.parse().unwrap(), Arc::clone(self) as Arc<dyn Launch>)
     }
 }
 

@@ -33,7 +33,8 @@ async fn while_one_client_thinks_another_process_takes_the_next_call() {
     for (spares, takes) in [(1, true), (0, false)] {
         let mut stage = server();
         let limits = AggregatorLimits { max_spares: spares, ..AggregatorLimits::default() };
-        let aggregator = Arc::new(Aggregator::with_limits(vec![stage.backend("srv")], limits).unwrap());
+        let aggregator =
+            Arc::new(Aggregator::builder().backends(vec![stage.backend("srv")]).limits(limits).build().unwrap());
         let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
         // Until it has asked, all calls go to one process.
         assert!(matches!(spawn(&aggregator, &two, "do").await.unwrap(), Outcome::Complete(_)));

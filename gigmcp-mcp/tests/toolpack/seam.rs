@@ -24,7 +24,7 @@ async fn an_aggregator_takes_a_toolpack_for_a_server() {
     let origin = Origin::start(&[HOST]).await;
     origin.will_answer([Answer::json(200, &json!({"n": 1}))]);
     let toolpack = Arc::new(Pack::tool("GET", "/x", "").start(&origin));
-    let backends = vec![Backend { name: "acme".parse().unwrap(), launch: Arc::new(Ready(toolpack)) }];
+    let backends = vec![Backend::new("acme".parse().unwrap(), Arc::new(Ready(toolpack)))];
     let aggregator = Aggregator::new(backends).unwrap();
     assert_eq!(&*aggregator.tools().await.tools[0].exposed, "acme_call");
     let params = RawValue::from_string(json!({ "name": "acme_call", "arguments": {} }).to_string()).unwrap();

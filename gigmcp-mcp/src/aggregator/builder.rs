@@ -1,0 +1,59 @@
+//! How an aggregator is put together.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub};
+use crate::{name::ServerId, seal::Sealer, upstream::Launch};
+
+/// Collects what an [`Aggregator`] is made of.
+#[derive(Default)]
+#[must_use]
+pub struct AggregatorBuilder {
+    backends: Vec<Backend>,
+    limits: AggregatorLimits,
+    observer: Option<Arc<dyn CallObserver>>,
+}
+
+impl AggregatorBuilder {
+    /// One more server.
+    pub fn server(self, name: ServerId, launch: Arc<dyn Launch>) -> Self {
+        self.backends([Backend::new(name, launch)])
+    }
+
+    /// More servers, in this order.
+    pub fn backends(mut self, backends: impl IntoIterator<Item = Backend>) -> Self {
+        self.backends.extend(backends);
+        self
+    }
+
+    /// Other bounds than the default ones.
+    pub fn limits(mut self, limits: AggregatorLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Tells `observer` of every `tools/call`.
+    pub fn observed_by(mut self, observer: Arc<dyn CallObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The aggregator. It starts nothing yet.
+    ///
+    /// # Errors
+    /// If two servers have the same name.
+    pub fn build(self) -> Result<Aggregator, DuplicateServer> {
+        let Self { backends, limits, observer } = self;
+        let hub = Hub::new();
+        let mut by_name = HashMap::new();
+        let mut entries = Vec::with_capacity(backends.len());
+        for backend in backends {
+            if by_name.insert(backend.name.as_str().into(), entries.len()).is_some() {
+                return Err(DuplicateServer { name: backend.name });
+            }
+            entries.push(Arc::new(Entry::new(backend, entries.len(), limits, &hub)));
+        }
+        hub.connect(&entries);
+        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new() })
+    }
+}
