@@ -7,10 +7,12 @@ mod follow;
 mod hub;
 mod links;
 mod lists;
+mod meta;
 mod named;
 mod observer;
 mod passing;
 mod policy;
+mod report;
 mod resources;
 mod spares;
 
@@ -22,6 +24,7 @@ use tokio::{sync::broadcast, task::JoinSet};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
+    meta::{Asked, Presentation},
     named::{Kind, Refusal},
     observer::Observation,
     passing::{FromServer, labelled_outcome},
@@ -32,6 +35,7 @@ pub use self::{
     builder::AggregatorBuilder,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
     policy::ServerPolicy,
+    report::{ServerTokens, TokenReport},
 };
 use crate::{
     catalogue::{CatalogueLimits, Named},
@@ -122,6 +126,7 @@ pub struct Aggregator {
     limits: AggregatorLimits,
     hub: Arc<Hub>,
     sealer: Sealer,
+    presentation: Presentation,
 }
 
 /// The tools that can be offered now, and what could not.
@@ -164,9 +169,15 @@ impl Aggregator {
 
     /// Calls a tool with these parameters; `call` says for whom.
     async fn tool(&self, params: Option<&RawValue>, call: Call) -> Outcome {
+        let asked = Asked::of(&self.presentation, params);
+        // From here on, a call through a tool of ours is the call that is meant.
+        let params = asked.meant().or(params);
         let mut observation = Observation::begin(self.observer.as_ref(), params);
         let (failure, outcome) = match observation.ready().await {
-            Ok(()) => self.call_observed(&mut observation, params, call).await,
+            Ok(()) => match self.answered_here(&mut observation, &asked, params).await {
+                Some(answered) => answered,
+                None => self.call_observed(&mut observation, params, call).await,
+            },
             Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
         };
         observation.end(failure, &outcome).await;

@@ -12,6 +12,8 @@ pub struct Description {
     pub capabilities: Capabilities,
     /// How a model is to use it; text of the server.
     pub instructions: Option<String>,
+    /// What people call it; text of the server.
+    pub title: Option<String>,
 }
 
 /// What may be asked of a server.
@@ -38,14 +40,20 @@ impl Description {
     /// Of something that has tools and nothing else.
     #[must_use]
     pub fn of_tools() -> Self {
-        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, instructions: None }
+        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, ..Self::default() }
     }
 
     /// Out of the result of `initialize` or `server/discover`. What cannot be read is not there.
     pub(crate) fn read(result: &RawValue) -> Self {
         let Ok(members) = Members::of(result) else { return Self::default() };
         let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
+        let info = members.value("serverInfo").or_else(|| {
+            let meta = Members::of(members.value("_meta")?).ok()?;
+            meta.value("io.modelcontextprotocol/serverInfo")
+        });
+        let title = info.and_then(|info| Members::of(info).ok()?.string("title"));
         Self {
+            title: title.map(Into::into),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
                 .string("instructions")

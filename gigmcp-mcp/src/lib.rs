@@ -7,6 +7,7 @@ mod describe;
 mod http;
 mod level;
 mod message;
+mod meta;
 mod name;
 mod object;
 mod seal;
@@ -19,13 +20,14 @@ mod version;
 
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
-    Fault, FaultKind, Listing, NotObserved, ServerPolicy,
+    Fault, FaultKind, Listing, NotObserved, ServerPolicy, ServerTokens, TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
+pub use meta::{ListBudget, ToolMode, estimated_tokens};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};

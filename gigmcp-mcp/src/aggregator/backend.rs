@@ -20,7 +20,7 @@ use super::{
     spares::Spares,
 };
 use crate::{
-    catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
+    catalogue::{Catalogue, CatalogueError, NamedList, OddItem, Remedy},
     describe::Description,
     message::RpcError,
     name::ServerId,
@@ -46,7 +46,6 @@ pub(super) struct Entry {
     seen: Mutex<Option<Catalogue>>,
     pub(super) launch: Arc<dyn Launch>,
     /// What is demanded of it.
-    #[expect(dead_code, reason = "nothing is demanded yet")]
     pub(super) policy: ServerPolicy,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
@@ -99,6 +98,14 @@ impl Entry {
         drop(state);
         drop(dead); // ends what is left of the server, and not under the lock
         None
+    }
+
+    /// The tools that it has, or had when it ran last.
+    pub(super) fn known_tools(&self) -> Option<Arc<NamedList>> {
+        let running = self.running().map(|ready| Arc::clone(&ready.catalogue.tools));
+        let seen =
+            || self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|seen| Arc::clone(&seen.tools));
+        running.or_else(seen)
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {

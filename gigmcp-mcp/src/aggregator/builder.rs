@@ -2,8 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub};
-use crate::{name::ServerId, seal::Sealer, upstream::Launch};
+use super::{
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub, meta::Presentation,
+};
+use crate::{meta::ToolMode, name::ServerId, seal::Sealer, upstream::Launch};
 
 /// Collects what an [`Aggregator`] is made of.
 #[derive(Default)]
@@ -12,6 +14,7 @@ pub struct AggregatorBuilder {
     backends: Vec<Backend>,
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
+    presentation: Presentation,
 }
 
 impl AggregatorBuilder {
@@ -38,12 +41,30 @@ impl AggregatorBuilder {
         self
     }
 
+    /// How its tools are listed; every one by default.
+    pub fn tool_mode(mut self, mode: ToolMode) -> Self {
+        self.presentation.mode = mode;
+        self
+    }
+
+    /// Tools, by the names clients use, that are listed whatever the mode is.
+    pub fn always(mut self, names: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        self.presentation.always.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// What [`Aggregator::is_meta`] said of the one that this comes in place of, so that [`ToolMode::Auto`] goes on from there.
+    pub fn was_meta(mut self, was: bool) -> Self {
+        self.presentation.is_meta = was.into();
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer } = self;
+        let Self { backends, limits, observer, presentation } = self;
         let hub = Hub::new();
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
@@ -54,6 +75,6 @@ impl AggregatorBuilder {
             entries.push(Arc::new(Entry::new(backend, entries.len(), limits, &hub)));
         }
         hub.connect(&entries);
-        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new() })
+        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new(), presentation })
     }
 }

@@ -59,6 +59,15 @@ impl Refusal<'_> {
     }
 }
 
+fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
+    let text = format!("The tool {exposed} is switched off here; whoever set this up can switch it on");
+    let error = RpcError::new(RpcError::INVALID_PARAMS, text).with_data(&serde_json::json!({ "code": DISABLED }));
+    Refusal { entry: Some(entry), code: Some(DISABLED), error }
+}
+
+/// The stable code of a call of a tool that is switched off.
+const DISABLED: &str = "tool-disabled";
+
 impl Aggregator {
     /// Where the `name` in these parameters leads, and the parameters with the server's own.
     pub(super) async fn route<'a>(
@@ -76,7 +85,7 @@ impl Aggregator {
     }
 
     /// Where a name leads. Starts the server, if there is one.
-    async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
+    pub(super) async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
         let entry = server_of(exposed)
             .and_then(|server| self.by_name.get(server))
@@ -95,7 +104,11 @@ impl Aggregator {
         if kind.list(&ready).find(exposed).is_none() && entry.is_stale(&ready) {
             ready = entry.ready().await.map_err(failed)?;
         }
-        let name = kind.list(&ready).find(exposed).ok_or_else(unknown)?.name.clone();
+        let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
+        if kind == Kind::Tool && entry.policy.is_disabled(named) {
+            return Err(disabled(entry, exposed));
+        }
+        let name = named.name.clone();
         Ok(Route { entry, ready, name })
     }
 
