@@ -11,6 +11,7 @@ mod progress;
 mod registry;
 mod secret;
 mod server;
+mod tokens;
 
 pub(crate) use progress::progress;
 
@@ -125,6 +126,9 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Doctor(doctor) => doctor::run(&settings, &doctor, &out).await,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Profile(profile::Command::Tokens { name }) => {
+                tokens::run(&settings, name, &out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Profile(command) => {
                 profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)

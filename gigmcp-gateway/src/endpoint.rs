@@ -54,10 +54,13 @@ impl Endpoint {
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         match self.admit(mount, request.headers()).await {
-            Ok(Some((profile, principal))) => {
-                let aggregator = self.profiles.aggregator(&profile);
-                self.transport.handle(&principal, &aggregator, request).await
-            }
+            Ok(Some((profile, principal))) => match self.profiles.aggregator(&profile).await {
+                Ok(aggregator) => self.transport.handle(&principal, &aggregator, request).await,
+                Err(error) => {
+                    tracing::error!("what is declared of the profile's servers could not be read: {}", whole(&error));
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+                }
+            },
             Ok(None) => unauthorized(),
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));

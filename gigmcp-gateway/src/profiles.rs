@@ -9,6 +9,9 @@ use std::{
 use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
 use tokio::task::JoinSet;
 
+mod said;
+
+use self::said::Said;
 use crate::{
     launch::ServerLaunch,
     output::whole,
@@ -40,19 +43,30 @@ impl Profiles {
 
     /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
     /// did not change keep running.
-    pub(crate) fn aggregator(&self, profile: &Profile) -> Arc<Aggregator> {
+    pub(crate) async fn aggregator(&self, profile: &Profile) -> Result<Arc<Aggregator>, StoreError> {
+        if let Some(aggregator) = self.current(profile) {
+            return Ok(aggregator);
+        }
+        let said = Said::of(self.store(), profile).await?;
         let mut entries = self.entries();
         let before = entries.get(&profile.slug).filter(|entry| entry.id == profile.id);
         if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
-            return Arc::clone(&entry.aggregator);
+            return Ok(Arc::clone(&entry.aggregator)); // somebody was faster
         }
-        let entry = self.entry(profile, before);
+        let entry = self.entry(profile, before, &said);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
             replaced.end_all_but(&kept);
         }
-        aggregator
+        Ok(aggregator)
+    }
+
+    /// The aggregator that is there, if it is of the profile as it is now.
+    fn current(&self, profile: &Profile) -> Option<Arc<Aggregator>> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Arc::clone(&entry.aggregator))
     }
 
     /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
@@ -65,17 +79,19 @@ impl Profiles {
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
-                match self.store().profile(slug.clone()).await {
-                    Ok(profile) => {
-                        told = None;
-                        drop(self.aggregator(&profile));
-                    }
-                    Err(StoreError::Missing { .. }) => {
+                let found = self.store().profile(slug.clone()).await;
+                let followed = match found {
+                    Ok(profile) => self.aggregator(&profile).await.map(drop).map_err(Unread::Server),
+                    Err(error) => Err(Unread::Profile(error)),
+                };
+                match followed {
+                    Ok(()) => told = None,
+                    Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
-                    Err(error) => {
+                    Err(Unread::Profile(error) | Unread::Server(error)) => {
                         // Once, and not every second.
                         let text = whole(&error);
                         if told.as_ref() != Some(&text) {
@@ -98,7 +114,7 @@ impl Profiles {
         while ending.join_next().await.is_some() {}
     }
 
-    fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
+    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: &Said) -> Entry {
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
@@ -108,11 +124,14 @@ impl Profiles {
                 (name.clone(), launch)
             })
             .collect();
-        let backends = servers
-            .iter()
-            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+        let backends = servers.iter().map(|(name, launch)| {
+            let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+            Backend::new(server_id(name), launch).with_policy(said.policy(name, &profile.settings))
+        });
         let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
+        let builder = Aggregator::builder().backends(backends).observed_by(Arc::new(audit));
+        let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
+        let aggregator = builder.was_meta(before.is_some_and(|entry| entry.aggregator.is_meta())).build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
         Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
     }
@@ -130,6 +149,12 @@ impl Profiles {
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ProfileSlug, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What could not be read.
+enum Unread {
+    Profile(StoreError),
+    Server(StoreError),
 }
 
 impl Entry {

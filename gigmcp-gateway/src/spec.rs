@@ -81,6 +81,9 @@ pub(crate) struct SaidTool {
     /// The digest of its definition, byte for byte as the server lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
+    /// Whether the manifest says that it changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
 }
 
 /// A directory that a server may write to.

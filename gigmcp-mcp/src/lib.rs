@@ -24,12 +24,12 @@ pub use aggregator::{
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
-pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits, StreamableHttpService};
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use meta::{ListBudget, ToolMode, estimated_tokens};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
-pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
+pub use stdio::{ConnectError, Hello, StdioCounters, StdioLaunch, StdioLimits, StdioUpstream};
 pub use upstream::{BoxFuture, Call, CallError, CallId, Event, Launch, LaunchError, List, Outcome, Upstream};
 pub use version::{Era, LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};

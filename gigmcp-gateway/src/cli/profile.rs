@@ -1,4 +1,4 @@
-//! `profile create|list|delete|token|add|remove`.
+//! `profile create|list|delete|token|add|remove|set|tokens`.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -57,6 +57,11 @@ pub(crate) enum Command {
         #[arg(long)]
         server: Option<ServerName>,
     },
+    /// Show what the tools of a profile take of a model's context, estimated; starts its servers for a moment
+    Tokens {
+        /// Name of the profile
+        name: ProfileSlug,
+    },
 }
 
 fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
@@ -78,6 +83,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,
+        Command::Tokens { .. } => unreachable!("it needs more than the store"),
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;

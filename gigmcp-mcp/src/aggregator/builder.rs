@@ -1,11 +1,13 @@
 //! How an aggregator is put together.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::Future, io, sync::Arc};
+
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub, meta::Presentation,
 };
-use crate::{meta::ToolMode, name::ServerId, seal::Sealer, upstream::Launch};
+use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
 /// Collects what an [`Aggregator`] is made of.
 #[derive(Default)]
@@ -21,6 +23,18 @@ impl AggregatorBuilder {
     /// One more server.
     pub fn server(self, name: ServerId, launch: Arc<dyn Launch>) -> Self {
         self.backends([Backend::new(name, launch)])
+    }
+
+    /// One more server, behind the pipes that `open` opens at each start: its output, then its input. A
+    /// [`StdioLaunch`] of one's own says more.
+    pub fn stdio<F, P, R, W>(self, name: ServerId, open: F) -> Self
+    where
+        F: Fn() -> P + Send + Sync + 'static,
+        P: Future<Output = io::Result<(R, W)>> + Send + 'static,
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        self.server(name, Arc::new(StdioLaunch::new(open)))
     }
 
     /// More servers, in this order.

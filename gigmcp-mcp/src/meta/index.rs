@@ -159,9 +159,14 @@ struct Counting {
 
 impl Counting {
     fn add(&mut self, weight: f32, text: &str) {
-        // Whoever writes more than that writes for the search and not for people.
+        // Whoever writes more than that, or the same again and again, writes for the search and not for people.
+        let mut here: HashMap<String, usize> = HashMap::new();
         for word in words(text).into_iter().take(MAX_FIELD_WORDS) {
-            *self.words.entry(word).or_default() += weight;
+            let times = here.entry(word.clone()).or_default();
+            *times += 1;
+            if *times <= MAX_REPETITIONS {
+                *self.words.entry(word).or_default() += weight;
+            }
             self.length += weight;
         }
     }
@@ -178,6 +183,8 @@ const DESCRIPTION: f32 = 1.0;
 const PARAMETER: f32 = 1.0;
 const SERVER: f32 = 1.0;
 const MAX_FIELD_WORDS: usize = 300;
+/// How often one word counts in one text.
+const MAX_REPETITIONS: usize = 2;
 const MAX_QUERY_WORDS: usize = 32;
 
 #[cfg(test)]
@@ -195,7 +202,7 @@ mod tests {
         Source { server, title: String::new(), tools, offered }
     }
 
-    fn index() -> Index {
+    fn tests_index() -> Index {
         Index::of(vec![
             source(
                 "github",
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_fits_best_comes_first_and_ties_go_by_name() {
-        let index = index();
+        let index = tests_index();
         for (query, expected) in [
             ("list the issues", &["alpha_list_issues", "github_list_issues"][..]),
             ("create an issue on github", &["github_create_issue"]),
@@ -239,7 +246,7 @@ mod tests {
         ] {
             let found = names(&index, query, 10);
             assert_eq!(&found[..expected.len()], expected, "{query}: {found:?}");
-            assert_eq!(found, names(&super::tests::index(), query, 10), "each time the same");
+            assert_eq!(found, names(&tests_index(), query, 10), "each time the same");
             assert_eq!(found[..1], names(&index, query, 1), "with any limit");
         }
         assert!(names(&index, "zeppelin", 10).is_empty());
@@ -250,7 +257,7 @@ mod tests {
 
     #[test]
     fn praise_and_repetition_do_not_help() {
-        let index = index();
+        let index = tests_index();
         assert_ne!(names(&index, "issue", 10)[0], "pushy_alarm");
         assert!(!names(&index, "list issues of a repository", 3).contains(&"pushy_best".to_owned()));
         // Twin: it is found by what it says of itself.

@@ -33,7 +33,7 @@ impl ListBudget {
     /// Whether a list is too long. One that was keeps being so until it is shorter by a fifth: a tool more or less at the
     /// edge must not change what clients see each time.
     pub(crate) fn is_exceeded(self, tools: usize, tokens: usize, before: bool) -> bool {
-        let most = |limit: usize| if before { limit - limit / 5 } else { limit };
+        let most = |limit: usize| if before { limit - limit.div_ceil(5) } else { limit };
         tools > most(self.max_tools) || tokens > most(self.max_tokens)
     }
 }
