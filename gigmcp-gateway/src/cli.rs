@@ -127,12 +127,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Profile(profile::Command::Tokens { name }) => {
-                tokens::run(&settings, name, &out).await.map(|()| ExitCode::SUCCESS)
-            }
-            Command::Profile(command) => {
-                profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
-            }
+            Command::Profile(command) => profile::run(&settings, command, &out).await.map(|()| ExitCode::SUCCESS),
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }

@@ -3,9 +3,11 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use super::tokens;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    settings::Settings,
     spec::{Owner, ProfileSlug, ServerName},
     token::Token,
 };
@@ -70,7 +72,8 @@ fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
 }
 
 /// Does what was asked.
-pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> Result<(), Failure> {
+    let host = Host::open(settings)?;
     match command {
         Command::Create { name, server } => {
             let token = Token::mint();
@@ -83,7 +86,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,
-        Command::Tokens { .. } => unreachable!("it needs more than the store"),
+        Command::Tokens { name } => tokens::run(settings, host, name, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;

@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// Starts the profile's servers, counts, and ends them.
-pub(super) async fn run(settings: &Settings, name: ProfileSlug, out: &Output) -> Result<(), Failure> {
-    let host = Host::open(settings)?;
+pub(super) async fn run(settings: &Settings, host: Host, name: ProfileSlug, out: &Output) -> Result<(), Failure> {
     let profile = host.store.profile(name).await?;
     serve::check_host().await?;
     let (supervisor, custody) = serve::supervisor(settings, host, HashMap::new()).await?;
