@@ -18,10 +18,10 @@ mod upstream;
 mod version;
 
 pub use aggregator::{
-    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
-    Fault, FaultKind, Listing, NotObserved, ServerPolicy,
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
+    DuplicateServer, Fault, FaultKind, InvalidKnown, Known, Listing, NotObserved, ServerPolicy,
 };
-pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
+pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};
@@ -29,5 +29,7 @@ pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Res
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};
-pub use upstream::{BoxFuture, Call, CallError, CallId, Event, Launch, LaunchError, List, Outcome, Upstream};
+pub use upstream::{
+    Again, BoxFuture, Call, CallError, CallId, Event, Hold, Launch, LaunchError, List, Outcome, Upstream,
+};
 pub use version::{Era, LATEST_LEGACY, MODERN, ProtocolVersion, UnknownVersion};

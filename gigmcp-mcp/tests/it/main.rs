@@ -4,6 +4,7 @@
 mod aggregator;
 mod fidelity;
 mod legacy;
+mod lifecycle;
 mod modern;
 mod modern_server;
 mod offers;
