@@ -11,11 +11,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
+pub(crate) use self::resources::LocatedList;
 pub use self::{
     definitions::Definitions,
     named::{Named, NamedList},
 };
-pub(crate) use self::resources::LocatedList;
 use self::{definitions::Items, pages::Pages, resources::Place};
 use crate::{
     describe::Capabilities,
@@ -99,13 +99,14 @@ impl Catalogue {
         before: Option<&Self>,
         changed: &[List],
     ) -> Result<Self, CatalogueError> {
-        let items = async |list: List, name: &'static str, there: bool, limit, kept: fn(&Definitions) -> &Items| {
-            match before.filter(|_| !changed.contains(&list)) {
+        let items =
+            async |list: List, name: &'static str, there: bool, limit, kept: fn(&Definitions) -> &Items| match before
+                .filter(|_| !changed.contains(&list))
+            {
                 Some(before) => Ok(Arc::clone(kept(&before.definitions))),
                 None if !there => Ok(Items::default()),
                 None => Pages { list: name, upstream, limits }.within(limit).await.map(Items::from),
-            }
-        };
+            };
         let (first, other) = (limits.timeout, limits.other_timeout);
         let (prompts, resources) = (capabilities.prompts, capabilities.resources);
         let (tools, prompts, resources, templates) = tokio::join!(

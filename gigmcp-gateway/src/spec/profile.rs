@@ -1,6 +1,6 @@
 //! What the owner of a profile has said of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,12 +14,23 @@ pub(crate) struct ProfileSettings {
     /// By the server's name in this profile.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) servers: BTreeMap<String, MemberSettings>,
+    /// Processes of its servers that may run at once, if not the default number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_servers: Option<NonZeroU32>,
 }
 
 /// What was said of one server in a profile.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct MemberSettings {}
+pub(crate) struct MemberSettings {
+    /// Seconds without a call after which it is ended, if not `GIG_IDLE_TIMEOUT`; 0 keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle_seconds: Option<u32>,
+    /// How often it is started beside itself at most once it asks its clients something; the processes have no memory in
+    /// common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spares: Option<u8>,
+}
 
 /// What cannot be said of a profile.
 #[derive(Debug, thiserror::Error)]
