@@ -62,6 +62,7 @@ impl Profiles {
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
+            replaced.aggregator.is_replaced();
             replaced.end_all_but(&kept);
         }
         aggregator
@@ -84,6 +85,7 @@ impl Profiles {
                     }
                     Err(StoreError::Missing { .. }) => {
                         if let Some(entry) = self.entries().remove(&slug) {
+                            entry.aggregator.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }

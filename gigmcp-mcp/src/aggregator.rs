@@ -183,6 +183,12 @@ impl Aggregator {
         self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
     }
 
+    /// Another aggregator takes its place for new requests: streams of events end, so that clients listen to that one and list
+    /// everything anew. Calls under way go on.
+    pub fn is_replaced(&self) {
+        self.hub.end_events();
+    }
+
     /// Calls a tool with the parameters of a `tools/call`. Only `name` in them is rewritten.
     ///
     /// Dropping the future gives the call up, and the server is told so.
@@ -293,7 +299,7 @@ impl Upstream for Aggregator {
     }
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {
-        Some(self.hub.events.subscribe())
+        Some(self.hub.subscribe_to_events())
     }
 }
 

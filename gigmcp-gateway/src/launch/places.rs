@@ -112,25 +112,31 @@ impl Places {
     /// The same without waiting.
     pub(crate) fn try_take(self: &Arc<Self>, profile: &ProfileSlug, of_profile: usize) -> Result<Place, Full> {
         loop {
-            let (full, occupant) = {
-                let mut table = self.lock();
-                let here = table.taken.values().filter(|taken| taken.profile == *profile).count();
-                let (full, within) = match (here >= of_profile, table.taken.len() >= self.max) {
-                    (true, _) => (Full::Profile { profile: profile.clone(), max: of_profile }, Some(profile)),
-                    (false, true) => (Full::All { max: self.max }, None),
-                    (false, false) => {
-                        table.last += 1;
-                        let id = table.last;
-                        table.taken.insert(id, Taken { profile: profile.clone(), by: None });
-                        return Ok(Place { places: Arc::clone(self), id });
-                    }
-                };
-                (full, table.idlest(within))
+            let full = match self.free(profile, of_profile) {
+                Ok(place) => return Ok(place),
+                Err(full) => full,
             };
+            let within = matches!(full, Full::Profile { .. }).then_some(profile);
+            let idlest = self.lock().idlest(within);
             // Not under the lock: whoever retires gives his place up.
-            let Some((occupant, since)) = occupant else { return Err(full) };
+            let Some((occupant, since)) = idlest else { return Err(full) };
             occupant.retire(since);
         }
+    }
+
+    /// One that nobody has to give up.
+    pub(crate) fn free(self: &Arc<Self>, profile: &ProfileSlug, of_profile: usize) -> Result<Place, Full> {
+        let mut table = self.lock();
+        if table.taken.values().filter(|taken| taken.profile == *profile).count() >= of_profile {
+            return Err(Full::Profile { profile: profile.clone(), max: of_profile });
+        }
+        if table.taken.len() >= self.max {
+            return Err(Full::All { max: self.max });
+        }
+        table.last += 1;
+        let id = table.last;
+        table.taken.insert(id, Taken { profile: profile.clone(), by: None });
+        Ok(Place { places: Arc::clone(self), id })
     }
 
     /// Ends what was not used for too long, again and again; never returns.

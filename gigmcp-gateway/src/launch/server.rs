@@ -11,6 +11,7 @@ use std::{
 use gigmcp_egress::Identity;
 use gigmcp_mcp::{BoxFuture, Call, CallError, Description, Hold, List, Outcome, StdioUpstream, Upstream};
 use gigmcp_sandbox::{Event, Events};
+use serde_json::value::RawValue;
 use tokio::{
     sync::broadcast,
     time::{self, Instant},
@@ -108,8 +109,11 @@ impl Server {
         let (store, server, program) = (found.store.clone(), self.name.clone(), found.program.clone());
         tokio::spawn(async move {
             let kept = store.found_of_program(server.clone(), program, |program| program.interactive = true).await;
-            if let Err(error) = kept {
-                tracing::warn!(%server, "that it asks its clients something is not kept: {}", whole(&error));
+            match kept {
+                Ok(()) => tracing::info!(%server, "it asks its clients something, so its calls go one at a time"),
+                Err(error) => {
+                    tracing::warn!(%server, "that it asks its clients something is not kept: {}", whole(&error));
+                }
             }
         });
     }
@@ -121,9 +125,16 @@ impl Upstream for Server {
             let _under_way = call.id.map(|id| self.calls.begin(id));
             let is_list = *call.method == *"tools/list";
             let subscription = Subscription::of(&call);
+            match &subscription {
+                Some(Subscription::Begins(uri)) => self.uses.subscribes(uri),
+                Some(Subscription::Ends(uri)) if !self.uses.unsubscribes(uri) => return nothing(),
+                Some(Subscription::Ends(_)) | None => {}
+            }
             let outcome = self.upstream.call(call).await;
             self.note_whether_it_asks();
-            self.uses.note(subscription, &outcome);
+            if let (Some(Subscription::Begins(uri)), false) = (&subscription, matches!(outcome, Outcome::Complete(_))) {
+                self.uses.unsubscribes(uri);
+            }
             match outcome {
                 Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
                 outcome if is_list => {
@@ -203,6 +214,10 @@ impl Occupant for Server {
         }
         retired
     }
+}
+
+fn nothing() -> Outcome {
+    Outcome::Complete(RawValue::from_string("{}".to_owned()).expect("it is JSON"))
 }
 
 /// How long a server may take to end when it is asked to.

@@ -80,7 +80,7 @@ impl Starter {
         if known.era.is_none() && era == Era::Legacy {
             // It may know both, and then the newer one is better.
             let limit = era::OTHER_ERA + 3 * began.elapsed();
-            if let Ok(place) = place.places().try_take(&self.profile, self.terms.of_profile()) {
+            if let Ok(place) = place.places().free(&self.profile, self.terms.of_profile()) {
                 tokio::spawn(Arc::clone(self).find_out_later(spec.clone(), limit, place));
             }
         } else if known.era != Some(era) {

@@ -1,11 +1,11 @@
 //! Who uses a running server.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use gigmcp_mcp::{Call, Outcome};
+use gigmcp_mcp::Call;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -22,8 +22,9 @@ struct State {
     under_way: usize,
     last: Instant,
     retired: bool,
-    /// The resources that somebody is subscribed to.
-    subscribed: HashSet<String>,
+    /// The resources that somebody is subscribed to, and how many: the aggregator of before and the new one both may be, and
+    /// which of them speaks first is not known.
+    subscribed: HashMap<String, usize>,
 }
 
 /// One of them; over when dropped.
@@ -31,7 +32,7 @@ pub(super) struct Use(Arc<Uses>);
 
 impl Uses {
     pub(super) fn of(places: Arc<Places>) -> Arc<Self> {
-        let state = State { under_way: 0, last: Instant::now(), retired: false, subscribed: HashSet::new() };
+        let state = State { under_way: 0, last: Instant::now(), retired: false, subscribed: HashMap::new() };
         Arc::new(Self { state: Mutex::new(state), places })
     }
 
@@ -66,13 +67,20 @@ impl Uses {
         !self.lock().subscribed.is_empty()
     }
 
-    /// Notes what a call that was answered has begun or ended.
-    pub(super) fn note(&self, change: Option<Subscription>, outcome: &Outcome) {
-        match (change, outcome) {
-            (Some(Subscription::Begins(uri)), Outcome::Complete(_)) => drop(self.lock().subscribed.insert(uri)),
-            (Some(Subscription::Ends(uri)), _) => drop(self.lock().subscribed.remove(&uri)),
-            _ => {}
+    pub(super) fn subscribes(&self, uri: &str) {
+        *self.lock().subscribed.entry(uri.to_owned()).or_default() += 1;
+    }
+
+    /// Whether nobody is subscribed to it any more.
+    pub(super) fn unsubscribes(&self, uri: &str) -> bool {
+        let mut state = self.lock();
+        let Some(count) = state.subscribed.get_mut(uri) else { return true };
+        *count -= 1;
+        let last = *count == 0;
+        if last {
+            state.subscribed.remove(uri);
         }
+        last
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -113,5 +121,39 @@ impl Subscription {
         };
         let Resource { uri } = serde_json::from_str(call.params.as_deref()?.get()).ok()?;
         Some(begins(uri))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_is_not_retired_and_what_is_retired_is_not_used() {
+        let uses = Uses::of(Places::new(1));
+        let (one, two) = (uses.begin().expect("a use"), uses.begin().expect("another"));
+        drop(one);
+        assert_eq!(uses.idle_since(), None, "one goes on");
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        drop(two);
+        let since = uses.idle_since().expect("nobody uses it");
+        assert_eq!(since, Instant::now());
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        drop(uses.begin().expect("once more"));
+        assert!(!uses.retire(since), "it was used since");
+        assert!(uses.begin().is_some() && !uses.is_retired());
+        assert!(uses.retire(uses.idle_since().expect("nobody uses it")));
+        assert!(uses.begin().is_none() && uses.is_retired());
+    }
+
+    #[test]
+    fn a_subscription_ends_with_the_last_who_has_it() {
+        let uses = Uses::of(Places::new(1));
+        for uri in ["a:1", "a:1", "a:2"] {
+            uses.subscribes(uri);
+        }
+        assert!(!uses.unsubscribes("a:1") && uses.unsubscribes("a:2") && uses.is_listened_to());
+        assert!(uses.unsubscribes("a:1") && !uses.is_listened_to());
+        assert!(uses.unsubscribes("a:3"), "who knows better is not contradicted");
     }
 }

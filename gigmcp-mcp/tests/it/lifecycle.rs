@@ -414,3 +414,17 @@ async fn each_server_has_its_own_number_of_processes_beside_it() {
         waiting.abort();
     }
 }
+
+#[tokio::test]
+async fn who_listens_hears_the_end_of_an_aggregator_that_is_replaced() {
+    let stage = stage(TOOL.to_owned());
+    let aggregator = aggregator(stage.backend("srv"));
+    let mut before = aggregator.events().unwrap();
+    aggregator.tools().await;
+    stage.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"twin"}}"#);
+    assert_eq!(&*before.recv().await.unwrap().method, "notifications/message");
+    aggregator.is_replaced();
+    assert!(matches!(before.recv().await, Err(broadcast::error::RecvError::Closed)));
+    assert!(matches!(aggregator.events().unwrap().recv().await, Err(broadcast::error::RecvError::Closed)));
+    assert!(matches!(call(&aggregator, "srv_do").await, Outcome::Complete(_)), "calls are answered on");
+}
