@@ -100,7 +100,7 @@ pub struct AggregatorLimits {
     /// Bytes of one page of a list. Default 4 MiB.
     pub page_bytes: usize,
     /// How often a server that has to work on one call at a time is started beside itself; the processes have no memory in
-    /// common. Default 4.
+    /// common. Default 8: calls that were left waiting for their client occupy one each.
     pub max_spares: usize,
     /// How long a failed start is remembered before it is tried again; doubles with each failure in
     /// a row; against a broken server that is started for every request. Default 1 s.
@@ -127,7 +127,7 @@ impl Default for AggregatorLimits {
             describe_wait: Duration::from_secs(5),
             page_items: 1_000,
             page_bytes: 4 << 20,
-            max_spares: 4,
+            max_spares: 8,
             relaunch_backoff: Duration::from_secs(1),
             max_relaunch_backoff: Duration::from_secs(60),
             max_restarts: 5,
@@ -172,7 +172,6 @@ impl Aggregator {
     }
 
     /// Begins one.
-    #[must_use]
     pub fn builder() -> AggregatorBuilder {
         AggregatorBuilder::default()
     }

@@ -98,8 +98,7 @@ async fn ask(
     let mut running = supervisor.start(plan).await?;
     let streams = running.sandbox.stdio();
     let (stdin, stdout) = streams.expect("nobody else has taken the pipes of a new sandbox");
-    let mut limits = StdioLimits::default();
-    limits.initialize_timeout = limit;
+    let limits = StdioLimits { initialize_timeout: limit, ..StdioLimits::default() };
     let connected = StdioUpstream::connect_as(stdin, stdout, limits, Features::default(), era).await;
     let answered = connected.map(drop);
     running.close().await;
