@@ -226,3 +226,28 @@ fn who_listens_is_told_that_the_profile_is_another_one() {
     let left = gateway.descendants();
     assert!(processes.iter().all(|pid| left.contains(pid)), "what is not concerned runs on");
 }
+
+#[test]
+fn a_gateway_that_stops_waits_for_no_client_that_thinks_or_listens() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    add_test_server(&installation, "test", "legacy");
+    let token = installation.profile("work", &["test"]);
+    let mut gateway = installation.serve(&internet, &[]);
+    let params = json!({"name": "test_elicitation", "arguments": {"message": "Who?"}});
+    let parked = send(&internet, modern(&token, "tools/call", Some("test_elicitation"), params));
+    assert_eq!(parked.json()["result"]["resultType"], "input_required");
+    let processes = gateway.descendants();
+    let filter = json!({"notifications": {"toolsListChanged": true, "resourceSubscriptions": ["test://static-text"]}});
+    let request = modern(&token, "subscriptions/listen", None, filter);
+    let stream = thread::scope(|scope| {
+        let listening = scope.spawn(|| send(&internet, request));
+        gateway.wait_for("a client listens");
+        let began = std::time::Instant::now();
+        assert!(gateway.interrupt().success());
+        assert!(began.elapsed().as_secs() < 9, "before what is waited for at most");
+        listening.join().unwrap()
+    });
+    let text = String::from_utf8(stream.body.to_vec()).unwrap();
+    assert!(text.contains("notifications/subscriptions/acknowledged") && text.contains("\"resultType\""), "{text}");
+    assert_eq!(wait_gone(&processes), Vec::<u32>::new());
+}
