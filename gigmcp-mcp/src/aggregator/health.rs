@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Health(AtomicU32);
 
 /// A process that a call goes to, and that nobody ends for lack of use meanwhile.
-pub(super) struct Held {
+pub(super) struct Borrowed {
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) server: ServerId,
     pub(super) health: Arc<Health>,
@@ -26,7 +26,7 @@ pub(super) struct Held {
     pub(super) _hold: Hold,
 }
 
-impl Held {
+impl Borrowed {
     /// Makes the call. After too many in a row that were not answered in time, a server that does not even answer `ping`
     /// is ended, so that the next call starts it again.
     pub(super) async fn call(&self, call: Call) -> Outcome {

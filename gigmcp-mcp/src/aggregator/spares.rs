@@ -9,7 +9,7 @@ use super::{
     backend::{Entry, Ready},
     fault::BackendError,
     follow::follow_spare,
-    health::{Health, Held},
+    health::{Borrowed, Health},
     hub::set_level,
     start::RESUMING,
 };
@@ -31,7 +31,7 @@ impl Entry {
     ///
     /// # Errors
     /// If that fails.
-    pub(super) async fn upstream_for(self: &Arc<Self>, ready: &Ready, call: &Call) -> Result<Held, BackendError> {
+    pub(super) async fn upstream_for(self: &Arc<Self>, ready: &Ready, call: &Call) -> Result<Borrowed, BackendError> {
         if call.sink.is_some()
             && ready.upstream.is_occupied()
             && let Some(spare) = self.spare(ready).await
@@ -50,12 +50,12 @@ impl Entry {
         Err(BackendError::interrupted())
     }
 
-    fn held(&self, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Option<Held> {
+    fn held(&self, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Option<Borrowed> {
         upstream.hold().map(|hold| self.held_by(hold, upstream, health))
     }
 
-    fn held_by(&self, hold: Hold, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Held {
-        Held {
+    fn held_by(&self, hold: Hold, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Borrowed {
+        Borrowed {
             upstream: Arc::clone(upstream),
             server: self.name.clone(),
             health: Arc::clone(health),
@@ -64,7 +64,7 @@ impl Entry {
         }
     }
 
-    async fn spare(self: &Arc<Self>, ready: &Ready) -> Option<Held> {
+    async fn spare(self: &Arc<Self>, ready: &Ready) -> Option<Borrowed> {
         let mut spares = self.spares.0.lock().await;
         spares.retain(|spare| spare.upstream.is_open());
         let mut free = spares.iter().filter(|spare| !spare.upstream.is_occupied());
