@@ -79,9 +79,9 @@ impl Endpoint {
         self.profiles.stop().await;
     }
 
-    /// Ends servers that were taken out of their profile; never returns.
+    /// Ends servers that were taken out of their profile or that nobody uses; never returns.
     pub(crate) async fn follow_changes(&self) {
-        self.profiles.follow_changes().await;
+        tokio::join!(self.profiles.follow_changes(), self.profiles.reap());
     }
 
     fn mount(&self, path: &str) -> Option<Mount> {
@@ -171,7 +171,6 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::Duration,
     };
 
     use clap::{Args, FromArgMatches};
@@ -198,7 +197,7 @@ mod tests {
         let (supervisor, custody) = started.expect("all that is needed");
         custody.close().await;
         let supervisor = Arc::new(supervisor);
-        let profiles = Profiles::new(supervisor, Duration::from_secs(60));
+        let profiles = Profiles::new(supervisor, &settings);
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 
         let held = store.hold().await;

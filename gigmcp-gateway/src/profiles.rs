@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, Launch, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
 mod said;
 
 use self::said::Said;
 use crate::{
-    launch::ServerLaunch,
+    launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
-    spec::{ProfileSettings, ProfileSlug, ServerName},
+    settings::Settings,
+    spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -24,7 +25,8 @@ use crate::{
 /// The aggregators of all profiles that were called.
 pub(crate) struct Profiles {
     supervisor: Arc<Supervisor>,
-    start_timeout: Duration,
+    places: Arc<Places>,
+    defaults: Defaults,
     entries: Mutex<HashMap<ProfileSlug, Entry>>,
 }
 
@@ -37,8 +39,18 @@ struct Entry {
 }
 
 impl Profiles {
-    pub(crate) fn new(supervisor: Arc<Supervisor>, start_timeout: Duration) -> Self {
-        Self { supervisor, start_timeout, entries: Mutex::default() }
+    pub(crate) fn new(supervisor: Arc<Supervisor>, settings: &Settings) -> Self {
+        let defaults = Defaults {
+            start_timeout: Duration::from_secs(settings.start_timeout),
+            idle: (settings.idle_timeout > 0).then(|| Duration::from_secs(settings.idle_timeout)),
+        };
+        let places = Places::new(usize::try_from(settings.max_servers).unwrap_or(usize::MAX));
+        Self { supervisor, places, defaults, entries: Mutex::default() }
+    }
+
+    /// Ends servers that nobody uses; never returns.
+    pub(crate) async fn reap(&self) {
+        self.places.reap().await;
     }
 
     /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
@@ -57,6 +69,7 @@ impl Profiles {
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
+            replaced.aggregator.is_replaced();
             replaced.end_all_but(&kept);
         }
         Ok(aggregator)
@@ -88,6 +101,7 @@ impl Profiles {
                     Ok(()) => told = None,
                     Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
+                            entry.aggregator.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
@@ -115,30 +129,39 @@ impl Profiles {
     }
 
     fn entry(&self, profile: &Profile, before: Option<&Entry>, said: &Said) -> Entry {
+        let nothing = MemberSettings::default();
+        let member = |name: &ServerName| profile.settings.servers.get(name.as_str()).unwrap_or(&nothing);
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
             .map(|(name, revision)| {
                 let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
-                let launch = kept.map_or_else(|| Arc::new(self.launch(profile, name, *revision)), Arc::clone);
+                let launch = match kept {
+                    Some(kept) => {
+                        kept.set(self.defaults, &profile.settings, member(name));
+                        Arc::clone(kept)
+                    }
+                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                };
                 (name.clone(), launch)
             })
             .collect();
         let backends = servers.iter().map(|(name, launch)| {
-            let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
-            Backend::new(server_id(name), launch).with_policy(said.policy(name, &profile.settings))
+            let mut policy = said.policy(name, &profile.settings);
+            policy.spares = member(name).spares.map(usize::from);
+            backend(name, launch, policy)
         });
         let audit = ToolAudit::new(self.store(), profile);
-        let builder = Aggregator::builder().backends(backends).observed_by(Arc::new(audit));
+        let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
         let aggregator = builder.was_meta(before.is_some_and(|entry| entry.aggregator.is_meta())).build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
         Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
     }
 
-    fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
-        let supervisor = Arc::clone(&self.supervisor);
-        ServerLaunch::new(supervisor, profile, name.clone(), revision, self.start_timeout)
+    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+        let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
+        ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
 
     /// Where profiles and tokens stand.
@@ -175,6 +198,17 @@ impl Entry {
             && self.servers.len() == profile.servers.len()
             && profile.servers.iter().all(same)
     }
+}
+
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy) -> Backend {
+    let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
+    let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+    Backend::new(server_id(name), launch).with_policy(policy).with_store(store)
+}
+
+/// A start watches its own time: each server says how much it needs.
+fn limits() -> AggregatorLimits {
+    AggregatorLimits { launch_timeout: QUEUE + LONGEST_START, ..AggregatorLimits::default() }
 }
 
 fn server_id(name: &ServerName) -> ServerId {

@@ -322,6 +322,10 @@ impl Upstream for StdioUpstream {
         !self.shared.pending.is_closed()
     }
 
+    fn end(&self) {
+        self.shared.close();
+    }
+
     fn is_occupied(&self) -> bool {
         self.is_interactive() && (self.turn.available_permits() == 0 || self.shared.pending.has_callers())
     }

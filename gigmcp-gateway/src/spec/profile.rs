@@ -1,6 +1,9 @@
 //! What the owner of a profile has said of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use gigmcp_mcp::{ListBudget, ToolMode};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -27,6 +30,9 @@ pub(crate) struct ProfileSettings {
     /// By the server's name in this profile.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) servers: BTreeMap<String, MemberSettings>,
+    /// Processes of its servers that may run at once, if not the default number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_servers: Option<NonZeroU32>,
 }
 
 /// What was said of one server in a profile.
@@ -49,6 +55,13 @@ pub(crate) enum Tools {
     Meta,
     /// Each by itself while the list is short.
     Auto,
+    /// Seconds without a call after which it is ended, if not `GIG_IDLE_TIMEOUT`; 0 keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle_seconds: Option<u32>,
+    /// How often it is started beside itself at most once it asks its clients something; the processes have no memory in
+    /// common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spares: Option<u8>,
 }
 
 /// What cannot be said of a profile.

@@ -145,3 +145,23 @@ pub(super) enum Instances {
     StartedAt,
     EndedAt,
 }
+
+#[derive(Iden)]
+pub(super) enum Catalogues {
+    Table,
+    Owner,
+    Server,
+    Revision,
+    Known,
+    ReadAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Programs {
+    Table,
+    Server,
+    Digest,
+    Era,
+    Interactive,
+    FoundAt,
+}

@@ -8,7 +8,8 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{
     Aggregator, Listing,
-    backend::{Entry, Fault, FaultKind, Ready},
+    backend::{Entry, Offer},
+    fault::{Fault, FaultKind},
     hub::prefixed,
 };
 use crate::{
@@ -21,14 +22,14 @@ use crate::{
 
 /// The servers that work, and what is wrong with the others.
 pub(super) struct Gathered {
-    pub(super) servers: Vec<(Arc<Entry>, Arc<Ready>)>,
+    pub(super) servers: Vec<(Arc<Entry>, Arc<Offer>)>,
     pub(super) faults: Vec<Fault>,
     /// Some were not there in time, or failed.
     pub(super) incomplete: bool,
 }
 
 impl Aggregator {
-    /// Lists the tools of every server that works, starting those that do not run.
+    /// Lists the tools of every server, starting those that do not run and of which nothing is known.
     ///
     /// Cancel safe: starts under way go on for whoever asks next.
     pub async fn tools(&self) -> Listing {
@@ -37,7 +38,20 @@ impl Aggregator {
         Listing { tools: tools.collect(), faults }
     }
 
-    /// Every server that is there in time.
+    /// The same after starting every server that does not run: who wants to see what there is now, and not what there was.
+    ///
+    /// Cancel safe, as [`tools`](Self::tools).
+    pub async fn refresh(&self) -> Listing {
+        let deadline = Instant::now() + self.limits.list_wait;
+        let starting: Vec<_> = self.entries.iter().map(|entry| entry.ready()).collect();
+        for ready in starting {
+            // What is wrong with it is told with the list.
+            drop(timeout_at(deadline, ready).await);
+        }
+        self.tools().await
+    }
+
+    /// What is known of every server, once it is there, if that is in time.
     pub(super) async fn gather(&self, wait: Duration) -> Gathered {
         self.gather_of(&self.entries, wait).await
     }
@@ -46,13 +60,13 @@ impl Aggregator {
     pub(super) async fn gather_of(&self, entries: impl IntoIterator<Item = &Arc<Entry>>, wait: Duration) -> Gathered {
         let deadline = Instant::now() + wait;
         // All are set going before the first is waited for; each runs in a task of its own.
-        let starting: Vec<_> = entries.into_iter().map(|entry| (entry, entry.ready())).collect();
+        let starting: Vec<_> = entries.into_iter().map(|entry| (entry, entry.offer())).collect();
         let mut gathered = Gathered { servers: Vec::new(), faults: Vec::new(), incomplete: false };
-        for (entry, ready) in starting {
-            let missing = match timeout_at(deadline, ready).await {
-                Ok(Ok(ready)) => {
-                    gathered.faults.extend(entry.faults_of(&ready));
-                    gathered.servers.push((Arc::clone(entry), ready));
+        for (entry, offer) in starting {
+            let missing = match timeout_at(deadline, offer).await {
+                Ok(Ok(offer)) => {
+                    gathered.faults.extend(entry.known_faults());
+                    gathered.servers.push((Arc::clone(entry), offer));
                     continue;
                 }
                 Ok(Err(error)) => FaultKind::from(&error),

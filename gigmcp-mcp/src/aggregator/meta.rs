@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{Entry, FaultKind, Ready},
+    backend::{Entry, Offer},
+    fault::FaultKind,
     lists::Gathered,
     named::{Kind, Refusal},
     observer::Observation,
@@ -187,7 +188,7 @@ impl Aggregator {
 
     /// The index of what is offered now, made anew only if something has changed.
     fn index(&self, gathered: &Gathered) -> Arc<Index> {
-        let source = |(entry, ready): &(Arc<Entry>, Arc<Ready>)| Source {
+        let source = |(entry, ready): &(Arc<Entry>, Arc<Offer>)| Source {
             server: entry.name.clone(),
             title: ready.description.title.clone().unwrap_or_default(),
             tools: Arc::clone(&ready.catalogue.tools),

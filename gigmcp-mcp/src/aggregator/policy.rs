@@ -15,6 +15,8 @@ pub struct ServerPolicy {
     pub read_only_tools: BTreeSet<Box<str>>,
     /// What the server is for, in a sentence, for clients that do not see its tools.
     pub purpose: Option<String>,
+    /// How often it is started beside itself at most, if not as often as [`AggregatorLimits`](crate::AggregatorLimits) say.
+    pub spares: Option<usize>,
 }
 
 impl ServerPolicy {

@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 
 use super::{
     Aggregator,
-    backend::{Entry, Ready},
+    backend::{Entry, Offer},
+    fault::BackendError,
     hub::{Subscribed, of_uri},
     lists::Gathered,
     passing::uri_of,
@@ -22,7 +23,6 @@ use crate::{
 /// A server that may have a resource, and under which URI.
 pub(super) struct Location {
     pub(super) entry: Arc<Entry>,
-    pub(super) ready: Arc<Ready>,
     /// The server's own URI.
     pub(super) uri: Box<str>,
 }
@@ -31,17 +31,16 @@ impl Aggregator {
     /// Which servers may have a resource, the likeliest first: who lists it; whose name it begins with; who has named it in
     /// a result; whose template fits; and the only server with resources, if there is only one.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
-        let running = self.entries.iter().filter_map(|entry| Some((Arc::clone(entry), entry.running()?)));
-        let running: Vec<_> = running.collect();
-        let at = |(entry, ready): &(Arc<Entry>, Arc<Ready>)| Location {
-            entry: Arc::clone(entry),
-            ready: Arc::clone(ready),
-            uri: uri.into(),
+        let mut known = Vec::new();
+        for entry in &self.entries {
+            known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
+        }
+        let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: uri.into() };
+        let listed = |servers: &[(Arc<Entry>, Arc<Offer>)]| {
+            let lists = servers.iter().find(|(_, offer)| offer.lists_uri(uri));
+            lists.map(|(entry, _)| at(entry)).into_iter().collect::<Vec<_>>()
         };
-        let listed = |servers: &[(Arc<Entry>, Arc<Ready>)]| {
-            servers.iter().find(|(_, ready)| ready.lists_uri(uri)).map(at).into_iter().collect::<Vec<_>>()
-        };
-        let found = listed(&running);
+        let found = listed(&known);
         if !found.is_empty() {
             return found;
         }
@@ -49,9 +48,9 @@ impl Aggregator {
             return vec![location];
         }
         if let Some(owner) = self.hub.links.owner(uri)
-            && let Ok(ready) = self.entries[owner].ready().await
+            && self.entries[owner].offer().await.is_ok()
         {
-            return vec![at(&(Arc::clone(&self.entries[owner]), ready))];
+            return vec![at(&self.entries[owner])];
         }
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
         let found = listed(&servers);
@@ -59,12 +58,12 @@ impl Aggregator {
             return found;
         }
         let with_resources: Vec<_> =
-            servers.iter().filter(|(_, ready)| ready.description.capabilities.resources).collect();
+            servers.iter().filter(|(_, offer)| offer.description.capabilities.resources).collect();
         match &with_resources[..] {
-            [only] => vec![at(only)],
+            [(only, _)] => vec![at(only)],
             several => {
-                let fits = several.iter().filter(|(_, ready)| ready.catalogue.templates.matches(uri));
-                fits.map(|server| at(server)).collect()
+                let fits = several.iter().filter(|(_, offer)| offer.catalogue.templates.matches(uri));
+                fits.map(|(entry, _)| at(entry)).collect()
             }
         }
     }
@@ -73,16 +72,20 @@ impl Aggregator {
     async fn prefixed(&self, uri: &str) -> Option<Location> {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
-        let ready = entry.ready().await.ok()?;
-        let its_own = ready.lists_uri(rest) || ready.catalogue.templates.matches(rest);
-        its_own.then(|| Location { entry: Arc::clone(entry), ready, uri: rest.into() })
+        let offer = entry.offer().await.ok()?;
+        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest);
+        its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }
 
     pub(super) async fn read_resource(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let mut locations = self.locate(&exposed).await.into_iter().peekable();
-        while let Some(Location { entry, ready, uri }) = locations.next() {
-            let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
+        while let Some(Location { entry, uri }) = locations.next() {
+            let outcome = match entry.ready().await {
+                Ok(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+                Err(_) if locations.peek().is_some() => continue,
+                Err(error) => refused(&entry, &error),
+            };
             match outcome {
                 Outcome::Error(error) if locations.peek().is_some() && is_not_found(&error) => {}
                 Outcome::Complete(result) if *uri != *exposed => {
@@ -96,8 +99,12 @@ impl Aggregator {
 
     pub(super) async fn subscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
+        };
+        let ready = match entry.ready().await {
+            Ok(ready) => ready,
+            Err(error) => return refused(&entry, &error),
         };
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
@@ -119,12 +126,14 @@ impl Aggregator {
 
     pub(super) async fn unsubscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
-        match self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client) {
-            true => self.pass(&entry, &ready, renamed(&call, &uri)).await,
-            false => nothing(),
+        let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
+        match entry.running().filter(|_| last) {
+            Some(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+            // A server that does not run has forgotten it by itself.
+            None => nothing(),
         }
     }
 
@@ -140,7 +149,7 @@ impl Aggregator {
     }
 }
 
-impl Ready {
+impl Offer {
     /// Whether the server lists this resource, or exactly this template.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
         self.catalogue.resources.has(uri) || self.catalogue.templates.has(uri)
@@ -166,6 +175,10 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     members.with_raw("contents", &format!("[{}]", renamed.join(",")))
 }
 
+fn refused(entry: &Entry, error: &BackendError) -> Outcome {
+    Outcome::refused(&entry.refusal(error))
+}
+
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
 }
@@ -187,7 +200,7 @@ pub(super) fn nothing() -> Outcome {
 impl Entry {
     /// Whether clients know a resource of this URI as this server's.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
-        self.running().is_some_and(|ready| ready.lists_uri(uri))
+        self.known_now().is_some_and(|offer| offer.lists_uri(uri))
     }
 }
 

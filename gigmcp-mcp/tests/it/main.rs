@@ -6,6 +6,7 @@ mod embedding;
 mod fidelity;
 mod legacy;
 mod meta;
+mod lifecycle;
 mod modern;
 mod modern_server;
 mod offers;
