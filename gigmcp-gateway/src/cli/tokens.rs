@@ -1,6 +1,6 @@
 //! `profile tokens`: what lists of tools cost.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use gigmcp_mcp::TokenReport;
 use serde_json::json;
@@ -19,7 +19,7 @@ pub(super) async fn run(settings: &Settings, host: Host, name: ProfileSlug, out:
     let profile = host.store.profile(name).await?;
     serve::check_host().await?;
     let (supervisor, custody) = serve::supervisor(settings, host, HashMap::new()).await?;
-    let profiles = Profiles::new(Arc::new(supervisor), Duration::from_secs(settings.start_timeout));
+    let profiles = Profiles::new(Arc::new(supervisor), settings);
     let report = match profiles.aggregator(&profile).await {
         Ok(aggregator) => Ok(aggregator.token_report().await),
         Err(error) => Err(error),

@@ -42,6 +42,13 @@ pub(crate) struct MemberSettings {
     /// Tools of it that are switched off: not listed, not found and not called.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) disabled_tools: BTreeSet<String>,
+    /// Seconds without a call after which it is ended, if not `GIG_IDLE_TIMEOUT`; 0 keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idle_seconds: Option<u32>,
+    /// How often it is started beside itself at most once it asks its clients something; the processes have no memory in
+    /// common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spares: Option<u8>,
 }
 
 /// How the tools of a profile are listed.
@@ -55,13 +62,6 @@ pub(crate) enum Tools {
     Meta,
     /// Each by itself while the list is short.
     Auto,
-    /// Seconds without a call after which it is ended, if not `GIG_IDLE_TIMEOUT`; 0 keeps it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) idle_seconds: Option<u32>,
-    /// How often it is started beside itself at most once it asks its clients something; the processes have no memory in
-    /// common.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) spares: Option<u8>,
 }
 
 /// What cannot be said of a profile.
