@@ -5,7 +5,13 @@ use std::{collections::HashMap, sync::Mutex};
 use serde_json::{json, value::RawValue};
 use tokio::sync::oneshot;
 
-use super::{Asked, GivingUp, Hello, Shared, StdioUpstream, handshake::ConnectError, pending::Answer};
+use super::{
+    Hello, StdioUpstream,
+    exchange::{Asked, GivingUp},
+    handshake::ConnectError,
+    pending::Answer,
+    shared::Shared,
+};
 use crate::{
     describe::Description,
     level::LogLevel,

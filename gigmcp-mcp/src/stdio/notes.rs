@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use serde_json::value::RawValue;
 
-use super::{Counters, Shared};
+use super::{limits::Counters, shared::Shared};
 use crate::{
     message::Notification,
     object::{Members, is_object, quoted, string},

@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use super::{
-    Counters, Shared,
+    limits::Counters,
     lines::{Line, Lines},
     oversized::answered_id,
+    shared::Shared,
 };
 use crate::{
     message::{InvalidMessage, Message, RequestId, Response},
