@@ -55,8 +55,8 @@ fn bound(context: &[&str]) -> Vec<u8> {
 }
 
 const NONCE_BYTES: usize = 24;
-/// More than any we make.
-const MAX_TOKEN_BYTES: usize = 64 << 10;
+/// Longer ones are not opened.
+pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

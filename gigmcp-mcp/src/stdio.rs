@@ -11,6 +11,7 @@ mod oversized;
 mod pending;
 mod pump;
 mod shared;
+mod tokens;
 
 use std::sync::{
     Arc,
@@ -29,10 +30,10 @@ use self::{
     asks::Asks,
     limits::Counters,
     modern::Listens,
-    notes::token_prefix,
     pending::Pending,
     pump::{read_from, write_to},
     shared::Shared,
+    tokens::Tokens,
 };
 pub use self::{
     handshake::{ConnectError, Hello},
@@ -114,7 +115,7 @@ impl StdioUpstream {
             closed: CancellationToken::new(),
             revisions: Default::default(),
             events: broadcast::Sender::new(QUEUED_EVENTS),
-            token_prefix: token_prefix(),
+            tokens: Tokens::new(),
             counters: Counters::default(),
         });
         let reader = tokio::spawn(read_from(stdout, Arc::clone(&shared)));

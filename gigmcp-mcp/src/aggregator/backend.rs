@@ -184,6 +184,7 @@ impl Entry {
         drop(state);
         drop(replaced); // may end a server, and not under the lock
         if let Ok(ready) = prepared {
+            self.log_faults(ready);
             self.announce(&ready.catalogue);
         }
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     message::{RpcError, error_code},
-    object::Members,
+    object::{Members, items},
     sink::ClientId,
     upstream::{Call, Outcome},
 };
@@ -99,6 +99,9 @@ impl Aggregator {
         let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
+        if exposed.len() > MAX_URI_BYTES {
+            return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "params.uri is too long"));
+        }
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
             return Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text));
@@ -156,7 +159,7 @@ fn renamed(call: &Call, uri: &str) -> Call {
 /// The contents of a resource under the URI that the client asked for.
 fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     let members = Members::of(result).ok()?;
-    let contents: Vec<&RawValue> = serde_json::from_str(members.value("contents")?.get()).ok()?;
+    let contents = items(members.value("contents")?, MAX_CONTENTS).ok()?;
     let mut renamed = Vec::new();
     for content in contents {
         let members = Members::of(content).ok()?;
@@ -165,6 +168,11 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     }
     members.with_raw("contents", &format!("[{}]", renamed.join(",")))
 }
+
+/// Parts of one resource.
+const MAX_CONTENTS: usize = 10_000;
+/// Of a resource that is subscribed to: it is kept.
+const MAX_URI_BYTES: usize = 8 << 10;
 
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))

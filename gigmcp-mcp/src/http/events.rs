@@ -35,13 +35,14 @@ impl StreamableHttp {
         };
         let Some(session) = session else { return plain(StatusCode::NOT_FOUND, "there is no such session") };
         let (parts, received) = stream();
-        session.listen(parts.clone());
+        let replaced = session.listen(parts.clone());
         let ended = self.streams.child_token();
         tokio::spawn(async move {
             tokio::select! {
                 () = feed(&session, &parts, events) => {}
                 () = parts.closed() => {}
                 () = session.ended.cancelled() => {}
+                () = replaced.cancelled() => {}
                 () = ended.cancelled() => {}
             }
             session.listens_no_more(&parts);

@@ -1,10 +1,7 @@
 //! One request to the server, from its turn to its answer or its end.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -33,8 +30,10 @@ impl StdioUpstream {
     pub(super) async fn verdict(&self, call: &Call, context: Option<&ClientContext>) -> Result<Verdict, CallError> {
         let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
         let params = call.params.as_deref();
-        let sink = call.sink.as_ref();
-        let caller = sink.map(|sink| Caller::new(Arc::clone(sink), call.client, params.and_then(progress_token)));
+        // What a client asks for belongs to it also if there is no way back: nobody else must get what comes of it.
+        let of_client = call.sink.is_some() || call.client.is_some() || call.context.is_some();
+        let token = call.sink.as_ref().and(params).and_then(progress_token);
+        let caller = of_client.then(|| Caller::new(call.sink.clone(), call.client, token));
         let giving_up = GivingUp::TellingTheServer;
         self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
     }
@@ -62,7 +61,7 @@ impl StdioUpstream {
     async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
         let Asked { method, params, caller, context, giving_up } = asked;
         let _turn = match &caller {
-            Some(_) if self.is_interactive() => {
+            Some(caller) if caller.can_be_asked() && self.is_interactive() => {
                 let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
                 // Those that began before it was known hold no turn.
                 self.shared.pending.quiet().await;
@@ -110,7 +109,11 @@ pub(super) enum GivingUp {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let was_waiting = self.shared.pending.forget(self.id);
+        let pending = &self.shared.pending;
+        let was_waiting = match self.giving_up {
+            GivingUp::TellingTheServer => pending.give_up(self.id, self.shared.limits.given_up_for),
+            GivingUp::Silently => pending.forget(self.id),
+        };
         match self.giving_up {
             GivingUp::TellingTheServer if was_waiting => {
                 let reason = quoted("the request was given up");

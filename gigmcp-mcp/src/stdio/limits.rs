@@ -19,6 +19,9 @@ pub struct StdioLimits {
     pub call_timeout: Duration,
     /// Time for a call in all, however much progress it makes; against one that never ends. Default 1 h.
     pub max_call_time: Duration,
+    /// How long a call that was given up is taken to be worked on, unless it is answered late: some servers do not stop, and what
+    /// they then ask or log must not reach another client. Default 60 s.
+    pub given_up_for: Duration,
     /// Time for a client to answer a request of the server; people think. Default 10 min.
     pub ask_timeout: Duration,
     /// Requests of the server that one call may cause; against a loop. Default 64.
@@ -39,6 +42,7 @@ impl Default for StdioLimits {
             initialize_timeout: Duration::from_secs(60),
             call_timeout: Duration::from_secs(60),
             max_call_time: Duration::from_secs(3600),
+            given_up_for: Duration::from_secs(60),
             ask_timeout: Duration::from_secs(600),
             max_asks_per_call: 64,
             max_asks: 32,
@@ -64,6 +68,8 @@ pub struct StdioCounters {
     pub ambiguous: u64,
     /// Progress of nothing: of a call that is over or wants none, or that did not get on.
     pub idle_progress: u64,
+    /// Notifications that belong to no call and were too long to be told to anybody.
+    pub oversized_events: u64,
     /// Answers and cancellations that were not written because the server does not read.
     pub unwritten: u64,
 }
@@ -76,6 +82,7 @@ pub(super) struct Counters {
     pub(super) refused_requests: AtomicU64,
     pub(super) ambiguous: AtomicU64,
     pub(super) idle_progress: AtomicU64,
+    pub(super) oversized_events: AtomicU64,
     pub(super) unwritten: AtomicU64,
 }
 
@@ -92,6 +99,7 @@ impl Counters {
             refused_requests: self.refused_requests.load(Ordering::Relaxed),
             ambiguous: self.ambiguous.load(Ordering::Relaxed),
             idle_progress: self.idle_progress.load(Ordering::Relaxed),
+            oversized_events: self.oversized_events.load(Ordering::Relaxed),
             unwritten: self.unwritten.load(Ordering::Relaxed),
         }
     }

@@ -11,12 +11,12 @@ use tokio::{
 use super::{
     limits::Counters,
     lines::{Line, Lines},
-    oversized::answered_id,
+    oversized::{Answers, answered},
     shared::Shared,
 };
 use crate::{
     message::{InvalidMessage, Message, RequestId, Response},
-    object::Members,
+    object::{Members, items},
     upstream::CallError,
 };
 
@@ -37,10 +37,11 @@ pub(super) async fn read_from(stdout: impl AsyncRead + Unpin, shared: Arc<Shared
             Line::TooLong { head, tail } => {
                 Counters::add(&shared.counters.oversized_lines);
                 let error = CallError::TooLong { limit_bytes: max_line_bytes };
-                match answered_id(head, tail) {
-                    Some(id) => shared.settle(id, Err(error)),
+                match answered(head, tail) {
+                    Answers::Call(id) => shared.settle(id, Err(error)),
                     // It may have been the answer to any of them, and that one would never come.
-                    None => shared.pending.fail_all(&error),
+                    Answers::Unknown => shared.pending.fail_all(&error),
+                    Answers::Nothing => {}
                 }
             }
         }
@@ -100,8 +101,10 @@ impl Shared {
         };
         if raw.get().starts_with('[') {
             // A server of revision 2025-03-26 may answer in batches.
-            let batch: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-            batch.into_iter().for_each(|message| self.receive_one(message));
+            match items(raw, MAX_BATCH) {
+                Ok(batch) => batch.into_iter().for_each(|message| self.receive_one(message)),
+                Err(_) => Counters::add(&self.counters.invalid_lines),
+            }
         } else {
             self.receive_one(raw);
         }
@@ -133,4 +136,6 @@ impl Shared {
     }
 }
 
+/// Messages in one batch of a server.
+const MAX_BATCH: usize = 1024;
 const WRITE_BYTES: usize = 64 << 10;

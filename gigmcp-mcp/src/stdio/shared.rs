@@ -14,6 +14,7 @@ use super::{
     modern::Listens,
     pending::Pending,
     pump::Outgoing,
+    tokens::Tokens,
 };
 use crate::{
     sink::Features,
@@ -37,7 +38,7 @@ pub(super) struct Shared {
     pub(super) closed: CancellationToken,
     pub(super) revisions: [AtomicU64; List::ALL.len()],
     pub(super) events: broadcast::Sender<Event>,
-    pub(super) token_prefix: Box<str>,
+    pub(super) tokens: Tokens,
     pub(super) counters: Counters,
 }
 

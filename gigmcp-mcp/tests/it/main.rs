@@ -3,6 +3,8 @@
 
 mod aggregator;
 mod fidelity;
+mod hostile_client;
+mod hostile_server;
 mod legacy;
 mod modern;
 mod modern_server;
