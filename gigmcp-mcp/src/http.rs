@@ -26,6 +26,8 @@ use self::{
     session::Sessions,
     shares::Shares,
 };
+#[cfg(any(fuzzing, test))]
+pub use self::{modern::mcp_headers, session::laws::mcp_sessions};
 use crate::{message::RpcError, upstream::Upstream};
 
 /// Whoever the caller authenticated, and what for: a session made by one principal is unknown to

@@ -1,5 +1,8 @@
 //! Tokens that a client keeps for us and cannot read, make or change.
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chacha20poly1305::{
     XChaCha20Poly1305, XNonce,

@@ -24,6 +24,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+#[cfg(any(fuzzing, test))]
+pub use self::lines::laws::mcp_lines;
 #[cfg(feature = "toolpack")]
 pub(crate) use self::lines::{Line, Lines};
 use self::{

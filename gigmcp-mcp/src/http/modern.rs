@@ -11,6 +11,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{json, value::RawValue};
 
+#[cfg(any(fuzzing, test))]
+pub use self::check::laws::mcp_headers;
 pub(super) use self::{call::Begun, parked::Parking};
 use self::{
     check::{Checked, Refused, check},

@@ -1,6 +1,8 @@
 //! Sessions of clients.
 
 mod asks;
+#[cfg(any(fuzzing, test))]
+pub(super) mod laws;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},

@@ -27,7 +27,7 @@ pub(super) enum Answers {
 pub(super) fn answered(head: &[u8], tail: &[u8]) -> Answers {
     let leading = Cell::new(Answers::Unknown);
     // It always fails in the end, for the text was cut off; what was read until then counts.
-    let _ = serde_json::Deserializer::from_slice(head).deserialize_map(Leading { found: &leading });
+    let _ = serde_json::Deserializer::from_slice(head).deserialize_map(Leading { head, found: &leading });
     match leading.get() {
         Answers::Unknown => id_at_end(tail).map_or(Answers::Unknown, Answers::Call),
         found => found,
@@ -35,6 +35,7 @@ pub(super) fn answered(head: &[u8], tail: &[u8]) -> Answers {
 }
 
 struct Leading<'a> {
+    head: &'a [u8],
     found: &'a Cell<Answers>,
 }
 
@@ -49,8 +50,10 @@ impl<'de> Visitor<'de> for Leading<'_> {
         while let Some(key) = map.next_key::<String>()? {
             match &*key {
                 "id" => {
-                    let value: Box<RawValue> = map.next_value()?;
-                    let id = RequestId::from_raw(&value).and_then(|id| id.as_u64());
+                    let value: &'de RawValue = map.next_value()?;
+                    // A number at the very end may be the beginning of a longer one.
+                    let whole = value.get().as_bytes().as_ptr_range().end < self.head.as_ptr_range().end;
+                    let id = RequestId::from_raw(value).filter(|_| whole).and_then(|id| id.as_u64());
                     self.found.set(id.map_or(Answers::Unknown, Answers::Call));
                 }
                 // No answer has these. Their ids are the server's own.
@@ -91,6 +94,7 @@ mod tests {
             ("a text as id", r#"{"id":"7","result":{"text":"xx"#, "xx\"}}", Answers::Unknown),
             ("no object", "xxxxxxxx", "xxxxxxxx", Answers::Unknown),
             ("nothing", "", "", Answers::Unknown),
+            ("cut off within the number", r#"{"jsonrpc":"2.0","id":7"#, "xx", Answers::Unknown),
             ("a request", r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"text":"xx"#, "xx\"}}", Answers::Nothing),
             ("its id last", r#"{"method":"x","params":{"text":"xx"#, r#"xx"},"id":7}"#, Answers::Nothing),
             ("its method last", r#"{"params":{"text":"xx"#, r#"xx"},"method":"x","id":7}"#, Answers::Nothing),

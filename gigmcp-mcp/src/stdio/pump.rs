@@ -83,7 +83,7 @@ pub(super) async fn write_to(
 
 /// One line out of one JSON text. A client may have put line ends between its tokens (inside
 /// strings JSON has none); kept, they would let it write lines of its own to the server.
-fn append_line(text: &mut Vec<u8>, json: &[u8]) {
+pub(super) fn append_line(text: &mut Vec<u8>, json: &[u8]) {
     text.extend(json.iter().map(|&byte| match byte {
         b'\n' | b'\r' => b' ',
         other => other,
