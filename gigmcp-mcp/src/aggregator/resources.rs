@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::{
     Aggregator,
     backend::{Entry, Ready},
-    hub::{Subscribed, of_uri},
+    hub::{Hub, Subscribed, of_uri},
     lists::Gathered,
     passing::uri_of,
 };
@@ -109,10 +109,9 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
+                let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
                 let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
-                if !matches!(outcome, Outcome::Complete(_)) {
-                    self.hub.unsubscribe(&to, call.client);
-                }
+                noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
             }
             Some(false) => nothing(),
@@ -139,6 +138,23 @@ impl Aggregator {
             if let Some(ready) = self.entries[server].running() {
                 runtime.spawn(async move { ready.upstream.call(of_uri("resources/unsubscribe", &uri)).await });
             }
+        }
+    }
+}
+
+/// A subscription that does not hold yet, and is gone if it never does: refused, or given up by its client. The next one
+/// would not reach the server.
+struct Noted<'a> {
+    hub: &'a Hub,
+    to: &'a Subscribed,
+    client: Option<ClientId>,
+    holds: bool,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if !self.holds {
+            self.hub.unsubscribe(self.to, self.client);
         }
     }
 }

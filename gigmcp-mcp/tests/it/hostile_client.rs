@@ -285,3 +285,34 @@ async fn a_uri_that_is_too_long_to_be_kept_is_not_subscribed_to() {
     assert!(subscribe("a:more".to_owned()).await.unwrap_err().contains("too many"));
     assert_eq!(subscribe("a:7".to_owned()).await, Ok(()), "it has that one");
 }
+
+#[tokio::test]
+async fn a_subscription_that_was_given_up_does_not_stand_in_for_the_next() {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let mut stage = Stage::new(r#""capabilities":{"tools":{},"resources":{"subscribe":true}}"#, {
+        let answers = Arc::clone(&answers);
+        move |method, _| match method {
+            "tools/list" => result(r#"{"tools":[]}"#),
+            "resources/list" => result(r#"{"resources":[]}"#),
+            "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+            "resources/subscribe" if answers.load(Ordering::SeqCst) == 1 => result("{}"),
+            _ => Reply::Never,
+        }
+    });
+    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+    let subscribe = || {
+        let aggregator = Arc::clone(&aggregator);
+        let call = Call::new("resources/subscribe", Some(raw(r#"{"uri":"a:1"}"#))).of_client(ClientId::new());
+        tokio::spawn(async move { aggregator.call(call).await })
+    };
+    let first = subscribe();
+    stage.heard(&["resources/subscribe"]).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    answers.store(1, Ordering::SeqCst);
+    assert!(matches!(subscribe().await.unwrap(), Outcome::Complete(_)));
+    assert_eq!(stage.heard_so_far(&["resources/subscribe"]).len(), 1, "the server was asked again");
+    // Twin: one that holds stands in for others.
+    assert!(matches!(subscribe().await.unwrap(), Outcome::Complete(_)));
+    assert_eq!(stage.heard_so_far(&["resources/subscribe"]).len(), 0);
+}
