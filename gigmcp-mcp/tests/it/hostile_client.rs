@@ -109,7 +109,7 @@ async fn requests_under_way_are_bounded_per_principal_with_and_without_a_session
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     assert_eq!(endpoint.post(&[("mcp-session-id", &session)], ping).await.status, 200);
     plain.go.notify_waiters();
-    (one.await.unwrap(), two.await.unwrap());
+    assert_eq!((one.await.unwrap().status.as_u16(), two.await.unwrap().status.as_u16()), (200, 200));
     assert_eq!(endpoint.post(&[("mcp-session-id", &session)], call).await.status, 200);
 }
 
