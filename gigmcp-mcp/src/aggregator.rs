@@ -13,6 +13,8 @@ mod lists;
 mod meta;
 mod named;
 mod observer;
+mod odd;
+mod pace;
 mod passing;
 mod policy;
 mod report;
@@ -47,7 +49,7 @@ use crate::{
     catalogue::{CatalogueLimits, Named},
     describe::Description,
     level::LogLevel,
-    message::RpcError,
+    message::{RpcError, beginning},
     name::ServerId,
     object::Members,
     seal::Sealer,
@@ -293,9 +295,10 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
-                method => {
-                    Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
-                }
+                method => Outcome::refused(&RpcError::new(
+                    RpcError::METHOD_NOT_FOUND,
+                    format!("Method not found: {}", beginning(method)),
+                )),
             }
         })
     }

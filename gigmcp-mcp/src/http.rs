@@ -9,6 +9,7 @@ mod modern;
 mod reply;
 mod service;
 mod session;
+mod shares;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
@@ -24,7 +25,10 @@ use self::{
     modern::{Parking, names_modern},
     reply::{empty, not_allowed, plain, rpc_error},
     session::Sessions,
+    shares::Shares,
 };
+#[cfg(any(fuzzing, test))]
+pub use self::{modern::mcp_headers, session::laws::mcp_sessions};
 use crate::{message::RpcError, upstream::Upstream};
 
 /// Whoever the caller authenticated, and what for: a session made by one principal is unknown to
@@ -67,6 +71,10 @@ pub struct StreamableHttpLimits {
     pub session_idle: Duration,
     /// Requests under way in one session; more are refused. Default 128.
     pub max_in_flight_per_session: usize,
+    /// Requests under way of one principal, in all its sessions and without one; more are refused. Default 4,096.
+    pub max_in_flight_per_principal: usize,
+    /// Bytes of these requests together; against large ones that wait. Default 64 MiB.
+    pub max_bytes_per_principal: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
     /// Calls that wait for their client to come back with answers; more fail. Default 1,024.
@@ -77,6 +85,8 @@ pub struct StreamableHttpLimits {
     pub parked_for: Duration,
     /// Clients without a session that listen; more are refused. Default 4,096.
     pub max_listeners: usize,
+    /// The same, of one principal. Default 256.
+    pub max_listeners_per_principal: usize,
     /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
     /// Default 15 s.
     pub keep_alive: Duration,
@@ -91,11 +101,14 @@ impl Default for StreamableHttpLimits {
             max_sessions: 16_384,
             session_idle: Duration::from_secs(12 * 3600),
             max_in_flight_per_session: 128,
+            max_in_flight_per_principal: 4096,
+            max_bytes_per_principal: 64 << 20,
             max_batch: 64,
             max_parked: 1024,
             max_parked_per_principal: 64,
             parked_for: Duration::from_secs(600),
             max_listeners: 4096,
+            max_listeners_per_principal: 256,
             keep_alive: Duration::from_secs(15),
         }
     }
@@ -114,6 +127,7 @@ pub struct StreamableHttp {
     streams: CancellationToken,
     parking: Arc<Parking>,
     listeners: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 impl StreamableHttp {
@@ -130,6 +144,7 @@ impl StreamableHttp {
             streams: CancellationToken::new(),
             parking: Parking::new(limits),
             listeners: Arc::new(Semaphore::new(limits.max_listeners)),
+            shares: Shares::new(limits),
         }
     }
 

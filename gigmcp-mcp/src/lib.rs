@@ -4,6 +4,9 @@
 mod aggregator;
 mod catalogue;
 mod describe;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod level;
 mod message;

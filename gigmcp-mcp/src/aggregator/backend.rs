@@ -293,6 +293,9 @@ impl Entry {
         let replaced = std::mem::replace(&mut *state, next);
         drop(state);
         drop(replaced); // may end a server, and not under the lock
+        if prepared.is_ok() {
+            self.log_faults();
+        }
     }
 
     fn failed(&self, error: &BackendError, before: &State) -> State {

@@ -13,7 +13,7 @@ use super::{
     hub::prefixed,
 };
 use crate::{
-    catalogue::{Catalogue, LocatedList, Remedy},
+    catalogue::{Catalogue, LocatedList},
     describe::{Capabilities, Description},
     message::RpcError,
     object::{Members, quoted},
@@ -72,17 +72,10 @@ impl Aggregator {
                 Ok(Err(error)) => FaultKind::from(&error),
                 Err(_) => FaultKind::StillStarting,
             };
+            tracing::warn!(server = %entry.name, fault = %missing, "not in a list");
             entry.is_missed();
             gathered.incomplete = true;
             gathered.faults.push(entry.fault(missing));
-        }
-        for fault in &gathered.faults {
-            match &fault.kind {
-                FaultKind::Item(odd) if odd.remedy == Remedy::Mended => {
-                    tracing::debug!(server = %fault.server, fault = %fault.kind, "mended in a list");
-                }
-                kind => tracing::warn!(server = %fault.server, fault = %kind, "not in a list"),
-            }
         }
         gathered
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     catalogue::NamedList,
-    message::RpcError,
+    message::{RpcError, beginning},
     name::server_of,
     object::Members,
     upstream::{Call, Outcome},
@@ -28,7 +28,7 @@ pub(super) enum Kind {
 impl Kind {
     fn unknown(self, exposed: &str) -> RpcError {
         let what = if self == Self::Tool { "tool" } else { "prompt" };
-        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {exposed}"))
+        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
     fn list(self, offer: &Offer) -> &NamedList {

@@ -9,13 +9,13 @@ use super::{
     Aggregator,
     backend::{Entry, Offer},
     fault::BackendError,
-    hub::{Subscribed, of_uri},
+    hub::{Hub, Subscribed, of_uri},
     lists::Gathered,
     passing::uri_of,
 };
 use crate::{
     message::{RpcError, error_code},
-    object::Members,
+    object::{Members, items},
     sink::ClientId,
     upstream::{Call, Outcome},
 };
@@ -102,6 +102,9 @@ impl Aggregator {
         let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
+        if exposed.len() > MAX_URI_BYTES {
+            return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "params.uri is too long"));
+        }
         let ready = match entry.ready().await {
             Ok(ready) => ready,
             Err(error) => return refused(&entry, &error),
@@ -113,10 +116,9 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
+                let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
                 let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
-                if !matches!(outcome, Outcome::Complete(_)) {
-                    self.hub.unsubscribe(&to, call.client);
-                }
+                noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
             }
             Some(false) => nothing(),
@@ -149,6 +151,23 @@ impl Aggregator {
     }
 }
 
+/// A subscription that does not hold yet, and is gone if it never does: refused, or given up by its client. The next one
+/// would not reach the server.
+struct Noted<'a> {
+    hub: &'a Hub,
+    to: &'a Subscribed,
+    client: Option<ClientId>,
+    holds: bool,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if !self.holds {
+            self.hub.unsubscribe(self.to, self.client);
+        }
+    }
+}
+
 impl Offer {
     /// Whether the server lists this resource, or exactly this template.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
@@ -165,7 +184,7 @@ fn renamed(call: &Call, uri: &str) -> Call {
 /// The contents of a resource under the URI that the client asked for.
 fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     let members = Members::of(result).ok()?;
-    let contents: Vec<&RawValue> = serde_json::from_str(members.value("contents")?.get()).ok()?;
+    let contents = items(members.value("contents")?, MAX_CONTENTS).ok()?;
     let mut renamed = Vec::new();
     for content in contents {
         let members = Members::of(content).ok()?;
@@ -178,6 +197,10 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
 fn refused(entry: &Entry, error: &BackendError) -> Outcome {
     Outcome::refused(&entry.refusal(error))
 }
+/// Parts of one resource.
+const MAX_CONTENTS: usize = 10_000;
+/// Of a resource that is subscribed to: it is kept.
+const MAX_URI_BYTES: usize = 8 << 10;
 
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))

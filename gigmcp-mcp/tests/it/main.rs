@@ -4,6 +4,8 @@
 mod aggregator;
 mod embedding;
 mod fidelity;
+mod hostile_client;
+mod hostile_server;
 mod legacy;
 mod lifecycle;
 mod meta;

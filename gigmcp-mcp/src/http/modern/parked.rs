@@ -18,7 +18,7 @@ use crate::{
     http::{Principal, StreamableHttpLimits},
     message::{Request, RpcError},
     object::Members,
-    seal::Sealer,
+    seal::{MAX_TOKEN_BYTES, Sealer},
     upstream::Upstream,
 };
 
@@ -100,15 +100,16 @@ impl Parking {
         Some((Ticket { parking: self, id }, token, resumed))
     }
 
-    /// A token for the state of a server.
+    /// A token for the state of a server; none if it would be longer than what is taken back.
     pub(super) fn server_state(
         &self,
         principal: &Principal,
         request: &Request,
         params: &RawValue,
         state: &RawValue,
-    ) -> String {
-        self.seal(principal, &request.method, params, &json!({ "server": state.get() }))
+    ) -> Option<String> {
+        let token = self.seal(principal, &request.method, params, &json!({ "server": state.get() }));
+        (token.len() <= MAX_TOKEN_BYTES).then_some(token)
     }
 
     fn seal(&self, principal: &Principal, method: &str, params: &RawValue, what: &serde_json::Value) -> String {
