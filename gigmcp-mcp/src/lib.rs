@@ -23,7 +23,7 @@ pub use aggregator::{
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
-pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use http::{Occupancy, Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};

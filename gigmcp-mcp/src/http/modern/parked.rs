@@ -133,6 +133,10 @@ impl Parking {
         }
     }
 
+    pub(in crate::http) fn len(&self) -> usize {
+        self.lock().parked.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
