@@ -1,7 +1,7 @@
 //! The gateway: all of this crate between sockets and processes, and an account of what it holds.
 
 use std::{
-    io::{BufRead, Write},
+    io::BufRead,
     process::Stdio,
     sync::{
         Arc, Mutex, Weak,
@@ -25,12 +25,15 @@ use tokio::{
 };
 
 use crate::{
-    PART,
+    ALLOCATOR, PART,
     server::{MOODS, SEED, TOO_LONG},
 };
 
 /// Bytes that each call leaves behind, for the story in which something leaks.
 pub(crate) const LEAK: &str = "LOAD_LEAK";
+
+/// Asks for the bytes that were allocated and not given back, instead of what is held.
+pub(crate) const HEAP: &str = "heap";
 
 /// What a gateway holds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -60,7 +63,11 @@ pub(crate) fn run() {
     println!("{}", listener.local_addr().unwrap());
     runtime.spawn(serve(listener, Arc::clone(&endpoint), upstream));
     for line in std::io::stdin().lock().lines() {
-        line.unwrap();
+        if line.unwrap() == HEAP {
+            let stats = ALLOCATOR.stats();
+            println!("{}", stats.bytes_allocated.saturating_sub(stats.bytes_deallocated));
+            continue;
+        }
         let occupancy = endpoint.occupancy();
         let held = Held {
             sessions: occupancy.sessions,
@@ -69,7 +76,6 @@ pub(crate) fn run() {
             tasks: runtime.metrics().num_alive_tasks(),
         };
         println!("{}", serde_json::to_string(&held).unwrap());
-        std::io::stdout().flush().unwrap();
     }
 }
 

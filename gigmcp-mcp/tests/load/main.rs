@@ -11,6 +11,10 @@ mod server;
 mod slope;
 mod story;
 
+/// Counts what is not given back.
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
 /// Says which part of the story a process plays.
 const PART: &str = "LOAD_PART";
 

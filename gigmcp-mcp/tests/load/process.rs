@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     PART,
-    gateway::{Held, LEAK},
+    gateway::{HEAP, Held, LEAK},
 };
 
 pub(crate) struct Gateway {
@@ -47,11 +47,8 @@ impl Gateway {
     }
 
     pub(crate) fn account(&mut self) -> Account {
-        self.stdin.write_all(b"?\n").unwrap();
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
         let id = self.child.id();
-        let held = serde_json::from_str(&line).unwrap();
+        let held = serde_json::from_str(&self.ask("?")).unwrap();
         let descriptors = fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
         Account { held, descriptors, processes: children(id) }
     }
@@ -72,6 +69,18 @@ impl Gateway {
     pub(crate) fn resident_bytes(&self) -> usize {
         let pages = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
         pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+    }
+
+    /// What is not given back to its allocator.
+    pub(crate) fn heap_bytes(&mut self) -> usize {
+        self.ask(HEAP).trim().parse().unwrap()
+    }
+
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.stdin, "{what}").unwrap();
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
     }
 
     /// Closes its input, and waits for it.

@@ -17,15 +17,25 @@ pub(crate) fn check() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let kept = runtime.block_on(tell(0));
-    let leaked = runtime.block_on(tell(LEAK_BYTES));
-    println!("memory kept of each call: {kept:.0} bytes, and {leaked:.0} of {LEAK_BYTES} that were meant to be kept");
-    assert!(kept < LEAK_BYTES as f64 / 4.0, "memory grows by {kept} bytes a call");
-    assert!(leaked > LEAK_BYTES as f64 / 2.0, "a leak of {LEAK_BYTES} bytes a call is not seen: {leaked}");
+    let kept = runtime.block_on(tell(ROUNDS, 0));
+    let leaked = runtime.block_on(tell(ROUNDS / 2, LEAK_BYTES));
+    println!("kept of each call: {kept:?}; when {LEAK_BYTES} bytes are meant to be: {leaked:?}");
+    let (some, most) = (LEAK_BYTES as f64 / 4.0, LEAK_BYTES as f64 / 2.0);
+    assert!(kept.heap < some, "memory that is not given back grows by {} bytes a call", kept.heap);
+    assert!(leaked.heap > most, "twin: a leak of {LEAK_BYTES} bytes a call is not seen, but {}", leaked.heap);
+    // What the allocator cannot use again comes on top, and goes in pages.
+    assert!(kept.resident < RESIDENT_BYTES, "the process grows by {} bytes a call", kept.resident);
 }
 
-/// The bytes of memory that are more after each call.
-async fn tell(leak: usize) -> f64 {
+/// By how many bytes more after each call.
+#[derive(Clone, Copy, Debug)]
+struct Growth {
+    /// What was allocated and not given back.
+    heap: f64,
+    resident: f64,
+}
+
+async fn tell(rounds: usize, leak: usize) -> Growth {
     let mut gateway = Gateway::start(leak);
     let base = base(&mut gateway).await;
     let mut chance = Chance::new(20_261_130);
@@ -39,14 +49,14 @@ async fn tell(leak: usize) -> f64 {
     let mut told = BTreeMap::<(&str, Told), usize>::new();
     let mut memory = Vec::new();
     let mut most_parked = 0;
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         clients = play(&mut gateway, clients, &mut chance, &mut told, &mut most_parked).await;
         let quiet = |account: &Account| account.held.pending == 0 && account.held.parked == 0;
         let account = gateway.comes_to("calls come to an end", quiet).await;
         assert_eq!(account.held.sessions, sessions, "twin: what is in use is kept");
-        memory.push(((round * CALLS) as f64, gateway.resident_bytes() as f64));
+        memory.push([round * CALLS, gateway.heap_bytes(), gateway.resident_bytes()].map(|count| count as f64));
     }
-    judge(&told);
+    judge(rounds, &told);
     assert!(most_parked > 0, "no call was ever parked");
     for client in &mut clients {
         client.end_session().await;
@@ -56,7 +66,14 @@ async fn tell(leak: usize) -> f64 {
     let end = gateway.comes_to("what was held is given back", |account| *account == base).await;
     assert_eq!(end, base);
     gateway.end();
-    slope(&memory[ROUNDS / 4..])
+    println!(
+        "after each round, heap and all: {:?}",
+        memory.iter().map(|[_, heap, all]| (heap, all)).collect::<Vec<_>>()
+    );
+    // At the beginning, buffers and tables grow to what they need.
+    let later = &memory[rounds / 4..];
+    let growth = |of: usize| slope(&later.iter().map(|point| (point[0], point[of])).collect::<Vec<_>>());
+    Growth { heap: growth(1), resident: growth(2) }
 }
 
 /// What is held when all servers run and nobody calls.
@@ -126,10 +143,10 @@ fn part(chance: &mut Chance) -> (&'static str, Manner) {
 }
 
 /// What may have become of calls.
-fn judge(told: &BTreeMap<(&str, Told), usize>) {
+fn judge(rounds: usize, told: &BTreeMap<(&str, Told), usize>) {
     let all = |mood: &str| told.iter().filter(|((of, _), _)| *of == mood).map(|(_, count)| count).sum::<usize>();
     let token = |mood: &str| told.get(&(mood, Told::Token)).copied().unwrap_or(0);
-    assert_eq!(MOODS.map(all).iter().sum::<usize>(), ROUNDS * CALLS);
+    assert_eq!(MOODS.map(all).iter().sum::<usize>(), rounds * CALLS);
     for ((mood, outcome), count) in told {
         let Told::Failed(code) = outcome else { continue };
         let expected = match *mood {
@@ -145,7 +162,7 @@ fn judge(told: &BTreeMap<(&str, Told), usize>) {
     }
     assert!(told.keys().any(|(mood, outcome)| *mood == "crash" && matches!(outcome, Told::Failed(_))), "none crashed");
     assert!(MOODS.iter().all(|mood| told.contains_key(&(*mood, Told::Vanished))), "none vanished: {told:?}");
-    for (mood, least) in [("steady", 80), ("crash", 50), ("flood", 50), ("ask", 50), ("hang", 0)] {
+    for (mood, least) in [("steady", 75), ("crash", 50), ("flood", 50), ("ask", 50), ("hang", 0)] {
         assert!(token(mood) * 100 >= all(mood) * least, "{mood}: {told:?}");
     }
     assert_eq!(token("hang"), 0);
@@ -157,4 +174,6 @@ const ROUNDS: usize = 20;
 /// In each round.
 const CALLS: usize = 500;
 const AT_ONCE: usize = 64;
-const LEAK_BYTES: usize = 1_024;
+const LEAK_BYTES: usize = 128;
+/// Of 40,000 calls the later half grew by 45 bytes each, the first 10,000 by 180.
+const RESIDENT_BYTES: f64 = 512.0;
