@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod aggregator;
+mod attended;
 mod catalogue;
 mod describe;
 mod http;

@@ -22,6 +22,7 @@ use super::{
     result::{Cached, has_failed},
 };
 use crate::{
+    attended::Attended,
     http::{
         Principal,
         body::{Answer, Part, Parts},
@@ -58,8 +59,8 @@ impl Begun {
         Resumed { id: self.request.id, parts: self.parts, events: self.events, context: self.checked.context }
     }
 
-    /// Makes the call, in a task of its own that ends with it.
-    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) {
+    /// Makes the call. Whoever waits for its first message need not wait for its end.
+    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) -> Attended {
         let Self { principal, request, checked: Checked { params, context, .. }, parts, events } = self;
         let questions = Arc::new(Questions::default());
         let mut call = Call::new(request.method.clone(), Some(params.clone()));
@@ -68,7 +69,7 @@ impl Begun {
         questions.attach(&Resumed { id: request.id.clone(), parts: parts.clone(), events, context });
         let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking) };
         let upstream = Arc::clone(upstream);
-        tokio::spawn(async move { driver.drive(upstream.call(call)).await });
+        Attended::new(async move { driver.drive(upstream.call(call)).await })
     }
 }
 
