@@ -114,6 +114,18 @@ impl Default for StreamableHttpLimits {
     }
 }
 
+/// What clients hold of a [`StreamableHttp`], each bounded by its limits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Occupancy {
+    /// Sessions, those included that have been unused for too long and are not yet forgotten.
+    pub sessions: usize,
+    /// Calls that wait for their client to come back.
+    pub parked: usize,
+    /// Clients without a session that listen.
+    pub listeners: usize,
+}
+
 /// The server end of MCP's streamable HTTP, for clients with a session (2024-11-05 to 2025-11-25) and without one
 /// (2026-07-28) at the same address. It knows no web framework and authenticates nobody: the caller does that first.
 #[derive(Debug)]
@@ -189,6 +201,16 @@ impl StreamableHttp {
             Method::DELETE => self.delete(principal, &request),
             Method::GET => self.listen(principal, upstream, request.headers()),
             _ => not_allowed("GET, POST, DELETE"),
+        }
+    }
+
+    /// What clients hold at this moment.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            sessions: self.sessions.len(),
+            parked: self.parking.len(),
+            listeners: self.limits.max_listeners - self.listeners.available_permits(),
         }
     }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod aggregator;
+mod attended;
 mod catalogue;
 mod describe;
 #[cfg(any(fuzzing, test))]
@@ -28,7 +29,9 @@ pub use aggregator::{
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
-pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits, StreamableHttpService};
+pub use http::{
+    Occupancy, Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits, StreamableHttpService,
+};
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use meta::{ListBudget, ToolMode, estimated_tokens};

@@ -168,6 +168,12 @@ impl StdioUpstream {
         self.shared.counters.read()
     }
 
+    /// How many requests wait for an answer.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.shared.pending.len()
+    }
+
     /// Waits until the server's output has ended. Cancel safe.
     pub async fn closed(&self) {
         self.shared.closed.cancelled().await;

@@ -17,6 +17,7 @@ use super::{
     shares::Taken,
 };
 use crate::{
+    attended::Attended,
     level::LogLevel,
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::{Members, items},
@@ -112,10 +113,11 @@ impl StreamableHttp {
             drop(share);
             parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
         });
-        if let Err(Busy { id, error }) = begun {
-            return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error);
-        }
-        match received.next().await {
+        let call = match begun {
+            Ok(call) => call,
+            Err(Busy { id, error }) => return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error),
+        };
+        match call.until(received.next()).await {
             Some(Part::Last(answer)) => answer_reply(answer),
             Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
             None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
@@ -219,7 +221,11 @@ impl StreamableHttp {
                         })
                     });
                     match begun {
-                        Ok(()) => requests.push(answered),
+                        // Side by side.
+                        Ok(call) => {
+                            drop(call);
+                            requests.push(answered);
+                        }
                         Err(Busy { id, error }) => answers.push(write_response(Some(&id), &Verdict::refused(&error))),
                     }
                 }
@@ -273,17 +279,17 @@ fn takes_part(request: &Request, modern: bool) -> bool {
 /// What a client may declare.
 const MAX_CAPABILITIES_BYTES: usize = 64 << 10;
 
-/// Begins to answer a request, in a task of its own: when the connection is lost, the call goes on.
+/// Begins to answer a request. When the connection is lost, the call goes on.
 fn begin<U, F>(
     session: &Arc<Session>,
     upstream: &Arc<U>,
     request: Request,
     sink: Option<CallStream>,
     done: impl FnOnce(Verdict) -> F + Send + 'static,
-) -> Result<(), Busy>
+) -> Result<Attended, Busy>
 where
     U: Upstream + ?Sized + 'static,
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     let under_way = if &*request.method == "ping" {
         None // it costs nothing
@@ -294,7 +300,7 @@ where
         Some((place, session.enter(&request.id)))
     };
     let (session, upstream) = (Arc::clone(session), Arc::clone(upstream));
-    tokio::spawn(async move {
+    Ok(Attended::new(async move {
         let verdict = match &under_way {
             None => Verdict::Result(RawValue::from_string("{}".to_owned()).expect("it is JSON")),
             Some((_, under_way)) => tokio::select! {
@@ -305,8 +311,7 @@ where
             },
         };
         done(verdict).await;
-    });
-    Ok(())
+    }))
 }
 
 async fn answer<U: Upstream + ?Sized + 'static>(

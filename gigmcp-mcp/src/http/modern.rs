@@ -139,10 +139,12 @@ impl StreamableHttp {
         mut received: Received,
     ) -> Response<ResponseBody> {
         let id = begun.request.id.clone();
-        if let Err(error) = self.parking.begin(upstream, begun) {
-            return rpc_error(StatusCode::OK, Some(&id), &error);
-        }
-        match received.next().await {
+        let first = match self.parking.begin(upstream, begun) {
+            Ok(Some(call)) => call.until(received.next()).await,
+            Ok(None) => received.next().await,
+            Err(error) => return rpc_error(StatusCode::OK, Some(&id), &error),
+        };
+        match first {
             Some(Part::Last(answer)) => answer_reply(answer),
             Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
             None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),

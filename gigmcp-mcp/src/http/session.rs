@@ -170,6 +170,10 @@ impl Sessions {
         true
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -207,6 +207,10 @@ impl Pending {
         self.lock().closed
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Whether a request of a client is under way.
     pub(crate) fn has_callers(&self) -> bool {
         self.lock().waiting.values().any(|entry| entry.caller.is_some())

@@ -22,6 +22,7 @@ use super::{
     result::{Cached, has_failed},
 };
 use crate::{
+    attended::Attended,
     http::{
         Principal,
         body::{Answer, Part, Parts},
@@ -63,8 +64,8 @@ impl Begun {
         Resumed { id: request.id, parts, events, context: checked.context, share }
     }
 
-    /// Makes the call, in a task of its own that ends with it.
-    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) {
+    /// Makes the call. Whoever waits for its first message need not wait for its end.
+    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) -> Attended {
         let Self { principal, request, checked: Checked { params, context, .. }, parts, events, share } = self;
         let questions = Arc::new(Questions::default());
         let mut call = Call::new(request.method.clone(), Some(params.clone()));
@@ -73,7 +74,7 @@ impl Begun {
         questions.attach(&parts, events, &context);
         let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking), share };
         let upstream = Arc::clone(upstream);
-        tokio::spawn(async move { driver.drive(upstream.call(call)).await });
+        Attended::new(async move { driver.drive(upstream.call(call)).await })
     }
 }
 
