@@ -39,10 +39,7 @@ pub(crate) use tokens::TokenWish;
 pub(crate) use totp::SecondFactor;
 
 #[cfg_attr(not(test), expect(unused_imports, reason = "for the REST API, which is not there yet"))]
-pub(crate) use {
-    access::anybody_may,
-    sign_in::{Attempt, SignedIn},
-};
+pub(crate) use sign_in::{Attempt, SignedIn};
 
 /// Whoever something belongs to has an account of that id.
 pub(crate) type UserId = crate::spec::Owner;
