@@ -7,7 +7,7 @@ use crate::{
     host::Host,
     output::{Failure, Output, columns},
     people::{Actor, Label, People, Terms},
-    spec::{Owner, ProfileSlug, ServerName},
+    spec::{ProfileSlug, ServerName},
     token::Token,
 };
 
@@ -71,8 +71,8 @@ fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
 pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
     match command {
         Command::Create { name, server } => {
-            let token = Token::mint();
-            host.store.create_profile(name.clone(), Owner::local(), server, token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.create_profile(&Actor::local(), &name, server).await?;
             print_token(&name, &token, out)
         }
         Command::Token { name } => {

@@ -62,7 +62,7 @@ impl Store {
     pub(crate) async fn add_invitation(&self, row: InvitationRow, audit: AuditRow) -> Result<(), StoreError> {
         self.write(move |connection| {
             if row.kind == InvitationKind::Setup && !users::administrators(connection)?.is_empty() {
-                return Err(StoreError::Exists { what: "an administrator; the", name: "first".to_owned() });
+                return Err(StoreError::Exists { what: "account", name: "the first administrator".to_owned() });
             }
             if let (InvitationKind::Invitation, Some(email)) = (row.kind, &row.email) {
                 users::check_free(connection, email, None)?;
