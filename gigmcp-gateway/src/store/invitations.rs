@@ -141,6 +141,14 @@ impl Store {
     }
 }
 
+/// Ends the codes that somebody made, or a key of theirs, as they are not trusted with that any more.
+pub(super) fn delete_by(connection: &Connection, maker: &UserId) -> Result<(), StoreError> {
+    let made = Expr::col(Invitations::CreatedBy);
+    let by_key = made.clone().like(format!("{maker} with the key %"));
+    connection.execute(Query::delete().from_table(Invitations::Table).and_where(made.eq(maker.as_str()).or(by_key)))?;
+    Ok(())
+}
+
 fn insert(connection: &Connection, row: &InvitationRow) -> Result<(), StoreError> {
     connection.execute(Query::insert().into_table(Invitations::Table).columns(COLUMNS).values_panic([
         row.hash.as_str().into(),
