@@ -15,6 +15,8 @@ use self::said::Said;
 use crate::{
     launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
+    people::{Reach, TokenScope},
+    scoped,
     settings::Settings,
     spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
@@ -34,8 +36,11 @@ pub(crate) struct Profiles {
 struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
+    said: Arc<Said>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
+    /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
+    scoped: HashMap<TokenScope, Arc<Aggregator>>,
 }
 
 impl Profiles {
@@ -65,11 +70,11 @@ impl Profiles {
         if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
             return Ok(Arc::clone(&entry.aggregator)); // somebody was faster
         }
-        let entry = self.entry(profile, before, &said);
+        let entry = self.entry(profile, before, said);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
-            replaced.aggregator.is_replaced();
+            replaced.is_replaced();
             replaced.end_all_but(&kept);
         }
         Ok(aggregator)
@@ -80,6 +85,28 @@ impl Profiles {
         let entries = self.entries();
         let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
         Some(Arc::clone(&entry.aggregator))
+    }
+
+    /// The same for a token that is good for less than all of it.
+    pub(crate) async fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Result<Arc<Aggregator>, StoreError> {
+        let whole = self.aggregator(profile).await?;
+        if scope.is_whole() {
+            return Ok(whole);
+        }
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile));
+        // Whoever changed it meanwhile has ended its servers.
+        let Some(entry) = entry else { return Ok(Arc::new(Aggregator::new(Vec::new()).expect("no server twice"))) };
+        if let Some(aggregator) = entry.scoped.get(scope) {
+            return Ok(Arc::clone(aggregator));
+        }
+        if entry.scoped.len() >= MAX_SCOPES {
+            // What is left of tokens that were revoked.
+            entry.scoped.clear();
+        }
+        let aggregator = self.aggregate(profile, &entry.servers, &entry.said, scope, entry.is_meta());
+        entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
+        Ok(aggregator)
     }
 
     /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
@@ -101,7 +128,7 @@ impl Profiles {
                     Ok(()) => told = None,
                     Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
-                            entry.aggregator.is_replaced();
+                            entry.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
@@ -128,7 +155,7 @@ impl Profiles {
         while ending.join_next().await.is_some() {}
     }
 
-    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: &Said) -> Entry {
+    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: Said) -> Entry {
         let nothing = MemberSettings::default();
         let member = |name: &ServerName| profile.settings.servers.get(name.as_str()).unwrap_or(&nothing);
         let servers: BTreeMap<_, _> = profile
@@ -146,17 +173,30 @@ impl Profiles {
                 (name.clone(), launch)
             })
             .collect();
-        let backends = servers.iter().map(|(name, launch)| {
-            let mut policy = said.policy(name, &profile.settings);
-            policy.spares = member(name).spares.map(usize::from);
-            backend(name, launch, policy)
+        let said = Arc::new(said);
+        let aggregator =
+            self.aggregate(profile, &servers, &said, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        let settings = profile.settings.clone();
+        Entry { id: profile.id, servers, said, settings, aggregator, scoped: HashMap::new() }
+    }
+
+    /// The servers as far as a token is good for them.
+    fn aggregate(
+        &self,
+        profile: &Profile,
+        servers: &BTreeMap<ServerName, Arc<ServerLaunch>>,
+        said: &Said,
+        scope: &TokenScope,
+        was_meta: bool,
+    ) -> Arc<Aggregator> {
+        let backends = servers.iter().filter_map(|(name, launch)| {
+            let policy = said.policy(name, &profile.settings);
+            scope.reach(name).map(|reach| backend(name, launch, policy, reach))
         });
         let audit = ToolAudit::new(self.store(), profile);
         let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
-        let aggregator = builder.was_meta(before.is_some_and(|entry| entry.aggregator.is_meta())).build();
-        let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
-        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
+        Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 
     fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
@@ -190,6 +230,14 @@ impl Entry {
         }
     }
 
+    fn is_meta(&self) -> bool {
+        self.aggregator.is_meta()
+    }
+
+    fn is_replaced(&self) {
+        self.scoped.values().chain([&self.aggregator]).for_each(|aggregator| aggregator.is_replaced());
+    }
+
     fn matches(&self, profile: &Profile) -> bool {
         let same = |(name, revision): &(ServerName, i64)| {
             self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
@@ -200,10 +248,13 @@ impl Entry {
     }
 }
 
-fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy) -> Backend {
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy, reach: &Reach) -> Backend {
     let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
     let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
-    Backend::new(server_id(name), launch).with_policy(policy).with_store(store)
+    match reach {
+        Reach::Whole => Backend::new(server_id(name), launch).with_policy(policy).with_store(store),
+        Reach::Tools(tools) => Backend::new(server_id(name), scoped::limited(launch, tools)).with_policy(policy),
+    }
 }
 
 /// A start watches its own time: each server says how much it needs.
@@ -215,5 +266,7 @@ fn server_id(name: &ServerName) -> ServerId {
     name.as_str().parse().expect("a server name is a prefix of tool names")
 }
 
+/// How many different scopes of a profile's tokens are kept ready.
+const MAX_SCOPES: usize = 64;
 /// How long a server that was taken out of a profile may go on without being called.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);

@@ -1,6 +1,12 @@
 //! `serve`: checks the host, opens what is needed, listens, drains.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use gigmcp_egress::{CredentialId, EgressProxy, Limits, SecretString};
 use gigmcp_sandbox::host_report;
@@ -18,7 +24,8 @@ use crate::{
     egress::{Instances, Policy},
     endpoint::{Endpoint, Transitional},
     host::Host,
-    output::Failure,
+    output::{Failure, whole},
+    people::{People, Terms},
     profiles::Profiles,
     secrets::Secrets,
     settings::Settings,
@@ -32,9 +39,31 @@ use crate::{
 /// Serves until a signal says to stop.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     check_host().await?;
-    let server = Server::open(&settings, Host::open(&settings)?).await?;
+    let host = Host::open(&settings)?;
+    let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
+    let server = Server::open(&settings, host).await?;
+    print_setup_code(&people).await;
     tracing::info!("listening on http://{}", server.address);
     server.run().await
+}
+
+/// On standard output, for whoever starts it: logs are kept, and read by others.
+async fn print_setup_code(people: &People) {
+    match people.setup_code().await {
+        Ok(None) => {}
+        Ok(Some(code)) => {
+            let told = writeln!(
+                io::stdout(),
+                "there is no administrator yet; for a day, this code makes you one, once: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` reads it, and a password on the next line",
+                code.expose()
+            );
+            if let Err(error) = told {
+                tracing::warn!("the code of the first administrator could not be printed: {error}");
+            }
+        }
+        // Clients are served all the same.
+        Err(error) => tracing::warn!("there is no administrator, and no code for one could be made: {}", whole(&error)),
+    }
 }
 
 /// A gateway that holds its port but does not answer yet.

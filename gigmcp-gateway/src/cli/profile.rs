@@ -7,8 +7,9 @@ use super::tokens;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    people::{Actor, Label, People, Terms},
     settings::Settings,
-    spec::{Owner, ProfileSlug, ServerName},
+    spec::{ProfileSlug, ServerName},
     token::Token,
 };
 
@@ -29,7 +30,9 @@ pub(crate) enum Command {
         /// Name of the profile
         name: ProfileSlug,
     },
-    /// Print a new token, once; the old one stops working at once
+    /// Print a new token, once, in the place of the one that the profile began with; that stops working at once
+    ///
+    /// More tokens, for less or for a while, are made by `token create`.
     Token {
         /// Name of the profile
         name: ProfileSlug,
@@ -76,13 +79,13 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> 
     let host = Host::open(settings)?;
     match command {
         Command::Create { name, server } => {
-            let token = Token::mint();
-            host.store.create_profile(name.clone(), Owner::local(), server, token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.create_profile(&Actor::local(), &name, server).await?;
             print_token(&name, &token, out)
         }
         Command::Token { name } => {
-            let token = Token::mint();
-            host.store.replace_token(name.clone(), token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.replace_token(&Actor::local(), &name, Label::first()).await?;
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,

@@ -24,6 +24,7 @@ mod internet;
 mod keys;
 mod lifecycle;
 mod meta_tools;
+mod people;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;
