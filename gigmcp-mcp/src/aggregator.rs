@@ -2,7 +2,10 @@
 
 mod backend;
 mod builder;
+mod checked;
+mod findings;
 mod flight;
+mod flow;
 mod follow;
 mod hub;
 mod links;
@@ -11,6 +14,7 @@ mod named;
 mod observer;
 mod passing;
 mod policy;
+mod rate;
 mod resources;
 mod spares;
 
@@ -30,8 +34,10 @@ use self::{
 pub use self::{
     backend::{Fault, FaultKind},
     builder::AggregatorBuilder,
+    findings::Shadowing,
+    flow::FlowPolicy,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
-    policy::ServerPolicy,
+    policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
 };
 use crate::{
     catalogue::{CatalogueLimits, Named},
@@ -181,9 +187,13 @@ impl Aggregator {
     ) -> (Option<&'static str>, Outcome) {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
-                let (entry, ready) = (route.entry, route.ready);
-                let upstream = entry.upstream_for(&ready, &call).await;
+                let (entry, ready) = (route.entry, &route.ready);
+                let upstream = entry.upstream_for(ready, &call).await;
                 observation.leads_to(&entry.name, Some((upstream.instance(), &route.name)));
+                if let Err((code, refused)) = self.before_call(&route, &params, call.client, call.sink.as_deref()).await
+                {
+                    return (Some(code), refused);
+                }
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
@@ -195,7 +205,7 @@ impl Aggregator {
                         {
                             self.hub.links.learn(entry.index, result);
                         }
-                        (None, labelled_outcome(&entry.name, outcome))
+                        self.after_call(&route, labelled_outcome(&entry.name, outcome)).await
                     }
                 }
             }

@@ -3,8 +3,11 @@
 
 mod aggregator;
 mod catalogue;
+mod check;
 mod describe;
+mod guard;
 mod http;
+mod hygiene;
 mod level;
 mod message;
 mod name;
@@ -19,11 +22,14 @@ mod version;
 
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
-    Fault, FaultKind, Listing, NotObserved, ServerPolicy,
+    Fault, FaultKind, FlowLabels, FlowPolicy, Listing, Misfit, NotObserved, OutputText, RateLimits, ServerLimits,
+    ServerPolicy, Shadowing,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
+pub use guard::{Finding, Findings};
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
+pub use hygiene::safe_text;
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};

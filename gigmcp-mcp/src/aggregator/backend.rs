@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    AggregatorLimits, Backend, ServerPolicy,
+    AggregatorLimits, Backend,
     flight::Flight,
     follow::follow,
     hub::{Hub, of_uri, set_level},
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
     describe::Description,
+    guard::Guard,
     message::RpcError,
     name::ServerId,
     upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
@@ -45,9 +46,8 @@ pub(super) struct Entry {
     /// What clients may have seen of it last.
     seen: Mutex<Option<Catalogue>>,
     pub(super) launch: Arc<dyn Launch>,
-    /// What is demanded of it.
-    #[expect(dead_code, reason = "nothing is demanded yet")]
-    pub(super) policy: ServerPolicy,
+    /// What is demanded of it, and what was found.
+    pub(super) guard: Arc<Guard>,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
     state: Mutex<State>,
@@ -63,8 +63,10 @@ enum State {
 impl Entry {
     pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
         let Backend { name, launch, policy } = backend;
+        let guard = Guard::new(name.clone(), policy);
+        let launch = guard.around(launch);
         Self {
-            policy,
+            guard,
             name,
             index,
             hub: Arc::clone(hub),

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub};
+use super::{
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, FlowPolicy, backend::Entry, hub::Hub,
+};
 use crate::{name::ServerId, seal::Sealer, upstream::Launch};
 
 /// Collects what an [`Aggregator`] is made of.
@@ -12,6 +14,7 @@ pub struct AggregatorBuilder {
     backends: Vec<Backend>,
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
+    flow: FlowPolicy,
 }
 
 impl AggregatorBuilder {
@@ -38,13 +41,19 @@ impl AggregatorBuilder {
         self
     }
 
+    /// What is done when a session could be made to send private data away. By default, the operator is told.
+    pub fn flow(mut self, policy: FlowPolicy) -> Self {
+        self.flow = policy;
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer } = self;
-        let hub = Hub::new();
+        let Self { backends, limits, observer, flow } = self;
+        let hub = Hub::new(flow);
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for backend in backends {

@@ -79,6 +79,7 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
 }
 
 fn pass(entry: &Entry, event: &Notification) {
+    let event = &entry.guard.notification(event.clone());
     let event = match &*event.method {
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {

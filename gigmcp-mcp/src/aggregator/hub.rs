@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
-use super::{backend::Entry, links::Links};
+use super::{FlowPolicy, backend::Entry, flow::Flow, links::Links, rate::Rates};
 use crate::{
     level::LogLevel,
     message::Notification,
@@ -20,6 +20,8 @@ use crate::{
 pub(super) struct Hub {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) links: Links,
+    pub(super) rates: Rates,
+    pub(super) flow: Flow,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
     subscriptions: Mutex<HashMap<Subscribed, BTreeSet<Option<ClientId>>>>,
@@ -33,10 +35,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy) -> Arc<Self> {
         Arc::new(Self {
             events: broadcast::Sender::new(QUEUED_EVENTS),
             links: Links::default(),
+            rates: Rates::default(),
+            flow: Flow::new(flow),
             entries: OnceLock::new(),
             levels: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -110,6 +114,8 @@ impl Hub {
     /// Forgets a client; what nobody is subscribed to any more.
     pub(super) fn forget(&self, client: ClientId) -> Vec<Subscribed> {
         lock(&self.levels).remove(&Some(client));
+        self.rates.forget(client);
+        self.flow.forget(client);
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
         subscriptions.retain(|key, clients| {
