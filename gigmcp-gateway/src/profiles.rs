@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
+use gigmcp_mcp::{Aggregator, Backend, FlowPolicy, Launch, ServerId};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -110,10 +110,24 @@ impl Profiles {
             .collect();
         let backends = servers
             .iter()
-            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+            .map(|(name, launch)| {
+                (name, Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>))
+            })
+            .map(|(name, backend)| backend.with_policy(profile.settings.policy(name.as_str())));
         let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
+        let aggregator = Aggregator::builder()
+            .backends(backends)
+            .observed_by(Arc::new(audit))
+            .flow(profile.settings.flow_policy())
+            .build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
+        if aggregator.has_toxic_flow() && profile.settings.flow_policy() == FlowPolicy::Warn {
+            tracing::warn!(
+                profile = %profile.slug,
+                "its servers together read strangers' text and private data, and can send; `gigmcp-gateway profile set {} flow=ask` asks first",
+                profile.slug
+            );
+        }
         Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
     }
 

@@ -1,6 +1,7 @@
 //! What an operator declares about a server, parsed once.
 
 mod access;
+mod demands;
 mod profile;
 mod secret;
 mod source;
@@ -14,7 +15,7 @@ use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use access::{Exception, RequestRule, TcpRule};
-pub(crate) use profile::{InvalidProfileSetting, ProfileSettings};
+pub(crate) use profile::{InvalidProfileSetting, MemberSettings, ProfileSettings};
 pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
 pub(crate) use source::{Image, Source};
 use text::{all_as_text, all_from_text, as_text, from_text, text_type};

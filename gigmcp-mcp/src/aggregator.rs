@@ -23,6 +23,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
+pub(crate) use self::passing::host_of;
 use self::{
     backend::Entry,
     hub::{Hub, set_level},

@@ -1,16 +1,23 @@
 //! What the owner of a profile has said of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ServerName;
+use super::{
+    ServerName,
+    demands::{FlowSetting, Label},
+};
 
 /// What was said of a profile, and of the servers in it. Kept as one JSON document.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProfileSettings {
+    /// What is done when a session has read private data and a stranger's text, and is about to use a server that can send:
+    /// `off`, `warn` (which is usual) or `ask`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flow: Option<FlowSetting>,
     /// By the server's name in this profile.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) servers: BTreeMap<String, MemberSettings>,
@@ -19,7 +26,35 @@ pub(crate) struct ProfileSettings {
 /// What was said of one server in a profile.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct MemberSettings {}
+pub(crate) struct MemberSettings {
+    /// Whether the text of its results is cleaned of escape sequences, control and invisible characters. Usual is yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hygiene: Option<bool>,
+    /// Whether a call is refused whose arguments do not fit the tool's schema. Usual is yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) check_arguments: Option<bool>,
+    /// Whether a result is refused that does not fit the tool's schema. Usual is that it is marked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) strict_results: bool,
+    /// Calls of its tools in a minute, by all clients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) calls_per_minute: Option<u32>,
+    /// Calls of its tools in a minute, by one client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_calls_per_minute: Option<u32>,
+    /// Bytes of text in one result; more is cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_text_bytes: Option<usize>,
+    /// Bytes of one image, sound or blob; a larger one is taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_binary_bytes: Option<usize>,
+    /// Items of content in one result; more are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_items: Option<usize>,
+    /// What it can see and do: `reads-untrusted`, `reads-private`, `can-send`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) labels: BTreeSet<Label>,
+}
 
 /// What cannot be said of a profile.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Finding, Guard, NOTHING, secret::secret_field, size};
 use crate::{
+    aggregator::host_of,
     message::{Request, RpcError},
     object::{Members, quoted},
 };
@@ -73,7 +74,10 @@ impl Guard {
     fn elicitation(&self, params: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
         let members = Members::of(&params).map_err(|_| self.refused("params is no object, or names a member twice"))?;
         if members.string("mode").as_deref() == Some("url") {
-            return Ok(params);
+            return match members.string("url").and_then(|url| host_of(&url)) {
+                Some(_) => Ok(params),
+                None => Err(self.refused("only https addresses are shown")),
+            };
         }
         let Some(schema) = members.value("requestedSchema") else { return Ok(params) };
         match secret_field(schema) {

@@ -3,6 +3,7 @@
 
 mod aggregator;
 mod fidelity;
+mod guarded;
 mod legacy;
 mod modern;
 mod modern_server;
