@@ -25,6 +25,7 @@ use crate::{
     calls::Calls,
     egress::Entitlement,
     events,
+    redact::Redactor,
     spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
     store::{Profile, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
@@ -205,7 +206,8 @@ impl ServerLaunch {
             shapes: Vec::new(),
         };
         let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
-        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
+        let (lines, redactor) = (running.sandbox.stderr_lines(), running.redactor.clone());
+        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), lines, redactor));
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
@@ -247,10 +249,10 @@ impl ServerLaunch {
             ConnectError::Exited => time::timeout(END, running.sandbox.wait()).await.ok(),
             _ => None,
         };
-        let said = running.sandbox.stderr_tail();
+        let said: Vec<String> = running.sandbox.stderr_tail().iter().map(|line| running.redactor.line(line)).collect();
         tracing::error!(
             profile = %self.profile, server = %self.server,
-            "not initialized: {}; its last lines on standard error: {said:?}", chain(&error)
+            "not initialized: {}; its last lines on standard error: {said:?}", running.redactor.line(&chain(&error))
         );
         let mut failed = LaunchError::from(error);
         if let Some((code, text)) = ended.and_then(events::to_client) {
@@ -274,9 +276,11 @@ struct NotConsented {
     server: ServerName,
 }
 
-/// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.
-async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
+/// Shows the operator what a server says beside the protocol. The lines are bounded and hold neither control characters
+/// nor what stands for a credential.
+async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines, redactor: Redactor) {
     while let Some(line) = lines.next().await {
+        let line = redactor.line(&line);
         tracing::debug!(%profile, %server, "stderr: {line}");
     }
 }

@@ -20,6 +20,7 @@ mod keys;
 mod launch;
 mod output;
 mod profiles;
+mod redact;
 mod runtime;
 mod secrets;
 mod serve;
