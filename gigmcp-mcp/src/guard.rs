@@ -55,7 +55,8 @@ impl Guard {
 
     /// A notification as it may be shown.
     pub(crate) fn notification(&self, notification: Notification) -> Notification {
-        let params = notification.params.map(|params| self.shown(params, NOTHING));
+        let params = notification.params.filter(|params| size::is_shallow(params.get(), self.policy.limits.nesting));
+        let params = params.map(|params| self.shown(params, NOTHING));
         Notification { params, ..notification }
     }
 
@@ -65,6 +66,9 @@ impl Guard {
             Outcome::Complete(result) if method.ends_with("/list") => Outcome::Complete(self.list(method, result)),
             Outcome::Complete(result) => self.result(method, result),
             Outcome::InputRequired(result) => self.input_required(result),
+            Outcome::Error(error) if !size::is_shallow(error.get(), self.policy.limits.nesting) => {
+                broken("the error is nested too deeply")
+            }
             Outcome::Error(error) => Outcome::Error(self.shown(error, NOTHING)),
             Outcome::Failed(error) => Outcome::Failed(error),
         }

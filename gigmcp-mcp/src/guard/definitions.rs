@@ -2,11 +2,12 @@
 
 use serde_json::value::RawValue;
 
-use super::{Finding, Guard};
+use super::{Finding, Guard, size::is_shallow};
 use crate::{hygiene::is_dirty, object::Members};
 
 impl Guard {
-    /// One page of a list, as it may be shown. An item is left out if a key in it, or its URI, would have to be changed.
+    /// One page of a list, as it may be shown. An item is left out if a key in it, or its URI, would have to be changed, or if it is nested
+    /// too deeply.
     /// Names of tools and prompts are left to the catalogue, which gives them others.
     pub(super) fn list(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
         let items = match method {
@@ -17,7 +18,8 @@ impl Guard {
             _ => return self.shown(result, super::NOTHING),
         };
         // Only read if there is anything to do.
-        if self.rewritten_list(&result).is_none() {
+        let deepest = self.policy.limits.nesting;
+        if is_shallow(result.get(), deepest) && self.rewritten_list(&result).is_none() {
             return result;
         }
         let listed = Members::of(&result).ok().and_then(|members| {
@@ -42,6 +44,10 @@ impl Guard {
     }
 
     fn definition(&self, list: &str, item: &RawValue) -> Option<Box<str>> {
+        if !is_shallow(item.get(), self.policy.limits.nesting) {
+            self.tally.add(Finding::DefinitionLeftOut, 1);
+            return None;
+        }
         let members = Members::of(item).ok();
         let text = |name| members.as_ref().and_then(|members| members.string(name)).is_some_and(|text| is_dirty(&text));
         let named = matches!(list, "tools" | "prompts");
