@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::{
     character::Kind,
-    json::{Leave, Rewritten},
+    json::{Leave, Rewritten, string_end},
     names::folded,
     units::{Escaped, Units},
 };

@@ -185,7 +185,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The name of the whole, which changes nothing for references that begin with `#`.
-fn root_id<'a>(schema: &'a Value, keyword: &str) -> *const Value {
+fn root_id(schema: &Value, keyword: &str) -> *const Value {
     schema.get(keyword).filter(|_| keyword.ends_with("id")).map_or(std::ptr::null(), std::ptr::from_ref)
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Finding, Tally};
 use crate::{
     aggregator::ServerLimits,
-    hygiene::{Escaped, Units},
+    hygiene::{Escaped, Units, string_end},
     object::{Members, quoted},
 };
 
@@ -19,13 +19,15 @@ pub(crate) fn is_shallow(json: &str, limit: usize) -> bool {
 
 /// How deep the deepest value is nested: 1 for an object of numbers.
 pub(crate) fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
+    let bytes = json.as_bytes();
+    let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);
+    while let Some(byte) = bytes.get(at) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
+            // What is in strings is passed over whole.
+            b'"' => match string_end(bytes, at + 1) {
+                Some(end) => at = end,
+                None => break,
+            },
             b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
@@ -33,6 +35,7 @@ pub(crate) fn depth(json: &str) -> usize {
             b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        at += 1;
     }
     deepest
 }

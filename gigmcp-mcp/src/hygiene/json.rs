@@ -106,8 +106,8 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
-/// Where the quote stands that ends a string.
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// Where the quote stands that ends a string whose text begins here.
+pub(crate) fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
         if bytes[at] == b'"' {
