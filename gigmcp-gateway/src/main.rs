@@ -22,6 +22,7 @@ mod output;
 #[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the REST API, which is not there yet"))]
 mod people;
 mod profiles;
+mod redact;
 mod runtime;
 mod scoped;
 mod secrets;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, Launch, ServerId, ServerPolicy};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
 mod said;
@@ -176,6 +176,13 @@ impl Profiles {
         let said = Arc::new(said);
         let aggregator =
             self.aggregate(profile, &servers, &said, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        if aggregator.has_toxic_flow() && profile.settings.flow_policy() == FlowPolicy::Warn {
+            tracing::warn!(
+                profile = %profile.slug,
+                "its servers together read strangers' text and private data, and can send; `gigmcp-gateway profile set {} flow=ask` asks first",
+                profile.slug
+            );
+        }
         let settings = profile.settings.clone();
         Entry { id: profile.id, servers, said, settings, aggregator, scoped: HashMap::new() }
     }
@@ -196,6 +203,7 @@ impl Profiles {
         let audit = ToolAudit::new(self.store(), profile);
         let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
+        let builder = builder.flow(profile.settings.flow_policy());
         Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 

@@ -1,6 +1,7 @@
 //! What an operator declares about a server, parsed once.
 
 mod access;
+mod demands;
 mod profile;
 mod program;
 mod secret;

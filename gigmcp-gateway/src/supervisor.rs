@@ -17,6 +17,7 @@ use crate::{
     exposures,
     host::{Host, HostError},
     output::whole,
+    redact::Redactor,
     runtime,
     secrets::{SecretError, Secrets},
     spec::{Directory, Owner, Place, SecretName, SecretSlot, ServerName, ServerSpec, Source},
@@ -56,6 +57,8 @@ pub(crate) struct Running {
     tripwires: JoinHandle<()>,
     _entered: Entered,
     recorded: Recorded,
+    /// Cleans what it writes on standard error.
+    pub(crate) redactor: Redactor,
 }
 
 impl Running {
@@ -144,6 +147,7 @@ impl Supervisor {
         // Again at each start: what a path leads to may have changed.
         self.host.check_paths(&plan.spec).map_err(Box::new)?;
         let (slots, values) = self.credentials(&plan).await?;
+        let redactor = Redactor::new(&values);
         let spec = &plan.spec;
         let authority = self
             .proxy
@@ -197,7 +201,17 @@ impl Supervisor {
             .proxy
             .attach(identity.clone(), handed_over(intake), authority)
             .map_err(|source| StartError::Attach { server: server.clone(), source })?;
-        Ok(Running { sandbox, _lease: lease, attachment, identity, calls, tripwires, _entered: entered, recorded })
+        Ok(Running {
+            sandbox,
+            _lease: lease,
+            attachment,
+            identity,
+            calls,
+            tripwires,
+            _entered: entered,
+            recorded,
+            redactor,
+        })
     }
 
     /// Nothing runs of which it is not known what it was.

@@ -2,8 +2,11 @@
 
 mod backend;
 mod builder;
+mod checked;
 mod fault;
+mod findings;
 mod flight;
+mod flow;
 mod follow;
 mod health;
 mod hub;
@@ -17,6 +20,7 @@ mod odd;
 mod pace;
 mod passing;
 mod policy;
+mod rate;
 mod report;
 mod resources;
 mod restarts;
@@ -28,6 +32,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
+pub(crate) use self::passing::host_of;
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
@@ -40,9 +45,11 @@ use self::{
 pub use self::{
     builder::AggregatorBuilder,
     fault::{Fault, FaultKind},
+    findings::Shadowing,
+    flow::FlowPolicy,
     known::{CatalogueStore, InvalidKnown, Known},
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
-    policy::ServerPolicy,
+    policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
     report::{ServerTokens, TokenReport},
 };
 use crate::{
@@ -227,8 +234,8 @@ impl Aggregator {
     ) -> (Option<&'static str>, Outcome) {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
-                let (entry, ready) = (route.entry, route.ready);
-                let held = match entry.upstream_for(&ready, &call).await {
+                let (entry, ready) = (route.entry, &route.ready);
+                let held = match entry.upstream_for(ready, &call).await {
                     Ok(held) => held,
                     Err(error) => {
                         observation.leads_to(&entry.name, None);
@@ -236,6 +243,10 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.name)));
+                if let Err((code, refused)) = self.before_call(&route, &params, call.client, call.sink.as_deref()).await
+                {
+                    return (Some(code), refused);
+                }
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
@@ -247,7 +258,7 @@ impl Aggregator {
                         {
                             self.hub.links.learn(entry.index, result);
                         }
-                        (None, labelled_outcome(&entry.name, outcome))
+                        self.after_call(&route, labelled_outcome(&entry.name, outcome)).await
                     }
                 }
             }

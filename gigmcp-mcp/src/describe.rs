@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::object::{Members, is_object};
+use crate::{
+    hygiene::safe_text,
+    object::{Members, is_object},
+};
 
 /// What a server, or many as one, say of themselves.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +56,7 @@ impl Description {
         let info = server_info(&members);
         let title = info.and_then(|info| Members::of(info).ok()?.string("title"));
         Self {
-            title: title.map(Into::into),
+            title: title.map(|title| safe_text(&title).into_owned()),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
                 .string("instructions")

@@ -4,11 +4,14 @@
 mod aggregator;
 mod attended;
 mod catalogue;
+mod check;
 mod describe;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod http;
+mod hygiene;
 mod level;
 mod message;
 mod meta;
@@ -24,14 +27,16 @@ mod version;
 
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
-    DuplicateServer, Fault, FaultKind, InvalidKnown, Known, Listing, NotObserved, ServerPolicy, ServerTokens,
-    TokenReport,
+    DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit, NotObserved,
+    OutputText, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing, TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
+pub use guard::{Finding, Findings};
 pub use http::{
     Occupancy, Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits, StreamableHttpService,
 };
+pub use hygiene::safe_text;
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use meta::{ListBudget, ToolMode, estimated_tokens};

@@ -157,7 +157,8 @@ impl Starter {
             )
         })?;
         let mut running = sandboxed.map_err(|error| self.not_started(error))?;
-        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
+        let (lines, redactor) = (running.sandbox.stderr_lines(), running.redactor.clone());
+        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), lines, redactor));
         tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
@@ -194,11 +195,11 @@ impl Starter {
             ConnectError::Exited => time::timeout(END, running.sandbox.wait()).await.ok(),
             _ => None,
         };
-        let said = running.sandbox.stderr_tail();
+        let said: Vec<String> = running.sandbox.stderr_tail().iter().map(|line| running.redactor.line(line)).collect();
         running.close().await;
         tracing::error!(
             profile = %self.profile, server = %self.server,
-            "not initialized: {}; its last lines on standard error: {said:?}", chain(&error)
+            "not initialized: {}; its last lines on standard error: {said:?}", running.redactor.line(&chain(&error))
         );
         let mut failed = LaunchError::from(error);
         if let Some((code, text)) = ended.and_then(events::to_client) {

@@ -5,13 +5,16 @@ use tokio::time::{self, Instant};
 
 use crate::{
     events,
+    redact::Redactor,
     spec::{ProfileSlug, ServerName},
     tripwires::{Told, Untold},
 };
 
-/// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.
-pub(super) async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
+/// Shows the operator what a server says beside the protocol. The lines are bounded and hold neither control characters nor
+/// what stands for a credential.
+pub(super) async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines, redactor: Redactor) {
     while let Some(line) = lines.next().await {
+        let line = redactor.line(&line);
         tracing::debug!(%profile, %server, "stderr: {line}");
     }
 }

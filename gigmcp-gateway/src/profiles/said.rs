@@ -37,7 +37,7 @@ impl Said {
 
     /// What is demanded of a server. What only reads is what its manifest calls so, never what the server says itself.
     pub(super) fn policy(&self, server: &ServerName, settings: &ProfileSettings) -> ServerPolicy {
-        let mut policy = ServerPolicy::default();
+        let mut policy = settings.policy(server.as_str());
         if let Some(Declared { spec, purpose }) = self.0.get(server) {
             let read_only = spec.tools.iter().filter(|tool| tool.read_only);
             policy.read_only_tools.extend(read_only.map(|tool| Box::from(tool.name.as_str())));

@@ -9,7 +9,10 @@ use gigmcp_mcp::{ListBudget, ToolMode};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::ServerName;
+use super::{
+    ServerName,
+    demands::{FlowSetting, Label},
+};
 
 /// What was said of a profile, and of the servers in it. Kept as one JSON document.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,6 +30,10 @@ pub(crate) struct ProfileSettings {
     /// Tools that are listed however the others are, as `<server>_<tool>`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) always: BTreeSet<String>,
+    /// What is done when a session has read private data and a stranger's text, and is about to use a server that can send:
+    /// `off`, `warn` (which is usual) or `ask`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flow: Option<FlowSetting>,
     /// By the server's name in this profile.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) servers: BTreeMap<String, MemberSettings>,
@@ -49,6 +56,33 @@ pub(crate) struct MemberSettings {
     /// common.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spares: Option<u8>,
+    /// Whether the text of its results is cleaned of escape sequences, control and invisible characters. Usual is yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) hygiene: Option<bool>,
+    /// Whether a call is refused whose arguments do not fit the tool's schema. Usual is yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) check_arguments: Option<bool>,
+    /// Whether a result is refused that does not fit the tool's schema. Usual is that it is marked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) strict_results: bool,
+    /// Calls of its tools in a minute, by all clients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) calls_per_minute: Option<u32>,
+    /// Calls of its tools in a minute, by one client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_calls_per_minute: Option<u32>,
+    /// Bytes of text in one result; more is cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_text_bytes: Option<usize>,
+    /// Bytes of one image, sound or blob; a larger one is taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_binary_bytes: Option<usize>,
+    /// Items of content in one result; more are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_items: Option<usize>,
+    /// What it can see and do: `reads-untrusted`, `reads-private`, `can-send`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) labels: BTreeSet<Label>,
 }
 
 /// How the tools of a profile are listed.

@@ -49,6 +49,9 @@ pub(crate) fn compare(
         if !is_known && refused(&theirs, &prefix, &through) {
             continue;
         }
+        if unfit(&theirs, &direct, &through) {
+            continue;
+        }
         found.extend(answers(subject, &ours, &prefix, &place_direct.hide(direct), &place_through.hide(through)));
     }
     found
@@ -73,6 +76,23 @@ fn refused(request: &Request, prefix: &str, through: &Answer) -> bool {
     EXPLAINED.iter().any(may)
         && error.member("code").is_some_and(|code| *code == Tree::Scalar("-32602".to_owned()))
         && error.member("message").is_some_and(|text| text.text().contains(&format!("{prefix}{}", request.name)))
+}
+
+/// Whether both refuse these arguments, each in its own words.
+fn unfit(request: &Request, direct: &Answer, through: &Answer) -> bool {
+    let may =
+        |explained: &Explained| explained.method == request.method && matches!(explained.why, Why::UnfitArguments);
+    let is_error = |result: &Tree| result.member("isError") == Some(&Tree::Scalar("true".to_owned()));
+    let Answer::Result(through) = through else { return false };
+    let through = Tree::parse(through);
+    let code = through.member("_meta").and_then(|meta| meta.member("gigmcp/refused")?.member("code"));
+    EXPLAINED.iter().any(may)
+        && is_error(&through)
+        && code.is_some_and(|code| code.text() == "arguments-invalid")
+        && match direct {
+            Answer::Error(_) => true,
+            Answer::Result(direct) => is_error(&Tree::parse(direct)),
+        }
 }
 
 fn answers(subject: &Subject, request: &Request, prefix: &str, direct: &Answer, through: &Answer) -> Vec<String> {
@@ -139,7 +159,7 @@ impl Case<'_> {
         EXPLAINED.iter().filter(|explained| explained.method == self.method && here(explained.path)).any(|explained| {
             match explained.why {
                 Why::Prefixed => theirs.text() == format!("{}{}", self.prefix, ours.text()),
-                Why::UnknownName => false,
+                Why::UnknownName | Why::UnfitArguments => false,
                 Why::AskedInVain => {
                     let (ours, theirs) = (ours.text(), theirs.text());
                     ours.starts_with("the client does not support")

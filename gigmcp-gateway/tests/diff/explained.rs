@@ -15,6 +15,9 @@ pub(crate) enum Why {
     Prefixed,
     /// A refusal of the gateway's own: it knows every name, and does not ask a server for one that it does not have.
     UnknownName,
+    /// A refusal of the gateway's own: it checks arguments against the tool's schema, and does not trouble a server with what
+    /// that refuses too. Whatever the server would take is a difference.
+    UnfitArguments,
     /// A server hears when it starts what clients can be asked, before there are any. One that then asks a client that
     /// cannot be asked is refused a moment later than it would have been.
     AskedInVain,
@@ -26,5 +29,6 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     Explained { method: "prompts/list", path: "name", why: Why::Prefixed },
     Explained { method: "tools/call", path: "", why: Why::UnknownName },
     Explained { method: "prompts/get", path: "", why: Why::UnknownName },
+    Explained { method: "tools/call", path: "", why: Why::UnfitArguments },
     Explained { method: "tools/call", path: "content/*/text", why: Why::AskedInVain },
 ];

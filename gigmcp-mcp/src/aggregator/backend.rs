@@ -25,6 +25,7 @@ use super::{
 use crate::{
     catalogue::{Catalogue, NamedList},
     describe::Description,
+    guard::Guard,
     message::RpcError,
     name::ServerId,
     upstream::{Again, BoxFuture, Launch, List, Upstream},
@@ -76,8 +77,8 @@ pub(super) struct Entry {
     /// Whether the store was asked.
     loaded: OnceCell<()>,
     pub(super) launch: Arc<dyn Launch>,
-    /// What is demanded of it.
-    pub(super) policy: ServerPolicy,
+    /// What is demanded of it, and what was found.
+    pub(super) guard: Arc<Guard>,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
     restarts: Mutex<Restarts>,
@@ -94,8 +95,10 @@ enum State {
 impl Entry {
     pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
         let Backend { name, launch, policy, store } = backend;
+        let guard = Guard::new(name.clone(), policy);
+        let launch = guard.around(launch);
         Self {
-            policy,
+            guard,
             name,
             index,
             hub: Arc::clone(hub),
@@ -183,6 +186,11 @@ impl Entry {
         }
         drop(dead); // ends what is left of the server, and not under the lock
         None
+    }
+
+    /// What is demanded of it.
+    pub(super) fn policy(&self) -> &ServerPolicy {
+        self.guard.policy()
     }
 
     /// The tools that it has, or had when it ran last.

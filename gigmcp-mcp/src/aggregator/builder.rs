@@ -5,7 +5,8 @@ use std::{collections::HashMap, future::Future, io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub, meta::Presentation,
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, FlowPolicy, backend::Entry, hub::Hub,
+    meta::Presentation,
 };
 use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
@@ -17,6 +18,7 @@ pub struct AggregatorBuilder {
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
     presentation: Presentation,
+    flow: FlowPolicy,
 }
 
 impl AggregatorBuilder {
@@ -73,13 +75,19 @@ impl AggregatorBuilder {
         self
     }
 
+    /// What is done when a session could be made to send private data away. By default, the operator is told.
+    pub fn flow(mut self, policy: FlowPolicy) -> Self {
+        self.flow = policy;
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer, presentation } = self;
-        let hub = Hub::new();
+        let Self { backends, limits, observer, presentation, flow } = self;
+        let hub = Hub::new(flow);
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for backend in backends {

@@ -87,6 +87,7 @@ fn pass(entry: &Entry, event: &Notification, talk: &mut Talk) {
     if !talk.may_go_on() {
         return;
     }
+    let event = &entry.guard.notification(event.clone());
     let event = match &*event.method {
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {

@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
-use super::{backend::Entry, links::Links};
+use super::{FlowPolicy, backend::Entry, flow::Flow, links::Links, rate::Rates};
 use crate::{
     level::LogLevel,
     message::Notification,
@@ -21,6 +21,8 @@ pub(super) struct Hub {
     /// None once another aggregator has taken over.
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
+    pub(super) rates: Rates,
+    pub(super) flow: Flow,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
     subscriptions: Mutex<Subscriptions>,
@@ -53,10 +55,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
+            rates: Rates::default(),
+            flow: Flow::new(flow),
             entries: OnceLock::new(),
             levels: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -163,6 +167,8 @@ impl Hub {
     /// Forgets a client; what nobody is subscribed to any more.
     pub(super) fn forget(&self, client: ClientId) -> Vec<Subscribed> {
         lock(&self.levels).remove(&Some(client));
+        self.rates.forget(client);
+        self.flow.forget(client);
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
         subscriptions.of_client.remove(&client);

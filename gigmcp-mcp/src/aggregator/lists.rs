@@ -34,7 +34,7 @@ impl Aggregator {
     /// Cancel safe: starts under way go on for whoever asks next.
     pub async fn tools(&self) -> Listing {
         let Gathered { servers, faults, .. } = self.gather(self.limits.list_wait).await;
-        let tools = servers.iter().flat_map(|(entry, ready)| entry.policy.offered(&ready.catalogue.tools).cloned());
+        let tools = servers.iter().flat_map(|(entry, ready)| entry.policy().offered(&ready.catalogue.tools).cloned());
         Listing { tools: tools.collect(), faults }
     }
 
@@ -95,7 +95,7 @@ impl Aggregator {
         let items: Vec<&RawValue> = match list {
             "tools" => {
                 let servers = gathered.servers.iter();
-                let tools = servers.flat_map(|(entry, ready)| entry.policy.offered(&ready.catalogue.tools));
+                let tools = servers.flat_map(|(entry, ready)| entry.policy().offered(&ready.catalogue.tools));
                 tools.map(|tool| &*tool.definition).collect()
             }
             "prompts" => named(|catalogue| &catalogue.prompts),

@@ -126,7 +126,7 @@ impl Aggregator {
         let named: BTreeSet<usize> =
             always.iter().filter_map(|name| self.by_name.get(server_of(name)?).copied()).collect();
         let gathered = self.gather_of(named.into_iter().map(|index| &self.entries[index]), self.limits.list_wait).await;
-        let tools = gathered.servers.iter().flat_map(|(entry, ready)| entry.policy.offered(&ready.catalogue.tools));
+        let tools = gathered.servers.iter().flat_map(|(entry, ready)| entry.policy().offered(&ready.catalogue.tools));
         let pinned = tools.filter(|tool| always.contains(&tool.exposed) && MetaTool::named(&tool.exposed).is_none());
         definitions().iter().cloned().chain(pinned.map(|tool| tool.definition.clone())).collect()
     }
@@ -164,7 +164,7 @@ impl Aggregator {
                 return Some((code, Outcome::refused(&error)));
             }
         };
-        if through == MetaTool::CallReadOnly && !route.entry.policy.read_only_tools.contains(&route.name) {
+        if through == MetaTool::CallReadOnly && !route.entry.policy().read_only_tools.contains(&route.name) {
             observation.leads_to(&route.entry.name, None);
             let text = format!("{name} is not known to be read-only. If it is right to call it, use call_tool.");
             return Some((Some(NOT_READ_ONLY), failed(&text)));
@@ -181,7 +181,7 @@ impl Aggregator {
         let index = self.index(&gathered);
         let is_read_only = |found: Found<'_>| {
             let entry = self.by_name.get(found.server.as_str()).map(|&index| &self.entries[index]);
-            entry.is_some_and(|entry| entry.policy.is_read_only(found.tool))
+            entry.is_some_and(|entry| entry.policy().is_read_only(found.tool))
         };
         query.answer(&index, is_read_only, &missing(&gathered))
     }
@@ -223,7 +223,7 @@ impl Aggregator {
             };
             let Some(tool) = route.ready.catalogue.tools.find(&name) else { continue };
             described.push(Described::Is(tool.definition.clone()));
-            if route.entry.policy.is_read_only(tool) {
+            if route.entry.policy().is_read_only(tool) {
                 read_only.push(name);
             }
             if let Some(text) =
@@ -241,7 +241,7 @@ impl Aggregator {
 
     fn no_tool(&self, name: &str) -> String {
         let known: Vec<_> = self.entries.iter().filter_map(|entry| Some((entry, entry.known_tools()?))).collect();
-        let tools = known.iter().flat_map(|(entry, tools)| entry.policy.offered(tools));
+        let tools = known.iter().flat_map(|(entry, tools)| entry.policy().offered(tools));
         no_tool(name, &nearest(name, tools))
     }
 
@@ -251,12 +251,12 @@ impl Aggregator {
         for entry in &self.entries {
             let ready = gathered.servers.iter().find(|(known, _)| known.index == entry.index).map(|(_, ready)| ready);
             let tools = match ready {
-                Some(ready) => format!(" ({} tools)", entry.policy.offered(&ready.catalogue.tools).count()),
+                Some(ready) => format!(" ({} tools)", entry.policy().offered(&ready.catalogue.tools).count()),
                 None => " (not there now)".to_owned(),
             };
             let said = ready.map(|ready| &ready.description);
             let own = said.and_then(|said| said.instructions.as_ref().or(said.title.as_ref()));
-            let purpose = match (&entry.policy.purpose, own) {
+            let purpose = match (&entry.policy().purpose, own) {
                 (Some(purpose), _) => on_one_line(purpose, MAX_PURPOSE),
                 (None, Some(own)) => first_sentence(own, MAX_PURPOSE),
                 (None, None) => String::new(),
@@ -271,7 +271,7 @@ impl Aggregator {
 /// Which tools of a list are offered.
 fn offered(entry: &Entry, tools: &NamedList) -> Vec<usize> {
     let items = tools.items().iter().enumerate();
-    items.filter(|(_, tool)| !entry.policy.is_disabled(tool)).map(|(item, _)| item).collect()
+    items.filter(|(_, tool)| !entry.policy().is_disabled(tool)).map(|(item, _)| item).collect()
 }
 
 /// The servers whose tools are not known now, and why.

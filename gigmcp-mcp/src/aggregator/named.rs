@@ -111,7 +111,7 @@ impl Aggregator {
             ready = entry.ready().await.map_err(failed)?;
         }
         let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
-        if kind == Kind::Tool && entry.policy.is_disabled(named) {
+        if kind == Kind::Tool && entry.policy().is_disabled(named) {
             return Err(disabled(entry, exposed));
         }
         let name = named.name.clone();

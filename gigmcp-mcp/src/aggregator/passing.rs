@@ -156,7 +156,8 @@ fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<
     Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
 }
 
-fn host_of(url: &str) -> Option<String> {
+/// The host of an address that is safe to open.
+pub(crate) fn host_of(url: &str) -> Option<String> {
     let url: http::Uri = url.parse().ok()?;
     let authority = url.authority()?;
     let plain = url.scheme_str() == Some("https") && !authority.as_str().contains('@');

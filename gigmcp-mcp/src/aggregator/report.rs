@@ -42,7 +42,7 @@ impl Aggregator {
         let mut servers = Vec::new();
         for (entry, ready) in &gathered.servers {
             let offered: Vec<&str> =
-                entry.policy.offered(&ready.catalogue.tools).map(|tool| tool.definition.get()).collect();
+                entry.policy().offered(&ready.catalogue.tools).map(|tool| tool.definition.get()).collect();
             let tokens = of(&mut offered.iter().copied());
             servers.push(ServerTokens { server: entry.name.clone(), tools: offered.len(), tokens });
         }

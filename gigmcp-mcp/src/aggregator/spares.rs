@@ -71,7 +71,7 @@ impl Entry {
         if let Some(held) = free.find_map(|spare| self.held(&spare.upstream, &spare.health)) {
             return Some(held);
         }
-        if spares.len() >= self.policy.spares.unwrap_or(self.limits.max_spares) {
+        if spares.len() >= self.policy().spares.unwrap_or(self.limits.max_spares) {
             return None;
         }
         let started = timeout(self.limits.launch_timeout, self.launch.launch_beside()).await;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use serde_json::value::RawValue;
@@ -12,6 +12,8 @@ use super::{
     mend::{Subject, mend},
 };
 use crate::{
+    check::{Checks, ToolSchemas},
+    hygiene::folded,
     meta::estimated_tokens,
     name::{ServerId, mended, plain},
     object::{Members, is_object},
@@ -35,6 +37,7 @@ pub struct NamedList {
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
     tokens: OnceLock<Vec<usize>>,
+    checks: Checks,
 }
 
 type Mended = (Box<RawValue>, Option<&'static str>);
@@ -70,14 +73,17 @@ impl NamedList {
                 Ok((name, (definition, odd))) => {
                     odd.into_iter().for_each(|reason| fault(position, reason, Remedy::Mended));
                     names.insert(name.clone());
-                    named.push((name, definition));
+                    named.push((position, name, definition));
                 }
                 Err(reason) => fault(position, reason, Remedy::LeftOut),
             }
         }
+        without_lookalikes(&mut named, |position| {
+            fault(position, "its name looks like that of another", Remedy::LeftOut);
+        });
         // Names that fit are given away first, so that a mended one can never take them.
-        let mut taken: HashSet<String> = named.iter().filter_map(|(name, _)| plain(server, name)).collect();
-        for (name, definition) in named {
+        let mut taken: HashSet<String> = named.iter().filter_map(|(_, name, _)| plain(server, name)).collect();
+        for (_, name, definition) in named {
             let exposed = plain(server, &name).unwrap_or_else(|| {
                 (0..)
                     .map(|attempt| mended(server, &name, attempt))
@@ -114,6 +120,12 @@ impl NamedList {
         self.tokens.get_or_init(|| self.items.iter().map(|item| estimated_tokens(item.definition.get())).collect())
     }
 
+    /// What the tool of this name, the server's own, takes and gives.
+    pub(crate) fn schemas(&self, name: &str) -> Option<Arc<ToolSchemas>> {
+        let named = || self.items.iter().find(|item| &*item.name == name);
+        self.checks.of(name, || Some(&*named()?.definition))
+    }
+
     pub(crate) fn same(&self, other: &Self) -> bool {
         let text = |list: &Self, index: usize| list.items[index].definition.get().to_owned();
         std::ptr::eq(self, other)
@@ -126,6 +138,23 @@ impl NamedList {
         self.by_exposed.insert(exposed.clone(), self.items.len());
         self.items.push(Named { exposed, name: name.into(), definition });
     }
+}
+
+/// Keeps one of several names that look alike: one of ASCII, which people type, before any other, and then the first.
+fn without_lookalikes(named: &mut Vec<(usize, String, Box<RawValue>)>, mut fault: impl FnMut(usize)) {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    for ascii in [true, false] {
+        for (position, name, _) in named.iter().filter(|(_, name, _)| name.is_ascii() == ascii) {
+            first.entry(folded(name)).or_insert(*position);
+        }
+    }
+    named.retain(|(position, name, _)| {
+        let kept = first[&folded(name)] == *position;
+        if !kept {
+            fault(*position);
+        }
+        kept
+    });
 }
 
 fn read_name(definition: &RawValue) -> Result<String, &'static str> {
@@ -194,6 +223,21 @@ mod tests {
             ("accepts nothing", r#"{"name":"a","inputSchema":false}"#, Some("its inputSchema is not an object")),
             ("two names", r#"{"name":"a","name":"b","inputSchema":{}}"#, Some("a member is named twice")),
             ("same as a neighbour", r#"{"name":"good","inputSchema":{}}"#, Some("its name is already taken")),
+            (
+                "in capitals",
+                r#"{"name":"Good","inputSchema":{"type":"object"}}"#,
+                Some("its name looks like that of another"),
+            ),
+            (
+                "in Cyrillic",
+                r#"{"name":"g\u043e\u043ed","inputSchema":{"type":"object"}}"#,
+                Some("its name looks like that of another"),
+            ),
+            (
+                "with what nobody sees",
+                r#"{"name":"go\u200bod","inputSchema":{"type":"object"}}"#,
+                Some("its name looks like that of another"),
+            ),
             ("whole", r#"{"name":"a","inputSchema":{"type":"object"}}"#, None),
         ] {
             let good = raw(r#"{"name":"good","inputSchema":{"type":"object"}}"#);
@@ -267,6 +311,9 @@ mod tests {
             .map(|name| mended(&server(), name, 0)["test_".len()..].to_owned())
             .collect();
         names.extend(claimed);
+        // Those that look alike are left out, which is another test's.
+        let mut looks = HashSet::new();
+        names.retain(|name| looks.insert(folded(name)));
         let definitions: Vec<_> =
             names.iter().map(|name| raw(&format!(r#"{{"name":{},"inputSchema":{{}}}}"#, quoted(name)))).collect();
         for read in [NamedList::tools, NamedList::prompts] {

@@ -4,6 +4,7 @@
 mod aggregator;
 mod embedding;
 mod fidelity;
+mod guarded;
 mod hostile_client;
 mod hostile_server;
 mod legacy;

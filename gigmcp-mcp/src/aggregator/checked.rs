@@ -1,0 +1,146 @@
+//! What is checked before a tool is called, and after it.
+
+use std::fmt::Write as _;
+
+use serde_json::{json, value::RawValue};
+
+use super::{Aggregator, Misfit, backend::Ready, named::Route};
+use crate::{
+    check::{Checked, Misfitting, Schema, Unchecked},
+    guard::{Finding, Guard},
+    message::RpcError,
+    object::{Members, is_object, quoted},
+    sink::{ClientId, Sink},
+    upstream::Outcome,
+};
+
+/// A call that the server does not hear of: the stable code, and what the client gets.
+pub(super) type Unasked = (&'static str, Outcome);
+
+impl Aggregator {
+    /// Whether a call may be made: not too often, with arguments that fit, and not to carry out what was read elsewhere.
+    pub(super) async fn before_call(
+        &self,
+        route: &Route<'_>,
+        params: &RawValue,
+        client: Option<ClientId>,
+        sink: Option<&dyn Sink>,
+    ) -> Result<(), Unasked> {
+        let guard = &route.entry.guard;
+        self.hub.rates.admit(route.entry.index, guard, client).map_err(|wait| {
+            guard.tally.add(Finding::RateLimited, 1);
+            let data = json!({ "code": RATE_LIMITED, "server": route.entry.name.as_str(), "retryAfterMs": wait.as_millis() as u64 });
+            let text = format!("server {} is called too often; try again in {} s", route.entry.name, wait.as_secs() + 1);
+            (RATE_LIMITED, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data)))
+        })?;
+        arguments(guard, &route.ready, &route.name, params).await?;
+        self.hub.flow.admit(&route.entry.name, guard, client, sink).await
+    }
+
+    /// What a call came to, checked against the schema of what the tool gives.
+    pub(super) async fn after_call(&self, route: &Route<'_>, outcome: Outcome) -> (Option<&'static str>, Outcome) {
+        let Outcome::Complete(result) = &outcome else { return (None, outcome) };
+        let Some(schemas) = route.ready.catalogue.tools.schemas(&route.name) else { return (None, outcome) };
+        let Some(schema) = &schemas.output else { return (None, outcome) };
+        let Ok(members) = Members::of(result) else { return (None, outcome) };
+        if members.value("isError").is_some_and(|flag| flag.get() == "true") {
+            return (None, outcome);
+        }
+        let guard = &route.entry.guard;
+        let misfits = match members.value("structuredContent") {
+            None => vec![Misfitting { path: String::new(), reason: "structuredContent is missing".to_owned() }],
+            Some(content) => match schema.check(Some(content)).await {
+                Checked::Fits => return (None, outcome),
+                Checked::Unknown(reason) => {
+                    guard.unchecked(&route.name, reason);
+                    return (None, outcome);
+                }
+                Checked::Misfits(misfits) => misfits,
+            },
+        };
+        guard.tally.add(Finding::ResultMismatch, 1);
+        match guard.policy().structured_content {
+            Misfit::Passed => (None, Outcome::Complete(marked(&members, &misfits).unwrap_or_else(|| result.clone()))),
+            Misfit::Refused => {
+                let text =
+                    format!("the result of {} does not fit the tool's outputSchema: {}", route.name, said(&misfits));
+                (Some(RESULT_MISMATCH), tool_error(&text, RESULT_MISMATCH, &misfits))
+            }
+        }
+    }
+}
+
+/// A tool without arguments in a call has none; `null` is another way to say so. Both reach the server as written.
+async fn arguments(guard: &Guard, ready: &Ready, tool: &str, params: &RawValue) -> Result<(), Unasked> {
+    let Some(schemas) = ready.catalogue.tools.schemas(tool) else { return Ok(()) };
+    if matches!(schemas.input, Schema::Anything) {
+        return Ok(());
+    }
+    let members = Members::of(params).ok();
+    let arguments = members.as_ref().and_then(|members| members.value("arguments")).filter(|raw| raw.get() != "null");
+    match schemas.input.check(arguments).await {
+        Checked::Fits => Ok(()),
+        Checked::Unknown(reason) => {
+            guard.unchecked(tool, reason);
+            Ok(())
+        }
+        Checked::Misfits(misfits) => {
+            guard.tally.add(Finding::ArgumentsRefused, 1);
+            match guard.policy().arguments {
+                Misfit::Passed => Ok(()),
+                Misfit::Refused => {
+                    let text = format!("Invalid arguments for tool {tool}: {}", said(&misfits));
+                    Err((ARGUMENTS_INVALID, tool_error(&text, ARGUMENTS_INVALID, &misfits)))
+                }
+            }
+        }
+    }
+}
+
+impl Guard {
+    fn unchecked(&self, tool: &str, reason: Unchecked) {
+        self.tally.add(Finding::Unchecked, 1);
+        tracing::debug!(tool, ?reason, "a schema of the tool was not checked");
+    }
+}
+
+fn said(misfits: &[Misfitting]) -> String {
+    let mut said = String::new();
+    for (index, Misfitting { path, reason }) in misfits.iter().enumerate() {
+        let place = if path.is_empty() { "/" } else { path };
+        let _ = write!(said, "{}at {place}: {reason}", if index > 0 { "; " } else { "" });
+    }
+    said
+}
+
+/// A model can do better next time, so it is told as the tool's failure and not as one of the protocol.
+fn tool_error(text: &str, code: &str, misfits: &[Misfitting]) -> Outcome {
+    let result = json!({
+        "content": [{ "type": "text", "text": text }],
+        "isError": true,
+        "_meta": { (REFUSED): { "code": code, "errors": errors(misfits) } },
+    });
+    Outcome::Complete(RawValue::from_string(result.to_string()).expect("it is JSON"))
+}
+
+/// The result as it came, with a mark on it.
+fn marked(result: &Members<'_>, misfits: &[Misfitting]) -> Option<Box<RawValue>> {
+    let mark = errors(misfits).to_string();
+    let meta = match result.value("_meta").filter(|meta| is_object(meta)) {
+        Some(meta) => Members::of(meta).ok()?.set(MISMATCH, &mark),
+        None => RawValue::from_string(format!("{{{}:{mark}}}", quoted(MISMATCH))).expect("it is JSON"),
+    };
+    Some(result.set("_meta", meta.get()))
+}
+
+fn errors(misfits: &[Misfitting]) -> serde_json::Value {
+    misfits.iter().map(|Misfitting { path, reason }| json!({ "path": path, "reason": reason })).collect()
+}
+
+/// The stable codes of what is refused here.
+const RATE_LIMITED: &str = "rate-limited";
+const ARGUMENTS_INVALID: &str = "arguments-invalid";
+const RESULT_MISMATCH: &str = "result-mismatch";
+/// Members of `_meta` that are ours.
+const REFUSED: &str = "gigmcp/refused";
+const MISMATCH: &str = "gigmcp/outputSchemaMismatch";

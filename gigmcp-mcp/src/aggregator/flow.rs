@@ -1,0 +1,138 @@
+//! Whether a stranger's text could send private data away: by servers that read the one, that read the other, and that send.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use serde_json::{json, value::RawValue};
+
+use super::{FlowLabels, checked::Unasked};
+use crate::{
+    guard::{Finding, Guard},
+    message::{Request, RequestId, RpcError, Verdict},
+    name::ServerId,
+    object::Members,
+    sink::{ClientId, Sink},
+    upstream::Outcome,
+};
+
+/// What is done when a session has read a stranger's text and private data, and is about to call a server that can send.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum FlowPolicy {
+    /// Nothing.
+    Off,
+    /// The operator is told.
+    #[default]
+    Warn,
+    /// The client's user is asked, once a session; if that cannot be, the call is refused.
+    Ask,
+}
+
+/// What each session has read. Requests that belong to no session are taken together.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    policy: FlowPolicy,
+    sessions: Mutex<HashMap<Option<ClientId>, Session>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Session {
+    seen: FlowLabels,
+    agreed: bool,
+}
+
+impl Flow {
+    pub(super) fn new(policy: FlowPolicy) -> Self {
+        Self { policy, sessions: Mutex::default() }
+    }
+
+    /// Whether a call of this server may be made. What the server reads counts from now on.
+    pub(super) async fn admit(
+        &self,
+        server: &ServerId,
+        guard: &Guard,
+        client: Option<ClientId>,
+        sink: Option<&dyn Sink>,
+    ) -> Result<(), Unasked> {
+        let labels = guard.policy().labels;
+        if self.policy == FlowPolicy::Off || labels == FlowLabels::default() {
+            return Ok(());
+        }
+        let session = self.session(client, |session| {
+            // What it reads by this very call cannot be sent by it, but a server that does all three can do so in the next.
+            session.seen.reads_untrusted |= labels.reads_untrusted;
+            session.seen.reads_private |= labels.reads_private;
+        });
+        if !labels.can_send || session.agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
+            return Ok(());
+        }
+        guard.tally.add(Finding::Flow, 1);
+        if self.policy == FlowPolicy::Warn {
+            return Ok(());
+        }
+        let agreed = match sink {
+            Some(sink) => agrees(server, sink).await,
+            None => false,
+        };
+        if agreed {
+            self.session(client, |session| session.agreed = true);
+            return Ok(());
+        }
+        let text = format!(
+            "server {server} can send data out, and this session has read both private data and text of strangers; start a \
+             new session for it, agree when asked by a client that can ask, or let the profile's owner set flow=warn"
+        );
+        let data = json!({ "code": FLOW, "server": server.as_str() });
+        Err((FLOW, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data))))
+    }
+
+    pub(super) fn forget(&self, client: ClientId) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&Some(client));
+    }
+
+    fn session(&self, client: Option<ClientId>, change: impl FnOnce(&mut Session)) -> Session {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Clients that never say that they have gone must not fill the memory. One that is not remembered is one of those
+        // without a session.
+        let key = if sessions.len() < MAX_SESSIONS || sessions.contains_key(&client) { client } else { None };
+        let session = sessions.entry(key).or_default();
+        change(session);
+        *session
+    }
+}
+
+/// Asks the client's user.
+async fn agrees(server: &ServerId, sink: &dyn Sink) -> bool {
+    let params = json!({
+        "message": format!(
+            "This session has read private data and text that strangers wrote, which may have told it what to do. \
+             Let it use {server}, which can send data out?"
+        ),
+        "requestedSchema": { "type": "object", "properties": {} },
+    });
+    let params = Some(RawValue::from_string(params.to_string()).expect("it is JSON"));
+    // One that no server's own request has: what a client answers is kept by it.
+    let id = RawValue::from_string(r#""gigmcp-flow""#.to_owned()).expect("it is JSON");
+    let id = RequestId::from_raw(&id).expect("a string is an id");
+    match sink.ask(Request { id, method: "elicitation/create".into(), params }).await {
+        Verdict::Result(answer) => {
+            Members::of(&answer).is_ok_and(|answer| answer.string("action").as_deref() == Some("accept"))
+        }
+        Verdict::Error(_) => false,
+    }
+}
+
+/// What the labels of several servers come to: whether together they have all three.
+pub(super) fn is_toxic(labels: impl IntoIterator<Item = FlowLabels>) -> bool {
+    let all = labels.into_iter().fold(FlowLabels::default(), |all, one| FlowLabels {
+        reads_untrusted: all.reads_untrusted || one.reads_untrusted,
+        reads_private: all.reads_private || one.reads_private,
+        can_send: all.can_send || one.can_send,
+    });
+    all.reads_untrusted && all.reads_private && all.can_send
+}
+
+/// The stable code of a call that needs somebody's word.
+const FLOW: &str = "flow-needs-consent";
+const MAX_SESSIONS: usize = 10_000;

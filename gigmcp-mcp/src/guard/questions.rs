@@ -1,0 +1,101 @@
+//! What a server asks of clients.
+
+use serde_json::value::RawValue;
+
+use super::{Finding, Guard, NOTHING, secret::secret_field, size};
+use crate::{
+    aggregator::host_of,
+    message::{Request, RpcError},
+    object::{Members, quoted},
+};
+
+impl Guard {
+    /// A question as it may be put to a client.
+    ///
+    /// # Errors
+    /// The answer that the server gets instead.
+    pub(super) fn question(&self, request: Request) -> Result<Request, RpcError> {
+        let Some(params) = request.params else { return Ok(request) };
+        if !size::is_shallow(params.get(), self.policy.limits.nesting) {
+            return Err(self.refused("the request is nested too deeply"));
+        }
+        let params = match self.rewritten(&params, NOTHING) {
+            Some(clean) if clean.keys => return Err(self.refused("a member's name holds what is not to be seen")),
+            Some(clean) => clean.json,
+            None => params,
+        };
+        let params = match &*request.method {
+            "sampling/createMessage" => self.sampling(params)?,
+            "elicitation/create" => self.elicitation(params)?,
+            _ => params,
+        };
+        Ok(Request { params: Some(params), ..request })
+    }
+
+    /// The questions in a result of the newer era; `None` if they may be as they are.
+    pub(super) fn questions(&self, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+        let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+        let members = Members::of(result).map_err(|_| malformed())?;
+        let Some(requests) = members.value("inputRequests") else { return Ok(None) };
+        let requests = Members::of(requests).map_err(|_| malformed())?;
+        let (mut all, mut samplings) = (Vec::new(), 0);
+        for (key, raw) in requests.iter() {
+            let request = Members::of(raw).map_err(|_| malformed())?;
+            let method = request.string("method").ok_or_else(malformed)?;
+            samplings += usize::from(method == "sampling/createMessage");
+            if samplings > self.policy.samplings_per_call {
+                return Err(self.refused("the call has asked for too many samplings"));
+            }
+            let params = request.value("params").map(ToOwned::to_owned);
+            let asked = self.question(Request { id: 0.into(), method: method.into(), params })?;
+            let changed = asked.params.and_then(|params| request.with_raw("params", params.get()));
+            all.push(format!("{}:{}", quoted(key), changed.as_deref().unwrap_or(raw).get()));
+        }
+        Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
+    }
+
+    /// Without what other servers said, and with the name of the one that asks.
+    fn sampling(&self, params: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
+        let twice = |_| self.refused("params is no object, or names a member twice");
+        let mut params = params;
+        if Members::of(&params).map_err(twice)?.value("includeContext").is_some() {
+            params = Members::of(&params).map_err(twice)?.without("includeContext");
+        }
+        let members = Members::of(&params).map_err(twice)?;
+        let meta = match members.value("_meta") {
+            Some(meta) => Members::of(meta).map_err(twice)?.set(SERVER, &quoted(self.server.as_str())),
+            None => RawValue::from_string(format!("{{{}:{}}}", quoted(SERVER), quoted(self.server.as_str())))
+                .expect("strings are JSON"),
+        };
+        Ok(members.set("_meta", meta.get()))
+    }
+
+    /// A form asks for no secret: what is typed into one goes to the server, and past the vault.
+    fn elicitation(&self, params: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
+        let members = Members::of(&params).map_err(|_| self.refused("params is no object, or names a member twice"))?;
+        if members.string("mode").as_deref() == Some("url") {
+            return match members.string("url").and_then(|url| host_of(&url)) {
+                Some(_) => Ok(params),
+                None => Err(self.refused("only https addresses are shown")),
+            };
+        }
+        let Some(schema) = members.value("requestedSchema") else { return Ok(params) };
+        match secret_field(schema) {
+            Ok(None) => Ok(params),
+            Ok(Some(field)) => {
+                self.tally.add(Finding::QuestionRefused, 1);
+                let text = format!("a form cannot ask for a secret, as its field {field:?} does; ask in url mode");
+                Err(RpcError::new(RpcError::INVALID_PARAMS, text))
+            }
+            Err(reason) => Err(self.refused(reason)),
+        }
+    }
+
+    fn refused(&self, reason: &str) -> RpcError {
+        self.tally.add(Finding::QuestionRefused, 1);
+        RpcError::new(RpcError::INVALID_PARAMS, reason)
+    }
+}
+
+/// Which server asks for a sampling.
+const SERVER: &str = "gigmcp/server";
