@@ -32,3 +32,4 @@ mod servers;
 mod tampering;
 mod toolpacks;
 mod two;
+mod undying;
