@@ -36,7 +36,7 @@ impl Attended {
     }
 
     /// Works to the end.
-    pub(crate) async fn to_the_end(mut self) {
+    pub(crate) async fn finish(mut self) {
         poll_fn(|context| self.poll(context)).await;
     }
 
@@ -80,7 +80,7 @@ mod tests {
             sleep(Duration::from_secs(10)).await;
             sender.send(()).unwrap();
         });
-        assert!(timeout(Duration::from_secs(1), work.to_the_end()).await.is_err(), "it is given up in between");
+        assert!(timeout(Duration::from_secs(1), work.finish()).await.is_err(), "it is given up in between");
         done.await.expect("it was done");
     }
 

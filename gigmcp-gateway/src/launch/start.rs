@@ -195,11 +195,12 @@ impl Starter {
             ConnectError::Exited => time::timeout(END, running.sandbox.wait()).await.ok(),
             _ => None,
         };
-        let said: Vec<String> = running.sandbox.stderr_tail().iter().map(|line| running.redactor.line(line)).collect();
+        let redactor = running.redactor.clone();
+        let said: Vec<String> = running.sandbox.stderr_tail().iter().map(|line| redactor.line(line)).collect();
         running.close().await;
         tracing::error!(
             profile = %self.profile, server = %self.server,
-            "not initialized: {}; its last lines on standard error: {said:?}", running.redactor.line(&chain(&error))
+            "not initialized: {}; its last lines on standard error: {said:?}", redactor.line(&chain(&error))
         );
         let mut failed = LaunchError::from(error);
         if let Some((code, text)) = ended.and_then(events::to_client) {

@@ -191,6 +191,11 @@ impl Gateway {
         self.child.wait().unwrap();
     }
 
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits for its end.
     pub(crate) fn interrupt(&mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();

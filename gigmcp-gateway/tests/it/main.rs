@@ -36,3 +36,4 @@ mod servers;
 mod tampering;
 mod toolpacks;
 mod two;
+mod undying;

@@ -79,6 +79,16 @@ if MODE == "polite":
 if MODE == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+if MODE == "undying":
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    if os.fork() == 0:
+        # A child that is nobody's: another session, no pipe.
+        os.setsid()
+        os.close(0)
+        os.close(1)
+        time.sleep(3600)
+
 if MODE == "hungry":
     kept = b"x" * (128 << 20)
 
@@ -102,3 +112,7 @@ for line in sys.stdin:
         asks(request)
     elif method == "tools/call":
         called(request)
+
+if MODE == "undying":
+    # Its input has ended, and so it should.
+    time.sleep(3600)

@@ -144,7 +144,7 @@ impl Observation {
         }
         if let Some((observer, record)) = self.take() {
             // What was done is told also when nobody waits for it.
-            Attended::new(async move { observer.finished(&record).await }).to_the_end().await;
+            Attended::new(async move { observer.finished(&record).await }).finish().await;
         }
     }
 
