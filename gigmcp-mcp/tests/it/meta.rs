@@ -76,7 +76,7 @@ enum Client {
 }
 
 const BOTH: [Client; 2] = [Client::Legacy, Client::Modern];
-const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{}},"k":1.0}"#;
+const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"roots":{}},"k":1.0}"#;
 
 impl Scene {
     /// The answer to a request whose parameters are these members, as it is written.
