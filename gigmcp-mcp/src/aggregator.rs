@@ -10,6 +10,7 @@ mod lists;
 mod named;
 mod observer;
 mod passing;
+mod pins;
 mod policy;
 mod resources;
 mod spares;
@@ -26,11 +27,13 @@ use self::{
     observer::Observation,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
+    spares::Wanted,
 };
 pub use self::{
     backend::{Fault, FaultKind},
     builder::AggregatorBuilder,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
+    pins::{Pins, PinsUnknown, Process, Standing},
     policy::ServerPolicy,
 };
 use crate::{
@@ -155,6 +158,16 @@ impl Aggregator {
         self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
     }
 
+    /// Looks again at what is held back, after the [`revision`](Pins::revision) of some pins has grown. Clients are told which
+    /// lists have changed.
+    ///
+    /// It waits for nothing, and needs a tokio runtime.
+    pub fn recheck_pins(&self) {
+        for entry in &self.entries {
+            entry.read_again();
+        }
+    }
+
     /// Calls a tool with the parameters of a `tools/call`. Only `name` in them is rewritten.
     ///
     /// Dropping the future gives the call up, and the server is told so.
@@ -182,8 +195,8 @@ impl Aggregator {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, route.ready);
-                let upstream = entry.upstream_for(&ready, &call).await;
-                observation.leads_to(&entry.name, Some((upstream.instance(), &route.name)));
+                let upstream = entry.upstream_for(&ready, &call, Wanted::Said(&route.said)).await;
+                observation.leads_to(&entry.name, Some((upstream.instance(), &route.said)));
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);

@@ -14,6 +14,7 @@ pub use self::named::{Named, NamedList};
 pub(crate) use self::resources::LocatedList;
 use self::{pages::Pages, resources::Place};
 use crate::{
+    definition::Defined,
     describe::Capabilities,
     name::ServerId,
     upstream::{CallError, List, Upstream},
@@ -150,6 +151,24 @@ impl Catalogue {
     /// Which lists, other than that of the tools, could not be read.
     pub(crate) fn errors(&self) -> &[CatalogueError] {
         &self.errors
+    }
+
+    /// All that the server says of what it offers, as far as it says anything in words.
+    pub(crate) fn said(&self) -> Vec<Defined> {
+        let named = self.tools.items().iter().chain(self.prompts.items()).map(|item| &item.said);
+        let located = self.resources.items().iter().chain(self.templates.items()).filter_map(|item| item.said.as_ref());
+        named.chain(located).cloned().collect()
+    }
+
+    /// What is left of it when only this is kept.
+    pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        Self {
+            tools: Arc::new(self.tools.only(&kept)),
+            prompts: Arc::new(self.prompts.only(&kept)),
+            resources: Arc::new(self.resources.only(&kept)),
+            templates: Arc::new(self.templates.only(&kept)),
+            errors: self.errors.clone(),
+        }
     }
 
     /// Which lists are not what they were.

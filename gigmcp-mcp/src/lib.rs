@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod aggregator;
+mod canonical;
 mod catalogue;
+mod definition;
 mod describe;
 mod http;
 mod level;
@@ -19,9 +21,10 @@ mod version;
 
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, DuplicateServer,
-    Fault, FaultKind, Listing, NotObserved, ServerPolicy,
+    Fault, FaultKind, Listing, NotObserved, Pins, PinsUnknown, Process, ServerPolicy, Standing,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
+pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest};
 pub use describe::{Capabilities, Description};
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};

@@ -17,23 +17,35 @@ use super::{
     flight::Flight,
     follow::follow,
     hub::{Hub, of_uri, set_level},
+    pins::{Held, HeldItem, Judged, Pins, PinsUnknown, Process, Standing},
     spares::Spares,
 };
 use crate::{
     catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
+    definition::DefinitionKind,
     describe::Description,
     message::RpcError,
     name::ServerId,
     upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
 };
 
-/// A server that runs, and its lists as read at these revisions.
+/// A server that runs, and its lists as read at these revisions, without what is held back.
 pub(super) struct Ready {
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) description: Arc<Description>,
     pub(super) catalogue: Catalogue,
+    pub(super) held: Held,
+    /// All that it said.
+    said: Said,
+    /// Of the pins.
+    judged_at: u64,
     revisions: [u64; List::ALL.len()],
     follower: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+struct Said {
+    description: Arc<Description>,
+    catalogue: Catalogue,
 }
 
 pub(super) struct Entry {
@@ -46,7 +58,6 @@ pub(super) struct Entry {
     seen: Mutex<Option<Catalogue>>,
     pub(super) launch: Arc<dyn Launch>,
     /// What is demanded of it.
-    #[expect(dead_code, reason = "nothing is demanded yet")]
     pub(super) policy: ServerPolicy,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
@@ -102,7 +113,18 @@ impl Entry {
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
-        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions
+        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions || self.is_to_judge(ready)
+    }
+
+    /// Whether something may be agreed to that was not, or no longer.
+    fn is_to_judge(&self, ready: &Ready) -> bool {
+        self.policy.pins.as_ref().is_some_and(|pins| pins.revision() != ready.judged_at)
+    }
+
+    /// Whether a call has to wait until it is known what the server says now: it has said that a list has changed, and it is
+    /// pinned to what it said before.
+    pub(super) fn is_in_doubt(&self, ready: &Ready) -> bool {
+        self.policy.pins.as_ref().is_some_and(|pins| !pins.follows()) && self.is_stale(ready)
     }
 
     /// Reads a changed list again, in a task of its own; whether there was anything to read.
@@ -126,7 +148,8 @@ impl Entry {
     pub(super) fn faults_of(&self, ready: &Ready) -> Vec<Fault> {
         let errors = ready.catalogue.errors().iter().cloned().map(FaultKind::Catalogue);
         let odd = ready.catalogue.odd().cloned().map(FaultKind::Item);
-        errors.chain(odd).map(|kind| self.fault(kind)).collect()
+        let held = ready.held.items().map(HeldItem::fault);
+        errors.chain(odd).chain(held).map(|kind| self.fault(kind)).collect()
     }
 
     pub(super) fn known_faults(&self) -> Vec<Fault> {
@@ -212,6 +235,7 @@ struct Start {
     launch: Arc<dyn Launch>,
     limits: AggregatorLimits,
     hub: Arc<Hub>,
+    pins: Option<Arc<dyn Pins>>,
 }
 
 impl Start {
@@ -222,6 +246,7 @@ impl Start {
             launch: Arc::clone(&entry.launch),
             limits: entry.limits,
             hub: Arc::clone(&entry.hub),
+            pins: entry.policy.pins.clone(),
         }
     }
 
@@ -240,7 +265,7 @@ impl Start {
 
     /// Reads again what has changed.
     async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
-        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.description));
+        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.said.description));
         self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
     }
 
@@ -256,12 +281,15 @@ impl Start {
         let changed =
             |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
         let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
-        let before = before.map(|before| &before.catalogue);
+        let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
         let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
             .await
             .map_err(BackendError::Catalogue)?;
-        Ok(Arc::new(Ready { upstream, description, catalogue, revisions, follower }))
+        let said = Said { description, catalogue };
+        let judged = Judged::of(self.pins.as_ref(), &said.description, &said.catalogue, Process::First).await?;
+        let Judged { description, catalogue, held, revision: judged_at } = judged;
+        Ok(Arc::new(Ready { upstream, description, catalogue, held, said, judged_at, revisions, follower }))
     }
 
     /// Tells a server that has just started what clients had told the one before it. It works without, too.
@@ -277,7 +305,7 @@ impl Start {
     }
 }
 
-fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
+pub(super) fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
     List::ALL.map(|list| upstream.revision(list))
 }
 
@@ -296,6 +324,8 @@ pub(super) enum BackendError {
     Launch(LaunchError),
     #[error(transparent)]
     Catalogue(CatalogueError),
+    #[error(transparent)]
+    Pins(PinsUnknown),
 }
 
 impl BackendError {
@@ -307,6 +337,7 @@ impl BackendError {
         match self {
             Self::Launch(error) => error.code,
             Self::Catalogue(error) => error.code(),
+            Self::Pins(_) => "definitions-unknown",
         }
     }
 
@@ -314,6 +345,7 @@ impl BackendError {
         match self {
             Self::Launch(error) => error.to_rpc(server),
             Self::Catalogue(error) => failure(server, "tools/list", error.code(), &error.to_string()),
+            Self::Pins(error) => failure(server, "pins", self.code(), &error.to_string()),
         }
     }
 }
@@ -339,6 +371,17 @@ pub enum FaultKind {
     StillStarting,
     /// One item of a list is not as it should be.
     Item(OddItem),
+    /// Something is held back, as nobody has agreed to its definition; see [`Pins`].
+    HeldBack {
+        /// What it is.
+        kind: DefinitionKind,
+        /// The server's own name for it, not checked for anything.
+        name: Box<str>,
+        /// Why.
+        standing: Standing,
+    },
+    /// Which definitions somebody agreed to is not known, so none is offered.
+    Pins(PinsUnknown),
 }
 
 impl fmt::Display for FaultKind {
@@ -346,6 +389,10 @@ impl fmt::Display for FaultKind {
         match self {
             Self::Launch(error) => error.fmt(f),
             Self::Catalogue(error) => error.fmt(f),
+            Self::HeldBack { kind, name, standing } => {
+                write!(f, "the {kind} {:?} is held back: {}", name, standing.code().unwrap_or_default())
+            }
+            Self::Pins(error) => error.fmt(f),
             Self::StillStarting => f.write_str("still starting"),
             Self::Item(odd) => {
                 let remedy = if odd.remedy == Remedy::Mended { " (mended)" } else { "" };
@@ -360,6 +407,7 @@ impl From<&BackendError> for FaultKind {
         match error {
             BackendError::Launch(error) => Self::Launch(error.clone()),
             BackendError::Catalogue(error) => Self::Catalogue(error.clone()),
+            BackendError::Pins(error) => Self::Pins(error.clone()),
         }
     }
 }

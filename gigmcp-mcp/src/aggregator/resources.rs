@@ -8,9 +8,10 @@ use tokio::runtime::Handle;
 use super::{
     Aggregator,
     backend::{Entry, Ready},
-    hub::{Subscribed, of_uri},
+    hub::{Subscribed, of_uri, prefixed},
     lists::Gathered,
     passing::uri_of,
+    spares::Wanted,
 };
 use crate::{
     message::{RpcError, error_code},
@@ -30,7 +31,30 @@ pub(super) struct Location {
 impl Aggregator {
     /// Which servers may have a resource, the likeliest first: who lists it; whose name it begins with; who has named it in
     /// a result; whose template fits; and the only server with resources, if there is only one.
+    /// None of them holds it back.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
+        let mut found = self.locate_any(uri).await;
+        for location in &mut found {
+            if location.entry.is_in_doubt(&location.ready)
+                && let Ok(ready) = location.entry.ready().await
+            {
+                location.ready = ready;
+            }
+        }
+        found.retain(|Location { ready, uri, .. }| ready.lists_uri(uri) || ready.held.located(uri).is_none());
+        found
+    }
+
+    /// Why a resource cannot be asked for that a server has: it is held back.
+    pub(super) fn held_back(&self, uri: &str) -> Option<RpcError> {
+        let own = |entry: &Entry| uri.strip_prefix(&prefixed(entry.name.as_str(), "")).unwrap_or(uri).to_owned();
+        self.entries.iter().find_map(|entry| {
+            let ready = entry.running()?;
+            Some(ready.held.located(&own(entry))?.to_rpc(&entry.name, uri))
+        })
+    }
+
+    async fn locate_any(&self, uri: &str) -> Vec<Location> {
         let running = self.entries.iter().filter_map(|entry| Some((Arc::clone(entry), entry.running()?)));
         let running: Vec<_> = running.collect();
         let at = |(entry, ready): &(Arc<Entry>, Arc<Ready>)| Location {
@@ -82,7 +106,7 @@ impl Aggregator {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let mut locations = self.locate(&exposed).await.into_iter().peekable();
         while let Some(Location { entry, ready, uri }) = locations.next() {
-            let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
+            let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
             match outcome {
                 Outcome::Error(error) if locations.peek().is_some() && is_not_found(&error) => {}
                 Outcome::Complete(result) if *uri != *exposed => {
@@ -91,13 +115,13 @@ impl Aggregator {
                 outcome => return outcome,
             }
         }
-        not_found(&exposed)
+        self.not_found(&exposed)
     }
 
     pub(super) async fn subscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
-            return not_found(&exposed);
+            return self.not_found(&exposed);
         };
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
@@ -106,7 +130,7 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
-                let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
+                let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
                 if !matches!(outcome, Outcome::Complete(_)) {
                     self.hub.unsubscribe(&to, call.client);
                 }
@@ -120,12 +144,18 @@ impl Aggregator {
     pub(super) async fn unsubscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
-            return not_found(&exposed);
+            return self.not_found(&exposed);
         };
         match self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client) {
-            true => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+            true => self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await,
             false => nothing(),
         }
+    }
+
+    fn not_found(&self, uri: &str) -> Outcome {
+        let not_found =
+            || RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found").with_data(&json!({ "uri": uri }));
+        Outcome::refused(&self.held_back(uri).unwrap_or_else(not_found))
     }
 
     /// Ends what only this client was subscribed to.
@@ -170,11 +200,6 @@ fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
 }
 
-fn not_found(uri: &str) -> Outcome {
-    let error = RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found").with_data(&json!({ "uri": uri }));
-    Outcome::refused(&error)
-}
-
 fn no_uri() -> Outcome {
     let text = "params.uri is not a string, or a member is named twice";
     Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, text))
@@ -195,7 +220,6 @@ impl Entry {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
-    use crate::aggregator::hub::prefixed;
 
     #[test]
     fn only_the_uri_that_was_changed_is_changed_back() {

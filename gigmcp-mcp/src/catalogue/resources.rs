@@ -1,6 +1,6 @@
 //! Resources and templates of resources: known by a URI, which clients see unchanged.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -9,6 +9,7 @@ use super::{
     mend::{Subject, mend},
     template::Template,
 };
+use crate::definition::{Defined, Definition, DefinitionKind};
 use crate::object::{Members, is_object, quoted, string};
 
 /// One resource, or one template of resources.
@@ -18,6 +19,8 @@ pub(crate) struct Located {
     pub(crate) uri: Box<str>,
     /// As it came, if it was not odd.
     pub(crate) definition: Box<RawValue>,
+    /// All that the server said of it, if it said anything in words.
+    pub(crate) said: Option<Defined>,
     template: Option<Template>,
 }
 
@@ -55,8 +58,7 @@ impl LocatedList {
                     (Some("its URI is already taken"), Remedy::LeftOut)
                 }
                 Ok((item, odd)) => {
-                    found.by_uri.insert(item.uri.clone(), found.items.len());
-                    found.items.push(item);
+                    found.add(item);
                     (odd, Remedy::Mended)
                 }
             };
@@ -81,7 +83,25 @@ impl LocatedList {
 
     /// Whether one of the templates may expand to this URI.
     pub(crate) fn matches(&self, uri: &str) -> bool {
-        self.items.iter().any(|item| item.template.as_ref().is_some_and(|template| template.matches(uri)))
+        self.matching(uri).is_some()
+    }
+
+    /// The first template that may expand to this URI.
+    pub(crate) fn matching(&self, uri: &str) -> Option<&Located> {
+        self.items.iter().find(|item| item.template.as_ref().is_some_and(|template| template.matches(uri)))
+    }
+
+    /// Those that are kept.
+    pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        let mut only = Self { odd: self.odd.clone(), ..Self::default() };
+        let items = self.items.iter().filter(|item| item.said.as_ref().is_none_or(&kept));
+        items.for_each(|item| only.add(item.clone()));
+        only
+    }
+
+    fn add(&mut self, item: Located) {
+        self.by_uri.insert(item.uri.clone(), self.items.len());
+        self.items.push(item);
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {
@@ -108,6 +128,11 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     let uri = members.string(place.member()).filter(|uri| !uri.is_empty()).ok_or("it has no URI")?;
     let template = (place == Place::Template).then(|| Template::parse(&uri).ok_or("its template cannot be read"));
     let uri: Box<str> = uri.into();
+    let said = match place {
+        Place::Uri => Definition::of_resource(&uri, definition),
+        Place::Template => Some(Definition::new(DefinitionKind::Template, &uri, definition)),
+    };
+    let said = said.map(Arc::new);
     let (mut definition, mut odd) = mend(Subject::Resource, definition)?;
     let members = Members::of(&definition).map_err(|_| "a member is named twice")?;
     if members.value("name").is_none_or(|name| string(name).is_none()) {
@@ -120,7 +145,7 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     if let Some(mended) = mended {
         (definition, odd) = (mended, Some("its size is no number of bytes"));
     }
-    Ok((Located { uri, definition, template: template.transpose()? }, odd))
+    Ok((Located { uri, definition, said, template: template.transpose()? }, odd))
 }
 
 #[cfg(test)]

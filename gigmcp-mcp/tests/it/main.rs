@@ -8,6 +8,7 @@ mod modern;
 mod modern_server;
 mod offers;
 mod oracle;
+mod pins;
 mod played;
 mod scripted;
 mod seam;
