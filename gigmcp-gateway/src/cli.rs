@@ -6,6 +6,7 @@ mod catalog;
 mod images;
 mod install;
 mod key;
+mod pin;
 mod profile;
 mod progress;
 mod registry;
@@ -62,6 +63,9 @@ enum Command {
     /// Create, list and delete profiles, and renew their tokens
     #[command(subcommand)]
     Profile(profile::Command),
+    /// Show what has changed of what servers say of themselves, and accept it
+    #[command(subcommand)]
+    Pin(pin::Command),
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
@@ -128,6 +132,9 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             }
             Command::Profile(command) => {
                 profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Pin(command) => {
+                pin::run(|| Host::open(&settings), command, &out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)

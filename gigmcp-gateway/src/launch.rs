@@ -28,7 +28,6 @@ use crate::{
     spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
     store::{Profile, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
-    tools::Offered,
     tripwires::{Told, Untold},
 };
 
@@ -196,7 +195,6 @@ impl ServerLaunch {
         limits.initialize_timeout = seconds(spec.limits.start_seconds, self.start_timeout);
         limits.call_timeout = seconds(spec.limits.call_seconds, limits.call_timeout);
         let consented = matches!(spec.source, Source::Image(_)).then(|| Box::new(spec.clone()));
-        let offered = Offered::new(spec.tools.clone());
         let plan = Plan {
             owner: self.owner.clone(),
             server: self.server.clone(),
@@ -212,8 +210,7 @@ impl ServerLaunch {
             Ok(upstream) => {
                 let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
                 let instance = running.identity.clone();
-                let name = self.server.clone();
-                Ok(Server { name, upstream, offered, instance, calls, events, running: Mutex::new(Some(running)) })
+                Ok(Server { upstream, instance, calls, events, running: Mutex::new(Some(running)) })
             }
             Err(error) => Err(self.not_connected(error, running).await),
         }
@@ -318,9 +315,7 @@ async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Eve
 
 /// A running server: its messages, and its life.
 struct Server {
-    name: ServerName,
     upstream: StdioUpstream,
-    offered: Offered,
     instance: Identity,
     calls: Arc<Calls>,
     events: Events,
@@ -370,17 +365,8 @@ impl Upstream for Server {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let _under_way = call.id.map(|id| self.calls.begin(id));
-            let is_list = *call.method == *"tools/list";
             match self.upstream.call(call).await {
                 Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
-                outcome if is_list => {
-                    let (outcome, hidden) = self.offered.only(outcome);
-                    if hidden > 0 {
-                        let server = &self.name;
-                        tracing::warn!(%server, "{hidden} of its tools are not offered: its manifest has none such");
-                    }
-                    outcome
-                }
                 outcome => outcome,
             }
         })

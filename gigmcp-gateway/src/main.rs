@@ -19,6 +19,7 @@ mod install;
 mod keys;
 mod launch;
 mod output;
+mod pins;
 mod profiles;
 mod runtime;
 mod secrets;
@@ -29,7 +30,6 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
-mod tools;
 mod trail;
 mod tripwires;
 

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
+use gigmcp_mcp::{Aggregator, Backend, Launch, Pins, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
 use crate::{
     launch::ServerLaunch,
     output::whole,
+    pins::KeptPins,
     spec::{ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
@@ -29,6 +30,7 @@ pub(crate) struct Profiles {
 struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
+    pins: BTreeMap<ServerName, Arc<KeptPins>>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
 }
@@ -69,6 +71,7 @@ impl Profiles {
                     Ok(profile) => {
                         told = None;
                         drop(self.aggregator(&profile));
+                        self.look_at_pins(&profile).await;
                     }
                     Err(StoreError::Missing { .. }) => {
                         if let Some(entry) = self.entries().remove(&slug) {
@@ -85,6 +88,24 @@ impl Profiles {
                     }
                 }
             }
+        }
+    }
+
+    /// What was accepted is seen at once.
+    async fn look_at_pins(&self, profile: &Profile) {
+        let generations = match self.store().pin_generations(profile.owner.clone()).await {
+            Ok(generations) => generations,
+            // The next time; what is held back stays so until then.
+            Err(error) => return tracing::debug!("whether pins have changed cannot be told: {}", whole(&error)),
+        };
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&profile.slug) else { return };
+        let mut changed = false;
+        for (server, pins) in &entry.pins {
+            changed |= pins.saw(generations.get(server).copied().unwrap_or_default());
+        }
+        if changed {
+            entry.aggregator.recheck_pins();
         }
     }
 
@@ -108,13 +129,22 @@ impl Profiles {
                 (name.clone(), launch)
             })
             .collect();
-        let backends = servers
+        let pins: BTreeMap<_, _> = servers
             .iter()
-            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+            .map(|(name, launch)| {
+                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.revision());
+                (name.clone(), Arc::new(pins))
+            })
+            .collect();
+        let backends = servers.iter().map(|(name, launch)| {
+            let mut policy = ServerPolicy::default();
+            policy.pins = pins.get(name).map(|pins| Arc::<KeptPins>::clone(pins) as Arc<dyn Pins>);
+            Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>).with_policy(policy)
+        });
         let audit = ToolAudit::new(self.store(), profile);
         let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
-        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
+        Entry { id: profile.id, servers, pins, settings: profile.settings.clone(), aggregator }
     }
 
     fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {

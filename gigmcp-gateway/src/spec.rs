@@ -14,7 +14,7 @@ use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use access::{Exception, RequestRule, TcpRule};
-pub(crate) use profile::{InvalidProfileSetting, ProfileSettings};
+pub(crate) use profile::{Definitions, InvalidProfileSetting, ProfileSettings};
 pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
 pub(crate) use source::{Image, Source};
 use text::{all_as_text, all_from_text, as_text, from_text, text_type};
@@ -78,7 +78,7 @@ pub(crate) struct ServerSpec {
 pub(crate) struct SaidTool {
     /// Its name within the server.
     pub(crate) name: String,
-    /// The digest of its definition, byte for byte as the server lists it.
+    /// The digest of its definition; see [`gigmcp_mcp::Definition`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
 }

@@ -14,6 +14,7 @@ mod heads;
 mod installs;
 mod instances;
 mod ledger;
+mod pins;
 mod policies;
 mod postgres;
 mod profiles;
@@ -46,6 +47,7 @@ pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version}
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::InstanceRow;
 pub(crate) use ledger::{LedgerChange, LedgerRow};
+pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use servers::ServerRow;

@@ -42,6 +42,19 @@ impl DefinitionKind {
     }
 }
 
+impl FromStr for DefinitionKind {
+    type Err = UnknownDefinitionKind;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(UnknownDefinitionKind)
+    }
+}
+
+/// The text is no kind of definition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a definition is of a tool, prompt, resource or template, or it is instructions")]
+pub struct UnknownDefinitionKind;
+
 impl fmt::Display for DefinitionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -87,7 +100,7 @@ impl Definition {
     }
 
     fn of_text(kind: DefinitionKind, name: &str, text: Box<str>) -> Self {
-        let digest = DefinitionDigest(Sha256::digest(text.as_bytes()).into());
+        let digest = DefinitionDigest::of(&text);
         Self { kind, name: name.into(), text, digest }
     }
 }
@@ -123,6 +136,12 @@ fn is_time(text: &str) -> bool {
 pub struct DefinitionDigest([u8; 32]);
 
 impl DefinitionDigest {
+    /// Of a text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -180,7 +199,7 @@ mod tests {
         let digest = |text: &str| Definition::new(DefinitionKind::Tool, "t", &raw(text)).digest;
         let tool = r#"{"name":"t","title":"T","description":"d","inputSchema":{"properties":{"a":{"enum":["x","y"]}}},
             "outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true},"icons":[{"src":"a"}],"_meta":{"k":1}}"#;
-        assert_eq!(digest(tool), digest(&tool.replace(' ', "").replace('\n', "")), "twin");
+        assert_eq!(digest(tool), digest(&tool.replace([' ', '\n'], "")), "twin");
         for (one, other) in [
             (r#""title":"T""#, r#""title":"t""#),
             (r#""d""#, r#""d ""#),

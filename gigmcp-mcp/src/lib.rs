@@ -24,7 +24,7 @@ pub use aggregator::{
     Fault, FaultKind, Listing, NotObserved, Pins, PinsUnknown, Process, ServerPolicy, Standing,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
-pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest};
+pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest, UnknownDefinitionKind};
 pub use describe::{Capabilities, Description};
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};

@@ -19,7 +19,28 @@ pub(crate) struct ProfileSettings {
 /// What was said of one server in a profile.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct MemberSettings {}
+pub(crate) struct MemberSettings {
+    /// What becomes of a definition that changes after its owner agreed to the server.
+    #[serde(skip_serializing_if = "Definitions::is_default")]
+    pub(crate) definitions: Definitions,
+}
+
+/// What becomes of a definition that changes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Definitions {
+    /// It is held back until it is accepted.
+    #[default]
+    Pin,
+    /// It is taken as it comes: whoever writes the server can tell the model anything, at any time.
+    Follow,
+}
+
+impl Definitions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// What cannot be said of a profile.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +53,11 @@ pub(crate) struct InvalidProfileSetting {
 }
 
 impl ProfileSettings {
+    /// What was said of one server.
+    pub(crate) fn of_server(&self, server: &ServerName) -> MemberSettings {
+        self.servers.get(server.as_str()).cloned().unwrap_or_default()
+    }
+
     /// Says `name` of the profile, or of one server in it; without a value, the default holds again.
     pub(crate) fn set(
         &mut self,

@@ -39,7 +39,7 @@ pub trait Pins: fmt::Debug + Send + Sync {
     }
 
     /// What is to be done about a definition that is held back; a client is told, so it says nothing that is secret.
-    fn advice(&self, _held: &Definition) -> String {
+    fn advice(&self, _held: &Definition, _standing: Standing) -> String {
         "its owner has not agreed to it".to_owned()
     }
 }
@@ -171,7 +171,7 @@ impl Held {
     fn of(standings: &HashMap<Key, Standing>, catalogue: &Catalogue, pins: &dyn Pins) -> Self {
         let item = |said: &Defined| {
             let standing = *standings.get(&key(said))?;
-            Some(HeldItem { said: Arc::clone(said), standing, advice: pins.advice(said).into() })
+            Some(HeldItem { said: Arc::clone(said), standing, advice: pins.advice(said, standing).into() })
         };
         let named = |list: &NamedList| {
             list.items().iter().filter_map(|named| Some((named.exposed.clone(), item(&named.said)?))).collect()
@@ -181,7 +181,7 @@ impl Held {
         let templates = catalogue.templates.only(|said| standings.contains_key(&key(said)));
         let instructions = standings.get(&(DefinitionKind::Instructions, "".into())).map(|standing| {
             let said = Arc::new(Definition::of_instructions(""));
-            HeldItem { advice: pins.advice(&said).into(), said, standing: *standing }
+            HeldItem { advice: pins.advice(&said, *standing).into(), said, standing: *standing }
         });
         Self {
             tools: named(&catalogue.tools),

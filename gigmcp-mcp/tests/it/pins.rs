@@ -61,7 +61,7 @@ impl Pins for Kept {
         self.follows
     }
 
-    fn advice(&self, held: &Definition) -> String {
+    fn advice(&self, held: &Definition, _: Standing) -> String {
         format!("see `approve {}`", held.name)
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Export {
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub(super) until: Option<i64>,
 
-    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire or audit
+    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, removal, pin or audit
     #[arg(long)]
     pub(super) kind: Option<String>,
 
