@@ -10,6 +10,7 @@ mod install;
 mod process;
 mod registry;
 mod spawn;
+mod tools;
 mod vault;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -32,6 +33,9 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("calls") {
         calls::run().await?;
+    }
+    if wanted("tools") {
+        tools::run().await?;
     }
     if wanted("vault") {
         vault::run()?;

@@ -12,6 +12,7 @@ mod progress;
 mod registry;
 mod secret;
 mod server;
+mod tokens;
 
 pub(crate) use progress::progress;
 
@@ -130,9 +131,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Profile(command) => {
-                profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
-            }
+            Command::Profile(command) => profile::run(&settings, command, &out).await.map(|()| ExitCode::SUCCESS),
             Command::Pin(command) => {
                 pin::run(|| Host::open(&settings), command, &out).await.map(|()| ExitCode::SUCCESS)
             }

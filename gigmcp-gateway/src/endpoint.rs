@@ -54,10 +54,13 @@ impl Endpoint {
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         match self.admit(mount, request.headers()).await {
-            Ok(Some((profile, principal))) => {
-                let aggregator = self.profiles.aggregator(&profile);
-                self.transport.handle(&principal, &aggregator, request).await
-            }
+            Ok(Some((profile, principal))) => match self.profiles.aggregator(&profile).await {
+                Ok(aggregator) => self.transport.handle(&principal, &aggregator, request).await,
+                Err(error) => {
+                    tracing::error!("what is declared of the profile's servers could not be read: {}", whole(&error));
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+                }
+            },
             Ok(None) => unauthorized(),
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
@@ -76,9 +79,9 @@ impl Endpoint {
         self.profiles.stop().await;
     }
 
-    /// Ends servers that were taken out of their profile; never returns.
+    /// Ends servers that were taken out of their profile or that nobody uses; never returns.
     pub(crate) async fn follow_changes(&self) {
-        self.profiles.follow_changes().await;
+        tokio::join!(self.profiles.follow_changes(), self.profiles.reap());
     }
 
     fn mount(&self, path: &str) -> Option<Mount> {
@@ -168,7 +171,6 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::Duration,
     };
 
     use clap::{Args, FromArgMatches};
@@ -195,7 +197,7 @@ mod tests {
         let (supervisor, custody) = started.expect("all that is needed");
         custody.close().await;
         let supervisor = Arc::new(supervisor);
-        let profiles = Profiles::new(supervisor, Duration::from_secs(60));
+        let profiles = Profiles::new(supervisor, &settings);
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 
         let held = store.hold().await;

@@ -6,14 +6,18 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, Pins, ServerId, ServerPolicy};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, Launch, Pins, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
+mod said;
+
+use self::said::Said;
 use crate::{
-    launch::ServerLaunch,
+    launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
     pins::KeptPins,
-    spec::{ProfileSettings, ProfileSlug, ServerName},
+    settings::Settings,
+    spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -22,7 +26,8 @@ use crate::{
 /// The aggregators of all profiles that were called.
 pub(crate) struct Profiles {
     supervisor: Arc<Supervisor>,
-    start_timeout: Duration,
+    places: Arc<Places>,
+    defaults: Defaults,
     entries: Mutex<HashMap<ProfileSlug, Entry>>,
 }
 
@@ -36,25 +41,47 @@ struct Entry {
 }
 
 impl Profiles {
-    pub(crate) fn new(supervisor: Arc<Supervisor>, start_timeout: Duration) -> Self {
-        Self { supervisor, start_timeout, entries: Mutex::default() }
+    pub(crate) fn new(supervisor: Arc<Supervisor>, settings: &Settings) -> Self {
+        let defaults = Defaults {
+            start_timeout: Duration::from_secs(settings.start_timeout),
+            idle: (settings.idle_timeout > 0).then(|| Duration::from_secs(settings.idle_timeout)),
+        };
+        let places = Places::new(usize::try_from(settings.max_servers).unwrap_or(usize::MAX));
+        Self { supervisor, places, defaults, entries: Mutex::default() }
+    }
+
+    /// Ends servers that nobody uses; never returns.
+    pub(crate) async fn reap(&self) {
+        self.places.reap().await;
     }
 
     /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
     /// did not change keep running.
-    pub(crate) fn aggregator(&self, profile: &Profile) -> Arc<Aggregator> {
+    pub(crate) async fn aggregator(&self, profile: &Profile) -> Result<Arc<Aggregator>, StoreError> {
+        if let Some(aggregator) = self.current(profile) {
+            return Ok(aggregator);
+        }
+        let said = Said::of(self.store(), profile).await?;
         let mut entries = self.entries();
         let before = entries.get(&profile.slug).filter(|entry| entry.id == profile.id);
         if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
-            return Arc::clone(&entry.aggregator);
+            return Ok(Arc::clone(&entry.aggregator)); // somebody was faster
         }
-        let entry = self.entry(profile, before);
+        let entry = self.entry(profile, before, &said);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
+            replaced.aggregator.is_replaced();
             replaced.end_all_but(&kept);
         }
-        aggregator
+        Ok(aggregator)
+    }
+
+    /// The aggregator that is there, if it is of the profile as it is now.
+    fn current(&self, profile: &Profile) -> Option<Arc<Aggregator>> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Arc::clone(&entry.aggregator))
     }
 
     /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
@@ -67,18 +94,20 @@ impl Profiles {
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
-                match self.store().profile(slug.clone()).await {
-                    Ok(profile) => {
-                        told = None;
-                        drop(self.aggregator(&profile));
-                        self.look_at_pins(&profile).await;
-                    }
-                    Err(StoreError::Missing { .. }) => {
+                let found = self.store().profile(slug.clone()).await;
+                let followed = match found {
+                    Ok(profile) => self.follow(&profile).await.map_err(Unread::Server),
+                    Err(error) => Err(Unread::Profile(error)),
+                };
+                match followed {
+                    Ok(()) => told = None,
+                    Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
+                            entry.aggregator.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
-                    Err(error) => {
+                    Err(Unread::Profile(error) | Unread::Server(error)) => {
                         // Once, and not every second.
                         let text = whole(&error);
                         if told.as_ref() != Some(&text) {
@@ -89,6 +118,12 @@ impl Profiles {
                 }
             }
         }
+    }
+
+    async fn follow(&self, profile: &Profile) -> Result<(), StoreError> {
+        self.aggregator(profile).await?;
+        self.look_at_pins(profile).await;
+        Ok(())
     }
 
     /// What was accepted is seen at once.
@@ -119,13 +154,21 @@ impl Profiles {
         while ending.join_next().await.is_some() {}
     }
 
-    fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
+    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: &Said) -> Entry {
+        let nothing = MemberSettings::default();
+        let member = |name: &ServerName| profile.settings.servers.get(name.as_str()).unwrap_or(&nothing);
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
             .map(|(name, revision)| {
                 let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
-                let launch = kept.map_or_else(|| Arc::new(self.launch(profile, name, *revision)), Arc::clone);
+                let launch = match kept {
+                    Some(kept) => {
+                        kept.set(self.defaults, &profile.settings, member(name));
+                        Arc::clone(kept)
+                    }
+                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                };
                 (name.clone(), launch)
             })
             .collect();
@@ -137,19 +180,22 @@ impl Profiles {
             })
             .collect();
         let backends = servers.iter().map(|(name, launch)| {
-            let mut policy = ServerPolicy::default();
+            let mut policy = said.policy(name, &profile.settings);
+            policy.spares = member(name).spares.map(usize::from);
             policy.pins = pins.get(name).map(|pins| Arc::<KeptPins>::clone(pins) as Arc<dyn Pins>);
-            Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>).with_policy(policy)
+            backend(name, launch, policy)
         });
         let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
+        let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
+        let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
+        let aggregator = builder.was_meta(before.is_some_and(|entry| entry.aggregator.is_meta())).build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
         Entry { id: profile.id, servers, pins, settings: profile.settings.clone(), aggregator }
     }
 
-    fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
-        let supervisor = Arc::clone(&self.supervisor);
-        ServerLaunch::new(supervisor, profile, name.clone(), revision, self.start_timeout)
+    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+        let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
+        ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
 
     /// Where profiles and tokens stand.
@@ -160,6 +206,12 @@ impl Profiles {
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ProfileSlug, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What could not be read.
+enum Unread {
+    Profile(StoreError),
+    Server(StoreError),
 }
 
 impl Entry {
@@ -180,6 +232,17 @@ impl Entry {
             && self.servers.len() == profile.servers.len()
             && profile.servers.iter().all(same)
     }
+}
+
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy) -> Backend {
+    let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
+    let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+    Backend::new(server_id(name), launch).with_policy(policy).with_store(store)
+}
+
+/// A start watches its own time: each server says how much it needs.
+fn limits() -> AggregatorLimits {
+    AggregatorLimits { launch_timeout: QUEUE + LONGEST_START, ..AggregatorLimits::default() }
 }
 
 fn server_id(name: &ServerName) -> ServerId {

@@ -20,6 +20,7 @@ use crate::{
     host::Host,
     output::Failure,
     profiles::Profiles,
+    secrets::Secrets,
     settings::Settings,
     spec::{Owner, ProfileSlug},
     store::StoreError,
@@ -53,7 +54,7 @@ impl Server {
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
-        let profiles = Profiles::new(supervisor, Duration::from_secs(settings.start_timeout));
+        let profiles = Profiles::new(supervisor, settings);
         let endpoint = Endpoint::new(profiles, transitional, address, settings);
         Ok(Self { listener, address, endpoint: Arc::new(endpoint), custody })
     }
@@ -172,10 +173,20 @@ pub(crate) async fn supervisor(
     host: Host,
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<(Supervisor, Custody), Failure> {
-    raise_descriptor_limit();
     let secrets = Arc::new(host.secrets().await?);
     let limits = trail::Limits::new(settings.audit_days, settings.audit_max_rows);
     let custody = Custody::begin(host.store.clone(), secrets.audit_signer().await?, limits).await?;
+    Ok((assemble(settings, host, secrets, given)?, custody))
+}
+
+/// What starts servers, with nothing that goes on beside it.
+pub(crate) fn assemble(
+    settings: &Settings,
+    host: Host,
+    secrets: Arc<Secrets>,
+    given: HashMap<CredentialId, SecretString>,
+) -> Result<Supervisor, Failure> {
+    raise_descriptor_limit();
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
     let mut limits = Limits::default();
@@ -184,8 +195,7 @@ pub(crate) async fn supervisor(
         .extra_roots_pem(settings.extra_roots()?)
         .limits(limits)
         .build()?;
-    let supervisor = Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? };
-    Ok((supervisor, custody))
+    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
 }
 
 /// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.

@@ -7,6 +7,7 @@ mod events;
 mod guard;
 mod modern;
 mod reply;
+mod service;
 mod session;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::body::ResponseBody;
+pub use self::{body::ResponseBody, service::StreamableHttpService};
 use self::{
     guard::{accepts, accepts_json, is_json, single_header},
     modern::{Parking, names_modern},

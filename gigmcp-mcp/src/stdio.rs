@@ -2,6 +2,7 @@
 
 mod asks;
 mod handshake;
+mod launch;
 mod lines;
 mod modern;
 mod notes;
@@ -28,13 +29,16 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 #[cfg(feature = "toolpack")]
 pub(crate) use self::lines::{Line, Lines};
 
-pub use self::handshake::{ConnectError, Hello};
 use self::{
     asks::Asks,
     modern::Listens,
     notes::{progress_token, token_prefix},
     pending::{Caller, Pending},
     pump::{Outgoing, read_from, write_to},
+};
+pub use self::{
+    handshake::{ConnectError, Hello},
+    launch::StdioLaunch,
 };
 use crate::{
     describe::Description,
@@ -316,6 +320,10 @@ impl Upstream for StdioUpstream {
 
     fn is_open(&self) -> bool {
         !self.shared.pending.is_closed()
+    }
+
+    fn end(&self) {
+        self.shared.close();
     }
 
     fn is_occupied(&self) -> bool {

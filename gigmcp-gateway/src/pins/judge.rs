@@ -61,9 +61,15 @@ pub(crate) struct Verdicts {
     /// What is to be held back until it is accepted.
     pub(crate) held: Vec<Arc<Definition>>,
     is_news: bool,
+    is_premature: bool,
 }
 
 impl Verdicts {
+    /// Whether nothing can be said yet: what was kept of an earlier process is never the first that is pinned.
+    pub(crate) fn is_premature(&self) -> bool {
+        self.is_premature
+    }
+
     /// Whether something is to be kept that is not yet.
     pub(crate) fn is_news(&self) -> bool {
         self.is_news
@@ -91,7 +97,8 @@ impl Known {
         }
         // What a further process says is compared and not kept: it is not what clients see.
         let is_news = reading.process == Process::First && (is_first || reading.noted && !self.holds(&held));
-        Verdicts { standings, first: is_first.then_some(first), held, is_news }
+        let is_premature = self.is_first && reading.process == Process::Kept;
+        Verdicts { standings, first: is_first.then_some(first), held, is_news, is_premature }
     }
 
     fn standing(&self, said: &Definition) -> Standing {
@@ -196,7 +203,18 @@ mod tests {
         let beside = Reading { process: Process::Beside, ..reading(&changed) };
         let verdicts = known.judge(&beside);
         assert_eq!(verdicts.standings, [Standing::New], "only the first process is taken at its word");
-        assert!(!verdicts.is_news() && verdicts.first.is_none());
+        assert!(!verdicts.is_news() && verdicts.first.is_none() && !verdicts.is_premature());
+    }
+
+    #[test]
+    fn what_was_kept_is_compared_and_never_the_first_that_is_pinned() {
+        let all = [tool("a", "{}"), tool("b", "{}")];
+        let kept = Reading { process: Process::Kept, ..reading(&all) };
+        let first = Known { is_first: true, ..Known::default() }.judge(&kept);
+        assert!(first.is_premature() && !first.is_news() && first.first.is_none());
+        let known = pinned(&all[..1]).judge(&kept);
+        assert_eq!(known.standings, [Standing::Agreed, Standing::New], "twin");
+        assert!(!known.is_premature() && !known.is_news(), "nothing is written down of it");
     }
 
     #[test]
@@ -204,6 +222,7 @@ mod tests {
         let named = |name: &str, definition: Option<&Definition>| SaidTool {
             name: name.to_owned(),
             definition: definition.map(|said| said.digest.to_string()),
+            read_only: false,
         };
         let (plain, exact) = (tool("plain", "{}"), tool("exact", "{}"));
         let bounds = vec![named("plain", None), named("exact", Some(&exact))];

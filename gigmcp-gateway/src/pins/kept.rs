@@ -61,7 +61,7 @@ impl KeptPins {
                 let reading = Reading { revision: self.revision, said: said.into(), process, noted };
                 let judged = self.store.judge(self.of.clone(), reading).await;
                 judged.map(|judged| {
-                    let verdicts = judged?;
+                    let verdicts = judged.filter(|verdicts| !verdicts.is_premature())?;
                     if verdicts.is_news() {
                         self.budget().spend();
                     }
@@ -77,6 +77,7 @@ impl KeptPins {
         };
         match judged {
             Ok(Some(standings)) => Ok(standings),
+            Ok(None) if process == Process::Kept => Err(PinsUnknown),
             Ok(None) => {
                 tracing::info!(%server, "it was changed, or is not agreed to any more");
                 Err(PinsUnknown)

@@ -181,3 +181,23 @@ pub(super) enum HeldDefinitions {
     Definition,
     HeldAt,
 }
+
+#[derive(Iden)]
+pub(super) enum Catalogues {
+    Table,
+    Owner,
+    Server,
+    Revision,
+    Known,
+    ReadAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Programs {
+    Table,
+    Server,
+    Digest,
+    Era,
+    Interactive,
+    FoundAt,
+}

@@ -158,6 +158,7 @@ fn a_server_taken_out_of_its_profile_ends_without_being_called() {
     let gateway = installation.serve(&internet, &[]);
     let session = Session::open(&internet, "/mcp/p/work", &token);
     session.call("stays_echo", &json!({"text": "warm"}));
+    gateway.wait_for("it speaks"); // what found that out has ended
     let first = gateway.descendants();
     installation.json(&["profile", "add", "work", "goes"], "");
     session.call("goes_echo", &json!({"text": "warm"}));

@@ -18,7 +18,8 @@ use crate::{
 };
 
 pub(super) struct Hub {
-    pub(super) events: broadcast::Sender<Event>,
+    /// None once another aggregator has taken over.
+    events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
@@ -35,7 +36,7 @@ pub(super) struct Subscribed {
 impl Hub {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            events: broadcast::Sender::new(QUEUED_EVENTS),
+            events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             entries: OnceLock::new(),
             levels: Mutex::default(),
@@ -49,8 +50,22 @@ impl Hub {
     }
 
     pub(super) fn publish(&self, event: Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        if let Some(events) = &*lock(&self.events) {
+            // Nobody may be listening.
+            let _ = events.send(event);
+        }
+    }
+
+    pub(super) fn subscribe_to_events(&self) -> broadcast::Receiver<Event> {
+        match &*lock(&self.events) {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(), // which has ended
+        }
+    }
+
+    /// Whoever listens hears the end of it.
+    pub(super) fn end_events(&self) {
+        drop(lock(&self.events).take());
     }
 
     pub(super) fn publish_changed(&self, list: List) {

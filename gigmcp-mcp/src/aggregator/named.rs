@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{BackendError, Entry, Ready},
+    backend::{Entry, Ready},
+    fault::BackendError,
+    offer::Offer,
     passing::{FromServer, labelled_outcome},
     spares::Wanted,
 };
@@ -39,11 +41,16 @@ impl Kind {
         }
     }
 
-    fn list(self, ready: &Ready) -> &NamedList {
+    fn list(self, offer: &Offer) -> &NamedList {
         match self {
-            Self::Tool => &ready.catalogue.tools,
-            Self::Prompt => &ready.catalogue.prompts,
+            Self::Tool => &offer.catalogue.tools,
+            Self::Prompt => &offer.catalogue.prompts,
         }
+    }
+
+    /// Whether there is such a name, be it held back or not.
+    fn has(self, offer: &Offer, exposed: &str) -> bool {
+        self.list(offer).find(exposed).is_some() || offer.held.named(self.definition(), exposed).is_some()
     }
 }
 
@@ -68,6 +75,15 @@ impl Refusal<'_> {
     }
 }
 
+fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
+    let text = format!("The tool {exposed} is switched off here; whoever set this up can switch it on");
+    let error = RpcError::new(RpcError::INVALID_PARAMS, text).with_data(&serde_json::json!({ "code": DISABLED }));
+    Refusal { entry: Some(entry), code: Some(DISABLED), error }
+}
+
+/// The stable code of a call of a tool that is switched off.
+const DISABLED: &str = "tool-disabled";
+
 impl Aggregator {
     /// Where the `name` in these parameters leads, and the parameters with the server's own.
     pub(super) async fn route<'a>(
@@ -84,8 +100,8 @@ impl Aggregator {
         Ok((route, params))
     }
 
-    /// Where a name leads. Starts the server, if there is one.
-    async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
+    /// Where a name leads. Starts the server, if it is not known that there is no such name.
+    pub(super) async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
         let entry = server_of(exposed)
             .and_then(|server| self.by_name.get(server))
@@ -94,12 +110,17 @@ impl Aggregator {
         let failed = |error: BackendError| Refusal {
             entry: Some(&**entry),
             code: Some(error.code()),
-            error: error.to_rpc(&entry.name),
+            error: entry.refusal(&error),
         };
         // What is known is called at once; only for what is not, a stale list is read anew.
         let mut ready = match entry.running() {
             Some(ready) => ready,
-            None => entry.ready().await.map_err(failed)?,
+            None => {
+                if entry.known().await.is_some_and(|offer| !kind.has(&offer, exposed)) {
+                    return Err(unknown());
+                }
+                entry.ready().await.map_err(failed)?
+            }
         };
         let is_known = kind.list(&ready).find(exposed).is_some();
         if !is_known && entry.is_stale(&ready) || entry.is_in_doubt(&ready) {
@@ -109,7 +130,11 @@ impl Aggregator {
             let error = held.to_rpc(&entry.name, exposed);
             return Err(Refusal { entry: Some(&**entry), code: Some(held.code()), error });
         }
-        let said = Arc::clone(&kind.list(&ready).find(exposed).ok_or_else(unknown)?.said);
+        let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
+        if kind == Kind::Tool && entry.policy.is_disabled(named) {
+            return Err(disabled(entry, exposed));
+        }
+        let said = Arc::clone(&named.said);
         Ok(Route { entry, ready, said })
     }
 
@@ -142,14 +167,14 @@ impl Aggregator {
             }
         } else if let Some(uri) = reference.string("uri") {
             match self.locate(&uri).await.into_iter().next() {
-                Some(place) => {
-                    completed = place.uri;
-                    (place.entry, place.ready, None, reference.with("uri", &completed))
-                }
-                None => match self.held_back(&uri) {
-                    Some(error) => return Outcome::refused(&error),
-                    None => return invalid("params.ref.uri is of no resource and no template"),
+                Some(place) => match place.reach(&uri).await {
+                    Ok(ready) => {
+                        completed = place.uri;
+                        (place.entry, ready, None, reference.with("uri", &completed))
+                    }
+                    Err(error) => return Outcome::refused(&error),
                 },
+                None => return invalid("params.ref.uri is of no resource and no template"),
             }
         } else {
             return invalid("params.ref has neither name nor uri");
@@ -165,9 +190,12 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, wanted: Wanted<'_>, mut call: Call) -> Outcome {
-        let upstream = entry.upstream_for(ready, &call, wanted).await;
+        let held = match entry.upstream_for(ready, &call, wanted).await {
+            Ok(held) => held,
+            Err(error) => return Outcome::refused(&entry.refusal(&error)),
+        };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-        match upstream.call(call).await {
+        match held.call(call).await {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {

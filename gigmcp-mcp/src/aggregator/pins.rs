@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::backend::{BackendError, FaultKind};
+use super::fault::{BackendError, FaultKind};
 use crate::{
     catalogue::{Catalogue, LocatedList, NamedList},
     definition::{Defined, Definition, DefinitionKind},
@@ -20,7 +20,8 @@ pub trait Pins: fmt::Debug + Send + Sync {
     /// when [`revision`](Self::revision) has grown.
     ///
     /// # Errors
-    /// If that is not known. The server is not used then.
+    /// If that is not known. The server is not used then; of what was [kept](Process::Kept) nothing is shown, and whoever asks
+    /// for it starts the server.
     fn judge<'a>(
         &'a self,
         said: &'a [Arc<Definition>],
@@ -52,6 +53,8 @@ pub enum Process {
     First,
     /// One beside it, started to work on a call meanwhile. It is the same program, so there is no first use of what it says.
     Beside,
+    /// None now: it was kept of one that ran before. There is no first use of that either.
+    Kept,
 }
 
 /// How a definition stands.

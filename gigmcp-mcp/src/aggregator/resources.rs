@@ -10,6 +10,7 @@ use super::{
     backend::{Entry, Ready},
     hub::{Subscribed, of_uri, prefixed},
     lists::Gathered,
+    offer::Offer,
     passing::uri_of,
     spares::Wanted,
 };
@@ -23,49 +24,48 @@ use crate::{
 /// A server that may have a resource, and under which URI.
 pub(super) struct Location {
     pub(super) entry: Arc<Entry>,
-    pub(super) ready: Arc<Ready>,
     /// The server's own URI.
     pub(super) uri: Box<str>,
+}
+
+impl Location {
+    /// The server, running; it does not hold back what is asked for.
+    pub(super) async fn reach(&self, exposed: &str) -> Result<Arc<Ready>, RpcError> {
+        let ready = self.entry.ready().await.map_err(|error| self.entry.refusal(&error))?;
+        match ready.held.located(&self.uri).filter(|_| !ready.lists_uri(&self.uri)) {
+            Some(held) => Err(held.to_rpc(&self.entry.name, exposed)),
+            None => Ok(ready),
+        }
+    }
 }
 
 impl Aggregator {
     /// Which servers may have a resource, the likeliest first: who lists it; whose name it begins with; who has named it in
     /// a result; whose template fits; and the only server with resources, if there is only one.
-    /// None of them holds it back.
+    /// Only if there is none, who holds it back.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
-        let mut found = self.locate_any(uri).await;
-        for location in &mut found {
-            if location.entry.is_in_doubt(&location.ready)
-                && let Ok(ready) = location.entry.ready().await
-            {
-                location.ready = ready;
-            }
+        let mut known = Vec::new();
+        for entry in &self.entries {
+            known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
         }
-        found.retain(|Location { ready, uri, .. }| ready.lists_uri(uri) || ready.held.located(uri).is_none());
-        found
-    }
-
-    /// Why a resource cannot be asked for that a server has: it is held back.
-    pub(super) fn held_back(&self, uri: &str) -> Option<RpcError> {
+        let found = self.locate_among(&known, uri).await;
+        if !found.is_empty() {
+            return found;
+        }
+        // Whoever holds it back says so, unless it has agreed to say something else by now.
         let own = |entry: &Entry| uri.strip_prefix(&prefixed(entry.name.as_str(), "")).unwrap_or(uri).to_owned();
-        self.entries.iter().find_map(|entry| {
-            let ready = entry.running()?;
-            Some(ready.held.located(&own(entry))?.to_rpc(&entry.name, uri))
-        })
+        let holds = known.iter().find(|(entry, offer)| offer.held.located(&own(entry)).is_some());
+        let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: own(entry).into() };
+        holds.map(|(entry, _)| at(entry)).into_iter().collect()
     }
 
-    async fn locate_any(&self, uri: &str) -> Vec<Location> {
-        let running = self.entries.iter().filter_map(|entry| Some((Arc::clone(entry), entry.running()?)));
-        let running: Vec<_> = running.collect();
-        let at = |(entry, ready): &(Arc<Entry>, Arc<Ready>)| Location {
-            entry: Arc::clone(entry),
-            ready: Arc::clone(ready),
-            uri: uri.into(),
+    async fn locate_among(&self, known: &[(Arc<Entry>, Arc<Offer>)], uri: &str) -> Vec<Location> {
+        let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: uri.into() };
+        let listed = |servers: &[(Arc<Entry>, Arc<Offer>)]| {
+            let lists = servers.iter().find(|(_, offer)| offer.lists_uri(uri));
+            lists.map(|(entry, _)| at(entry)).into_iter().collect::<Vec<_>>()
         };
-        let listed = |servers: &[(Arc<Entry>, Arc<Ready>)]| {
-            servers.iter().find(|(_, ready)| ready.lists_uri(uri)).map(at).into_iter().collect::<Vec<_>>()
-        };
-        let found = listed(&running);
+        let found = listed(known);
         if !found.is_empty() {
             return found;
         }
@@ -73,9 +73,9 @@ impl Aggregator {
             return vec![location];
         }
         if let Some(owner) = self.hub.links.owner(uri)
-            && let Ok(ready) = self.entries[owner].ready().await
+            && self.entries[owner].offer().await.is_ok()
         {
-            return vec![at(&(Arc::clone(&self.entries[owner]), ready))];
+            return vec![at(&self.entries[owner])];
         }
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
         let found = listed(&servers);
@@ -83,12 +83,12 @@ impl Aggregator {
             return found;
         }
         let with_resources: Vec<_> =
-            servers.iter().filter(|(_, ready)| ready.description.capabilities.resources).collect();
+            servers.iter().filter(|(_, offer)| offer.description.capabilities.resources).collect();
         match &with_resources[..] {
-            [only] => vec![at(only)],
+            [(only, _)] => vec![at(only)],
             several => {
-                let fits = several.iter().filter(|(_, ready)| ready.catalogue.templates.matches(uri));
-                fits.map(|server| at(server)).collect()
+                let fits = several.iter().filter(|(_, offer)| offer.catalogue.templates.matches(uri));
+                fits.map(|(entry, _)| at(entry)).collect()
             }
         }
     }
@@ -97,32 +97,42 @@ impl Aggregator {
     async fn prefixed(&self, uri: &str) -> Option<Location> {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
-        let ready = entry.ready().await.ok()?;
-        let its_own = ready.lists_uri(rest) || ready.catalogue.templates.matches(rest);
-        its_own.then(|| Location { entry: Arc::clone(entry), ready, uri: rest.into() })
+        let offer = entry.offer().await.ok()?;
+        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest);
+        its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }
 
     pub(super) async fn read_resource(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let mut locations = self.locate(&exposed).await.into_iter().peekable();
-        while let Some(Location { entry, ready, uri }) = locations.next() {
-            let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
+        while let Some(location) = locations.next() {
+            let Location { entry, uri } = &location;
+            let outcome = match location.reach(&exposed).await {
+                Ok(ready) => self.pass(entry, &ready, Wanted::Uri(uri), renamed(&call, uri)).await,
+                Err(_) if locations.peek().is_some() => continue,
+                Err(error) => Outcome::refused(&error),
+            };
             match outcome {
                 Outcome::Error(error) if locations.peek().is_some() && is_not_found(&error) => {}
-                Outcome::Complete(result) if *uri != *exposed => {
-                    return Outcome::Complete(under(&result, &uri, &exposed).unwrap_or(result));
+                Outcome::Complete(result) if **uri != *exposed => {
+                    return Outcome::Complete(under(&result, uri, &exposed).unwrap_or(result));
                 }
                 outcome => return outcome,
             }
         }
-        self.not_found(&exposed)
+        not_found(&exposed)
     }
 
     pub(super) async fn subscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
-            return self.not_found(&exposed);
+        let Some(location) = self.locate(&exposed).await.into_iter().next() else {
+            return not_found(&exposed);
         };
+        let ready = match location.reach(&exposed).await {
+            Ok(ready) => ready,
+            Err(error) => return Outcome::refused(&error),
+        };
+        let Location { entry, uri } = location;
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
             return Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text));
@@ -143,19 +153,15 @@ impl Aggregator {
 
     pub(super) async fn unsubscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
-            return self.not_found(&exposed);
+        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
+            return not_found(&exposed);
         };
-        match self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client) {
-            true => self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await,
-            false => nothing(),
+        let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
+        match entry.running().filter(|_| last) {
+            Some(ready) => self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await,
+            // A server that does not run has forgotten it by itself.
+            None => nothing(),
         }
-    }
-
-    fn not_found(&self, uri: &str) -> Outcome {
-        let not_found =
-            || RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found").with_data(&json!({ "uri": uri }));
-        Outcome::refused(&self.held_back(uri).unwrap_or_else(not_found))
     }
 
     /// Ends what only this client was subscribed to.
@@ -167,13 +173,6 @@ impl Aggregator {
                 runtime.spawn(async move { ready.upstream.call(of_uri("resources/unsubscribe", &uri)).await });
             }
         }
-    }
-}
-
-impl Ready {
-    /// Whether the server lists this resource, or exactly this template.
-    pub(super) fn lists_uri(&self, uri: &str) -> bool {
-        self.catalogue.resources.has(uri) || self.catalogue.templates.has(uri)
     }
 }
 
@@ -196,6 +195,11 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     members.with_raw("contents", &format!("[{}]", renamed.join(",")))
 }
 
+fn not_found(uri: &str) -> Outcome {
+    let error = RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found");
+    Outcome::refused(&error.with_data(&json!({ "uri": uri })))
+}
+
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
 }
@@ -212,7 +216,7 @@ pub(super) fn nothing() -> Outcome {
 impl Entry {
     /// Whether clients know a resource of this URI as this server's.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
-        self.running().is_some_and(|ready| ready.lists_uri(uri))
+        self.known_now().is_some_and(|offer| offer.lists_uri(uri))
     }
 }
 

@@ -6,15 +6,19 @@ use tokio::{sync::Mutex, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    backend::{BackendError, Entry, RESUMING, Ready, revisions},
+    backend::{Entry, Ready},
+    fault::BackendError,
     follow::follow_spare,
+    health::{Borrowed, Health},
     hub::set_level,
+    offer::Offer,
     pins::{Held, Judged, Key, Pins, Process, key},
+    start::{RESUMING, revisions},
 };
 use crate::{
     catalogue::Catalogue,
     definition::{Defined, DefinitionDigest},
-    upstream::{Call, List, Upstream},
+    upstream::{Call, Hold, List, Upstream},
 };
 
 /// The processes beside the first.
@@ -23,6 +27,7 @@ pub(super) struct Spares(Mutex<Vec<Spare>>);
 
 struct Spare {
     upstream: Arc<dyn Upstream>,
+    health: Arc<Health>,
     /// What it says of itself, if it is pinned.
     checked: Option<Checked>,
     _follower: Option<AbortOnDropHandle<()>>,
@@ -45,43 +50,87 @@ pub(super) enum Wanted<'a> {
     Uri(&'a str),
 }
 
+impl Wanted<'_> {
+    /// Whether clients are shown it as it is wanted.
+    fn is_offered(self, offer: &Offer, follows: bool) -> bool {
+        match self {
+            Self::Said(said) => offer.shows(said, follows),
+            Self::Uri(uri) => offer.lists_uri(uri) || offer.held.located(uri).is_none(),
+        }
+    }
+}
+
 impl Entry {
-    /// Which process takes a call: the first, unless it is occupied and another is free or can be started. One that says
-    /// something else of what is called than was agreed to does not get the call.
+    /// Which process takes a call: the first, unless it is occupied and another is free or can be started. One that was
+    /// ended for lack of use in the very moment is started again. One that says something else of what is called than was
+    /// agreed to does not get the call.
+    ///
+    /// # Errors
+    /// If there is none.
     pub(super) async fn upstream_for(
         self: &Arc<Self>,
         ready: &Ready,
         call: &Call,
         wanted: Wanted<'_>,
-    ) -> Arc<dyn Upstream> {
-        let first = || Arc::clone(&ready.upstream);
-        if call.sink.is_none() || !ready.upstream.is_occupied() {
-            return first();
+    ) -> Result<Borrowed, BackendError> {
+        if call.sink.is_some()
+            && ready.upstream.is_occupied()
+            && let Some(spare) = self.spare(ready, wanted).await
+        {
+            return Ok(spare);
         }
-        self.spare(ready, wanted).await.unwrap_or_else(first)
+        if let Some(held) = self.held(&ready.upstream, &ready.health) {
+            return Ok(held);
+        }
+        for _ in 0..RETIRED_IN_A_ROW {
+            let again = self.ready().await?;
+            if let Some(held) = self.held(&again.upstream, &again.health) {
+                let pins = self.policy.pins.as_ref();
+                // The next call is told why.
+                let fits = pins.is_none_or(|pins| wanted.is_offered(&again, pins.follows()));
+                return fits.then_some(held).ok_or_else(BackendError::interrupted);
+            }
+        }
+        Err(BackendError::interrupted())
     }
 
-    async fn spare(self: &Arc<Self>, ready: &Ready, wanted: Wanted<'_>) -> Option<Arc<dyn Upstream>> {
+    fn held(&self, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Option<Borrowed> {
+        upstream.hold().map(|hold| self.held_by(hold, upstream, health))
+    }
+
+    fn held_by(&self, hold: Hold, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Borrowed {
+        Borrowed {
+            upstream: Arc::clone(upstream),
+            server: self.name.clone(),
+            health: Arc::clone(health),
+            max_timeouts: self.limits.max_timeouts,
+            _hold: hold,
+        }
+    }
+
+    async fn spare(self: &Arc<Self>, ready: &Ready, wanted: Wanted<'_>) -> Option<Borrowed> {
         let mut spares = self.spares.0.lock().await;
         spares.retain(|spare| spare.upstream.is_open());
         let mut unfit = false;
         for spare in spares.iter_mut().filter(|spare| !spare.upstream.is_occupied()) {
+            // Nobody ends it while it is asked what it says.
+            let Some(held) = self.held(&spare.upstream, &spare.health) else { continue };
             match self.fits(spare, wanted).await {
-                true => return Some(Arc::clone(&spare.upstream)),
+                true => return Some(held),
                 false => unfit = true,
             }
         }
         // Another one would say the same.
-        if unfit || spares.len() >= self.limits.max_spares {
+        if unfit || spares.len() >= self.policy.spares.unwrap_or(self.limits.max_spares) {
             return None;
         }
-        let mut spare = self.start_spare(ready).await?;
-        let upstream = self.fits(&mut spare, wanted).await.then(|| Arc::clone(&spare.upstream));
+        let (mut spare, held) = self.start_spare(ready).await?;
+        let fits = self.fits(&mut spare, wanted).await;
         spares.push(spare);
-        upstream
+        fits.then_some(held)
     }
 
-    async fn start_spare(self: &Arc<Self>, ready: &Ready) -> Option<Spare> {
+    async fn start_spare(self: &Arc<Self>, ready: &Ready) -> Option<(Spare, Borrowed)> {
         let started = timeout(self.limits.launch_timeout, self.launch.launch_beside()).await;
         let upstream = match started {
             Ok(Ok(upstream)) => upstream?,
@@ -91,11 +140,15 @@ impl Entry {
             }
             Err(_) => return None,
         };
+        let hold = upstream.hold()?;
         if let Some(level) = self.hub.level().filter(|_| ready.description.capabilities.logging) {
             drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
         }
         let follower = upstream.events().map(|events| tokio::spawn(follow_spare(Arc::downgrade(self), events)));
-        Some(Spare { upstream, checked: None, _follower: follower.map(AbortOnDropHandle::new) })
+        let health = Arc::<Health>::default();
+        let held = self.held_by(hold, &upstream, &health);
+        let spare = Spare { upstream, health, checked: None, _follower: follower.map(AbortOnDropHandle::new) };
+        Some((spare, held))
     }
 
     /// Whether a process says of what is called what was agreed to.
@@ -143,3 +196,6 @@ impl Checked {
         }
     }
 }
+
+/// How often a server may be ended for lack of use just before it is used.
+const RETIRED_IN_A_ROW: usize = 3;

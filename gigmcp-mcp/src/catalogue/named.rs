@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde_json::value::RawValue;
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     definition::{Defined, Definition, DefinitionKind},
+    meta::estimated_tokens,
     name::{ServerId, mended, plain},
     object::{Members, is_object},
 };
@@ -36,6 +37,7 @@ pub struct NamedList {
     items: Vec<Named>,
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
+    tokens: OnceLock<Vec<usize>>,
 }
 
 type Mended = (Box<RawValue>, Option<&'static str>);
@@ -111,6 +113,11 @@ impl NamedList {
     #[must_use]
     pub fn find(&self, exposed: &str) -> Option<&Named> {
         self.by_exposed.get(exposed).map(|&index| &self.items[index])
+    }
+
+    /// How much of a model's context each definition takes. Counted once.
+    pub(crate) fn tokens(&self) -> &[usize] {
+        self.tokens.get_or_init(|| self.items.iter().map(|item| estimated_tokens(item.definition.get())).collect())
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {

@@ -329,12 +329,12 @@ impl Lasting {
 }
 
 impl Session {
-    fn has_asked_for_something(&self) -> bool {
+    pub(super) fn has_asked_for_something(&self) -> bool {
         lock(&self.level).is_some() || !lock(&self.subscribed).is_empty()
     }
 
     /// Makes sure that what serves the session now knows what its client asked for.
-    async fn move_to<U: Upstream + ?Sized + 'static>(&self, upstream: &Arc<U>) {
+    pub(super) async fn move_to<U: Upstream + ?Sized + 'static>(&self, upstream: &Arc<U>) {
         if !self.is_served_by(upstream) {
             return;
         }

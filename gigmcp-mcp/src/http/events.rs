@@ -37,7 +37,13 @@ impl StreamableHttp {
         let (parts, received) = stream();
         session.listen(parts.clone());
         let ended = self.streams.child_token();
+        let upstream = Arc::clone(upstream);
         tokio::spawn(async move {
+            // It may be another one than before, to which the client was subscribed.
+            if session.has_asked_for_something() {
+                session.move_to(&upstream).await;
+            }
+            drop(upstream);
             tokio::select! {
                 () = feed(&session, &parts, events) => {}
                 () = parts.closed() => {}

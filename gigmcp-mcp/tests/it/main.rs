@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod embedding;
 mod fidelity;
 mod legacy;
+mod lifecycle;
+mod meta;
 mod modern;
 mod modern_server;
 mod offers;

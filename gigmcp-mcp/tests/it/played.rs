@@ -30,7 +30,7 @@ pub(crate) struct Played {
     capabilities: String,
     table: Table,
     heard: mpsc::UnboundedSender<(String, String)>,
-    /// To every process, the newest last.
+    /// Of each process that was started.
     say: Mutex<Vec<mpsc::UnboundedSender<String>>>,
     requests: Arc<AtomicU64>,
 }
@@ -58,7 +58,7 @@ impl Stage {
         Backend::new(name.parse().unwrap(), self.played.clone() as Arc<dyn Launch>)
     }
 
-    /// Lets the server that was started last write a line.
+    /// Lets the process that was started last write a line.
     pub(crate) fn say(&self, line: impl Into<String>) {
         self.played.say.lock().unwrap().last().unwrap().send(line.into()).unwrap();
     }

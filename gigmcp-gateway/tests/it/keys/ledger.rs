@@ -18,6 +18,7 @@ const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_head
     CREATE INDEX audit_by_time ON audit (at_ms);
     DROP TABLE manifests; CREATE TABLE manifests (server TEXT PRIMARY KEY);
     ALTER TABLE policies DROP COLUMN signer; ALTER TABLE policies DROP COLUMN signature;
+    DROP TABLE catalogues; DROP TABLE programs;
     DELETE FROM refinery_schema_history WHERE version > 3";
 
 /// All rows of a table.

@@ -102,6 +102,7 @@ impl StreamableHttp {
         listening.subscribe(upstream).await;
         let acknowledged = listening.acknowledged();
         let ended = self.streams.child_token();
+        tracing::debug!(filter = %listening.filter.to_json(), "a client listens");
         tokio::spawn(async move {
             let _place = place;
             let parts = listening.parts.clone();
