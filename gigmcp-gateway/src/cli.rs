@@ -7,6 +7,7 @@ mod catalog;
 mod images;
 mod install;
 mod key;
+mod pin;
 mod profile;
 mod progress;
 mod registry;
@@ -75,6 +76,9 @@ enum Command {
     /// Make, list and end keys of the control plane
     #[command(subcommand)]
     ApiKey(api_key::Command),
+    /// Show what has changed of what servers say of themselves, and accept it
+    #[command(subcommand)]
+    Pin(pin::Command),
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
@@ -148,6 +152,9 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             }
             Command::ApiKey(command) => {
                 api_key::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Pin(command) => {
+                pin::run(|| Host::open(&settings), command, &out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)

@@ -325,6 +325,7 @@ impl Policy {
             policy_version: event.policy_version.map(u64::cast_signed),
             calls: instance.as_deref().and_then(|instance| instance.calls.at(event.began)),
             request: Some(event.id.to_string()),
+            ..AuditRow::default()
         }
     }
 }

@@ -21,10 +21,10 @@ mod launch;
 mod output;
 #[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the REST API, which is not there yet"))]
 mod people;
+mod pins;
 mod profiles;
 mod redact;
 mod runtime;
-mod scoped;
 mod secrets;
 mod serve;
 mod settings;
@@ -33,7 +33,6 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
-mod tools;
 mod trail;
 mod tripwires;
 

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, ServerId, ServerPolicy};
+use gigmcp_mcp::{
+    Aggregator, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, ServerId, ServerPolicy,
+};
 use tokio::task::JoinSet;
 
 mod said;
@@ -16,7 +18,7 @@ use crate::{
     launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
     people::{Reach, TokenScope},
-    scoped,
+    pins::KeptPins,
     settings::Settings,
     spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
@@ -37,6 +39,7 @@ struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
     said: Arc<Said>,
+    pins: BTreeMap<ServerName, Arc<KeptPins>>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
     /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
@@ -104,7 +107,7 @@ impl Profiles {
             // What is left of tokens that were revoked.
             entry.scoped.clear();
         }
-        let aggregator = self.aggregate(profile, &entry.servers, &entry.said, scope, entry.is_meta());
+        let aggregator = self.aggregate(profile, entry.members(), scope, entry.is_meta());
         entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
         Ok(aggregator)
     }
@@ -121,7 +124,7 @@ impl Profiles {
             for slug in slugs {
                 let found = self.store().profile(slug.clone()).await;
                 let followed = match found {
-                    Ok(profile) => self.aggregator(&profile).await.map(drop).map_err(Unread::Server),
+                    Ok(profile) => self.follow(&profile).await.map_err(Unread::Server),
                     Err(error) => Err(Unread::Profile(error)),
                 };
                 match followed {
@@ -142,6 +145,30 @@ impl Profiles {
                     }
                 }
             }
+        }
+    }
+
+    async fn follow(&self, profile: &Profile) -> Result<(), StoreError> {
+        self.aggregator(profile).await?;
+        self.look_at_pins(profile).await;
+        Ok(())
+    }
+
+    /// What was accepted is seen at once.
+    async fn look_at_pins(&self, profile: &Profile) {
+        let generations = match self.store().pin_generations(profile.owner.clone()).await {
+            Ok(generations) => generations,
+            // The next time; what is held back stays so until then.
+            Err(error) => return tracing::debug!("whether pins have changed cannot be told: {}", whole(&error)),
+        };
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&profile.slug) else { return };
+        let mut changed = false;
+        for (server, pins) in &entry.pins {
+            changed |= pins.saw(generations.get(server).copied().unwrap_or_default());
+        }
+        if changed {
+            entry.aggregators().for_each(|aggregator| aggregator.recheck_pins());
         }
     }
 
@@ -174,8 +201,15 @@ impl Profiles {
             })
             .collect();
         let said = Arc::new(said);
-        let aggregator =
-            self.aggregate(profile, &servers, &said, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        let pins: BTreeMap<_, _> = servers
+            .iter()
+            .map(|(name, launch)| {
+                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.revision());
+                (name.clone(), Arc::new(pins))
+            })
+            .collect();
+        let members = Members { servers: &servers, said: &said, pins: &pins };
+        let aggregator = self.aggregate(profile, members, &TokenScope::default(), before.is_some_and(Entry::is_meta));
         if aggregator.has_toxic_flow() && profile.settings.flow_policy() == FlowPolicy::Warn {
             tracing::warn!(
                 profile = %profile.slug,
@@ -184,21 +218,24 @@ impl Profiles {
             );
         }
         let settings = profile.settings.clone();
-        Entry { id: profile.id, servers, said, settings, aggregator, scoped: HashMap::new() }
+        Entry { id: profile.id, servers, said, pins, settings, aggregator, scoped: HashMap::new() }
     }
 
     /// The servers as far as a token is good for them.
     fn aggregate(
         &self,
         profile: &Profile,
-        servers: &BTreeMap<ServerName, Arc<ServerLaunch>>,
-        said: &Said,
+        members: Members<'_>,
         scope: &TokenScope,
         was_meta: bool,
     ) -> Arc<Aggregator> {
-        let backends = servers.iter().filter_map(|(name, launch)| {
-            let policy = said.policy(name, &profile.settings);
-            scope.reach(name).map(|reach| backend(name, launch, policy, reach))
+        let backends = members.servers.iter().filter_map(|(name, launch)| {
+            let mut policy = members.said.policy(name, &profile.settings);
+            policy.pins = members.pins.get(name).map(|pins| Arc::<KeptPins>::clone(pins) as Arc<dyn Pins>);
+            if let Reach::Tools(tools) = scope.reach(name)? {
+                policy.only = Some(tools.clone());
+            }
+            Some(backend(name, launch, policy))
         });
         let audit = ToolAudit::new(self.store(), profile);
         let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
@@ -238,12 +275,20 @@ impl Entry {
         }
     }
 
+    fn members(&self) -> Members<'_> {
+        Members { servers: &self.servers, said: &self.said, pins: &self.pins }
+    }
+
     fn is_meta(&self) -> bool {
         self.aggregator.is_meta()
     }
 
     fn is_replaced(&self) {
-        self.scoped.values().chain([&self.aggregator]).for_each(|aggregator| aggregator.is_replaced());
+        self.aggregators().for_each(|aggregator| aggregator.is_replaced());
+    }
+
+    fn aggregators(&self) -> impl Iterator<Item = &Arc<Aggregator>> {
+        self.scoped.values().chain([&self.aggregator])
     }
 
     fn matches(&self, profile: &Profile) -> bool {
@@ -256,13 +301,18 @@ impl Entry {
     }
 }
 
-fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy, reach: &Reach) -> Backend {
+/// The servers of a profile, and what is known of each.
+#[derive(Clone, Copy)]
+struct Members<'a> {
+    servers: &'a BTreeMap<ServerName, Arc<ServerLaunch>>,
+    said: &'a Said,
+    pins: &'a BTreeMap<ServerName, Arc<KeptPins>>,
+}
+
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy) -> Backend {
     let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
     let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
-    match reach {
-        Reach::Whole => Backend::new(server_id(name), launch).with_policy(policy).with_store(store),
-        Reach::Tools(tools) => Backend::new(server_id(name), scoped::limited(launch, tools)).with_policy(policy),
-    }
+    Backend::new(server_id(name), launch).with_policy(policy).with_store(store)
 }
 
 /// A start watches its own time: each server says how much it needs.

@@ -16,7 +16,7 @@ use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use access::{Exception, RequestRule, TcpRule};
-pub(crate) use profile::{InvalidProfileSetting, MemberSettings, ProfileSettings};
+pub(crate) use profile::{Definitions, InvalidProfileSetting, MemberSettings, ProfileSettings};
 pub(crate) use program::ProgramDigest;
 pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
 pub(crate) use source::{Image, Source};
@@ -84,7 +84,7 @@ pub(crate) struct ServerSpec {
 pub(crate) struct SaidTool {
     /// Its name within the server.
     pub(crate) name: String,
-    /// The digest of its definition, byte for byte as the server lists it.
+    /// The digest of its definition; see [`gigmcp_mcp::Definition`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
     /// Whether the manifest says that it changes nothing.

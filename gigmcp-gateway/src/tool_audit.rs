@@ -74,6 +74,8 @@ impl ToolAudit {
             policy_version: None,
             calls: Some(record.id.to_string()),
             request: None,
+            definition: record.definition.map(|digest| digest.to_string()),
+            arguments: Some(format!("sha256:{}", hex::encode(record.arguments))),
         }
     }
 }

@@ -43,15 +43,8 @@ pub(crate) fn row(instance: &Instance) -> AuditRow {
         instance: instance.identity.to_string(),
         subject: String::new(),
         verdict: "refused".to_owned(),
-        status: None,
-        credentials: String::new(),
-        bytes_up: 0,
-        bytes_down: 0,
-        duration_us: 0,
         alarm: true,
-        policy_version: None,
-        calls: None,
-        request: None,
+        ..AuditRow::default()
     }
 }
 

@@ -17,8 +17,10 @@ mod meta;
 mod named;
 mod observer;
 mod odd;
+mod offer;
 mod pace;
 mod passing;
+mod pins;
 mod policy;
 mod rate;
 mod report;
@@ -41,6 +43,7 @@ use self::{
     observer::Observation,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
+    spares::Wanted,
 };
 pub use self::{
     builder::AggregatorBuilder,
@@ -49,6 +52,7 @@ pub use self::{
     flow::FlowPolicy,
     known::{CatalogueStore, InvalidKnown, Known},
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
+    pins::{Pins, PinsUnknown, Process, Standing},
     policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
     report::{ServerTokens, TokenReport},
 };
@@ -196,6 +200,16 @@ impl Aggregator {
         self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
     }
 
+    /// Looks again at what is held back, after the [`revision`](Pins::revision) of some pins has grown, also of servers that do
+    /// not run. Clients are told which lists have changed.
+    ///
+    /// It waits for nothing, and needs a tokio runtime.
+    pub fn recheck_pins(&self) {
+        for entry in &self.entries {
+            entry.judge_again();
+        }
+    }
+
     /// Another aggregator takes its place for new requests: streams of events end, so that clients listen to that one and list
     /// everything anew. Calls under way go on.
     pub fn is_replaced(&self) {
@@ -235,14 +249,14 @@ impl Aggregator {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, &route.ready);
-                let held = match entry.upstream_for(ready, &call).await {
+                let held = match entry.upstream_for(ready, &call, Wanted::Said(&route.said)).await {
                     Ok(held) => held,
                     Err(error) => {
                         observation.leads_to(&entry.name, None);
                         return (Some(error.code()), Outcome::refused(&entry.refusal(&error)));
                     }
                 };
-                observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.name)));
+                observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
                 if let Err((code, refused)) = self.before_call(&route, &params, call.client, call.sink.as_deref()).await
                 {
                     return (Some(code), refused);

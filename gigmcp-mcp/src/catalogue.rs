@@ -18,6 +18,7 @@ pub use self::{
 };
 use self::{definitions::Items, pages::Pages, resources::Place};
 use crate::{
+    definition::Defined,
     describe::Capabilities,
     name::ServerId,
     upstream::{CallError, List, Upstream},
@@ -79,7 +80,7 @@ pub(crate) struct Catalogue {
     pub(crate) prompts: Arc<NamedList>,
     pub(crate) resources: Arc<LocatedList>,
     pub(crate) templates: Arc<LocatedList>,
-    /// What all of that was made of.
+    /// What all of that was made of, and what was left out of it.
     pub(crate) definitions: Definitions,
     errors: Vec<CatalogueError>,
 }
@@ -156,6 +157,30 @@ impl Catalogue {
     /// Which lists, other than that of the tools, could not be read.
     pub(crate) fn errors(&self) -> &[CatalogueError] {
         &self.errors
+    }
+
+    /// All that the server says of what it offers, as far as it says anything in words.
+    pub(crate) fn said(&self) -> Vec<Defined> {
+        let named = self.tools.items().iter().chain(self.prompts.items()).map(|item| &item.said);
+        let located = self.resources.items().iter().chain(self.templates.items()).filter_map(|item| item.said.as_ref());
+        named.chain(located).cloned().collect()
+    }
+
+    /// What is left of it when only this is kept.
+    pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        Self {
+            tools: Arc::new(self.tools.only(&kept)),
+            prompts: Arc::new(self.prompts.only(&kept)),
+            resources: Arc::new(self.resources.only(&kept)),
+            templates: Arc::new(self.templates.only(&kept)),
+            definitions: self.definitions.clone(),
+            errors: self.errors.clone(),
+        }
+    }
+
+    /// Those of its tools that are kept, and nothing else.
+    pub(crate) fn only_tools(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        Self { tools: Arc::new(self.tools.only(kept)), definitions: self.definitions.clone(), ..Self::default() }
     }
 
     /// Which lists are not what they were.

@@ -76,6 +76,12 @@ impl Description {
         serde_json::value::to_raw_value(&written).expect("strings and JSON are JSON")
     }
 
+    /// The same of something of which only tools are shown.
+    pub(crate) fn only_tools(&self) -> Self {
+        let Capabilities { tools, logging, list_changed, .. } = self.capabilities;
+        Self { capabilities: Capabilities { tools, logging, list_changed, ..Capabilities::default() }, ..self.clone() }
+    }
+
     /// Whether the two say the same.
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.to_raw().get() == other.to_raw().get()

@@ -3,8 +3,10 @@
 
 mod aggregator;
 mod attended;
+mod canonical;
 mod catalogue;
 mod check;
+mod definition;
 mod describe;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
@@ -28,9 +30,11 @@ mod version;
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
     DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit, NotObserved,
-    OutputText, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing, TokenReport,
+    OutputText, Pins, PinsUnknown, Process, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing, Standing,
+    TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
+pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest, UnknownDefinitionKind};
 pub use describe::{Capabilities, Description};
 pub use guard::{Finding, Findings};
 pub use http::{

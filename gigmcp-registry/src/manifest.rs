@@ -146,7 +146,8 @@ pub struct Tool {
     pub name: ToolName,
     /// Whether it is switched on from the start.
     pub default: bool,
-    /// The digest of its definition as the server lists it; another one is not shown to a model. From schema version 2.
+    /// The SHA-256 of its definition as the server lists it, written as canonical JSON: RFC 8785, but numbers stay as written.
+    /// Another one is not shown to a model. From schema version 2.
     pub definition: Option<Digest>,
     /// Whether it changes nothing, wherever it is called. From schema version 2.
     pub read_only: bool,

@@ -22,15 +22,12 @@ use super::{
     places::{Occupant, Place},
     uses::{Subscription, Uses},
 };
-use crate::{
-    calls::Calls, events, output::whole, spec::ProgramDigest, store::Store, supervisor::Running, tools::Offered,
-};
+use crate::{calls::Calls, events, output::whole, spec::ProgramDigest, store::Store, supervisor::Running};
 
 /// A running server: its messages, and its life.
 pub(super) struct Server {
     pub(super) name: crate::spec::ServerName,
     pub(super) upstream: StdioUpstream,
-    pub(super) offered: Offered,
     pub(super) instance: Identity,
     pub(super) calls: Arc<Calls>,
     pub(super) events: Events,
@@ -123,7 +120,6 @@ impl Upstream for Server {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let _under_way = call.id.map(|id| self.calls.begin(id));
-            let is_list = *call.method == *"tools/list";
             let subscription = Subscription::of(&call);
             match &subscription {
                 Some(Subscription::Begins(uri)) => self.uses.subscribes(uri),
@@ -137,14 +133,6 @@ impl Upstream for Server {
             }
             match outcome {
                 Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
-                outcome if is_list => {
-                    let (outcome, hidden) = self.offered.only(outcome);
-                    if hidden > 0 {
-                        let server = &self.name;
-                        tracing::warn!(%server, "{hidden} of its tools are not offered: its manifest has none such");
-                    }
-                    outcome
-                }
                 outcome => outcome,
             }
         })

@@ -24,7 +24,6 @@ use crate::{
     spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
     store::{Program, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
-    tools::Offered,
 };
 
 /// What starts processes of one server of one profile.
@@ -94,7 +93,6 @@ impl Starter {
         let server = Server {
             name: self.server.clone(),
             upstream,
-            offered: Offered::new(spec.tools),
             instance: running.identity.clone(),
             calls: Arc::clone(&running.calls),
             events: running.sandbox.events(),

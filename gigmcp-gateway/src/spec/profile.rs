@@ -46,6 +46,9 @@ pub(crate) struct ProfileSettings {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MemberSettings {
+    /// What becomes of a definition that changes after its owner agreed to the server.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) definitions: Definitions,
     /// Tools of it that are switched off: not listed, not found and not called.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) disabled_tools: BTreeSet<String>,
@@ -85,6 +88,17 @@ pub(crate) struct MemberSettings {
     pub(crate) labels: BTreeSet<Label>,
 }
 
+/// What becomes of a definition that changes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Definitions {
+    /// It is held back until it is accepted.
+    #[default]
+    Pin,
+    /// It is taken as it comes: whoever writes the server can tell the model anything, at any time.
+    Follow,
+}
+
 /// How the tools of a profile are listed.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,6 +123,11 @@ pub(crate) struct InvalidProfileSetting {
 }
 
 impl ProfileSettings {
+    /// What was said of one server.
+    pub(crate) fn of_server(&self, server: &ServerName) -> MemberSettings {
+        self.servers.get(server.as_str()).cloned().unwrap_or_default()
+    }
+
     /// How an aggregator lists its tools.
     pub(crate) fn tool_mode(&self) -> ToolMode {
         let default = ListBudget::default();

@@ -323,6 +323,8 @@ pub(super) fn append(connection: &Connection, row: &AuditRow) -> Result<(), Stor
         row.policy_version.into(),
         row.calls.as_deref().into(),
         row.request.as_deref().into(),
+        row.definition.as_deref().into(),
+        row.arguments.as_deref().into(),
         link.hash.as_bytes().to_vec().into(),
     ]))?;
     Ok(())
@@ -332,7 +334,7 @@ fn select() -> SelectStatement {
     Query::select().columns(COLUMNS).from(Audit::Table).take()
 }
 
-const COLUMNS: [Audit; 19] = [
+const COLUMNS: [Audit; 21] = [
     Audit::Id,
     Audit::AtMs,
     Audit::Kind,
@@ -351,11 +353,13 @@ const COLUMNS: [Audit; 19] = [
     Audit::PolicyVersion,
     Audit::Calls,
     Audit::Request,
+    Audit::Definition,
+    Audit::Arguments,
     Audit::Hash,
 ];
 
 fn parse(row: &Row<'_>) -> Result<ChainedRow, StoreError> {
-    let hash: Option<Vec<u8>> = row.get(18)?;
+    let hash: Option<Vec<u8>> = row.get(20)?;
     Ok(ChainedRow {
         id: row.get(0)?,
         row: AuditRow {
@@ -376,6 +380,8 @@ fn parse(row: &Row<'_>) -> Result<ChainedRow, StoreError> {
             policy_version: row.get(15)?,
             calls: row.get(16)?,
             request: row.get(17)?,
+            definition: row.get(18)?,
+            arguments: row.get(19)?,
         },
         // One of another length is none of ours.
         hash: hash.and_then(|hash| hash.try_into().ok()),

@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, OnConflict, Query};
 use super::{
     PolicyRow, StoreError,
     connection::Connection,
-    now_seconds,
+    now_seconds, pins,
     schema::{Consents, Policies},
 };
 use crate::{
@@ -93,5 +93,6 @@ pub(super) fn carry_over(connection: &Connection, server: &ServerName, from: i64
         .and_where(Expr::col(Consents::Server).eq(server.as_str()))
         .and_where(Expr::col(Consents::Revision).eq(from))
         .take();
-    Ok(connection.execute(&update).map(drop)?)
+    connection.execute(&update)?;
+    pins::carry_over(connection, server, from, to)
 }

@@ -81,6 +81,8 @@ pub(super) enum Audit {
     PolicyVersion,
     Calls,
     Request,
+    Definition,
+    Arguments,
     Hash,
 }
 
@@ -148,6 +150,40 @@ pub(super) enum Instances {
     Revision,
     StartedAt,
     EndedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum PinSets {
+    Table,
+    UserId,
+    Server,
+    Revision,
+    Generation,
+}
+
+#[derive(Iden)]
+pub(super) enum Pins {
+    Table,
+    UserId,
+    Server,
+    Kind,
+    Name,
+    Digest,
+    Definition,
+    Replaced,
+    PinnedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum HeldDefinitions {
+    Table,
+    UserId,
+    Server,
+    Kind,
+    Name,
+    Digest,
+    Definition,
+    HeldAt,
 }
 
 #[derive(Iden)]

@@ -72,6 +72,8 @@ impl Encoding {
         row.policy_version.into_iter().for_each(|version| self.number(15, version));
         row.calls.iter().for_each(|calls| self.text(16, calls));
         row.request.iter().for_each(|request| self.text(17, request));
+        row.definition.iter().for_each(|definition| self.text(18, definition));
+        row.arguments.iter().for_each(|arguments| self.text(19, arguments));
     }
 
     fn number(&mut self, column: u8, number: i64) {
@@ -177,7 +179,7 @@ mod tests {
         let begin = Link::begin_after(0);
         let hash = begin.then(&row("a")).hash;
         assert_eq!(begin.then(&row("a")).hash, hash, "twin: the same row");
-        let changed: [fn(&mut AuditRow); 18] = [
+        let changed: [fn(&mut AuditRow); 20] = [
             |row| row.at_ms += 1,
             |row| row.kind.push('x'),
             |row| row.owner.push('x'),
@@ -195,6 +197,8 @@ mod tests {
             |row| row.policy_version = None,
             |row| row.calls = Some(String::new()),
             |row| row.request = Some(String::new()),
+            |row| row.definition = Some(String::new()),
+            |row| row.arguments = Some(String::new()),
             // What stands in one column cannot be moved to its neighbour.
             |row| (row.owner, row.profile) = ("loca".to_owned(), "lwork".to_owned()),
         ];

@@ -10,8 +10,8 @@ use super::{Link, Place, RowHash};
 pub(crate) struct AuditRow {
     /// Milliseconds since 1970.
     pub(crate) at_ms: i64,
-    /// `request`, `connect`, `dns`, `tcp`, `tool`, `tripwire`, `credential` or `audit`; of people `login`, `logout`, `account`,
-    /// `invitation`, `session`, `token`, `api-key` or `view`, with whom it is about as `owner`.
+    /// `request`, `connect`, `dns`, `tcp`, `tool`, `tripwire`, `credential`, `consent`, `removal`, `pin` or `audit`; of people
+    /// `login`, `logout`, `account`, `invitation`, `session`, `token`, `api-key` or `view`, with whom it is about as `owner`.
     pub(crate) kind: String,
     pub(crate) owner: String,
     pub(crate) profile: String,
@@ -37,6 +37,11 @@ pub(crate) struct AuditRow {
     pub(crate) calls: Option<String>,
     /// The id of the request; of a credential, that of the request that it was read for.
     pub(crate) request: Option<String>,
+    /// The digest of the definition of the tool that was called; of the definitions that were pinned, held back or accepted. Not
+    /// kept by versions of before.
+    pub(crate) definition: Option<String>,
+    /// The digest of the arguments of a tool call, as the client wrote them.
+    pub(crate) arguments: Option<String>,
 }
 
 /// A row as it stands in the database.

@@ -27,6 +27,8 @@ pub(crate) fn row(subject: &str) -> AuditRow {
         policy_version: Some(7),
         calls: None,
         request: None,
+        definition: None,
+        arguments: None,
     }
 }
 

@@ -76,7 +76,8 @@ impl Trail {
 async fn the_first_row_that_is_wrong_is_named() {
     let broken = |place, flaw| Err(Break { place, flaw });
     let copy = "INSERT INTO audit SELECT 7, at_ms, kind, owner, profile, server, instance, 'forged', verdict, status, credentials,
-                bytes_up, bytes_down, duration_us, alarm, policy_version, calls, request, hash FROM audit WHERE id = 6";
+                bytes_up, bytes_down, duration_us, alarm, policy_version, calls, request, hash, definition, arguments
+                FROM audit WHERE id = 6";
     let shift = "UPDATE audit SET id = -id WHERE id >= 7; UPDATE audit SET id = 1 - id WHERE id < 0;";
     let at_the_end =
         "INSERT INTO audit (id, at_ms, kind, owner, profile, server, instance, subject, verdict, credentials,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gigmcp_mcp::{Definition, DefinitionKind};
 use gigmcp_registry::Digest;
 use serde_json::{Value, json, value::RawValue};
 
@@ -42,7 +43,8 @@ fn a_tool_that_the_manifest_does_not_name_or_names_otherwise_is_not_offered() {
     let (whole, called, _) = tools(json!([{"name": "echo", "default": true}])); // twin
     assert!(called);
     let definition = whole.iter().map(|tool| tool.get()).find(|tool| tool.contains("\"echo_echo\"")).unwrap();
-    let definition = Digest::of(definition.replacen("\"echo_echo\"", "\"echo\"", 1).as_bytes()).to_string();
+    let definition = RawValue::from_string(definition.replacen("\"echo_echo\"", "\"echo\"", 1)).unwrap();
+    let definition = Definition::new(DefinitionKind::Tool, "echo", &definition).digest.to_string();
     for (case, said, expected) in [
         ("another", json!({"name": "other", "default": true}), false),
         (

@@ -25,6 +25,7 @@ mod keys;
 mod lifecycle;
 mod meta_tools;
 mod people;
+mod pins;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;

@@ -13,40 +13,24 @@ use tokio::{sync::OnceCell, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    AggregatorLimits, Backend, CatalogueStore, Known, ServerPolicy,
+    AggregatorLimits, Backend, CatalogueStore, ServerPolicy,
     fault::{BackendError, Fault, FaultKind},
     flight::Flight,
     health::Health,
     hub::Hub,
+    offer::Offer,
+    pins::{HeldItem, Process},
     restarts::Restarts,
     spares::Spares,
     start::{Start, revisions},
 };
 use crate::{
     catalogue::{Catalogue, NamedList},
-    describe::Description,
     guard::Guard,
     message::RpcError,
     name::ServerId,
     upstream::{Again, BoxFuture, Launch, List, Upstream},
 };
-
-/// What clients are shown of a server, whether it runs or not.
-pub(super) struct Offer {
-    pub(super) description: Arc<Description>,
-    pub(super) catalogue: Catalogue,
-}
-
-impl Offer {
-    fn of(name: &ServerId, known: Known) -> Self {
-        let Known { description, definitions } = known;
-        Self { description: Arc::new(description), catalogue: Catalogue::of(name, definitions, None) }
-    }
-
-    fn to_known(&self) -> Known {
-        Known::new(Description::clone(&self.description), self.catalogue.definitions.clone())
-    }
-}
 
 /// A server that runs, and its lists as read at these revisions.
 pub(super) struct Ready {
@@ -132,7 +116,7 @@ impl Entry {
             if let Some(known) = self.known_now() {
                 return Box::pin(async { Ok(known) });
             }
-            if self.store.is_some() && !self.loaded.initialized() {
+            if self.may_be_known() {
                 let entry = Arc::clone(self);
                 let loading = AbortOnDropHandle::new(tokio::spawn(async move {
                     let known = entry.known().await;
@@ -151,23 +135,52 @@ impl Entry {
         Box::pin(async move { ready.await.map(|ready| offer_of(&ready)) })
     }
 
-    /// What is known of it, without starting it.
+    /// What is known of it, without starting it. What was kept, or what the pins may judge otherwise by now, is judged first;
+    /// nothing is known if they cannot say.
     pub(super) async fn known(&self) -> Option<Arc<Offer>> {
         if let Some(store) = &self.store {
             let load = async || {
                 let Some(known) = store.load().await else { return };
-                let offer = Arc::new(Offer::of(&self.name, known));
+                let offer = Arc::new(Offer::unjudged(&self.name, known));
                 // What it has said itself meanwhile is newer.
                 lock(&self.offered).get_or_insert(offer);
             };
             self.loaded.get_or_init(load).await;
         }
-        self.known_now()
+        let offer = lock(&self.offered).clone()?;
+        if offer.is_judged(self.policy().pins.as_ref()) {
+            return Some(offer);
+        }
+        match Offer::judged(offer.said.clone(), self.policy(), Process::Kept).await {
+            Ok(judged) => self.judged_again(&offer, Arc::new(judged)),
+            Err(error) => {
+                tracing::debug!(server = %self.name, "what was kept of it is not shown: {error}");
+                None
+            }
+        }
     }
 
-    /// The same without asking the store.
+    fn judged_again(&self, before: &Arc<Offer>, judged: Arc<Offer>) -> Option<Arc<Offer>> {
+        {
+            let mut offered = lock(&self.offered);
+            if !offered.as_ref().is_some_and(|now| Arc::ptr_eq(now, before)) {
+                // It has said something itself meanwhile, or somebody was faster.
+                return offered.clone().filter(|now| now.is_judged(self.policy().pins.as_ref()));
+            }
+            *offered = Some(Arc::clone(&judged));
+        }
+        self.publish(Some(before), &judged);
+        Some(judged)
+    }
+
+    /// The same without asking anybody.
     pub(super) fn known_now(&self) -> Option<Arc<Offer>> {
-        lock(&self.offered).clone()
+        lock(&self.offered).clone().filter(|offer| offer.is_judged(self.policy().pins.as_ref()))
+    }
+
+    /// Whether something may be known of it once somebody was asked.
+    fn may_be_known(&self) -> bool {
+        self.store.is_some() && !self.loaded.initialized() || lock(&self.offered).is_some()
     }
 
     /// The server if it runs, whatever the age of its list.
@@ -195,12 +208,23 @@ impl Entry {
 
     /// The tools that it has, or had when it ran last.
     pub(super) fn known_tools(&self) -> Option<Arc<NamedList>> {
-        let running = self.running().map(|ready| Arc::clone(&ready.catalogue.tools));
-        running.or_else(|| lock(&self.offered).as_ref().map(|offer| Arc::clone(&offer.catalogue.tools)))
+        let running = self.running().map(|ready| Arc::clone(&ready.offer)).filter(|offer| !self.is_to_judge(offer));
+        running.or_else(|| self.known_now()).map(|offer| Arc::clone(&offer.catalogue.tools))
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
-        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions
+        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions || self.is_to_judge(ready)
+    }
+
+    /// Whether something may be agreed to that was not, or no longer.
+    fn is_to_judge(&self, offer: &Offer) -> bool {
+        !offer.is_judged(self.policy().pins.as_ref())
+    }
+
+    /// Whether a call has to wait until it is known what the server says now: it has said that a list has changed, and it is
+    /// pinned to what it said before.
+    pub(super) fn is_in_doubt(&self, ready: &Ready) -> bool {
+        self.policy().pins.as_ref().is_some_and(|pins| !pins.follows()) && self.is_stale(ready)
     }
 
     /// Reads a changed list again, in a task of its own; whether there was anything to read.
@@ -210,6 +234,16 @@ impl Entry {
             drop(self.ready());
         }
         stale
+    }
+
+    /// Judges again what is shown of it, in a task of its own, whether it runs or not.
+    pub(super) fn judge_again(self: &Arc<Self>) {
+        if self.running().is_some() {
+            self.read_again();
+        } else if lock(&self.offered).as_ref().is_some_and(|offer| self.is_to_judge(offer)) {
+            let entry = Arc::clone(self);
+            tokio::spawn(async move { entry.known().await });
+        }
     }
 
     /// A list is answered without this server, so it will be news.
@@ -227,6 +261,7 @@ impl Entry {
         if let Some(offer) = self.known_now() {
             kinds.extend(offer.catalogue.errors().iter().cloned().map(FaultKind::Catalogue));
             kinds.extend(offer.catalogue.odd().cloned().map(FaultKind::Item));
+            kinds.extend(offer.held.items().map(HeldItem::fault));
         }
         if let State::Failed { error, .. } = &*self.lock() {
             kinds.push(FaultKind::from(error));
@@ -316,27 +351,31 @@ impl Entry {
         let retry_at = match error {
             BackendError::Launch(error) if error.again == Again::AtOnce => return State::Cold,
             BackendError::Crashing { until, .. } => *until,
-            BackendError::Launch(_) | BackendError::Catalogue(_) => later,
+            BackendError::Launch(_) | BackendError::Catalogue(_) | BackendError::Pins(_) => later,
         };
         State::Failed { error: error.clone(), failures, retry_at }
     }
 
     /// Tells clients which lists are not what they may have seen, and keeps what is new.
     fn announce(&self, offer: &Arc<Offer>) {
-        let missed = self.missed.swap(false, Ordering::AcqRel);
         let before = lock(&self.offered).replace(Arc::clone(offer));
-        let changed = match &before {
-            Some(before) => offer.catalogue.differences(&before.catalogue),
-            None if missed => offer.catalogue.differences(&Catalogue::default()),
-            None => Vec::new(),
-        };
-        changed.into_iter().for_each(|list| self.hub.publish_changed(list));
+        self.publish(before.as_deref(), offer);
         if let Some(store) = &self.store {
             let known = offer.to_known();
             if before.is_none_or(|before| !before.to_known().same(&known)) {
                 store.keep(known);
             }
         }
+    }
+
+    fn publish(&self, before: Option<&Offer>, offer: &Offer) {
+        let missed = self.missed.swap(false, Ordering::AcqRel);
+        let changed = match before.filter(|before| before.was_judged()) {
+            Some(before) => offer.catalogue.differences(&before.catalogue),
+            None if missed => offer.catalogue.differences(&Catalogue::default()),
+            None => Vec::new(),
+        };
+        changed.into_iter().for_each(|list| self.hub.publish_changed(list));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -33,14 +33,14 @@ impl Aggregator {
             let text = format!("server {} is called too often; try again in {} s", route.entry.name, wait.as_secs() + 1);
             (RATE_LIMITED, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data)))
         })?;
-        arguments(guard, &route.ready, &route.name, params).await?;
+        arguments(guard, &route.ready, &route.said.name, params).await?;
         self.hub.flow.admit(&route.entry.name, guard, client, sink).await
     }
 
     /// What a call came to, checked against the schema of what the tool gives.
     pub(super) async fn after_call(&self, route: &Route<'_>, outcome: Outcome) -> (Option<&'static str>, Outcome) {
         let Outcome::Complete(result) = &outcome else { return (None, outcome) };
-        let Some(schemas) = route.ready.catalogue.tools.schemas(&route.name) else { return (None, outcome) };
+        let Some(schemas) = route.ready.catalogue.tools.schemas(&route.said.name) else { return (None, outcome) };
         let Some(schema) = &schemas.output else { return (None, outcome) };
         let Ok(members) = Members::of(result) else { return (None, outcome) };
         if members.value("isError").is_some_and(|flag| flag.get() == "true") {
@@ -52,7 +52,7 @@ impl Aggregator {
             Some(content) => match schema.check(Some(content)).await {
                 Checked::Fits => return (None, outcome),
                 Checked::Unknown(reason) => {
-                    guard.unchecked(&route.name, reason);
+                    guard.unchecked(&route.said.name, reason);
                     return (None, outcome);
                 }
                 Checked::Misfits(misfits) => misfits,
@@ -62,8 +62,11 @@ impl Aggregator {
         match guard.policy().structured_content {
             Misfit::Passed => (None, Outcome::Complete(marked(&members, &misfits).unwrap_or_else(|| result.clone()))),
             Misfit::Refused => {
-                let text =
-                    format!("the result of {} does not fit the tool's outputSchema: {}", route.name, said(&misfits));
+                let text = format!(
+                    "the result of {} does not fit the tool's outputSchema: {}",
+                    route.said.name,
+                    said(&misfits)
+                );
                 (Some(RESULT_MISMATCH), tool_error(&text, RESULT_MISMATCH, &misfits))
             }
         }

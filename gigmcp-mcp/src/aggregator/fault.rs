@@ -4,8 +4,10 @@ use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
+use super::pins::{PinsUnknown, Standing};
 use crate::{
     catalogue::{CatalogueError, OddItem, Remedy},
+    definition::DefinitionKind,
     message::RpcError,
     name::ServerId,
     upstream::{LaunchError, failure},
@@ -18,6 +20,8 @@ pub(super) enum BackendError {
     Launch(LaunchError),
     #[error(transparent)]
     Catalogue(CatalogueError),
+    #[error(transparent)]
+    Pins(PinsUnknown),
     #[error("it ended by itself {times} times within {} s", within.as_secs_f32())]
     Crashing { times: usize, within: Duration, until: Instant },
 }
@@ -32,6 +36,7 @@ impl BackendError {
         match self {
             Self::Launch(error) => error.code,
             Self::Catalogue(error) => error.code(),
+            Self::Pins(_) => "definitions-unknown",
             Self::Crashing { .. } => "server-crash-loop",
         }
     }
@@ -41,6 +46,7 @@ impl BackendError {
         let (stage, detail) = match self {
             Self::Launch(error) => (error.stage, error.detail.clone()),
             Self::Catalogue(error) => ("tools/list", error.to_string()),
+            Self::Pins(error) => ("pins", error.to_string()),
             Self::Crashing { .. } => ("start", self.to_string()),
         };
         failure(server, stage, self.code(), &(detail + consequence))
@@ -75,6 +81,17 @@ pub enum FaultKind {
     StillStarting,
     /// One item of a list is not as it should be.
     Item(OddItem),
+    /// Something is held back, as nobody has agreed to its definition; see [`Pins`](crate::Pins).
+    HeldBack {
+        /// What it is.
+        kind: DefinitionKind,
+        /// The server's own name for it, not checked for anything.
+        name: Box<str>,
+        /// Why.
+        standing: Standing,
+    },
+    /// Which definitions somebody agreed to is not known, so none is offered.
+    Pins(PinsUnknown),
 }
 
 impl fmt::Display for FaultKind {
@@ -85,6 +102,10 @@ impl fmt::Display for FaultKind {
             Self::Crashing { times, within } => {
                 write!(f, "ended by itself {times} times within {} s", within.as_secs_f32())
             }
+            Self::HeldBack { kind, name, standing } => {
+                write!(f, "the {kind} {:?} is held back: {}", name, standing.code().unwrap_or_default())
+            }
+            Self::Pins(error) => error.fmt(f),
             Self::StillStarting => f.write_str("still starting"),
             Self::Item(odd) => {
                 let remedy = if odd.remedy == Remedy::Mended { " (mended)" } else { "" };
@@ -99,6 +120,7 @@ impl From<&BackendError> for FaultKind {
         match error {
             BackendError::Launch(error) => Self::Launch(error.clone()),
             BackendError::Catalogue(error) => Self::Catalogue(error.clone()),
+            BackendError::Pins(error) => Self::Pins(error.clone()),
             BackendError::Crashing { times, within, .. } => Self::Crashing { times: *times, within: *within },
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
 }
 
 /// The same for a process beside the first. The lists that clients see are the first one's, so what has changed here is only
-/// told.
+/// told, and not even that of a server that is pinned: of its tools and prompts clients see nothing new.
 pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>) {
     let mut changed = HashSet::new();
     let mut due = None;
@@ -62,7 +62,9 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
             event = events.recv() => event,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let Some(entry) = entry.upgrade() else { return };
-                changed.drain().for_each(|list| entry.hub.publish_changed(list));
+                let pinned = entry.policy().pins.as_ref().is_some_and(|pins| !pins.follows());
+                let seen = changed.drain().filter(|list| !pinned || *list == List::Resources);
+                seen.for_each(|list| entry.hub.publish_changed(list));
                 settling.read();
                 due = None;
                 continue;

@@ -8,9 +8,10 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{
     Aggregator, Listing,
-    backend::{Entry, Offer},
+    backend::Entry,
     fault::{Fault, FaultKind},
     hub::prefixed,
+    offer::Offer,
 };
 use crate::{
     catalogue::{Catalogue, LocatedList},

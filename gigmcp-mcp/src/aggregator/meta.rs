@@ -12,11 +12,12 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{Entry, Offer},
+    backend::Entry,
     fault::FaultKind,
     lists::Gathered,
     named::{Kind, Refusal},
     observer::Observation,
+    offer::Offer,
 };
 use crate::{
     catalogue::NamedList,
@@ -164,7 +165,7 @@ impl Aggregator {
                 return Some((code, Outcome::refused(&error)));
             }
         };
-        if through == MetaTool::CallReadOnly && !route.entry.policy().read_only_tools.contains(&route.name) {
+        if through == MetaTool::CallReadOnly && !route.entry.policy().read_only_tools.contains(&route.said.name) {
             observation.leads_to(&route.entry.name, None);
             let text = format!("{name} is not known to be read-only. If it is right to call it, use call_tool.");
             return Some((Some(NOT_READ_ONLY), failed(&text)));

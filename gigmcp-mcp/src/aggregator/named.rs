@@ -6,12 +6,15 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{Entry, Offer, Ready},
+    backend::{Entry, Ready},
     fault::BackendError,
+    offer::Offer,
     passing::{FromServer, labelled_outcome},
+    spares::Wanted,
 };
 use crate::{
     catalogue::NamedList,
+    definition::{Defined, DefinitionKind},
     message::{RpcError, beginning},
     name::server_of,
     object::Members,
@@ -31,11 +34,23 @@ impl Kind {
         RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
+    fn definition(self) -> DefinitionKind {
+        match self {
+            Self::Tool => DefinitionKind::Tool,
+            Self::Prompt => DefinitionKind::Prompt,
+        }
+    }
+
     fn list(self, offer: &Offer) -> &NamedList {
         match self {
             Self::Tool => &offer.catalogue.tools,
             Self::Prompt => &offer.catalogue.prompts,
         }
+    }
+
+    /// Whether there is such a name, be it held back or not.
+    fn has(self, offer: &Offer, exposed: &str) -> bool {
+        self.list(offer).find(exposed).is_some() || offer.held.named(self.definition(), exposed).is_some()
     }
 }
 
@@ -43,8 +58,8 @@ impl Kind {
 pub(super) struct Route<'a> {
     pub(super) entry: &'a Arc<Entry>,
     pub(super) ready: Arc<Ready>,
-    /// The server's own name.
-    pub(super) name: Box<str>,
+    /// What the server says of it, under its own name.
+    pub(super) said: Defined,
 }
 
 /// Why a name leads nowhere.
@@ -81,7 +96,7 @@ impl Aggregator {
             Members::of(params).map_err(|_| Refusal::invalid("params is no object, or names a member twice"))?;
         let exposed = members.string("name").ok_or_else(|| Refusal::invalid("params.name is not a string"))?;
         let route = self.find(kind, &exposed).await?;
-        let params = members.with("name", &route.name).expect("the name was just read");
+        let params = members.with("name", &route.said.name).expect("the name was just read");
         Ok((route, params))
     }
 
@@ -101,26 +116,33 @@ impl Aggregator {
         let mut ready = match entry.running() {
             Some(ready) => ready,
             None => {
-                if entry.known().await.is_some_and(|offer| kind.list(&offer).find(exposed).is_none()) {
+                if entry.known().await.is_some_and(|offer| !kind.has(&offer, exposed)) {
                     return Err(unknown());
                 }
                 entry.ready().await.map_err(failed)?
             }
         };
-        if kind.list(&ready).find(exposed).is_none() && entry.is_stale(&ready) {
+        let is_known = kind.list(&ready).find(exposed).is_some();
+        if !is_known && entry.is_stale(&ready) || entry.is_in_doubt(&ready) {
             ready = entry.ready().await.map_err(failed)?;
+        }
+        if let Some(held) = ready.held.named(kind.definition(), exposed) {
+            let error = held.to_rpc(&entry.name, exposed);
+            return Err(Refusal { entry: Some(&**entry), code: Some(held.code()), error });
         }
         let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
         if kind == Kind::Tool && entry.policy().is_disabled(named) {
             return Err(disabled(entry, exposed));
         }
-        let name = named.name.clone();
-        Ok(Route { entry, ready, name })
+        let said = Arc::clone(&named.said);
+        Ok(Route { entry, ready, said })
     }
 
     pub(super) async fn prompt(&self, call: Call) -> Outcome {
         match self.route(Kind::Prompt, call.params.as_deref()).await {
-            Ok((route, params)) => self.pass(route.entry, &route.ready, Call { params: Some(params), ..call }).await,
+            Ok((Route { entry, ready, said }, params)) => {
+                self.pass(entry, &ready, Wanted::Said(&said), Call { params: Some(params), ..call }).await
+            }
             Err(Refusal { error, .. }) => Outcome::refused(&error),
         }
     }
@@ -134,16 +156,23 @@ impl Aggregator {
         let Some(reference) = members.value("ref").and_then(|reference| Members::of(reference).ok()) else {
             return invalid("params.ref is no object, or names a member twice");
         };
-        let (entry, ready, reference) = if let Some(name) = reference.string("name") {
+        let mut completed = Box::<str>::default();
+        let (entry, ready, said, reference) = if let Some(name) = reference.string("name") {
             match self.find(Kind::Prompt, &name).await {
-                Ok(Route { entry, ready, name }) => (Arc::clone(entry), ready, reference.with("name", &name)),
+                Ok(Route { entry, ready, said }) => {
+                    let reference = reference.with("name", &said.name);
+                    (Arc::clone(entry), ready, Some(said), reference)
+                }
                 Err(Refusal { error, .. }) => return Outcome::refused(&error),
             }
         } else if let Some(uri) = reference.string("uri") {
             match self.locate(&uri).await.into_iter().next() {
-                Some(place) => match place.entry.ready().await {
-                    Ok(ready) => (Arc::clone(&place.entry), ready, reference.with("uri", &place.uri)),
-                    Err(error) => return Outcome::refused(&place.entry.refusal(&error)),
+                Some(place) => match place.reach(&uri).await {
+                    Ok(ready) => {
+                        completed = place.uri;
+                        (place.entry, ready, None, reference.with("uri", &completed))
+                    }
+                    Err(error) => return Outcome::refused(&error),
                 },
                 None => return invalid("params.ref.uri is of no resource and no template"),
             }
@@ -155,12 +184,13 @@ impl Aggregator {
             return Outcome::Complete(RawValue::from_string(none.to_owned()).expect("it is JSON"));
         }
         let params = reference.and_then(|reference| members.with_raw("ref", reference.get()));
-        self.pass(&entry, &ready, Call { params, ..call }).await
+        let wanted = said.as_ref().map_or(Wanted::Uri(&completed), Wanted::Said);
+        self.pass(&entry, &ready, wanted, Call { params, ..call }).await
     }
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
-    pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, mut call: Call) -> Outcome {
-        let held = match entry.upstream_for(ready, &call).await {
+    pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, wanted: Wanted<'_>, mut call: Call) -> Outcome {
+        let held = match entry.upstream_for(ready, &call, wanted).await {
             Ok(held) => held,
             Err(error) => return Outcome::refused(&entry.refusal(&error)),
         };

@@ -5,14 +5,17 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
 use crate::{
     attended::Attended,
+    definition::{Definition, DefinitionDigest},
     message::error_code,
     name::ServerId,
     object::Members,
     upstream::{BoxFuture, CallId, Outcome},
 };
-use serde_json::value::RawValue;
 
 /// Is told of every `tools/call` after its outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
@@ -49,6 +52,10 @@ pub struct CallRecord {
     pub instance: Option<Box<str>>,
     /// The server's own name for the tool, if the server was asked.
     pub tool: Option<Box<str>>,
+    /// The digest of the tool's definition, as the client was shown it, if the server was asked.
+    pub definition: Option<DefinitionDigest>,
+    /// The SHA-256 of the arguments as the client wrote them; of nothing if there were none.
+    pub arguments: [u8; 32],
     /// What became of it.
     pub verdict: CallVerdict,
     /// Size of the parameters.
@@ -89,10 +96,12 @@ pub(super) struct Observation {
 
 impl Observation {
     pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, params: Option<&RawValue>) -> Self {
-        let exposed = params
-            .and_then(|params| Members::of(params).ok())
-            .and_then(|members| members.string("name"))
-            .map(|name| name.chars().take(128).collect::<String>());
+        let members = params.and_then(|params| Members::of(params).ok());
+        let exposed = members.as_ref().and_then(|members| members.string("name"));
+        let exposed = exposed.map(|name| name.chars().take(128).collect::<String>());
+        let arguments = members.as_ref().and_then(|members| members.value("arguments")).map(RawValue::get);
+        // It is read by nobody if nobody observes.
+        let arguments = arguments.filter(|_| observer.is_some()).unwrap_or_default();
         let record = CallRecord {
             id: CallId::next(),
             began: SystemTime::now(),
@@ -101,6 +110,8 @@ impl Observation {
             server: None,
             instance: None,
             tool: None,
+            definition: None,
+            arguments: Sha256::digest(arguments).into(),
             verdict: CallVerdict::Abandoned,
             request_bytes: params.map_or(0, |params| params.get().len()),
             response_bytes: 0,
@@ -113,11 +124,12 @@ impl Observation {
     }
 
     /// Where it leads.
-    pub(super) fn leads_to(&mut self, server: &ServerId, reached: Option<(Option<&str>, &str)>) {
+    pub(super) fn leads_to(&mut self, server: &ServerId, reached: Option<(Option<&str>, &Definition)>) {
         let record = self.record.as_mut().expect("it has not ended");
         record.server = Some(server.clone());
         if let Some((instance, tool)) = reached {
-            (record.instance, record.tool) = (instance.map(Into::into), Some(tool.into()));
+            (record.instance, record.tool) = (instance.map(Into::into), Some(tool.name.clone()));
+            record.definition = Some(tool.digest);
         }
     }
 

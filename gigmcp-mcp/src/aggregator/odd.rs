@@ -12,6 +12,10 @@ impl Entry {
                 FaultKind::Item(odd) if odd.remedy == Remedy::Mended => {
                     tracing::debug!(server = %fault.server, fault = %fault.kind, "mended in a list");
                 }
+                // Whoever has pinned it was told when it was judged.
+                FaultKind::HeldBack { .. } => {
+                    tracing::debug!(server = %fault.server, fault = %fault.kind, "not in a list");
+                }
                 kind => tracing::warn!(server = %fault.server, fault = %kind, "not in a list"),
             }
         }

@@ -1,13 +1,19 @@
 //! What is demanded of one server.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
+use super::Pins;
 use crate::catalogue::{Named, NamedList};
 
 /// What is demanded of one server of an aggregator.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerPolicy {
+    /// Which of its definitions somebody has agreed to. By default all are taken as they come.
+    pub pins: Option<Arc<dyn Pins>>,
+    /// These tools, by the server's own names, and nothing else that it has: no prompts, resources, completions. By default,
+    /// everything.
+    pub only: Option<BTreeSet<Box<str>>>,
     /// Tools that are switched off, by the server's name for them or the one that clients see: not listed, not found and not
     /// called.
     pub disabled: BTreeSet<Box<str>>,
@@ -52,6 +58,8 @@ impl ServerPolicy {
 impl Default for ServerPolicy {
     fn default() -> Self {
         Self {
+            pins: None,
+            only: None,
             disabled: BTreeSet::new(),
             read_only_tools: BTreeSet::new(),
             purpose: None,

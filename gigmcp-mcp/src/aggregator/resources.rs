@@ -7,11 +7,12 @@ use tokio::runtime::Handle;
 
 use super::{
     Aggregator,
-    backend::{Entry, Offer},
-    fault::BackendError,
-    hub::{Hub, Subscribed, of_uri},
+    backend::{Entry, Ready},
+    hub::{Hub, Subscribed, of_uri, prefixed},
     lists::Gathered,
+    offer::Offer,
     passing::uri_of,
+    spares::Wanted,
 };
 use crate::{
     message::{RpcError, error_code},
@@ -27,20 +28,44 @@ pub(super) struct Location {
     pub(super) uri: Box<str>,
 }
 
+impl Location {
+    /// The server, running; it does not hold back what is asked for.
+    pub(super) async fn reach(&self, exposed: &str) -> Result<Arc<Ready>, RpcError> {
+        let ready = self.entry.ready().await.map_err(|error| self.entry.refusal(&error))?;
+        match ready.held.located(&self.uri).filter(|_| !ready.lists_uri(&self.uri)) {
+            Some(held) => Err(held.to_rpc(&self.entry.name, exposed)),
+            None => Ok(ready),
+        }
+    }
+}
+
 impl Aggregator {
     /// Which servers may have a resource, the likeliest first: who lists it; whose name it begins with; who has named it in
     /// a result; whose template fits; and the only server with resources, if there is only one.
+    /// Only if there is none, who holds it back.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
         let mut known = Vec::new();
         for entry in &self.entries {
             known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
         }
+        let found = self.locate_among(&known, uri).await;
+        if !found.is_empty() {
+            return found;
+        }
+        // Whoever holds it back says so, unless it has agreed to say something else by now.
+        let own = |entry: &Entry| uri.strip_prefix(&prefixed(entry.name.as_str(), "")).unwrap_or(uri).to_owned();
+        let holds = known.iter().find(|(entry, offer)| offer.held.located(&own(entry)).is_some());
+        let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: own(entry).into() };
+        holds.map(|(entry, _)| at(entry)).into_iter().collect()
+    }
+
+    async fn locate_among(&self, known: &[(Arc<Entry>, Arc<Offer>)], uri: &str) -> Vec<Location> {
         let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: uri.into() };
         let listed = |servers: &[(Arc<Entry>, Arc<Offer>)]| {
             let lists = servers.iter().find(|(_, offer)| offer.lists_uri(uri));
             lists.map(|(entry, _)| at(entry)).into_iter().collect::<Vec<_>>()
         };
-        let found = listed(&known);
+        let found = listed(known);
         if !found.is_empty() {
             return found;
         }
@@ -80,16 +105,17 @@ impl Aggregator {
     pub(super) async fn read_resource(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let mut locations = self.locate(&exposed).await.into_iter().peekable();
-        while let Some(Location { entry, uri }) = locations.next() {
-            let outcome = match entry.ready().await {
-                Ok(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+        while let Some(location) = locations.next() {
+            let Location { entry, uri } = &location;
+            let outcome = match location.reach(&exposed).await {
+                Ok(ready) => self.pass(entry, &ready, Wanted::Uri(uri), renamed(&call, uri)).await,
                 Err(_) if locations.peek().is_some() => continue,
-                Err(error) => refused(&entry, &error),
+                Err(error) => Outcome::refused(&error),
             };
             match outcome {
                 Outcome::Error(error) if locations.peek().is_some() && is_not_found(&error) => {}
-                Outcome::Complete(result) if *uri != *exposed => {
-                    return Outcome::Complete(under(&result, &uri, &exposed).unwrap_or(result));
+                Outcome::Complete(result) if **uri != *exposed => {
+                    return Outcome::Complete(under(&result, uri, &exposed).unwrap_or(result));
                 }
                 outcome => return outcome,
             }
@@ -99,16 +125,17 @@ impl Aggregator {
 
     pub(super) async fn subscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let Some(location) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
         if exposed.len() > MAX_URI_BYTES {
             return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "params.uri is too long"));
         }
-        let ready = match entry.ready().await {
+        let ready = match location.reach(&exposed).await {
             Ok(ready) => ready,
-            Err(error) => return refused(&entry, &error),
+            Err(error) => return Outcome::refused(&error),
         };
+        let Location { entry, uri } = location;
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
             return Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text));
@@ -117,7 +144,7 @@ impl Aggregator {
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
                 let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
-                let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
+                let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
                 noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
             }
@@ -133,7 +160,7 @@ impl Aggregator {
         };
         let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
         match entry.running().filter(|_| last) {
-            Some(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+            Some(ready) => self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await,
             // A server that does not run has forgotten it by itself.
             None => nothing(),
         }
@@ -168,13 +195,6 @@ impl Drop for Noted<'_> {
     }
 }
 
-impl Offer {
-    /// Whether the server lists this resource, or exactly this template.
-    pub(super) fn lists_uri(&self, uri: &str) -> bool {
-        self.catalogue.resources.has(uri) || self.catalogue.templates.has(uri)
-    }
-}
-
 /// The call with the server's own URI.
 fn renamed(call: &Call, uri: &str) -> Call {
     let params = call.params.as_deref().and_then(|params| Members::of(params).ok()?.with("uri", uri));
@@ -194,8 +214,9 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     members.with_raw("contents", &format!("[{}]", renamed.join(",")))
 }
 
-fn refused(entry: &Entry, error: &BackendError) -> Outcome {
-    Outcome::refused(&entry.refusal(error))
+fn not_found(uri: &str) -> Outcome {
+    let error = RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found");
+    Outcome::refused(&error.with_data(&json!({ "uri": uri })))
 }
 /// Parts of one resource.
 const MAX_CONTENTS: usize = 10_000;
@@ -204,11 +225,6 @@ const MAX_URI_BYTES: usize = 8 << 10;
 
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
-}
-
-fn not_found(uri: &str) -> Outcome {
-    let error = RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found").with_data(&json!({ "uri": uri }));
-    Outcome::refused(&error)
 }
 
 fn no_uri() -> Outcome {
@@ -231,7 +247,6 @@ impl Entry {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
-    use crate::aggregator::hub::prefixed;
 
     #[test]
     fn only_the_uri_that_was_changed_is_changed_back() {

@@ -10,14 +10,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     AggregatorLimits,
-    backend::{Entry, Offer, Ready},
+    backend::{Entry, Ready},
     fault::BackendError,
     follow::follow,
     hub::{Hub, of_uri, set_level},
+    offer::{Offer, Said},
+    pins::Process,
 };
 use crate::{
     catalogue::Catalogue,
     describe::Description,
+    guard::Guard,
     name::ServerId,
     upstream::{Launch, LaunchError, List, Upstream},
 };
@@ -29,6 +32,7 @@ pub(super) struct Start {
     launch: Arc<dyn Launch>,
     limits: AggregatorLimits,
     hub: Arc<Hub>,
+    guard: Arc<Guard>,
 }
 
 impl Start {
@@ -39,6 +43,7 @@ impl Start {
             launch: Arc::clone(&entry.launch),
             limits: entry.limits,
             hub: Arc::clone(&entry.hub),
+            guard: Arc::clone(&entry.guard),
         }
     }
 
@@ -59,7 +64,7 @@ impl Start {
     /// Reads again what has changed.
     pub(super) async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
         let _hold = ready.upstream.hold().ok_or_else(BackendError::interrupted)?;
-        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.description));
+        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.said.description));
         self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
     }
 
@@ -76,12 +81,13 @@ impl Start {
             |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
         let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
-        let before = before.map(|before| &before.catalogue);
+        let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
         let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
             .await
             .map_err(BackendError::Catalogue)?;
-        let offer = Arc::new(Offer { description, catalogue });
+        let said = Said { description, catalogue };
+        let offer = Arc::new(Offer::judged(said, self.guard.policy(), Process::First).await?);
         Ok(Arc::new(Ready { upstream, offer, health, revisions, follower }))
     }
 

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     check::{Checks, ToolSchemas},
+    definition::{Defined, Definition, DefinitionKind},
     hygiene::folded,
     meta::estimated_tokens,
     name::{ServerId, mended, plain},
@@ -28,6 +29,8 @@ pub struct Named {
     pub name: Box<str>,
     /// The server's definition with `exposed` as its name. Every other byte is as it came, if it was not odd.
     pub definition: Box<RawValue>,
+    /// All that the server said of it, under its own name.
+    pub said: Arc<Definition>,
 }
 
 /// The tools, or the prompts, of one server: no two have the same exposed name.
@@ -46,17 +49,19 @@ impl NamedList {
     /// The tools of these definitions.
     #[must_use]
     pub fn tools(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("tools", server, definitions, mend_tool)
+        Self::of("tools", DefinitionKind::Tool, server, definitions, mend_tool)
     }
 
     /// The prompts of these definitions.
     #[must_use]
     pub fn prompts(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("prompts", server, definitions, |definition| mend(Subject::Prompt, definition))
+        let mending = |definition: &RawValue| mend(Subject::Prompt, definition);
+        Self::of("prompts", DefinitionKind::Prompt, server, definitions, mending)
     }
 
     fn of(
         list: &'static str,
+        kind: DefinitionKind,
         server: &ServerId,
         definitions: &[Box<RawValue>],
         mending: fn(&RawValue) -> Result<Mended, &'static str>,
@@ -73,7 +78,8 @@ impl NamedList {
                 Ok((name, (definition, odd))) => {
                     odd.into_iter().for_each(|reason| fault(position, reason, Remedy::Mended));
                     names.insert(name.clone());
-                    named.push((position, name, definition));
+                    let said = Arc::new(Definition::new(kind, &name, &definitions[position]));
+                    named.push((position, name, definition, said));
                 }
                 Err(reason) => fault(position, reason, Remedy::LeftOut),
             }
@@ -82,8 +88,8 @@ impl NamedList {
             fault(position, "its name looks like that of another", Remedy::LeftOut);
         });
         // Names that fit are given away first, so that a mended one can never take them.
-        let mut taken: HashSet<String> = named.iter().filter_map(|(_, name, _)| plain(server, name)).collect();
-        for (_, name, definition) in named {
+        let mut taken: HashSet<String> = named.iter().filter_map(|(_, name, ..)| plain(server, name)).collect();
+        for (_, name, definition, said) in named {
             let exposed = plain(server, &name).unwrap_or_else(|| {
                 (0..)
                     .map(|attempt| mended(server, &name, attempt))
@@ -92,7 +98,7 @@ impl NamedList {
             });
             let members = Members::of(&definition).expect("it was read before");
             let definition = members.with("name", &exposed).expect("it has a name");
-            found.add(exposed, name, definition);
+            found.add(Named { exposed: exposed.into(), name: name.into(), definition, said });
         }
         found
     }
@@ -133,22 +139,28 @@ impl NamedList {
                 && (0..self.items.len()).all(|index| text(self, index) == text(other, index))
     }
 
-    fn add(&mut self, exposed: String, name: String, definition: Box<RawValue>) {
-        let exposed: Box<str> = exposed.into();
-        self.by_exposed.insert(exposed.clone(), self.items.len());
-        self.items.push(Named { exposed, name: name.into(), definition });
+    /// Those that are kept, under the same names.
+    pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        let mut only = Self { odd: self.odd.clone(), ..Self::default() };
+        self.items.iter().filter(|item| kept(&item.said)).for_each(|item| only.add(item.clone()));
+        only
+    }
+
+    fn add(&mut self, item: Named) {
+        self.by_exposed.insert(item.exposed.clone(), self.items.len());
+        self.items.push(item);
     }
 }
 
 /// Keeps one of several names that look alike: one of ASCII, which people type, before any other, and then the first.
-fn without_lookalikes(named: &mut Vec<(usize, String, Box<RawValue>)>, mut fault: impl FnMut(usize)) {
+fn without_lookalikes(named: &mut Vec<(usize, String, Box<RawValue>, Defined)>, mut fault: impl FnMut(usize)) {
     let mut first: HashMap<String, usize> = HashMap::new();
     for ascii in [true, false] {
-        for (position, name, _) in named.iter().filter(|(_, name, _)| name.is_ascii() == ascii) {
+        for (position, name, ..) in named.iter().filter(|(_, name, ..)| name.is_ascii() == ascii) {
             first.entry(folded(name)).or_insert(*position);
         }
     }
-    named.retain(|(position, name, _)| {
+    named.retain(|(position, name, ..)| {
         let kept = first[&folded(name)] == *position;
         if !kept {
             fault(*position);

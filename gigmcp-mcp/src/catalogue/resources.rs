@@ -1,6 +1,6 @@
 //! Resources and templates of resources: known by a URI, which clients see unchanged.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -9,6 +9,7 @@ use super::{
     mend::{Subject, mend},
     template::Template,
 };
+use crate::definition::{Defined, Definition, DefinitionKind};
 use crate::object::{Members, is_object, quoted, string};
 
 /// One resource, or one template of resources.
@@ -18,6 +19,8 @@ pub(crate) struct Located {
     pub(crate) uri: Box<str>,
     /// As it came, if it was not odd.
     pub(crate) definition: Box<RawValue>,
+    /// All that the server said of it, if it said anything in words.
+    pub(crate) said: Option<Defined>,
     template: Option<Template>,
 }
 
@@ -55,8 +58,7 @@ impl LocatedList {
                     (Some("its URI is already taken"), Remedy::LeftOut)
                 }
                 Ok((item, odd)) => {
-                    found.by_uri.insert(item.uri.clone(), found.items.len());
-                    found.items.push(item);
+                    found.add(item);
                     (odd, Remedy::Mended)
                 }
             };
@@ -81,12 +83,39 @@ impl LocatedList {
 
     /// Whether one of the templates may expand to this URI.
     pub(crate) fn matches(&self, uri: &str) -> bool {
+        self.matching(uri).is_some()
+    }
+
+    /// The first template that may expand to this URI.
+    pub(crate) fn matching(&self, uri: &str) -> Option<&Located> {
+        self.first(uri, false)
+    }
+
+    /// The same, where one that takes too long to compare counts as one that may.
+    pub(crate) fn matching_or_unknown(&self, uri: &str) -> Option<&Located> {
+        self.first(uri, true)
+    }
+
+    fn first(&self, uri: &str, too_long: bool) -> Option<&Located> {
         let mut work = MAX_WORK;
-        let templates = self.items.iter().filter_map(|item| Some((item.template.as_ref()?, item.uri.len())));
-        templates.into_iter().any(|(template, length)| {
-            work = work.saturating_sub(length.saturating_mul(uri.len()));
-            work > 0 && template.matches(uri)
+        self.items.iter().find(|item| {
+            let Some(template) = &item.template else { return false };
+            work = work.saturating_sub(item.uri.len().saturating_mul(uri.len()));
+            if work == 0 { too_long } else { template.matches(uri) }
         })
+    }
+
+    /// Those that are kept.
+    pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
+        let mut only = Self { odd: self.odd.clone(), ..Self::default() };
+        let items = self.items.iter().filter(|item| item.said.as_ref().is_none_or(&kept));
+        items.for_each(|item| only.add(item.clone()));
+        only
+    }
+
+    fn add(&mut self, item: Located) {
+        self.by_uri.insert(item.uri.clone(), self.items.len());
+        self.items.push(item);
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {
@@ -117,6 +146,11 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     let uri = members.string(place.member()).filter(|uri| !uri.is_empty()).ok_or("it has no URI")?;
     let template = (place == Place::Template).then(|| Template::parse(&uri).ok_or("its template cannot be read"));
     let uri: Box<str> = uri.into();
+    let said = match place {
+        Place::Uri => Definition::of_resource(&uri, definition),
+        Place::Template => Some(Definition::new(DefinitionKind::Template, &uri, definition)),
+    };
+    let said = said.map(Arc::new);
     let (mut definition, mut odd) = mend(Subject::Resource, definition)?;
     let members = Members::of(&definition).map_err(|_| "a member is named twice")?;
     if members.value("name").is_none_or(|name| string(name).is_none()) {
@@ -129,7 +163,7 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
     if let Some(mended) = mended {
         (definition, odd) = (mended, Some("its size is no number of bytes"));
     }
-    Ok((Located { uri, definition, template: template.transpose()? }, odd))
+    Ok((Located { uri, definition, said, template: template.transpose()? }, odd))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod modern;
 mod modern_server;
 mod offers;
 mod oracle;
+mod pins;
 mod played;
 mod scripted;
 mod seam;

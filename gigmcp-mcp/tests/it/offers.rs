@@ -9,7 +9,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorLimits, Call, Capabilities, ClientId, Event, FaultKind, Outcome, Remedy, Upstream, Verdict,
+    Aggregator, AggregatorLimits, Call, Capabilities, ClientId, Event, FaultKind, Outcome, Remedy, ServerPolicy,
+    Upstream, Verdict,
 };
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::broadcast::Receiver;
@@ -477,4 +478,58 @@ async fn what_a_server_says_and_asks_has_its_name_on_it() {
     .await
     .unwrap();
     calling.abort();
+}
+
+#[tokio::test]
+async fn whoever_may_use_some_tools_may_use_nothing_else() {
+    let table = |method: &str, params: &str| match method {
+        "tools/list" => result(
+            r#"{"tools":[{"name":"get","inputSchema":{"type":"object"}},{"name":"drop","inputSchema":{"type":"object"}}]}"#,
+        ),
+        "tools/call" => result(r#"{"content":[]}"#),
+        "prompts/list" => result(r#"{"prompts":[{"name":"ask"}]}"#),
+        "resources/list" => result(r#"{"resources":[{"uri":"a:1","name":"a"}]}"#),
+        "resources/templates/list" => result(r#"{"resourceTemplates":[{"uriTemplate":"b:{x}","name":"b"}]}"#),
+        _ => result(params),
+    };
+    let server = Stage::new(ALL, table);
+    let whole = Aggregator::new(vec![server.backend("srv")]).unwrap();
+    let mut policy = ServerPolicy::default();
+    policy.only = Some(["get".into()].into());
+    let mut some = Stage::new(ALL, table);
+    let only = Aggregator::new(vec![some.backend("srv").with_policy(policy)]).unwrap();
+    for (method, params, allowed) in [
+        ("tools/call", r#"{"name":"srv_get","arguments":{}}"#, true),
+        ("tools/call", r#"{"name":"srv_drop","arguments":{}}"#, false),
+        ("prompts/get", r#"{"name":"srv_ask"}"#, false),
+        ("resources/read", r#"{"uri":"a:1"}"#, false),
+        ("resources/read", r#"{"uri":"b:2"}"#, false),
+        ("resources/read", r#"{"uri":"c:3"}"#, false),
+        ("resources/subscribe", r#"{"uri":"a:1"}"#, false),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/prompt","name":"srv_ask"},"argument":{"name":"x","value":""}}"#,
+            false,
+        ),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/resource","uri":"b:{x}"},"argument":{"name":"x","value":""}}"#,
+            false,
+        ),
+    ] {
+        if params != r#"{"uri":"c:3"}"# {
+            assert!(ask(&whole, method, params).await.is_ok(), "twin: {method} {params}");
+        }
+        assert_eq!(ask(&only, method, params).await.is_ok(), allowed, "{method} {params}");
+    }
+    let listed = |method| ask(&only, method, "");
+    assert!(!listed("tools/list").await.unwrap().contains("drop"));
+    for method in ["prompts/list", "resources/list", "resources/templates/list"] {
+        let list = listed(method).await.unwrap_or_default();
+        assert!(!list.contains("ask") && !list.contains("a:1") && !list.contains("b:"), "{list}");
+    }
+    let can = only.describe().await.capabilities;
+    assert!(can.tools && !can.prompts && !can.resources && !can.subscribe && !can.completions);
+    let asked = ["prompts/get", "resources/read", "resources/subscribe", "completion/complete"];
+    assert_eq!(some.heard_so_far(&asked), [], "the server was asked nothing");
 }

@@ -13,10 +13,11 @@ use crate::{
 /// Makes a database one of version 3 of the schema, which had no ledger.
 const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_heads; DROP TABLE audit_keys;
     ALTER TABLE audit DROP COLUMN calls; ALTER TABLE audit DROP COLUMN request; ALTER TABLE audit DROP COLUMN hash;
+    ALTER TABLE audit DROP COLUMN definition; ALTER TABLE audit DROP COLUMN arguments;
+    DROP TABLE pin_sets; DROP TABLE held_definitions; ALTER TABLE profiles DROP COLUMN settings;
     CREATE INDEX audit_by_time ON audit (at_ms);
     DROP TABLE manifests; CREATE TABLE manifests (server TEXT PRIMARY KEY);
     ALTER TABLE policies DROP COLUMN signer; ALTER TABLE policies DROP COLUMN signature;
-    ALTER TABLE profiles DROP COLUMN settings;
     DROP TABLE catalogues; DROP TABLE programs;
     DROP INDEX users_by_email; DROP INDEX tokens_by_name; DROP TABLE recovery_codes; DROP TABLE invitations;
     ALTER TABLE users DROP COLUMN password; ALTER TABLE users DROP COLUMN totp_since; ALTER TABLE users DROP COLUMN totp_step;

@@ -209,7 +209,7 @@ pub(crate) struct ToolDocument {
     pub(crate) name: String,
     /// Whether it is switched on from the start.
     pub(crate) default: bool,
-    /// Version 2: the SHA-256 of its definition as the server lists it; another one is not shown to a model.
+    /// Version 2: the SHA-256 of its definition as canonical JSON; another one is not shown to a model.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[cfg_attr(test, schemars(regex(pattern = "^sha256:[0-9a-f]{64}$")))]
     pub(crate) definition: String,
