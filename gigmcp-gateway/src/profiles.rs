@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
+use gigmcp_mcp::{Aggregator, AggregatorBuilder, Backend, Launch, Prefixes, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -108,11 +108,13 @@ impl Profiles {
                 (name.clone(), launch)
             })
             .collect();
-        let backends = servers
-            .iter()
-            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+        let settings = &profile.settings;
+        let backends = servers.iter().map(|(name, launch)| {
+            let backend = Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>);
+            backend.with_policy(policy(settings, name))
+        });
         let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
+        let aggregator = named(Aggregator::builder(), profile).backends(backends).observed_by(Arc::new(audit)).build();
         let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
         Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
     }
@@ -130,6 +132,23 @@ impl Profiles {
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ProfileSlug, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the owner demands of one server, and how it is shown.
+fn policy(settings: &ProfileSettings, server: &ServerName) -> ServerPolicy {
+    let mut policy = ServerPolicy::default();
+    if let Some(said) = settings.servers.get(server.as_str()) {
+        policy.aliases = said.aliases.clone();
+    }
+    policy
+}
+
+/// How clients see names: Claude Code calls a tool `mcp__<profile>__<name>`, and counts all of it.
+fn named(builder: AggregatorBuilder, profile: &Profile) -> AggregatorBuilder {
+    let settings = &profile.settings;
+    let client_name = settings.client_name.as_deref().unwrap_or(profile.slug.as_str());
+    let prefixes = if settings.prefix { Prefixes::Always } else { Prefixes::WhenNeeded };
+    builder.prefixes(prefixes).client_prefix("mcp____".len() + client_name.chars().count())
 }
 
 impl Entry {

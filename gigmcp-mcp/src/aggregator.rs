@@ -8,6 +8,7 @@ mod hub;
 mod links;
 mod lists;
 mod named;
+mod naming;
 mod observer;
 mod passing;
 mod policy;
@@ -23,6 +24,7 @@ use self::{
     backend::Entry,
     hub::{Hub, set_level},
     named::{Kind, Refusal},
+    naming::Names,
     observer::Observation,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
@@ -30,6 +32,7 @@ use self::{
 pub use self::{
     backend::{Fault, FaultKind},
     builder::AggregatorBuilder,
+    naming::Prefixes,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
     policy::ServerPolicy,
 };
@@ -122,6 +125,7 @@ pub struct Aggregator {
     limits: AggregatorLimits,
     hub: Arc<Hub>,
     sealer: Sealer,
+    names: Names,
 }
 
 /// The tools that can be offered now, and what could not.

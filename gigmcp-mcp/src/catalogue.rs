@@ -15,7 +15,7 @@ pub(crate) use self::resources::LocatedList;
 use self::{pages::Pages, resources::Place};
 use crate::{
     describe::Capabilities,
-    name::ServerId,
+    name::Naming,
     upstream::{CallError, List, Upstream},
 };
 
@@ -86,7 +86,7 @@ impl Catalogue {
     /// # Errors
     /// If there is no whole list of tools. What is wrong with any other costs only that one.
     pub(crate) async fn read(
-        server: &ServerId,
+        naming: &Naming,
         upstream: &dyn Upstream,
         capabilities: Capabilities,
         limits: &CatalogueLimits,
@@ -95,8 +95,8 @@ impl Catalogue {
     ) -> Result<Self, CatalogueError> {
         let pages = |list| Pages { list, upstream, limits };
         let wanted = |list| before.is_none() || changed.contains(&list);
-        let named = async |list: &'static str, limit, read: fn(&ServerId, &[Box<RawValue>]) -> NamedList| {
-            pages(list).within(limit).await.map(|items| Arc::new(read(server, &items)))
+        let named = async |list: &'static str, limit, read: fn(&Naming, &[Box<RawValue>]) -> NamedList| {
+            pages(list).within(limit).await.map(|items| Arc::new(read(naming, &items)))
         };
         let located = async |list: &'static str, place| {
             let items = pages(list).within(limits.other_timeout).await?;
@@ -106,14 +106,14 @@ impl Catalogue {
         let tools = async {
             match before.filter(|_| !wanted(List::Tools)) {
                 Some(before) => Ok(Arc::clone(&before.tools)),
-                None => named("tools", limits.timeout, NamedList::tools).await,
+                None => named("tools", limits.timeout, NamedList::tools_named).await,
             }
         };
         let prompts = async {
             match before.filter(|_| !wanted(List::Prompts)) {
                 Some(before) => Ok(Arc::clone(&before.prompts)),
                 None if !capabilities.prompts => Ok(Arc::default()),
-                None => named("prompts", limits.other_timeout, NamedList::prompts).await,
+                None => named("prompts", limits.other_timeout, NamedList::prompts_named).await,
             }
         };
         let resources = async {

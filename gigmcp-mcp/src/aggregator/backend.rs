@@ -23,7 +23,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
     describe::Description,
     message::RpcError,
-    name::ServerId,
+    name::{Naming, ServerId},
     upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Ready {
 
 pub(super) struct Entry {
     pub(super) name: ServerId,
+    pub(super) naming: Naming,
     pub(super) index: usize,
     pub(super) hub: Arc<Hub>,
     /// A list was answered without this server.
@@ -46,7 +47,7 @@ pub(super) struct Entry {
     seen: Mutex<Option<Catalogue>>,
     pub(super) launch: Arc<dyn Launch>,
     /// What is demanded of it.
-    #[expect(dead_code, reason = "nothing is demanded yet")]
+    #[allow(dead_code, reason = "the names in it were taken out before")]
     pub(super) policy: ServerPolicy,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
@@ -61,11 +62,18 @@ enum State {
 }
 
 impl Entry {
-    pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
+    pub(super) fn new(
+        backend: Backend,
+        naming: Naming,
+        index: usize,
+        limits: AggregatorLimits,
+        hub: &Arc<Hub>,
+    ) -> Self {
         let Backend { name, launch, policy } = backend;
         Self {
             policy,
             name,
+            naming,
             index,
             hub: Arc::clone(hub),
             missed: AtomicBool::new(false),
@@ -207,7 +215,7 @@ impl Entry {
 
 /// What starting a server needs, without holding its entry.
 struct Start {
-    name: ServerId,
+    naming: Naming,
     index: usize,
     launch: Arc<dyn Launch>,
     limits: AggregatorLimits,
@@ -217,7 +225,7 @@ struct Start {
 impl Start {
     fn of(entry: &Entry) -> Self {
         Self {
-            name: entry.name.clone(),
+            naming: entry.naming.clone(),
             index: entry.index,
             launch: Arc::clone(&entry.launch),
             limits: entry.limits,
@@ -258,7 +266,7 @@ impl Start {
         let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
         let before = before.map(|before| &before.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
+        let catalogue = Catalogue::read(&self.naming, &*upstream, capabilities, limits, before, &changed)
             .await
             .map_err(BackendError::Catalogue)?;
         Ok(Arc::new(Ready { upstream, description, catalogue, revisions, follower }))

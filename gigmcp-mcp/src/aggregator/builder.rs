@@ -2,7 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub};
+use super::{
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer,
+    backend::Entry,
+    hub::Hub,
+    naming::{Names, Prefixes},
+};
 use crate::{name::ServerId, seal::Sealer, upstream::Launch};
 
 /// Collects what an [`Aggregator`] is made of.
@@ -12,6 +17,8 @@ pub struct AggregatorBuilder {
     backends: Vec<Backend>,
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
+    prefixes: Prefixes,
+    client_prefix: usize,
 }
 
 impl AggregatorBuilder {
@@ -38,12 +45,25 @@ impl AggregatorBuilder {
         self
     }
 
+    /// Whether every name begins with its server's; by default, every one does.
+    pub fn prefixes(mut self, prefixes: Prefixes) -> Self {
+        self.prefixes = prefixes;
+        self
+    }
+
+    /// How many characters clients put in front of a name before they count (`mcp__work__`); none by default.
+    pub fn client_prefix(mut self, length: usize) -> Self {
+        self.client_prefix = length;
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer } = self;
+        let Self { backends, limits, observer, prefixes, client_prefix } = self;
+        let mut names = Names::new(prefixes, client_prefix, &backends);
         let hub = Hub::new();
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
@@ -51,9 +71,10 @@ impl AggregatorBuilder {
             if by_name.insert(backend.name.as_str().into(), entries.len()).is_some() {
                 return Err(DuplicateServer { name: backend.name });
             }
-            entries.push(Arc::new(Entry::new(backend, entries.len(), limits, &hub)));
+            let naming = names.of_next(&backend);
+            entries.push(Arc::new(Entry::new(backend, naming, entries.len(), limits, &hub)));
         }
         hub.connect(&entries);
-        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new() })
+        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new(), names })
     }
 }

@@ -10,6 +10,7 @@ use super::{
     Aggregator, Listing,
     backend::{Entry, Fault, FaultKind, Ready},
     hub::prefixed,
+    named::Kind,
 };
 use crate::{
     catalogue::{Catalogue, LocatedList, Remedy},
@@ -71,14 +72,17 @@ impl Aggregator {
     /// Answers one of the four `list` methods.
     pub(super) async fn list(&self, list: &'static str, params: Option<&RawValue>) -> Outcome {
         let gathered = self.gather(self.limits.list_wait).await;
-        let named = |of: fn(&Catalogue) -> &crate::NamedList| {
-            let items = gathered.servers.iter().flat_map(move |(_, ready)| of(&ready.catalogue).items());
-            items.map(|item| &*item.definition).collect::<Vec<_>>()
-        };
+        let shown;
         let renamed;
         let items: Vec<&RawValue> = match list {
-            "tools" => named(|catalogue| &catalogue.tools),
-            "prompts" => named(|catalogue| &catalogue.prompts),
+            "tools" => {
+                shown = self.shown(Kind::Tool, &gathered);
+                shown.iter().map(AsRef::as_ref).collect()
+            }
+            "prompts" => {
+                shown = self.shown(Kind::Prompt, &gathered);
+                shown.iter().map(AsRef::as_ref).collect()
+            }
             "resources" => {
                 renamed = located(&gathered, |catalogue| &catalogue.resources);
                 renamed.iter().map(AsRef::as_ref).collect()

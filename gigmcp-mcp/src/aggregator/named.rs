@@ -12,7 +12,6 @@ use super::{
 use crate::{
     catalogue::NamedList,
     message::RpcError,
-    name::server_of,
     object::Members,
     upstream::{Call, Outcome},
 };
@@ -30,7 +29,7 @@ impl Kind {
         RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {exposed}"))
     }
 
-    fn list(self, ready: &Ready) -> &NamedList {
+    pub(super) fn list(self, ready: &Ready) -> &NamedList {
         match self {
             Self::Tool => &ready.catalogue.tools,
             Self::Prompt => &ready.catalogue.prompts,
@@ -78,10 +77,10 @@ impl Aggregator {
     /// Where a name leads. Starts the server, if there is one.
     async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
-        let entry = server_of(exposed)
-            .and_then(|server| self.by_name.get(server))
-            .map(|&index| &self.entries[index])
-            .ok_or_else(unknown)?;
+        if let Some((entry, ready)) = self.find_bare(kind, exposed).await? {
+            return Ok(Route { entry, ready, name: exposed.into() });
+        }
+        let entry = self.named_server(exposed).ok_or_else(unknown)?;
         let failed = |error: BackendError| Refusal {
             entry: Some(&**entry),
             code: Some(error.code()),

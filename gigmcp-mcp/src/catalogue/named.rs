@@ -9,7 +9,7 @@ use super::{
     mend::{Subject, mend},
 };
 use crate::{
-    name::{ServerId, mended, plain},
+    name::{Naming, ServerId},
     object::{Members, is_object},
 };
 
@@ -30,6 +30,7 @@ pub struct NamedList {
     items: Vec<Named>,
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
+    by_name: HashMap<Box<str>, usize>,
 }
 
 type Mended = (Box<RawValue>, Option<&'static str>);
@@ -38,18 +39,26 @@ impl NamedList {
     /// The tools of these definitions.
     #[must_use]
     pub fn tools(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("tools", server, definitions, mend_tool)
+        Self::tools_named(&Naming::of(server), definitions)
+    }
+
+    pub(crate) fn tools_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
+        Self::of("tools", naming, definitions, mend_tool)
     }
 
     /// The prompts of these definitions.
     #[must_use]
     pub fn prompts(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("prompts", server, definitions, |definition| mend(Subject::Prompt, definition))
+        Self::prompts_named(&Naming::of(server), definitions)
+    }
+
+    pub(crate) fn prompts_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
+        Self::of("prompts", naming, definitions, |definition| mend(Subject::Prompt, definition))
     }
 
     fn of(
         list: &'static str,
-        server: &ServerId,
+        naming: &Naming,
         definitions: &[Box<RawValue>],
         mending: fn(&RawValue) -> Result<Mended, &'static str>,
     ) -> Self {
@@ -71,12 +80,12 @@ impl NamedList {
             }
         }
         // Names that fit are given away first, so that a mended one can never take them.
-        let mut taken: HashSet<String> = named.iter().filter_map(|(name, _)| plain(server, name)).collect();
+        let mut taken: HashSet<String> = named.iter().filter_map(|(name, _)| naming.plain(name)).collect();
         for (name, definition) in named {
-            let exposed = plain(server, &name).unwrap_or_else(|| {
+            let exposed = naming.plain(&name).unwrap_or_else(|| {
                 (0..)
-                    .map(|attempt| mended(server, &name, attempt))
-                    .find(|exposed| taken.insert(exposed.clone()))
+                    .map(|attempt| naming.mended(&name, attempt))
+                    .find(|exposed| naming.is_free(exposed) && taken.insert(exposed.clone()))
                     .expect("there are more names than items")
             });
             let members = Members::of(&definition).expect("it was read before");
@@ -104,6 +113,11 @@ impl NamedList {
         self.by_exposed.get(exposed).map(|&index| &self.items[index])
     }
 
+    /// What the server itself knows by this name.
+    pub(crate) fn find_own(&self, name: &str) -> Option<&Named> {
+        self.by_name.get(name).map(|&index| &self.items[index])
+    }
+
     pub(crate) fn same(&self, other: &Self) -> bool {
         let text = |list: &Self, index: usize| list.items[index].definition.get().to_owned();
         std::ptr::eq(self, other)
@@ -114,7 +128,9 @@ impl NamedList {
     fn add(&mut self, exposed: String, name: String, definition: Box<RawValue>) {
         let exposed: Box<str> = exposed.into();
         self.by_exposed.insert(exposed.clone(), self.items.len());
-        self.items.push(Named { exposed, name: name.into(), definition });
+        let name: Box<str> = name.into();
+        self.by_name.insert(name.clone(), self.items.len());
+        self.items.push(Named { exposed, name, definition });
     }
 }
 
@@ -244,6 +260,7 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 33).unwrap() % bound
         };
+        let naming = Naming::of(&server());
         let mut names: HashSet<String> = HashSet::new();
         for _ in 0..2_000 {
             let length = [1, 2, 3, 57, 58, 59, 60, 200][next(8)];
@@ -252,9 +269,9 @@ mod tests {
         // What mending makes of a name, claimed by a tool that is really called so.
         let claimed: Vec<String> = names
             .iter()
-            .filter(|name| plain(&server(), name).is_none())
+            .filter(|name| naming.plain(name).is_none())
             .take(50)
-            .map(|name| mended(&server(), name, 0)["test_".len()..].to_owned())
+            .map(|name| naming.mended(name, 0)["test_".len()..].to_owned())
             .collect();
         names.extend(claimed);
         let definitions: Vec<_> =
@@ -268,7 +285,7 @@ mod tests {
                 assert!(item.exposed.len() <= crate::MAX_NAME_LENGTH, "{item:?}");
                 assert!(item.exposed.starts_with("test_"), "{item:?}");
                 assert_eq!(list.find(&item.exposed).unwrap().name, item.name);
-                if let Some(plain) = plain(&server(), &item.name) {
+                if let Some(plain) = naming.plain(&item.name) {
                     assert_eq!(&*item.exposed, plain, "a name that fits is never changed");
                 }
             }

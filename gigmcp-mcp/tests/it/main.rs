@@ -6,6 +6,7 @@ mod fidelity;
 mod legacy;
 mod modern;
 mod modern_server;
+mod names;
 mod offers;
 mod oracle;
 mod played;
