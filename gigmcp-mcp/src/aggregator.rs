@@ -14,12 +14,14 @@ mod passing;
 mod policy;
 mod resources;
 mod spares;
+mod tasks;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
+pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
@@ -41,6 +43,7 @@ use crate::{
     describe::Description,
     level::LogLevel,
     message::RpcError,
+    mirror::Mirrored,
     name::ServerId,
     object::Members,
     seal::Sealer,
@@ -191,8 +194,10 @@ impl Aggregator {
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
+                let context = call.context.clone();
                 match upstream.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
+                    Outcome::Task(result) => (None, tasks::created(&entry.name, context.as_deref(), &result)),
                     outcome => {
                         if let Outcome::Complete(result) = &outcome
                             && ready.description.capabilities.resources
@@ -247,6 +252,7 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
+                method if method.starts_with("tasks/") => self.task(call).await,
                 method => {
                     Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
                 }
@@ -258,8 +264,13 @@ impl Upstream for Aggregator {
         Box::pin(self.description())
     }
 
+    fn mirrored<'a>(&'a self, tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        Box::pin(self.mirrored_of(tool))
+    }
+
     fn forget(&self, client: ClientId) {
         Self::forget(self, client);
+        self.forget_tasks(client);
     }
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {

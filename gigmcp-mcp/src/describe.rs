@@ -2,7 +2,11 @@
 
 use serde_json::value::RawValue;
 
-use crate::object::{Members, is_object};
+use crate::{
+    extension::{Extensions, TASKS},
+    object::{Members, is_object},
+    version::Era,
+};
 
 /// What a server, or many as one, say of themselves.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +16,8 @@ pub struct Description {
     pub capabilities: Capabilities,
     /// How a model is to use it; text of the server.
     pub instructions: Option<String>,
+    /// Which extensions of the protocol it has.
+    pub extensions: Extensions,
 }
 
 /// What may be asked of a server.
@@ -38,14 +44,30 @@ impl Description {
     /// Of something that has tools and nothing else.
     #[must_use]
     pub fn of_tools() -> Self {
-        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, instructions: None }
+        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, ..Self::default() }
+    }
+
+    /// As the `capabilities` of `initialize` or `server/discover`.
+    pub(crate) fn declared(&self, era: Era) -> serde_json::Value {
+        let mut declared = self.capabilities.to_json();
+        let extensions = match era {
+            Era::Modern => self.extensions.to_json(),
+            // There, tasks are something else.
+            Era::Legacy => self.extensions.clone().without(TASKS).to_json(),
+        };
+        if let Some(extensions) = extensions {
+            declared["extensions"] = extensions;
+        }
+        declared
     }
 
     /// Out of the result of `initialize` or `server/discover`. What cannot be read is not there.
     pub(crate) fn read(result: &RawValue) -> Self {
         let Ok(members) = Members::of(result) else { return Self::default() };
-        let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
+        let declared = members.value("capabilities");
+        let capabilities = declared.and_then(|declared| Members::of(declared).ok());
         Self {
+            extensions: declared.map(Extensions::read).unwrap_or_default(),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
                 .string("instructions")

@@ -4,9 +4,11 @@
 mod aggregator;
 mod catalogue;
 mod describe;
+mod extension;
 mod http;
 mod level;
 mod message;
+mod mirror;
 mod name;
 mod object;
 mod seal;
@@ -23,9 +25,11 @@ pub use aggregator::{
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Named, NamedList, OddItem, Remedy};
 pub use describe::{Capabilities, Description};
+pub use extension::Extensions;
 pub use http::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
+pub use mirror::Mirrored;
 pub use name::{ExposedName, InvalidExposedName, InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLimits, StdioUpstream};

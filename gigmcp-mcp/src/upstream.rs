@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 use crate::{
     describe::Description,
     message::{Notification, RpcError},
+    mirror::Mirrored,
     name::ServerId,
     sink::{ClientContext, ClientId, Sink},
 };
@@ -59,6 +60,11 @@ pub trait Upstream: Send + Sync {
     /// What it can do. By default, it has tools and nothing else.
     fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
         Box::pin(std::future::ready(Description::of_tools()))
+    }
+
+    /// Which arguments of a tool are sent in headers too. By default none are.
+    fn mirrored<'a>(&'a self, _tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        Box::pin(std::future::ready(Arc::default()))
     }
 
     /// A client has gone; what was kept for it may be forgotten.
@@ -182,6 +188,9 @@ pub enum Outcome {
     /// The server needs input first: a result of the newer era with `resultType` `input_required`, as written. The same
     /// request is to be made again with the answers.
     InputRequired(Box<RawValue>),
+    /// The work goes on as a task: a result of the newer era with `resultType` `task`, as written. Only a client that has
+    /// declared the extension gets one.
+    Task(Box<RawValue>),
     /// The server's error object, or ours (see [`RpcError::to_raw`]), as it goes to the client.
     Error(Box<RawValue>),
     /// The server did not answer.

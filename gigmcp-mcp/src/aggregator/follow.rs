@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     backend::Entry,
     passing::{named, uri_of},
+    tasks::notices,
 };
 use crate::{
     message::Notification,
@@ -80,6 +81,11 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
 
 fn pass(entry: &Entry, event: &Notification) {
     let event = match &*event.method {
+        "notifications/tasks" => {
+            return notices(&entry.hub.tasks, entry.index, event)
+                .into_iter()
+                .for_each(|notice| entry.hub.publish(notice));
+        }
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();

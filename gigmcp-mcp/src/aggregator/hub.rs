@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
-use super::{backend::Entry, links::Links};
+use super::{backend::Entry, links::Links, tasks::TaskListeners};
 use crate::{
     level::LogLevel,
     message::Notification,
@@ -20,6 +20,7 @@ use crate::{
 pub(super) struct Hub {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) links: Links,
+    pub(super) tasks: TaskListeners,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
     subscriptions: Mutex<HashMap<Subscribed, BTreeSet<Option<ClientId>>>>,
@@ -37,6 +38,7 @@ impl Hub {
         Arc::new(Self {
             events: broadcast::Sender::new(QUEUED_EVENTS),
             links: Links::default(),
+            tasks: TaskListeners::default(),
             entries: OnceLock::new(),
             levels: Mutex::default(),
             subscriptions: Mutex::default(),

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     catalogue::{Catalogue, LocatedList, Remedy},
     describe::{Capabilities, Description},
+    extension::{Extensions, TASKS},
     message::RpcError,
     object::{Members, quoted},
     upstream::Outcome,
@@ -144,19 +145,22 @@ impl Aggregator {
     pub(super) async fn description(&self) -> Description {
         let gathered = self.gather(self.limits.describe_wait).await;
         let mut all = Capabilities { tools: true, list_changed: true, ..Capabilities::default() };
+        let mut extensions = Extensions::default();
         if gathered.incomplete {
             all = Capabilities::ALL;
+            extensions.insert(TASKS);
         }
         let mut instructions = String::new();
         for (entry, ready) in &gathered.servers {
             all = all.or(ready.description.capabilities);
+            extensions.merge(&ready.description.extensions);
             if let Some(text) = &ready.description.instructions {
                 let text: String = text.chars().take(MAX_INSTRUCTIONS).collect();
                 instructions += &format!("## {}\n{}\n\n", entry.name, text.trim());
             }
         }
         let instructions: String = instructions.trim_end().chars().take(4 * MAX_INSTRUCTIONS).collect();
-        Description { capabilities: all, instructions: (!instructions.is_empty()).then_some(instructions) }
+        Description { capabilities: all, instructions: (!instructions.is_empty()).then_some(instructions), extensions }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     catalogue::NamedList,
     message::RpcError,
+    mirror::Mirrored,
     object::Members,
     upstream::{Call, Outcome},
 };
@@ -98,6 +99,16 @@ impl Aggregator {
         Ok(Route { entry, ready, name })
     }
 
+    /// Which arguments of a tool headers repeat; none of a name that leads nowhere.
+    pub(super) async fn mirrored_of(&self, exposed: &str) -> Arc<[Mirrored]> {
+        match self.find(Kind::Tool, exposed).await {
+            Ok(Route { ready, name, .. }) => {
+                ready.catalogue.tools.find_own(&name).map(|tool| Arc::clone(&tool.mirrored)).unwrap_or_default()
+            }
+            Err(_) => Arc::default(),
+        }
+    }
+
     pub(super) async fn prompt(&self, call: Call) -> Outcome {
         match self.route(Kind::Prompt, call.params.as_deref()).await {
             Ok((route, params)) => self.pass(route.entry, &route.ready, Call { params: Some(params), ..call }).await,
@@ -147,7 +158,9 @@ impl Aggregator {
                 }
                 Outcome::Complete(result)
             }
-            outcome @ (Outcome::InputRequired(_) | Outcome::Error(_)) => labelled_outcome(&entry.name, outcome),
+            outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
+                labelled_outcome(&entry.name, outcome)
+            }
         }
     }
 }

@@ -92,7 +92,7 @@ pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
     }
 }
 
-fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+pub(super) fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
     let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
     let members = Members::of(result).map_err(|_| malformed())?;
     let Some(requests) = members.value("inputRequests") else { return Ok(None) };

@@ -1,6 +1,9 @@
 //! Tools and prompts: known by a name, which clients see with that of the server.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::value::RawValue;
 
@@ -9,6 +12,7 @@ use super::{
     mend::{Subject, mend},
 };
 use crate::{
+    mirror::Mirrored,
     name::{Naming, ServerId},
     object::{Members, is_object},
 };
@@ -22,6 +26,8 @@ pub struct Named {
     pub name: Box<str>,
     /// The server's definition with `exposed` as its name. Every other byte is as it came, if it was not odd.
     pub definition: Box<RawValue>,
+    /// Which arguments are sent in headers too.
+    pub(crate) mirrored: Arc<[Mirrored]>,
 }
 
 /// The tools, or the prompts, of one server: no two have the same exposed name.
@@ -130,7 +136,8 @@ impl NamedList {
         self.by_exposed.insert(exposed.clone(), self.items.len());
         let name: Box<str> = name.into();
         self.by_name.insert(name.clone(), self.items.len());
-        self.items.push(Named { exposed, name, definition });
+        let mirrored = Mirrored::of(&definition).into();
+        self.items.push(Named { exposed, name, definition, mirrored });
     }
 }
 

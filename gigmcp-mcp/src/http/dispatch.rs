@@ -19,7 +19,7 @@ use crate::{
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
     upstream::{Call, Outcome, Upstream},
-    version::{LATEST_LEGACY, ProtocolVersion},
+    version::{Era, LATEST_LEGACY, ProtocolVersion},
 };
 
 /// The headers that a message is read with.
@@ -130,7 +130,7 @@ impl StreamableHttp {
         };
         let mut result = json!({
             "protocolVersion": version.as_str(),
-            "capabilities": description.capabilities.to_json(),
+            "capabilities": description.declared(Era::Legacy),
             "serverInfo": { "name": self.identity.name, "version": self.identity.version },
         });
         if let Some(instructions) = description.instructions {
@@ -286,7 +286,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
             lasting.into_iter().for_each(|lasting| lasting.note(session));
             Verdict::Result(result)
         }
-        Outcome::InputRequired(_) => Verdict::refused(&RpcError::new(
+        Outcome::InputRequired(_) | Outcome::Task(_) => Verdict::refused(&RpcError::new(
             RpcError::INTERNAL_ERROR,
             "the server asks in a way this client does not know",
         )),

@@ -29,7 +29,7 @@ pub(crate) fn call(call: Call) -> Outcome {
     if call.server.mode == Mode::Noisy {
         return noise::call(&call, &name);
     }
-    if call.server.mode == Mode::Jobs {
+    if call.server.mode == Mode::Jobs && name != "tool_with_task" {
         return jobs::call(&call, &format!("{}{name}", call.server.prefix));
     }
     match interactive::find(&name) {
