@@ -2,6 +2,7 @@
 
 mod backend;
 mod builder;
+mod extended;
 mod flight;
 mod follow;
 mod hub;
@@ -11,10 +12,12 @@ mod named;
 mod naming;
 mod observer;
 mod passing;
+mod pointing;
 mod policy;
 mod resources;
 mod spares;
 mod tasks;
+mod waited;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -42,6 +45,7 @@ use crate::{
     catalogue::{CatalogueLimits, Named},
     describe::Description,
     level::LogLevel,
+    mend::mended,
     message::RpcError,
     mirror::Mirrored,
     name::ServerId,
@@ -97,6 +101,8 @@ pub struct AggregatorLimits {
     pub relaunch_backoff: Duration,
     /// What that grows to at most. Default 60 s.
     pub max_relaunch_backoff: Duration,
+    /// How long a task of the older era is waited for inside the call that made it; against one that never ends. Default 1 h.
+    pub max_task_time: Duration,
     /// Bounds on each server's lists.
     pub catalogue: CatalogueLimits,
 }
@@ -112,6 +118,7 @@ impl Default for AggregatorLimits {
             max_spares: 16,
             relaunch_backoff: Duration::from_secs(1),
             max_relaunch_backoff: Duration::from_secs(60),
+            max_task_time: Duration::from_secs(3600),
             catalogue: CatalogueLimits::default(),
         }
     }
@@ -195,7 +202,12 @@ impl Aggregator {
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
                 let context = call.context.clone();
-                match upstream.call(call).await {
+                let as_task = ready.catalogue.tools.find_own(&route.name).is_some_and(|tool| tool.needs_task);
+                match mended(
+                    "tools/call",
+                    None,
+                    waited::call(&upstream, call, as_task, self.limits.max_task_time).await,
+                ) {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     Outcome::Task(result) => (None, tasks::created(&entry.name, context.as_deref(), &result)),
                     outcome => {
@@ -204,7 +216,7 @@ impl Aggregator {
                         {
                             self.hub.links.learn(entry.index, result);
                         }
-                        (None, labelled_outcome(&entry.name, outcome))
+                        (None, labelled_outcome(&entry.name, self.hub.pointing(entry.index, outcome)))
                     }
                 }
             }
@@ -253,9 +265,7 @@ impl Upstream for Aggregator {
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
                 method if method.starts_with("tasks/") => self.task(call).await,
-                method => {
-                    Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
-                }
+                _ => self.extended(call).await,
             }
         })
     }

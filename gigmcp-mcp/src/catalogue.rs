@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::value::RawValue;
 
 pub use self::named::{Named, NamedList};
-pub(crate) use self::resources::LocatedList;
+pub(crate) use self::{mend::mended_resource, resources::LocatedList};
 use self::{pages::Pages, resources::Place};
 use crate::{
     describe::Capabilities,

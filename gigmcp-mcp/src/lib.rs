@@ -7,6 +7,7 @@ mod describe;
 mod extension;
 mod http;
 mod level;
+mod mend;
 mod message;
 mod mirror;
 mod name;

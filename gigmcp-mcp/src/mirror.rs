@@ -122,7 +122,7 @@ mod tests {
             r#"{"inputSchema":{"properties":{"region":{"type":"string","x-mcp-header":"Region"},"at":{"properties":{"n":{"type":"integer","x-mcp-header":"N"}}},"odd":{"x-mcp-header":"a b"},"items":{"items":{"properties":{"x":{"x-mcp-header":"X"}}}}}}}"#,
         );
         let mirrored = Mirrored::of(&tool);
-        let [n, region] = &mirrored[..] else { panic!("{mirrored:?}") };
+        let [region, n] = &mirrored[..] else { panic!("{mirrored:?}") };
         assert_eq!((&*n.header(), &*region.header()), ("mcp-param-n", "mcp-param-region"));
         for (mirrored, arguments, header, expected) in [
             (region, r#"{"region":"eu"}"#, Some("eu"), Said::Same),

@@ -8,13 +8,13 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
-use super::{backend::Entry, links::Links, tasks::TaskListeners};
+use super::{backend::Entry, links::Links, pointing::links_of_result, tasks::TaskListeners};
 use crate::{
     level::LogLevel,
     message::Notification,
     object::quoted,
     sink::ClientId,
-    upstream::{Call, Event, List},
+    upstream::{Call, Event, List, Outcome},
 };
 
 pub(super) struct Hub {
@@ -65,6 +65,14 @@ impl Hub {
         let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         let own = entries.get(server)?.upgrade()?;
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
+    }
+
+    /// An outcome whose links lead to what clients know.
+    pub(super) fn pointing(&self, server: usize, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Complete(result) => Outcome::Complete(links_of_result(self, server, &result).unwrap_or(result)),
+            outcome => outcome,
+        }
     }
 
     /// Notes a client's level; what the servers are to be set to.

@@ -7,10 +7,11 @@ use serde_json::value::RawValue;
 use super::{
     Aggregator,
     backend::{BackendError, Entry, Ready},
-    passing::{FromServer, labelled_outcome},
+    passing::{FromServer, labelled_outcome, uri_of},
 };
 use crate::{
     catalogue::NamedList,
+    mend::mended,
     message::RpcError,
     mirror::Mirrored,
     object::Members,
@@ -150,13 +151,14 @@ impl Aggregator {
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, mut call: Call) -> Outcome {
         let upstream = entry.upstream_for(ready, &call).await;
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-        match upstream.call(call).await {
+        let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));
+        match mended(&method, uri.as_deref(), upstream.call(call).await) {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {
                     self.hub.links.learn(entry.index, &result);
                 }
-                Outcome::Complete(result)
+                self.hub.pointing(entry.index, Outcome::Complete(result))
             }
             outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
                 labelled_outcome(&entry.name, outcome)

@@ -13,6 +13,7 @@ use super::{
     backend::{Entry, Ready},
     lists::Gathered,
     named::{Kind, Refusal},
+    pointing::page_of_tool,
 };
 use crate::{
     catalogue::Named,
@@ -116,7 +117,11 @@ impl Aggregator {
             for item in kind.list(ready).items() {
                 let alone = having.get(&*item.name) == Some(&1);
                 let bare = alone.then(|| self.bare(entry, &item.name)).flatten();
-                let definition = bare.map(|bare| under(item, bare));
+                let mut definition = bare.map(|bare| under(item, bare));
+                if kind == Kind::Tool {
+                    let known = definition.as_deref().unwrap_or(&item.definition);
+                    definition = page_of_tool(&self.hub, entry.index, known).or(definition);
+                }
                 shown.push(definition.map_or(Cow::Borrowed(&*item.definition), Cow::Owned));
             }
         }

@@ -84,6 +84,11 @@ fn labelled(server: &ServerId, request: Request) -> Result<Request, RpcError> {
 pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::InputRequired(result) => match labelled_requests(server, &result) {
+            // It would be asked again and again, and nobody could ever answer.
+            Ok(Some(labelled)) if asks_nothing(&labelled) => {
+                let text = "the server asks for something that no client knows";
+                Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))
+            }
             Ok(None) => Outcome::InputRequired(result),
             Ok(Some(labelled)) => Outcome::InputRequired(labelled),
             Err(error) => Outcome::refused(&error),
@@ -101,12 +106,23 @@ pub(super) fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<
     for (key, request) in requests.iter() {
         let members = Members::of(request).map_err(|_| malformed())?;
         let method = members.string("method").ok_or_else(malformed)?;
+        if !matches!(&*method, "elicitation/create" | "sampling/createMessage" | "roots/list") {
+            continue;
+        }
         let params = members.value("params").map(ToOwned::to_owned);
         let asked = labelled(server, Request { id: 0.into(), method: method.into(), params })?;
         let changed = asked.params.and_then(|params| members.with_raw("params", params.get()));
         all.push(format!("{}:{}", quoted(key), changed.as_deref().unwrap_or(request).get()));
     }
     Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
+}
+
+fn asks_nothing(result: &RawValue) -> bool {
+    let members = Members::of(result).ok();
+    let (requests, state) = members.map_or((None, None), |members| {
+        (members.value("inputRequests").map(|requests| requests.get() == "{}"), members.value("requestState"))
+    });
+    requests == Some(true) && state.is_none()
 }
 
 fn host_of(url: &str) -> Option<String> {

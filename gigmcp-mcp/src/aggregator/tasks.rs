@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     extension::{TASKS, required},
+    mend::mended_result,
     message::{Notification, RpcError},
     name::ServerId,
     object::{Members, quoted, string},
@@ -131,11 +132,15 @@ pub(super) fn created(server: &ServerId, context: Option<&ClientContext>, result
 fn told(server: &ServerId, result: &RawValue, exposed: &str) -> Result<Box<RawValue>, RpcError> {
     let malformed = |_| RpcError::new(RpcError::INTERNAL_ERROR, "the server tells of a task in a malformed way");
     let mut told = labelled_requests(server, result)?.unwrap_or_else(|| result.to_owned());
-    for name in ["taskId", "ttlMs", "pollIntervalMs"] {
+    for name in ["taskId", "ttlMs", "pollIntervalMs", "result"] {
         let members = Members::of(&told).map_err(malformed)?;
         let Some(value) = members.value(name) else { continue };
         let json = match name {
             "taskId" => quoted(exposed),
+            "result" => match mended_result("tools/call", None, value) {
+                Some(mended) => mended.get().to_owned(),
+                None => continue,
+            },
             _ => match whole(value) {
                 Some(json) => json,
                 None => continue,

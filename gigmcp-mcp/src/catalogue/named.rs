@@ -26,6 +26,8 @@ pub struct Named {
     pub name: Box<str>,
     /// The server's definition with `exposed` as its name. Every other byte is as it came, if it was not odd.
     pub definition: Box<RawValue>,
+    /// Whether the tool can only be called as a task of the older era, which is done for clients.
+    pub(crate) needs_task: bool,
     /// Which arguments are sent in headers too.
     pub(crate) mirrored: Arc<[Mirrored]>,
 }
@@ -96,7 +98,8 @@ impl NamedList {
             });
             let members = Members::of(&definition).expect("it was read before");
             let definition = members.with("name", &exposed).expect("it has a name");
-            found.add(exposed, name, definition);
+            let without = without_need_of_task(&definition);
+            found.add(exposed, name, without.as_deref().unwrap_or(&definition).to_owned(), without.is_some());
         }
         found
     }
@@ -131,14 +134,23 @@ impl NamedList {
                 && (0..self.items.len()).all(|index| text(self, index) == text(other, index))
     }
 
-    fn add(&mut self, exposed: String, name: String, definition: Box<RawValue>) {
+    fn add(&mut self, exposed: String, name: String, definition: Box<RawValue>, needs_task: bool) {
         let exposed: Box<str> = exposed.into();
         self.by_exposed.insert(exposed.clone(), self.items.len());
         let name: Box<str> = name.into();
         self.by_name.insert(name.clone(), self.items.len());
         let mirrored = Mirrored::of(&definition).into();
-        self.items.push(Named { exposed, name, definition, mirrored });
+        self.items.push(Named { exposed, name, definition, mirrored, needs_task });
     }
+}
+
+/// The definition of a tool that can only be called as a task, as one that can be called. A client that believed the other
+/// would not call it: here, tasks of the older era are no capability.
+fn without_need_of_task(definition: &RawValue) -> Option<Box<RawValue>> {
+    let members = Members::of(definition).ok()?;
+    let execution = Members::of(members.value("execution").filter(|execution| is_object(execution))?).ok()?;
+    let needed = execution.string("taskSupport").as_deref() == Some("required");
+    needed.then(|| members.set("execution", execution.set("taskSupport", r#""optional""#).get()))
 }
 
 fn read_name(definition: &RawValue) -> Result<String, &'static str> {

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod apps;
 mod fidelity;
 mod legacy;
+mod mirrored;
 mod modern;
 mod modern_server;
 mod names;
@@ -16,3 +18,4 @@ mod serving;
 mod spares;
 mod stdio;
 mod streamable_http;
+mod tasks;
