@@ -18,4 +18,5 @@ mod serving;
 mod spares;
 mod stdio;
 mod streamable_http;
+mod strict;
 mod tasks;
