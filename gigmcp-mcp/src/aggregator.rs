@@ -278,6 +278,13 @@ impl Upstream for Aggregator {
         Box::pin(self.mirrored_of(tool))
     }
 
+    fn tell(&self, told: Call) {
+        for (entry, ready) in self.entries.iter().filter_map(|entry| Some((entry, entry.running()?))) {
+            let sink = told.sink.clone().map(|sink| FromServer::new(&entry.name, sink) as _);
+            ready.upstream.tell(Call { sink, ..told.clone() });
+        }
+    }
+
     fn forget(&self, client: ClientId) {
         Self::forget(self, client);
         self.forget_tasks(client);

@@ -144,8 +144,10 @@ impl Features {
     /// The `capabilities` of an `initialize` request, and of `_meta` in the newer era.
     pub(crate) fn capabilities(&self) -> serde_json::Value {
         let mut declared = serde_json::Map::new();
-        if self.roots != Roots::Refuse {
-            declared.insert("roots".to_owned(), serde_json::json!({}));
+        match self.roots {
+            Roots::Refuse => {}
+            Roots::Answer(_) => drop(declared.insert("roots".to_owned(), serde_json::json!({}))),
+            Roots::Forward => drop(declared.insert("roots".to_owned(), serde_json::json!({ "listChanged": true }))),
         }
         if self.sampling == Passing::Forward {
             declared.insert("sampling".to_owned(), serde_json::json!({}));

@@ -67,6 +67,10 @@ pub trait Upstream: Send + Sync {
         Box::pin(std::future::ready(Arc::default()))
     }
 
+    /// A client says something that wants no answer: its roots have changed. Where a server asks for more because of it, the
+    /// call's [`Sink`] leads to the client. By default it is not passed on.
+    fn tell(&self, _told: Call) {}
+
     /// A client has gone; what was kept for it may be forgotten.
     fn forget(&self, _client: ClientId) {}
 

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod client;
 mod command_line;
+mod conversations;
 mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]

@@ -20,7 +20,7 @@ use crate::{
     name::ServerId,
     object::{Members, quoted, string},
     seal::Sealer,
-    sink::{ClientContext, ClientId},
+    sink::{Asked, ClientContext, ClientId},
     upstream::{Call, Event, Outcome},
 };
 
@@ -39,7 +39,9 @@ impl Aggregator {
     /// `tasks/get`, `tasks/update`, `tasks/cancel`, and our own `tasks/subscribe`.
     pub(super) async fn task(&self, call: Call) -> Outcome {
         let refused = |code, text: &str| Outcome::refused(&RpcError::new(code, text));
-        if !matches!(&*call.method, "tasks/get" | "tasks/update" | "tasks/cancel" | SUBSCRIBE) {
+        // The older era has another kind of task, which is not offered.
+        let older = call.context.as_deref().is_none_or(|context| context.asked == Asked::BySink);
+        if older || !matches!(&*call.method, "tasks/get" | "tasks/update" | "tasks/cancel" | SUBSCRIBE) {
             return refused(RpcError::METHOD_NOT_FOUND, &format!("Method not found: {}", call.method));
         }
         if !call.context.as_deref().is_some_and(ClientContext::follows_tasks) {

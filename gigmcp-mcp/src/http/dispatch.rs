@@ -18,6 +18,7 @@ use crate::{
     level::LogLevel,
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
+    stdio::ROOTS_CHANGED,
     upstream::{Call, Outcome, Upstream},
     version::{Era, LATEST_LEGACY, ProtocolVersion},
 };
@@ -69,7 +70,7 @@ impl StreamableHttp {
         match message {
             Message::Request(request) => self.request(&session, upstream, request, headers.events).await,
             Message::Notification(notification) => {
-                take_note(&session, &notification);
+                take_note(&session, upstream, &notification);
                 empty(StatusCode::ACCEPTED)
             }
             Message::Response(response) => {
@@ -148,7 +149,7 @@ impl StreamableHttp {
     fn session(&self, principal: &Principal, headers: &Headers<'_>) -> Result<Arc<Session>, NoSession> {
         let refuse = |status, code, text: String| NoSession { status, error: RpcError::new(code, text) };
         if headers.version.is_some_and(|version| version.parse::<ProtocolVersion>().is_err()) {
-            let text = "this revision of the protocol has no batches".to_owned();
+            let text = "MCP-Protocol-Version is no revision that is spoken here".to_owned();
             return Err(refuse(StatusCode::BAD_REQUEST, RpcError::INVALID_REQUEST, text));
         }
         let Some(session) = headers.session else {
@@ -202,7 +203,7 @@ impl StreamableHttp {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
                     answers.push(write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
-                Ok(Message::Notification(notification)) => take_note(&session, &notification),
+                Ok(Message::Notification(notification)) => take_note(&session, upstream, &notification),
                 Ok(Message::Response(response)) => session.answered(response),
                 Err(error) => {
                     answers.push(write_response(None, &Verdict::Error(invalid(&error).to_raw())));
@@ -348,7 +349,13 @@ impl Session {
     }
 }
 
-fn take_note(session: &Session, notification: &Notification) {
+fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, notification: &Notification) {
+    if &*notification.method == ROOTS_CHANGED && session.capabilities.has_roots() {
+        let mut told = Call::new(ROOTS_CHANGED, notification.params.clone()).of_client(session.client);
+        // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
+        told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
+        return upstream.tell(told);
+    }
     if &*notification.method != "notifications/cancelled" {
         return;
     }
