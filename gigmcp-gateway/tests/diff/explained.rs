@@ -15,6 +15,9 @@ pub(crate) enum Why {
     Prefixed,
     /// A refusal of the gateway's own: it knows every name, and does not ask a server for one that it does not have.
     UnknownName,
+    /// A tool that can only be called as a task of the older era can be called by anybody through the gateway, which waits for
+    /// the task.
+    TaskWaitedFor,
     /// A server hears when it starts what clients can be asked, before there are any. One that then asks a client that
     /// cannot be asked is refused a moment later than it would have been.
     AskedInVain,
@@ -24,6 +27,7 @@ pub(crate) enum Why {
 pub(crate) const EXPLAINED: &[Explained] = &[
     Explained { method: "tools/list", path: "name", why: Why::Prefixed },
     Explained { method: "prompts/list", path: "name", why: Why::Prefixed },
+    Explained { method: "tools/list", path: "execution/taskSupport", why: Why::TaskWaitedFor },
     Explained { method: "tools/call", path: "", why: Why::UnknownName },
     Explained { method: "prompts/get", path: "", why: Why::UnknownName },
     Explained { method: "tools/call", path: "content/*/text", why: Why::AskedInVain },

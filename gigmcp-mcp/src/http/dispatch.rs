@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
+use tokio::time::timeout;
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    body::{Answer, Part, ResponseBody, stream},
+    body::{Answer, Part, ResponseBody, resumable, stream},
     modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
@@ -98,10 +99,20 @@ impl StreamableHttp {
         if let Err(Busy { id, error }) = begun {
             return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error);
         }
-        match received.next().await {
-            Some(Part::Last(answer)) => answer_reply(answer),
-            Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
-            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        let limits = &self.limits;
+        let comes_back = events && session.version.has_resumption();
+        let first = match comes_back {
+            true => timeout(limits.primed_after, received.next()).await,
+            false => Ok(received.next().await),
+        };
+        let kept =
+            |received, first| resumable(session.lines.keep(received, limits.stream_for), first, limits.keep_alive);
+        match first {
+            Ok(Some(Part::Last(answer))) => answer_reply(answer),
+            Ok(Some(Part::Event(first))) if comes_back => kept(received, Some(first)),
+            Ok(Some(Part::Event(first))) => received.into_response(first, limits.keep_alive),
+            Err(_) => kept(received, None),
+            Ok(None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         }
     }
 
