@@ -1,6 +1,6 @@
 //! The HTTP side: which profile is meant, and whether the caller may.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -126,7 +126,9 @@ impl Endpoint {
 
 fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
     let identity = ServerIdentity { name: "gigmcp".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut transport = StreamableHttp::new(identity, StreamableHttpLimits::default());
+    let stream_for = settings.stream_seconds.map(Duration::from_secs);
+    let limits = StreamableHttpLimits { stream_for, ..StreamableHttpLimits::default() };
+    let mut transport = StreamableHttp::new(identity, limits);
     if !address.ip().is_loopback() && !address.ip().is_unspecified() {
         transport = transport.allow_host(&address.ip().to_string());
     }
@@ -168,7 +170,6 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::Duration,
     };
 
     use clap::{Args, FromArgMatches};

@@ -50,7 +50,7 @@ pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
     let named = |tool: &str| if tool == "tool_with_task" { format!("test_{tool}") } else { String::from(tool) };
     let aliases: Value = JOBS.iter().map(|tool| (named(tool), Value::from(*tool))).collect();
     installation.json(&["profile", "set", "conformance", "--server", "jobs", &format!("aliases={aliases}")], "");
-    let gateway = installation.serve(&internet, &[]);
+    let gateway = installation.serve(&internet, &[("GIG_STREAM_SECONDS", "1")]);
     let all = REQUIREMENTS.into_iter().chain(OLDER);
     all.map(|revision| against(&internet, &gateway, &token, revision, mode, writes)).collect()
 }
