@@ -158,7 +158,6 @@ impl Aggregator {
     }
 
     /// Begins one.
-    #[must_use]
     pub fn builder() -> AggregatorBuilder {
         AggregatorBuilder::default()
     }
