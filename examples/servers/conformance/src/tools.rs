@@ -89,7 +89,7 @@ fn logging(call: &Call) -> String {
 /// Says something, so that there is a stream, and then takes longer than a stream is to stay open.
 fn reconnection(call: &Call) -> String {
     call.log("info", "The answer comes later");
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_millis(1500));
     text("Whoever reads this came back for it.")
 }
 
