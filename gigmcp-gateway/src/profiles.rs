@@ -6,13 +6,21 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, AggregatorBuilder, Backend, Launch, Prefixes, ServerId, ServerPolicy};
+use gigmcp_mcp::{
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, Launch, Prefixes, ServerId, ServerPolicy,
+};
 use tokio::task::JoinSet;
 
+mod said;
+
+use self::said::Said;
 use crate::{
-    launch::ServerLaunch,
+    launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
-    spec::{ProfileSettings, ProfileSlug, ServerName},
+    people::{Reach, TokenScope},
+    scoped,
+    settings::Settings,
+    spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -21,7 +29,8 @@ use crate::{
 /// The aggregators of all profiles that were called.
 pub(crate) struct Profiles {
     supervisor: Arc<Supervisor>,
-    start_timeout: Duration,
+    places: Arc<Places>,
+    defaults: Defaults,
     entries: Mutex<HashMap<ProfileSlug, Entry>>,
 }
 
@@ -29,30 +38,77 @@ pub(crate) struct Profiles {
 struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
+    said: Arc<Said>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
+    /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
+    scoped: HashMap<TokenScope, Arc<Aggregator>>,
 }
 
 impl Profiles {
-    pub(crate) fn new(supervisor: Arc<Supervisor>, start_timeout: Duration) -> Self {
-        Self { supervisor, start_timeout, entries: Mutex::default() }
+    pub(crate) fn new(supervisor: Arc<Supervisor>, settings: &Settings) -> Self {
+        let defaults = Defaults {
+            start_timeout: Duration::from_secs(settings.start_timeout),
+            idle: (settings.idle_timeout > 0).then(|| Duration::from_secs(settings.idle_timeout)),
+        };
+        let places = Places::new(usize::try_from(settings.max_servers).unwrap_or(usize::MAX));
+        Self { supervisor, places, defaults, entries: Mutex::default() }
+    }
+
+    /// Ends servers that nobody uses; never returns.
+    pub(crate) async fn reap(&self) {
+        self.places.reap().await;
     }
 
     /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
     /// did not change keep running.
-    pub(crate) fn aggregator(&self, profile: &Profile) -> Arc<Aggregator> {
+    pub(crate) async fn aggregator(&self, profile: &Profile) -> Result<Arc<Aggregator>, StoreError> {
+        if let Some(aggregator) = self.current(profile) {
+            return Ok(aggregator);
+        }
+        let said = Said::of(self.store(), profile).await?;
         let mut entries = self.entries();
         let before = entries.get(&profile.slug).filter(|entry| entry.id == profile.id);
         if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
-            return Arc::clone(&entry.aggregator);
+            return Ok(Arc::clone(&entry.aggregator)); // somebody was faster
         }
-        let entry = self.entry(profile, before);
+        let entry = self.entry(profile, before, said);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
+            replaced.is_replaced();
             replaced.end_all_but(&kept);
         }
-        aggregator
+        Ok(aggregator)
+    }
+
+    /// The aggregator that is there, if it is of the profile as it is now.
+    fn current(&self, profile: &Profile) -> Option<Arc<Aggregator>> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Arc::clone(&entry.aggregator))
+    }
+
+    /// The same for a token that is good for less than all of it.
+    pub(crate) async fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Result<Arc<Aggregator>, StoreError> {
+        let whole = self.aggregator(profile).await?;
+        if scope.is_whole() {
+            return Ok(whole);
+        }
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile));
+        // Whoever changed it meanwhile has ended its servers.
+        let Some(entry) = entry else { return Ok(Arc::new(Aggregator::new(Vec::new()).expect("no server twice"))) };
+        if let Some(aggregator) = entry.scoped.get(scope) {
+            return Ok(Arc::clone(aggregator));
+        }
+        if entry.scoped.len() >= MAX_SCOPES {
+            // What is left of tokens that were revoked.
+            entry.scoped.clear();
+        }
+        let aggregator = self.aggregate(profile, &entry.servers, &entry.said, scope, entry.is_meta());
+        entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
+        Ok(aggregator)
     }
 
     /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
@@ -65,17 +121,20 @@ impl Profiles {
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
-                match self.store().profile(slug.clone()).await {
-                    Ok(profile) => {
-                        told = None;
-                        drop(self.aggregator(&profile));
-                    }
-                    Err(StoreError::Missing { .. }) => {
+                let found = self.store().profile(slug.clone()).await;
+                let followed = match found {
+                    Ok(profile) => self.aggregator(&profile).await.map(drop).map_err(Unread::Server),
+                    Err(error) => Err(Unread::Profile(error)),
+                };
+                match followed {
+                    Ok(()) => told = None,
+                    Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
+                            entry.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
-                    Err(error) => {
+                    Err(Unread::Profile(error) | Unread::Server(error)) => {
                         // Once, and not every second.
                         let text = whole(&error);
                         if told.as_ref() != Some(&text) {
@@ -98,30 +157,54 @@ impl Profiles {
         while ending.join_next().await.is_some() {}
     }
 
-    fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
+    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: Said) -> Entry {
+        let nothing = MemberSettings::default();
+        let member = |name: &ServerName| profile.settings.servers.get(name.as_str()).unwrap_or(&nothing);
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
             .map(|(name, revision)| {
                 let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
-                let launch = kept.map_or_else(|| Arc::new(self.launch(profile, name, *revision)), Arc::clone);
+                let launch = match kept {
+                    Some(kept) => {
+                        kept.set(self.defaults, &profile.settings, member(name));
+                        Arc::clone(kept)
+                    }
+                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                };
                 (name.clone(), launch)
             })
             .collect();
-        let settings = &profile.settings;
-        let backends = servers.iter().map(|(name, launch)| {
-            let backend = Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>);
-            backend.with_policy(policy(settings, name))
-        });
-        let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = named(Aggregator::builder(), profile).backends(backends).observed_by(Arc::new(audit)).build();
-        let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
-        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
+        let said = Arc::new(said);
+        let aggregator =
+            self.aggregate(profile, &servers, &said, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        let settings = profile.settings.clone();
+        Entry { id: profile.id, servers, said, settings, aggregator, scoped: HashMap::new() }
     }
 
-    fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
-        let supervisor = Arc::clone(&self.supervisor);
-        ServerLaunch::new(supervisor, profile, name.clone(), revision, self.start_timeout)
+    /// The servers as far as a token is good for them.
+    fn aggregate(
+        &self,
+        profile: &Profile,
+        servers: &BTreeMap<ServerName, Arc<ServerLaunch>>,
+        said: &Said,
+        scope: &TokenScope,
+        was_meta: bool,
+    ) -> Arc<Aggregator> {
+        let backends = servers.iter().filter_map(|(name, launch)| {
+            let policy = said.policy(name, &profile.settings);
+            scope.reach(name).map(|reach| backend(name, launch, policy, reach))
+        });
+        let audit = ToolAudit::new(self.store(), profile);
+        let builder =
+            named(Aggregator::builder(), profile).backends(backends).limits(limits()).observed_by(Arc::new(audit));
+        let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
+        Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
+    }
+
+    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+        let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
+        ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
 
     /// Where profiles and tokens stand.
@@ -134,21 +217,18 @@ impl Profiles {
     }
 }
 
-/// What the owner demands of one server, and how it is shown.
-fn policy(settings: &ProfileSettings, server: &ServerName) -> ServerPolicy {
-    let mut policy = ServerPolicy::default();
-    if let Some(said) = settings.servers.get(server.as_str()) {
-        policy.aliases = said.aliases.clone();
-    }
-    policy
-}
-
 /// How clients see names: Claude Code calls a tool `mcp__<profile>__<name>`, and counts all of it.
 fn named(builder: AggregatorBuilder, profile: &Profile) -> AggregatorBuilder {
     let settings = &profile.settings;
     let client_name = settings.client_name.as_deref().unwrap_or(profile.slug.as_str());
     let prefixes = if settings.prefix { Prefixes::Always } else { Prefixes::WhenNeeded };
     builder.prefixes(prefixes).client_prefix("mcp____".len() + client_name.chars().count())
+}
+
+/// What could not be read.
+enum Unread {
+    Profile(StoreError),
+    Server(StoreError),
 }
 
 impl Entry {
@@ -161,6 +241,14 @@ impl Entry {
         }
     }
 
+    fn is_meta(&self) -> bool {
+        self.aggregator.is_meta()
+    }
+
+    fn is_replaced(&self) {
+        self.scoped.values().chain([&self.aggregator]).for_each(|aggregator| aggregator.is_replaced());
+    }
+
     fn matches(&self, profile: &Profile) -> bool {
         let same = |(name, revision): &(ServerName, i64)| {
             self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
@@ -171,9 +259,25 @@ impl Entry {
     }
 }
 
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy, reach: &Reach) -> Backend {
+    let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
+    let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+    match reach {
+        Reach::Whole => Backend::new(server_id(name), launch).with_policy(policy).with_store(store),
+        Reach::Tools(tools) => Backend::new(server_id(name), scoped::limited(launch, tools)).with_policy(policy),
+    }
+}
+
+/// A start watches its own time: each server says how much it needs.
+fn limits() -> AggregatorLimits {
+    AggregatorLimits { launch_timeout: QUEUE + LONGEST_START, ..AggregatorLimits::default() }
+}
+
 fn server_id(name: &ServerName) -> ServerId {
     name.as_str().parse().expect("a server name is a prefix of tool names")
 }
 
+/// How many different scopes of a profile's tokens are kept ready.
+const MAX_SCOPES: usize = 64;
 /// How long a server that was taken out of a profile may go on without being called.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);

@@ -17,7 +17,10 @@ use zeroize::Zeroizing;
 use keys::KeySettings;
 pub(crate) use registry::RegistrySettings;
 
-use crate::store::{Address, Database, InvalidAddress};
+use crate::{
+    people::Lifetime,
+    store::{Address, Database, InvalidAddress},
+};
 
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
@@ -78,6 +81,21 @@ pub(crate) struct Settings {
     )]
     pub(crate) start_timeout: u64,
 
+    /// Seconds without a call after which a server is ended; the next call starts it again. 0 keeps servers running
+    #[arg(
+        long, env = "GIG_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "600", global = true,
+        value_parser = clap::value_parser!(u64).range(0..=31_536_000)
+    )]
+    pub(crate) idle_timeout: u64,
+
+    /// Processes of servers that may run at once, of all profiles together; of one profile 32, unless `profile set NAME
+    /// max_servers=N` says otherwise
+    #[arg(
+        long, env = "GIG_MAX_SERVERS", value_name = "NUMBER", default_value = "128", global = true,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub(crate) max_servers: u32,
+
     /// Days that rows of the audit trail are kept; 0 keeps them for ever
     #[arg(
         long, env = "GIG_AUDIT_DAYS", value_name = "DAYS", default_value = "90", global = true,
@@ -92,6 +110,10 @@ pub(crate) struct Settings {
         value_parser = clap::builder::ValueParser::new(audit_max_rows)
     )]
     pub(crate) audit_max_rows: u64,
+
+    /// How long somebody stays signed in at most, as 12h or 7d; without use, a day
+    #[arg(long, env = "GIG_SESSION_TTL", value_name = "TIME", default_value = "168h", global = true)]
+    pub(crate) session_ttl: Lifetime,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
     /// [default: info; for exec, warn]
@@ -144,7 +166,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 39] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -156,6 +178,7 @@ const NAMES: [&str; 36] = [
     "GIG_DATABASE_URL_FILE",
     "GIG_DATA_DIR",
     "GIG_DB_PATH",
+    "GIG_IDLE_TIMEOUT",
     "GIG_IMAGE_LAYOUTS",
     "GIG_IMAGE_MIRROR",
     "GIG_LISTEN",
@@ -166,10 +189,12 @@ const NAMES: [&str; 36] = [
     "GIG_MASTER_KEY_PASSPHRASE_FILE",
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
+    "GIG_MAX_SERVERS",
     "GIG_REGISTRY_ALLOW",
     "GIG_REGISTRY_ROOT",
     "GIG_REGISTRY_URL",
     "GIG_SANDBOX_UIDS",
+    "GIG_SESSION_TTL",
     "GIG_START_TIMEOUT",
     "GIG_STREAM_SECONDS",
     "GIG_TRANSIT_CA_FILE",

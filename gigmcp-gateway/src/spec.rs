@@ -2,6 +2,7 @@
 
 mod access;
 mod profile;
+mod program;
 mod secret;
 mod source;
 mod text;
@@ -14,7 +15,8 @@ use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use access::{Exception, RequestRule, TcpRule};
-pub(crate) use profile::{InvalidProfileSetting, ProfileSettings};
+pub(crate) use profile::{InvalidProfileSetting, MemberSettings, ProfileSettings};
+pub(crate) use program::ProgramDigest;
 pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
 pub(crate) use source::{Image, Source};
 use text::{all_as_text, all_from_text, as_text, from_text, text_type};
@@ -23,6 +25,9 @@ use text::{all_as_text, all_from_text, as_text, from_text, text_type};
 pub(crate) const EXEC: &str = "exec";
 /// The name under which the credentials of registries lie. No server can have it.
 pub(crate) const REGISTRY: &str = "registry";
+
+/// The name under which the secrets of second factors lie. No server can have it.
+pub(crate) const ACCOUNT: &str = "account";
 
 /// How a server runs and what it may reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -81,6 +86,9 @@ pub(crate) struct SaidTool {
     /// The digest of its definition, byte for byte as the server lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
+    /// Whether the manifest says that it changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
 }
 
 /// A directory that a server may write to.
@@ -214,6 +222,7 @@ pub(crate) fn once_each(hosts: impl IntoIterator<Item = HostPattern>) -> Vec<Hos
 pub(crate) fn check_free(name: &ServerName) -> Result<(), InvalidSpec> {
     match name.as_str() {
         EXEC => Err(InvalidSpec::Kept { name: EXEC, of: "the secrets of `gigmcp-gateway exec`" }),
+        ACCOUNT => Err(InvalidSpec::Kept { name: ACCOUNT, of: "the second factors of people" }),
         REGISTRY => Err(InvalidSpec::Kept { name: REGISTRY, of: "the credentials of registries" }),
         _ => Ok(()),
     }
@@ -274,7 +283,7 @@ impl FromStr for ProfileSlug {
     }
 }
 
-/// Whose secrets and profiles these are. Until there are accounts, `local`.
+/// Whose secrets and profiles these are: the id of an account.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Owner(Box<str>);
 

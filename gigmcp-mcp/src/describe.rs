@@ -1,5 +1,6 @@
 //! What a server says it can do.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -18,6 +19,10 @@ pub struct Description {
     pub instructions: Option<String>,
     /// Which extensions of the protocol it has.
     pub extensions: Extensions,
+    /// What people call it; text of the server.
+    pub title: Option<String>,
+    /// Its name and version, as it wrote them.
+    pub server_info: Option<Box<RawValue>>,
 }
 
 /// What may be asked of a server.
@@ -66,15 +71,57 @@ impl Description {
         let Ok(members) = Members::of(result) else { return Self::default() };
         let declared = members.value("capabilities");
         let capabilities = declared.and_then(|declared| Members::of(declared).ok());
+        let info = server_info(&members);
+        let title = info.and_then(|info| Members::of(info).ok()?.string("title"));
         Self {
             extensions: declared.map(Extensions::read).unwrap_or_default(),
+            title: title.map(Into::into),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
                 .string("instructions")
                 .map(Into::into)
                 .filter(|text: &String| !text.trim().is_empty()),
+            server_info: info.map(ToOwned::to_owned),
         }
     }
+
+    /// In the form of the result of `initialize`, for [`read`](Self::read).
+    pub(crate) fn to_raw(&self) -> Box<RawValue> {
+        let capabilities = serde_json::value::to_raw_value(&self.capabilities.to_json()).expect("it is JSON");
+        let capabilities = match self.extensions.to_raw() {
+            Some(extensions) => {
+                Members::of(&capabilities).expect("it is an object").set("extensions", extensions.get())
+            }
+            None => capabilities,
+        };
+        let written = Written {
+            capabilities,
+            instructions: self.instructions.as_deref(),
+            server_info: self.server_info.as_deref(),
+        };
+        serde_json::value::to_raw_value(&written).expect("strings and JSON are JSON")
+    }
+
+    /// Whether the two say the same.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.to_raw().get() == other.to_raw().get()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    capabilities: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_info: Option<&'a RawValue>,
+}
+
+/// A member of its own in the older era, part of `_meta` in the newer one.
+fn server_info<'a>(members: &Members<'a>) -> Option<&'a RawValue> {
+    let meta = || Members::of(members.value("_meta")?).ok()?.value("io.modelcontextprotocol/serverInfo");
+    members.value("serverInfo").or_else(meta).filter(|info| is_object(info))
 }
 
 impl Capabilities {
@@ -164,8 +211,25 @@ mod tests {
             let raw = RawValue::from_string(result.to_owned()).unwrap();
             assert_eq!(Description::read(&raw).capabilities, expected, "{result}");
         }
-        let all = format!(r#"{{"capabilities":{},"instructions":"Do."}}"#, Capabilities::ALL.to_json());
-        let all = Description::read(&RawValue::from_string(all).unwrap());
-        assert_eq!((all.capabilities, all.instructions.as_deref()), (Capabilities::ALL, Some("Do.")));
+        let extensions = r#"{"io.modelcontextprotocol/tasks":{ "x":1.0,"y":1e400}}"#;
+        let text = format!(r#"{{"capabilities":{{"tools":{{}},"extensions":{extensions}}}}}"#);
+        let said = Description::read(&RawValue::from_string(text).unwrap());
+        let kept = Description::read(&said.to_raw());
+        assert!(kept.same(&said) && !kept.same(&Description::of_tools()));
+        assert_eq!(kept.extensions.to_raw().unwrap().get(), extensions);
+        let info = r#"{ "name":"x","version":1.0}"#;
+        let written = [
+            format!(r#"{{"capabilities":{},"instructions":"Do.","serverInfo":{info}}}"#, Capabilities::ALL.to_json()),
+            format!(
+                r#"{{"capabilities":{},"instructions":"Do.","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#,
+                Capabilities::ALL.to_json()
+            ),
+        ];
+        for text in written {
+            let all = Description::read(&RawValue::from_string(text).unwrap());
+            assert_eq!((all.capabilities, all.instructions.as_deref()), (Capabilities::ALL, Some("Do.")));
+            assert_eq!(all.server_info.as_deref().map(RawValue::get), Some(info));
+            assert!(Description::read(&all.to_raw()).same(&all) && !Description::default().same(&all));
+        }
     }
 }

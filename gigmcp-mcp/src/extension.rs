@@ -33,6 +33,9 @@ impl Extensions {
         Self(settings.map(|(id, settings)| (id.into(), settings.to_owned())).collect())
     }
 
+    /// Work that goes on after the answer.
+    pub const TASKS: &str = TASKS;
+
     /// Whether this one is declared.
     #[must_use]
     pub fn has(&self, id: &str) -> bool {
@@ -52,6 +55,13 @@ impl Extensions {
                 }
             }
         }
+    }
+
+    /// Only this one, if it is declared.
+    #[must_use]
+    pub fn only(mut self, id: &str) -> Self {
+        self.0.retain(|declared, _| **declared == *id);
+        self
     }
 
     pub(crate) fn without(mut self, id: &str) -> Self {
@@ -79,6 +89,13 @@ impl Extensions {
             None => method.strip_prefix(id).is_some_and(|rest| rest.starts_with('/')),
         };
         self.0.keys().map(|id| &**id).find(|id| owns(id))
+    }
+
+    /// As the value of `extensions`, each as it was written.
+    pub(crate) fn to_raw(&self) -> Option<Box<RawValue>> {
+        let all: Vec<String> = self.0.iter().map(|(id, raw)| format!("{}:{}", quoted(id), raw.get())).collect();
+        let text = (!all.is_empty()).then(|| format!("{{{}}}", all.join(",")))?;
+        Some(RawValue::from_string(text).expect("it is JSON"))
     }
 
     pub(crate) fn to_json(&self) -> Option<serde_json::Value> {

@@ -1,12 +1,15 @@
-//! `profile create|list|delete|token|add|remove`.
+//! `profile create|list|delete|token|add|remove|set|tokens`.
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::tokens;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
-    spec::{Owner, ProfileSlug, ServerName},
+    people::{Actor, Label, People, Terms},
+    settings::Settings,
+    spec::{ProfileSlug, ServerName},
     token::Token,
 };
 
@@ -27,7 +30,9 @@ pub(crate) enum Command {
         /// Name of the profile
         name: ProfileSlug,
     },
-    /// Print a new token, once; the old one stops working at once
+    /// Print a new token, once, in the place of the one that the profile began with; that stops working at once
+    ///
+    /// More tokens, for less or for a while, are made by `token create`.
     Token {
         /// Name of the profile
         name: ProfileSlug,
@@ -57,6 +62,11 @@ pub(crate) enum Command {
         #[arg(long)]
         server: Option<ServerName>,
     },
+    /// Show what the tools of a profile take of a model's context, estimated; starts its servers for a moment
+    Tokens {
+        /// Name of the profile
+        name: ProfileSlug,
+    },
 }
 
 fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
@@ -65,19 +75,21 @@ fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
 }
 
 /// Does what was asked.
-pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> Result<(), Failure> {
+    let host = Host::open(settings)?;
     match command {
         Command::Create { name, server } => {
-            let token = Token::mint();
-            host.store.create_profile(name.clone(), Owner::local(), server, token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.create_profile(&Actor::local(), &name, server).await?;
             print_token(&name, &token, out)
         }
         Command::Token { name } => {
-            let token = Token::mint();
-            host.store.replace_token(name.clone(), token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.replace_token(&Actor::local(), &name, Label::first()).await?;
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,
+        Command::Tokens { name } => tokens::run(settings, host, name, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;

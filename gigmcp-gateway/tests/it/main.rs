@@ -7,12 +7,14 @@ mod admin;
 mod audit;
 mod backup;
 mod client;
+mod cold;
 mod command_line;
 mod conversations;
 mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+mod eras;
 mod exec;
 mod faults;
 mod gateway;
@@ -22,6 +24,8 @@ mod installed_secrets;
 mod internet;
 mod keys;
 mod lifecycle;
+mod meta_tools;
+mod people;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;

@@ -3,7 +3,7 @@
 use super::{Aggregator, lists::Gathered};
 use crate::{
     extension::Extensions,
-    message::RpcError,
+    message::{RpcError, beginning},
     upstream::{Call, Outcome},
 };
 
@@ -11,17 +11,20 @@ impl Aggregator {
     /// Passes a request on if an extension owns its method that its client and exactly one server have declared.
     pub(super) async fn extended(&self, call: Call) -> Outcome {
         let unknown = || {
-            let text = format!("Method not found: {}", call.method);
+            let text = format!("Method not found: {}", beginning(&call.method));
             Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text))
         };
         let Some(context) = call.context.as_deref() else { return unknown() };
         let declared = Extensions::read(&context.capabilities);
         let Some(id) = declared.owner_of(&call.method) else { return unknown() };
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
-        let having: Vec<_> = servers.iter().filter(|(_, ready)| ready.description.extensions.has(id)).collect();
+        let having: Vec<_> = servers.iter().filter(|(_, offer)| offer.description.extensions.has(id)).collect();
         match &having[..] {
             [] => unknown(),
-            [(entry, ready)] => self.pass(entry, ready, call.clone()).await,
+            [(entry, _)] => match entry.ready().await {
+                Ok(ready) => self.pass(entry, &ready, call.clone()).await,
+                Err(error) => Outcome::refused(&entry.refusal(&error)),
+            },
             several => {
                 let names: Vec<_> = several.iter().map(|(entry, _)| entry.name.as_str()).collect();
                 let text = format!("several servers have {id}, and nothing tells which is meant: {}", names.join(", "));

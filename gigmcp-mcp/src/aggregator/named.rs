@@ -6,13 +6,14 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{BackendError, Entry, Ready},
+    backend::{Entry, Offer, Ready},
+    fault::BackendError,
     passing::{FromServer, labelled_outcome, uri_of},
 };
 use crate::{
-    catalogue::NamedList,
+    catalogue::{Named, NamedList},
     mend::mended,
-    message::RpcError,
+    message::{RpcError, beginning},
     mirror::Mirrored,
     object::Members,
     upstream::{Call, Outcome},
@@ -28,13 +29,21 @@ pub(super) enum Kind {
 impl Kind {
     fn unknown(self, exposed: &str) -> RpcError {
         let what = if self == Self::Tool { "tool" } else { "prompt" };
-        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {exposed}"))
+        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
-    pub(super) fn list(self, ready: &Ready) -> &NamedList {
+    pub(super) fn list(self, offer: &Offer) -> &NamedList {
         match self {
-            Self::Tool => &ready.catalogue.tools,
-            Self::Prompt => &ready.catalogue.prompts,
+            Self::Tool => &offer.catalogue.tools,
+            Self::Prompt => &offer.catalogue.prompts,
+        }
+    }
+
+    /// What is called so, by its name without a prefix or by the one that clients usually see.
+    fn named<'a>(self, offer: &'a Offer, name: &str, bare: bool) -> Option<&'a Named> {
+        match bare {
+            true => self.list(offer).find_own(name),
+            false => self.list(offer).find(name),
         }
     }
 }
@@ -60,6 +69,15 @@ impl Refusal<'_> {
     }
 }
 
+fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
+    let text = format!("The tool {exposed} is switched off here; whoever set this up can switch it on");
+    let error = RpcError::new(RpcError::INVALID_PARAMS, text).with_data(&serde_json::json!({ "code": DISABLED }));
+    Refusal { entry: Some(entry), code: Some(DISABLED), error }
+}
+
+/// The stable code of a call of a tool that is switched off.
+const DISABLED: &str = "tool-disabled";
+
 impl Aggregator {
     /// Where the `name` in these parameters leads, and the parameters with the server's own.
     pub(super) async fn route<'a>(
@@ -76,32 +94,45 @@ impl Aggregator {
         Ok((route, params))
     }
 
-    /// Where a name leads. Starts the server, if there is one.
-    async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
+    /// Where a name leads. Starts the server, if it is not known that there is no such name.
+    pub(super) async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
-        if let Some((entry, ready)) = self.find_bare(kind, exposed).await? {
-            return Ok(Route { entry, ready, name: exposed.into() });
-        }
-        let entry = self.named_server(exposed).ok_or_else(unknown)?;
+        let (entry, bare) = match self.find_bare(kind, exposed).await? {
+            Some(entry) => (entry, true),
+            None => (self.named_server(exposed).ok_or_else(unknown)?, false),
+        };
         let failed = |error: BackendError| Refusal {
             entry: Some(&**entry),
             code: Some(error.code()),
-            error: error.to_rpc(&entry.name),
+            error: entry.refusal(&error),
         };
+        let named = |offer: &Offer| kind.named(offer, exposed, bare).is_some();
         // What is known is called at once; only for what is not, a stale list is read anew.
         let mut ready = match entry.running() {
             Some(ready) => ready,
-            None => entry.ready().await.map_err(failed)?,
+            None => {
+                if entry.known().await.is_some_and(|offer| !named(&offer)) {
+                    return Err(unknown());
+                }
+                entry.ready().await.map_err(failed)?
+            }
         };
-        if kind.list(&ready).find(exposed).is_none() && entry.is_stale(&ready) {
+        if !named(&ready) && entry.is_stale(&ready) {
             ready = entry.ready().await.map_err(failed)?;
         }
-        let name = kind.list(&ready).find(exposed).ok_or_else(unknown)?.name.clone();
+        let named = kind.named(&ready, exposed, bare).ok_or_else(unknown)?;
+        if kind == Kind::Tool && entry.policy.is_disabled(named) {
+            return Err(disabled(entry, exposed));
+        }
+        let name = named.name.clone();
         Ok(Route { entry, ready, name })
     }
 
     /// Which arguments of a tool headers repeat; none of a name that leads nowhere.
     pub(super) async fn mirrored_of(&self, exposed: &str) -> Arc<[Mirrored]> {
+        if self.is_ours(exposed) {
+            return Arc::default();
+        }
         match self.find(Kind::Tool, exposed).await {
             Ok(Route { ready, name, .. }) => {
                 ready.catalogue.tools.find_own(&name).map(|tool| Arc::clone(&tool.mirrored)).unwrap_or_default()
@@ -133,7 +164,10 @@ impl Aggregator {
             }
         } else if let Some(uri) = reference.string("uri") {
             match self.locate(&uri).await.into_iter().next() {
-                Some(place) => (place.entry, place.ready, reference.with("uri", &place.uri)),
+                Some(place) => match place.entry.ready().await {
+                    Ok(ready) => (Arc::clone(&place.entry), ready, reference.with("uri", &place.uri)),
+                    Err(error) => return Outcome::refused(&place.entry.refusal(&error)),
+                },
                 None => return invalid("params.ref.uri is of no resource and no template"),
             }
         } else {
@@ -149,10 +183,13 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, mut call: Call) -> Outcome {
-        let upstream = entry.upstream_for(ready, &call).await;
+        let held = match entry.upstream_for(ready, &call).await {
+            Ok(held) => held,
+            Err(error) => return Outcome::refused(&entry.refusal(&error)),
+        };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
         let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));
-        match mended(&method, uri.as_deref(), upstream.call(call).await) {
+        match mended(&method, uri.as_deref(), held.call(call).await) {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator, Backend,
-    backend::{Entry, Ready},
+    backend::Entry,
     lists::Gathered,
     named::{Kind, Refusal},
     pointing::page_of_tool,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     catalogue::Named,
     message::RpcError,
+    meta::MetaTool,
     name::{Naming, server_of},
     object::Members,
 };
@@ -34,7 +35,7 @@ pub enum Prefixes {
 
 /// The names of one aggregator, as far as they do not depend on what its servers list.
 pub(super) struct Names {
-    prefixes: Prefixes,
+    pub(super) prefixes: Prefixes,
     client_prefix: usize,
     /// Which server each alias is of.
     aliases: HashMap<Box<str>, usize>,
@@ -74,63 +75,79 @@ impl Aggregator {
         self.names.aliases.get(exposed).or_else(by_prefix).map(|&index| &self.entries[index])
     }
 
-    /// A name without a prefix, if that is offered and leads to one server only.
-    pub(super) async fn find_bare(
-        &self,
-        kind: Kind,
-        exposed: &str,
-    ) -> Result<Option<(&Arc<Entry>, Arc<Ready>)>, Refusal<'_>> {
+    /// The server of a name without a prefix, if that is offered and leads to one server only.
+    pub(super) async fn find_bare(&self, kind: Kind, exposed: &str) -> Result<Option<&Arc<Entry>>, Refusal<'_>> {
         if self.names.prefixes == Prefixes::Always || self.named_server(exposed).is_some() {
             return Ok(None);
         }
         // All of them: another server may have the same, and then nobody may guess.
         let gathered = self.gather(self.limits.list_wait).await;
-        let having: Vec<_> = gathered
-            .servers
-            .into_iter()
-            .filter(|(entry, ready)| {
-                kind.list(ready).find_own(exposed).is_some() && self.bare(entry, exposed).is_some()
-            })
-            .collect();
-        match &having[..] {
-            [] => Ok(None),
-            [(entry, ready)] => Ok(Some((&self.entries[entry.index], Arc::clone(ready)))),
+        let having = gathered.servers.iter().filter_map(|(entry, offer)| {
+            let item = kind.list(offer).find_own(exposed)?;
+            self.bare(entry, exposed).map(|_| (entry, item))
+        });
+        // What is switched off is in nobody's way. If there is nothing else, that is what is told of it.
+        let (offered, disabled): (Vec<_>, Vec<_>) = having.partition(|(entry, item)| is_offered(kind, entry, item));
+        match &offered[..] {
+            [] => Ok(disabled.first().map(|(entry, _)| &self.entries[entry.index])),
+            [(entry, _)] => Ok(Some(&self.entries[entry.index])),
             several => {
-                let names = several.iter().filter_map(|(_, ready)| kind.list(ready).find_own(exposed));
-                let names: Vec<_> = names.map(|named| &*named.exposed).collect();
+                let names: Vec<_> = several.iter().map(|(_, item)| &*item.exposed).collect();
                 let text = format!("several servers have {exposed}; say which: {}", names.join(", "));
                 Err(Refusal { entry: None, code: None, error: RpcError::new(RpcError::INVALID_PARAMS, text) })
             }
         }
     }
 
-    /// The definitions of all servers, under the names that clients see.
-    pub(super) fn shown<'a>(&self, kind: Kind, gathered: &'a Gathered) -> Vec<Cow<'a, RawValue>> {
+    /// What clients may see of all servers, and under which names. They depend on all servers that have any of it.
+    pub(super) fn shown<'a>(&self, kind: Kind, gathered: &'a Gathered) -> Vec<Shown<'a>> {
+        let offered = || {
+            gathered.servers.iter().flat_map(|(entry, offer)| {
+                let items = kind.list(offer).items().iter().enumerate();
+                items.filter(|(_, item)| is_offered(kind, entry, item)).map(|(at, item)| (&**entry, at, item))
+            })
+        };
         let mut having: HashMap<&str, usize> = HashMap::new();
         if self.names.prefixes == Prefixes::WhenNeeded {
-            for (_, ready) in &gathered.servers {
-                kind.list(ready).items().iter().for_each(|item| *having.entry(&item.name).or_default() += 1);
-            }
+            offered().for_each(|(_, _, item)| *having.entry(&item.name).or_default() += 1);
         }
-        let mut shown = Vec::new();
-        for (entry, ready) in &gathered.servers {
-            for item in kind.list(ready).items() {
-                let alone = having.get(&*item.name) == Some(&1);
-                let bare = alone.then(|| self.bare(entry, &item.name)).flatten();
-                let mut definition = bare.map(|bare| under(item, bare));
-                if kind == Kind::Tool {
-                    let known = definition.as_deref().unwrap_or(&item.definition);
-                    definition = page_of_tool(&self.hub, entry.index, known).or(definition);
-                }
-                shown.push(definition.map_or(Cow::Borrowed(&*item.definition), Cow::Owned));
-            }
+        let shown = offered().map(|(entry, at, item)| {
+            let alone = having.get(&*item.name) == Some(&1);
+            let bare = alone.then(|| self.bare(entry, &item.name)).flatten();
+            Shown { entry, at, item, name: bare.unwrap_or(&item.exposed) }
+        });
+        shown.collect()
+    }
+
+    /// A definition under this name, as clients see it.
+    pub(super) fn definition<'a>(&self, kind: Kind, server: usize, item: &'a Named, name: &str) -> Cow<'a, RawValue> {
+        let mut definition = (*item.exposed != *name).then(|| under(item, name));
+        if kind == Kind::Tool {
+            let known = definition.as_deref().unwrap_or(&item.definition);
+            definition = page_of_tool(&self.hub, server, known).or(definition);
         }
-        shown
+        definition.map_or(Cow::Borrowed(&*item.definition), Cow::Owned)
     }
 
     fn bare<'a>(&self, entry: &Entry, name: &'a str) -> Option<&'a str> {
-        entry.naming.bare(name, |server| self.by_name.contains_key(server))
+        // One of the tools that stand for others would be meant.
+        let free = MetaTool::named(name).is_none();
+        free.then(|| entry.naming.bare(name, |server| self.by_name.contains_key(server))).flatten()
     }
+}
+
+/// One thing that clients see.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) entry: &'a Entry,
+    /// Its position in the list of its server.
+    pub(super) at: usize,
+    pub(super) item: &'a Named,
+    pub(super) name: &'a str,
+}
+
+fn is_offered(kind: Kind, entry: &Entry, item: &Named) -> bool {
+    kind == Kind::Prompt || !entry.policy.is_disabled(item)
 }
 
 fn under(item: &Named, name: &str) -> Box<RawValue> {

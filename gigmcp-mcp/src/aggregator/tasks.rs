@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde_json::value::RawValue;
@@ -16,12 +17,12 @@ use super::{
 use crate::{
     extension::{TASKS, required},
     mend::mended_result,
-    message::{Notification, RpcError},
+    message::{Notification, RpcError, beginning},
     name::ServerId,
     object::{Members, quoted, string},
     seal::Sealer,
     sink::{Asked, ClientContext, ClientId},
-    upstream::{Call, Event, Outcome},
+    upstream::{Call, Event, Outcome, Upstream},
 };
 
 /// Who listens to which task, and how it is known there.
@@ -42,7 +43,7 @@ impl Aggregator {
         // The older era has another kind of task, which is not offered.
         let older = call.context.as_deref().is_none_or(|context| context.asked == Asked::BySink);
         if older || !matches!(&*call.method, "tasks/get" | "tasks/update" | "tasks/cancel" | SUBSCRIBE) {
-            return refused(RpcError::METHOD_NOT_FOUND, &format!("Method not found: {}", call.method));
+            return refused(RpcError::METHOD_NOT_FOUND, &format!("Method not found: {}", beginning(&call.method)));
         }
         if !call.context.as_deref().is_some_and(ClientContext::follows_tasks) {
             return undeclared();
@@ -56,7 +57,8 @@ impl Aggregator {
         let Some((entry, id)) = opened else { return refused(RpcError::INVALID_PARAMS, "there is no such task") };
         let params = members.with("taskId", &id);
         // A server that does not run has no tasks.
-        let Some(ready) = entry.running() else {
+        let running = entry.running().and_then(|ready| Some((ready.upstream.hold()?, ready)));
+        let Some((_hold, ready)) = running else {
             return refused(RpcError::INVALID_PARAMS, "there is no such task any more: its server has ended");
         };
         let exposed: Box<str> = (*exposed).into();
@@ -64,6 +66,9 @@ impl Aggregator {
             return self.follow_task(entry, &ready, call.client, id, exposed).await;
         }
         let outcome = ready.upstream.call(Call { params, ..call.clone() }).await;
+        if let Outcome::Complete(result) = &outcome {
+            self.hub.task_is_told(&Task { server: entry.index, id }, result);
+        }
         match outcome {
             Outcome::Complete(result) => match told(&entry.name, &result, &exposed) {
                 Ok(told) => {
@@ -97,6 +102,16 @@ impl Aggregator {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             outcome => outcome,
         }
+    }
+
+    /// Nobody ends a server for lack of use that works on a task it has just made.
+    pub(super) fn holds(&self, server: usize, upstream: &dyn Upstream, result: &RawValue) {
+        let Ok(members) = Members::of(result) else { return };
+        let Some((id, hold)) = members.string("taskId").zip(upstream.hold()) else { return };
+        let kept = members.value("ttlMs").and_then(|ttl| ttl.get().parse::<f64>().ok()).filter(|ttl| *ttl >= 0.0);
+        let kept = kept.and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
+        let longest = kept.map_or(self.limits.max_task_time, |kept| kept.min(self.limits.max_task_time));
+        self.hub.task_begins(Task { server, id: (*id).into() }, hold, longest);
     }
 
     /// Ends what only this client listened to.
@@ -165,16 +180,17 @@ fn whole(value: &RawValue) -> Option<String> {
 }
 
 /// Notifications of a task, one for each client that listens to it.
-pub(super) fn notices(listeners: &TaskListeners, server: usize, event: &Notification) -> Vec<Event> {
-    let members = event.params.as_deref().and_then(|params| Members::of(params).ok());
-    let Some((members, id)) = members.as_ref().and_then(|members| Some((members, members.string("taskId")?))) else {
-        return Vec::new();
-    };
+pub(super) fn notices(entry: &Entry, event: &Notification) -> Vec<Event> {
+    let Some(params) = event.params.as_deref() else { return Vec::new() };
+    let id = Members::of(params).ok().and_then(|members| members.string("taskId").map(|id| id.into_owned()));
+    let Some(id) = id else { return Vec::new() };
+    let task = Task { server: entry.index, id: id.into() };
+    entry.hub.task_is_told(&task, params);
     let notice = |exposed: Box<str>| {
-        let params = members.with("taskId", &exposed);
-        Arc::new(Notification { method: event.method.clone(), params })
+        let params = told(&entry.name, params, &exposed).ok()?;
+        Some(Arc::new(Notification { method: event.method.clone(), params: Some(params) }))
     };
-    listeners.of(&Task { server, id: (*id).into() }).into_iter().map(notice).collect()
+    entry.hub.tasks.of(&task).into_iter().filter_map(notice).collect()
 }
 
 fn undeclared() -> Outcome {

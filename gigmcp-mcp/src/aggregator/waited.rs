@@ -9,6 +9,7 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 
+use super::health::Borrowed;
 use crate::{
     message::{Notification, RpcError},
     object::{Members, is_object, quoted, string},
@@ -17,18 +18,18 @@ use crate::{
 };
 
 /// Makes a call. With `as_task`, the tool can be called in no other way.
-pub(super) async fn call(upstream: &Arc<dyn Upstream>, mut call: Call, as_task: bool, longest: Duration) -> Outcome {
+pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest: Duration) -> Outcome {
     if as_task {
         let members = call.params.as_deref().and_then(|params| Members::of(params).ok());
         call.params = members.map(|members| members.set("task", &format!(r#"{{"ttl":{}}}"#, longest.as_millis())));
     }
     let (sink, token) = (call.sink.clone(), call.params.as_deref().and_then(progress_token));
-    let outcome = upstream.call(call).await;
+    let outcome = held.call(call).await;
     let Outcome::Complete(result) = &outcome else { return outcome };
     let Some(task) = Task::created(result) else { return outcome };
     let progress = sink.clone().zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
-    let mut waiting = Waiting { upstream: Arc::clone(upstream), id: Some(task.id.clone()) };
-    let ended = wait(upstream, task, sink, progress, Instant::now() + longest).await;
+    let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()) };
+    let ended = wait(held, task, sink, progress, Instant::now() + longest).await;
     if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
         waiting.id = None;
     }
@@ -36,7 +37,7 @@ pub(super) async fn call(upstream: &Arc<dyn Upstream>, mut call: Call, as_task: 
 }
 
 async fn wait(
-    upstream: &Arc<dyn Upstream>,
+    held: &Borrowed,
     mut task: Task,
     sink: Option<Arc<dyn Sink>>,
     mut progress: Option<Progress>,
@@ -51,7 +52,7 @@ async fn wait(
             // What the task asks for is asked while its result is waited for.
             let mut call = Call::new("tasks/result", Some(task.params()));
             call.sink.clone_from(&sink);
-            match upstream.call(call).await {
+            match held.upstream.call(call).await {
                 // It goes on for longer than one request may take.
                 Outcome::Failed(CallError::Timeout { .. }) => {}
                 outcome => return outcome,
@@ -61,7 +62,7 @@ async fn wait(
             return Outcome::Failed(CallError::Timeout { after: begun.elapsed() });
         }
         sleep(task.poll).await;
-        match upstream.call(Call::new("tasks/get", Some(task.params()))).await {
+        match held.call(Call::new("tasks/get", Some(task.params()))).await {
             Outcome::Complete(result) => match task.update(&result) {
                 Some(()) => {}
                 None => return broken(),
@@ -150,7 +151,11 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let upstream = Arc::clone(&self.upstream);
-        runtime.spawn(async move { upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await });
+        let hold = upstream.hold();
+        runtime.spawn(async move {
+            let _hold = hold;
+            upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use serde_json::value::RawValue;
@@ -12,6 +12,7 @@ use super::{
     mend::{Subject, mend},
 };
 use crate::{
+    meta::estimated_tokens,
     mirror::Mirrored,
     name::{Naming, ServerId},
     object::{Members, is_object},
@@ -39,6 +40,7 @@ pub struct NamedList {
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
     by_name: HashMap<Box<str>, usize>,
+    tokens: OnceLock<Vec<usize>>,
 }
 
 type Mended = (Box<RawValue>, Option<&'static str>);
@@ -125,6 +127,11 @@ impl NamedList {
     /// What the server itself knows by this name.
     pub(crate) fn find_own(&self, name: &str) -> Option<&Named> {
         self.by_name.get(name).map(|&index| &self.items[index])
+    }
+
+    /// How much of a model's context each definition takes. Counted once.
+    pub(crate) fn tokens(&self) -> &[usize] {
+        self.tokens.get_or_init(|| self.items.iter().map(|item| estimated_tokens(item.definition.get())).collect())
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {

@@ -3,8 +3,13 @@
 
 mod aggregator;
 mod apps;
+mod embedding;
 mod fidelity;
+mod hostile_client;
+mod hostile_server;
 mod legacy;
+mod lifecycle;
+mod meta;
 mod mirrored;
 mod modern;
 mod modern_server;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gigmcp_mcp::{Aggregator, AggregatorBuilder, Backend, Call, Outcome, Prefixes, Upstream};
+use gigmcp_mcp::{Aggregator, AggregatorBuilder, Backend, Call, Outcome, Prefixes, ToolMode, Upstream};
 use serde_json::{Value, json};
 
 use crate::{
@@ -174,4 +174,55 @@ async fn no_two_things_of_a_profile_have_one_name() {
 
 fn again(backend: &Backend) -> Backend {
     Backend::new(backend.name.clone(), Arc::clone(&backend.launch)).with_policy(backend.policy.clone())
+}
+
+async fn text(aggregator: &Aggregator, name: &str, arguments: Value) -> String {
+    let params = raw(&json!({ "name": name, "arguments": arguments }).to_string());
+    match aggregator.call(Call::new("tools/call", Some(params))).await {
+        Outcome::Complete(result) | Outcome::Error(result) => result.get().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_stands_for_many_tools_finds_describes_and_calls_them_by_the_names_that_clients_see() {
+    let (one, two) = (server("one", &["read", "search_tools"]), server("two", &["say", "shared"]));
+    let backends = [with_aliases(&one, "one", &[]), with_aliases(&two, "two", &[("hi", "say")])];
+    let builder = builder(backends).prefixes(Prefixes::WhenNeeded).tool_mode(ToolMode::Meta);
+    let aggregator = builder.always(["hi", "one_read", "two_shared"]).build().unwrap();
+    // Pinned by an alias, by the name with the prefix, and never under the name of a tool of ours.
+    assert_eq!(names(&aggregator, "tools").await[4..], ["read", "hi", "shared"]);
+    let found = text(&aggregator, "search_tools", json!({ "query": "", "detail": "name" })).await;
+    assert!(found.contains(r"\nhi\none_search_tools\nread\nshared"), "{found}");
+    let schemas = text(&aggregator, "search_tools", json!({ "query": "read", "detail": "schema" })).await;
+    assert!(schemas.contains(r#"\"name\":\"read\""#), "{schemas}");
+    for (name, own) in [("read", "read"), ("one_read", "read"), ("hi", "say"), ("two_shared", "shared")] {
+        let described = text(&aggregator, "describe_tools", json!({ "names": [name] })).await;
+        assert!(described.contains(&format!(r#"\"name\":\"{name}\""#)), "{described}");
+        let called = text(&aggregator, "call_tool", json!({ "name": name })).await;
+        assert!(called.contains(&format!(r#""called":"{own}""#)), "{name}: {called}");
+    }
+    let gone = text(&aggregator, "call_tool", json!({ "name": "two_say" })).await;
+    assert!(gone.contains("There is no tool"), "its alias is its only name: {gone}");
+}
+
+#[tokio::test]
+async fn a_tool_that_is_switched_off_stays_so_under_an_alias_and_without_a_prefix() {
+    let (one, two) = (server("one", &["read", "shared"]), server("two", &["shared"]));
+    for off in ["one_read", "read", "hi"] {
+        let mut backend = with_aliases(&one, "one", &[("hi", "read")]);
+        backend.policy.disabled.insert(off.into());
+        let aggregator = builder([backend]).build().unwrap();
+        assert_eq!(names(&aggregator, "tools").await, ["one_shared"], "{off}");
+        assert!(leads_to(&aggregator, "tools/call", "hi").await.unwrap_err().contains("switched off"), "{off}");
+        assert_eq!(leads_to(&aggregator, "tools/call", "one_shared").await, found("one", "shared"), "twin");
+    }
+    let mut backend = one.backend("one");
+    backend.policy.disabled.extend(["shared".into(), "one_read".into()]);
+    let aggregator = builder([backend, two.backend("two")]).prefixes(Prefixes::WhenNeeded).build().unwrap();
+    assert_eq!(names(&aggregator, "tools").await, ["shared"]);
+    assert_eq!(leads_to(&aggregator, "tools/call", "shared").await, found("two", "shared"), "nothing else is meant");
+    for off in ["read", "one_read", "one_shared"] {
+        assert!(leads_to(&aggregator, "tools/call", off).await.unwrap_err().contains("switched off"), "{off}");
+    }
 }

@@ -9,7 +9,7 @@ use super::{Cached, Checked, check::Refused};
 use crate::{
     extension::{Extensions, required},
     http::{StreamableHttp, body::ResponseBody, guard::single_header, reply::rpc_error},
-    message::{Request, RpcError},
+    message::{Request, RpcError, beginning},
     mirror::Said,
     object::Members,
     upstream::Upstream,
@@ -25,7 +25,7 @@ impl StreamableHttp {
     ) -> Response<ResponseBody> {
         let method = &*request.method;
         let unknown = || {
-            let error = RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"));
+            let error = RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {}", beginning(method)));
             rpc_error(StatusCode::NOT_FOUND, Some(&request.id), &error)
         };
         // What is no method of any extension that we know of costs no look at the servers.
