@@ -160,7 +160,9 @@ impl Endpoint {
 
 fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
     let identity = ServerIdentity { name: "gigmcp".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let mut transport = StreamableHttp::new(identity, StreamableHttpLimits::default());
+    let stream_for = settings.stream_seconds.map(Duration::from_secs);
+    let limits = StreamableHttpLimits { stream_for, ..StreamableHttpLimits::default() };
+    let mut transport = StreamableHttp::new(identity, limits);
     if !address.ip().is_loopback() && !address.ip().is_unspecified() {
         transport = transport.allow_host(&address.ip().to_string());
     }

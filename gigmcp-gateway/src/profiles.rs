@@ -7,7 +7,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, ServerId, ServerPolicy,
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes, ServerId,
+    ServerPolicy,
 };
 use tokio::task::JoinSet;
 
@@ -238,7 +239,8 @@ impl Profiles {
             Some(backend(name, launch, policy))
         });
         let audit = ToolAudit::new(self.store(), profile);
-        let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
+        let builder =
+            named(Aggregator::builder(), profile).backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
         let builder = builder.flow(profile.settings.flow_policy());
         Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
@@ -257,6 +259,14 @@ impl Profiles {
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ProfileSlug, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How clients see names: Claude Code calls a tool `mcp__<profile>__<name>`, and counts all of it.
+fn named(builder: AggregatorBuilder, profile: &Profile) -> AggregatorBuilder {
+    let settings = &profile.settings;
+    let client_name = settings.client_name.as_deref().unwrap_or(profile.slug.as_str());
+    let prefixes = if settings.prefix { Prefixes::Always } else { Prefixes::WhenNeeded };
+    builder.prefixes(prefixes).client_prefix("mcp____".len() + client_name.chars().count())
 }
 
 /// What could not be read.

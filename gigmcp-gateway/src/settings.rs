@@ -57,6 +57,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "GIG_ALLOWED_ORIGINS", value_delimiter = ',', global = true)]
     pub(crate) allowed_origins: Vec<String>,
 
+    /// End the stream of an answer after this many seconds and let its client come back for the rest, for proxies that end
+    /// long connections; clients of 2025-11-25 can do that. By default, streams stay open
+    #[arg(long, env = "GIG_STREAM_SECONDS", value_parser = clap::value_parser!(u64).range(1..), global = true)]
+    pub(crate) stream_seconds: Option<u64>,
+
     /// PEM file of certificate authorities trusted upstream, besides those of this machine
     #[arg(long, env = "GIG_UPSTREAM_EXTRA_ROOTS", global = true)]
     pub(crate) upstream_extra_roots: Option<PathBuf>,
@@ -161,7 +166,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -191,6 +196,7 @@ const NAMES: [&str; 38] = [
     "GIG_SANDBOX_UIDS",
     "GIG_SESSION_TTL",
     "GIG_START_TIMEOUT",
+    "GIG_STREAM_SECONDS",
     "GIG_TRANSIT_CA_FILE",
     "GIG_TRANSIT_KEY",
     "GIG_TRANSIT_MIN_VERSION",

@@ -3,6 +3,7 @@
 mod backend;
 mod builder;
 mod checked;
+mod extended;
 mod fault;
 mod findings;
 mod flight;
@@ -15,12 +16,14 @@ mod links;
 mod lists;
 mod meta;
 mod named;
+mod naming;
 mod observer;
 mod odd;
 mod offer;
 mod pace;
 mod passing;
 mod pins;
+mod pointing;
 mod policy;
 mod rate;
 mod report;
@@ -28,6 +31,9 @@ mod resources;
 mod restarts;
 mod spares;
 mod start;
+mod tasks;
+mod waited;
+mod working;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -35,11 +41,13 @@ use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
 pub(crate) use self::passing::host_of;
+pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
+    naming::Names,
     observer::Observation,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
@@ -51,6 +59,7 @@ pub use self::{
     findings::Shadowing,
     flow::FlowPolicy,
     known::{CatalogueStore, InvalidKnown, Known},
+    naming::Prefixes,
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
     pins::{Pins, PinsUnknown, Process, Standing},
     policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
@@ -60,7 +69,9 @@ use crate::{
     catalogue::{CatalogueLimits, Named},
     describe::Description,
     level::LogLevel,
-    message::{RpcError, beginning},
+    mend::mended,
+    message::RpcError,
+    mirror::Mirrored,
     name::ServerId,
     object::Members,
     seal::Sealer,
@@ -132,6 +143,8 @@ pub struct AggregatorLimits {
     /// After how many calls in a row that were not answered in time a server that does not answer `ping` either is ended.
     /// Default 3.
     pub max_timeouts: u32,
+    /// How long a task of the older era is waited for inside the call that made it; against one that never ends. Default 1 h.
+    pub max_task_time: Duration,
     /// Bounds on each server's lists.
     pub catalogue: CatalogueLimits,
 }
@@ -150,6 +163,7 @@ impl Default for AggregatorLimits {
             max_restarts: 5,
             restart_window: Duration::from_secs(60),
             max_timeouts: 3,
+            max_task_time: Duration::from_secs(3600),
             catalogue: CatalogueLimits::default(),
         }
     }
@@ -167,6 +181,7 @@ pub struct Aggregator {
     limits: AggregatorLimits,
     hub: Arc<Hub>,
     sealer: Sealer,
+    names: Names,
     presentation: Presentation,
 }
 
@@ -264,15 +279,23 @@ impl Aggregator {
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-                match held.call(call).await {
+                let context = call.context.clone();
+                let as_task = ready.catalogue.tools.find_own(&route.said.name).is_some_and(|tool| tool.needs_task);
+                let outcome = waited::call(&held, call, as_task, self.limits.max_task_time).await;
+                match mended("tools/call", None, outcome) {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
+                    Outcome::Task(result) => {
+                        self.holds(entry.index, &*held.upstream, &result);
+                        (None, tasks::created(&entry.name, context.as_deref(), &result))
+                    }
                     outcome => {
                         if let Outcome::Complete(result) = &outcome
                             && ready.description.capabilities.resources
                         {
                             self.hub.links.learn(entry.index, result);
                         }
-                        self.after_call(&route, labelled_outcome(&entry.name, outcome)).await
+                        let outcome = labelled_outcome(&entry.name, self.hub.pointing(entry.index, outcome));
+                        self.after_call(&route, outcome).await
                     }
                 }
             }
@@ -320,10 +343,8 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
-                method => Outcome::refused(&RpcError::new(
-                    RpcError::METHOD_NOT_FOUND,
-                    format!("Method not found: {}", beginning(method)),
-                )),
+                method if method.starts_with("tasks/") => self.task(call).await,
+                _ => self.extended(call).await,
             }
         })
     }
@@ -332,8 +353,20 @@ impl Upstream for Aggregator {
         Box::pin(self.description())
     }
 
+    fn mirrored<'a>(&'a self, tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        Box::pin(self.mirrored_of(tool))
+    }
+
+    fn tell(&self, told: Call) {
+        for (entry, ready) in self.entries.iter().filter_map(|entry| Some((entry, entry.running()?))) {
+            let sink = told.sink.clone().map(|sink| FromServer::new(&entry.name, sink) as _);
+            ready.upstream.tell(Call { sink, ..told.clone() });
+        }
+    }
+
     fn forget(&self, client: ClientId) {
         Self::forget(self, client);
+        self.forget_tasks(client);
     }
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {

@@ -11,16 +11,16 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
-pub(crate) use self::resources::LocatedList;
 pub use self::{
     definitions::Definitions,
     named::{Named, NamedList},
 };
 use self::{definitions::Items, pages::Pages, resources::Place};
+pub(crate) use self::{mend::mended_resource, resources::LocatedList};
 use crate::{
     definition::Defined,
     describe::Capabilities,
-    name::ServerId,
+    name::Naming,
     upstream::{CallError, List, Upstream},
 };
 
@@ -93,7 +93,7 @@ impl Catalogue {
     /// # Errors
     /// If there is no whole list of tools. What is wrong with any other costs only that one.
     pub(crate) async fn read(
-        server: &ServerId,
+        naming: &Naming,
         upstream: &dyn Upstream,
         capabilities: Capabilities,
         limits: &CatalogueLimits,
@@ -124,18 +124,18 @@ impl Catalogue {
             resources: or_none(resources, &mut errors),
             templates: or_none(templates, &mut errors),
         };
-        Ok(Self { errors, ..Self::of(server, definitions, before) })
+        Ok(Self { errors, ..Self::of(naming, definitions, before) })
     }
 
     /// What these definitions offer. What is the same as `before` is not made anew.
-    pub(crate) fn of(server: &ServerId, definitions: Definitions, before: Option<&Self>) -> Self {
+    pub(crate) fn of(naming: &Naming, definitions: Definitions, before: Option<&Self>) -> Self {
         let (now, before) = (&definitions, before.map(|before| (before, &before.definitions)));
         Self {
             tools: made(&now.tools, before.map(|(made, from)| (&made.tools, &from.tools)), |items| {
-                NamedList::tools(server, items)
+                NamedList::tools_named(naming, items)
             }),
             prompts: made(&now.prompts, before.map(|(made, from)| (&made.prompts, &from.prompts)), |items| {
-                NamedList::prompts(server, items)
+                NamedList::prompts_named(naming, items)
             }),
             resources: made(&now.resources, before.map(|(made, from)| (&made.resources, &from.resources)), |items| {
                 LocatedList::of("resources", Place::Uri, items)

@@ -4,8 +4,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    extension::{Extensions, TASKS},
     hygiene::safe_text,
     object::{Members, is_object},
+    version::Era,
 };
 
 /// What a server, or many as one, say of themselves.
@@ -16,6 +18,8 @@ pub struct Description {
     pub capabilities: Capabilities,
     /// How a model is to use it; text of the server.
     pub instructions: Option<String>,
+    /// Which extensions of the protocol it has.
+    pub extensions: Extensions,
     /// What people call it; text of the server.
     pub title: Option<String>,
     /// Its name and version, as it wrote them.
@@ -49,13 +53,29 @@ impl Description {
         Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, ..Self::default() }
     }
 
+    /// As the `capabilities` of `initialize` or `server/discover`.
+    pub(crate) fn declared(&self, era: Era) -> serde_json::Value {
+        let mut declared = self.capabilities.to_json();
+        let extensions = match era {
+            Era::Modern => self.extensions.to_json(),
+            // There, tasks are something else.
+            Era::Legacy => self.extensions.clone().without(TASKS).to_json(),
+        };
+        if let Some(extensions) = extensions {
+            declared["extensions"] = extensions;
+        }
+        declared
+    }
+
     /// Out of the result of `initialize` or `server/discover`. What cannot be read is not there.
     pub(crate) fn read(result: &RawValue) -> Self {
         let Ok(members) = Members::of(result) else { return Self::default() };
-        let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
+        let declared = members.value("capabilities");
+        let capabilities = declared.and_then(|declared| Members::of(declared).ok());
         let info = server_info(&members);
         let title = info.and_then(|info| Members::of(info).ok()?.string("title"));
         Self {
+            extensions: declared.map(Extensions::read).unwrap_or_default(),
             title: title.map(|title| safe_text(&title).into_owned()),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
@@ -68,8 +88,15 @@ impl Description {
 
     /// In the form of the result of `initialize`, for [`read`](Self::read).
     pub(crate) fn to_raw(&self) -> Box<RawValue> {
+        let capabilities = serde_json::value::to_raw_value(&self.capabilities.to_json()).expect("it is JSON");
+        let capabilities = match self.extensions.to_raw() {
+            Some(extensions) => {
+                Members::of(&capabilities).expect("it is an object").set("extensions", extensions.get())
+            }
+            None => capabilities,
+        };
         let written = Written {
-            capabilities: self.capabilities.to_json(),
+            capabilities,
             instructions: self.instructions.as_deref(),
             server_info: self.server_info.as_deref(),
         };
@@ -79,7 +106,9 @@ impl Description {
     /// The same of something of which only tools are shown.
     pub(crate) fn only_tools(&self) -> Self {
         let Capabilities { tools, logging, list_changed, .. } = self.capabilities;
-        Self { capabilities: Capabilities { tools, logging, list_changed, ..Capabilities::default() }, ..self.clone() }
+        let capabilities = Capabilities { tools, logging, list_changed, ..Capabilities::default() };
+        // Of what its calls have begun: the ids are sealed for whoever began it.
+        Self { capabilities, extensions: self.extensions.clone().only(TASKS), ..self.clone() }
     }
 
     /// Whether the two say the same.
@@ -91,7 +120,7 @@ impl Description {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
-    capabilities: serde_json::Value,
+    capabilities: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instructions: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +220,12 @@ mod tests {
             let raw = RawValue::from_string(result.to_owned()).unwrap();
             assert_eq!(Description::read(&raw).capabilities, expected, "{result}");
         }
+        let extensions = r#"{"io.modelcontextprotocol/tasks":{ "x":1.0,"y":1e400}}"#;
+        let text = format!(r#"{{"capabilities":{{"tools":{{}},"extensions":{extensions}}}}}"#);
+        let said = Description::read(&RawValue::from_string(text).unwrap());
+        let kept = Description::read(&said.to_raw());
+        assert!(kept.same(&said) && !kept.same(&Description::of_tools()));
+        assert_eq!(kept.extensions.to_raw().unwrap().get(), extensions);
         let info = r#"{ "name":"x","version":1.0}"#;
         let written = [
             format!(r#"{{"capabilities":{},"instructions":"Do.","serverInfo":{info}}}"#, Capabilities::ALL.to_json()),

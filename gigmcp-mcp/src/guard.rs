@@ -66,6 +66,11 @@ impl Guard {
             Outcome::Complete(result) if method.ends_with("/list") => Outcome::Complete(self.list(method, result)),
             Outcome::Complete(result) => self.result(method, result),
             Outcome::InputRequired(result) => self.input_required(result),
+            Outcome::Task(result) if !size::is_shallow(result.get(), self.policy.limits.nesting) => {
+                broken("the result is nested too deeply")
+            }
+            // Its id goes back to the server as it came.
+            Outcome::Task(result) => Outcome::Task(self.shown(result, &|_, name| name == "taskId")),
             Outcome::Error(error) if !size::is_shallow(error.get(), self.policy.limits.nesting) => {
                 broken("the error is nested too deeply")
             }

@@ -6,6 +6,7 @@ mod dispatch;
 mod events;
 mod guard;
 mod modern;
+mod polling;
 mod reply;
 mod service;
 mod session;
@@ -87,6 +88,12 @@ pub struct StreamableHttpLimits {
     pub max_listeners: usize,
     /// The same, of one principal. Default 256.
     pub max_listeners_per_principal: usize,
+    /// How long an answer may take before its stream is opened, if the client can come back to it (from 2025-11-25 on).
+    /// Default 5 s.
+    pub primed_after: Duration,
+    /// How long such a stream stays open before the client has to come back for the rest; for intermediaries that end long
+    /// connections. Default: for ever.
+    pub stream_for: Option<Duration>,
     /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
     /// Default 15 s.
     pub keep_alive: Duration,
@@ -109,6 +116,8 @@ impl Default for StreamableHttpLimits {
             parked_for: Duration::from_secs(600),
             max_listeners: 4096,
             max_listeners_per_principal: 256,
+            primed_after: Duration::from_secs(5),
+            stream_for: None,
             keep_alive: Duration::from_secs(15),
         }
     }

@@ -8,6 +8,7 @@ mod catalogue;
 mod check;
 mod definition;
 mod describe;
+mod extension;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -15,8 +16,10 @@ mod guard;
 mod http;
 mod hygiene;
 mod level;
+mod mend;
 mod message;
 mod meta;
+mod mirror;
 mod name;
 mod object;
 mod seal;
@@ -30,12 +33,14 @@ mod version;
 pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
     DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit, NotObserved,
-    OutputText, Pins, PinsUnknown, Process, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing, Standing,
+    OutputText, Pins, PinsUnknown, Prefixes, Process, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing,
+    Standing,
     TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest, UnknownDefinitionKind};
 pub use describe::{Capabilities, Description};
+pub use extension::Extensions;
 pub use guard::{Finding, Findings};
 pub use http::{
     Occupancy, Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits, StreamableHttpService,
@@ -44,7 +49,8 @@ pub use hygiene::safe_text;
 pub use level::{LogLevel, UnknownLevel};
 pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Response, RpcError, Verdict};
 pub use meta::{ListBudget, ToolMode, estimated_tokens};
-pub use name::{InvalidServerId, MAX_NAME_LENGTH, ServerId};
+pub use mirror::Mirrored;
+pub use name::{ExposedName, InvalidExposedName, InvalidServerId, MAX_NAME_LENGTH, ServerId};
 pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLaunch, StdioLimits, StdioUpstream};
 pub use upstream::{

@@ -13,6 +13,12 @@ use chacha20poly1305::{
 pub(crate) struct Sealer(XChaCha20Poly1305);
 
 impl Sealer {
+    /// The one of this process, for what outlives whoever has sealed it.
+    pub(crate) fn of_process() -> &'static Self {
+        static SEALER: std::sync::OnceLock<Sealer> = std::sync::OnceLock::new();
+        SEALER.get_or_init(Self::new)
+    }
+
     pub(crate) fn new() -> Self {
         let mut key = [0; 32];
         getrandom::fill(&mut key).expect("the kernel gives random numbers");

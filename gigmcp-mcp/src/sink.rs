@@ -2,12 +2,16 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde_json::value::RawValue;
 
 use crate::{
+    extension::{Extensions, TASKS},
     level::LogLevel,
     message::{Notification, Request, Verdict},
     upstream::BoxFuture,
@@ -54,6 +58,8 @@ pub struct ClientContext {
     pub state: Option<Box<RawValue>>,
     /// How it is asked for input.
     pub asked: Asked,
+    /// Whose it is, for what must not reach anybody else: ids of tasks open for their owner only.
+    pub owner: Option<Arc<str>>,
 }
 
 /// How a client is asked for input by a server that cannot send requests.
@@ -67,10 +73,15 @@ pub enum Asked {
 }
 
 impl ClientContext {
+    /// Whether it can follow a task. One of the older era cannot: it knows another kind.
+    pub(crate) fn follows_tasks(&self) -> bool {
+        self.asked == Asked::ByOutcome && Extensions::read(&self.capabilities).has(TASKS)
+    }
+
     /// Of a client that has declared these capabilities.
     #[must_use]
     pub fn new(capabilities: Box<RawValue>) -> Self {
-        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome }
+        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome, owner: None }
     }
 }
 
@@ -133,8 +144,10 @@ impl Features {
     /// The `capabilities` of an `initialize` request, and of `_meta` in the newer era.
     pub(crate) fn capabilities(&self) -> serde_json::Value {
         let mut declared = serde_json::Map::new();
-        if self.roots != Roots::Refuse {
-            declared.insert("roots".to_owned(), serde_json::json!({}));
+        match self.roots {
+            Roots::Refuse => {}
+            Roots::Answer(_) => drop(declared.insert("roots".to_owned(), serde_json::json!({}))),
+            Roots::Forward => drop(declared.insert("roots".to_owned(), serde_json::json!({ "listChanged": true }))),
         }
         if self.sampling == Passing::Forward {
             declared.insert("sampling".to_owned(), serde_json::json!({}));

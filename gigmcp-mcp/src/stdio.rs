@@ -46,8 +46,8 @@ pub use self::{
 };
 use crate::{
     describe::Description,
-    message::Verdict,
-    sink::{Features, Turns},
+    message::{Verdict, write_notification},
+    sink::{Features, Roots, Turns},
     upstream::{BoxFuture, Call, Event, List, Outcome, Upstream},
     version::Era,
 };
@@ -201,6 +201,15 @@ impl Upstream for StdioUpstream {
         })
     }
 
+    fn tell(&self, told: Call) {
+        let roots = self.shared.features.roots == Roots::Forward && self.shared.era == Era::Legacy;
+        if roots && &*told.method == ROOTS_CHANGED {
+            // The server will ask for them, and no call is under way that it could ask for.
+            self.shared.asks.expect_roots(told.sink);
+            self.shared.send_now(write_notification(ROOTS_CHANGED, told.params.as_deref()));
+        }
+    }
+
     fn is_open(&self) -> bool {
         !self.shared.pending.is_closed()
     }
@@ -226,6 +235,7 @@ impl Upstream for StdioUpstream {
     }
 }
 
+pub(crate) const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 const QUEUED_LINES: usize = 256;
 /// What belongs to no call and was not read yet; a reader that is further behind misses some.
 const QUEUED_EVENTS: usize = 256;

@@ -19,6 +19,7 @@ use tokio::sync::broadcast;
 use crate::{
     describe::Description,
     message::{Notification, RpcError},
+    mirror::Mirrored,
     name::ServerId,
     sink::{ClientContext, ClientId, Sink},
 };
@@ -75,6 +76,15 @@ pub trait Upstream: Send + Sync {
     fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
         Box::pin(std::future::ready(Description::of_tools()))
     }
+
+    /// Which arguments of a tool are sent in headers too. By default none are.
+    fn mirrored<'a>(&'a self, _tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        Box::pin(std::future::ready(Arc::default()))
+    }
+
+    /// A client says something that wants no answer: its roots have changed. Where a server asks for more because of it, the
+    /// call's [`Sink`] leads to the client. By default it is not passed on.
+    fn tell(&self, _told: Call) {}
 
     /// A client has gone; what was kept for it may be forgotten.
     fn forget(&self, _client: ClientId) {}
@@ -214,6 +224,9 @@ pub enum Outcome {
     /// The server needs input first: a result of the newer era with `resultType` `input_required`, as written. The same
     /// request is to be made again with the answers.
     InputRequired(Box<RawValue>),
+    /// The work goes on as a task: a result of the newer era with `resultType` `task`, as written. Only a client that has
+    /// declared the extension gets one.
+    Task(Box<RawValue>),
     /// The server's error object, or ours (see [`RpcError::to_raw`]), as it goes to the client.
     Error(Box<RawValue>),
     /// The server did not answer.

@@ -47,6 +47,12 @@ impl ProtocolVersion {
         }
     }
 
+    /// Whether a client may come back to a stream that it has lost.
+    #[must_use]
+    pub fn has_resumption(self) -> bool {
+        self >= Self::V2025_11_25
+    }
+
     /// Whether several messages may come in one array.
     #[must_use]
     pub fn has_batches(self) -> bool {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use gigmcp_egress::Identity;
-use gigmcp_mcp::{BoxFuture, Call, CallError, Description, Hold, List, Outcome, StdioUpstream, Upstream};
+use gigmcp_mcp::{BoxFuture, Call, CallError, Description, Hold, List, Mirrored, Outcome, StdioUpstream, Upstream};
 use gigmcp_sandbox::{Event, Events};
 use serde_json::value::RawValue;
 use tokio::{
@@ -169,6 +169,14 @@ impl Upstream for Server {
 
     fn revision(&self, list: List) -> u64 {
         self.upstream.revision(list)
+    }
+
+    fn mirrored<'a>(&'a self, tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        self.upstream.mirrored(tool)
+    }
+
+    fn tell(&self, told: Call) {
+        self.upstream.tell(told);
     }
 
     fn events(&self) -> Option<broadcast::Receiver<gigmcp_mcp::Event>> {

@@ -44,6 +44,7 @@ impl Said {
             policy.purpose.clone_from(purpose);
         }
         if let Some(member) = settings.servers.get(server.as_str()) {
+            policy.aliases.clone_from(&member.aliases);
             policy.spares = member.spares.map(usize::from);
             policy.disabled.extend(member.disabled_tools.iter().map(|name| Box::from(name.as_str())));
         }

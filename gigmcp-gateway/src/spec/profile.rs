@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use gigmcp_mcp::{ListBudget, ToolMode};
+use gigmcp_mcp::{ExposedName, ListBudget, ToolMode};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -15,9 +15,16 @@ use super::{
 };
 
 /// What was said of a profile, and of the servers in it. Kept as one JSON document.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProfileSettings {
+    /// Whether every name begins with its server's; without, only one that two servers have does.
+    #[serde(skip_serializing_if = "is_true")]
+    pub(crate) prefix: bool,
+    /// What clients call this profile: they put it in front of each name and count it. The profile's own name, if nothing is
+    /// said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_name: Option<String>,
     /// How its tools are listed.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) tools: Tools,
@@ -27,7 +34,7 @@ pub(crate) struct ProfileSettings {
     /// With `auto`, how many tokens their list takes at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_listed_tokens: Option<usize>,
-    /// Tools that are listed however the others are, as `<server>_<tool>`.
+    /// Tools that are listed however the others are, by the names clients see or as `<server>_<tool>`.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) always: BTreeSet<String>,
     /// What is done when a session has read private data and a stranger's text, and is about to use a server that can send:
@@ -49,6 +56,9 @@ pub(crate) struct MemberSettings {
     /// What becomes of a definition that changes after its owner agreed to the server.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) definitions: Definitions,
+    /// Other names for its tools and prompts, and the server's own name for each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) aliases: BTreeMap<ExposedName, String>,
     /// Tools of it that are switched off: not listed, not found and not called.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) disabled_tools: BTreeSet<String>,
@@ -112,6 +122,26 @@ pub(crate) enum Tools {
     Auto,
 }
 
+impl Default for ProfileSettings {
+    fn default() -> Self {
+        Self {
+            prefix: true,
+            client_name: None,
+            tools: Tools::default(),
+            max_listed_tools: None,
+            max_listed_tokens: None,
+            always: BTreeSet::new(),
+            servers: BTreeMap::new(),
+            max_servers: None,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 /// What cannot be said of a profile.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} of {place} cannot be `{value}`")]
@@ -119,7 +149,18 @@ pub(crate) struct InvalidProfileSetting {
     name: String,
     place: String,
     value: String,
-    source: serde_json::Error,
+    source: InvalidValue,
+}
+
+/// Why a value is none.
+#[derive(Debug, thiserror::Error)]
+enum InvalidValue {
+    #[error("{0}")]
+    Shape(serde_json::Error),
+    #[error("{alias} is an alias of server {of} already; a name leads to one tool")]
+    TakenAlias { alias: ExposedName, of: String },
+    #[error("the tool {tool} has two aliases; clients see it once")]
+    TwoAliases { tool: String },
 }
 
 impl ProfileSettings {
@@ -166,14 +207,33 @@ impl ProfileSettings {
             None if members.remove(name).is_none() => drop(members.insert(name.to_owned(), Value::Null)),
             None => {}
         }
-        let mut said: Self = serde_json::from_value(document).map_err(|source| InvalidProfileSetting {
+        let invalid = |source| InvalidProfileSetting {
             name: name.to_owned(),
             place: server.map_or_else(|| "the profile".to_owned(), |server| format!("server {server}")),
             value: value.as_ref().map_or_else(|| "default".to_owned(), Value::to_string),
             source,
-        })?;
+        };
+        let mut said: Self = serde_json::from_value(document).map_err(|error| invalid(InvalidValue::Shape(error)))?;
+        said.check_aliases().map_err(invalid)?;
         said.servers.retain(|_, said| *said != MemberSettings::default());
         *self = said;
+        Ok(())
+    }
+
+    /// No name leads to two tools, and no tool has two.
+    fn check_aliases(&self) -> Result<(), InvalidValue> {
+        let mut taken: BTreeMap<&ExposedName, &str> = BTreeMap::new();
+        for (server, said) in &self.servers {
+            let mut aliased = BTreeSet::new();
+            for (alias, tool) in &said.aliases {
+                if let Some(of) = taken.insert(alias, server) {
+                    return Err(InvalidValue::TakenAlias { alias: alias.clone(), of: of.to_owned() });
+                }
+                if !aliased.insert(tool) {
+                    return Err(InvalidValue::TwoAliases { tool: tool.clone() });
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -200,6 +260,7 @@ fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>,
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
 
     #[test]
@@ -228,6 +289,37 @@ mod tests {
             settings.set(None, name, None).expect("the default");
         }
         settings.set(Some(&server), "disabled_tools", None).expect("the default");
+        assert_eq!(settings, ProfileSettings::default());
+    }
+
+    #[test]
+    fn an_alias_is_a_name_that_leads_to_one_tool() {
+        let (one, two): (ServerName, ServerName) = ("one".parse().unwrap(), "two".parse().unwrap());
+        let mut settings = ProfileSettings::default();
+        settings.set(Some(&one), "aliases", Some(r#"{"greet":"say.hello"}"#)).unwrap();
+        settings.set(Some(&two), "aliases", Some(r#"{"greet-two":"say.hello"}"#)).unwrap();
+        let before = settings.clone();
+        for (case, value) in [
+            ("another server has it", r#"{"greet":"say.hello"}"#),
+            ("two for one tool", r#"{"a":"do","b":"do"}"#),
+            ("no name that clients accept", r#"{"a b":"do"}"#),
+            ("no object", "greet"),
+        ] {
+            assert!(settings.set(Some(&two), "aliases", Some(value)).is_err(), "{case}");
+            assert_eq!(settings, before, "{case}");
+        }
+        settings.set(Some(&one), "aliases", None).unwrap();
+        settings.set(Some(&two), "aliases", Some(r#"{"greet":"say.hello"}"#)).unwrap();
+    }
+
+    #[test]
+    fn prefixes_are_there_unless_the_owner_says_otherwise() {
+        let mut settings = ProfileSettings::default();
+        assert!(settings.prefix && serde_json::from_str::<ProfileSettings>("{}").unwrap().prefix);
+        settings.set(None, "prefix", Some("false")).unwrap();
+        assert!(!settings.prefix);
+        assert!(settings.set(None, "prefix", Some("perhaps")).is_err());
+        settings.set(None, "prefix", None).unwrap();
         assert_eq!(settings, ProfileSettings::default());
     }
 }

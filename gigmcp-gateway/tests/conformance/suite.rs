@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::{net::TcpListener, process::Command, time::timeout};
 
 use crate::{
@@ -18,10 +19,20 @@ use crate::{
 pub(crate) const MODES: [&str; 3] = ["legacy", "modern", "dual"];
 /// The revisions whose requirements, frozen at their release, are run; each on its own wire.
 pub(crate) const REQUIREMENTS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+/// Older revisions, of which the suite has no requirements: all it has for them is run.
+pub(crate) const OLDER: [&str; 2] = ["2025-06-18", "2025-03-26"];
 
-/// Servers for scenarios that are not required. Each has the tools whose names begin with its own, so that the gateway's
-/// names are the suite's; `greet`, which has no server's name in it, is missing.
-const JOBS: [&str; 6] = ["slow", "failing", "protocol", "confirm", "multi", "json"];
+/// Tools of scenarios that are not required: their names in the suite have no server's in front, so they are aliases.
+const JOBS: [&str; 8] = [
+    "greet",
+    "slow_compute",
+    "failing_job",
+    "protocol_error_job",
+    "confirm_delete",
+    "multi_input",
+    "json_schema_2020_12_tool",
+    "tool_with_task",
+];
 
 /// Runs the suite against a gateway with the fixture, called `test` for the names, and the noisy server.
 pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
@@ -34,17 +45,19 @@ pub(crate) fn run(mode: &'static str, writes: bool) -> Vec<Results> {
     };
     add("test", &[mode]);
     add("noisy", &["noisy"]);
-    for name in JOBS {
-        add(name, &["jobs", name]);
-    }
-    let servers = [&["test", "noisy"], &JOBS[..]].concat();
+    add("jobs", &["jobs"]);
+    let servers = ["test", "noisy", "jobs"];
     let token = installation.profile("conformance", &servers);
     for name in servers {
         // Some scenarios are about lists that change.
         installation.json(&["profile", "set", "conformance", "--server", name, "definitions=follow"], "");
     }
-    let gateway = installation.serve(&internet, &[]);
-    REQUIREMENTS.map(|requirements| against(&internet, &gateway, &token, requirements, mode, writes)).into()
+    let named = |tool: &str| if tool == "tool_with_task" { format!("test_{tool}") } else { String::from(tool) };
+    let aliases: Value = JOBS.iter().map(|tool| (named(tool), Value::from(*tool))).collect();
+    installation.json(&["profile", "set", "conformance", "--server", "jobs", &format!("aliases={aliases}")], "");
+    let gateway = installation.serve(&internet, &[("GIG_STREAM_SECONDS", "1")]);
+    let all = REQUIREMENTS.into_iter().chain(OLDER);
+    all.map(|revision| against(&internet, &gateway, &token, revision, mode, writes)).collect()
 }
 
 fn against(
@@ -57,7 +70,10 @@ fn against(
 ) -> Results {
     let output = tempfile::tempdir().unwrap();
     let expected = Results::expected_path(requirements, mode);
-    let mut arguments = vec!["--requirements".to_owned(), requirements.to_owned()];
+    let mut arguments: Vec<String> = match REQUIREMENTS.contains(&requirements) {
+        true => ["--requirements", requirements].map(str::to_owned).into(),
+        false => ["--suite", "all", "--spec-version", requirements].map(str::to_owned).into(),
+    };
     arguments.extend(["--output-dir".to_owned(), output.path().to_str().unwrap().to_owned()]);
     if !writes {
         arguments.extend(["--expected-failures".to_owned(), expected.to_str().unwrap().to_owned()]);

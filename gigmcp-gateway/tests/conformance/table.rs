@@ -5,23 +5,27 @@ use std::{collections::BTreeSet, fmt::Write};
 use crate::results::{Results, Scenario};
 
 /// The whole page.
-pub(crate) fn page(requirements: &[&str], modes: &[&str], all: &[Results]) -> String {
+pub(crate) fn page(requirements: &[&str], older: &[&str], modes: &[&str], all: &[Results]) -> String {
     let mut page = HEAD.to_owned();
-    for requirements in requirements {
+    for requirements in requirements.iter().chain(older) {
         let of_set: Vec<&Results> = modes
             .iter()
             .map(|mode| {
                 all.iter().find(|results| results.requirements == *requirements && results.mode == *mode).unwrap()
             })
             .collect();
-        section(&mut page, requirements, modes, &of_set);
+        let title = match older.contains(requirements) {
+            true => format!("All that the suite has for {requirements}"),
+            false => format!("Requirements of {requirements}"),
+        };
+        section(&mut page, &title, modes, &of_set);
     }
     page
 }
 
-fn section(page: &mut String, requirements: &str, modes: &[&str], results: &[&Results]) {
+fn section(page: &mut String, title: &str, modes: &[&str], results: &[&Results]) {
     let required = &results[0].required;
-    writeln!(page, "\n## Requirements of {requirements}\n\n| | {} |", modes.join(" | ")).unwrap();
+    writeln!(page, "\n## {title}\n\n| | {} |", modes.join(" | ")).unwrap();
     writeln!(page, "|---|{}", "---|".repeat(modes.len())).unwrap();
     let row = |page: &mut String, name: &str, cell: &dyn Fn(&Results) -> String| {
         let cells: Vec<_> = results.iter().map(|results| cell(results)).collect();

@@ -160,6 +160,7 @@ impl Case<'_> {
             match explained.why {
                 Why::Prefixed => theirs.text() == format!("{}{}", self.prefix, ours.text()),
                 Why::UnknownName | Why::UnfitArguments => false,
+                Why::TaskWaitedFor => (&*ours.text(), &*theirs.text()) == ("required", "optional"),
                 Why::AskedInVain => {
                     let (ours, theirs) = (ours.text(), theirs.text());
                     ours.starts_with("the client does not support")

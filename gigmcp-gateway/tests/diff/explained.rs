@@ -18,6 +18,9 @@ pub(crate) enum Why {
     /// A refusal of the gateway's own: it checks arguments against the tool's schema, and does not trouble a server with what
     /// that refuses too. Whatever the server would take is a difference.
     UnfitArguments,
+    /// A tool that can only be called as a task of the older era can be called by anybody through the gateway, which waits for
+    /// the task.
+    TaskWaitedFor,
     /// A server hears when it starts what clients can be asked, before there are any. One that then asks a client that
     /// cannot be asked is refused a moment later than it would have been.
     AskedInVain,
@@ -27,6 +30,7 @@ pub(crate) enum Why {
 pub(crate) const EXPLAINED: &[Explained] = &[
     Explained { method: "tools/list", path: "name", why: Why::Prefixed },
     Explained { method: "prompts/list", path: "name", why: Why::Prefixed },
+    Explained { method: "tools/list", path: "execution/taskSupport", why: Why::TaskWaitedFor },
     Explained { method: "tools/call", path: "", why: Why::UnknownName },
     Explained { method: "prompts/get", path: "", why: Why::UnknownName },
     Explained { method: "tools/call", path: "", why: Why::UnfitArguments },

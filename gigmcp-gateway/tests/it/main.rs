@@ -9,6 +9,7 @@ mod backup;
 mod client;
 mod cold;
 mod command_line;
+mod conversations;
 mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]

@@ -42,6 +42,9 @@ fn real_servers_from_npm_and_pypi_answer_through_the_gateway() {
     }
     let sum = session.call("everything_get-sum", &json!({"a": 2, "b": 40}));
     assert!(sum.text().contains("42"), "{sum:?}");
+    // It can only be called as a task, which hardly any client can do: here it is called like any other.
+    let research = session.call("everything_simulate-research-query", &json!({"topic": "bees"}));
+    assert!(research.text().contains("bees"), "{research:?}");
     let time = json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"});
     let time = session.call("time_convert_time", &time);
     assert!(time.text().contains("21:00"), "{time:?}");

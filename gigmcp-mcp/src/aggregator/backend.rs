@@ -28,7 +28,7 @@ use crate::{
     catalogue::{Catalogue, NamedList},
     guard::Guard,
     message::RpcError,
-    name::ServerId,
+    name::{Naming, ServerId},
     upstream::{Again, BoxFuture, Launch, List, Upstream},
 };
 
@@ -51,6 +51,7 @@ impl Deref for Ready {
 
 pub(super) struct Entry {
     pub(super) name: ServerId,
+    pub(super) naming: Naming,
     pub(super) index: usize,
     pub(super) hub: Arc<Hub>,
     /// A list was answered without this server.
@@ -77,13 +78,20 @@ enum State {
 }
 
 impl Entry {
-    pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
+    pub(super) fn new(
+        backend: Backend,
+        naming: Naming,
+        index: usize,
+        limits: AggregatorLimits,
+        hub: &Arc<Hub>,
+    ) -> Self {
         let Backend { name, launch, policy, store } = backend;
-        let guard = Guard::new(name.clone(), policy);
+        let guard = Guard::new(name.clone(), policy.of(&name));
         let launch = guard.around(launch);
         Self {
             guard,
             name,
+            naming,
             index,
             hub: Arc::clone(hub),
             missed: AtomicBool::new(false),
@@ -141,7 +149,7 @@ impl Entry {
         if let Some(store) = &self.store {
             let load = async || {
                 let Some(known) = store.load().await else { return };
-                let offer = Arc::new(Offer::unjudged(&self.name, known));
+                let offer = Arc::new(Offer::unjudged(&self.naming, known));
                 // What it has said itself meanwhile is newer.
                 lock(&self.offered).get_or_insert(offer);
             };

@@ -5,8 +5,11 @@ use std::{collections::HashMap, future::Future, io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, FlowPolicy, backend::Entry, hub::Hub,
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, FlowPolicy,
+    backend::Entry,
+    hub::Hub,
     meta::Presentation,
+    naming::{Names, Prefixes},
 };
 use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
@@ -17,6 +20,8 @@ pub struct AggregatorBuilder {
     backends: Vec<Backend>,
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
+    prefixes: Prefixes,
+    client_prefix: usize,
     presentation: Presentation,
     flow: FlowPolicy,
 }
@@ -57,6 +62,18 @@ impl AggregatorBuilder {
         self
     }
 
+    /// Whether every name begins with its server's; by default, every one does.
+    pub fn prefixes(mut self, prefixes: Prefixes) -> Self {
+        self.prefixes = prefixes;
+        self
+    }
+
+    /// How many characters clients put in front of a name before they count (`mcp__work__`); none by default.
+    pub fn client_prefix(mut self, length: usize) -> Self {
+        self.client_prefix = length;
+        self
+    }
+
     /// How its tools are listed; every one by default.
     pub fn tool_mode(mut self, mode: ToolMode) -> Self {
         self.presentation.mode = mode;
@@ -86,7 +103,8 @@ impl AggregatorBuilder {
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer, presentation, flow } = self;
+        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow } = self;
+        let mut names = Names::new(prefixes, client_prefix, &backends);
         let hub = Hub::new(flow);
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
@@ -94,9 +112,10 @@ impl AggregatorBuilder {
             if by_name.insert(backend.name.as_str().into(), entries.len()).is_some() {
                 return Err(DuplicateServer { name: backend.name });
             }
-            entries.push(Arc::new(Entry::new(backend, entries.len(), limits, &hub)));
+            let naming = names.of_next(&backend);
+            entries.push(Arc::new(Entry::new(backend, naming, entries.len(), limits, &hub)));
         }
         hub.connect(&entries);
-        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new(), presentation })
+        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new(), names, presentation })
     }
 }

@@ -15,6 +15,7 @@ use super::{
     hub::Subscribed,
     pace::{Settling, Talk},
     passing::{named, uri_of},
+    tasks::notices,
 };
 use crate::{
     message::Notification,
@@ -91,6 +92,9 @@ fn pass(entry: &Entry, event: &Notification, talk: &mut Talk) {
     }
     let event = &entry.guard.notification(event.clone());
     let event = match &*event.method {
+        "notifications/tasks" => {
+            return notices(entry, event).into_iter().for_each(|notice| entry.hub.publish(notice));
+        }
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();

@@ -8,13 +8,16 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
-use super::{FlowPolicy, backend::Entry, flow::Flow, links::Links, rate::Rates};
+use super::{
+    FlowPolicy, backend::Entry, flow::Flow, links::Links, pointing::links_of_result, rate::Rates, tasks::TaskListeners,
+    working::Working,
+};
 use crate::{
     level::LogLevel,
     message::Notification,
     object::quoted,
     sink::ClientId,
-    upstream::{Call, Event, List},
+    upstream::{Call, Event, List, Outcome},
 };
 
 pub(super) struct Hub {
@@ -23,6 +26,8 @@ pub(super) struct Hub {
     pub(super) links: Links,
     pub(super) rates: Rates,
     pub(super) flow: Flow,
+    pub(super) tasks: TaskListeners,
+    pub(super) working: Working,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
     subscriptions: Mutex<Subscriptions>,
@@ -61,6 +66,8 @@ impl Hub {
             links: Links::default(),
             rates: Rates::default(),
             flow: Flow::new(flow),
+            tasks: TaskListeners::default(),
+            working: Working::default(),
             entries: OnceLock::new(),
             levels: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -101,6 +108,14 @@ impl Hub {
         let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         let own = entries.get(server)?.upgrade()?;
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
+    }
+
+    /// An outcome whose links lead to what clients know.
+    pub(super) fn pointing(&self, server: usize, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Complete(result) => Outcome::Complete(links_of_result(self, server, &result).unwrap_or(result)),
+            outcome => outcome,
+        }
     }
 
     /// Notes a client's level; what the servers are to be set to.

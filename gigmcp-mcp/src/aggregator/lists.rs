@@ -1,6 +1,6 @@
 //! The lists that clients see.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -11,11 +11,14 @@ use super::{
     backend::Entry,
     fault::{Fault, FaultKind},
     hub::prefixed,
+    named::Kind,
+    naming::Shown,
     offer::Offer,
 };
 use crate::{
     catalogue::{Catalogue, LocatedList},
     describe::{Capabilities, Description},
+    extension::{Extensions, TASKS},
     message::RpcError,
     object::{Members, quoted},
     upstream::Outcome,
@@ -88,18 +91,17 @@ impl Aggregator {
             return self.page(list, &items.iter().map(|item| &**item).collect::<Vec<_>>(), params);
         }
         let gathered = self.gather(self.limits.list_wait).await;
-        let named = |of: fn(&Catalogue) -> &crate::NamedList| {
-            let items = gathered.servers.iter().flat_map(move |(_, ready)| of(&ready.catalogue).items());
-            items.map(|item| &*item.definition).collect::<Vec<_>>()
-        };
+        let shown;
         let renamed;
         let items: Vec<&RawValue> = match list {
             "tools" => {
-                let servers = gathered.servers.iter();
-                let tools = servers.flat_map(|(entry, ready)| entry.policy().offered(&ready.catalogue.tools));
-                tools.map(|tool| &*tool.definition).collect()
+                shown = self.definitions(Kind::Tool, &gathered);
+                shown.iter().map(AsRef::as_ref).collect()
             }
-            "prompts" => named(|catalogue| &catalogue.prompts),
+            "prompts" => {
+                shown = self.definitions(Kind::Prompt, &gathered);
+                shown.iter().map(AsRef::as_ref).collect()
+            }
             "resources" => {
                 renamed = located(&gathered, |catalogue| &catalogue.resources);
                 renamed.iter().map(AsRef::as_ref).collect()
@@ -110,6 +112,12 @@ impl Aggregator {
             }
         };
         self.page(list, &items, params)
+    }
+
+    /// What clients see of tools or prompts.
+    fn definitions<'a>(&self, kind: Kind, gathered: &'a Gathered) -> Vec<Cow<'a, RawValue>> {
+        let shown = self.shown(kind, gathered).into_iter();
+        shown.map(|Shown { entry, item, name, .. }| self.definition(kind, entry.index, item, name)).collect()
     }
 
     fn page(&self, list: &'static str, items: &[&RawValue], params: Option<&RawValue>) -> Outcome {
@@ -161,15 +169,18 @@ impl Aggregator {
     pub(super) async fn description(&self) -> Description {
         let gathered = self.gather(self.limits.describe_wait).await;
         let mut all = Capabilities { tools: true, list_changed: true, ..Capabilities::default() };
+        let mut extensions = Extensions::default();
         if gathered.incomplete {
             all = Capabilities::ALL;
+            extensions.insert(TASKS);
         }
         for (_, ready) in &gathered.servers {
             all = all.or(ready.description.capabilities);
+            extensions.merge(&ready.description.extensions);
         }
         if self.decide() {
             let instructions = Some(self.overview(&gathered));
-            return Description { capabilities: all, instructions, ..Description::default() };
+            return Description { capabilities: all, instructions, extensions, ..Description::default() };
         }
         let mut instructions = String::new();
         for (entry, ready) in &gathered.servers {
@@ -182,6 +193,7 @@ impl Aggregator {
         Description {
             capabilities: all,
             instructions: (!instructions.is_empty()).then_some(instructions),
+            extensions,
             ..Description::default()
         }
     }

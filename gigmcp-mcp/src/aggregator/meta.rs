@@ -16,6 +16,7 @@ use super::{
     fault::FaultKind,
     lists::Gathered,
     named::{Kind, Refusal},
+    naming::{Prefixes, Shown},
     observer::Observation,
     offer::Offer,
 };
@@ -27,11 +28,11 @@ use crate::{
         definitions,
         describe::{self, Described},
         failed, first_sentence,
-        index::{Found, Index, Source},
+        index::{Found, Index, Offered, Source},
         on_one_line,
         search::Query,
     },
-    name::{ServerId, server_of},
+    name::ServerId,
     object::Members,
     upstream::Outcome,
 };
@@ -97,6 +98,11 @@ impl Aggregator {
         }
     }
 
+    /// Whether a tool of this name is one of those that stand for others.
+    pub(super) fn is_ours(&self, name: &str) -> bool {
+        !matches!(self.presentation.mode, ToolMode::Direct) && MetaTool::named(name).is_some()
+    }
+
     /// Decides by what is known of the servers, also of those that do not run now. Nothing that a client asks for is part of it.
     pub(super) fn decide(&self) -> bool {
         if let ToolMode::Auto(budget) = self.presentation.mode {
@@ -124,12 +130,21 @@ impl Aggregator {
     /// The tools that stand for all, and those that are always listed. Only the servers of the latter are needed.
     pub(super) async fn meta_list(&self) -> Vec<Box<RawValue>> {
         let always = &self.presentation.always;
-        let named: BTreeSet<usize> =
-            always.iter().filter_map(|name| self.by_name.get(server_of(name)?).copied()).collect();
-        let gathered = self.gather_of(named.into_iter().map(|index| &self.entries[index]), self.limits.list_wait).await;
-        let tools = gathered.servers.iter().flat_map(|(entry, ready)| entry.policy().offered(&ready.catalogue.tools));
-        let pinned = tools.filter(|tool| always.contains(&tool.exposed) && MetaTool::named(&tool.exposed).is_none());
-        definitions().iter().cloned().chain(pinned.map(|tool| tool.definition.clone())).collect()
+        let wait = self.limits.list_wait;
+        let gathered = match self.names.prefixes {
+            // Whether a name needs its prefix depends on all of them.
+            Prefixes::WhenNeeded if !always.is_empty() => self.gather(wait).await,
+            Prefixes::WhenNeeded | Prefixes::Always => {
+                let named: BTreeSet<usize> =
+                    always.iter().filter_map(|name| self.named_server(name)).map(|entry| entry.index).collect();
+                self.gather_of(named.into_iter().map(|index| &self.entries[index]), wait).await
+            }
+        };
+        let shown = self.shown(Kind::Tool, &gathered).into_iter();
+        let pinned = shown.filter(|shown| MetaTool::named(shown.name).is_none() && shown.is_among(always));
+        let pinned =
+            pinned.map(|shown| self.definition(Kind::Tool, shown.entry.index, shown.item, shown.name).into_owned());
+        definitions().iter().cloned().chain(pinned).collect()
     }
 
     /// The answer of a tool of ours; none if a server is to answer.
@@ -180,20 +195,24 @@ impl Aggregator {
         };
         let gathered = self.gather(self.limits.list_wait).await;
         let index = self.index(&gathered);
-        let is_read_only = |found: Found<'_>| {
-            let entry = self.by_name.get(found.server.as_str()).map(|&index| &self.entries[index]);
-            entry.is_some_and(|entry| entry.policy().is_read_only(found.tool))
-        };
-        query.answer(&index, is_read_only, &missing(&gathered))
+        let entry = |found: Found<'_>| &self.entries[self.by_name[found.server.as_str()]];
+        let is_read_only = |found: Found<'_>| entry(found).policy().is_read_only(found.tool);
+        let definition =
+            |found: Found<'_>| self.definition(Kind::Tool, entry(found).index, found.tool, found.name).get().to_owned();
+        query.answer(&index, is_read_only, definition, &missing(&gathered))
     }
 
     /// The index of what is offered now, made anew only if something has changed.
     fn index(&self, gathered: &Gathered) -> Arc<Index> {
-        let source = |(entry, ready): &(Arc<Entry>, Arc<Offer>)| Source {
-            server: entry.name.clone(),
-            title: ready.description.title.clone().unwrap_or_default(),
-            tools: Arc::clone(&ready.catalogue.tools),
-            offered: offered(entry, &ready.catalogue.tools),
+        let shown = self.shown(Kind::Tool, gathered);
+        let source = |(entry, ready): &(Arc<Entry>, Arc<Offer>)| {
+            let its_own = shown.iter().filter(|shown| shown.entry.index == entry.index);
+            Source {
+                server: entry.name.clone(),
+                title: ready.description.title.clone().unwrap_or_default(),
+                tools: Arc::clone(&ready.catalogue.tools),
+                offered: its_own.map(|shown| Offered { item: shown.at, name: shown.name.into() }).collect(),
+            }
         };
         let sources: Vec<Source> = gathered.servers.iter().map(source).collect();
         let mut index = self.presentation.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,8 +241,9 @@ impl Aggregator {
                     continue;
                 }
             };
-            let Some(tool) = route.ready.catalogue.tools.find(&name) else { continue };
-            described.push(Described::Is(tool.definition.clone()));
+            let Some(tool) = route.ready.catalogue.tools.find_own(&route.said.name) else { continue };
+            let definition = self.definition(Kind::Tool, route.entry.index, tool, &name);
+            described.push(Described::Is(definition.into_owned()));
             if route.entry.policy().is_read_only(tool) {
                 read_only.push(name);
             }
@@ -266,6 +286,16 @@ impl Aggregator {
             text.extend(["\n- ", entry.name.as_str(), &tools, colon, &purpose]);
         }
         text
+    }
+}
+
+impl Shown<'_> {
+    /// Whether one of these names is this tool's: the one that is shown, or the one that it always has.
+    fn is_among(&self, names: &BTreeSet<Box<str>>) -> bool {
+        let server = self.entry.name.as_str();
+        names.contains(self.name)
+            || names.contains(&self.item.exposed)
+            || names.contains(&*format!("{server}_{}", self.item.name))
     }
 }
 

@@ -9,14 +9,15 @@ use super::{
     backend::{Entry, Ready},
     fault::BackendError,
     offer::Offer,
-    passing::{FromServer, labelled_outcome},
+    passing::{FromServer, labelled_outcome, uri_of},
     spares::Wanted,
 };
 use crate::{
-    catalogue::NamedList,
+    catalogue::{Catalogue, Named, NamedList},
     definition::{Defined, DefinitionKind},
+    mend::mended,
     message::{RpcError, beginning},
-    name::server_of,
+    mirror::Mirrored,
     object::Members,
     upstream::{Call, Outcome},
 };
@@ -41,16 +42,23 @@ impl Kind {
         }
     }
 
-    fn list(self, offer: &Offer) -> &NamedList {
+    pub(super) fn list(self, offer: &Offer) -> &NamedList {
+        self.of(&offer.catalogue)
+    }
+
+    fn of(self, catalogue: &Catalogue) -> &NamedList {
         match self {
-            Self::Tool => &offer.catalogue.tools,
-            Self::Prompt => &offer.catalogue.prompts,
+            Self::Tool => &catalogue.tools,
+            Self::Prompt => &catalogue.prompts,
         }
     }
 
-    /// Whether there is such a name, be it held back or not.
-    fn has(self, offer: &Offer, exposed: &str) -> bool {
-        self.list(offer).find(exposed).is_some() || offer.held.named(self.definition(), exposed).is_some()
+    /// What is called so, by its name without a prefix or by the one that clients usually see.
+    fn named<'a>(self, catalogue: &'a Catalogue, name: &str, bare: bool) -> Option<&'a Named> {
+        match bare {
+            true => self.of(catalogue).find_own(name),
+            false => self.of(catalogue).find(name),
+        }
     }
 }
 
@@ -103,10 +111,10 @@ impl Aggregator {
     /// Where a name leads. Starts the server, if it is not known that there is no such name.
     pub(super) async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
-        let entry = server_of(exposed)
-            .and_then(|server| self.by_name.get(server))
-            .map(|&index| &self.entries[index])
-            .ok_or_else(unknown)?;
+        let (entry, bare) = match self.find_bare(kind, exposed).await? {
+            Some(entry) => (entry, true),
+            None => (self.named_server(exposed).ok_or_else(unknown)?, false),
+        };
         let failed = |error: BackendError| Refusal {
             entry: Some(&**entry),
             code: Some(error.code()),
@@ -116,26 +124,41 @@ impl Aggregator {
         let mut ready = match entry.running() {
             Some(ready) => ready,
             None => {
-                if entry.known().await.is_some_and(|offer| !kind.has(&offer, exposed)) {
+                // Be it held back or not: what the server says now may be what was agreed to.
+                if entry.known().await.is_some_and(|offer| kind.named(&offer.said.catalogue, exposed, bare).is_none()) {
                     return Err(unknown());
                 }
                 entry.ready().await.map_err(failed)?
             }
         };
-        let is_known = kind.list(&ready).find(exposed).is_some();
+        let is_known = kind.named(&ready.catalogue, exposed, bare).is_some();
         if !is_known && entry.is_stale(&ready) || entry.is_in_doubt(&ready) {
             ready = entry.ready().await.map_err(failed)?;
         }
-        if let Some(held) = ready.held.named(kind.definition(), exposed) {
+        let said = kind.named(&ready.said.catalogue, exposed, bare).ok_or_else(unknown)?;
+        if let Some(held) = ready.held.named(kind.definition(), &said.exposed) {
             let error = held.to_rpc(&entry.name, exposed);
             return Err(Refusal { entry: Some(&**entry), code: Some(held.code()), error });
         }
-        let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
+        let named = kind.named(&ready.catalogue, exposed, bare).ok_or_else(unknown)?;
         if kind == Kind::Tool && entry.policy().is_disabled(named) {
             return Err(disabled(entry, exposed));
         }
         let said = Arc::clone(&named.said);
         Ok(Route { entry, ready, said })
+    }
+
+    /// Which arguments of a tool headers repeat; none of a name that leads nowhere.
+    pub(super) async fn mirrored_of(&self, exposed: &str) -> Arc<[Mirrored]> {
+        if self.is_ours(exposed) {
+            return Arc::default();
+        }
+        match self.find(Kind::Tool, exposed).await {
+            Ok(Route { ready, said, .. }) => {
+                ready.catalogue.tools.find_own(&said.name).map(|tool| Arc::clone(&tool.mirrored)).unwrap_or_default()
+            }
+            Err(_) => Arc::default(),
+        }
     }
 
     pub(super) async fn prompt(&self, call: Call) -> Outcome {
@@ -195,15 +218,18 @@ impl Aggregator {
             Err(error) => return Outcome::refused(&entry.refusal(&error)),
         };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-        match held.call(call).await {
+        let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));
+        match mended(&method, uri.as_deref(), held.call(call).await) {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {
                     self.hub.links.learn(entry.index, &result);
                 }
-                Outcome::Complete(result)
+                self.hub.pointing(entry.index, Outcome::Complete(result))
             }
-            outcome @ (Outcome::InputRequired(_) | Outcome::Error(_)) => labelled_outcome(&entry.name, outcome),
+            outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
+                labelled_outcome(&entry.name, outcome)
+            }
         }
     }
 }

@@ -143,7 +143,9 @@ impl Observation {
     pub(super) async fn end(mut self, failure: Option<&'static str>, outcome: &Outcome) {
         let (verdict, response_bytes) = match outcome {
             Outcome::Complete(result) if is_tool_error(result) => (CallVerdict::ToolError, result.get().len()),
-            Outcome::Complete(result) | Outcome::InputRequired(result) => (CallVerdict::Ok, result.get().len()),
+            Outcome::Complete(result) | Outcome::InputRequired(result) | Outcome::Task(result) => {
+                (CallVerdict::Ok, result.get().len())
+            }
             Outcome::Error(error) => {
                 let code = error_code(error);
                 (CallVerdict::Error { code }, error.get().len())

@@ -92,6 +92,11 @@ fn with_label(server: &ServerId, params: &RawValue, always_address: bool) -> Res
 pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::InputRequired(result) => match labelled_requests(server, &result) {
+            // It would be asked again and again, and nobody could ever answer.
+            Ok(Some(labelled)) if asks_nothing(&labelled) => {
+                let text = "the server asks for something that no client knows";
+                Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))
+            }
             Ok(None) => Outcome::InputRequired(result),
             Ok(Some(labelled)) => Outcome::InputRequired(labelled),
             Err(error) => Outcome::refused(&error),
@@ -139,7 +144,7 @@ fn with_labelled_addresses(server: &ServerId, error: &RawValue) -> Result<Option
 const URL_ELICITATION_REQUIRED: i64 = -32042;
 const MAX_ADDRESSES: usize = 64;
 
-fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+pub(super) fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
     let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
     let members = Members::of(result).map_err(|_| malformed())?;
     let Some(requests) = members.value("inputRequests") else { return Ok(None) };
@@ -148,12 +153,23 @@ fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<
     for (key, request) in requests.iter() {
         let members = Members::of(request).map_err(|_| malformed())?;
         let method = members.string("method").ok_or_else(malformed)?;
+        if !matches!(&*method, "elicitation/create" | "sampling/createMessage" | "roots/list") {
+            continue;
+        }
         let params = members.value("params").map(ToOwned::to_owned);
         let asked = labelled(server, Request { id: 0.into(), method: method.into(), params })?;
         let changed = asked.params.and_then(|params| members.with_raw("params", params.get()));
         all.push(format!("{}:{}", quoted(key), changed.as_deref().unwrap_or(request).get()));
     }
     Ok(members.with_raw("inputRequests", &format!("{{{}}}", all.join(","))))
+}
+
+fn asks_nothing(result: &RawValue) -> bool {
+    let members = Members::of(result).ok();
+    let (requests, state) = members.map_or((None, None), |members| {
+        (members.value("inputRequests").map(|requests| requests.get() == "{}"), members.value("requestState"))
+    });
+    requests == Some(true) && state.is_none()
 }
 
 /// The host of an address that is safe to open.

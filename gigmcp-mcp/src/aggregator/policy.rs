@@ -1,11 +1,17 @@
-//! What is demanded of one server.
+//! What is demanded of one server, and how it is shown.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::Pins;
-use crate::catalogue::{Named, NamedList};
+use crate::{
+    catalogue::{Named, NamedList},
+    name::{ExposedName, ServerId},
+};
 
-/// What is demanded of one server of an aggregator.
+/// What is demanded of one server of an aggregator, and how it is shown.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerPolicy {
@@ -14,8 +20,11 @@ pub struct ServerPolicy {
     /// These tools, by the server's own names, and nothing else that it has: no prompts, resources, completions. By default,
     /// everything.
     pub only: Option<BTreeSet<Box<str>>>,
-    /// Tools that are switched off, by the server's name for them or the one that clients see: not listed, not found and not
-    /// called.
+    /// Other names of its tools and prompts than `<server>_<tool>`: the server's own name by the one that clients see. Of two
+    /// for the same tool the first counts, and so does the first server's, if two have the same alias.
+    pub aliases: BTreeMap<ExposedName, String>,
+    /// Tools that are switched off, by the server's name for them or the one that clients see, alias or not: not listed, not
+    /// found and not called.
     pub disabled: BTreeSet<Box<str>>,
     /// Tools, by the server's own name, that are known to change nothing. Never what the server itself says of them.
     pub read_only_tools: BTreeSet<Box<str>>,
@@ -41,6 +50,14 @@ pub struct ServerPolicy {
 }
 
 impl ServerPolicy {
+    /// The same for this server: what was switched off as `<server>_<tool>` stays so when the tool has an alias.
+    pub(crate) fn of(mut self, server: &ServerId) -> Self {
+        let own = |name: &Box<str>| Some(name.strip_prefix(server.as_str())?.strip_prefix('_')?.into());
+        let own: Vec<Box<str>> = self.disabled.iter().filter_map(own).collect();
+        self.disabled.extend(own);
+        self
+    }
+
     pub(crate) fn is_disabled(&self, tool: &Named) -> bool {
         self.disabled.contains(&tool.name) || self.disabled.contains(&tool.exposed)
     }
@@ -60,6 +77,7 @@ impl Default for ServerPolicy {
         Self {
             pins: None,
             only: None,
+            aliases: BTreeMap::new(),
             disabled: BTreeSet::new(),
             read_only_tools: BTreeSet::new(),
             purpose: None,

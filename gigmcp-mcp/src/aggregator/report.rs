@@ -1,6 +1,6 @@
 //! What lists of tools cost.
 
-use super::{Aggregator, Fault};
+use super::{Aggregator, Fault, named::Kind};
 use crate::{meta::estimated_tokens, name::ServerId};
 
 /// How much of a model's context the tools of an aggregator take, all by the same estimate
@@ -40,11 +40,13 @@ impl Aggregator {
         let gathered = self.gather(self.limits.list_wait).await;
         let of = |tools: &mut dyn Iterator<Item = &str>| tools.map(estimated_tokens).sum::<usize>();
         let mut servers = Vec::new();
-        for (entry, ready) in &gathered.servers {
-            let offered: Vec<&str> =
-                entry.policy().offered(&ready.catalogue.tools).map(|tool| tool.definition.get()).collect();
-            let tokens = of(&mut offered.iter().copied());
-            servers.push(ServerTokens { server: entry.name.clone(), tools: offered.len(), tokens });
+        let shown = self.shown(Kind::Tool, &gathered);
+        for (entry, _) in &gathered.servers {
+            let its_own = shown.iter().filter(|shown| shown.entry.index == entry.index);
+            let its_own: Vec<_> =
+                its_own.map(|shown| self.definition(Kind::Tool, entry.index, shown.item, shown.name)).collect();
+            let tokens = of(&mut its_own.iter().map(|tool| tool.get()));
+            servers.push(ServerTokens { server: entry.name.clone(), tools: its_own.len(), tokens });
         }
         let listed = self.meta_list().await;
         TokenReport {

@@ -48,6 +48,8 @@ pub(super) enum Wanted<'a> {
     Said(&'a Defined),
     /// The server's own URI.
     Uri(&'a str),
+    /// Nothing that anybody agrees to by itself.
+    Nothing,
 }
 
 impl Wanted<'_> {
@@ -56,6 +58,7 @@ impl Wanted<'_> {
         match self {
             Self::Said(said) => offer.shows(said, follows),
             Self::Uri(uri) => offer.lists_uri(uri) || offer.held.located(uri).is_none(),
+            Self::Nothing => true,
         }
     }
 }
@@ -178,7 +181,7 @@ impl Entry {
         let revisions = revisions(upstream);
         let description = Arc::new(upstream.describe().await);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.name, upstream, capabilities, limits, None, &List::ALL)
+        let catalogue = Catalogue::read(&self.naming, upstream, capabilities, limits, None, &List::ALL)
             .await
             .map_err(BackendError::Catalogue)?;
         let Judged { catalogue, held, revision, .. } =
@@ -193,6 +196,7 @@ impl Checked {
         match wanted {
             Wanted::Said(said) => self.agreed.get(&key(said)).is_some_and(|digest| follows || *digest == said.digest),
             Wanted::Uri(uri) => self.held.located(uri).is_none(),
+            Wanted::Nothing => true,
         }
     }
 }

@@ -21,13 +21,13 @@ use crate::{
     catalogue::Catalogue,
     describe::Description,
     guard::Guard,
-    name::ServerId,
+    name::Naming,
     upstream::{Launch, LaunchError, List, Upstream},
 };
 
 /// What starting a server needs, without holding its entry.
 pub(super) struct Start {
-    name: ServerId,
+    naming: Naming,
     index: usize,
     launch: Arc<dyn Launch>,
     limits: AggregatorLimits,
@@ -38,7 +38,7 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn of(entry: &Entry) -> Self {
         Self {
-            name: entry.name.clone(),
+            naming: entry.naming.clone(),
             index: entry.index,
             launch: Arc::clone(&entry.launch),
             limits: entry.limits,
@@ -83,7 +83,7 @@ impl Start {
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
         let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
+        let catalogue = Catalogue::read(&self.naming, &*upstream, capabilities, limits, before, &changed)
             .await
             .map_err(BackendError::Catalogue)?;
         let said = Said { description, catalogue };

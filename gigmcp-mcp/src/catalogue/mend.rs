@@ -42,6 +42,14 @@ pub(super) fn mend(
     Ok((mended, odd))
 }
 
+/// The same for whatever has what a resource has.
+///
+/// # Errors
+/// If a member is named twice.
+pub(crate) fn mended_resource(definition: &RawValue) -> Result<(Box<RawValue>, Option<&'static str>), &'static str> {
+    mend(Subject::Resource, definition)
+}
+
 type Rule = (&'static str, &'static str, fn(Subject, &RawValue) -> Fate);
 
 const RULES: &[Rule] = &[
@@ -135,11 +143,30 @@ fn argument(value: &RawValue) -> Fate {
 }
 
 fn annotations(subject: Subject, value: &RawValue) -> Fate {
+    let known = Members::of(value).ok().filter(|_| subject == Subject::Resource).and_then(|members| {
+        let roles: Vec<String> = serde_json::from_str(members.value("audience")?.get()).ok()?;
+        let known: Vec<&str> = roles.iter().map(|role| &**role).filter(|role| is_role(role)).collect();
+        let fewer = known.len() < roles.len() && !known.is_empty();
+        fewer.then(|| members.set("audience", &serde_json::to_string(&known).expect("strings are JSON")))
+    });
+    let Some(known) = known else { return annotations_of(subject, value) };
+    match annotations_of(subject, &known) {
+        Fate::Kept => Fate::Changed(known.get().to_owned()),
+        fate => fate,
+    }
+}
+
+fn is_role(role: &str) -> bool {
+    matches!(role, "user" | "assistant")
+}
+
+fn annotations_of(subject: Subject, value: &RawValue) -> Fate {
     members(value, |name, value| match (subject, name) {
         (Subject::Tool, "title") => string(value).is_some(),
         (Subject::Tool, "readOnlyHint" | "destructiveHint" | "idempotentHint" | "openWorldHint") => is_bool(value),
-        (Subject::Resource, "audience") => serde_json::from_str::<Vec<String>>(value.get())
-            .is_ok_and(|roles| roles.iter().all(|role| matches!(&**role, "user" | "assistant"))),
+        (Subject::Resource, "audience") => {
+            serde_json::from_str::<Vec<String>>(value.get()).is_ok_and(|roles| roles.iter().all(|role| is_role(role)))
+        }
         (Subject::Resource, "priority") => {
             value.get().parse().is_ok_and(|priority: f64| (0.0..=1.0).contains(&priority))
         }

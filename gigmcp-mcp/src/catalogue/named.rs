@@ -16,7 +16,8 @@ use crate::{
     definition::{Defined, Definition, DefinitionKind},
     hygiene::folded,
     meta::estimated_tokens,
-    name::{ServerId, mended, plain},
+    mirror::Mirrored,
+    name::{Naming, ServerId},
     object::{Members, is_object},
 };
 
@@ -31,6 +32,10 @@ pub struct Named {
     pub definition: Box<RawValue>,
     /// All that the server said of it, under its own name.
     pub said: Arc<Definition>,
+    /// Whether the tool can only be called as a task of the older era, which is done for clients.
+    pub(crate) needs_task: bool,
+    /// Which arguments are sent in headers too.
+    pub(crate) mirrored: Arc<[Mirrored]>,
 }
 
 /// The tools, or the prompts, of one server: no two have the same exposed name.
@@ -39,6 +44,7 @@ pub struct NamedList {
     items: Vec<Named>,
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
+    by_name: HashMap<Box<str>, usize>,
     tokens: OnceLock<Vec<usize>>,
     checks: Checks,
 }
@@ -49,20 +55,28 @@ impl NamedList {
     /// The tools of these definitions.
     #[must_use]
     pub fn tools(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("tools", DefinitionKind::Tool, server, definitions, mend_tool)
+        Self::tools_named(&Naming::of(server), definitions)
+    }
+
+    pub(crate) fn tools_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
+        Self::of("tools", DefinitionKind::Tool, naming, definitions, mend_tool)
     }
 
     /// The prompts of these definitions.
     #[must_use]
     pub fn prompts(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
+        Self::prompts_named(&Naming::of(server), definitions)
+    }
+
+    pub(crate) fn prompts_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
         let mending = |definition: &RawValue| mend(Subject::Prompt, definition);
-        Self::of("prompts", DefinitionKind::Prompt, server, definitions, mending)
+        Self::of("prompts", DefinitionKind::Prompt, naming, definitions, mending)
     }
 
     fn of(
         list: &'static str,
         kind: DefinitionKind,
-        server: &ServerId,
+        naming: &Naming,
         definitions: &[Box<RawValue>],
         mending: fn(&RawValue) -> Result<Mended, &'static str>,
     ) -> Self {
@@ -88,17 +102,21 @@ impl NamedList {
             fault(position, "its name looks like that of another", Remedy::LeftOut);
         });
         // Names that fit are given away first, so that a mended one can never take them.
-        let mut taken: HashSet<String> = named.iter().filter_map(|(_, name, ..)| plain(server, name)).collect();
+        let mut taken: HashSet<String> = named.iter().filter_map(|(_, name, ..)| naming.plain(name)).collect();
         for (_, name, definition, said) in named {
-            let exposed = plain(server, &name).unwrap_or_else(|| {
+            let exposed = naming.plain(&name).unwrap_or_else(|| {
                 (0..)
-                    .map(|attempt| mended(server, &name, attempt))
-                    .find(|exposed| taken.insert(exposed.clone()))
+                    .map(|attempt| naming.mended(&name, attempt))
+                    .find(|exposed| naming.is_free(exposed) && taken.insert(exposed.clone()))
                     .expect("there are more names than items")
             });
             let members = Members::of(&definition).expect("it was read before");
             let definition = members.with("name", &exposed).expect("it has a name");
-            found.add(Named { exposed: exposed.into(), name: name.into(), definition, said });
+            let without = without_need_of_task(&definition);
+            let needs_task = without.is_some();
+            let definition = without.unwrap_or(definition);
+            let mirrored = Mirrored::of(&definition).into();
+            found.add(Named { exposed: exposed.into(), name: name.into(), definition, said, needs_task, mirrored });
         }
         found
     }
@@ -119,6 +137,11 @@ impl NamedList {
     #[must_use]
     pub fn find(&self, exposed: &str) -> Option<&Named> {
         self.by_exposed.get(exposed).map(|&index| &self.items[index])
+    }
+
+    /// What the server itself knows by this name.
+    pub(crate) fn find_own(&self, name: &str) -> Option<&Named> {
+        self.by_name.get(name).map(|&index| &self.items[index])
     }
 
     /// How much of a model's context each definition takes. Counted once.
@@ -148,6 +171,7 @@ impl NamedList {
 
     fn add(&mut self, item: Named) {
         self.by_exposed.insert(item.exposed.clone(), self.items.len());
+        self.by_name.insert(item.name.clone(), self.items.len());
         self.items.push(item);
     }
 }
@@ -167,6 +191,15 @@ fn without_lookalikes(named: &mut Vec<(usize, String, Box<RawValue>, Defined)>, 
         }
         kept
     });
+}
+
+/// The definition of a tool that can only be called as a task, as one that can be called. A client that believed the other
+/// would not call it: here, tasks of the older era are no capability.
+fn without_need_of_task(definition: &RawValue) -> Option<Box<RawValue>> {
+    let members = Members::of(definition).ok()?;
+    let execution = Members::of(members.value("execution").filter(|execution| is_object(execution))?).ok()?;
+    let needed = execution.string("taskSupport").as_deref() == Some("required");
+    needed.then(|| members.set("execution", execution.set("taskSupport", r#""optional""#).get()))
 }
 
 fn read_name(definition: &RawValue) -> Result<String, &'static str> {
@@ -310,6 +343,7 @@ mod tests {
             state ^= state << 17;
             usize::try_from(state >> 33).unwrap() % bound
         };
+        let naming = Naming::of(&server());
         let mut names: HashSet<String> = HashSet::new();
         for _ in 0..2_000 {
             let length = [1, 2, 3, 57, 58, 59, 60, 200][next(8)];
@@ -318,9 +352,9 @@ mod tests {
         // What mending makes of a name, claimed by a tool that is really called so.
         let claimed: Vec<String> = names
             .iter()
-            .filter(|name| plain(&server(), name).is_none())
+            .filter(|name| naming.plain(name).is_none())
             .take(50)
-            .map(|name| mended(&server(), name, 0)["test_".len()..].to_owned())
+            .map(|name| naming.mended(name, 0)["test_".len()..].to_owned())
             .collect();
         names.extend(claimed);
         // Those that look alike are left out, which is another test's.
@@ -337,7 +371,7 @@ mod tests {
                 assert!(item.exposed.len() <= crate::MAX_NAME_LENGTH, "{item:?}");
                 assert!(item.exposed.starts_with("test_"), "{item:?}");
                 assert_eq!(list.find(&item.exposed).unwrap().name, item.name);
-                if let Some(plain) = plain(&server(), &item.name) {
+                if let Some(plain) = naming.plain(&item.name) {
                     assert_eq!(&*item.exposed, plain, "a name that fits is never changed");
                 }
             }

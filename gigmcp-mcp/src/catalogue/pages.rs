@@ -58,7 +58,7 @@ impl Pages<'_> {
             Outcome::Error(error) if error_code(&error) == Some(RpcError::METHOD_NOT_FOUND) => Ok(None),
             Outcome::Error(error) => Err(CatalogueError::Refused { list: self.list, error }),
             Outcome::Failed(error) => Err(CatalogueError::Call(error)),
-            Outcome::InputRequired(_) => Err(CatalogueError::Malformed(self.list)),
+            Outcome::InputRequired(_) | Outcome::Task(_) => Err(CatalogueError::Malformed(self.list)),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use super::{Guard, sink::Guarding};
 use crate::{
     describe::Description,
+    mirror::Mirrored,
     sink::ClientId,
     upstream::{BoxFuture, Call, Event, Hold, Launch, LaunchError, List, Outcome, Upstream},
 };
@@ -95,6 +96,15 @@ impl Upstream for Server {
             description.instructions = description.instructions.map(|text| self.guard.text(&text));
             description
         })
+    }
+
+    fn mirrored<'a>(&'a self, tool: &'a str) -> BoxFuture<'a, Arc<[Mirrored]>> {
+        self.upstream.mirrored(tool)
+    }
+
+    fn tell(&self, mut told: Call) {
+        told.sink = told.sink.map(|sink| Guarding::new(&self.guard, sink) as _);
+        self.upstream.tell(told);
     }
 
     fn forget(&self, client: ClientId) {

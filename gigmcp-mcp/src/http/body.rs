@@ -1,12 +1,13 @@
 //! The body of a response: whole, or a stream of events.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -19,6 +20,8 @@ use tokio::{
     sync::mpsc,
     time::{Instant, Sleep, sleep},
 };
+
+use super::polling::{Reader, Told};
 
 /// The body of an answer of [`StreamableHttp`](crate::StreamableHttp): one text, or events as they happen.
 #[derive(Debug)]
@@ -83,6 +86,7 @@ pub(super) struct Answer {
 pub(super) struct Parts {
     sender: mpsc::Sender<Part>,
     queued: Arc<AtomicUsize>,
+    away: Arc<AtomicBool>,
 }
 
 /// The other end.
@@ -90,13 +94,16 @@ pub(super) struct Parts {
 pub(super) struct Received {
     receiver: mpsc::Receiver<Part>,
     queued: Arc<AtomicUsize>,
+    away: Arc<AtomicBool>,
 }
 
 /// A new stream.
 pub(super) fn stream() -> (Parts, Received) {
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let queued = Arc::new(AtomicUsize::new(0));
-    (Parts { sender, queued: Arc::clone(&queued) }, Received { receiver, queued })
+    let away = Arc::new(AtomicBool::new(false));
+    let received = Received { receiver, queued: Arc::clone(&queued), away: Arc::clone(&away) };
+    (Parts { sender, queued, away }, received)
 }
 
 impl Parts {
@@ -130,6 +137,11 @@ impl Parts {
         self.sender.is_closed()
     }
 
+    /// Whether nobody listens now, although somebody may come back.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.is_closed() || self.away.load(Ordering::Acquire)
+    }
+
     /// Waits until nobody listens any more.
     pub(super) async fn closed(&self) {
         self.sender.closed().await;
@@ -151,14 +163,54 @@ impl Received {
         Some(part)
     }
 
+    /// Says that the client has gone, or is there again.
+    pub(super) fn is_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
+        let part = std::task::ready!(self.receiver.poll_recv(context));
+        if let Some(part) = &part {
+            self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
+        }
+        Poll::Ready(part)
+    }
+
     /// The rest of the stream as the body of a response, after what was taken from it already.
     pub(super) fn into_response(self, first: Vec<u8>, keep_alive: Duration) -> Response<ResponseBody> {
-        let events = Events {
-            first: Some(first).filter(|first| !first.is_empty()),
-            received: Some(self),
-            keep_alive,
-            quiet: Box::pin(sleep(keep_alive)),
-        };
+        let first = Some(first).filter(|first| !first.is_empty()).map(|first| event(&first));
+        Source::Once(self).into_response(first.into_iter().collect(), keep_alive)
+    }
+}
+
+/// The rest of a stream that a client can come back to, as the body of a response; it begins with the id to come back with.
+pub(super) fn resumable(reader: Reader, first: Option<Vec<u8>>, keep_alive: Duration) -> Response<ResponseBody> {
+    let primer = Bytes::from(format!("id: {}\nretry: {}\ndata: \n\n", reader.primer(), RETRY.as_millis()));
+    let first = first.map(|first| numbered(&reader.first(first)));
+    Source::Kept(reader).into_response(std::iter::once(primer).chain(first).collect(), keep_alive)
+}
+
+/// Where messages come from.
+#[derive(Debug)]
+enum Source {
+    Once(Received),
+    Kept(Reader),
+}
+
+impl Source {
+    /// The next event, and whether it is the last.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(Bytes, bool)>> {
+        Poll::Ready(match self {
+            Self::Once(received) => std::task::ready!(received.poll(context)).map(|part| match part {
+                Part::Event(text) => (event(&text), false),
+                Part::Last(Answer { text, .. }) => (event(&text), true),
+            }),
+            Self::Kept(reader) => std::task::ready!(reader.poll(context)).map(|told| (numbered(&told), false)),
+        })
+    }
+
+    fn into_response(self, first: VecDeque<Bytes>, keep_alive: Duration) -> Response<ResponseBody> {
+        let events = Events { first, source: Some(self), keep_alive, quiet: Box::pin(sleep(keep_alive)) };
         let mut response = Response::new(ResponseBody(Inner::Events(Box::new(events))));
         for (name, value) in [
             (header::CONTENT_TYPE, "text/event-stream"),
@@ -173,32 +225,24 @@ impl Received {
 
 #[derive(Debug)]
 struct Events {
-    first: Option<Vec<u8>>,
-    received: Option<Received>,
+    first: VecDeque<Bytes>,
+    source: Option<Source>,
     keep_alive: Duration,
     quiet: Pin<Box<Sleep>>,
 }
 
 impl Events {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(event(&first)));
+        if let Some(first) = self.first.pop_front() {
+            return Poll::Ready(Some(first));
         }
-        let Some(received) = &mut self.received else { return Poll::Ready(None) };
-        if let Poll::Ready(part) = received.receiver.poll_recv(context) {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        if let Poll::Ready(part) = source.poll(context) {
             self.quiet.as_mut().reset(Instant::now() + self.keep_alive);
-            let Some(part) = part else {
-                self.received = None;
-                return Poll::Ready(None);
-            };
-            received.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
-            return Poll::Ready(Some(match part {
-                Part::Event(text) => event(&text),
-                Part::Last(Answer { text, .. }) => {
-                    self.received = None;
-                    event(&text)
-                }
-            }));
+            if part.as_ref().is_none_or(|(_, last)| *last) {
+                self.source = None;
+            }
+            return Poll::Ready(part.map(|(event, _)| event));
         }
         std::task::ready!(self.quiet.as_mut().poll(context));
         self.quiet.as_mut().reset(Instant::now() + self.keep_alive);
@@ -217,6 +261,12 @@ fn event(json: &[u8]) -> Bytes {
     text.into()
 }
 
+fn numbered(told: &Told) -> Bytes {
+    [format!("id: {}\n", told.id).as_bytes(), &event(&told.text)].concat().into()
+}
+
+/// How long a client is to wait before it comes back.
+const RETRY: Duration = Duration::from_secs(1);
 /// Messages that wait for a client to read them.
 const MAX_QUEUED: usize = 64;
 /// Bytes of them. One message may go beyond it.

@@ -37,6 +37,10 @@ impl ClientCapabilities {
         }
     }
 
+    pub(super) fn has_roots(self) -> bool {
+        self.roots
+    }
+
     /// Whether the client may be asked this.
     pub(super) fn allow(self, request: &Request) -> Result<(), Undeclared> {
         let params = request.params.as_deref().and_then(|params| Members::of(params).ok());

@@ -10,7 +10,7 @@ use tokio::time::{Duration, timeout};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    body::{Answer, Part, ResponseBody, stream},
+    body::{Answer, Part, ResponseBody, resumable, stream},
     modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
@@ -21,8 +21,9 @@ use crate::{
     level::LogLevel,
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::{Members, items},
+    stdio::ROOTS_CHANGED,
     upstream::{Call, Outcome, Upstream},
-    version::{LATEST_LEGACY, ProtocolVersion},
+    version::{Era, LATEST_LEGACY, ProtocolVersion},
 };
 
 /// The headers that a message is read with.
@@ -82,7 +83,7 @@ impl StreamableHttp {
         match message {
             Message::Request(request) => self.request(&session, upstream, (request, share), headers.events).await,
             Message::Notification(notification) => {
-                take_note(&session, &notification);
+                take_note(&session, upstream, &notification);
                 empty(StatusCode::ACCEPTED)
             }
             Message::Response(response) => {
@@ -117,10 +118,20 @@ impl StreamableHttp {
             Ok(call) => call,
             Err(Busy { id, error }) => return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error),
         };
-        match call.until(received.next()).await {
-            Some(Part::Last(answer)) => answer_reply(answer),
-            Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
-            None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        let limits = &self.limits;
+        let comes_back = events && session.version.has_resumption();
+        let first = match comes_back {
+            true => call.until(timeout(limits.primed_after, received.next())).await,
+            false => Ok(call.until(received.next()).await),
+        };
+        let kept =
+            |received, first| resumable(session.lines.keep(received, limits.stream_for), first, limits.keep_alive);
+        match first {
+            Ok(Some(Part::Last(answer))) => answer_reply(answer),
+            Ok(Some(Part::Event(first))) if comes_back => kept(received, Some(first)),
+            Ok(Some(Part::Event(first))) => received.into_response(first, limits.keep_alive),
+            Err(_) => kept(received, None),
+            Ok(None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
         }
     }
 
@@ -155,7 +166,7 @@ impl StreamableHttp {
         };
         let mut result = json!({
             "protocolVersion": version.as_str(),
-            "capabilities": description.capabilities.to_json(),
+            "capabilities": description.declared(Era::Legacy),
             "serverInfo": { "name": self.identity.name, "version": self.identity.version },
         });
         if let Some(instructions) = description.instructions {
@@ -173,7 +184,7 @@ impl StreamableHttp {
     fn session(&self, principal: &Principal, headers: &Headers<'_>) -> Result<Arc<Session>, NoSession> {
         let refuse = |status, code, text: String| NoSession { status, error: RpcError::new(code, text) };
         if headers.version.is_some_and(|version| version.parse::<ProtocolVersion>().is_err()) {
-            let text = "this revision of the protocol has no batches".to_owned();
+            let text = "MCP-Protocol-Version is no revision that is spoken here".to_owned();
             return Err(refuse(StatusCode::BAD_REQUEST, RpcError::INVALID_REQUEST, text));
         }
         let Some(session) = headers.session else {
@@ -233,7 +244,7 @@ impl StreamableHttp {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
                     answers.push(write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
-                Ok(Message::Notification(notification)) => take_note(&session, &notification),
+                Ok(Message::Notification(notification)) => take_note(&session, upstream, &notification),
                 Ok(Message::Response(response)) => session.answered(response),
                 Err(error) => {
                     answers.push(write_response(None, &Verdict::Error(invalid(&error).to_raw())));
@@ -334,7 +345,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
             lasting.into_iter().for_each(|lasting| lasting.note(session));
             Verdict::Result(result)
         }
-        Outcome::InputRequired(_) => Verdict::refused(&RpcError::new(
+        Outcome::InputRequired(_) | Outcome::Task(_) => Verdict::refused(&RpcError::new(
             RpcError::INTERNAL_ERROR,
             "the server asks in a way this client does not know",
         )),
@@ -396,7 +407,13 @@ impl Session {
     }
 }
 
-fn take_note(session: &Session, notification: &Notification) {
+fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, notification: &Notification) {
+    if &*notification.method == ROOTS_CHANGED && session.capabilities.has_roots() {
+        let mut told = Call::new(ROOTS_CHANGED, notification.params.clone()).of_client(session.client);
+        // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
+        told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
+        return upstream.tell(told);
+    }
     if &*notification.method != "notifications/cancelled" {
         return;
     }

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    body::{Parts, ResponseBody, stream},
+    body::{Parts, ResponseBody, resumable, stream},
     guard::{accepts, single_header},
     reply::{not_allowed, plain},
     session::Session,
@@ -34,6 +34,12 @@ impl StreamableHttp {
             Ok(None) | Err(_) => return plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"),
         };
         let Some(session) = session else { return plain(StatusCode::NOT_FOUND, "there is no such session") };
+        // One that comes back for the rest of an answer; an id of anything that is over begins anew.
+        if let Ok(Some(last)) = single_header(headers, "last-event-id")
+            && let Some(reader) = session.lines.resume(last, self.limits.stream_for)
+        {
+            return resumable(reader, None, self.limits.keep_alive);
+        }
         let (parts, received) = stream();
         let replaced = session.listen(parts.clone());
         let ended = self.streams.child_token();

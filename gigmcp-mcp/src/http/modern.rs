@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod extensions;
 mod listen;
 mod parked;
 mod result;
@@ -16,6 +17,7 @@ pub use self::check::laws::mcp_headers;
 pub(super) use self::{call::Begun, parked::Parking};
 use self::{
     check::{Checked, Refused, check},
+    extensions::check_mirrored,
     result::{Cached, complete, error},
 };
 use super::{
@@ -25,10 +27,10 @@ use super::{
     shares::Taken,
 };
 use crate::{
-    message::{Message, Request, RpcError, Verdict, beginning, write_response},
+    message::{Message, Request, RpcError, Verdict, write_response},
     object::{Members, is_object},
     upstream::{Call, Outcome, Upstream},
-    version::{MODERN, ProtocolVersion},
+    version::{Era, MODERN, ProtocolVersion},
 };
 
 /// Whether a message is of the newer era.
@@ -75,12 +77,20 @@ impl StreamableHttp {
             }
         };
         let checked = match check(headers, &request) {
-            Ok(checked) => checked,
+            Ok(mut checked) => {
+                checked.context.owner = Some(principal.as_str().into());
+                checked
+            }
             Err(Refused { status, error }) => return rpc_error(status, Some(&request.id), &error),
         };
+        if &*request.method == "tools/call"
+            && let Err(Refused { status, error }) = check_mirrored(upstream, headers, &checked.params).await
+        {
+            return rpc_error(status, Some(&request.id), &error);
+        }
         match &*request.method {
             "server/discover" => self.discover(upstream, &request).await,
-            "subscriptions/listen" if events => self.subscribe(principal, upstream, &request).await,
+            "subscriptions/listen" if events => self.subscribe(principal, upstream, &request, checked.context).await,
             "subscriptions/listen" => plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"),
             "tools/call" | "prompts/get" | "resources/read" => {
                 let (parts, received) = stream();
@@ -91,11 +101,7 @@ impl StreamableHttp {
                 self.plain_call(upstream, &request, checked, Cached::List).await
             }
             "completion/complete" => self.plain_call(upstream, &request, checked, Cached::Never).await,
-            method => {
-                let error =
-                    RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {}", beginning(method)));
-                rpc_error(StatusCode::NOT_FOUND, Some(&request.id), &error)
-            }
+            _ => self.extension(upstream, &request, checked).await,
         }
     }
 
@@ -107,7 +113,7 @@ impl StreamableHttp {
         let description = upstream.describe().await;
         let mut result = json!({
             "supportedVersions": [MODERN],
-            "capabilities": description.capabilities.to_json(),
+            "capabilities": description.declared(Era::Modern),
             "_meta": { SERVER_INFO: { "name": self.identity.name, "version": self.identity.version } },
         });
         if let Some(instructions) = description.instructions {
@@ -156,6 +162,7 @@ impl StreamableHttp {
 fn finished(outcome: Outcome, cached: Cached) -> (StatusCode, Verdict) {
     match outcome {
         Outcome::Complete(result) => (StatusCode::OK, complete(&result, cached)),
+        Outcome::Task(result) => (StatusCode::OK, Verdict::Result(result)),
         Outcome::Error(raw) => error(&raw),
         Outcome::InputRequired(_) => {
             let text = "the server asks for input where it must not";

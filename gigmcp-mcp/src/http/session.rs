@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::asks::CallStream;
-use super::{Principal, StreamableHttpLimits, body::Parts, client::ClientCapabilities};
+use super::{Principal, StreamableHttpLimits, body::Parts, client::ClientCapabilities, polling::Lines};
 use crate::{
     level::LogLevel,
     message::{RequestId, Verdict},
@@ -60,6 +60,8 @@ pub(super) struct Session {
     pub(super) level: Mutex<Option<LogLevel>>,
     pub(super) subscribed: Mutex<BTreeSet<String>>,
     elicitations: Mutex<VecDeque<String>>,
+    /// Streams that the client can come back to.
+    pub(super) lines: Arc<Lines>,
     stream: Mutex<Option<Stream>>,
     served_by: Mutex<Option<ServedBy>>,
     /// Places for requests under way.
@@ -123,6 +125,7 @@ impl Sessions {
             level: Mutex::default(),
             subscribed: Mutex::default(),
             elicitations: Mutex::default(),
+            lines: Arc::default(),
             stream: Mutex::default(),
             served_by: Mutex::default(),
             places: Arc::new(Semaphore::new(self.max_in_flight)),

@@ -17,14 +17,21 @@ pub(crate) struct Source {
     pub(crate) title: String,
     pub(crate) tools: Arc<NamedList>,
     /// Which of the list.
-    pub(crate) offered: Vec<usize>,
+    pub(crate) offered: Vec<Offered>,
+}
+
+/// One of a list, and the name that clients see.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Offered {
+    pub(crate) item: usize,
+    pub(crate) name: Box<str>,
 }
 
 /// An index of tools. It answers the same question always the same way.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     sources: Vec<Source>,
-    /// Source and position in its list, by name.
+    /// Source and position among what it offers, by name.
     tools: Vec<(usize, usize)>,
     postings: HashMap<Box<str>, Vec<Posting>>,
 }
@@ -41,15 +48,17 @@ struct Posting {
 pub(crate) struct Found<'a> {
     pub(crate) server: &'a ServerId,
     pub(crate) tool: &'a Named,
+    pub(crate) name: &'a str,
 }
 
 impl Index {
     pub(crate) fn of(sources: Vec<Source>) -> Self {
         let tools = sources.iter().enumerate();
         let mut tools: Vec<(usize, usize)> =
-            tools.flat_map(|(at, source)| source.offered.iter().map(move |&item| (at, item))).collect();
-        tools.sort_by_key(|&(source, item)| &*sources[source].tools.items()[item].exposed);
-        let counted: Vec<Counted> = tools.iter().map(|&(at, item)| Counted::of(&sources[at], item)).collect();
+            tools.flat_map(|(at, source)| (0..source.offered.len()).map(move |offered| (at, offered))).collect();
+        tools.sort_by_key(|&(source, offered)| &*sources[source].offered[offered].name);
+        let counted: Vec<Counted> =
+            tools.iter().map(|&(at, offered)| Counted::of(&sources[at], sources[at].offered[offered].item)).collect();
         let average = counted.iter().map(|counted| counted.length).sum::<f32>() / (counted.len().max(1) as f32);
         let mut postings: HashMap<Box<str>, Vec<Posting>> = HashMap::new();
         for (tool, Counted { words, length }) in counted.into_iter().enumerate() {
@@ -113,9 +122,10 @@ impl Index {
     }
 
     fn found(&self, tool: usize) -> Found<'_> {
-        let (source, item) = self.tools[tool];
+        let (source, offered) = self.tools[tool];
         let source = &self.sources[source];
-        Found { server: &source.server, tool: &source.tools.items()[item] }
+        let Offered { item, name } = &source.offered[offered];
+        Found { server: &source.server, tool: &source.tools.items()[*item], name }
     }
 }
 
@@ -198,7 +208,8 @@ mod tests {
         let server: ServerId = server.parse().unwrap();
         let raw: Vec<_> = definitions.iter().map(|text| RawValue::from_string((*text).to_owned()).unwrap()).collect();
         let tools = Arc::new(NamedList::tools(&server, &raw));
-        let offered = (0..tools.items().len()).collect();
+        let offered = tools.items().iter().enumerate();
+        let offered = offered.map(|(item, tool)| Offered { item, name: tool.exposed.clone() }).collect();
         Source { server, title: String::new(), tools, offered }
     }
 
@@ -267,7 +278,7 @@ mod tests {
     #[test]
     fn what_is_not_offered_is_not_found() {
         let mut hidden = source("a", &[r#"{"name":"one"}"#, r#"{"name":"two"}"#]);
-        hidden.offered = vec![1];
+        hidden.offered.remove(0);
         let index = Index::of(vec![hidden]);
         assert_eq!(names(&index, "one", 10), [""; 0]);
         assert_eq!(names(&index, "two", 10), ["a_two"]);

@@ -44,11 +44,13 @@ impl Query {
         }
     }
 
-    /// What was found. `is_read_only` says which tools are known to change nothing, `missing` why servers could not be searched.
+    /// What was found. `is_read_only` says which tools are known to change nothing, `definition` gives one as clients see
+    /// it, `missing` says why servers could not be searched.
     pub(crate) fn answer(
         &self,
         index: &Index,
         is_read_only: impl Fn(Found<'_>) -> bool,
+        definition: impl Fn(Found<'_>) -> String,
         missing: &[(ServerId, String)],
     ) -> Outcome {
         let server = match self.server.as_deref().map(|name| known(index, missing, name)).transpose() {
@@ -62,24 +64,24 @@ impl Query {
             (1, _) => "1 tool fits:".to_owned(),
             (shown, _) => format!("{shown} tools fit, the best first:"),
         }];
-        lines.extend(found.into_iter().map(|found| self.line(found, is_read_only(found))));
+        lines.extend(found.into_iter().map(|found| match self.detail {
+            Detail::Schema => definition(found),
+            Detail::Name => named(found, is_read_only(found)),
+            Detail::Summary => match summary(&found.tool.definition) {
+                text if text.is_empty() => named(found, is_read_only(found)),
+                text => format!("{}: {text}", named(found, is_read_only(found))),
+            },
+        }));
         for (name, why) in missing.iter().filter(|(name, _)| server.as_ref().is_none_or(|server| server == name)) {
             lines.push(format!("Tools of {name} could not be searched: {why}."));
         }
         shown([&*lines.join("\n")])
     }
+}
 
-    fn line(&self, Found { tool, .. }: Found<'_>, is_read_only: bool) -> String {
-        let mark = if is_read_only { " [read-only]" } else { "" };
-        match self.detail {
-            Detail::Schema => tool.definition.get().to_owned(),
-            Detail::Name => format!("{}{mark}", tool.exposed),
-            Detail::Summary => match summary(&tool.definition) {
-                text if text.is_empty() => format!("{}{mark}", tool.exposed),
-                text => format!("{}{mark}: {text}", tool.exposed),
-            },
-        }
-    }
+fn named(found: Found<'_>, is_read_only: bool) -> String {
+    let mark = if is_read_only { " [read-only]" } else { "" };
+    format!("{}{mark}", found.name)
 }
 
 /// A tool's description, or else its title, in one sentence.

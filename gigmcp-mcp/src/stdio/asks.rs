@@ -16,13 +16,17 @@ use super::{
 use crate::{
     message::{Notification, Request, RequestId, RpcError, Verdict, write_response},
     object::Members,
-    sink::Treatment,
+    sink::{Sink, Treatment},
     version::Era,
 };
 
 /// The server's requests that clients have not answered yet.
 #[derive(Debug, Default)]
-pub(super) struct Asks(Mutex<HashMap<RequestId, CancellationToken>>);
+pub(super) struct Asks {
+    under_way: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Whose roots have changed last, and how it is asked for them.
+    changed_roots: Mutex<Option<Arc<dyn Sink>>>,
+}
 
 impl Asks {
     fn begin(&self, id: &RequestId, max: usize) -> Option<CancellationToken> {
@@ -47,7 +51,16 @@ impl Asks {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client has told that its roots have changed; it is asked for them once.
+    pub(super) fn expect_roots(&self, client: Option<Arc<dyn Sink>>) {
+        *self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    fn take_changed_roots(&self) -> Option<Arc<dyn Sink>> {
+        self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -80,7 +93,11 @@ impl Shared {
                 self.interactive.store(true, Ordering::Release);
                 asking
             }
-            Cause::None => return Err("no call is under way that this request could belong to"),
+            Cause::None => {
+                let of_roots = (&*request.method == "roots/list").then(|| self.asks.take_changed_roots()).flatten();
+                let sink = of_roots.ok_or("no call is under way that this request could belong to")?;
+                Asking { id: 0, sink, ended: CancellationToken::new() }
+            }
             Cause::TooMany => return Err("the call has made too many requests"),
             Cause::Many => {
                 Counters::add(&self.counters.ambiguous);

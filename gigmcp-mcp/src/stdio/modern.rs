@@ -13,7 +13,9 @@ use super::{
     shared::Shared,
 };
 use crate::{
+    aggregator::{SUBSCRIBE, UNSUBSCRIBE},
     describe::Description,
+    extension::TASKS,
     level::LogLevel,
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_request},
     object::{Members, is_object, quoted},
@@ -67,6 +69,11 @@ impl StdioUpstream {
                 self.unlisten(uri);
                 nothing()
             }
+            (SUBSCRIBE, _) => self.follow_task(&call).await,
+            (UNSUBSCRIBE, _) => {
+                task_of(&call).into_iter().for_each(|id| self.unlisten(task_key(&id)));
+                nothing()
+            }
             _ => self.rounds(call).await,
         }
     }
@@ -98,28 +105,18 @@ impl StdioUpstream {
 
     async fn once(&self, call: &Call, context: Option<&ClientContext>) -> Outcome {
         match self.verdict(call, context).await {
-            Ok(Verdict::Result(result)) => match sorted(&call.method, result) {
-                Outcome::InputRequired(result) => self.only_what_is_offered(result),
-                outcome => outcome,
-            },
+            Ok(Verdict::Result(result)) => {
+                match sorted(&call.method, result, context.is_some_and(ClientContext::follows_tasks)) {
+                    Outcome::InputRequired(asking) | Outcome::Complete(asking)
+                        if !self.shared.asks_only_what_is_offered(&asking) =>
+                    {
+                        Outcome::Failed(CallError::Protocol { reason: "the server asks for what is not offered to it" })
+                    }
+                    outcome => outcome,
+                }
+            }
             Ok(Verdict::Error(error)) => Outcome::Error(error),
             Err(error) => Outcome::Failed(error),
-        }
-    }
-
-    /// A server must not ask for what it was told is not there; one that does would reach clients past its owner's refusal.
-    fn only_what_is_offered(&self, result: Box<RawValue>) -> Outcome {
-        let offered = |request: &RawValue| {
-            let method = Members::of(request).ok()?.string("method")?;
-            matches!(self.shared.features.treat(&method), Treatment::Forward).then_some(())
-        };
-        let requests = Members::of(&result).ok().and_then(|members| members.value("inputRequests"));
-        let all = requests.is_none_or(|requests| {
-            Members::of(requests).is_ok_and(|requests| requests.iter().all(|(_, request)| offered(request).is_some()))
-        });
-        match all {
-            true => Outcome::InputRequired(result),
-            false => Outcome::Failed(CallError::Protocol { reason: "the server asks for what is not offered to it" }),
         }
     }
 
@@ -131,6 +128,14 @@ impl StdioUpstream {
         let before = self.shared.listens.lock().insert(uri, (id, ended));
         before.into_iter().for_each(|(id, _)| self.shared.cancel(id));
         self.shared.send(write_request(id, "subscriptions/listen", Some(&params))).await
+    }
+
+    async fn follow_task(&self, call: &Call) -> Outcome {
+        let Some(id) = task_of(call) else { return nothing() };
+        match self.listen(Some(task_key(&id)), &json!({ "taskIds": [id] })).await {
+            Ok(()) => nothing(),
+            Err(error) => Outcome::Failed(error),
+        }
     }
 
     fn unlisten(&self, uri: Box<str>) {
@@ -209,11 +214,22 @@ fn mirrored(features: &Features, context: Option<&ClientContext>) -> String {
             left = members.without(name);
         }
     }
+    // In the older era, tasks are something else.
+    if context.is_some_and(|context| context.asked == sink::Asked::BySink)
+        && let Ok(members) = Members::of(&left)
+        && let Some(without) = members
+            .value("extensions")
+            .and_then(|extensions| Members::of(extensions).ok())
+            .filter(|extensions| extensions.value(TASKS).is_some())
+            .map(|extensions| extensions.without(TASKS))
+    {
+        left = members.with_raw("extensions", without.get()).expect("it is there");
+    }
     left.get().to_owned()
 }
 
 /// A result as what it says it is, without what only this revision has.
-fn sorted(method: &str, result: Box<RawValue>) -> Outcome {
+fn sorted(method: &str, result: Box<RawValue>, follows_tasks: bool) -> Outcome {
     let broken = |reason| Outcome::Failed(CallError::Protocol { reason });
     let Ok(members) = Members::of(&result) else { return broken("the result is no object, or names a member twice") };
     match members.string("resultType").as_deref() {
@@ -222,10 +238,13 @@ fn sorted(method: &str, result: Box<RawValue>) -> Outcome {
         Some("input_required") if matches!(method, "tools/call" | "prompts/get" | "resources/read") => {
             return Outcome::InputRequired(result);
         }
+        Some("task") if method == "tools/call" && follows_tasks => return Outcome::Task(result),
+        Some("task") => return broken("the result is a task, which the client cannot follow"),
         _ => return broken("the result is of an unknown type"),
     }
     let mut left = result.clone();
-    let cached = method.ends_with("/list") || method == "resources/read";
+    let cached =
+        method.ends_with("/list") || matches!(method, "resources/read" | "skills/get" | "resources/directory/read");
     for name in ["resultType", "ttlMs", "cacheScope"].into_iter().take(if cached { 3 } else { 1 }) {
         let members = Members::of(&left).expect("it was read before");
         if members.value(name).is_some() {
@@ -233,6 +252,52 @@ fn sorted(method: &str, result: Box<RawValue>) -> Outcome {
         }
     }
     Outcome::Complete(left)
+}
+
+impl Shared {
+    /// A server must not ask for what it was told is not there; one that does would reach clients past its owner's refusal.
+    /// What no client knows reaches none anyway.
+    pub(super) fn asks_only_what_is_offered(&self, said: &RawValue) -> bool {
+        if !said.get().contains("inputRequests") {
+            return true;
+        }
+        let offered = |request: &RawValue| {
+            let members = Members::of(request).ok();
+            members.and_then(|members| members.string("method").map(String::from)).is_some_and(|method| {
+                let known = OF_THE_PROTOCOL.contains(&method.split('/').next().unwrap_or_default());
+                !known || matches!(self.features.treat(&method), Treatment::Forward)
+            })
+        };
+        let requests = Members::of(said).ok().and_then(|members| members.value("inputRequests"));
+        requests.is_none_or(|requests| {
+            Members::of(requests).is_ok_and(|requests| requests.iter().all(|(_, request)| offered(request)))
+        })
+    }
+}
+
+/// What the methods of the protocol begin with, of clients and of servers.
+const OF_THE_PROTOCOL: [&str; 12] = [
+    "completion",
+    "elicitation",
+    "initialize",
+    "logging",
+    "ping",
+    "prompts",
+    "resources",
+    "roots",
+    "sampling",
+    "server",
+    "tasks",
+    "tools",
+];
+
+fn task_of(call: &Call) -> Option<String> {
+    Members::of(call.params.as_deref()?).ok()?.string("taskId").map(String::from)
+}
+
+/// What no URI looks like.
+fn task_key(id: &str) -> Box<str> {
+    format!("\0task {id}").into()
 }
 
 type Answers = (Box<RawValue>, Option<Box<RawValue>>);

@@ -22,7 +22,11 @@ impl Shared {
             }
             "notifications/message" => self.log(notification),
             "notifications/cancelled" => self.withdrawn(&notification),
-            "notifications/resources/updated" | "notifications/elicitation/complete" => self.publish(notification),
+            "notifications/tasks"
+                if notification.params.as_deref().is_some_and(|told| !self.asks_only_what_is_offered(told)) => {}
+            "notifications/resources/updated" | "notifications/elicitation/complete" | "notifications/tasks" => {
+                self.publish(notification);
+            }
             method => {
                 if let Some(list) = List::ALL.into_iter().find(|list| list.changed() == method) {
                     self.revisions[list as usize].fetch_add(1, Ordering::Release);

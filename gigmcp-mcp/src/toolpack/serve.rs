@@ -94,7 +94,9 @@ impl Server {
         let handle = self.calls.spawn(async move {
             let verdict = match upstream.call(Call::new(request.method, request.params)).await {
                 // A toolpack never asks for input.
-                Outcome::Complete(result) | Outcome::InputRequired(result) => Verdict::Result(result),
+                Outcome::Complete(result) | Outcome::InputRequired(result) | Outcome::Task(result) => {
+                    Verdict::Result(result)
+                }
                 Outcome::Error(error) => Verdict::Error(error),
                 Outcome::Failed(error) => {
                     Verdict::Error(RpcError::new(RpcError::INTERNAL_ERROR, error.to_string()).to_raw())

@@ -328,14 +328,14 @@ async fn every_call_is_observed_with_its_outcome() {
     let (good, launched) = Launcher::new([Plan::Play]);
     play_all(launched, r#"{"content":[]}"#);
     let (sad, launched) = Launcher::new([Plan::Play]);
-    play_all(launched, r#"{"content":[{"isError":false}],"isError":true}"#);
+    play_all(launched, r#"{"content":[{"type":"text","text":""}],"isError":true}"#);
     let (broken, _) = Launcher::new([]);
     let notes = Arc::new(Notes::default());
     let backends = vec![good.backend("good"), sad.backend("sad"), broken.backend("broken")];
     let aggregator = Aggregator::builder().backends(backends).observed_by(notes.clone()).build().unwrap();
     for (name, server, tool, verdict, response_bytes) in [
         ("good_do", Some("good"), Some("do"), CallVerdict::Ok, 14),
-        ("sad_do", Some("sad"), Some("do"), CallVerdict::ToolError, 46),
+        ("sad_do", Some("sad"), Some("do"), CallVerdict::ToolError, 54),
         ("broken_do", Some("broken"), None, CallVerdict::Failed { code: "test-failure" }, 0),
         ("good_x", None, None, CallVerdict::Error { code: Some(-32602) }, 0),
     ] {

@@ -13,7 +13,7 @@ async fn definitions_arguments_results_and_errors_pass_byte_for_byte() {
     let aggregator = Arc::new(Aggregator::new(vec![launcher.backend("srv")]).unwrap());
     let definition = r#"{ "x-first":1e400,"name":"do", "execution":{"taskSupport":"optional"},"inputSchema":{"type":"object","z":1.0,"a":-0},"icons":[{"src":"a:","sizes":["48x48"] }],"description":"\u00e9\ud83d\ude00" ,"annotations":{"audience":["robot"]}}"#;
     let arguments = r#"{"n":12345678901234567890.10,"z":null,"a":[1E5],"name":"inner"}"#;
-    let result = r#"{"isError":false, "content":[{"type":"hologram","q":1e-400}],"structuredContent":9007199254740993,"_meta":{"b":1,"a":2}}"#;
+    let result = r#"{"isError":false, "content":[{"type":"text","q":1e-400, "text":"\u0041"}],"structuredContent":9007199254740993,"_meta":{"b":1,"a":2}}"#;
 
     let server = tokio::spawn(async move {
         let mut server = launched.recv().await.unwrap();

@@ -334,3 +334,71 @@ async fn an_initialize_tells_what_all_servers_can_do() {
         })
     );
 }
+
+#[tokio::test]
+async fn changed_roots_are_told_to_servers_and_the_client_that_has_them_is_asked() {
+    let (endpoint, mut stage) = serve().await;
+    let with = endpoint.session(r#"{"roots":{"listChanged":true}}"#).await;
+    let without = endpoint.session("{}").await;
+    let mut listening = endpoint.open(Method::GET, &[("mcp-session-id", &*with)], "").await;
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#;
+    for session in [&without, &with] {
+        assert_eq!(endpoint.post(&[("mcp-session-id", session)], changed).await.status, 202);
+    }
+    stage.heard(&["notifications/roots/list_changed"]).await;
+    stage.say(r#"{"jsonrpc":"2.0","id":"r1","method":"roots/list"}"#);
+    let asked: Value = serde_json::from_str(&listening.next().await.unwrap()).unwrap();
+    assert_eq!(asked["method"], "roots/list");
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"roots":[]}}}}"#, asked["id"]);
+    endpoint.post(&[("mcp-session-id", &*with)], &answer).await;
+    assert_eq!(stage.heard_answer().await, r#"{"jsonrpc":"2.0","id":"r1","result":{"roots":[]}}"#);
+    // Once, and for roots only: whoever asks again belongs to no call.
+    stage.say(r#"{"jsonrpc":"2.0","id":"r2","method":"roots/list"}"#);
+    assert!(stage.heard_answer().await.contains("no call is under way"));
+    assert!(stage.heard_so_far(&["notifications/roots/list_changed"]).is_empty(), "who has none changes none");
+}
+
+#[tokio::test]
+async fn who_has_lost_the_connection_comes_back_for_the_rest_of_an_answer() {
+    let (endpoint, mut stage) = serve().await;
+    let session = endpoint.session("{}").await;
+    let headers = [("mcp-session-id", &*session)];
+    let (mut stream, token) = wait_call(&endpoint, &mut stage, &session).await;
+    let primer = stream.next_text().await.unwrap();
+    assert_eq!(primer, "id: 1-0\nretry: 1000\ndata: ", "before anything else");
+    let first = stream.next_text().await.unwrap();
+    assert!(first.starts_with("id: 1-1\nevent: message\n") && first.contains(r#""progress":1"#), "{first}");
+    drop(stream);
+    let request = stage.heard_requests();
+    stage.say(format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":2}}}}"#
+    ));
+    stage.say(format!(r#"{{"jsonrpc":"2.0","id":{request},"result":{{"x":1e400}}}}"#));
+    let other = endpoint.session("{}").await;
+    // Whatever of it was written to a connection that nobody read any more.
+    for last in ["1-1", "1-1", "1-0"] {
+        let mut rest = endpoint.open(Method::GET, &[headers[0], ("last-event-id", last)], "").await;
+        if last == "1-0" {
+            assert!(rest.next().await.unwrap().contains(r#""progress":1"#));
+        }
+        assert!(rest.next().await.unwrap().contains(r#""progress":2"#));
+        assert_eq!(rest.next().await.unwrap(), r#"{"jsonrpc":"2.0","id":"w","result":{"x":1e400}}"#);
+        assert_eq!(rest.next().await, None, "that is all");
+    }
+    let mut rest = endpoint.open(Method::GET, &[headers[0], ("last-event-id", "1-3")], "").await;
+    assert_eq!(rest.next().await, None, "nothing is missing");
+    // What is unknown, or another session's is an ordinary stream of what belongs to no call.
+    for (session, id) in [(&session, "9-0"), (&session, "1"), (&session, "x-0"), (&other, "1-0")] {
+        let mut stream = endpoint.open(Method::GET, &[("mcp-session-id", session), ("last-event-id", id)], "").await;
+        stage.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"alert","data":1}}"#);
+        assert!(stream.next().await.unwrap().contains(r#""data":1"#), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_an_older_revision_is_told_no_id_to_come_back_with() {
+    let (endpoint, mut stage) = serve().await;
+    let session = endpoint.initialize("2025-06-18").await;
+    let (mut stream, _) = wait_call(&endpoint, &mut stage, &session).await;
+    assert!(stream.next_text().await.unwrap().starts_with("event: message"));
+}

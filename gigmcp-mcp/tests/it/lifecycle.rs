@@ -9,8 +9,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, CatalogueStore, Description, Event, FaultKind, Hold, Known,
-    Launch, LaunchError, List, Outcome, ServerPolicy, Upstream,
+    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, CatalogueStore, ClientContext, Description, Event,
+    FaultKind, Hold, Known, Launch, LaunchError, List, Outcome, ServerPolicy, Upstream,
 };
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -323,6 +323,46 @@ async fn a_server_is_held_while_a_call_is_under_way() {
     calling.abort();
     assert!(calling.await.unwrap_err().is_cancelled());
     assert_eq!(holds(), 0);
+}
+
+#[tokio::test]
+async fn a_server_is_held_while_it_works_on_a_task() {
+    let tasks = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+    let over = Arc::new(AtomicBool::new(false));
+    let stage = Stage::modern(&format!(r#""capabilities":{{"tools":{{}},{tasks}}}"#), {
+        let over = Arc::clone(&over);
+        move |method, _| match method {
+            "tools/list" => result(format!(r#"{{"tools":[{TOOL}]}}"#)),
+            "tools/call" => result(r#"{"resultType":"task","taskId":"t","status":"working","ttlMs":60000}"#),
+            "tasks/get" if over.load(Ordering::SeqCst) => {
+                result(r#"{"resultType":"complete","taskId":"t","status":"completed","result":{"content":[]}}"#)
+            }
+            "tasks/get" => result(r#"{"resultType":"complete","taskId":"t","status":"working"}"#),
+            _ => Reply::Never,
+        }
+    });
+    let leases = Leases::of(&stage);
+    let aggregator = aggregator(Backend::new("srv".parse().unwrap(), leases.clone()));
+    let holds = || Arc::strong_count(&leases.last().held) - 1;
+    let context = Arc::new(ClientContext::new(raw(&format!("{{{tasks}}}"))));
+    let ask = async |method: &str, params: String| {
+        let mut call = Call::new(method, Some(raw(&params)));
+        call.context = Some(Arc::clone(&context));
+        match aggregator.call(call).await {
+            Outcome::Complete(result) | Outcome::Task(result) => {
+                serde_json::from_str::<Value>(result.get()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let made = ask("tools/call", r#"{"name":"srv_do"}"#.to_owned()).await;
+    assert_eq!(holds(), 1, "nobody waits, and it works");
+    let get = format!(r#"{{"taskId":{}}}"#, made["taskId"]);
+    assert_eq!(ask("tasks/get", get.clone()).await["status"], "working");
+    assert_eq!(holds(), 1);
+    over.store(true, Ordering::SeqCst);
+    assert_eq!(ask("tasks/get", get).await["status"], "completed");
+    assert_eq!(holds(), 0, "twin: it is over");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod apps;
 mod embedding;
 mod fidelity;
 mod guarded;
@@ -10,8 +11,10 @@ mod hostile_server;
 mod legacy;
 mod lifecycle;
 mod meta;
+mod mirrored;
 mod modern;
 mod modern_server;
+mod names;
 mod offers;
 mod oracle;
 mod pins;
@@ -22,3 +25,5 @@ mod serving;
 mod spares;
 mod stdio;
 mod streamable_http;
+mod strict;
+mod tasks;

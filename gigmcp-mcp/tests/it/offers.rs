@@ -132,7 +132,7 @@ async fn of_several_templates_that_fit_the_first_that_knows_the_resource_counts(
     let backends = vec![one.backend("one"), two.backend("two"), three.backend("three")];
     let aggregator = Aggregator::new(backends).unwrap();
     let found = ask(&aggregator, "resources/read", r#"{"uri":"a://b/c"}"#).await;
-    assert_eq!(found.unwrap(), r#"{"contents":["two"]}"#);
+    assert_eq!(found.unwrap(), r#"{"contents":[{"uri":"a://b/c","text":"two"}]}"#);
     // The only one with resources is asked for anything.
     let only = Aggregator::new(vec![two.backend("two")]).unwrap();
     assert!(ask(&only, "resources/read", r#"{"uri":"never:listed"}"#).await.is_ok());

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use gigmcp_mcp::{
-    Backend, BoxFuture, Features, Launch, LaunchError, Passing, Roots, StdioLimits, StdioUpstream, Upstream,
+    Backend, BoxFuture, Era, Features, Launch, LaunchError, Passing, Roots, StdioLimits, StdioUpstream, Upstream,
 };
 use tokio::{io::split, sync::mpsc};
 
@@ -28,6 +28,7 @@ type Table = Arc<dyn Fn(&str, &str) -> Reply + Send + Sync>;
 /// Launches a server; a new one each time.
 pub(crate) struct Played {
     capabilities: String,
+    era: Era,
     table: Table,
     heard: mpsc::UnboundedSender<(String, String)>,
     /// Of each process that was started.
@@ -46,12 +47,20 @@ impl Stage {
         let (sender, heard) = mpsc::unbounded_channel();
         let played = Played {
             capabilities: capabilities.to_owned(),
+            era: Era::Legacy,
             table: Arc::new(table),
             heard: sender,
             say: Mutex::default(),
             requests: Arc::default(),
         };
         Self { played: Arc::new(played), heard }
+    }
+
+    /// The same of the newer era.
+    pub(crate) fn modern(capabilities: &str, table: impl Fn(&str, &str) -> Reply + Send + Sync + 'static) -> Self {
+        let mut stage = Self::new(capabilities, table);
+        Arc::get_mut(&mut stage.played).unwrap().era = Era::Modern;
+        stage
     }
 
     pub(crate) fn backend(&self, name: &str) -> Backend {
@@ -117,7 +126,7 @@ impl Played {
         let mut features = Features::default();
         (features.sampling, features.elicitation) = (Passing::Forward, Passing::Forward);
         features.roots = Roots::Forward;
-        let upstream = StdioUpstream::connect_with(stdin, stdout, StdioLimits::default(), features).await?;
+        let upstream = StdioUpstream::connect_as(stdin, stdout, StdioLimits::default(), features, self.era).await?;
         Ok(Arc::new(upstream) as Arc<dyn Upstream>)
     }
 }
@@ -145,6 +154,9 @@ impl Played {
                 let Some(message) = message else { return };
                 let reply = match &*message.method {
                     "initialize" => result(format!(r#"{{"protocolVersion":"2025-11-25",{capabilities}}}"#)),
+                    "server/discover" => result(format!(
+                        r#"{{"resultType":"complete","supportedVersions":["2026-07-28"],{capabilities}}}"#
+                    )),
                     method => table(method, &message.params),
                 };
                 if let Ok(id) = message.id.parse() {

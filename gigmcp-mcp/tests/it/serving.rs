@@ -57,10 +57,12 @@ impl Streamed {
     pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             let text = self.next_text().await?;
-            if let Some(message) = text.strip_prefix("event: message\ndata: ") {
+            let (_, event) = text.split_once("\nevent: ").unwrap_or(("", &*text));
+            if let Some(message) = event.trim_start_matches("event: ").strip_prefix("message\ndata: ") {
                 return Some(message.to_owned());
             }
-            assert!(text.starts_with(':'), "{text}");
+            // A sign of life, or the id by which a client can come back.
+            assert!(text.starts_with(':') || text.starts_with("id: "), "{text}");
         }
     }
 }

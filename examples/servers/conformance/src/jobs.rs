@@ -89,7 +89,7 @@ impl Job {
 /// The tools with tasks.
 pub(crate) fn call(call: &Call, name: &str) -> Outcome {
     let mut job = match name {
-        "greet" => return Ok(text(&format!("Hello, {}!", call.params["arguments"]["name"]))),
+        "greet" => return Ok(text(&format!("Hello, {}!", call.params["arguments"]["name"].as_str().unwrap_or("you")))),
         "json_schema_2020_12_tool" => return Ok(text("called")),
         "slow_compute" | "confirm_delete" | "multi_input" => Job::done(text(&format!("{name} is done"))),
         "failing_job" => {

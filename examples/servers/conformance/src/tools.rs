@@ -2,7 +2,7 @@
 
 mod interactive;
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use serde_json::{Value, json, value::RawValue};
 
@@ -29,7 +29,7 @@ pub(crate) fn call(call: Call) -> Outcome {
     if call.server.mode == Mode::Noisy {
         return noise::call(&call, &name);
     }
-    if call.server.mode == Mode::Jobs {
+    if call.server.mode == Mode::Jobs && name != "tool_with_task" {
         return jobs::call(&call, &format!("{}{name}", call.server.prefix));
     }
     match interactive::find(&name) {
@@ -51,7 +51,7 @@ fn plain(call: &Call, name: &str) -> Outcome {
         "error_handling" => Err(Stop::Tool("This tool intentionally returns an error for testing".to_owned())),
         "tool_with_logging" | "logging_tool" => Ok(logging(call)),
         "tool_with_progress" => Ok(progress(call)),
-        "reconnection" => Ok(text("Whoever reads this read the stream to its end.")),
+        "reconnection" => Ok(reconnection(call)),
         "header_parameter" => Ok(text(&format!("region {}", call.params["arguments"]["region"]))),
         "echo_arguments" => Ok(text(&written_arguments(call))),
         "odd_result" => Ok(on_one_line(include_str!("catalogue/odd_result.json"))),
@@ -84,6 +84,13 @@ fn logging(call: &Call) -> String {
         call.log("info", line);
     }
     text("Tool with logging executed successfully")
+}
+
+/// Says something, so that there is a stream, and then takes longer than a stream is to stay open.
+fn reconnection(call: &Call) -> String {
+    call.log("info", "The answer comes later");
+    thread::sleep(Duration::from_millis(1500));
+    text("Whoever reads this came back for it.")
 }
 
 fn progress(call: &Call) -> String {

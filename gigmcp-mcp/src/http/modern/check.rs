@@ -3,7 +3,6 @@
 #[cfg(any(fuzzing, test))]
 pub(super) mod laws;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, StatusCode};
 use serde_json::{json, value::RawValue};
 
@@ -11,6 +10,7 @@ use super::{CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION};
 use crate::{
     http::{VERSION_HEADER, guard::single_header},
     message::{Request, RpcError},
+    mirror::decoded,
     object::{Members, is_object, string},
     sink::ClientContext,
     version::MODERN,
@@ -40,7 +40,7 @@ impl Refused {
         Self::new(RpcError::INVALID_PARAMS, text)
     }
 
-    fn mismatch(text: impl Into<String>) -> Self {
+    pub(super) fn mismatch(text: impl Into<String>) -> Self {
         Self::new(RpcError::HEADER_MISMATCH, text)
     }
 }
@@ -113,6 +113,7 @@ fn check_routing<'a>(
     let member = match &*request.method {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
         _ => return Ok(()),
     };
     // Without one the parameters are refused for that.
@@ -121,14 +122,6 @@ fn check_routing<'a>(
         Some(name) if decoded(name).is_some_and(|name| name == expected) => Ok(()),
         Some(_) => Err(Refused::mismatch(format!("Mcp-Name is not params.{member}"))),
         None => Err(Refused::mismatch("Mcp-Name is missing")),
-    }
-}
-
-/// A header's value; what no header can hold is written as `=?base64?…?=`.
-fn decoded(value: &str) -> Option<String> {
-    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
-        Some(encoded) => String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok(),
-        None => Some(value.to_owned()),
     }
 }
 

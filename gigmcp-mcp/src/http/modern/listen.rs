@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::SUBSCRIPTION_ID;
 use crate::{
+    aggregator::SUBSCRIBE,
     http::{
         Principal, StreamableHttp,
         body::{Answer, Part, Parts, ResponseBody, stream},
@@ -16,7 +17,7 @@ use crate::{
     },
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
     object::{Members, quoted},
-    sink::ClientId,
+    sink::{ClientContext, ClientId},
     upstream::{Call, Event, List, Outcome, Upstream},
 };
 
@@ -28,6 +29,7 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: BTreeSet<String>,
+    task_ids: BTreeSet<String>,
 }
 
 impl Filter {
@@ -52,6 +54,9 @@ impl Filter {
         }
         if !self.resource_subscriptions.is_empty() {
             accepted.insert("resourceSubscriptions".to_owned(), json!(self.resource_subscriptions));
+        }
+        if !self.task_ids.is_empty() {
+            accepted.insert("taskIds".to_owned(), json!(self.task_ids));
         }
         accepted.into()
     }
@@ -80,10 +85,13 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         request: &Request,
+        context: ClientContext,
     ) -> Response<ResponseBody> {
         let filter = request.params.as_deref().and_then(|params| Members::of(params).ok()?.value("notifications"));
         let filter: Option<Filter> = filter.and_then(|filter| serde_json::from_str(filter.get()).ok());
-        let Some(filter) = filter.filter(|filter| filter.resource_subscriptions.len() <= MAX_RESOURCES) else {
+        let Some(filter) =
+            filter.filter(|filter| filter.resource_subscriptions.len() + filter.task_ids.len() <= MAX_RESOURCES)
+        else {
             let error = RpcError::new(RpcError::INVALID_PARAMS, "params.notifications is no filter, or too long");
             return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);
         };
@@ -102,6 +110,7 @@ impl StreamableHttp {
             upstream: Arc::downgrade(upstream),
         };
         listening.subscribe(upstream).await;
+        listening.follow_tasks(upstream, context).await;
         let acknowledged = listening.acknowledged();
         let ended = self.streams.child_token();
         tracing::debug!(filter = %listening.filter.to_json(), "a client listens");
@@ -133,6 +142,19 @@ impl<U: Upstream + ?Sized> Listening<U> {
         self.filter.resource_subscriptions = accepted;
     }
 
+    /// The same with tasks.
+    async fn follow_tasks(&mut self, upstream: &Arc<U>, context: ClientContext) {
+        let context = Arc::new(context);
+        for id in std::mem::take(&mut self.filter.task_ids) {
+            let params = RawValue::from_string(format!(r#"{{"taskId":{}}}"#, quoted(&id))).expect("it is JSON");
+            let mut call = Call::new(SUBSCRIBE, Some(params)).of_client(self.client);
+            call.context = Some(Arc::clone(&context));
+            if matches!(upstream.call(call).await, Outcome::Complete(_)) {
+                self.filter.task_ids.insert(id);
+            }
+        }
+    }
+
     fn acknowledged(&self) -> Vec<u8> {
         let params = format!(r#"{{"_meta":{},"notifications":{}}}"#, self.meta(), self.filter.to_json());
         let params = RawValue::from_string(params).expect("it is JSON");
@@ -158,6 +180,10 @@ impl<U: Upstream + ?Sized> Listening<U> {
             None if &*event.method == "notifications/resources/updated" => {
                 let uri = params.and_then(|params| Members::of(params).ok()?.string("uri").map(String::from));
                 uri.is_some_and(|uri| self.filter.resource_subscriptions.contains(&uri))
+            }
+            None if &*event.method == "notifications/tasks" => {
+                let id = params.and_then(|params| Members::of(params).ok()?.string("taskId").map(String::from));
+                id.is_some_and(|id| self.filter.task_ids.contains(&id))
             }
             None => false,
         };

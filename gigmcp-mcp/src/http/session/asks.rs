@@ -43,7 +43,7 @@ impl CallStream {
     async fn put(&self, mut asked: Asked<'_>, request: &Request) -> Result<Verdict, RpcError> {
         let line = write_request(asked.id, &request.method, request.params.as_deref());
         // A connection may be lost while the client is still there.
-        let sent = if self.parts.is_closed() {
+        let sent = if self.parts.is_unheard() {
             self.session.stream().filter(|stream| stream.offer(line)).inspect(|stream| asked.way = Some(stream.clone()))
         } else {
             asked.way = Some(self.parts.clone());

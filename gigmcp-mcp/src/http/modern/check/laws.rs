@@ -1,6 +1,7 @@
 //! What passes the check says the same in its headers and in its body, and reaches the server as it was.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a broken law")]
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::*;

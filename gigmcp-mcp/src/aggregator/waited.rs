@@ -1,0 +1,172 @@
+//! Tools that answer with a task of the older era, which hardly any client knows: the task is waited for inside the call, and
+//! how far it is told as progress.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::{
+    runtime::Handle,
+    time::{Duration, Instant, sleep},
+};
+
+use super::health::Borrowed;
+use crate::{
+    message::{Notification, RpcError},
+    object::{Members, is_object, quoted, string},
+    sink::Sink,
+    upstream::{Call, CallError, Outcome, Upstream},
+};
+
+/// Makes a call. With `as_task`, the tool can be called in no other way.
+pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest: Duration) -> Outcome {
+    if as_task {
+        let members = call.params.as_deref().and_then(|params| Members::of(params).ok());
+        call.params = members.map(|members| members.set("task", &format!(r#"{{"ttl":{}}}"#, longest.as_millis())));
+    }
+    let (sink, token) = (call.sink.clone(), call.params.as_deref().and_then(progress_token));
+    let outcome = held.call(call).await;
+    let Outcome::Complete(result) = &outcome else { return outcome };
+    let Some(task) = Task::created(result) else { return outcome };
+    let progress = sink.clone().zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
+    let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()) };
+    let ended = wait(held, task, sink, progress, Instant::now() + longest).await;
+    if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
+        waiting.id = None;
+    }
+    ended
+}
+
+async fn wait(
+    held: &Borrowed,
+    mut task: Task,
+    sink: Option<Arc<dyn Sink>>,
+    mut progress: Option<Progress>,
+    last: Instant,
+) -> Outcome {
+    let begun = Instant::now();
+    loop {
+        if let Some(progress) = &mut progress {
+            progress.tell(&task);
+        }
+        if task.has_more_to_say() {
+            // What the task asks for is asked while its result is waited for.
+            let mut call = Call::new("tasks/result", Some(task.params()));
+            call.sink.clone_from(&sink);
+            match held.upstream.call(call).await {
+                // It goes on for longer than one request may take.
+                Outcome::Failed(CallError::Timeout { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        if Instant::now() >= last {
+            return Outcome::Failed(CallError::Timeout { after: begun.elapsed() });
+        }
+        sleep(task.poll).await;
+        match held.call(Call::new("tasks/get", Some(task.params()))).await {
+            Outcome::Complete(result) => match task.update(&result) {
+                Some(()) => {}
+                None => return broken(),
+            },
+            outcome => return outcome,
+        }
+    }
+}
+
+fn broken() -> Outcome {
+    let text = "the server tells of its task in a malformed way";
+    Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))
+}
+
+/// A task of the older era.
+struct Task {
+    id: String,
+    status: String,
+    message: Option<String>,
+    poll: Duration,
+}
+
+impl Task {
+    /// Out of a result that is one of a tool that has made a task, and not of the tool itself.
+    fn created(result: &RawValue) -> Option<Self> {
+        if !result.get().contains("\"taskId\"") {
+            return None;
+        }
+        let members = Members::of(result).ok()?;
+        let task =
+            members.value("task").filter(|_| members.value("content").is_none()).filter(|task| is_object(task))?;
+        let id = Members::of(task).ok()?.string("taskId")?.into_owned();
+        let mut created = Self { id, status: String::new(), message: None, poll: LONGEST_POLL };
+        created.update(task)?;
+        Some(created)
+    }
+
+    fn update(&mut self, told: &RawValue) -> Option<()> {
+        let members = Members::of(told).ok()?;
+        self.status = members.string("status")?.into_owned();
+        self.message = members.string("statusMessage").map(|text| text.chars().take(MAX_MESSAGE).collect());
+        let poll = members.value("pollInterval").and_then(|poll| poll.get().parse::<f64>().ok());
+        let poll = poll.map_or(USUAL_POLL, |poll| Duration::from_millis(poll.clamp(0.0, 60_000.0) as u64));
+        self.poll = poll.clamp(SHORTEST_POLL, LONGEST_POLL);
+        Some(())
+    }
+
+    /// Whether it is over, or waits for somebody to answer what it asks.
+    fn has_more_to_say(&self) -> bool {
+        self.status != "working"
+    }
+
+    fn params(&self) -> Box<RawValue> {
+        of_task(&self.id)
+    }
+}
+
+fn of_task(id: &str) -> Box<RawValue> {
+    RawValue::from_string(format!(r#"{{"taskId":{}}}"#, quoted(id))).expect("it is JSON")
+}
+
+/// Where it is told how far a task is.
+struct Progress {
+    sink: Arc<dyn Sink>,
+    token: Box<RawValue>,
+    steps: u64,
+}
+
+impl Progress {
+    fn tell(&mut self, task: &Task) {
+        self.steps += 1;
+        let message = quoted(task.message.as_deref().unwrap_or(&task.status));
+        let params = format!(r#"{{"progressToken":{},"progress":{},"message":{message}}}"#, self.token, self.steps);
+        let params = RawValue::from_string(params).expect("it is JSON");
+        self.sink.notify(Notification { method: "notifications/progress".into(), params: Some(params) });
+    }
+}
+
+/// A task that nobody waits for any more is given up when this is dropped.
+struct Waiting {
+    upstream: Arc<dyn Upstream>,
+    id: Option<String>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
+        let upstream = Arc::clone(&self.upstream);
+        let hold = upstream.hold();
+        runtime.spawn(async move {
+            let _hold = hold;
+            upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await
+        });
+    }
+}
+
+/// The token under which a client wants to hear of progress, as written.
+fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
+    let meta = Members::of(params).ok()?.value("_meta").filter(|meta| is_object(meta))?;
+    let token = Members::of(meta).ok()?.value("progressToken")?;
+    (string(token).is_some() || token.get().parse::<f64>().is_ok()).then(|| token.to_owned())
+}
+
+const USUAL_POLL: Duration = Duration::from_secs(1);
+const SHORTEST_POLL: Duration = Duration::from_millis(50);
+const LONGEST_POLL: Duration = Duration::from_secs(10);
+const MAX_MESSAGE: usize = 1024;

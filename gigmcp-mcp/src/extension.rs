@@ -1,0 +1,173 @@
+//! Extensions of the protocol. What both ends have declared passes, and nothing else does.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::object::{Members, is_object, quoted};
+
+/// Work that goes on after the answer.
+pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// Pages that a client shows beside the result of a tool.
+pub(crate) const UI: &str = "io.modelcontextprotocol/ui";
+/// Instructions with files.
+pub(crate) const SKILLS: &str = "io.modelcontextprotocol/skills";
+
+/// What a client, a server, or many servers as one have declared of extensions: settings by identifier, as written.
+#[derive(Clone, Debug, Default)]
+pub struct Extensions(BTreeMap<Box<str>, Box<RawValue>>);
+
+impl Extensions {
+    /// Out of an object of capabilities. What cannot be read is not there.
+    pub(crate) fn read(capabilities: &RawValue) -> Self {
+        let declared = Members::of(capabilities).ok().and_then(|members| members.value("extensions"));
+        let Some(declared) = declared.filter(|declared| is_object(declared)).and_then(|raw| Members::of(raw).ok())
+        else {
+            return Self::default();
+        };
+        let settings = declared
+            .iter()
+            .filter(|(id, settings)| id.len() <= MAX_ID_BYTES && settings.get().len() <= MAX_SETTINGS_BYTES)
+            .filter(|(_, settings)| is_object(settings))
+            .take(MAX_EXTENSIONS);
+        Self(settings.map(|(id, settings)| (id.into(), settings.to_owned())).collect())
+    }
+
+    /// Work that goes on after the answer.
+    pub const TASKS: &str = TASKS;
+
+    /// Whether this one is declared.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// Those of another server too. Where both have one, whatever either has switched on is.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (id, settings) in &other.0 {
+            match self.0.get(id) {
+                None if self.0.len() >= MAX_EXTENSIONS => {}
+                None => drop(self.0.insert(id.clone(), settings.clone())),
+                Some(known) => {
+                    if let Some(merged) = merged(known, settings) {
+                        self.0.insert(id.clone(), merged);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Only this one, if it is declared.
+    #[must_use]
+    pub fn only(mut self, id: &str) -> Self {
+        self.0.retain(|declared, _| **declared == *id);
+        self
+    }
+
+    pub(crate) fn without(mut self, id: &str) -> Self {
+        self.0.remove(id);
+        self
+    }
+
+    pub(crate) fn insert(&mut self, id: &str) {
+        let none = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        self.0.entry(id.into()).or_insert_with(none);
+    }
+
+    /// Which of these a method belongs to, if to any.
+    pub(crate) fn owner_of(&self, method: &str) -> Option<&str> {
+        let known = match method.split('/').next()? {
+            "tasks" => Some(TASKS),
+            "ui" => Some(UI),
+            "skills" => Some(SKILLS),
+            "resources" if method.starts_with("resources/directory/") => Some(SKILLS),
+            _ => None,
+        };
+        let owns = |id: &str| match known {
+            Some(known) => id == known,
+            // A vendor's methods begin with the identifier itself.
+            None => method.strip_prefix(id).is_some_and(|rest| rest.starts_with('/')),
+        };
+        self.0.keys().map(|id| &**id).find(|id| owns(id))
+    }
+
+    /// As the value of `extensions`, each as it was written.
+    pub(crate) fn to_raw(&self) -> Option<Box<RawValue>> {
+        let all: Vec<String> = self.0.iter().map(|(id, raw)| format!("{}:{}", quoted(id), raw.get())).collect();
+        let text = (!all.is_empty()).then(|| format!("{{{}}}", all.join(",")))?;
+        Some(RawValue::from_string(text).expect("it is JSON"))
+    }
+
+    pub(crate) fn to_json(&self) -> Option<serde_json::Value> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let settings = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).unwrap_or_default();
+        Some(self.0.iter().map(|(id, raw)| (id.to_string(), settings(raw))).collect())
+    }
+}
+
+/// Two settings as one.
+fn merged(one: &RawValue, two: &RawValue) -> Option<Box<RawValue>> {
+    let mut merged = one.to_owned();
+    for (name, value) in Members::of(two).ok()?.iter() {
+        let members = Members::of(&merged).ok()?;
+        let known = members.value(name).map(RawValue::get);
+        if known.is_none() || value.get() == "true" {
+            merged = members.set(name, value.get());
+        }
+    }
+    Some(merged)
+}
+
+/// What a client has to declare for this, as the `data` of an error.
+pub(crate) fn required(id: &str) -> Box<RawValue> {
+    let text = format!(r#"{{"requiredCapabilities":{{"extensions":{{{}:{{}}}}}}}}"#, quoted(id));
+    RawValue::from_string(text).expect("it is JSON")
+}
+
+const MAX_EXTENSIONS: usize = 32;
+const MAX_ID_BYTES: usize = 128;
+const MAX_SETTINGS_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    fn read(text: &str) -> Extensions {
+        Extensions::read(&RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_method_belongs_to_a_declared_extension_or_to_none() {
+        let all = read(
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"com.example/x":{},"odd":true}}"#,
+        );
+        for (method, expected) in [
+            ("tasks/get", Some(TASKS)),
+            ("skills/list", Some(SKILLS)),
+            ("resources/directory/read", Some(SKILLS)),
+            ("resources/read", None),
+            ("ui/initialize", None),
+            ("com.example/x/do", Some("com.example/x")),
+            ("com.example/xy/do", None),
+            ("com.example/x", None),
+            ("odd/do", None), // not an object, so not declared
+            ("tasks", Some(TASKS)),
+            ("", None),
+        ] {
+            assert_eq!(all.owner_of(method), expected, "{method}");
+            assert_eq!(Extensions::default().owner_of(method), None);
+        }
+    }
+
+    #[test]
+    fn what_either_server_has_switched_on_is_on() {
+        let mut one = read(r#"{"extensions":{"a/s":{"x":false,"y":1.0}}}"#);
+        one.merge(&read(r#"{"extensions":{"a/s":{"x":true,"y":2,"z":[]},"a/t":{}}}"#));
+        let expected = serde_json::json!({ "a/s": { "x": true, "y": 1.0, "z": [] }, "a/t": {} });
+        assert_eq!(one.to_json(), Some(expected));
+        assert_eq!(read(r#"{"extensions":[]}"#).to_json(), None);
+    }
+}

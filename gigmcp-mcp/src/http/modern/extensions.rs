@@ -1,0 +1,76 @@
+//! Methods of extensions, and arguments that headers repeat.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::value::RawValue;
+
+use super::{Cached, Checked, check::Refused};
+use crate::{
+    extension::{Extensions, required},
+    http::{StreamableHttp, body::ResponseBody, guard::single_header, reply::rpc_error},
+    message::{Request, RpcError, beginning},
+    mirror::Said,
+    object::Members,
+    upstream::Upstream,
+};
+
+impl StreamableHttp {
+    /// A method that the protocol itself does not have: passed on if an extension owns it that both sides have declared.
+    pub(super) async fn extension<U: Upstream + ?Sized + 'static>(
+        &self,
+        upstream: &Arc<U>,
+        request: &Request,
+        checked: Checked,
+    ) -> Response<ResponseBody> {
+        let method = &*request.method;
+        let unknown = || {
+            let error = RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {}", beginning(method)));
+            rpc_error(StatusCode::NOT_FOUND, Some(&request.id), &error)
+        };
+        // What is no method of any extension that we know of costs no look at the servers.
+        if !method.contains('/') || is_internal(method) {
+            return unknown();
+        }
+        let description = upstream.describe().await;
+        let Some(id) = description.extensions.owner_of(method) else { return unknown() };
+        if !Extensions::read(&checked.context.capabilities).has(id) {
+            let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
+            error.data = Some(required(id));
+            return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);
+        }
+        let cached = match method {
+            "skills/list" | "skills/get" | "resources/directory/read" => Cached::List,
+            _ => Cached::Never,
+        };
+        self.plain_call(upstream, request, checked, cached).await
+    }
+}
+
+/// Words of our own on the seam, which no client may say.
+fn is_internal(method: &str) -> bool {
+    matches!(method, crate::aggregator::SUBSCRIBE | crate::aggregator::UNSUBSCRIBE)
+}
+
+/// What headers repeat of a tool's arguments must be what the body says: whoever routed the request has read only those.
+pub(super) async fn check_mirrored<U: Upstream + ?Sized>(
+    upstream: &Arc<U>,
+    headers: &HeaderMap,
+    params: &RawValue,
+) -> Result<(), Refused> {
+    let Ok(members) = Members::of(params) else { return Ok(()) };
+    let Some(tool) = members.string("name") else { return Ok(()) };
+    for mirrored in upstream.mirrored(&tool).await.iter() {
+        let name = mirrored.header();
+        let said = match single_header(headers, &name) {
+            Ok(header) => mirrored.compare(header, members.value("arguments")),
+            Err(_) => Said::Other,
+        };
+        match said {
+            Said::Same => {}
+            Said::Other => return Err(Refused::mismatch(format!("{name} is not what the argument is"))),
+            Said::Missing => return Err(Refused::mismatch(format!("{name} is missing"))),
+        }
+    }
+    Ok(())
+}
