@@ -7,8 +7,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes, ServerId,
-    ServerPolicy,
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes,
+    ServerId, ServerPolicy,
 };
 use tokio::task::JoinSet;
 

@@ -34,8 +34,7 @@ pub use aggregator::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
     DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit, NotObserved,
     OutputText, Pins, PinsUnknown, Prefixes, Process, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing,
-    Standing,
-    TokenReport,
+    Standing, TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest, UnknownDefinitionKind};

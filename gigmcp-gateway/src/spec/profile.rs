@@ -131,6 +131,7 @@ impl Default for ProfileSettings {
             max_listed_tools: None,
             max_listed_tokens: None,
             always: BTreeSet::new(),
+            flow: None,
             servers: BTreeMap::new(),
             max_servers: None,
         }

@@ -64,6 +64,7 @@ fn a_tool_that_its_owner_switched_off_cannot_be_called() {
     let session = Session::open(&internet, "/mcp/p/work", &token);
     let called = || session.call("echo_echo", &json!({"text": "hello"})).json();
     assert_eq!(called()["result"]["content"][0]["text"], "hello", "twin");
+    gateway.wait_for("it speaks"); // what found that out has ended
     let running = gateway.descendants();
     installation.json(&["profile", "set", "work", "--server", "echo", "disabled_tools=echo"], "");
     assert_eq!(session.tools(), [""; 0]);

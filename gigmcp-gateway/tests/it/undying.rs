@@ -41,6 +41,9 @@ fn a_server_that_ignores_its_end_is_gone_with_the_gateway_whatever_ends_it() {
         let mut gateway = installation.serve(&internet, &[]);
         let session = Session::open(&internet, "/mcp/p/work", &token);
         assert_eq!(session.call("undying_good", &json!({})).text(), "fine");
+        if by == Signal::KILL {
+            gateway.wait_for("it speaks"); // what found that out, the first time, has ended
+        }
         let processes = gateway.descendants();
         let servers = processes.iter().filter(|pid| is_undying(**pid)).count();
         assert_eq!(servers, 2, "the server and its child, among {processes:?}");

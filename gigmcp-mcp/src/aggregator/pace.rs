@@ -3,25 +3,26 @@
 use tokio::time::{Duration, Instant};
 
 /// How long a list is left to settle before it is read again: a moment, and ever longer for one that never does.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Settling {
-    pause: Duration,
+    /// How often in a row it changed as soon as it had been read.
+    restless: u32,
     read: Option<Instant>,
-}
-
-impl Default for Settling {
-    fn default() -> Self {
-        Self { pause: SHORTEST, read: None }
-    }
 }
 
 impl Settling {
     /// The list has changed: when it is to be read.
     pub(super) fn changed(&mut self) -> Instant {
         let now = Instant::now();
-        let restless = self.read.is_some_and(|read| now - read <= self.pause);
-        self.pause = if restless { (self.pause * 2).min(LONGEST) } else { SHORTEST };
-        now + self.pause
+        let restless = self.read.is_some_and(|read| now - read <= self.pause());
+        self.restless = if restless { self.restless.saturating_add(1) } else { 0 };
+        now + self.pause()
+    }
+
+    fn pause(&self) -> Duration {
+        // Several lists that change one after the other, as at a sign-in, are no storm.
+        let doublings = self.restless.saturating_sub(FREE).min(16);
+        (SHORTEST * 2_u32.pow(doublings)).min(LONGEST)
     }
 
     /// It is read now.
@@ -32,6 +33,8 @@ impl Settling {
 
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
+/// Changes in a row that are read without a longer pause.
+const FREE: u32 = 4;
 
 /// How much a server may say that belongs to no call. All servers share one bounded queue to each client.
 #[derive(Debug)]

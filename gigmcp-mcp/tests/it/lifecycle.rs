@@ -349,9 +349,7 @@ async fn a_server_is_held_while_it_works_on_a_task() {
         let mut call = Call::new(method, Some(raw(&params)));
         call.context = Some(Arc::clone(&context));
         match aggregator.call(call).await {
-            Outcome::Complete(result) | Outcome::Task(result) => {
-                serde_json::from_str::<Value>(result.get()).unwrap()
-            }
+            Outcome::Complete(result) | Outcome::Task(result) => serde_json::from_str::<Value>(result.get()).unwrap(),
             other => panic!("{other:?}"),
         }
     };

@@ -13,17 +13,19 @@ use crate::{
 
 #[tokio::test]
 async fn a_header_that_is_not_what_the_argument_is_is_refused_before_the_server_hears_of_it() {
-    let mut stage = Stage::new(r#""capabilities":{"tools":{}}"#, |method, params| match method {
+    let mut stage = Stage::new(r#""capabilities":{"tools":{}}"#, |method, params| {
+        match method {
         "tools/list" => result(
             json!({ "tools": [
                 { "name": "go", "inputSchema": { "type": "object", "properties": {
-                    "region": { "type": "string", "x-mcp-header": "Region" }, "n": { "type": "integer" } } } },
+                    "region": { "type": ["string", "null"], "x-mcp-header": "Region" }, "n": { "type": "integer" } } } },
                 { "name": "plain", "inputSchema": { "type": "object" } },
             ] })
             .to_string(),
         ),
         "tools/call" => result(params),
         _ => Reply::Never,
+    }
     });
     let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
     let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
