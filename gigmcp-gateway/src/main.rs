@@ -3,6 +3,7 @@
 //! This binary composes the gigmcp crates. No security mechanism lives here.
 #![forbid(unsafe_code)]
 
+mod api;
 mod backup;
 mod calls;
 mod cli;
@@ -19,6 +20,7 @@ mod install;
 mod keys;
 mod launch;
 mod output;
+mod people;
 mod profiles;
 mod runtime;
 mod secrets;

@@ -1,0 +1,185 @@
+//! The REST API: one table of routes, from which requests are led, callers are judged and the document is made.
+
+mod error;
+mod input;
+mod openapi;
+mod reply;
+mod route;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::{ApiError, Code};
+pub(crate) use input::{Raw, Text};
+pub(crate) use reply::Reply;
+pub(crate) use route::{Call, Route, route};
+
+use std::{future::Future, io, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+
+use crate::people::{Access, Actor};
+
+/// What an answer of the API consists of.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Says who is calling. Everything that is decided before a handler runs, and does not depend on what it does, is here.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// Who it is, if anybody; an error for a credential that is none any more.
+    fn caller(&self, headers: &HeaderMap) -> impl Future<Output = Result<Option<Actor>, ApiError>> + Send;
+
+    /// Whether this many requests may be made by whoever it is.
+    fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError>;
+
+    /// Whether a request that a browser may have been tricked into was meant.
+    fn is_meant(&self, method: &Method, actor: &Actor, headers: &HeaderMap) -> Result<(), ApiError>;
+}
+
+/// The routes, and what their handlers work on.
+pub(crate) struct Router<S> {
+    state: Arc<S>,
+    routes: Vec<Route<S>>,
+    /// By path, the places of its methods in `routes`.
+    paths: matchit::Router<Vec<usize>>,
+    document: Bytes,
+}
+
+impl<S: Door> Router<S> {
+    /// A router of these routes, and the one that serves their document.
+    pub(crate) fn new(state: Arc<S>, routes: Vec<Route<S>>) -> Self {
+        let mut by_path: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (place, route) in routes.iter().enumerate() {
+            match by_path.iter_mut().find(|(path, _)| *path == route.path) {
+                Some((_, places)) => places.push(place),
+                None => by_path.push((route.path, vec![place])),
+            }
+        }
+        let mut paths = matchit::Router::new();
+        for (path, places) in by_path {
+            paths.insert(format!("{PREFIX}{path}"), places).expect("no two paths of the table overlap");
+        }
+        let document = serde_json::to_vec(&openapi::document(&routes)).expect("it is JSON");
+        Self { state, routes, paths, document: document.into() }
+    }
+
+    /// The table, for tests that go through all of it.
+    pub(crate) fn routes(&self) -> &[Route<S>] {
+        &self.routes
+    }
+
+    /// Answers one request whose path begins with [`PREFIX`]. Never fails: every fault is an answer.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, address: IpAddr) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request_id = request_id();
+        let answered = match request.uri().path() == DOCUMENT && request.method() == Method::GET {
+            true => Ok(self.document()),
+            false => self.lead(request, address, &request_id).await,
+        };
+        let mut response = answered.unwrap_or_else(|error| error.into_response(&request_id));
+        let headers = response.headers_mut();
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("it is hexadecimal"));
+        response
+    }
+
+    async fn lead<B>(&self, request: Request<B>, address: IpAddr, request_id: &str) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let (route, path) = self.route(&parts.method, parts.uri.path())?;
+        let caller = self.state.caller(&parts.headers).await;
+        // Whoever asks too often is told so, whether or not the credential was good.
+        self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;
+        let actor = self.judge(route, caller?, &parts.headers)?;
+        let body = read(body, route.max_body_bytes).await?;
+        let raw = Raw {
+            request_id: request_id.to_owned(),
+            address,
+            headers: parts.headers,
+            path,
+            query: parts.uri.query().map(ToOwned::to_owned),
+            body,
+        };
+        (route.handler)(Arc::clone(&self.state), actor, raw).await
+    }
+
+    /// Where it leads, and the variables of its path.
+    fn route(&self, method: &Method, path: &str) -> Result<(&Route<S>, Vec<(String, String)>), ApiError> {
+        let found = self.paths.at(path).map_err(|_| ApiError::not_found("path"))?;
+        let places = found.value;
+        let route = places.iter().map(|place| &self.routes[*place]).find(|route| route.method == method);
+        let route = route.ok_or_else(|| {
+            let allowed = places.iter().map(|place| self.routes[*place].method.as_str()).collect::<Vec<_>>().join(", ");
+            let allowed = HeaderValue::from_str(&allowed).expect("methods are tokens");
+            ApiError::new(Code::MethodNotAllowed, "this path has no such method").with_header(header::ALLOW, allowed)
+        })?;
+        let decoded = |(name, value): (&str, &str)| {
+            let value = percent_encoding::percent_decode_str(value).decode_utf8();
+            let value = value.map_err(|_| ApiError::not_found("path"))?;
+            Ok((name.to_owned(), value.into_owned()))
+        };
+        Ok((route, found.params.iter().map(decoded).collect::<Result<_, ApiError>>()?))
+    }
+
+    /// Whether this caller may use that route. What is somebody's own is judged where it is found.
+    fn judge(&self, route: &Route<S>, caller: Option<Actor>, headers: &HeaderMap) -> Result<Actor, ApiError> {
+        let Some(actor) = caller else {
+            return match route.access {
+                Access::Public => Ok(Actor::nobody()),
+                _ => Err(ApiError::new(Code::Unauthenticated, "sign in, or send a key as `Authorization: Bearer KEY`")),
+            };
+        };
+        if !route.method.is_safe() {
+            self.state.is_meant(&route.method, &actor, headers)?;
+        }
+        actor.may_use(route.access, route.scope, route.method.is_safe())?;
+        Ok(actor)
+    }
+
+    fn document(&self) -> Response<Body> {
+        let mut response = reply::whole(StatusCode::OK, self.document.clone());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+async fn read<B>(body: B, max_bytes: usize) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::new(Code::TooLarge, format!("the body is larger than {max_bytes} bytes")))
+        }
+        Ok(Err(_)) => Err(ApiError::invalid("the body ended early")),
+        Err(_) => Err(ApiError::invalid(format!("the body took longer than {} s", BODY_DEADLINE.as_secs()))),
+    }
+}
+
+/// Finds a request in the log; never the caller's own, which could be made to look like another's.
+fn request_id() -> String {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    hex::encode(bytes)
+}
+
+/// Where all paths of the API begin.
+pub(crate) const PREFIX: &str = "/api/v1";
+/// The document itself.
+const DOCUMENT: &str = "/api/v1/openapi.json";
+/// `__Host-`: only from this host, over TLS, and for every path. Without TLS, browsers take no such cookie.
+pub(crate) const SESSION_COOKIE: &str = "__Host-gig_session";
+/// Shows that a request comes from our own pages.
+pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a body may take to arrive.
+const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
