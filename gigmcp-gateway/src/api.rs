@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 
-use crate::people::{Access, Actor};
+use crate::people::{Actor, Deed, anybody_may};
 
 /// What an answer of the API consists of.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -96,7 +96,7 @@ impl<S: Door> Router<S> {
         let caller = self.state.caller(&parts.headers).await;
         // Whoever asks too often is told so, whether or not the credential was good.
         self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;
-        let actor = self.judge(route, caller?, &parts.headers)?;
+        let caller = self.judge(route, caller?, &parts.headers)?;
         let body = read(body, route.max_body_bytes).await?;
         let raw = Raw {
             request_id: request_id.to_owned(),
@@ -106,7 +106,7 @@ impl<S: Door> Router<S> {
             query: parts.uri.query().map(ToOwned::to_owned),
             body,
         };
-        (route.handler)(Arc::clone(&self.state), actor, raw).await
+        (route.handler)(Arc::clone(&self.state), caller, raw).await
     }
 
     /// Where it leads, and the variables of its path.
@@ -127,19 +127,19 @@ impl<S: Door> Router<S> {
         Ok((route, found.params.iter().map(decoded).collect::<Result<_, ApiError>>()?))
     }
 
-    /// Whether this caller may use that route. What is somebody's own is judged where it is found.
-    fn judge(&self, route: &Route<S>, caller: Option<Actor>, headers: &HeaderMap) -> Result<Actor, ApiError> {
+    /// Whether this caller may use that route at all. What belongs to somebody is judged again, by the same rule, where it is
+    /// found and its owner is known.
+    fn judge(&self, route: &Route<S>, caller: Option<Actor>, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
         let Some(actor) = caller else {
-            return match route.access {
-                Access::Public => Ok(Actor::nobody()),
-                _ => Err(ApiError::new(Code::Unauthenticated, "sign in, or send a key as `Authorization: Bearer KEY`")),
-            };
+            anybody_may(&route.rule)?;
+            return Ok(None);
         };
         if !route.method.is_safe() {
             self.state.is_meant(&route.method, &actor, headers)?;
         }
-        actor.may_use(route.access, route.scope, route.method.is_safe())?;
-        Ok(actor)
+        let owner = if route.rule.deed == Deed::Leave { &actor.user } else { actor.shown() };
+        actor.may(&route.rule, Some(owner))?;
+        Ok(Some(actor))
     }
 
     fn document(&self) -> Response<Body> {

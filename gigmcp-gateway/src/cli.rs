@@ -1,5 +1,6 @@
 //! The command line: what can be asked.
 
+mod api_key;
 mod audit;
 mod backup;
 mod catalog;
@@ -11,6 +12,8 @@ mod progress;
 mod registry;
 mod secret;
 mod server;
+mod token;
+mod user;
 
 pub(crate) use progress::progress;
 
@@ -62,6 +65,15 @@ enum Command {
     /// Create, list and delete profiles, and renew their tokens
     #[command(subcommand)]
     Profile(profile::Command),
+    /// Make, list and end the tokens of profiles
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Invite people, say what they are, and let them in no more
+    #[command(subcommand)]
+    User(user::Command),
+    /// Make, list and end keys of the control plane
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
     /// Set, list and delete the credentials that servers use without holding them
     #[command(subcommand)]
     Secret(secret::Command),
@@ -128,6 +140,15 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             }
             Command::Profile(command) => {
                 profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::Token(command) => {
+                token::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::User(command) => {
+                user::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::ApiKey(command) => {
+                api_key::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Secret(command) => {
                 secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)

@@ -22,6 +22,7 @@ use crate::{
     host::Host,
     install::{Catalog, CatalogError, Consent, Freshness, InstallError, Installs, Request as Answers, ServerReference},
     output::{Failure, whole},
+    people::{Actor, Label, People, Terms},
     serve::{self, Server},
     settings::Settings,
     spec::{Owner, ProfileSlug, ServerName},
@@ -115,9 +116,12 @@ async fn profile_token(settings: &Settings, host: &Host) -> Result<Zeroizing<Str
             return Ok(kept);
         }
     }
-    let token = Token::mint();
+    let mut token = Token::mint();
     match host.store.create_profile(slug.clone(), Owner::local(), Vec::new(), token.hash()).await {
-        Err(StoreError::Exists { .. }) => host.store.replace_token(slug, token.hash()).await?,
+        Err(StoreError::Exists { .. }) => {
+            let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
+            token = people.replace_token(&Actor::local(), &slug, Label::first()).await?;
+        }
         created => created?,
     }
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;

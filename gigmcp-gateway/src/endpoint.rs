@@ -1,6 +1,8 @@
 //! The HTTP side: which profile is meant, and whether the caller may.
 
-use std::net::SocketAddr;
+mod streams;
+
+use std::{net::SocketAddr, time::Duration};
 
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -8,18 +10,21 @@ use hyper::body::Incoming;
 
 use crate::{
     output::whole,
+    people::TokenScope,
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
-    store::{Asker, Profile, StoreError},
+    store::{Asker, Profile, StoreError, TokenOwner},
     token,
 };
+use streams::{Streams, Until};
 
 /// Everything behind the listener.
 pub(crate) struct Endpoint {
     profiles: Profiles,
     transitional: Option<Transitional>,
     transport: StreamableHttp,
+    streams: Streams,
 }
 
 /// The mounts `/mcp` and `/` with their token.
@@ -29,12 +34,19 @@ pub(crate) struct Transitional {
 }
 
 /// What a path leads to.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Mount {
     Profile(ProfileSlug),
     Transitional,
 }
 
-type Answer = Response<ResponseBody>;
+/// What a caller may.
+struct Admitted {
+    profile: Profile,
+    scope: TokenScope,
+}
+
+type Answer = Response<Until>;
 
 impl Endpoint {
     pub(crate) fn new(
@@ -43,7 +55,7 @@ impl Endpoint {
         address: SocketAddr,
         settings: &Settings,
     ) -> Self {
-        Self { profiles, transitional, transport: transport(address, settings) }
+        Self { profiles, transitional, transport: transport(address, settings), streams: Streams::default() }
     }
 
     /// Answers one request. Never fails: every fault is an answer.
@@ -53,10 +65,13 @@ impl Endpoint {
             return plain(StatusCode::OK, "ok\n");
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
-        match self.admit(mount, request.headers()).await {
-            Ok(Some((profile, principal))) => {
-                let aggregator = self.profiles.aggregator(&profile);
-                self.transport.handle(&principal, &aggregator, request).await
+        let hash = token::hash(bearer(request.headers()).unwrap_or_default());
+        match self.admit(&mount, &hash).await {
+            Ok(Some(Admitted { profile, scope })) => {
+                let principal = Principal::new(format!("{}/{hash}", profile.slug));
+                let aggregator = self.profiles.scoped(&profile, &scope);
+                let answer = self.transport.handle(&principal, &aggregator, request).await;
+                self.streams.watch(answer, mount, hash)
             }
             Ok(None) => unauthorized(),
             Err(error) => {
@@ -76,9 +91,22 @@ impl Endpoint {
         self.profiles.stop().await;
     }
 
-    /// Ends servers that were taken out of their profile; never returns.
+    /// Ends servers that were taken out of their profile, and streams whose token does not open it any more; never returns.
     pub(crate) async fn follow_changes(&self) {
-        self.profiles.follow_changes().await;
+        tokio::join!(self.profiles.follow_changes(), self.follow_tokens());
+    }
+
+    async fn follow_tokens(&self) {
+        let mut changes = self.profiles.store().changes();
+        loop {
+            // The store outlives this.
+            drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
+            for (mount, hash) in self.streams.under_way() {
+                if let Ok(None) = self.admit(&mount, &hash).await {
+                    self.streams.end(&(mount, hash));
+                }
+            }
+        }
     }
 
     fn mount(&self, path: &str) -> Option<Mount> {
@@ -97,30 +125,30 @@ impl Endpoint {
         }
     }
 
-    /// Who is calling, if the token opens the mount.
+    /// What the caller may, if the token opens the mount.
     ///
-    /// A missing, malformed or wrong token and a profile that is not there take the same steps and get the
+    /// A missing, malformed, wrong or expired token and a profile that is not there take the same steps and get the
     /// same answer, so that nothing tells them apart.
-    async fn admit(&self, mount: Mount, headers: &HeaderMap) -> Result<Option<(Profile, Principal)>, StoreError> {
-        let hash = token::hash(bearer(headers).unwrap_or_default());
-        let store = self.profiles.store().in_turn_of(self.asker(&mount));
-        let owner = store.token_owner(hash.clone()).await?;
-        let admitted = match (mount, &self.transitional) {
-            (Mount::Profile(slug), _) => owner
-                .filter(|owner| token::same(&owner.hash, &hash) & (owner.profile.slug == slug))
-                .map(|owner| owner.profile),
-            (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, &hash) => {
+    async fn admit(&self, mount: &Mount, hash: &str) -> Result<Option<Admitted>, StoreError> {
+        let store = self.profiles.store().in_turn_of(self.asker(mount));
+        let owner = store.token_owner(hash.to_owned()).await?;
+        match (mount, &self.transitional) {
+            (Mount::Profile(slug), _) => {
+                let opens = |owner: &TokenOwner| token::same(&owner.hash, hash) & (owner.profile.slug == *slug);
+                Ok(owner.filter(opens).map(|owner| {
+                    store.token_used(hash, &owner.token);
+                    Admitted { profile: owner.profile, scope: owner.token.scope }
+                }))
+            }
+            (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, hash) => {
                 match store.profile(transitional.slug.clone()).await {
-                    Err(StoreError::Missing { .. }) => None,
-                    profile => Some(profile?),
+                    Err(StoreError::Missing { .. }) => Ok(None),
+                    Ok(profile) if !profile.active => Ok(None),
+                    profile => Ok(Some(Admitted { profile: profile?, scope: TokenScope::default() })),
                 }
             }
-            (Mount::Transitional, _) => None,
-        };
-        Ok(admitted.map(|profile| {
-            let principal = Principal::new(format!("{}/{hash}", profile.slug));
-            (profile, principal)
-        }))
+            (Mount::Transitional, _) => Ok(None),
+        }
     }
 }
 
@@ -154,11 +182,14 @@ fn unauthorized() -> Answer {
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(ResponseBody::whole(text));
+    let mut answer = Response::new(Until::always(ResponseBody::whole(text)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
+
+/// How long a stream may go on whose token opens nothing any more.
+const REVOCATION_DELAY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +199,6 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::Duration,
     };
 
     use clap::{Args, FromArgMatches};
@@ -205,10 +235,11 @@ mod tests {
             for _ in 0..called {
                 let (endpoint, done) = (Arc::clone(&endpoint), Arc::clone(&done));
                 calls.push(tokio::spawn(async move {
-                    let mut headers = HeaderMap::new();
-                    headers.insert(header::AUTHORIZATION, format!("Bearer {slug}").parse().expect("a header"));
                     let mount = Mount::Profile(slug.parse().expect("a profile name"));
-                    assert!(endpoint.admit(mount, &headers).await.expect("it can be read").is_some(), "{slug}");
+                    assert!(
+                        endpoint.admit(&mount, &token::hash(slug)).await.expect("it can be read").is_some(),
+                        "{slug}"
+                    );
                     done.fetch_add(1, Ordering::SeqCst)
                 }));
             }

@@ -20,9 +20,11 @@ mod install;
 mod keys;
 mod launch;
 mod output;
+#[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the REST API, which is not there yet"))]
 mod people;
 mod profiles;
 mod runtime;
+mod scoped;
 mod secrets;
 mod serve;
 mod settings;

@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use crate::{
     launch::ServerLaunch,
     output::whole,
+    people::TokenScope,
+    scoped,
     spec::{ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
@@ -31,6 +33,8 @@ struct Entry {
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
+    /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
+    scoped: HashMap<TokenScope, Arc<Aggregator>>,
 }
 
 impl Profiles {
@@ -52,6 +56,33 @@ impl Profiles {
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
             replaced.end_all_but(&kept);
         }
+        aggregator
+    }
+
+    /// The same for a token that is good for less than all of it.
+    pub(crate) fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Arc<Aggregator> {
+        let whole = self.aggregator(profile);
+        if scope.is_whole() {
+            return whole;
+        }
+        let mut entries = self.entries();
+        // Whoever changed it meanwhile has ended its servers.
+        let Some(entry) = entries.get_mut(&profile.slug).filter(|entry| entry.id == profile.id) else {
+            return self.aggregate(profile, std::iter::empty());
+        };
+        if let Some(aggregator) = entry.scoped.get(scope) {
+            return Arc::clone(aggregator);
+        }
+        if entry.scoped.len() >= MAX_SCOPES {
+            // What is left of tokens that were revoked.
+            entry.scoped.clear();
+        }
+        let reached = entry.servers.iter().filter_map(|(name, launch)| {
+            let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+            scope.reach(name).map(|reach| (name, scoped::limited(launch, reach)))
+        });
+        let aggregator = self.aggregate(profile, reached);
+        entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
         aggregator
     }
 
@@ -108,13 +139,21 @@ impl Profiles {
                 (name.clone(), launch)
             })
             .collect();
-        let backends = servers
-            .iter()
-            .map(|(name, launch)| Backend::new(server_id(name), Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+        let launches =
+            servers.iter().map(|(name, launch)| (name, Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
+        let aggregator = self.aggregate(profile, launches);
+        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator, scoped: HashMap::new() }
+    }
+
+    fn aggregate<'a>(
+        &self,
+        profile: &Profile,
+        launches: impl Iterator<Item = (&'a ServerName, Arc<dyn Launch>)>,
+    ) -> Arc<Aggregator> {
+        let backends = launches.map(|(name, launch)| Backend::new(server_id(name), launch));
         let audit = ToolAudit::new(self.store(), profile);
         let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
-        let aggregator = Arc::new(aggregator.expect("a map has no name twice"));
-        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator }
+        Arc::new(aggregator.expect("a map has no name twice"))
     }
 
     fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
@@ -156,5 +195,7 @@ fn server_id(name: &ServerName) -> ServerId {
     name.as_str().parse().expect("a server name is a prefix of tool names")
 }
 
+/// How many different scopes of a profile's tokens are kept ready.
+const MAX_SCOPES: usize = 64;
 /// How long a server that was taken out of a profile may go on without being called.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 mod check;
 mod ledger;
+mod owner;
 mod rotation;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::{
     endpoint::{Endpoint, Transitional},
     host::Host,
     output::Failure,
+    people::{People, Terms},
     profiles::Profiles,
     settings::Settings,
     spec::{Owner, ProfileSlug},
@@ -31,7 +32,16 @@ use crate::{
 /// Serves until a signal says to stop.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     check_host().await?;
-    let server = Server::open(&settings, Host::open(&settings)?).await?;
+    let host = Host::open(&settings)?;
+    let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
+    let server = Server::open(&settings, host).await?;
+    if let Some(code) = people.setup_code().await? {
+        // On standard output, for whoever starts it: logs are kept, and read by others.
+        println!(
+            "there is no administrator yet; for a day, this code makes you one, once: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` takes it, and on the next line a password",
+            code.expose()
+        );
+    }
     tracing::info!("listening on http://{}", server.address);
     server.run().await
 }

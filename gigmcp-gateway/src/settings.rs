@@ -17,7 +17,10 @@ use zeroize::Zeroizing;
 use keys::KeySettings;
 pub(crate) use registry::RegistrySettings;
 
-use crate::store::{Address, Database, InvalidAddress};
+use crate::{
+    people::Lifetime,
+    store::{Address, Database, InvalidAddress},
+};
 
 /// Where things are and how the gateway listens.
 #[derive(Args, Clone, Debug)]
@@ -88,6 +91,10 @@ pub(crate) struct Settings {
     )]
     pub(crate) audit_max_rows: u64,
 
+    /// How long somebody stays signed in at most, as 12h or 7d; without use, a day
+    #[arg(long, env = "GIG_SESSION_TTL", value_name = "TIME", default_value = "168h", global = true)]
+    pub(crate) session_ttl: Lifetime,
+
     /// What to log: error, warn, info, debug, trace, or a filter such as gigmcp_egress=debug
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", global = true)]
@@ -139,7 +146,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 36] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -165,6 +172,7 @@ const NAMES: [&str; 35] = [
     "GIG_REGISTRY_ROOT",
     "GIG_REGISTRY_URL",
     "GIG_SANDBOX_UIDS",
+    "GIG_SESSION_TTL",
     "GIG_START_TIMEOUT",
     "GIG_TRANSIT_CA_FILE",
     "GIG_TRANSIT_KEY",

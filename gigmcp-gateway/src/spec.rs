@@ -24,6 +24,9 @@ pub(crate) const EXEC: &str = "exec";
 /// The name under which the credentials of registries lie. No server can have it.
 pub(crate) const REGISTRY: &str = "registry";
 
+/// The name under which the secrets of second factors lie. No server can have it.
+pub(crate) const ACCOUNT: &str = "account";
+
 /// How a server runs and what it may reach.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -214,6 +217,7 @@ pub(crate) fn once_each(hosts: impl IntoIterator<Item = HostPattern>) -> Vec<Hos
 pub(crate) fn check_free(name: &ServerName) -> Result<(), InvalidSpec> {
     match name.as_str() {
         EXEC => Err(InvalidSpec::Kept { name: EXEC, of: "the secrets of `gigmcp-gateway exec`" }),
+        ACCOUNT => Err(InvalidSpec::Kept { name: ACCOUNT, of: "the second factors of people" }),
         REGISTRY => Err(InvalidSpec::Kept { name: REGISTRY, of: "the credentials of registries" }),
         _ => Ok(()),
     }
@@ -274,7 +278,7 @@ impl FromStr for ProfileSlug {
     }
 }
 
-/// Whose secrets and profiles these are. Until there are accounts, `local`.
+/// Whose secrets and profiles these are: the id of an account.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Owner(Box<str>);
 

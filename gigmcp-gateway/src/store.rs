@@ -5,6 +5,7 @@
 //! costs no disk flush of its own under load.
 
 mod address;
+mod api_keys;
 mod audit;
 mod catalog;
 mod cell;
@@ -13,6 +14,7 @@ mod copy;
 mod heads;
 mod installs;
 mod instances;
+mod invitations;
 mod ledger;
 mod policies;
 mod postgres;
@@ -20,8 +22,11 @@ mod profiles;
 mod schema;
 mod secrets;
 mod servers;
+mod sessions;
 mod sqlite;
+mod tokens;
 mod turns;
+mod users;
 
 use std::{
     fmt, io,
@@ -38,6 +43,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 pub(crate) use address::{Address, InvalidAddress};
+pub(crate) use api_keys::{ApiKeyRow, NewApiKey};
 pub(crate) use audit::{Page, Prune, Pruned, Tail};
 pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
@@ -45,12 +51,16 @@ use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::InstanceRow;
+pub(crate) use invitations::{InvitationKind, InvitationRow};
 pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use servers::ServerRow;
+pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
+pub(crate) use tokens::{NewToken, TokenOwner, TokenRow};
 pub(crate) use turns::Asker;
 use turns::Turns;
+pub(crate) use users::{NewUser, SignIn, UserRow};
 
 use crate::spec::ServerName;
 pub(crate) use crate::trail::AuditRow;
@@ -132,6 +142,14 @@ pub(crate) enum StoreError {
     Changed,
     #[error("the server {server} was changed by somebody else at the same time; look at it again")]
     Moved { server: ServerName },
+    #[error(
+        "this is the last administrator who can sign in; make somebody else one first (`gigmcp-gateway user role WHO admin`)"
+    )]
+    LastAdministrator,
+    #[error("the account `local` is that of this machine and stays; disable it instead")]
+    LocalAccount,
+    #[error("there are {max} {what} already; revoke those that are not used")]
+    TooMany { what: &'static str, max: u64 },
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("the database gave no answer where it must give one")]
@@ -302,6 +320,15 @@ impl Store {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
         self.threads.writer.push(self.asker.clone(), Write { job, followed: false })?;
         answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// The same for what nobody waits for, and what is left out when there is no room.
+    fn write_if_room<F>(&self, change: F)
+    where
+        F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    {
+        let (job, _) = job(|connection| connection.undone_on_error(change));
+        drop(self.threads.writer.push(self.asker.clone(), Write { job, followed: false }));
     }
 
     /// The same for what must not be turned away.

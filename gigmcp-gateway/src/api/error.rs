@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Body;
-use crate::{output::whole, store::StoreError};
+use crate::{
+    output::whole,
+    people::{PeopleError, Refusal},
+    store::StoreError,
+};
 
 /// The kind of an error. The text of each is stable.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
@@ -92,6 +96,10 @@ impl ApiError {
         Self { code, message: message.into(), headers: Vec::new() }
     }
 
+    pub(crate) fn unauthenticated() -> Self {
+        Self::new(Code::Unauthenticated, "sign in, or send a key as `Authorization: Bearer KEY`")
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::Invalid, message)
     }
@@ -116,6 +124,39 @@ impl ApiError {
         let mut response = super::reply::json(self.code.status(), &ErrorDocument { error });
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::SignIn => Self::unauthenticated(),
+            Refusal::Viewing => Self::new(Code::ViewOnly, refusal.to_string()),
+            // Whoever it belongs to is nobody's business.
+            Refusal::NotYours => Self::not_found("thing"),
+            Refusal::Scope | Refusal::Key | Refusal::Role(_) => Self::new(Code::Forbidden, refusal.to_string()),
+        }
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Refused(refusal) => refusal.into(),
+            PeopleError::Store(error) => error.into(),
+            PeopleError::Wait(wait) => Self::new(Code::RateLimited, error.to_string())
+                .with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1)),
+            PeopleError::NoSession => Self::not_found("session"),
+            PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
+            PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
+            PeopleError::Code
+            | PeopleError::EmailNeeded
+            | PeopleError::Weak(_)
+            | PeopleError::OwnView
+            | PeopleError::ViewTime => Self::invalid(whole(&error)),
+            PeopleError::Random(_) | PeopleError::Hash(_) | PeopleError::Secret(_) => Self::internal(&error),
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters,
         "responses": { route.answer.status.as_str(): success, "default": { "$ref": "#/components/responses/Error" } },
         "security": security(route),
-        "x-access": format!("{:?}", route.access),
+        "x-access": format!("{:?}", route.rule.access),
     });
     if let Some(schema) = route.body_schema {
         let schema = schema(generator).to_value();
@@ -91,15 +91,15 @@ fn parameters(place: &str, schema: &Schema) -> Vec<Value> {
 }
 
 fn security<S>(route: &Route<S>) -> Value {
-    if route.access == Access::Public {
+    if route.rule.access == Access::Public {
         return json!([]);
     }
     let session = match route.method.is_safe() {
         true => json!({ "session": [] }),
         false => json!({ "session": [], "csrf": [] }),
     };
-    match route.scope {
-        Some(scope) => json!([session, { "key": [scope.as_str()] }]),
+    match route.rule.scope {
+        Some(scope) => json!([session, { "key": [scope.to_string()] }]),
         None => json!([session]),
     }
 }

@@ -14,16 +14,15 @@ pub(crate) struct Reply<T> {
 }
 
 impl<T> Reply<T> {
+    /// A document, with nothing beside it.
+    pub(crate) fn of(document: T) -> Self {
+        Self { document, headers: Vec::new() }
+    }
+
     /// One more header.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
-    }
-}
-
-impl<T> From<T> for Reply<T> {
-    fn from(document: T) -> Self {
-        Self { document, headers: Vec::new() }
     }
 }
 

@@ -12,12 +12,13 @@ use super::{
     input::{self, Raw},
     reply::{Reply, json, whole},
 };
-use crate::people::{Access, Actor, Scope};
+use crate::people::{Actor, Rule};
 
 /// A request that was let in, and what it says.
 pub(crate) struct Call<S, P = (), Q = (), B = ()> {
     pub(crate) state: Arc<S>,
-    pub(crate) actor: Actor,
+    /// Who is calling; nobody only where the rule lets everybody in.
+    pub(crate) caller: Option<Actor>,
     /// What the path names.
     pub(crate) path: P,
     pub(crate) query: Q,
@@ -26,8 +27,15 @@ pub(crate) struct Call<S, P = (), Q = (), B = ()> {
     pub(crate) raw: Raw,
 }
 
+impl<S, P, Q, B> Call<S, P, Q, B> {
+    /// Who is calling, if that is known.
+    pub(crate) fn actor(&self) -> Result<&Actor, ApiError> {
+        self.caller.as_ref().ok_or_else(ApiError::unauthenticated)
+    }
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, ApiError>> + Send>>;
-type Handler<S> = Box<dyn Fn(Arc<S>, Actor, Raw) -> Answer + Send + Sync>;
+type Handler<S> = Box<dyn Fn(Arc<S>, Option<Actor>, Raw) -> Answer + Send + Sync>;
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One method of one path.
@@ -38,10 +46,8 @@ pub(crate) struct Route<S> {
     /// The operation's name.
     pub(crate) id: &'static str,
     pub(crate) summary: &'static str,
-    /// Who may call it; there is no default.
-    pub(crate) access: Access,
-    /// What a key must be good for; without one, no key will do.
-    pub(crate) scope: Option<Scope>,
+    /// Who may call it, and what that is; there is no default.
+    pub(crate) rule: Rule,
     pub(crate) max_body_bytes: usize,
     pub(crate) path_schema: Option<SchemaOf>,
     pub(crate) query_schema: Option<SchemaOf>,
@@ -65,8 +71,7 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, access
         path,
         id,
         summary: "",
-        access,
-        scope: None,
+        rule,
         max_body_bytes: MAX_BODY_BYTES,
         schemas: [None; 3],
         input: PhantomData,
@@ -79,8 +84,7 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     path: &'static str,
     id: &'static str,
     summary: &'static str,
-    access: Access,
-    scope: Option<Scope>,
+    rule: Rule,
     max_body_bytes: usize,
     schemas: [Option<SchemaOf>; 3],
     input: PhantomData<fn() -> (P, Q, B)>,
@@ -90,12 +94,6 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
     /// One line for the document.
     pub(crate) fn summary(mut self, summary: &'static str) -> Self {
         self.summary = summary;
-        self
-    }
-
-    /// A key that is good for this may call it, too.
-    pub(crate) fn scope(mut self, scope: Scope) -> Self {
-        self.scope = Some(scope);
         self
     }
 
@@ -127,8 +125,7 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
             path: self.path,
             id: self.id,
             summary: self.summary,
-            access: self.access,
-            scope: self.scope,
+            rule: self.rule,
             max_body_bytes: self.max_body_bytes,
             schemas: self.schemas,
             input: PhantomData,
@@ -196,14 +193,14 @@ where
         W: Future<Output = Result<R, ApiError>> + Send + 'static,
     {
         let has_body = self.schemas[2].is_some();
-        let handler: Handler<S> = Box::new(move |state, actor, mut raw| {
+        let handler: Handler<S> = Box::new(move |state, caller, mut raw| {
             let read = || -> Result<(P, Q, B), ApiError> {
                 Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, has_body)?))
             };
             match read() {
                 Ok((path, query, body)) => {
                     raw.body = bytes::Bytes::new();
-                    let answered = handler(Call { state, actor, path, query, body, raw });
+                    let answered = handler(Call { state, caller, path, query, body, raw });
                     Box::pin(async move { answered.await.map(finish) })
                 }
                 Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -215,8 +212,7 @@ where
             path: self.path,
             id: self.id,
             summary: self.summary,
-            access: self.access,
-            scope: self.scope,
+            rule: self.rule,
             max_body_bytes: self.max_body_bytes,
             path_schema,
             query_schema,

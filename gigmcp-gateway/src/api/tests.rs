@@ -6,14 +6,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{people::Scope, spec::ServerName};
+use crate::{
+    people::{Access, ApiScope, Area, Role, Rule, UserId, Via},
+    spec::ServerName,
+};
 
 struct House;
 
 impl Door for House {
     async fn caller(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
         let said = headers.get("actor").map(|value| value.as_bytes());
-        Ok(said.map(|said| Actor { admin: said == b"admin", ..Actor::nobody() }))
+        let role = |said: &[u8]| if said == b"admin" { Role::Admin } else { Role::User };
+        Ok(said.map(|said| Actor { user: UserId::local(), role: role(said), via: Via::Session, viewing: None }))
     }
 
     fn admit(&self, _: Option<&Actor>, _: IpAddr) -> Result<(), ApiError> {
@@ -46,21 +50,24 @@ struct Note {
     text: String,
 }
 
+const READ: Rule = Rule::new(Access::SignedIn, Deed::Read).with_scope(ApiScope::read(Area::Servers));
+const CHANGE: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Change);
+const HELLO: Rule = Rule::new(Access::Public, Deed::Change);
+
 fn router() -> Router<House> {
     let routes = vec![
-        route(Method::GET, "/servers/{name}", "server", Access::SignedIn)
+        route(Method::GET, "/servers/{name}", "server", READ)
             .summary("One server")
-            .scope(Scope::ServersRead)
             .path::<ServerPath>()
             .query::<Paging>()
             .answers(StatusCode::OK, async |call: Call<House, ServerPath, Paging>| {
-                Ok(Reply::from(json!({ "name": call.path.name, "limit": call.query.limit })))
+                Ok(Reply::of(json!({ "name": call.path.name, "limit": call.query.limit })))
             }),
-        route(Method::PUT, "/servers/{name}", "change_server", Access::Admin)
+        route(Method::PUT, "/servers/{name}", "change_server", CHANGE)
             .path::<ServerPath>()
             .body::<Note>()
-            .answers(StatusCode::OK, async |call: Call<House, ServerPath, (), Note>| Ok(Reply::from(call.body))),
-        route(Method::POST, "/hello", "hello", Access::Public).does(async |_: Call<House>| Ok(Reply::from(()))),
+            .answers(StatusCode::OK, async |call: Call<House, ServerPath, (), Note>| Ok(Reply::of(call.body))),
+        route(Method::POST, "/hello", "hello", HELLO).does(async |_: Call<House>| Ok(Reply::of(()))),
     ];
     Router::new(Arc::new(House), routes)
 }

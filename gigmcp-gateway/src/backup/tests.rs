@@ -308,7 +308,7 @@ async fn what_could_not_be_restored_is_not_backed_up() {
     add(&store, 1).await.expect("a new server");
     let records = || Moment::of(&test.database).and_then(|moment| moment.records(|_| Ok(())));
     records().expect("twin: before");
-    test.sql("PRAGMA foreign_keys = off; INSERT INTO tokens VALUES ('hash', 99, 1)");
+    test.sql("PRAGMA foreign_keys = off; INSERT INTO tokens (hash, profile_id, created_at) VALUES ('hash', 99, 1)");
     let refused = records();
     assert!(matches!(&refused, Err(StoreError::Dangling { table }) if table == "tokens"), "{refused:?}");
 }

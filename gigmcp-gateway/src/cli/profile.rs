@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    people::{Actor, Label, People, Terms},
     spec::{Owner, ProfileSlug, ServerName},
     token::Token,
 };
@@ -27,7 +28,9 @@ pub(crate) enum Command {
         /// Name of the profile
         name: ProfileSlug,
     },
-    /// Print a new token, once; the old one stops working at once
+    /// Print a new token, once, in the place of the one that the profile began with; that stops working at once
+    ///
+    /// More tokens, for less or for a while, are made by `token create`.
     Token {
         /// Name of the profile
         name: ProfileSlug,
@@ -73,8 +76,8 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             print_token(&name, &token, out)
         }
         Command::Token { name } => {
-            let token = Token::mint();
-            host.store.replace_token(name.clone(), token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.replace_token(&Actor::local(), &name, Label::first()).await?;
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,

@@ -1,4 +1,4 @@
-//! Profiles, the servers in them, and their tokens.
+//! Profiles and the servers in them.
 
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
@@ -6,14 +6,15 @@ use super::{
     Store, StoreError,
     connection::{Connection, Row},
     now_seconds, policies,
-    schema::{Consents, ProfileServers, Profiles, Servers, Tokens},
+    schema::{Consents, ProfileServers, Profiles, Servers, Users},
     servers,
+    tokens::{self, NewToken},
 };
 use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName};
 
 /// Which profile; no other id is one.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct ProfileId(i64);
+pub(crate) struct ProfileId(pub(super) i64);
 
 /// One profile with its servers.
 #[derive(Clone, Debug)]
@@ -21,19 +22,13 @@ pub(crate) struct Profile {
     pub(crate) id: ProfileId,
     pub(crate) slug: ProfileSlug,
     pub(crate) owner: Owner,
+    /// The owner's account is not disabled. If it is, there are no servers, and nobody is let in.
+    pub(crate) active: bool,
     /// Name and revision of each server that the owner has agreed to as it is, by name.
     pub(crate) servers: Vec<(ServerName, i64)>,
     pub(crate) created_at: i64,
     /// What the owner said of it.
     pub(crate) settings: ProfileSettings,
-}
-
-/// What a token opens.
-#[derive(Clone, Debug)]
-pub(crate) struct TokenOwner {
-    pub(crate) profile: Profile,
-    /// The stored hash, for a comparison in constant time.
-    pub(crate) hash: String,
 }
 
 impl Store {
@@ -59,7 +54,7 @@ impl Store {
             for server in &members {
                 insert_member(connection, id, &owner, server)?;
             }
-            insert_token(connection, id, &token_hash)
+            tokens::insert(connection, id, &NewToken::first(token_hash))
         })
         .await
     }
@@ -126,18 +121,6 @@ impl Store {
         .await
     }
 
-    /// Replaces a profile's token; the old one stops working at once.
-    pub(crate) async fn replace_token(&self, slug: ProfileSlug, token_hash: String) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            let profile = require(connection, &slug)?;
-            connection.execute(
-                Query::delete().from_table(Tokens::Table).and_where(Expr::col(Tokens::ProfileId).eq(profile.id.0)),
-            )?;
-            insert_token(connection, profile.id, &token_hash)
-        })
-        .await
-    }
-
     /// The profile of that slug, with its servers.
     pub(crate) async fn profile(&self, slug: ProfileSlug) -> Result<Profile, StoreError> {
         self.read(move |connection| require(connection, &slug)).await
@@ -146,25 +129,6 @@ impl Store {
     /// All profiles by slug.
     pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, StoreError> {
         self.read(|connection| slugs(connection)?.iter().map(|slug| require(connection, slug)).collect()).await
-    }
-
-    /// Which profile a token opens, by the token's hash.
-    pub(crate) async fn token_owner(&self, token_hash: String) -> Result<Option<TokenOwner>, StoreError> {
-        self.read(move |connection| {
-            let select = Query::select()
-                .column((Profiles::Table, Profiles::Slug))
-                .column((Tokens::Table, Tokens::Hash))
-                .from(Tokens::Table)
-                .inner_join(
-                    Profiles::Table,
-                    Expr::col((Tokens::Table, Tokens::ProfileId)).equals((Profiles::Table, Profiles::Id)),
-                )
-                .and_where(Expr::col((Tokens::Table, Tokens::Hash)).eq(token_hash))
-                .take();
-            let found = connection.row(&select, |row| Ok((parse_slug(row)?, row.get(1)?)))?;
-            found.map(|(slug, hash)| Ok(TokenOwner { profile: require(connection, &slug)?, hash })).transpose()
-        })
-        .await
     }
 }
 
@@ -204,17 +168,7 @@ fn no_member(profile: &Profile, server: &ServerName) -> StoreError {
     StoreError::Missing { what: "server in the profile", name: server.to_string(), known }
 }
 
-fn insert_token(connection: &Connection, profile: ProfileId, hash: &str) -> Result<(), StoreError> {
-    connection.execute(
-        Query::insert()
-            .into_table(Tokens::Table)
-            .columns([Tokens::Hash, Tokens::ProfileId, Tokens::CreatedAt])
-            .values_panic([hash.into(), profile.0.into(), now_seconds().into()]),
-    )?;
-    Ok(())
-}
-
-fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, StoreError> {
+pub(super) fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, StoreError> {
     match find(connection, slug)? {
         Some(profile) => Ok(profile),
         None => {
@@ -226,8 +180,12 @@ fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, Store
 
 fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, StoreError> {
     let select = Query::select()
-        .columns([Profiles::Id, Profiles::Owner, Profiles::CreatedAt, Profiles::Settings])
+        .columns(
+            [Profiles::Id, Profiles::Owner, Profiles::CreatedAt, Profiles::Settings].map(|of| (Profiles::Table, of)),
+        )
+        .column((Users::Table, Users::DisabledAt))
         .from(Profiles::Table)
+        .inner_join(Users::Table, Expr::col((Profiles::Table, Profiles::Owner)).equals((Users::Table, Users::Id)))
         .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
         .take();
     let found = connection.row(&select, |row| {
@@ -240,6 +198,7 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
             id: ProfileId(row.get(0)?),
             slug: slug.clone(),
             owner,
+            active: row.get::<Option<i64>>(4)?.is_none(),
             servers: Vec::new(),
             created_at: row.get(2)?,
             settings,
@@ -249,6 +208,9 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
 }
 
 fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName, i64)>, StoreError> {
+    if !profile.active {
+        return Ok(Vec::new());
+    }
     let select = Query::select()
         .column((Servers::Table, Servers::Name))
         .column((Servers::Table, Servers::Revision))
@@ -277,10 +239,10 @@ fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName
 fn slugs(connection: &Connection) -> Result<Vec<ProfileSlug>, StoreError> {
     let select =
         Query::select().column(Profiles::Slug).from(Profiles::Table).order_by(Profiles::Slug, Order::Asc).take();
-    connection.rows(&select, parse_slug)
+    connection.rows(&select, |row| parse_slug(row, 0))
 }
 
-fn parse_slug(row: &Row<'_>) -> Result<ProfileSlug, StoreError> {
-    let slug: String = row.get(0)?;
+pub(super) fn parse_slug(row: &Row<'_>, column: usize) -> Result<ProfileSlug, StoreError> {
+    let slug: String = row.get(column)?;
     slug.parse().map_err(|_| StoreError::Corrupt { what: "profile", name: slug })
 }

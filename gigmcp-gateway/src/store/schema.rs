@@ -34,6 +34,10 @@ pub(super) enum Tokens {
     Hash,
     ProfileId,
     CreatedAt,
+    Name,
+    Scope,
+    ExpiresAt,
+    LastUsedAt,
 }
 
 #[derive(Iden)]
@@ -144,4 +148,67 @@ pub(super) enum Instances {
     Revision,
     StartedAt,
     EndedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Users {
+    Table,
+    Id,
+    Issuer,
+    Subject,
+    Email,
+    DisplayName,
+    Role,
+    CreatedAt,
+    LastLoginAt,
+    DisabledAt,
+    Password,
+    TotpSince,
+    TotpStep,
+}
+
+#[derive(Iden)]
+pub(super) enum RecoveryCodes {
+    Table,
+    UserId,
+    Hash,
+}
+
+#[derive(Iden)]
+pub(super) enum Invitations {
+    Table,
+    Hash,
+    Kind,
+    UserId,
+    Email,
+    Role,
+    CreatedBy,
+    CreatedAt,
+    ExpiresAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Sessions {
+    Table,
+    TokenHash,
+    UserId,
+    CreatedAt,
+    ExpiresAt,
+    LastSeenAt,
+    UserAgent,
+    Address,
+    ViewedId,
+    ViewedUntil,
+}
+
+#[derive(Iden)]
+pub(super) enum ApiKeys {
+    Table,
+    Hash,
+    UserId,
+    Name,
+    Scopes,
+    CreatedAt,
+    ExpiresAt,
+    LastUsedAt,
 }

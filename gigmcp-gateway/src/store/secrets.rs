@@ -11,7 +11,7 @@ use super::{
     schema::Secrets,
     servers,
 };
-use crate::spec::{EXEC, Owner, REGISTRY, SecretName, ServerName};
+use crate::spec::{ACCOUNT, EXEC, Owner, REGISTRY, SecretName, ServerName};
 
 /// Whose secret, for which server, under which name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -48,7 +48,7 @@ impl Store {
     pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| {
             ledger::exchange(connection, &ledger)?;
-            if ![EXEC, REGISTRY].contains(&row.key.server.as_str()) {
+            if ![ACCOUNT, EXEC, REGISTRY].contains(&row.key.server.as_str()) {
                 servers::require(connection, &row.key.server)?;
             }
             match connection.execute(

@@ -116,7 +116,10 @@ async fn servers_profiles_and_tokens_are_kept() {
         assert!(matches!(again, Err(StoreError::Missing { .. })), "{again:?}");
         store.remove_server(server("a-z"), None).await.expect("there is one");
         assert_eq!(store.profile(slug()).await.expect("there is one").servers.len(), 1);
-        store.replace_token(slug(), "new".to_owned()).await.expect("there is a profile");
+        store
+            .replace_token(slug(), NewToken::first("new".to_owned()), AuditRow::default())
+            .await
+            .expect("there is a profile");
         assert!(store.token_owner("hash".to_owned()).await.expect("it can be read").is_none());
         store.delete_profile(slug()).await.expect("there is one");
         assert!(store.token_owner("new".to_owned()).await.expect("it can be read").is_none());

@@ -21,6 +21,7 @@ mod installed_secrets;
 mod internet;
 mod keys;
 mod lifecycle;
+mod people;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod refusals;

@@ -1,0 +1,83 @@
+//! `api-key create|list|revoke`.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::user::when;
+use crate::{
+    host::Host,
+    output::{Failure, Output, columns},
+    people::{Actor, Label, Lifetime, People, Scopes, Terms},
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a key of the control plane and print it, once
+    Create {
+        /// What to call it
+        name: Label,
+        /// What it may do, comma separated, such as servers:read,profiles:write
+        #[arg(long)]
+        scopes: Scopes,
+        /// How long it works, as 12h or 90d [default: until it is revoked]
+        #[arg(long)]
+        expires: Option<Lifetime>,
+    },
+    /// List keys
+    List {
+        /// Of this account, by address or id [default: local]
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// End a key at once
+    Revoke {
+        /// What it is called
+        name: Label,
+        /// Of this account, by address or id [default: local]
+        #[arg(long)]
+        user: Option<String>,
+    },
+}
+
+/// Does what was asked.
+pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+    let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+    let actor = Actor::local();
+    let of = async |user: Option<String>| match user {
+        None => Ok(actor.user.clone()),
+        Some(who) => people.find_account(&actor, &who).await.map(|found| found.id),
+    };
+    match command {
+        Command::Create { name, scopes, expires } => {
+            let key = people.create_api_key(&actor, name.clone(), scopes.clone(), expires).await?;
+            let document = json!({ "name": name.as_str(), "scopes": scopes.to_string(), "key": key.expose() });
+            out.print(&document, |_| {
+                vec![
+                    format!("key {name} for {scopes}"),
+                    format!("(shown once, only its hash is kept): {}", key.expose()),
+                ]
+            })
+        }
+        Command::List { user } => {
+            let keys = people.api_keys(&actor, &of(user).await?).await?;
+            let listed = keys.iter().map(|key| {
+                json!({
+                    "name": key.name.as_str(), "scopes": key.scopes.to_string(), "created_at": key.created_at,
+                    "expires_at": key.expires_at, "last_used_at": key.last_used_at,
+                })
+            });
+            out.print(&listed.collect::<Vec<_>>(), |_| {
+                let rows = keys.iter().map(|key| {
+                    let used = key.last_used_at.map_or_else(|| "never".to_owned(), when);
+                    let end = key.expires_at.map_or_else(String::new, when);
+                    vec![key.name.to_string(), key.scopes.to_string(), used, end]
+                });
+                columns(&["NAME", "SCOPES", "LAST USED", "UNTIL"], &rows.collect::<Vec<_>>())
+            })
+        }
+        Command::Revoke { name, user } => {
+            people.revoke_api_key(&actor, &of(user).await?, name.clone()).await?;
+            out.print(&json!({ "revoked": name.as_str() }), |_| vec![format!("key {name} works no more")])
+        }
+    }
+}

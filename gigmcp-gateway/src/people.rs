@@ -1,0 +1,141 @@
+//! People: who they are, how they prove it, and what they may do. Whatever is asked over HTTP or on the command line ends here,
+//! with the [`Actor`] who asks.
+
+mod access;
+mod account_secret;
+mod accounts;
+mod api_keys;
+mod email;
+mod factors;
+mod invitations;
+mod label;
+mod lifetime;
+mod password;
+mod record;
+mod role;
+mod scope;
+mod sessions;
+mod sign_in;
+mod throttle;
+mod token_scope;
+mod tokens;
+mod totp;
+mod view;
+
+use std::time::Duration;
+
+pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via, anybody_may};
+pub(crate) use email::Email;
+pub(crate) use invitations::Acceptance;
+pub(crate) use label::Label;
+pub(crate) use lifetime::Lifetime;
+pub(crate) use password::{HashError, Password, WeakPassword};
+pub(crate) use role::Role;
+pub(crate) use scope::{ApiScope, Area, Scopes};
+pub(crate) use sessions::{Origin, SessionToken, Terms};
+pub(crate) use sign_in::SignInError;
+pub(crate) use token_scope::{Reach, TokenScope};
+pub(crate) use tokens::TokenWish;
+pub(crate) use totp::SecondFactor;
+
+#[cfg_attr(not(test), expect(unused_imports, reason = "for the REST API, which is not there yet"))]
+pub(crate) use sign_in::{Attempt, SignedIn};
+
+/// Whoever something belongs to has an account of that id.
+pub(crate) type UserId = crate::spec::Owner;
+
+use self::{
+    password::Hasher,
+    throttle::{Pace, Throttle},
+};
+use crate::{
+    secrets::SecretError,
+    store::{Store, StoreError},
+};
+
+/// All that is done with accounts.
+pub(crate) struct People {
+    store: Store,
+    hasher: Hasher,
+    terms: Terms,
+    /// Tries from one address, to whatever account.
+    sources: Throttle,
+    /// Tries for one account, from wherever it was not signed in to lately.
+    accounts: Throttle,
+    /// Wrong second factors of one account: of somebody who knows the password.
+    factors: Throttle,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PeopleError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("this code does not work; it may have been used, replaced, or be too old")]
+    Code,
+    #[error("an address is needed; give one with --email")]
+    EmailNeeded,
+    #[error("the password is not accepted")]
+    Weak(#[from] WeakPassword),
+    #[error("the password or the code is wrong")]
+    Wrong,
+    #[error("too many tries; wait {} s", .0.as_secs() + 1)]
+    Wait(Duration),
+    #[error("a key cannot make anybody more than a user")]
+    KeyGrants,
+    #[error("nobody looks at their own pages as another")]
+    OwnView,
+    #[error("a view lasts 1 to 60 minutes")]
+    ViewTime,
+    #[error("there is no such session")]
+    NoSession,
+    #[error("a second factor is asked for already; end that first")]
+    FactorThere,
+    #[error("no second factor was begun")]
+    NoFactor,
+    #[error("the kernel gave no random bytes")]
+    Random(#[from] getrandom::Error),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl People {
+    pub(crate) fn new(store: Store, terms: Terms) -> Self {
+        Self::with_hasher(store, terms, Hasher::new())
+    }
+
+    fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
+        let [sources, accounts, factors] = [SOURCES, ACCOUNTS, FACTORS].map(Throttle::new);
+        Self { store, hasher, terms, sources, accounts, factors }
+    }
+}
+
+/// One address: many people may share it, and each may err.
+const SOURCES: Pace = Pace {
+    free: 20,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(900),
+    forgotten: Duration::from_secs(3600),
+};
+/// One account from all addresses: never long, as it is its owner who waits with others.
+const ACCOUNTS: Pace = Pace {
+    free: 10,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(60),
+    forgotten: Duration::from_secs(900),
+};
+/// Three of a million codes are good at once, so who knows the password and tries after each wait needs six years for an even chance.
+const FACTORS: Pace = Pace {
+    free: 5,
+    first: Duration::from_secs(10),
+    longest: Duration::from_secs(900),
+    forgotten: Duration::from_secs(86_400),
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Accounts: who there is, and who is let in.
+
+use super::{
+    Access, Actor, ApiScope, Area, Deed, Email, People, PeopleError, Role, Rule, UserId, Via,
+    record::{self, Kind},
+};
+use crate::{
+    secrets::Secrets,
+    store::{StoreError, UserRow},
+};
+
+const READ: Rule = Rule::new(Access::AtLeast(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
+const READ_OWN: Rule = Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
+pub(super) const CHANGE: Rule =
+    Rule::new(Access::AtLeast(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Users));
+
+impl People {
+    /// Everybody.
+    pub(crate) async fn accounts(&self, actor: &Actor) -> Result<Vec<UserRow>, PeopleError> {
+        actor.may(&READ, None)?;
+        Ok(self.store.users().await?)
+    }
+
+    /// One account.
+    pub(crate) async fn account(&self, actor: &Actor, id: &UserId) -> Result<UserRow, PeopleError> {
+        actor.may(&READ_OWN, Some(id))?;
+        Ok(self.store.user(id.clone()).await?.user)
+    }
+
+    /// The account of an address, or of an id.
+    pub(crate) async fn find_account(&self, actor: &Actor, who: &str) -> Result<UserRow, PeopleError> {
+        actor.may(&READ, None)?;
+        let missing = || StoreError::Missing { what: "account", name: who.to_owned(), known: Vec::new() };
+        let found = match (who.parse::<Email>(), who.parse::<UserId>()) {
+            (Ok(email), _) => self.store.user_of(email).await?.ok_or_else(missing)?,
+            (Err(_), Ok(id)) => self.store.user(id).await?,
+            (Err(_), Err(_)) => return Err(missing().into()),
+        };
+        Ok(found.user)
+    }
+
+    /// Gives somebody a role.
+    pub(crate) async fn set_role(&self, actor: &Actor, id: &UserId, role: Role) -> Result<(), PeopleError> {
+        actor.may(&CHANGE, Some(id))?;
+        may_grant(actor, role)?;
+        let row = record::done(Kind::Account, id, format!("role {role}"), actor);
+        Ok(self.store.set_role(id.clone(), role, row).await?)
+    }
+
+    /// Lets somebody in no more, and ends all that goes on for them.
+    pub(crate) async fn disable(&self, actor: &Actor, id: &UserId) -> Result<(), PeopleError> {
+        actor.may(&CHANGE, Some(id))?;
+        let row = record::done(Kind::Account, id, "disabled", actor);
+        Ok(self.store.disable_user(id.clone(), row).await?)
+    }
+
+    /// Lets somebody in again.
+    pub(crate) async fn enable(&self, actor: &Actor, id: &UserId) -> Result<(), PeopleError> {
+        actor.may(&CHANGE, Some(id))?;
+        let row = record::done(Kind::Account, id, "enabled", actor);
+        Ok(self.store.enable_user(id.clone(), row).await?)
+    }
+
+    /// Deletes an account with its profiles and secrets. What it did stays in the audit trail.
+    pub(crate) async fn delete(&self, actor: &Actor, id: &UserId, secrets: &Secrets) -> Result<(), PeopleError> {
+        actor.may(&CHANGE, Some(id))?;
+        let row = record::done(Kind::Account, id, "deleted", actor);
+        Ok(secrets.remove_user(id, row).await?)
+    }
+}
+
+/// A key that got into other hands must not be how somebody becomes an administrator.
+pub(super) fn may_grant(actor: &Actor, role: Role) -> Result<(), PeopleError> {
+    match (&actor.via, role) {
+        (Via::ApiKey { .. }, Role::Auditor | Role::Admin) => Err(PeopleError::KeyGrants),
+        (Via::ApiKey { .. }, Role::User) | (Via::Session | Via::Local, _) => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! What somebody changes of how they prove who they are.
+
+use zeroize::Zeroizing;
+
+use super::{
+    Access, Actor, Deed, Password, People, PeopleError, Role, Rule, SecondFactor, SessionToken, SignInError, UserId,
+    account_secret,
+    record::{self, Kind},
+    throttle::Wait,
+    totp::{TotpSecret, mint_recovery_codes, recovery_hash},
+};
+use crate::{
+    secrets::Secrets,
+    store::{SignIn, now_seconds},
+};
+
+const OWN: Rule = Rule::new(Access::Own, Deed::Prove);
+/// Whoever lost the device and the codes asks an administrator; the password is needed all the same.
+const LOST: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
+
+impl People {
+    /// Changes one's own password. All other sessions end.
+    pub(crate) async fn change_password(
+        &self,
+        actor: &Actor,
+        session: &SessionToken,
+        old: Password,
+        new: Password,
+    ) -> Result<(), PeopleError> {
+        let found = self.confirmed(actor, old).await?;
+        let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
+        new.check(email)?;
+        let hash = self.hasher.hash(new).await?;
+        let row = record::done(Kind::Account, &actor.user, "password", actor);
+        Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), row).await?)
+    }
+
+    /// Begins a second factor: what the device is to be told, once. It is asked for after [`confirm_totp`](Self::confirm_totp).
+    pub(crate) async fn begin_totp(
+        &self,
+        actor: &Actor,
+        password: Password,
+        secrets: &Secrets,
+    ) -> Result<Zeroizing<String>, PeopleError> {
+        let found = self.confirmed(actor, password).await?;
+        if found.user.totp_since.is_some() {
+            return Err(PeopleError::FactorThere);
+        }
+        let secret = TotpSecret::mint()?;
+        account_secret::keep(secrets, &actor.user, &secret).await?;
+        let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
+        Ok(secret.uri(email))
+    }
+
+    /// From now on the second factor is asked for, as the device shows what it should. Gives the codes for when it is lost.
+    pub(crate) async fn confirm_totp(
+        &self,
+        actor: &Actor,
+        session: &SessionToken,
+        code: SecondFactor,
+        secrets: &Secrets,
+    ) -> Result<Vec<Zeroizing<String>>, PeopleError> {
+        actor.may(&OWN, Some(&actor.user))?;
+        let found = self.store.user(actor.user.clone()).await?;
+        if found.user.totp_since.is_some() {
+            return Err(PeopleError::FactorThere);
+        }
+        let SecondFactor::Totp(code) = code else { return Err(PeopleError::Wrong) };
+        self.factors.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
+        let secret = account_secret::open(secrets, &actor.user).await?.ok_or(PeopleError::NoFactor)?;
+        let step = secret.check(&code, now_seconds(), found.totp_step).ok_or(PeopleError::Wrong)?;
+        self.factors.succeeded(&actor.user);
+        let codes = mint_recovery_codes()?;
+        let row = record::done(Kind::Account, &actor.user, "second factor begun", actor);
+        self.store.begin_totp(actor.user.clone(), step, hashes(&codes), Some(session.hash()), row).await?;
+        Ok(codes)
+    }
+
+    /// Makes new recovery codes; those of before do not work any more.
+    pub(crate) async fn renew_recovery_codes(
+        &self,
+        actor: &Actor,
+        password: Password,
+    ) -> Result<Vec<Zeroizing<String>>, PeopleError> {
+        let found = self.confirmed(actor, password).await?;
+        if found.user.totp_since.is_none() {
+            return Err(PeopleError::NoFactor);
+        }
+        let codes = mint_recovery_codes()?;
+        let row = record::done(Kind::Account, &actor.user, "recovery codes", actor);
+        self.store.set_recovery_codes(actor.user.clone(), hashes(&codes), row).await?;
+        Ok(codes)
+    }
+
+    /// Asks for one's own second factor no more. It is needed for that once more.
+    pub(crate) async fn end_totp(
+        &self,
+        actor: &Actor,
+        password: Password,
+        code: SecondFactor,
+        secrets: &Secrets,
+    ) -> Result<(), PeopleError> {
+        let found = self.confirmed(actor, password).await?;
+        self.second_factor(&found, Some(code), secrets).await.map_err(PeopleError::from)?;
+        let row = record::done(Kind::Account, &actor.user, "second factor ended", actor);
+        Ok(self.store.end_totp(actor.user.clone(), row).await?)
+    }
+
+    /// The same for somebody who has lost it.
+    pub(crate) async fn end_lost_totp(&self, actor: &Actor, of: &UserId) -> Result<(), PeopleError> {
+        actor.may(&LOST, Some(of))?;
+        let row = record::done(Kind::Account, of, "second factor ended", actor);
+        Ok(self.store.end_totp(of.clone(), row).await?)
+    }
+
+    /// Somebody's own account, if the password is right.
+    async fn confirmed(&self, actor: &Actor, password: Password) -> Result<SignIn, PeopleError> {
+        actor.may(&OWN, Some(&actor.user))?;
+        self.accounts.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
+        let found = self.store.user(actor.user.clone()).await?;
+        if !self.hasher.compare(password, found.password.clone()).await?.right {
+            return Err(PeopleError::Wrong);
+        }
+        self.accounts.succeeded(&actor.user);
+        Ok(found)
+    }
+}
+
+fn hashes(codes: &[Zeroizing<String>]) -> Vec<String> {
+    codes.iter().filter_map(|code| recovery_hash(code)).collect()
+}
+
+impl From<SignInError> for PeopleError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused | SignInError::SecondFactor => Self::Wrong,
+            SignInError::Wait(for_) => Self::Wait(for_),
+            SignInError::Hash(error) => Self::Hash(error),
+            SignInError::Store(error) => Self::Store(error),
+            SignInError::Secret(error) => Self::Secret(error),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What of all this stands in the audit trail.
+
+use super::{Actor, UserId};
+use crate::store::{AuditRow, now_millis};
+
+/// What happened to an account.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Somebody signed in, or tried to.
+    Login,
+    Logout,
+    /// An account, its role, or how somebody proves to be its owner.
+    Account,
+    Invitation,
+    Session,
+    /// A token of a profile.
+    Token,
+    ApiKey,
+    /// Somebody looked at another's pages.
+    View,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Logout => "logout",
+            Self::Account => "account",
+            Self::Invitation => "invitation",
+            Self::Session => "session",
+            Self::Token => "token",
+            Self::ApiKey => "api-key",
+            Self::View => "view",
+        }
+    }
+}
+
+/// A row about somebody.
+pub(super) fn of(kind: Kind, about: &str, subject: String, verdict: &str) -> AuditRow {
+    AuditRow {
+        at_ms: now_millis(),
+        kind: kind.as_str().to_owned(),
+        owner: about.to_owned(),
+        subject,
+        verdict: verdict.to_owned(),
+        ..AuditRow::default()
+    }
+}
+
+/// A row about what somebody did to an account, which may be another's.
+pub(super) fn done(kind: Kind, about: &UserId, what: impl std::fmt::Display, by: &Actor) -> AuditRow {
+    of(kind, about.as_str(), format!("{what}, by {}", by.told()), "allowed")
+}

@@ -1,0 +1,195 @@
+//! Signing in with a password.
+
+use std::time::Duration;
+
+use super::{
+    Actor, Email, HashError, Origin, Password, People, PeopleError, SecondFactor, SessionToken, Via, account_secret,
+    record::{self, Kind},
+    throttle::{Throttle, Wait},
+};
+use crate::{
+    output::whole,
+    secrets::{SecretError, Secrets},
+    store::{NewSession, SessionRow, SignIn, StoreError, now_seconds},
+    token::{self, Token},
+};
+
+/// What somebody comes with.
+pub(crate) struct Attempt {
+    pub(crate) email: Email,
+    pub(crate) password: Password,
+    pub(crate) second: Option<SecondFactor>,
+    pub(crate) origin: Origin,
+    /// The session that the browser had until now; it ends.
+    pub(crate) replaces: Option<SessionToken>,
+}
+
+/// Somebody is in.
+pub(crate) struct SignedIn {
+    /// For the browser; what is kept is its hash.
+    pub(crate) token: SessionToken,
+    pub(crate) actor: Actor,
+    pub(crate) expires_at: i64,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SignInError {
+    /// The account is not there, disabled or has no password, or the password or code is wrong: on purpose not told apart.
+    #[error("the address, the password or the code is wrong")]
+    Refused,
+    /// The password is right.
+    #[error("a code of the second factor is needed too")]
+    SecondFactor,
+    #[error("too many tries; wait {} s", .0.as_secs() + 1)]
+    Wait(Duration),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl People {
+    /// Lets somebody in, or not. An account that is not there takes the same steps and gets the same answers as a wrong password.
+    ///
+    /// Whoever insists waits: one address longer each time, one account at most a minute, so that nobody is locked out for good;
+    /// and whoever is signed in from the same address already does not wait for those who try from elsewhere.
+    pub(crate) async fn sign_in(&self, attempt: Attempt, secrets: &Secrets) -> Result<SignedIn, SignInError> {
+        let Attempt { email, password, second, origin, replaces } = attempt;
+        let source = origin.source();
+        self.hold_back(&self.sources, &source, &email, &origin)?;
+        let (found, is_known) = self.store.signs_in(email.clone(), origin.address.to_string()).await?;
+        if !is_known {
+            self.hold_back(&self.accounts, &email, &email, &origin)?;
+        }
+        let found = found.filter(|found| found.user.disabled_at.is_none());
+        let kept = found.as_ref().and_then(|found| found.password.clone());
+        let about = found.as_ref().map(|found| found.user.id.to_string()).unwrap_or_default();
+        let tried = format!("{email} from {}", origin.address);
+        let not_let_in = async |verdict: &str| {
+            if let Err(error) = self.store.add_audit(record::of(Kind::Login, &about, tried.clone(), verdict)).await {
+                tracing::error!("a failed sign-in could not be audited: {}", whole(&error));
+            }
+        };
+        let compared = self.hasher.compare(password, kept.clone()).await?;
+        let found = match found.filter(|_| compared.right) {
+            Some(found) => found,
+            None => {
+                not_let_in("refused").await;
+                return Err(SignInError::Refused);
+            }
+        };
+        if let Err(error) = self.second_factor(&found, second, secrets).await {
+            let verdict = match &error {
+                SignInError::SecondFactor => "second-factor",
+                SignInError::Wait(_) => "wait",
+                _ => "wrong-code",
+            };
+            if let SignInError::SecondFactor = error {
+                self.sources.take_back(&source);
+                self.accounts.take_back(&email);
+            }
+            not_let_in(verdict).await;
+            return Err(error);
+        }
+        self.sources.take_back(&source);
+        self.accounts.succeeded(&email);
+        self.let_in(found, origin, replaces, kept.zip(compared.renewed)).await
+    }
+
+    async fn let_in(
+        &self,
+        found: SignIn,
+        origin: Origin,
+        replaces: Option<SessionToken>,
+        renewed: Option<(String, String)>,
+    ) -> Result<SignedIn, SignInError> {
+        let token = SessionToken::of(&Token::mint_for(token::Kind::Session));
+        let now = now_seconds();
+        let user = found.user.id;
+        let row = SessionRow {
+            hash: token.hash(),
+            user: user.clone(),
+            created_at: now,
+            expires_at: self.terms.longest.end(now),
+            last_seen_at: now,
+            user_agent: origin.user_agent,
+            address: origin.address.to_string(),
+            viewed: None,
+        };
+        let subject = format!("session {} from {}", row.id(), row.address);
+        let audit = record::of(Kind::Login, user.as_str(), subject, "allowed");
+        let expires_at = row.expires_at;
+        let replaces = replaces.map(|token| token.hash());
+        let new = NewSession { row, replaces, renewed, idle_seconds: self.terms.idle.seconds() };
+        match self.store.begin_session(new, audit).await? {
+            true => {
+                let actor = Actor { user, role: found.user.role, via: Via::Session, viewing: None };
+                Ok(SignedIn { token, actor, expires_at })
+            }
+            // Disabled or deleted just now.
+            false => Err(SignInError::Refused),
+        }
+    }
+
+    /// Checks the second factor of somebody whose password was right, if one is asked for. No code is good twice.
+    pub(super) async fn second_factor(
+        &self,
+        found: &SignIn,
+        given: Option<SecondFactor>,
+        secrets: &Secrets,
+    ) -> Result<(), SignInError> {
+        if found.user.totp_since.is_none() {
+            return Ok(());
+        }
+        let user = &found.user.id;
+        let given = given.ok_or(SignInError::SecondFactor)?;
+        self.factors.begin(user).map_err(|wait| SignInError::Wait(wait.for_))?;
+        let right = match given {
+            SecondFactor::Recovery(hash) => self.store.take_recovery_code(user.clone(), hash).await?,
+            SecondFactor::Totp(code) => {
+                let secret = account_secret::open(secrets, user).await.map_err(only_secret)?;
+                match secret.and_then(|secret| secret.check(&code, now_seconds(), found.totp_step)) {
+                    Some(step) => self.store.take_totp_step(user.clone(), step).await?,
+                    None => false,
+                }
+            }
+        };
+        match right {
+            true => {
+                self.factors.succeeded(user);
+                Ok(())
+            }
+            false => Err(SignInError::Refused),
+        }
+    }
+
+    /// Counts a try, or says how long to wait.
+    fn hold_back(
+        &self,
+        throttle: &Throttle,
+        who: &impl std::hash::Hash,
+        email: &Email,
+        origin: &Origin,
+    ) -> Result<(), SignInError> {
+        throttle.begin(who).map_err(|Wait { for_, first }| {
+            if first {
+                // Once a wait, or a flood would fill the trail.
+                let subject = format!("{email} from {}", origin.address);
+                self.store.add_audit_later(record::of(Kind::Login, "", subject, "wait"));
+            }
+            SignInError::Wait(for_)
+        })
+    }
+}
+
+fn only_secret(error: PeopleError) -> SignInError {
+    match error {
+        PeopleError::Secret(error) => SignInError::Secret(error),
+        PeopleError::Store(error) => SignInError::Store(error),
+        _ => SignInError::Refused,
+    }
+}

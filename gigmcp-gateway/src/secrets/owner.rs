@@ -1,0 +1,45 @@
+//! Somebody's secrets go, all at once.
+
+use super::{MAX_TRIES, SecretError, Secrets, ledger::Ledger};
+use crate::{
+    spec::Owner,
+    store::{AuditRow, LedgerChange, StoreError},
+};
+
+impl Secrets {
+    /// Deletes all secrets of somebody, and the tokens of their profiles and keys with them.
+    pub(crate) async fn forget_owner(&self, owner: &Owner) -> Result<(), SecretError> {
+        let _change = self.change.lock().await;
+        for _ in 0..MAX_TRIES {
+            match self.store.forget_user(owner.clone(), self.without(owner).await?).await {
+                Err(StoreError::Changed) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Changed.into())
+    }
+
+    /// Deletes an account with all that belongs to it.
+    pub(crate) async fn remove_user(&self, owner: &Owner, audit: AuditRow) -> Result<(), SecretError> {
+        let _change = self.change.lock().await;
+        for _ in 0..MAX_TRIES {
+            match self.store.delete_user(owner.clone(), self.without(owner).await?, audit.clone()).await {
+                Err(StoreError::Changed) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(StoreError::Changed.into())
+    }
+
+    /// The ledger that does not tell of somebody's secrets; none if it tells of none.
+    async fn without(&self, owner: &Owner) -> Result<Option<LedgerChange>, SecretError> {
+        let ledger = self.verify(&self.store).await?;
+        let mut any = false;
+        let change = Ledger::next(&ledger, &self.keys.vault(), |entries| {
+            let before = entries.len();
+            entries.retain(|entry| entry.key.owner != *owner);
+            any = entries.len() < before;
+        })?;
+        Ok(any.then_some(change))
+    }
+}
