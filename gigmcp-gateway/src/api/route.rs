@@ -65,7 +65,7 @@ pub(crate) struct Documented {
 }
 
 /// Begins a route. Who may call it comes first, so that it cannot be forgotten.
-pub(crate) fn route(method: Method, path: &'static str, id: &'static str, access: Access) -> RouteBuilder<(), (), ()> {
+pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: Rule) -> RouteBuilder<(), (), ()> {
     RouteBuilder {
         method,
         path,
