@@ -1,248 +1,170 @@
-//! A warm `tools/call` of the echo server: through the gateway, with token, policy and audit, beside direct stdio.
+//! A warm `tools/call`: straight over the server's pipes, through ours, and through those of others, all before the same
+//! server and with the same client. Each way is a process of its own; they take turns.
+
+mod direct;
+mod endpoint;
+mod http;
+mod peers;
+mod start;
+mod subject;
+mod whole;
 
 use std::{
-    io::{BufRead, BufReader, Write},
     path::PathBuf,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
-
+pub(crate) use self::endpoint::{ENDPOINT, part};
+use self::{
+    direct::Direct,
+    http::{Line, message},
+    subject::{Kind, Subject},
+};
 use crate::{
     Failure,
-    figures::{Figures, compare, compare_rates},
+    figures::{Figures, Table},
 };
 
-const CALLS: usize = 3000;
-const IN_FLIGHT: usize = 32;
-const TEXT_BYTES: usize = 1024;
+/// Measures all ways, or the straight one and ours with the word `ours`.
+pub(crate) async fn run(chosen: Option<&str>) -> Result<(), Failure> {
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| chosen != Some("ours") || kind.is_ours()).collect();
+    // The load generator has a thread of its own, and nothing else runs in it.
+    std::thread::spawn(move || measure(&kinds)).join().map_err(|_| "the load generator panicked")?
+}
 
-pub(crate) async fn run() -> Result<(), Failure> {
-    let mut direct = Direct::start()?;
-    let gateway = Gateway::start()?;
-    let mut client = gateway.client().await?;
-    let (mut ours, mut bare) = (Figures::default(), Figures::default());
-    for round in 0..CALLS {
-        let clock = Instant::now();
-        client.call().await?;
-        let taken = clock.elapsed();
-        let clock = Instant::now();
-        direct.call()?;
-        if round >= CALLS / 10 {
-            ours.add(taken);
-            bare.add(clock.elapsed());
-        }
-    }
-    compare("tools/call of echo, warm, 1 KiB, one at a time", &ours, "stdio", &bare);
-
-    let clock = Instant::now();
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..IN_FLIGHT {
-        let mut client = gateway.client().await?;
-        callers.spawn(async move {
-            for _ in 0..CALLS / IN_FLIGHT * 4 {
-                client.call().await?;
-            }
-            Ok::<_, Failure>(())
-        });
-    }
-    while let Some(done) = callers.join_next().await {
-        done??;
-    }
-    let count = (CALLS / IN_FLIGHT * 4 * IN_FLIGHT) as f64;
-    let rate = count / clock.elapsed().as_secs_f64();
-    let clock = Instant::now();
-    direct.calls(CALLS * 4)?;
-    compare_rates(
-        "tools/call of echo, 32 in flight",
-        rate,
-        "stdio",
-        (CALLS * 4) as f64 / clock.elapsed().as_secs_f64(),
+fn measure(kinds: &[Kind]) -> Result<(), Failure> {
+    println!(
+        "tools/call: the server, each proxy and this load generator are processes of their own and share {} cores;\n\
+         every way leads to the same program, and what it adds to the straight way is in microseconds\n",
+        std::thread::available_parallelism()?
     );
+    start::run(kinds)?;
+    let directory = tempfile::tempdir()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut direct = Direct::start()?;
+    let mut subjects = Vec::new();
+    for kind in kinds {
+        let subject = kind.start(directory.path())?;
+        let session = runtime.block_on(http::open_session(&subject))?;
+        subjects.push((subject, session));
+    }
+    for bytes in [1 << 10, 64 << 10] {
+        let title = format!("a result of {} KiB", bytes >> 10);
+        let alone = cell(&runtime, &mut direct, &subjects, Work::Call { bytes }, 1)?;
+        let many = cell(&runtime, &mut direct, &subjects, Work::Call { bytes }, IN_FLIGHT)?;
+        print(&title, &subjects, &alone, &many);
+    }
+    let lists = cell(&runtime, &mut direct, &subjects, Work::List, 1)?;
+    let mut table = Table::new("tools/list of 500 tools", &["p50", "p99"]);
+    table.row("stdio", &[micros(lists[0].p50()), micros(lists[0].p99())]);
+    for ((subject, _), measured) in subjects.iter().zip(&lists[1..]) {
+        table.row(subject.name(), &[added(measured.p50(), lists[0].p50()), added(measured.p99(), lists[0].p99())]);
+    }
+    table.print("what we answer from memory is there sooner than the server's own answer");
     Ok(())
 }
 
-fn call(id: usize) -> String {
-    let arguments = json!({"text": "x".repeat(TEXT_BYTES)});
-    json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}})
-        .to_string()
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Work {
+    Call { bytes: usize },
+    List,
 }
 
-fn initialize() -> String {
-    json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"},
-    }})
-    .to_string()
+/// What one way took.
+#[derive(Default)]
+struct Measured {
+    figures: Figures,
+    calls: usize,
+    taken: Duration,
 }
 
-fn echo_server() -> Result<PathBuf, Failure> {
+impl Measured {
+    fn p50(&self) -> Duration {
+        self.figures.percentile(50)
+    }
+
+    fn p99(&self) -> Duration {
+        self.figures.percentile(99)
+    }
+
+    fn rate(&self) -> f64 {
+        self.calls as f64 / self.taken.as_secs_f64()
+    }
+
+    fn add(&mut self, durations: Vec<Duration>, taken: Duration) {
+        self.calls += durations.len();
+        self.taken += taken;
+        durations.into_iter().for_each(|duration| self.figures.add(duration));
+    }
+}
+
+/// One thing measured in all ways: the straight one first.
+fn cell(
+    runtime: &tokio::runtime::Runtime,
+    direct: &mut Direct,
+    subjects: &[(Subject, Option<String>)],
+    work: Work,
+    in_flight: usize,
+) -> Result<Vec<Measured>, Failure> {
+    let mut lines = Vec::new();
+    for (subject, session) in subjects {
+        let opened: Result<Vec<Line>, Failure> = runtime.block_on(async {
+            let mut opened = Vec::new();
+            for number in 0..in_flight {
+                opened.push(Line::open(subject, session.as_deref(), &message(work, subject.tool()), number).await?);
+            }
+            Ok(opened)
+        });
+        lines.push(opened?);
+    }
+    let mut measured: Vec<Measured> = (0..=subjects.len()).map(|_| Measured::default()).collect();
+    for turn in 0..=TURNS {
+        let clock = Instant::now();
+        let durations = direct.calls(&message(work, "make"), in_flight, SLICE)?;
+        if turn > 0 {
+            measured[0].add(durations, clock.elapsed());
+        }
+        for (at, lines) in lines.iter_mut().enumerate() {
+            let clock = Instant::now();
+            let durations = runtime.block_on(http::calls(lines, SLICE))?;
+            // The first turn is for warming up.
+            if turn > 0 {
+                measured[at + 1].add(durations, clock.elapsed());
+            }
+        }
+    }
+    Ok(measured)
+}
+
+fn print(title: &str, subjects: &[(Subject, Option<String>)], alone: &[Measured], many: &[Measured]) {
+    let mut table = Table::new(title, &["1: p50", "1: p99", "32: p50", "32: p99", "32: calls/s"]);
+    let row = |at: usize| [alone[at].p50(), alone[at].p99(), many[at].p50(), many[at].p99()];
+    let straight = row(0);
+    table.row("stdio", &[&straight.map(micros)[..], &[many[0].rate()]].concat());
+    for (at, (subject, _)) in subjects.iter().enumerate() {
+        let mut figures: Vec<f64> = row(at + 1).iter().zip(straight).map(|(one, bare)| added(*one, bare)).collect();
+        figures.push(many[at + 1].rate());
+        table.row(subject.name(), &figures);
+    }
+    table.note("the first row is whole times; below it is what each adds");
+    table.print("aim: 60 added at p50 bare, 150 with token, policy and audit; 30000 calls/s; fastest of all");
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+fn added(duration: Duration, bare: Duration) -> f64 {
+    micros(duration) - micros(bare)
+}
+
+fn server() -> Result<PathBuf, Failure> {
     let directory = std::env::var_os("TEST_DEMO_SERVERS").ok_or("run this by ./dev bench")?;
-    Ok(PathBuf::from(directory).join("gigmcp-demo-echo"))
+    Ok(std::path::absolute(PathBuf::from(directory).join("gigmcp-bench-server"))?)
 }
 
-/// The server with nothing around it.
-struct Direct {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    line: String,
-}
-
-impl Direct {
-    fn start() -> Result<Self, Failure> {
-        let mut child = Command::new(echo_server()?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdin = child.stdin.take().ok_or("no pipe")?;
-        let stdout = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-        let mut direct = Self { child, stdin, stdout, line: String::new() };
-        direct.send(&initialize())?;
-        direct.receive()?;
-        Ok(direct)
-    }
-
-    fn call(&mut self) -> Result<(), Failure> {
-        self.send(&call(1))?;
-        self.receive()
-    }
-
-    /// Keeps 32 calls in flight.
-    fn calls(&mut self, count: usize) -> Result<(), Failure> {
-        let message = call(1);
-        for sent in 0..count + IN_FLIGHT {
-            if sent < count {
-                self.send(&message)?;
-            }
-            if sent >= IN_FLIGHT {
-                self.receive()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, message: &str) -> Result<(), Failure> {
-        self.stdin.write_all(format!("{message}\n").as_bytes())?;
-        Ok(())
-    }
-
-    fn receive(&mut self) -> Result<(), Failure> {
-        self.line.clear();
-        self.stdout.read_line(&mut self.line)?;
-        match self.line.contains("\"result\"") {
-            true => Ok(()),
-            false => Err(format!("the server answered {}", self.line).into()),
-        }
-    }
-}
-
-impl Drop for Direct {
-    fn drop(&mut self) {
-        // It ends by itself when its input does; this only hurries it.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// The gateway's own binary, serving the same server.
-struct Gateway {
-    child: Child,
-    address: String,
-    token: String,
-    _data: tempfile::TempDir,
-}
-
-impl Gateway {
-    fn start() -> Result<Self, Failure> {
-        let program = std::env::current_exe()?.with_file_name("gigmcp-gateway");
-        let data = tempfile::tempdir()?;
-        let run = |arguments: &[&str]| -> Result<Value, Failure> {
-            let output = Command::new(&program)
-                .args(["--json", "--data-dir"])
-                .arg(data.path().join("data"))
-                .args(arguments)
-                .output()?;
-            match output.status.success() {
-                true => Ok(serde_json::from_slice(&output.stdout)?),
-                false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
-            }
-        };
-        let echo = echo_server()?;
-        run(&["server", "add", "echo", "--binary", echo.to_str().ok_or("the path is not text")?])?;
-        let created = run(&["profile", "create", "bench", "--server", "echo"])?;
-        let token = created["token"].as_str().ok_or("no token")?.to_owned();
-        let mut child = Command::new(&program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data.path().join("data"))
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut log = BufReader::new(child.stderr.take().ok_or("no pipe")?);
-        let mut line = String::new();
-        while !line.contains("listening on http://") {
-            line.clear();
-            if log.read_line(&mut line)? == 0 {
-                return Err("the gateway ended".into());
-            }
-        }
-        // Nobody reads on, so the pipe must not fill: at the default level a call logs nothing.
-        let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Ok(Self { child, address, token, _data: data })
-    }
-
-    async fn client(&self) -> Result<Client, Failure> {
-        let stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let mut client = Client { sender, address: self.address.clone(), token: self.token.clone(), session: None };
-        let answer = client.post(initialize()).await?;
-        client.session = answer.headers().get("mcp-session-id").cloned();
-        answer.into_body().collect().await?;
-        Ok(client)
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    address: String,
-    token: String,
-    session: Option<HeaderValue>,
-}
-
-impl Client {
-    async fn call(&mut self) -> Result<(), Failure> {
-        let message = call(1).replacen("\"name\":\"echo\"", "\"name\":\"echo_echo\"", 1);
-        let answer = self.post(message).await?;
-        let body = answer.into_body().collect().await?.to_bytes();
-        match body.windows(8).any(|window| window == b"\"result\"") {
-            true => Ok(()),
-            false => Err(format!("the gateway answered {}", String::from_utf8_lossy(&body)).into()),
-        }
-    }
-
-    async fn post(&mut self, message: String) -> Result<http::Response<hyper::body::Incoming>, Failure> {
-        let mut request = Request::post("/mcp/p/bench")
-            .header(header::HOST, &self.address)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json, text/event-stream")
-            .header("mcp-protocol-version", "2025-11-25");
-        if let Some(session) = &self.session {
-            request = request.header("mcp-session-id", session);
-        }
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request.body(Full::new(Bytes::from(message)))?).await?)
-    }
-}
+const IN_FLIGHT: usize = 32;
+const TURNS: usize = 6;
+/// How long a way has its turn.
+const SLICE: Duration = Duration::from_millis(350);

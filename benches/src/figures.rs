@@ -33,13 +33,6 @@ pub(crate) fn compare(path: &str, ours: &Figures, bare_name: &str, bare: &Figure
     );
 }
 
-/// Prints two rates.
-pub(crate) fn compare_rates(path: &str, ours: f64, bare_name: &str, bare: f64) {
-    println!("{path}");
-    println!("  ours       {ours:>9.0} /s\n  {bare_name:<10} {bare:>9.0} /s");
-    println!("  ratio {:.2}\n", ours / bare);
-}
-
 /// Several ways beside each other, in columns.
 pub(crate) struct Table {
     title: String,

@@ -64,7 +64,7 @@ fn plain_processes() -> Result<u64, Failure> {
 }
 
 /// Bytes of a process's pages, those shared with others divided among them.
-fn proportional(pid: u32) -> Result<u64, Failure> {
+pub(crate) fn proportional(pid: u32) -> Result<u64, Failure> {
     field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 

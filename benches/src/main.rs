@@ -10,6 +10,7 @@ mod install;
 mod process;
 mod registry;
 mod spawn;
+mod tools;
 mod vault;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -22,6 +23,9 @@ async fn main() -> Result<(), Failure> {
     {
         return egress::part(name, rest).await;
     }
+    if arguments.first().is_some_and(|name| name == calls::ENDPOINT) {
+        return calls::part().await;
+    }
     let chosen = arguments.first();
     let wanted = |name: &str| chosen.is_none_or(|chosen| chosen == name);
     if wanted("spawn") {
@@ -31,7 +35,10 @@ async fn main() -> Result<(), Failure> {
         idle::run().await?;
     }
     if wanted("calls") {
-        calls::run().await?;
+        calls::run(arguments.get(1).map(String::as_str)).await?;
+    }
+    if wanted("tools") {
+        tools::run().await?;
     }
     if wanted("vault") {
         vault::run()?;

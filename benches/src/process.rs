@@ -44,7 +44,7 @@ impl Process {
             if this.child.try_wait()?.is_some() || clock.elapsed() > START_DEADLINE {
                 return Err(format!("{name} did not start: {}", std::fs::read_to_string(log)?).into());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(this)
     }

@@ -13,6 +13,7 @@ mod registry;
 mod secret;
 mod server;
 mod token;
+mod tokens;
 mod user;
 
 pub(crate) use progress::progress;
@@ -138,9 +139,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Profile(command) => {
-                profile::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
-            }
+            Command::Profile(command) => profile::run(&settings, command, &out).await.map(|()| ExitCode::SUCCESS),
             Command::Token(command) => {
                 token::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }

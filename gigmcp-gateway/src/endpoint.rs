@@ -67,12 +67,17 @@ impl Endpoint {
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
         match self.admit(&mount, &hash).await {
-            Ok(Some(Admitted { profile, scope })) => {
-                let principal = Principal::new(format!("{}/{hash}", profile.slug));
-                let aggregator = self.profiles.scoped(&profile, &scope);
-                let answer = self.transport.handle(&principal, &aggregator, request).await;
-                self.streams.watch(answer, mount, hash)
-            }
+            Ok(Some(Admitted { profile, scope })) => match self.profiles.scoped(&profile, &scope).await {
+                Ok(aggregator) => {
+                    let principal = Principal::new(format!("{}/{hash}", profile.slug));
+                    let answer = self.transport.handle(&principal, &aggregator, request).await;
+                    self.streams.watch(answer, mount, hash)
+                }
+                Err(error) => {
+                    tracing::error!("what is declared of the profile's servers could not be read: {}", whole(&error));
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
+                }
+            },
             Ok(None) => unauthorized(),
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
@@ -91,9 +96,10 @@ impl Endpoint {
         self.profiles.stop().await;
     }
 
-    /// Ends servers that were taken out of their profile, and streams whose token does not open it any more; never returns.
+    /// Ends servers that were taken out of their profile or that nobody uses, and streams whose token does not open it any
+    /// more; never returns.
     pub(crate) async fn follow_changes(&self) {
-        tokio::join!(self.profiles.follow_changes(), self.follow_tokens());
+        tokio::join!(self.profiles.follow_changes(), self.profiles.reap(), self.follow_tokens());
     }
 
     async fn follow_tokens(&self) {
@@ -225,7 +231,7 @@ mod tests {
         let (supervisor, custody) = started.expect("all that is needed");
         custody.close().await;
         let supervisor = Arc::new(supervisor);
-        let profiles = Profiles::new(supervisor, Duration::from_secs(60));
+        let profiles = Profiles::new(supervisor, &settings);
         let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
 
         let held = store.hold().await;

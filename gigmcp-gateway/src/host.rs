@@ -84,6 +84,14 @@ impl Host {
         Ok(Secrets::new(self.store.clone(), keys.audited(told)))
     }
 
+    /// The same for whoever can do without them: nothing is created.
+    pub(crate) async fn existing_secrets(&self) -> Result<Secrets, HostError> {
+        let key = MasterKey::of(&self.settings)?;
+        let keys = Keys::open(key, async |key| Ok::<_, HostError>(key.load().await?)).await?;
+        let told = Arc::new(Exposures::new(self.store.clone()));
+        Ok(Secrets::new(self.store.clone(), keys.audited(told)))
+    }
+
     async fn key_ring(&self, key: &MasterKey) -> Result<KeyRing, HostError> {
         match key.load().await {
             Err(MasterKeyError::File(KeyFileError::Missing { path })) => match self.store.holds_secrets()? {

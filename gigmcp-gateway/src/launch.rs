@@ -1,53 +1,48 @@
 //! Starts the servers of a profile, and ends them.
 
+pub(crate) mod era;
+pub(crate) mod places;
+mod server;
+mod start;
+mod terms;
+mod told;
+mod uses;
+
 use std::{
-    error::Error,
-    path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use gigmcp_egress::Identity;
-use gigmcp_mcp::{
-    BoxFuture, Call, CallError, ConnectError, Description, Era, Features, Launch, LaunchError, List, Outcome, Passing,
-    Root, Roots, StdioLimits, StdioUpstream, Turns, Upstream,
-};
-use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
-use tokio::{
-    sync::broadcast,
-    time::{self, Instant},
-};
+use gigmcp_mcp::{BoxFuture, CatalogueStore, Known, Launch, LaunchError, Turns, Upstream};
 
+pub(crate) use self::{
+    places::Places,
+    start::LONGEST_START,
+    terms::{Defaults, Terms},
+};
+use self::{server::Server, start::Starter};
 use crate::{
-    calls::Calls,
-    egress::Entitlement,
-    events,
-    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
-    store::{Profile, ServerRow, StoreError},
-    supervisor::{Plan, Running, Supervisor},
-    tools::Offered,
-    tripwires::{Told, Untold},
+    output::whole,
+    spec::{MemberSettings, ProfileSettings, ServerName},
+    store::{CatalogueKey, Profile},
+    supervisor::Supervisor,
 };
 
 /// Starts one server of one profile when it is first needed.
 ///
-/// It keeps what it started, so that a new aggregator of the same profile takes over the running server.
+/// It keeps what it started, and what that listed, so that a new aggregator of the same profile takes over both.
 pub(crate) struct ServerLaunch {
-    supervisor: Arc<Supervisor>,
-    profile: ProfileSlug,
-    owner: Owner,
-    server: ServerName,
-    revision: i64,
-    start_timeout: Duration,
+    starter: Arc<Starter>,
+    places: Arc<Places>,
     running: Mutex<Option<Arc<Server>>>,
     /// Held by whoever starts it: the aggregator of before and the new one may both want to.
     starting: tokio::sync::Mutex<()>,
     /// The same server once more, for calls that may ask their client something.
     beside: Mutex<Vec<Weak<Server>>>,
-    era: OnceLock<Era>,
+    known: Mutex<Option<Known>>,
     ended: AtomicBool,
 }
 
@@ -55,29 +50,40 @@ impl ServerLaunch {
     /// Starts nothing yet.
     pub(crate) fn new(
         supervisor: Arc<Supervisor>,
+        places: Arc<Places>,
         profile: &Profile,
-        server: ServerName,
-        revision: i64,
-        start_timeout: Duration,
+        (server, revision): (ServerName, i64),
+        member: &MemberSettings,
+        defaults: Defaults,
     ) -> Self {
-        Self {
+        let starter = Starter {
             supervisor,
             profile: profile.slug.clone(),
             owner: profile.owner.clone(),
             server,
             revision,
-            start_timeout,
+            start_timeout: defaults.start_timeout,
+            terms: Arc::new(Terms::new(defaults, &profile.settings, member)),
+        };
+        Self {
+            starter: Arc::new(starter),
+            places,
             running: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             beside: Mutex::default(),
-            era: OnceLock::new(),
+            known: Mutex::default(),
             ended: AtomicBool::new(false),
         }
     }
 
     /// The revision of the server that this starts.
     pub(crate) fn revision(&self) -> i64 {
-        self.revision
+        self.starter.revision
+    }
+
+    /// Its profile says something else now; what runs goes on.
+    pub(crate) fn set(&self, defaults: Defaults, profile: &ProfileSettings, member: &MemberSettings) {
+        self.starter.terms.set(defaults, profile, member);
     }
 }
 
@@ -89,7 +95,10 @@ impl Launch for ServerLaunch {
             if let Some(server) = self.running() {
                 return Ok(server as Arc<dyn Upstream>);
             }
-            let server = Arc::new(self.start(self.spec().await?, Turns::Together).await?);
+            let spec = self.starter.spec().await?;
+            let of_profile = self.starter.terms.of_profile();
+            let place = self.places.take(&self.starter.profile, of_profile, QUEUE).await?;
+            let server = self.starter.start(spec, Turns::Together, place).await?;
             *self.slot() = Some(Arc::clone(&server));
             // It may have been taken out of the profile while it started.
             self.check_wanted().inspect_err(|_| self.end())?;
@@ -100,11 +109,15 @@ impl Launch for ServerLaunch {
     fn launch_beside<'a>(&'a self) -> BoxFuture<'a, Result<Option<Arc<dyn Upstream>>, LaunchError>> {
         Box::pin(async {
             self.check_wanted()?;
-            let spec = self.spec().await?;
+            let spec = self.starter.spec().await?;
             if spec.state.is_some() || spec.kept.is_some() {
                 return Ok(None); // two processes would write to the same files
             }
-            let server = Arc::new(self.start(spec, Turns::OneByOne).await?);
+            // Who would have to wait for a place can as well wait for the first process.
+            let Ok(place) = self.places.try_take(&self.starter.profile, self.starter.terms.of_profile()) else {
+                return Ok(None);
+            };
+            let server = self.starter.start(spec, Turns::OneByOne, place).await?;
             let mut beside = self.beside();
             beside.retain(|server| server.strong_count() > 0);
             beside.push(Arc::downgrade(&server));
@@ -115,7 +128,53 @@ impl Launch for ServerLaunch {
     }
 }
 
+impl CatalogueStore for ServerLaunch {
+    fn load<'a>(&'a self) -> BoxFuture<'a, Option<Known>> {
+        Box::pin(async {
+            if let Some(known) = lock(&self.known).clone() {
+                return Some(known);
+            }
+            let loaded = self.starter.supervisor.host.store.catalogue(self.catalogue_key()).await;
+            let server = &self.starter.server;
+            let text = loaded.unwrap_or_else(|error| {
+                tracing::warn!(%server, "what it listed last cannot be read: {}", whole(&error));
+                None
+            })?;
+            match Known::from_json(&text) {
+                Ok(known) => Some(known),
+                Err(error) => {
+                    tracing::warn!(%server, "what it listed last cannot be read: {}", whole(&error));
+                    None
+                }
+            }
+        })
+    }
+
+    fn keep(&self, known: Known) {
+        let text = Some(known.to_json()).filter(|text| text.len() <= MAX_KNOWN_BYTES);
+        let server = self.starter.server.clone();
+        if text.is_none() {
+            tracing::warn!(%server, "what it lists is too long to be kept: it is started for a list after the next start of the gateway");
+        }
+        *lock(&self.known) = Some(known);
+        let told = server.clone();
+        let done = move |kept: Result<(), crate::store::StoreError>| {
+            if let Err(error) = kept {
+                tracing::warn!(server = %told, "what it lists is not kept: {}", whole(&error));
+            }
+        };
+        if let Err(error) = self.starter.supervisor.host.store.keep_catalogue(self.catalogue_key(), text, done) {
+            tracing::warn!(%server, "what it lists is not kept: {}", whole(&error));
+        }
+    }
+}
+
 impl ServerLaunch {
+    fn catalogue_key(&self) -> CatalogueKey {
+        let Starter { owner, server, revision, .. } = &*self.starter;
+        CatalogueKey { owner: owner.clone(), server: server.clone(), revision: *revision }
+    }
+
     fn check_wanted(&self) -> Result<(), LaunchError> {
         match self.ended.load(Ordering::SeqCst) {
             true => Err(changed()),
@@ -150,309 +209,26 @@ impl ServerLaunch {
         }
     }
 
-    fn beside(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Server>>> {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn beside(&self) -> MutexGuard<'_, Vec<Weak<Server>>> {
+        lock(&self.beside)
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Server>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn spec(&self) -> Result<ServerSpec, LaunchError> {
-        let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
-            LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
-        })?;
-        if row.revision != self.revision {
-            return Err(changed());
-        }
-        if let Source::Image(_) = row.spec.source {
-            self.check_consented(&row).await?;
-        }
-        Ok(row.spec)
-    }
-
-    /// Starts the server as what it speaks. That is found out once, by the older era's first message; a process that was
-    /// told it and does not know it is thrown away.
-    async fn start(&self, spec: ServerSpec, turns: Turns) -> Result<Server, LaunchError> {
-        let known = self.era.get().copied();
-        let (found, server) = match self.start_as(spec.clone(), turns, known.unwrap_or(Era::Legacy)).await {
-            Ok(server) => (known.unwrap_or(Era::Legacy), server),
-            Err(error) if known.is_none() && matches!(error.code, "server-refused" | "server-version") => {
-                let server = self.start_as(spec, turns, Era::Modern).await;
-                (Era::Modern, server.map_err(|_| error)?)
-            }
-            Err(error) => return Err(error),
-        };
-        // Of two starts at the same time, either knows it.
-        let _ = self.era.set(found);
-        Ok(server)
-    }
-
-    async fn start_as(&self, spec: ServerSpec, turns: Turns, era: Era) -> Result<Server, LaunchError> {
-        let mut features = features(&spec);
-        features.turns = turns;
-        let seconds = |said: Option<u64>, default| said.map_or(default, Duration::from_secs);
-        let mut limits = StdioLimits::default();
-        limits.initialize_timeout = seconds(spec.limits.start_seconds, self.start_timeout);
-        limits.call_timeout = seconds(spec.limits.call_seconds, limits.call_timeout);
-        let consented = matches!(spec.source, Source::Image(_)).then(|| Box::new(spec.clone()));
-        let offered = Offered::new(spec.tools.clone());
-        let plan = Plan {
-            owner: self.owner.clone(),
-            server: self.server.clone(),
-            spec,
-            entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision, consented },
-            shapes: Vec::new(),
-        };
-        let mut running = self.supervisor.start(plan).await.map_err(|error| self.not_started(error))?;
-        tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), running.sandbox.stderr_lines()));
-        tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
-        let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
-        match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
-            Ok(upstream) => {
-                let (events, calls) = (running.sandbox.events(), Arc::clone(&running.calls));
-                let instance = running.identity.clone();
-                let name = self.server.clone();
-                Ok(Server { name, upstream, offered, instance, calls, events, running: Mutex::new(Some(running)) })
-            }
-            Err(error) => Err(self.not_connected(error, running).await),
-        }
-    }
-
-    /// Whether what stands in the database is what somebody agreed to: what came from an index was signed then.
-    async fn check_consented(&self, row: &ServerRow) -> Result<(), LaunchError> {
-        let checked = async {
-            let policy = self.supervisor.host.store.policy(self.server.clone(), row.revision).await?;
-            let trusted = self.supervisor.secrets.audit_keys().await?;
-            let ours = policy.seal.as_ref().is_some_and(|seal| seal.is_of(&self.server, &policy.policy, &trusted));
-            Ok::<_, StoreError>(ours && policy.spec(&self.server)? == row.spec)
-        };
-        match checked.await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(self.not_started(NotConsented { server: self.server.clone() })),
-            Err(error) => Err(self.not_started(error)),
-        }
-    }
-
-    fn not_started(&self, error: impl Error + Send + Sync + 'static) -> LaunchError {
-        tracing::error!(profile = %self.profile, server = %self.server, "not started: {}", chain(&error));
-        LaunchError::new("start", "sandbox-not-started", "its sandbox did not start; the gateway's log says why")
-            .caused_by(error)
-    }
-
-    /// Names the stage and, for the operator, the server's own last words.
-    async fn not_connected(&self, error: ConnectError, mut running: Running) -> LaunchError {
-        let ended = match error {
-            // Its output ends a moment before its sandbox does, which knows why.
-            ConnectError::Exited => time::timeout(END, running.sandbox.wait()).await.ok(),
-            _ => None,
-        };
-        let said = running.sandbox.stderr_tail();
-        tracing::error!(
-            profile = %self.profile, server = %self.server,
-            "not initialized: {}; its last lines on standard error: {said:?}", chain(&error)
-        );
-        let mut failed = LaunchError::from(error);
-        if let Some((code, text)) = ended.and_then(events::to_client) {
-            failed = LaunchError { code, detail: text.to_owned(), ..failed };
-        }
-        let last = said.iter().rev().take(LINES_TO_CLIENT).rev().cloned().collect::<Vec<_>>();
-        let detail = match last.is_empty() {
-            true => format!("{}; it wrote nothing on standard error", failed.detail),
-            false => format!("{}; its last lines on standard error: {}", failed.detail, last.join(" | ")),
-        };
-        LaunchError { detail, ..failed }
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Server>>> {
+        lock(&self.running)
     }
 }
 
-/// Nobody agreed to what stands in the database.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "what the database says of {server} is not what was agreed to when it was installed, or that was signed with another master key; install it again with `gigmcp-gateway server install {server}`"
-)]
-struct NotConsented {
-    server: ServerName,
-}
-
-/// Shows the operator what a server says beside the protocol. The lines are bounded and hold no control characters.
-async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lines: StderrLines) {
-    while let Some(line) = lines.next().await {
-        tracing::debug!(%profile, %server, "stderr: {line}");
-    }
-}
-
-/// Tells the operator what a server's sandbox refused, what it ran out of, and how it ended.
-async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Events) {
-    let mut untold = Untold::default();
-    let tell = |(call, pid, count): Told| {
-        let what = events::what(&Event::Tripwire { call, pid, count });
-        tracing::warn!(%profile, %server, call, pid, count, "{what}");
-    };
-    loop {
-        let due = untold.next();
-        let happened = tokio::select! {
-            happened = happening.next() => happened,
-            () = time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                untold.due(Instant::now()).into_iter().for_each(tell);
-                continue;
-            }
-        };
-        let Some(event) = happened else { return };
-        let what = events::what(&event);
-        if let Event::Ended(_) = event {
-            // Nothing comes after it.
-            std::mem::take(&mut untold).rest().for_each(tell);
-        }
-        match event {
-            Event::Tripwire { call, pid, count } => {
-                untold.add((call, pid, count), Instant::now()).into_iter().for_each(tell);
-            }
-            Event::OomKill { count } | Event::PidsExhausted { count } | Event::Lost { count } => {
-                tracing::warn!(%profile, %server, count, "{what}");
-            }
-            Event::Ended(Exit::Exited(0) | Exit::Killed) => tracing::info!(%profile, %server, "{what}"),
-            _ => tracing::warn!(%profile, %server, "{what}"),
-        }
-    }
-}
-
-/// A running server: its messages, and its life.
-struct Server {
-    name: ServerName,
-    upstream: StdioUpstream,
-    offered: Offered,
-    instance: Identity,
-    calls: Arc<Calls>,
-    events: Events,
-    /// Dropping it ends the processes and their connections.
-    running: Mutex<Option<Running>>,
-}
-
-impl Server {
-    /// Ends the server although calls may be under way; they fail as they do when a server dies.
-    fn end(&self) {
-        drop(self.take());
-    }
-
-    /// Asks the server to end, and makes it after a while.
-    async fn shut_down(&self) {
-        let running = self.take();
-        if let Some(mut running) = running {
-            running.sandbox.shutdown(GRACE).await;
-            running.close().await;
-        }
-    }
-
-    fn take(&self) -> Option<Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Why its output has ended, where that was the sandbox's doing.
-    async fn why(&self) -> CallError {
-        let mut happening = self.events.clone();
-        let exit = async {
-            loop {
-                match happening.next().await {
-                    Some(Event::Ended(exit)) => return Some(exit),
-                    Some(_) => {}
-                    None => return None,
-                }
-            }
-        };
-        // Its output ends a moment before its sandbox does, which knows why.
-        let exit = time::timeout(END, exit).await.ok().flatten();
-        let reason = exit.and_then(events::to_client);
-        reason.map_or(CallError::Exited, |(code, detail)| CallError::Ended { code, detail })
-    }
-}
-
-impl Upstream for Server {
-    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let _under_way = call.id.map(|id| self.calls.begin(id));
-            let is_list = *call.method == *"tools/list";
-            match self.upstream.call(call).await {
-                Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),
-                outcome if is_list => {
-                    let (outcome, hidden) = self.offered.only(outcome);
-                    if hidden > 0 {
-                        let server = &self.name;
-                        tracing::warn!(%server, "{hidden} of its tools are not offered: its manifest has none such");
-                    }
-                    outcome
-                }
-                outcome => outcome,
-            }
-        })
-    }
-
-    fn is_open(&self) -> bool {
-        self.upstream.is_open()
-    }
-
-    fn instance(&self) -> Option<&str> {
-        Some(self.instance.as_str())
-    }
-
-    fn is_occupied(&self) -> bool {
-        self.upstream.is_occupied()
-    }
-
-    fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
-        self.upstream.describe()
-    }
-
-    fn revision(&self, list: List) -> u64 {
-        self.upstream.revision(list)
-    }
-
-    fn events(&self) -> Option<broadcast::Receiver<gigmcp_mcp::Event>> {
-        self.upstream.events()
-    }
-}
-
-/// What a server may ask of clients. People can be asked, as they see who asks. Sampling spends the user's tokens, and a path
-/// on a client's disk means nothing in a sandbox, so these are forwarded only if the operator said so.
-fn features(spec: &ServerSpec) -> Features {
-    let mut features = Features::default();
-    features.elicitation = Passing::Forward;
-    if spec.asks.sampling {
-        features.sampling = Passing::Forward;
-    }
-    let state = spec.state.iter().map(|_| PathBuf::from("/state"));
-    let kept = state.chain(spec.kept.iter().map(|kept| kept.path.clone()));
-    features.roots = match spec.asks.roots {
-        true => Roots::Forward,
-        false => Roots::Answer(kept.map(|path| root(&path)).collect()),
-    };
-    features
-}
-
-/// A directory that outlives the server.
-fn root(path: &Path) -> Root {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Root { uri: format!("file://{}", path.display()), name }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn changed() -> LaunchError {
-    LaunchError::new("start", "server-changed", "it was changed; call again")
-}
-
-/// An error and its causes on one line, for the operator.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    LaunchError::new("start", "server-changed", "it was changed; call again").at_once()
 }
 
 /// How long a sandbox may take to end after the output of its server did.
 const END: Duration = Duration::from_secs(5);
-/// How long a server may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(2);
-/// How many of a server's last lines a client is shown when it does not start.
-const LINES_TO_CLIENT: usize = 5;
+/// How long a start waits for a place.
+pub(crate) const QUEUE: Duration = Duration::from_secs(20);
+/// What is kept of one server's lists; against a server that fills the database.
+const MAX_KNOWN_BYTES: usize = 4 << 20;

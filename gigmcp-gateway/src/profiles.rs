@@ -6,15 +6,19 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Backend, Launch, ServerId};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Backend, CatalogueStore, Launch, ServerId, ServerPolicy};
 use tokio::task::JoinSet;
 
+mod said;
+
+use self::said::Said;
 use crate::{
-    launch::ServerLaunch,
+    launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
     output::whole,
-    people::TokenScope,
+    people::{Reach, TokenScope},
     scoped,
-    spec::{ProfileSettings, ProfileSlug, ServerName},
+    settings::Settings,
+    spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::{Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -23,7 +27,8 @@ use crate::{
 /// The aggregators of all profiles that were called.
 pub(crate) struct Profiles {
     supervisor: Arc<Supervisor>,
-    start_timeout: Duration,
+    places: Arc<Places>,
+    defaults: Defaults,
     entries: Mutex<HashMap<ProfileSlug, Entry>>,
 }
 
@@ -31,6 +36,7 @@ pub(crate) struct Profiles {
 struct Entry {
     id: ProfileId,
     servers: BTreeMap<ServerName, Arc<ServerLaunch>>,
+    said: Arc<Said>,
     settings: ProfileSettings,
     aggregator: Arc<Aggregator>,
     /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
@@ -38,52 +44,69 @@ struct Entry {
 }
 
 impl Profiles {
-    pub(crate) fn new(supervisor: Arc<Supervisor>, start_timeout: Duration) -> Self {
-        Self { supervisor, start_timeout, entries: Mutex::default() }
+    pub(crate) fn new(supervisor: Arc<Supervisor>, settings: &Settings) -> Self {
+        let defaults = Defaults {
+            start_timeout: Duration::from_secs(settings.start_timeout),
+            idle: (settings.idle_timeout > 0).then(|| Duration::from_secs(settings.idle_timeout)),
+        };
+        let places = Places::new(usize::try_from(settings.max_servers).unwrap_or(usize::MAX));
+        Self { supervisor, places, defaults, entries: Mutex::default() }
+    }
+
+    /// Ends servers that nobody uses; never returns.
+    pub(crate) async fn reap(&self) {
+        self.places.reap().await;
     }
 
     /// The aggregator of a profile as it was read for this call, so a change takes effect at the next one; servers that
     /// did not change keep running.
-    pub(crate) fn aggregator(&self, profile: &Profile) -> Arc<Aggregator> {
+    pub(crate) async fn aggregator(&self, profile: &Profile) -> Result<Arc<Aggregator>, StoreError> {
+        if let Some(aggregator) = self.current(profile) {
+            return Ok(aggregator);
+        }
+        let said = Said::of(self.store(), profile).await?;
         let mut entries = self.entries();
         let before = entries.get(&profile.slug).filter(|entry| entry.id == profile.id);
         if let Some(entry) = before.filter(|entry| entry.matches(profile)) {
-            return Arc::clone(&entry.aggregator);
+            return Ok(Arc::clone(&entry.aggregator)); // somebody was faster
         }
-        let entry = self.entry(profile, before);
+        let entry = self.entry(profile, before, said);
         let aggregator = Arc::clone(&entry.aggregator);
         let kept = entry.servers.clone();
         if let Some(replaced) = entries.insert(profile.slug.clone(), entry) {
+            replaced.is_replaced();
             replaced.end_all_but(&kept);
         }
-        aggregator
+        Ok(aggregator)
+    }
+
+    /// The aggregator that is there, if it is of the profile as it is now.
+    fn current(&self, profile: &Profile) -> Option<Arc<Aggregator>> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Arc::clone(&entry.aggregator))
     }
 
     /// The same for a token that is good for less than all of it.
-    pub(crate) fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Arc<Aggregator> {
-        let whole = self.aggregator(profile);
+    pub(crate) async fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Result<Arc<Aggregator>, StoreError> {
+        let whole = self.aggregator(profile).await?;
         if scope.is_whole() {
-            return whole;
+            return Ok(whole);
         }
         let mut entries = self.entries();
+        let entry = entries.get_mut(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile));
         // Whoever changed it meanwhile has ended its servers.
-        let Some(entry) = entries.get_mut(&profile.slug).filter(|entry| entry.id == profile.id) else {
-            return self.aggregate(profile, std::iter::empty());
-        };
+        let Some(entry) = entry else { return Ok(Arc::new(Aggregator::new(Vec::new()).expect("no server twice"))) };
         if let Some(aggregator) = entry.scoped.get(scope) {
-            return Arc::clone(aggregator);
+            return Ok(Arc::clone(aggregator));
         }
         if entry.scoped.len() >= MAX_SCOPES {
             // What is left of tokens that were revoked.
             entry.scoped.clear();
         }
-        let reached = entry.servers.iter().filter_map(|(name, launch)| {
-            let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
-            scope.reach(name).map(|reach| (name, scoped::limited(launch, reach)))
-        });
-        let aggregator = self.aggregate(profile, reached);
+        let aggregator = self.aggregate(profile, &entry.servers, &entry.said, scope, entry.is_meta());
         entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
-        aggregator
+        Ok(aggregator)
     }
 
     /// Ends the servers of profiles that changed, so that a revocation does not wait for a call. Other programs on the same
@@ -96,17 +119,20 @@ impl Profiles {
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
             for slug in slugs {
-                match self.store().profile(slug.clone()).await {
-                    Ok(profile) => {
-                        told = None;
-                        drop(self.aggregator(&profile));
-                    }
-                    Err(StoreError::Missing { .. }) => {
+                let found = self.store().profile(slug.clone()).await;
+                let followed = match found {
+                    Ok(profile) => self.aggregator(&profile).await.map(drop).map_err(Unread::Server),
+                    Err(error) => Err(Unread::Profile(error)),
+                };
+                match followed {
+                    Ok(()) => told = None,
+                    Err(Unread::Profile(StoreError::Missing { .. })) => {
                         if let Some(entry) = self.entries().remove(&slug) {
+                            entry.is_replaced();
                             entry.end_all_but(&BTreeMap::new());
                         }
                     }
-                    Err(error) => {
+                    Err(Unread::Profile(error) | Unread::Server(error)) => {
                         // Once, and not every second.
                         let text = whole(&error);
                         if told.as_ref() != Some(&text) {
@@ -129,36 +155,53 @@ impl Profiles {
         while ending.join_next().await.is_some() {}
     }
 
-    fn entry(&self, profile: &Profile, before: Option<&Entry>) -> Entry {
+    fn entry(&self, profile: &Profile, before: Option<&Entry>, said: Said) -> Entry {
+        let nothing = MemberSettings::default();
+        let member = |name: &ServerName| profile.settings.servers.get(name.as_str()).unwrap_or(&nothing);
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
             .map(|(name, revision)| {
                 let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
-                let launch = kept.map_or_else(|| Arc::new(self.launch(profile, name, *revision)), Arc::clone);
+                let launch = match kept {
+                    Some(kept) => {
+                        kept.set(self.defaults, &profile.settings, member(name));
+                        Arc::clone(kept)
+                    }
+                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                };
                 (name.clone(), launch)
             })
             .collect();
-        let launches =
-            servers.iter().map(|(name, launch)| (name, Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>));
-        let aggregator = self.aggregate(profile, launches);
-        Entry { id: profile.id, servers, settings: profile.settings.clone(), aggregator, scoped: HashMap::new() }
+        let said = Arc::new(said);
+        let aggregator =
+            self.aggregate(profile, &servers, &said, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        let settings = profile.settings.clone();
+        Entry { id: profile.id, servers, said, settings, aggregator, scoped: HashMap::new() }
     }
 
-    fn aggregate<'a>(
+    /// The servers as far as a token is good for them.
+    fn aggregate(
         &self,
         profile: &Profile,
-        launches: impl Iterator<Item = (&'a ServerName, Arc<dyn Launch>)>,
+        servers: &BTreeMap<ServerName, Arc<ServerLaunch>>,
+        said: &Said,
+        scope: &TokenScope,
+        was_meta: bool,
     ) -> Arc<Aggregator> {
-        let backends = launches.map(|(name, launch)| Backend::new(server_id(name), launch));
+        let backends = servers.iter().filter_map(|(name, launch)| {
+            let policy = said.policy(name, &profile.settings);
+            scope.reach(name).map(|reach| backend(name, launch, policy, reach))
+        });
         let audit = ToolAudit::new(self.store(), profile);
-        let aggregator = Aggregator::builder().backends(backends).observed_by(Arc::new(audit)).build();
-        Arc::new(aggregator.expect("a map has no name twice"))
+        let builder = Aggregator::builder().backends(backends).limits(limits()).observed_by(Arc::new(audit));
+        let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
+        Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 
-    fn launch(&self, profile: &Profile, name: &ServerName, revision: i64) -> ServerLaunch {
-        let supervisor = Arc::clone(&self.supervisor);
-        ServerLaunch::new(supervisor, profile, name.clone(), revision, self.start_timeout)
+    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+        let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
+        ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
 
     /// Where profiles and tokens stand.
@@ -171,6 +214,12 @@ impl Profiles {
     }
 }
 
+/// What could not be read.
+enum Unread {
+    Profile(StoreError),
+    Server(StoreError),
+}
+
 impl Entry {
     /// Ends the servers that are not among `kept`, calls under way included.
     fn end_all_but(&self, kept: &BTreeMap<ServerName, Arc<ServerLaunch>>) {
@@ -181,6 +230,14 @@ impl Entry {
         }
     }
 
+    fn is_meta(&self) -> bool {
+        self.aggregator.is_meta()
+    }
+
+    fn is_replaced(&self) {
+        self.scoped.values().chain([&self.aggregator]).for_each(|aggregator| aggregator.is_replaced());
+    }
+
     fn matches(&self, profile: &Profile) -> bool {
         let same = |(name, revision): &(ServerName, i64)| {
             self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
@@ -189,6 +246,20 @@ impl Entry {
             && self.servers.len() == profile.servers.len()
             && profile.servers.iter().all(same)
     }
+}
+
+fn backend(name: &ServerName, launch: &Arc<ServerLaunch>, policy: ServerPolicy, reach: &Reach) -> Backend {
+    let store = Arc::<ServerLaunch>::clone(launch) as Arc<dyn CatalogueStore>;
+    let launch = Arc::<ServerLaunch>::clone(launch) as Arc<dyn Launch>;
+    match reach {
+        Reach::Whole => Backend::new(server_id(name), launch).with_policy(policy).with_store(store),
+        Reach::Tools(tools) => Backend::new(server_id(name), scoped::limited(launch, tools)).with_policy(policy),
+    }
+}
+
+/// A start watches its own time: each server says how much it needs.
+fn limits() -> AggregatorLimits {
+    AggregatorLimits { launch_timeout: QUEUE + LONGEST_START, ..AggregatorLimits::default() }
 }
 
 fn server_id(name: &ServerName) -> ServerId {

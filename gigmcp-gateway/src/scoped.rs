@@ -3,19 +3,16 @@
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use gigmcp_mcp::{
-    BoxFuture, Call, ClientId, Description, Event, Launch, LaunchError, List, Outcome, RpcError, Upstream,
+    BoxFuture, Call, ClientId, Description, Event, Hold, Launch, LaunchError, List, Outcome, RpcError, Upstream,
 };
 use serde::Deserialize;
 use tokio::sync::broadcast;
 
-use crate::{people::Reach, spec::SaidTool, tools::Offered};
+use crate::{spec::SaidTool, tools::Offered};
 
-/// Gives what is started by another, as far as a token reaches.
-pub(crate) fn limited(launch: Arc<dyn Launch>, reach: &Reach) -> Arc<dyn Launch> {
-    match reach {
-        Reach::Whole => launch,
-        Reach::Tools(tools) => Arc::new(Limited { launch, tools: Arc::new(tools.clone()) }),
-    }
+/// Gives some tools of what is started by another.
+pub(crate) fn limited(launch: Arc<dyn Launch>, tools: &BTreeSet<Box<str>>) -> Arc<dyn Launch> {
+    Arc::new(Limited { launch, tools: Arc::new(tools.clone()) })
 }
 
 struct Limited {
@@ -25,7 +22,8 @@ struct Limited {
 
 impl Limited {
     fn some_of(&self, upstream: Arc<dyn Upstream>) -> Arc<dyn Upstream> {
-        let said = self.tools.iter().map(|name| SaidTool { name: name.to_string(), definition: None });
+        let said =
+            self.tools.iter().map(|name| SaidTool { name: name.to_string(), definition: None, read_only: false });
         Arc::new(SomeTools { upstream, tools: Arc::clone(&self.tools), offered: Offered::new(said.collect()) })
     }
 }
@@ -81,6 +79,18 @@ impl Upstream for SomeTools {
 
     fn is_occupied(&self) -> bool {
         self.upstream.is_occupied()
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        self.upstream.hold()
+    }
+
+    fn is_retired(&self) -> bool {
+        self.upstream.is_retired()
+    }
+
+    fn end(&self) {
+        self.upstream.end();
     }
 
     fn instance(&self) -> Option<&str> {
@@ -148,7 +158,7 @@ mod tests {
     async fn a_token_for_some_tools_reaches_these_and_nothing_else() {
         let echo = Arc::new(Echo::default());
         let tools: Arc<BTreeSet<Box<str>>> = Arc::new(["get".into()].into());
-        let said = vec![SaidTool { name: "get".to_owned(), definition: None }];
+        let said = vec![SaidTool { name: "get".to_owned(), definition: None, read_only: false }];
         let some = SomeTools { upstream: Arc::clone(&echo) as _, tools, offered: Offered::new(said) };
         let call = async |method: &str, params: &str| {
             let params = RawValue::from_string(params.to_owned()).expect("JSON");

@@ -1,6 +1,12 @@
 //! `serve`: checks the host, opens what is needed, listens, drains.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use gigmcp_egress::{CredentialId, EgressProxy, Limits, SecretString};
 use gigmcp_sandbox::host_report;
@@ -18,9 +24,10 @@ use crate::{
     egress::{Instances, Policy},
     endpoint::{Endpoint, Transitional},
     host::Host,
-    output::Failure,
+    output::{Failure, whole},
     people::{People, Terms},
     profiles::Profiles,
+    secrets::Secrets,
     settings::Settings,
     spec::{Owner, ProfileSlug},
     store::StoreError,
@@ -35,15 +42,28 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let host = Host::open(&settings)?;
     let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
     let server = Server::open(&settings, host).await?;
-    if let Some(code) = people.setup_code().await? {
-        // On standard output, for whoever starts it: logs are kept, and read by others.
-        println!(
-            "there is no administrator yet; for a day, this code makes you one, once: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` takes it, and on the next line a password",
-            code.expose()
-        );
-    }
+    print_setup_code(&people).await;
     tracing::info!("listening on http://{}", server.address);
     server.run().await
+}
+
+/// On standard output, for whoever starts it: logs are kept, and read by others.
+async fn print_setup_code(people: &People) {
+    match people.setup_code().await {
+        Ok(None) => {}
+        Ok(Some(code)) => {
+            let told = writeln!(
+                io::stdout(),
+                "there is no administrator yet; for a day, this code makes you one, once: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` reads it, and a password on the next line",
+                code.expose()
+            );
+            if let Err(error) = told {
+                tracing::warn!("the code of the first administrator could not be printed: {error}");
+            }
+        }
+        // Clients are served all the same.
+        Err(error) => tracing::warn!("there is no administrator, and no code for one could be made: {}", whole(&error)),
+    }
 }
 
 /// A gateway that holds its port but does not answer yet.
@@ -63,7 +83,7 @@ impl Server {
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
-        let profiles = Profiles::new(supervisor, Duration::from_secs(settings.start_timeout));
+        let profiles = Profiles::new(supervisor, settings);
         let endpoint = Endpoint::new(profiles, transitional, address, settings);
         Ok(Self { listener, address, endpoint: Arc::new(endpoint), custody })
     }
@@ -182,10 +202,20 @@ pub(crate) async fn supervisor(
     host: Host,
     given: HashMap<CredentialId, SecretString>,
 ) -> Result<(Supervisor, Custody), Failure> {
-    raise_descriptor_limit();
     let secrets = Arc::new(host.secrets().await?);
     let limits = trail::Limits::new(settings.audit_days, settings.audit_max_rows);
     let custody = Custody::begin(host.store.clone(), secrets.audit_signer().await?, limits).await?;
+    Ok((assemble(settings, host, secrets, given)?, custody))
+}
+
+/// What starts servers, with nothing that goes on beside it.
+pub(crate) fn assemble(
+    settings: &Settings,
+    host: Host,
+    secrets: Arc<Secrets>,
+    given: HashMap<CredentialId, SecretString>,
+) -> Result<Supervisor, Failure> {
+    raise_descriptor_limit();
     let instances = Arc::new(Instances::default());
     let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
     let mut limits = Limits::default();
@@ -194,8 +224,7 @@ pub(crate) async fn supervisor(
         .extra_roots_pem(settings.extra_roots()?)
         .limits(limits)
         .build()?;
-    let supervisor = Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? };
-    Ok((supervisor, custody))
+    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
 }
 
 /// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.

@@ -76,6 +76,21 @@ pub(crate) struct Settings {
     )]
     pub(crate) start_timeout: u64,
 
+    /// Seconds without a call after which a server is ended; the next call starts it again. 0 keeps servers running
+    #[arg(
+        long, env = "GIG_IDLE_TIMEOUT", value_name = "SECONDS", default_value = "600", global = true,
+        value_parser = clap::value_parser!(u64).range(0..=31_536_000)
+    )]
+    pub(crate) idle_timeout: u64,
+
+    /// Processes of servers that may run at once, of all profiles together; of one profile 32, unless `profile set NAME
+    /// max_servers=N` says otherwise
+    #[arg(
+        long, env = "GIG_MAX_SERVERS", value_name = "NUMBER", default_value = "128", global = true,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub(crate) max_servers: u32,
+
     /// Days that rows of the audit trail are kept; 0 keeps them for ever
     #[arg(
         long, env = "GIG_AUDIT_DAYS", value_name = "DAYS", default_value = "90", global = true,
@@ -146,7 +161,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 38] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -158,6 +173,7 @@ const NAMES: [&str; 36] = [
     "GIG_DATABASE_URL_FILE",
     "GIG_DATA_DIR",
     "GIG_DB_PATH",
+    "GIG_IDLE_TIMEOUT",
     "GIG_IMAGE_LAYOUTS",
     "GIG_IMAGE_MIRROR",
     "GIG_LISTEN",
@@ -168,6 +184,7 @@ const NAMES: [&str; 36] = [
     "GIG_MASTER_KEY_PASSPHRASE_FILE",
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
+    "GIG_MAX_SERVERS",
     "GIG_REGISTRY_ALLOW",
     "GIG_REGISTRY_ROOT",
     "GIG_REGISTRY_URL",

@@ -2,6 +2,7 @@
 
 mod access;
 mod profile;
+mod program;
 mod secret;
 mod source;
 mod text;
@@ -14,7 +15,8 @@ use gigmcp_sandbox::Profile;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use access::{Exception, RequestRule, TcpRule};
-pub(crate) use profile::{InvalidProfileSetting, ProfileSettings};
+pub(crate) use profile::{InvalidProfileSetting, MemberSettings, ProfileSettings};
+pub(crate) use program::ProgramDigest;
 pub(crate) use secret::{Binding, Characters, Place, SaidShape, SealedFor, SecretName, SecretSlot};
 pub(crate) use source::{Image, Source};
 use text::{all_as_text, all_from_text, as_text, from_text, text_type};
@@ -84,6 +86,9 @@ pub(crate) struct SaidTool {
     /// The digest of its definition, byte for byte as the server lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
+    /// Whether the manifest says that it changes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
 }
 
 /// A directory that a server may write to.

@@ -73,6 +73,7 @@ mod tests {
         let said = |name: &str, definition: Option<&str>| SaidTool {
             name: name.to_owned(),
             definition: definition.map(|text| Digest::of(text.as_bytes()).to_string()),
+            read_only: false,
         };
         let offered = Offered::new(vec![said("plain", None), said("pinned", Some(pinned))]);
         for (case, listed, expected) in [

@@ -2,17 +2,26 @@
 
 mod backend;
 mod builder;
+mod fault;
 mod flight;
 mod follow;
+mod health;
 mod hub;
+mod known;
 mod links;
 mod lists;
+mod meta;
 mod named;
 mod observer;
+mod odd;
+mod pace;
 mod passing;
 mod policy;
+mod report;
 mod resources;
+mod restarts;
 mod spares;
+mod start;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -22,22 +31,25 @@ use tokio::{sync::broadcast, task::JoinSet};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
+    meta::{Asked, Presentation},
     named::{Kind, Refusal},
     observer::Observation,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
 };
 pub use self::{
-    backend::{Fault, FaultKind},
     builder::AggregatorBuilder,
+    fault::{Fault, FaultKind},
+    known::{CatalogueStore, InvalidKnown, Known},
     observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
     policy::ServerPolicy,
+    report::{ServerTokens, TokenReport},
 };
 use crate::{
     catalogue::{CatalogueLimits, Named},
     describe::Description,
     level::LogLevel,
-    message::RpcError,
+    message::{RpcError, beginning},
     name::ServerId,
     object::Members,
     seal::Sealer,
@@ -54,12 +66,21 @@ pub struct Backend {
     pub launch: Arc<dyn Launch>,
     /// What is demanded of it.
     pub policy: ServerPolicy,
+    /// Where what it lists is kept while it does not run; for as long as the aggregator lives, it is kept anyway.
+    pub store: Option<Arc<dyn CatalogueStore>>,
 }
 
 impl Backend {
     /// A server of which the default is demanded.
     pub fn new(name: ServerId, launch: Arc<dyn Launch>) -> Self {
-        Self { name, launch, policy: ServerPolicy::default() }
+        Self { name, launch, policy: ServerPolicy::default(), store: None }
+    }
+
+    /// The same, with what it lists kept there.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn CatalogueStore>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     /// The same, with another policy.
@@ -84,13 +105,22 @@ pub struct AggregatorLimits {
     pub page_items: usize,
     /// Bytes of one page of a list. Default 4 MiB.
     pub page_bytes: usize,
-    /// How often a server that has to work on one call at a time is started beside itself. Default 16.
+    /// How often a server that has to work on one call at a time is started beside itself; the processes have no memory in
+    /// common. Default 8: calls that were left waiting for their client occupy one each.
     pub max_spares: usize,
     /// How long a failed start is remembered before it is tried again; doubles with each failure in
     /// a row; against a broken server that is started for every request. Default 1 s.
     pub relaunch_backoff: Duration,
     /// What that grows to at most. Default 60 s.
     pub max_relaunch_backoff: Duration,
+    /// How often a server may end by itself within the window before it is left alone until that is over; against one that
+    /// works and crashes, again and again. Default 5.
+    pub max_restarts: usize,
+    /// That window. Default 60 s.
+    pub restart_window: Duration,
+    /// After how many calls in a row that were not answered in time a server that does not answer `ping` either is ended.
+    /// Default 3.
+    pub max_timeouts: u32,
     /// Bounds on each server's lists.
     pub catalogue: CatalogueLimits,
 }
@@ -103,16 +133,20 @@ impl Default for AggregatorLimits {
             describe_wait: Duration::from_secs(5),
             page_items: 1_000,
             page_bytes: 4 << 20,
-            max_spares: 16,
+            max_spares: 8,
             relaunch_backoff: Duration::from_secs(1),
             max_relaunch_backoff: Duration::from_secs(60),
+            max_restarts: 5,
+            restart_window: Duration::from_secs(60),
+            max_timeouts: 3,
             catalogue: CatalogueLimits::default(),
         }
     }
 }
 
 /// Many servers as one [`Upstream`]. A server is started when it is first needed, on its own and
-/// only once, and one that is slow, broken or hostile costs its neighbours nothing.
+/// only once, and one that is slow, broken or hostile costs its neighbours nothing. What a server listed when it ran last is
+/// listed on when it does not run any more; a call starts it.
 ///
 /// It needs a tokio runtime. Dropping it gives up starts under way and drops every upstream.
 pub struct Aggregator {
@@ -122,6 +156,7 @@ pub struct Aggregator {
     limits: AggregatorLimits,
     hub: Arc<Hub>,
     sealer: Sealer,
+    presentation: Presentation,
 }
 
 /// The tools that can be offered now, and what could not.
@@ -144,7 +179,6 @@ impl Aggregator {
     }
 
     /// Begins one.
-    #[must_use]
     pub fn builder() -> AggregatorBuilder {
         AggregatorBuilder::default()
     }
@@ -153,6 +187,12 @@ impl Aggregator {
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         self.entries.iter().flat_map(|entry| entry.known_faults()).collect()
+    }
+
+    /// Another aggregator takes its place for new requests: streams of events end, so that clients listen to that one and list
+    /// everything anew. Calls under way go on.
+    pub fn is_replaced(&self) {
+        self.hub.end_events();
     }
 
     /// Calls a tool with the parameters of a `tools/call`. Only `name` in them is rewritten.
@@ -164,9 +204,15 @@ impl Aggregator {
 
     /// Calls a tool with these parameters; `call` says for whom.
     async fn tool(&self, params: Option<&RawValue>, call: Call) -> Outcome {
+        let asked = Asked::of(&self.presentation, params);
+        // From here on, a call through a tool of ours is the call that is meant.
+        let params = asked.meant().or(params);
         let mut observation = Observation::begin(self.observer.as_ref(), params);
         let (failure, outcome) = match observation.ready().await {
-            Ok(()) => self.call_observed(&mut observation, params, call).await,
+            Ok(()) => match self.answered_here(&mut observation, &asked, params).await {
+                Some(answered) => answered,
+                None => self.call_observed(&mut observation, params, call).await,
+            },
             Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
         };
         observation.end(failure, &outcome).await;
@@ -182,12 +228,18 @@ impl Aggregator {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, route.ready);
-                let upstream = entry.upstream_for(&ready, &call).await;
-                observation.leads_to(&entry.name, Some((upstream.instance(), &route.name)));
+                let held = match entry.upstream_for(&ready, &call).await {
+                    Ok(held) => held,
+                    Err(error) => {
+                        observation.leads_to(&entry.name, None);
+                        return (Some(error.code()), Outcome::refused(&entry.refusal(&error)));
+                    }
+                };
+                observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.name)));
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-                match upstream.call(call).await {
+                match held.call(call).await {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     outcome => {
                         if let Outcome::Complete(result) = &outcome
@@ -243,9 +295,10 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
-                method => {
-                    Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}")))
-                }
+                method => Outcome::refused(&RpcError::new(
+                    RpcError::METHOD_NOT_FOUND,
+                    format!("Method not found: {}", beginning(method)),
+                )),
             }
         })
     }
@@ -259,7 +312,7 @@ impl Upstream for Aggregator {
     }
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {
-        Some(self.hub.events.subscribe())
+        Some(self.hub.subscribe_to_events())
     }
 }
 

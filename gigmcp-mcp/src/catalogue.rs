@@ -1,5 +1,6 @@
 //! What one server offers, read whole and made fit for clients.
 
+mod definitions;
 mod mend;
 mod named;
 mod pages;
@@ -10,9 +11,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
-pub use self::named::{Named, NamedList};
 pub(crate) use self::resources::LocatedList;
-use self::{pages::Pages, resources::Place};
+pub use self::{
+    definitions::Definitions,
+    named::{Named, NamedList},
+};
+use self::{definitions::Items, pages::Pages, resources::Place};
 use crate::{
     describe::Capabilities,
     name::ServerId,
@@ -75,6 +79,8 @@ pub(crate) struct Catalogue {
     pub(crate) prompts: Arc<NamedList>,
     pub(crate) resources: Arc<LocatedList>,
     pub(crate) templates: Arc<LocatedList>,
+    /// What all of that was made of.
+    pub(crate) definitions: Definitions,
     errors: Vec<CatalogueError>,
 }
 
@@ -93,52 +99,52 @@ impl Catalogue {
         before: Option<&Self>,
         changed: &[List],
     ) -> Result<Self, CatalogueError> {
-        let pages = |list| Pages { list, upstream, limits };
-        let wanted = |list| before.is_none() || changed.contains(&list);
-        let named = async |list: &'static str, limit, read: fn(&ServerId, &[Box<RawValue>]) -> NamedList| {
-            pages(list).within(limit).await.map(|items| Arc::new(read(server, &items)))
-        };
-        let located = async |list: &'static str, place| {
-            let items = pages(list).within(limits.other_timeout).await?;
-            Ok(Arc::new(LocatedList::of(list, place, &items)))
-        };
-        // A server may have tools without saying so; old ones do.
-        let tools = async {
-            match before.filter(|_| !wanted(List::Tools)) {
-                Some(before) => Ok(Arc::clone(&before.tools)),
-                None => named("tools", limits.timeout, NamedList::tools).await,
-            }
-        };
-        let prompts = async {
-            match before.filter(|_| !wanted(List::Prompts)) {
-                Some(before) => Ok(Arc::clone(&before.prompts)),
-                None if !capabilities.prompts => Ok(Arc::default()),
-                None => named("prompts", limits.other_timeout, NamedList::prompts).await,
-            }
-        };
-        let resources = async {
-            match before.filter(|_| !wanted(List::Resources)) {
-                Some(before) => Ok(Arc::clone(&before.resources)),
-                None if !capabilities.resources => Ok(Arc::default()),
-                None => located("resources", Place::Uri).await,
-            }
-        };
-        let templates = async {
-            match before.filter(|_| !wanted(List::Resources)) {
-                Some(before) => Ok(Arc::clone(&before.templates)),
-                None if !capabilities.resources => Ok(Arc::default()),
-                None => located("resourceTemplates", Place::Template).await,
-            }
-        };
-        let (tools, prompts, resources, templates) = tokio::join!(tools, prompts, resources, templates);
+        let items =
+            async |list: List, name: &'static str, there: bool, limit, kept: fn(&Definitions) -> &Items| match before
+                .filter(|_| !changed.contains(&list))
+            {
+                Some(before) => Ok(Arc::clone(kept(&before.definitions))),
+                None if !there => Ok(Items::default()),
+                None => Pages { list: name, upstream, limits }.within(limit).await.map(Items::from),
+            };
+        let (first, other) = (limits.timeout, limits.other_timeout);
+        let (prompts, resources) = (capabilities.prompts, capabilities.resources);
+        let (tools, prompts, resources, templates) = tokio::join!(
+            // A server may have tools without saying so; old ones do.
+            items(List::Tools, "tools", true, first, |kept| &kept.tools),
+            items(List::Prompts, "prompts", prompts, other, |kept| &kept.prompts),
+            items(List::Resources, "resources", resources, other, |kept| &kept.resources),
+            items(List::Resources, "resourceTemplates", resources, other, |kept| &kept.templates),
+        );
         let mut errors = Vec::new();
-        Ok(Self {
+        let definitions = Definitions {
             tools: tools?,
             prompts: or_none(prompts, &mut errors),
             resources: or_none(resources, &mut errors),
             templates: or_none(templates, &mut errors),
-            errors,
-        })
+        };
+        Ok(Self { errors, ..Self::of(server, definitions, before) })
+    }
+
+    /// What these definitions offer. What is the same as `before` is not made anew.
+    pub(crate) fn of(server: &ServerId, definitions: Definitions, before: Option<&Self>) -> Self {
+        let (now, before) = (&definitions, before.map(|before| (before, &before.definitions)));
+        Self {
+            tools: made(&now.tools, before.map(|(made, from)| (&made.tools, &from.tools)), |items| {
+                NamedList::tools(server, items)
+            }),
+            prompts: made(&now.prompts, before.map(|(made, from)| (&made.prompts, &from.prompts)), |items| {
+                NamedList::prompts(server, items)
+            }),
+            resources: made(&now.resources, before.map(|(made, from)| (&made.resources, &from.resources)), |items| {
+                LocatedList::of("resources", Place::Uri, items)
+            }),
+            templates: made(&now.templates, before.map(|(made, from)| (&made.templates, &from.templates)), |items| {
+                LocatedList::of("resourceTemplates", Place::Template, items)
+            }),
+            errors: Vec::new(),
+            definitions,
+        }
     }
 
     /// What is not as it should be.
@@ -168,10 +174,18 @@ impl Catalogue {
     }
 }
 
-fn or_none<T: Default>(list: Result<Arc<T>, CatalogueError>, errors: &mut Vec<CatalogueError>) -> Arc<T> {
-    list.unwrap_or_else(|error| {
+/// A list of these items: that of before, if it was made of the same.
+fn made<T>(items: &Items, before: Option<(&Arc<T>, &Items)>, make: impl Fn(&[Box<RawValue>]) -> T) -> Arc<T> {
+    match before {
+        Some((made, from)) if Arc::ptr_eq(from, items) => Arc::clone(made),
+        _ => Arc::new(make(items)),
+    }
+}
+
+fn or_none(items: Result<Items, CatalogueError>, errors: &mut Vec<CatalogueError>) -> Items {
+    items.unwrap_or_else(|error| {
         errors.push(error);
-        Arc::default()
+        Items::default()
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a server says it can do.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::object::{Members, is_object};
@@ -12,6 +13,10 @@ pub struct Description {
     pub capabilities: Capabilities,
     /// How a model is to use it; text of the server.
     pub instructions: Option<String>,
+    /// What people call it; text of the server.
+    pub title: Option<String>,
+    /// Its name and version, as it wrote them.
+    pub server_info: Option<Box<RawValue>>,
 }
 
 /// What may be asked of a server.
@@ -38,21 +43,56 @@ impl Description {
     /// Of something that has tools and nothing else.
     #[must_use]
     pub fn of_tools() -> Self {
-        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, instructions: None }
+        Self { capabilities: Capabilities { tools: true, ..Capabilities::default() }, ..Self::default() }
     }
 
     /// Out of the result of `initialize` or `server/discover`. What cannot be read is not there.
     pub(crate) fn read(result: &RawValue) -> Self {
         let Ok(members) = Members::of(result) else { return Self::default() };
         let capabilities = members.value("capabilities").and_then(|declared| Members::of(declared).ok());
+        let info = server_info(&members);
+        let title = info.and_then(|info| Members::of(info).ok()?.string("title"));
         Self {
+            title: title.map(Into::into),
             capabilities: capabilities.as_ref().map(Capabilities::read).unwrap_or_default(),
             instructions: members
                 .string("instructions")
                 .map(Into::into)
                 .filter(|text: &String| !text.trim().is_empty()),
+            server_info: info.map(ToOwned::to_owned),
         }
     }
+
+    /// In the form of the result of `initialize`, for [`read`](Self::read).
+    pub(crate) fn to_raw(&self) -> Box<RawValue> {
+        let written = Written {
+            capabilities: self.capabilities.to_json(),
+            instructions: self.instructions.as_deref(),
+            server_info: self.server_info.as_deref(),
+        };
+        serde_json::value::to_raw_value(&written).expect("strings and JSON are JSON")
+    }
+
+    /// Whether the two say the same.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.to_raw().get() == other.to_raw().get()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    capabilities: serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_info: Option<&'a RawValue>,
+}
+
+/// A member of its own in the older era, part of `_meta` in the newer one.
+fn server_info<'a>(members: &Members<'a>) -> Option<&'a RawValue> {
+    let meta = || Members::of(members.value("_meta")?).ok()?.value("io.modelcontextprotocol/serverInfo");
+    members.value("serverInfo").or_else(meta).filter(|info| is_object(info))
 }
 
 impl Capabilities {
@@ -142,8 +182,19 @@ mod tests {
             let raw = RawValue::from_string(result.to_owned()).unwrap();
             assert_eq!(Description::read(&raw).capabilities, expected, "{result}");
         }
-        let all = format!(r#"{{"capabilities":{},"instructions":"Do."}}"#, Capabilities::ALL.to_json());
-        let all = Description::read(&RawValue::from_string(all).unwrap());
-        assert_eq!((all.capabilities, all.instructions.as_deref()), (Capabilities::ALL, Some("Do.")));
+        let info = r#"{ "name":"x","version":1.0}"#;
+        let written = [
+            format!(r#"{{"capabilities":{},"instructions":"Do.","serverInfo":{info}}}"#, Capabilities::ALL.to_json()),
+            format!(
+                r#"{{"capabilities":{},"instructions":"Do.","_meta":{{"io.modelcontextprotocol/serverInfo":{info}}}}}"#,
+                Capabilities::ALL.to_json()
+            ),
+        ];
+        for text in written {
+            let all = Description::read(&RawValue::from_string(text).unwrap());
+            assert_eq!((all.capabilities, all.instructions.as_deref()), (Capabilities::ALL, Some("Do.")));
+            assert_eq!(all.server_info.as_deref().map(RawValue::get), Some(info));
+            assert!(Description::read(&all.to_raw()).same(&all) && !Description::default().same(&all));
+        }
     }
 }

@@ -7,7 +7,9 @@ mod events;
 mod guard;
 mod modern;
 mod reply;
+mod service;
 mod session;
+mod shares;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
@@ -17,13 +19,16 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::body::ResponseBody;
+pub use self::{body::ResponseBody, service::StreamableHttpService};
 use self::{
     guard::{accepts, accepts_json, is_json, single_header},
     modern::{Parking, names_modern},
     reply::{empty, not_allowed, plain, rpc_error},
     session::Sessions,
+    shares::Shares,
 };
+#[cfg(any(fuzzing, test))]
+pub use self::{modern::mcp_headers, session::laws::mcp_sessions};
 use crate::{message::RpcError, upstream::Upstream};
 
 /// Whoever the caller authenticated, and what for: a session made by one principal is unknown to
@@ -66,6 +71,10 @@ pub struct StreamableHttpLimits {
     pub session_idle: Duration,
     /// Requests under way in one session; more are refused. Default 128.
     pub max_in_flight_per_session: usize,
+    /// Requests under way of one principal, in all its sessions and without one; more are refused. Default 4,096.
+    pub max_in_flight_per_principal: usize,
+    /// Bytes of these requests together; against large ones that wait. Default 64 MiB.
+    pub max_bytes_per_principal: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
     /// Calls that wait for their client to come back with answers; more fail. Default 1,024.
@@ -76,6 +85,8 @@ pub struct StreamableHttpLimits {
     pub parked_for: Duration,
     /// Clients without a session that listen; more are refused. Default 4,096.
     pub max_listeners: usize,
+    /// The same, of one principal. Default 256.
+    pub max_listeners_per_principal: usize,
     /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
     /// Default 15 s.
     pub keep_alive: Duration,
@@ -90,14 +101,29 @@ impl Default for StreamableHttpLimits {
             max_sessions: 16_384,
             session_idle: Duration::from_secs(12 * 3600),
             max_in_flight_per_session: 128,
+            max_in_flight_per_principal: 4096,
+            max_bytes_per_principal: 64 << 20,
             max_batch: 64,
             max_parked: 1024,
             max_parked_per_principal: 64,
             parked_for: Duration::from_secs(600),
             max_listeners: 4096,
+            max_listeners_per_principal: 256,
             keep_alive: Duration::from_secs(15),
         }
     }
+}
+
+/// What clients hold of a [`StreamableHttp`], each bounded by its limits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Occupancy {
+    /// Sessions, those included that have been unused for too long and are not yet forgotten.
+    pub sessions: usize,
+    /// Calls that wait for their client to come back.
+    pub parked: usize,
+    /// Clients without a session that listen.
+    pub listeners: usize,
 }
 
 /// The server end of MCP's streamable HTTP, for clients with a session (2024-11-05 to 2025-11-25) and without one
@@ -113,6 +139,7 @@ pub struct StreamableHttp {
     streams: CancellationToken,
     parking: Arc<Parking>,
     listeners: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 impl StreamableHttp {
@@ -129,6 +156,7 @@ impl StreamableHttp {
             streams: CancellationToken::new(),
             parking: Parking::new(limits),
             listeners: Arc::new(Semaphore::new(limits.max_listeners)),
+            shares: Shares::new(limits),
         }
     }
 
@@ -173,6 +201,16 @@ impl StreamableHttp {
             Method::DELETE => self.delete(principal, &request),
             Method::GET => self.listen(principal, upstream, request.headers()),
             _ => not_allowed("GET, POST, DELETE"),
+        }
+    }
+
+    /// What clients hold at this moment.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            sessions: self.sessions.len(),
+            parked: self.parking.len(),
+            listeners: self.limits.max_listeners - self.listeners.available_permits(),
         }
     }
 

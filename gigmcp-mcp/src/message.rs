@@ -95,7 +95,9 @@ impl Message {
             let id = match id {
                 None => return Err(envelope("neither method nor id")),
                 Some(id) if id.get() == "null" => None,
-                Some(id) => Some(RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer"))?),
+                Some(id) => {
+                    Some(RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer, or too long"))?)
+                }
             };
             let verdict = match (result, error) {
                 (Some(result), None) => Verdict::Result(result.to_owned()),
@@ -118,7 +120,7 @@ impl Message {
         Ok(match id {
             None => Self::Notification(Notification { method, params }),
             Some(id) => Self::Request(Request {
-                id: RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer"))?,
+                id: RequestId::from_raw(id).ok_or(envelope("id is neither string nor integer, or too long"))?,
                 method,
                 params,
             }),
@@ -141,7 +143,8 @@ pub enum InvalidMessage {
     },
 }
 
-/// A request's id: a string or an integer, kept as written.
+/// A request's id: a string or an integer of at most 1,024 bytes, kept as written. It is kept and repeated in places that are
+/// bounded in number only.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct RequestId(Box<str>);
 
@@ -152,7 +155,7 @@ impl RequestId {
         let text = raw.get();
         let digits = text.strip_prefix('-').unwrap_or(text);
         let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        (integer || text.starts_with('"')).then(|| Self(text.into()))
+        (text.len() <= MAX_ID_BYTES && (integer || text.starts_with('"'))).then(|| Self(text.into()))
     }
 
     /// The id as JSON, as it was written.
@@ -176,6 +179,13 @@ impl fmt::Debug for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+const MAX_ID_BYTES: usize = 1024;
+
+/// The beginning of a text of a client, fit to be repeated to it.
+pub(crate) fn beginning(text: &str) -> String {
+    text.chars().take(128).collect()
 }
 
 /// An error object that this crate composes itself. What a server sent is forwarded as written and

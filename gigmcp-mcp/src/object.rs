@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -82,6 +82,45 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The items of a list, each as written.
+///
+/// # Errors
+/// If it is no list, or one of more than `max` items: a short text can hold so many that to name them takes far more memory
+/// than the text.
+pub(crate) fn items(raw: &RawValue, max: usize) -> Result<Vec<&RawValue>, NotItems> {
+    struct Items(usize);
+
+    impl<'de> Visitor<'de> for Items {
+        type Value = Option<Vec<&'de RawValue>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = list.next_element()? {
+                if items.len() == self.0 {
+                    while list.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(None);
+                }
+                items.push(item);
+            }
+            Ok(Some(items))
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_str(raw.get());
+    json.deserialize_seq(Items(max)).map_err(|_| NotItems::NoList)?.ok_or(NotItems::TooMany)
+}
+
+/// Why there are no items.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NotItems {
+    NoList,
+    TooMany,
+}
+
 /// The text of a JSON string, or nothing if the value is not one.
 pub(crate) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
@@ -115,6 +154,9 @@ impl<'de> Deserialize<'de> for Listed<'de> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
                 while let Some(Key(name)) = map.next_key()? {
+                    if members.len() == MAX_MEMBERS {
+                        return Err(de::Error::custom("there are too many members"));
+                    }
                     if !seen.insert(name.clone()) {
                         return Err(de::Error::custom("a member is named twice"));
                     }
@@ -127,6 +169,9 @@ impl<'de> Deserialize<'de> for Listed<'de> {
         deserializer.deserialize_map(Object)
     }
 }
+
+/// Of an object that is looked into. Below it, there may be any number.
+const MAX_MEMBERS: usize = 1 << 16;
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -161,6 +206,31 @@ mod tests {
             let replaced = Members::of(&raw).unwrap().with("name", "b\"c");
             assert_eq!(replaced.as_deref().map(RawValue::get), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn a_list_is_read_as_far_as_it_is_short() {
+        let list = raw("[1, {\"a\":[2,3]} ,\"x\"]");
+        let texts = |items: Vec<&RawValue>| items.iter().map(|item| item.get().to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            items(&list, 3).map(texts),
+            Ok(vec!["1".to_owned(), r#"{"a":[2,3]}"#.to_owned(), r#""x""#.to_owned()])
+        );
+        assert_eq!(items(&list, 2).map(texts), Err(NotItems::TooMany));
+        for none in ["{}", "1", "null", r#""[]""#] {
+            assert_eq!(items(&raw(none), 3).map(texts), Err(NotItems::NoList));
+        }
+        assert_eq!(items(&raw("[]"), 0).map(texts), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_object_has_a_bounded_number_of_members() {
+        let object = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| format!("\"{number}\":1")).collect();
+            raw(&format!("{{{}}}", members.join(",")))
+        };
+        assert!(Members::of(&object(MAX_MEMBERS)).is_ok());
+        assert!(Members::of(&object(MAX_MEMBERS + 1)).is_err());
     }
 
     #[test]

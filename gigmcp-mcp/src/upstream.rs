@@ -1,6 +1,7 @@
 //! The one seam: everything that answers MCP requests is an [`Upstream`].
 
 use std::{
+    any::Any,
     error::Error,
     fmt,
     future::Future,
@@ -46,6 +47,20 @@ pub trait Upstream: Send + Sync {
         false
     }
 
+    /// Whoever runs it does not end it for lack of use as long as the answer lives. `None` if that has happened already: then
+    /// it is to be started again, and nothing is lost.
+    fn hold(&self) -> Option<Hold> {
+        Some(Hold::default())
+    }
+
+    /// Whether it was ended for lack of use. One that ended otherwise has failed, and is not started again for ever.
+    fn is_retired(&self) -> bool {
+        false
+    }
+
+    /// Ends it, because it does not answer any more; what is under way fails.
+    fn end(&self) {}
+
     /// By which name whoever runs it knows it, for records; none by default.
     fn instance(&self) -> Option<&str> {
         None
@@ -68,6 +83,23 @@ pub trait Upstream: Send + Sync {
     /// never does. Who reads too slowly misses some.
     fn events(&self) -> Option<broadcast::Receiver<Event>> {
         None
+    }
+}
+
+/// Keeps a server from being ended for lack of use, until it is dropped.
+#[derive(Default)]
+pub struct Hold(Option<Box<dyn Any + Send + Sync>>);
+
+impl Hold {
+    /// One that drops `what` when it is dropped.
+    pub fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(what)))
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.is_some()).finish()
     }
 }
 
@@ -279,21 +311,40 @@ pub struct LaunchError {
     pub code: &'static str,
     /// What may be shown to a client: no path, no secret.
     pub detail: String,
+    /// When it may be tried again.
+    pub again: Again,
     /// The cause, for the operator.
     #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
+/// When a start that failed may be tried again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Again {
+    /// A little later, and later with each failure in a row: what failed is the server.
+    #[default]
+    Later,
+    /// At the next call: something else stood in the way.
+    AtOnce,
+}
+
 impl LaunchError {
     /// A failure with nothing more to tell the operator.
     pub fn new(stage: &'static str, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { stage, code, detail: detail.into(), source: None }
+        Self { stage, code, detail: detail.into(), again: Again::Later, source: None }
     }
 
     /// The same with its cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The same where not the server is to blame.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.again = Again::AtOnce;
         self
     }
 

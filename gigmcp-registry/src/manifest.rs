@@ -148,4 +148,6 @@ pub struct Tool {
     pub default: bool,
     /// The digest of its definition as the server lists it; another one is not shown to a model. From schema version 2.
     pub definition: Option<Digest>,
+    /// Whether it changes nothing, wherever it is called. From schema version 2.
+    pub read_only: bool,
 }

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Args)]
 pub(crate) struct Install {
     /// NAME, NAME@VERSION or NAME@sha256:HEX of the registry
-    server: ServerReference,
+    pub(super) server: ServerReference,
 
     /// Profile to put the server into
     #[arg(long, value_name = "PROFILE")]
@@ -33,7 +33,7 @@ pub(crate) struct Install {
 #[derive(Args)]
 pub(crate) struct Upgrade {
     /// Name of the server
-    server: ServerName,
+    pub(super) server: ServerName,
 
     #[command(flatten)]
     agreement: Agreement,

@@ -1,13 +1,15 @@
-//! `profile create|list|delete|token|add|remove`.
+//! `profile create|list|delete|token|add|remove|set|tokens`.
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::tokens;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
     people::{Actor, Label, People, Terms},
-    spec::{Owner, ProfileSlug, ServerName},
+    settings::Settings,
+    spec::{ProfileSlug, ServerName},
     token::Token,
 };
 
@@ -60,6 +62,11 @@ pub(crate) enum Command {
         #[arg(long)]
         server: Option<ServerName>,
     },
+    /// Show what the tools of a profile take of a model's context, estimated; starts its servers for a moment
+    Tokens {
+        /// Name of the profile
+        name: ProfileSlug,
+    },
 }
 
 fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
@@ -68,11 +75,12 @@ fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
 }
 
 /// Does what was asked.
-pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
+pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> Result<(), Failure> {
+    let host = Host::open(settings)?;
     match command {
         Command::Create { name, server } => {
-            let token = Token::mint();
-            host.store.create_profile(name.clone(), Owner::local(), server, token.hash()).await?;
+            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+            let token = people.create_profile(&Actor::local(), &name, server).await?;
             print_token(&name, &token, out)
         }
         Command::Token { name } => {
@@ -81,6 +89,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             print_token(&name, &token, out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,
+        Command::Tokens { name } => tokens::run(settings, host, name, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;

@@ -1,6 +1,6 @@
 //! `server install|upgrade|rollback|diff|add|list|instances|remove`.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use gigmcp_registry::Version;
@@ -11,7 +11,9 @@ use crate::{
     declare::Declaration,
     host::Host,
     install::{ServerReference, Which},
-    output::{Failure, Output, columns},
+    launch::era,
+    output::{Failure, Output, columns, whole},
+    serve,
     spec::{self, InvalidSpec, ProfileSlug, ServerName, Source},
 };
 
@@ -84,11 +86,26 @@ pub(crate) struct Add {
 /// Does what was asked.
 pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
     match command {
-        Command::Add(add) => self::add(&host, *add, out).await,
+        Command::Add(add) => {
+            let name = add.name.clone();
+            self::add(&host, *add, out).await?;
+            find_out(host, &name).await;
+            Ok(())
+        }
         Command::List => list(&host, out).await,
         Command::Instances { limit } => instances(&host, limit, out).await,
-        Command::Install(command) => install::install(&host, command, out).await,
-        Command::Upgrade(command) => install::upgrade(&host, command, out).await,
+        Command::Install(command) => {
+            let name = command.server.name.clone();
+            install::install(&host, command, out).await?;
+            find_out(host, &name).await;
+            Ok(())
+        }
+        Command::Upgrade(command) => {
+            let name = command.server.clone();
+            install::upgrade(&host, command, out).await?;
+            find_out(host, &name).await;
+            Ok(())
+        }
         Command::Rollback { name } => install::rollback(&host, &name, out).await,
         Command::Diff { name, version } => {
             let which = version.map_or(Which::Latest, Which::Version);
@@ -131,6 +148,23 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
         }
         lines
     })
+}
+
+/// Finds out what a server speaks, so that nobody has to wait for that at its first call. Where it cannot be found out now,
+/// for want of a key or of a sandbox, it will be when the server is started for somebody.
+async fn find_out(host: Host, name: &ServerName) {
+    let found = async {
+        let settings = host.settings().clone();
+        let secrets = Arc::new(host.existing_secrets().await?);
+        let supervisor = Arc::new(serve::assemble(&settings, host, secrets, HashMap::new())?);
+        let limit = FINDING_OUT.min(Duration::from_secs(settings.start_timeout));
+        Ok::<_, Failure>(era::find_out(&supervisor, name, limit).await?)
+    };
+    match found.await {
+        Ok(Some(_)) => {}
+        Ok(None) => tracing::info!("{name} did not answer within {} s, or not what it should", FINDING_OUT.as_secs()),
+        Err(error) => tracing::debug!("what {name} speaks is not known yet: {}", whole(&*error)),
+    }
 }
 
 async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
@@ -191,3 +225,6 @@ fn utc(seconds: i64) -> String {
     let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
     time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok()).unwrap_or_default()
 }
+
+/// How long a new server may take to say what it speaks.
+const FINDING_OUT: Duration = Duration::from_secs(15);

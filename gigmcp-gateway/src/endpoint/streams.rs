@@ -18,7 +18,10 @@ use super::Mount;
 
 /// What goes on, by what it was asked for with.
 #[derive(Debug, Default)]
-pub(super) struct Streams(Mutex<HashMap<(Mount, String), Weak<watch::Sender<()>>>>);
+pub(super) struct Streams(Mutex<Open>);
+
+/// By mount and hash of the token.
+type Open = HashMap<(Mount, String), Weak<watch::Sender<()>>>;
 
 /// A body, and what ends it before its time.
 pub(crate) struct Until {
@@ -75,7 +78,7 @@ impl Streams {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<(Mount, String), Weak<watch::Sender<()>>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

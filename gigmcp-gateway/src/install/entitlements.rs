@@ -75,6 +75,9 @@ pub(crate) struct Tool {
     pub(crate) name: String,
     /// Whether whoever made the manifest means everybody to have it. All tools can be called.
     pub(crate) default: bool,
+    /// Whether it is said to change nothing, so that a model may call it unasked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
 }
 
 impl Entitlements {
@@ -120,7 +123,7 @@ impl Entitlements {
             tools: manifest
                 .tools
                 .iter()
-                .map(|tool| Tool { name: tool.name.to_string(), default: tool.default })
+                .map(|tool| Tool { name: tool.name.to_string(), default: tool.default, read_only: tool.read_only })
                 .collect(),
             env: env.map(|(name, value)| format!("{name}={}", fill(value))).collect(),
             command: [manifest.image.entrypoint.clone()].into_iter().chain(arguments).collect(),
@@ -168,7 +171,10 @@ impl Entitlements {
         let tools: Vec<_> = self
             .tools
             .iter()
-            .map(|tool| format!("{}{}", tool.name, if tool.default { "" } else { " (not for everybody)" }))
+            .map(|tool| {
+                let reads = if tool.read_only { " (only reads)" } else { "" };
+                format!("{}{reads}{}", tool.name, if tool.default { "" } else { " (not for everybody)" })
+            })
             .collect();
         lines.all("tools", (!tools.is_empty()).then(|| tools.join(", ")));
         lines.all("limits", (!self.limits.is_empty()).then(|| self.limits.join(", ")));

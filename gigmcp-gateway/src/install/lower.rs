@@ -262,7 +262,8 @@ fn directory(said: &Said) -> Directory {
 }
 
 fn tool(said: &gigmcp_registry::Tool) -> SaidTool {
-    SaidTool { name: said.name.to_string(), definition: said.definition.map(|digest| digest.to_string()) }
+    let definition = said.definition.map(|digest| digest.to_string());
+    SaidTool { name: said.name.to_string(), definition, read_only: said.read_only }
 }
 
 /// The image's own environment; what would steer a loader or is ours is left out, and told.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     secrets::Secrets,
-    store::{InvitationKind, InvitationRow, NewUser, now_seconds},
+    store::{InvitationKind, InvitationRow, NewUser, StoreError, now_seconds},
     token::{self, Token},
 };
 
@@ -31,7 +31,11 @@ impl People {
             return Ok(None);
         }
         let user = Some(UserId::local());
-        self.code(&Actor::local(), InvitationKind::Setup, user, None, Role::Admin, SETUP).await.map(Some)
+        match self.code(&Actor::local(), InvitationKind::Setup, user, None, Role::Admin, SETUP).await {
+            // Just now, by another gateway.
+            Err(PeopleError::Store(StoreError::Exists { .. })) => Ok(None),
+            code => code.map(Some),
+        }
     }
 
     /// A code that makes an account of that address and role.

@@ -1,6 +1,6 @@
 //! Sessions: what a browser holds, and how long.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -87,6 +87,12 @@ impl SessionToken {
     /// Whether this came with it.
     pub(crate) fn is_csrf(&self, given: &str) -> bool {
         token::same(&self.csrf(), given)
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SessionToken(..)")
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Attempt {
 }
 
 /// Somebody is in.
+#[derive(Debug)]
 pub(crate) struct SignedIn {
     /// For the browser; what is kept is its hash.
     pub(crate) token: SessionToken,

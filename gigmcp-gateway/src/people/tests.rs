@@ -104,7 +104,7 @@ impl World {
 
     /// Somebody who has signed in.
     async fn in_as(&self, email: &str) -> SignedIn {
-        self.sign_in(email, PASSWORD, None).await.ok().expect("the password is right")
+        self.sign_in(email, PASSWORD, None).await.expect("the password is right")
     }
 
     /// Who comes with a token of a session.

@@ -5,7 +5,7 @@ use super::{
     record::{self, Kind},
 };
 use crate::{
-    spec::ProfileSlug,
+    spec::{ProfileSlug, ServerName},
     store::{NewToken, StoreError, TokenRow, now_seconds},
     token::Token,
 };
@@ -24,6 +24,21 @@ const CREATE: Rule = Rule::new(Access::Own, Deed::Use);
 const REVOKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
 
 impl People {
+    /// A profile of one's own, and its first token, shown once.
+    pub(crate) async fn create_profile(
+        &self,
+        actor: &Actor,
+        profile: &ProfileSlug,
+        servers: Vec<ServerName>,
+    ) -> Result<Token, PeopleError> {
+        actor.may(&CREATE, Some(&actor.user))?;
+        let token = Token::mint();
+        let row = record::done(Kind::Token, &actor.user, format!("created {} of {profile}", Label::first()), actor);
+        let owner = actor.user.clone();
+        self.store.create_profile_told(profile.clone(), owner, servers, token.hash(), row).await?;
+        Ok(token)
+    }
+
     /// One more token of one's own profile, shown once.
     pub(crate) async fn create_token(
         &self,

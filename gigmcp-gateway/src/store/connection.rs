@@ -55,11 +55,11 @@ impl Connection {
     /// Begins a transaction.
     pub(super) fn begin(&self, access: Access) -> Result<(), SqlError> {
         match (self, access) {
-            (Self::Sqlite(connection), Access::Read) => Ok(connection.execute_batch("BEGIN DEFERRED")?),
+            (Self::Sqlite(connection), Access::Read) => Ok(run(connection, "BEGIN DEFERRED")?),
             (Self::Sqlite(connection), Access::Write) => {
                 // Also what begins with nothing to write must notice, so that no request leaves whose row would be lost.
                 sqlite::has_room(connection)?;
-                Ok(connection.execute_batch("BEGIN IMMEDIATE")?)
+                Ok(run(connection, "BEGIN IMMEDIATE")?)
             }
             (Self::Postgres(session), access) => session.begin(access),
         }
@@ -70,7 +70,7 @@ impl Connection {
         match self {
             Self::Sqlite(_) if self.is_undone() => Err(SqlError::Undone),
             Self::Sqlite(connection) => {
-                let committed = connection.execute_batch("COMMIT");
+                let committed = run(connection, "COMMIT");
                 if committed.is_err() {
                     // Some errors, such as a full disk, have done so already.
                     drop(connection.execute_batch("ROLLBACK"));
@@ -90,12 +90,12 @@ impl Connection {
         if self.is_undone() {
             return Err(SqlError::Undone.into());
         }
-        self.batch("SAVEPOINT job")?;
+        self.often("SAVEPOINT job")?;
         let result = change(self);
-        let ended = self.batch(match result {
-            Ok(_) => "RELEASE SAVEPOINT job",
-            Err(_) => "ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job",
-        });
+        let ended = match result {
+            Ok(_) => self.often("RELEASE SAVEPOINT job"),
+            Err(_) => self.batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job"),
+        };
         if let (Self::Sqlite(connection), Err(_)) = (self, &ended) {
             // Half of it must not be kept with the others; PostgreSQL sees to that by itself.
             drop(connection.execute_batch("ROLLBACK"));
@@ -172,12 +172,25 @@ impl Connection {
         }
     }
 
+    /// The same with one statement that is run again and again.
+    fn often(&self, sql: &'static str) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => Ok(run(connection, sql)?),
+            Self::Postgres(session) => session.batch(sql),
+        }
+    }
+
     pub(super) fn batch(&self, sql: &str) -> Result<(), SqlError> {
         match self {
             Self::Sqlite(connection) => Ok(connection.execute_batch(sql)?),
             Self::Postgres(session) => session.batch(sql),
         }
     }
+}
+
+/// Runs a statement that is read only once, however often it is run.
+fn run(connection: &rusqlite::Connection, sql: &'static str) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 /// Why a query was not run. The texts say what an operator can do about it.

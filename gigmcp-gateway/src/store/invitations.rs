@@ -62,7 +62,7 @@ impl Store {
     pub(crate) async fn add_invitation(&self, row: InvitationRow, audit: AuditRow) -> Result<(), StoreError> {
         self.write(move |connection| {
             if row.kind == InvitationKind::Setup && !users::administrators(connection)?.is_empty() {
-                return Err(StoreError::Exists { what: "an administrator; the", name: "first".to_owned() });
+                return Err(StoreError::Exists { what: "account", name: "the first administrator".to_owned() });
             }
             if let (InvitationKind::Invitation, Some(email)) = (row.kind, &row.email) {
                 users::check_free(connection, email, None)?;
@@ -139,6 +139,14 @@ impl Store {
         })
         .await
     }
+}
+
+/// Ends the codes that somebody made, or a key of theirs, as they are not trusted with that any more.
+pub(super) fn delete_by(connection: &Connection, maker: &UserId) -> Result<(), StoreError> {
+    let made = Expr::col(Invitations::CreatedBy);
+    let by_key = made.clone().like(format!("{maker} with the key %"));
+    connection.execute(Query::delete().from_table(Invitations::Table).and_where(made.eq(maker.as_str()).or(by_key)))?;
+    Ok(())
 }
 
 fn insert(connection: &Connection, row: &InvitationRow) -> Result<(), StoreError> {

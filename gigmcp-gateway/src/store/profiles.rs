@@ -3,14 +3,17 @@
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, audit,
     connection::{Connection, Row},
     now_seconds, policies,
     schema::{Consents, ProfileServers, Profiles, Servers, Users},
     servers,
     tokens::{self, NewToken},
 };
-use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName};
+use crate::{
+    spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName},
+    trail::AuditRow,
+};
 
 /// Which profile; no other id is one.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -40,21 +43,21 @@ impl Store {
         members: Vec<ServerName>,
         token_hash: String,
     ) -> Result<(), StoreError> {
+        self.change(move |connection| create(connection, &slug, &owner, &members, token_hash)).await
+    }
+
+    /// The same with a row in the audit trail.
+    pub(crate) async fn create_profile_told(
+        &self,
+        slug: ProfileSlug,
+        owner: Owner,
+        members: Vec<ServerName>,
+        token_hash: String,
+        audit: AuditRow,
+    ) -> Result<(), StoreError> {
         self.change(move |connection| {
-            if find(connection, &slug)?.is_some() {
-                return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
-            }
-            let insert = Query::insert()
-                .into_table(Profiles::Table)
-                .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
-                .values_panic([slug.as_str().into(), owner.as_str().into(), now_seconds().into()])
-                .returning_col(Profiles::Id)
-                .take();
-            let id = connection.row(&insert, |row| Ok(ProfileId(row.get(0)?)))?.ok_or(StoreError::NoAnswer)?;
-            for server in &members {
-                insert_member(connection, id, &owner, server)?;
-            }
-            tokens::insert(connection, id, &NewToken::first(token_hash))
+            create(connection, &slug, &owner, &members, token_hash)?;
+            audit::append(connection, &audit)
         })
         .await
     }
@@ -130,6 +133,29 @@ impl Store {
     pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, StoreError> {
         self.read(|connection| slugs(connection)?.iter().map(|slug| require(connection, slug)).collect()).await
     }
+}
+
+fn create(
+    connection: &Connection,
+    slug: &ProfileSlug,
+    owner: &Owner,
+    members: &[ServerName],
+    token_hash: String,
+) -> Result<(), StoreError> {
+    if find(connection, slug)?.is_some() {
+        return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
+    }
+    let insert = Query::insert()
+        .into_table(Profiles::Table)
+        .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
+        .values_panic([slug.as_str().into(), owner.as_str().into(), now_seconds().into()])
+        .returning_col(Profiles::Id)
+        .take();
+    let id = connection.row(&insert, |row| Ok(ProfileId(row.get(0)?)))?.ok_or(StoreError::NoAnswer)?;
+    for server in members {
+        insert_member(connection, id, owner, server)?;
+    }
+    tokens::insert(connection, id, &NewToken::first(token_hash))
 }
 
 pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {

@@ -151,6 +151,26 @@ pub(super) enum Instances {
 }
 
 #[derive(Iden)]
+pub(super) enum Catalogues {
+    Table,
+    Owner,
+    Server,
+    Revision,
+    Known,
+    ReadAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Programs {
+    Table,
+    Server,
+    Digest,
+    Era,
+    Interactive,
+    FoundAt,
+}
+
+#[derive(Iden)]
 pub(super) enum Users {
     Table,
     Id,

@@ -121,6 +121,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
@@ -133,5 +134,7 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> 
 
 /// More than the log beside the database grows by in a transaction of many rows.
 const ROOM_BYTES: u64 = 512 * 1024;
+/// More than the statements that are run again and again.
+const PREPARED: usize = 64;
 /// How long a change waits for another process, such as the command line, to finish its own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr};
 use super::{
     LedgerChange, Store, StoreError, audit,
     connection::{Connection, Row},
-    ledger, now_seconds,
+    invitations, ledger, now_seconds,
     schema::{ApiKeys, RecoveryCodes, Secrets, Sessions, Users},
     sessions, tokens,
 };
@@ -101,6 +101,7 @@ impl Store {
             require(connection, &id)?;
             if role != Role::Admin {
                 keep_an_administrator(connection, &id)?;
+                invitations::delete_by(connection, &id)?;
             }
             update(connection, &id, Users::Role, role.as_str().into())?;
             sessions::delete_of(connection, &id, None)?;
@@ -115,6 +116,7 @@ impl Store {
         self.change(move |connection| {
             require(connection, &id)?;
             keep_an_administrator(connection, &id)?;
+            invitations::delete_by(connection, &id)?;
             update(connection, &id, Users::DisabledAt, now_seconds().into())?;
             delete_proofs(connection, &id)?;
             audit::append(connection, &audit)
@@ -157,6 +159,7 @@ impl Store {
                 return Err(StoreError::LocalAccount);
             }
             keep_an_administrator(connection, &id)?;
+            invitations::delete_by(connection, &id)?;
             delete_secrets(connection, &id, ledger.as_ref())?;
             connection
                 .execute(Query::delete().from_table(Users::Table).and_where(Expr::col(Users::Id).eq(id.as_str())))?;

@@ -10,7 +10,8 @@ use super::{Link, Place, RowHash};
 pub(crate) struct AuditRow {
     /// Milliseconds since 1970.
     pub(crate) at_ms: i64,
-    /// `request`, `connect`, `dns`, `tcp`, `tool`, `tripwire`, `credential` or `audit`.
+    /// `request`, `connect`, `dns`, `tcp`, `tool`, `tripwire`, `credential` or `audit`; of people `login`, `logout`, `account`,
+    /// `invitation`, `session`, `token`, `api-key` or `view`, with whom it is about as `owner`.
     pub(crate) kind: String,
     pub(crate) owner: String,
     pub(crate) profile: String,

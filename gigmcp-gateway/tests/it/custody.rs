@@ -129,6 +129,7 @@ fn environment(pid: u32, name: &str) -> String {
 
 /// The process of the server itself, among everything below the gateway.
 fn server_process(gateway: &Gateway, name: &str) -> u32 {
+    gateway.wait_for("it speaks"); // the process that found that out has ended
     let processes = gateway.descendants();
     let named: Vec<u32> = processes
         .iter()

@@ -312,9 +312,11 @@ fn who_writes_to_the_database_installs_nothing() {
         let works = |scene: &Scene| {
             let gateway = scene.serve(&internet);
             let session = Session::open(&internet, "/mcp/p/work", &token);
-            let answer = session.request("tools/list", &json!({})).json();
-            let runs = answer["result"]["tools"].as_array().is_some_and(|tools| !tools.is_empty());
+            // What it listed before may be listed still; only a call starts it.
+            let answer = session.call("fetch_fetch", &json!({"url": "https://api.example.com/"})).json();
+            let runs = answer.get("result").is_some();
             if !runs {
+                assert_eq!(answer["error"]["data"]["code"], "sandbox-not-started", "{answer}");
                 gateway.wait_for("is not what was agreed to");
             }
             runs

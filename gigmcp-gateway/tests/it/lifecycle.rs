@@ -158,6 +158,7 @@ fn a_server_taken_out_of_its_profile_ends_without_being_called() {
     let gateway = installation.serve(&internet, &[]);
     let session = Session::open(&internet, "/mcp/p/work", &token);
     session.call("stays_echo", &json!({"text": "warm"}));
+    gateway.wait_for("it speaks"); // what found that out has ended
     let first = gateway.descendants();
     installation.json(&["profile", "add", "work", "goes"], "");
     session.call("goes_echo", &json!({"text": "warm"}));
@@ -201,7 +202,7 @@ fn a_name_that_resolves_to_loopback_is_refused_and_audited() {
 #[test]
 fn audit_rows_are_deleted_when_they_are_old() {
     let (internet, installation) = (Internet::new(), Installation::on_sqlite());
-    installation.profile("work", &[]);
+    installation.json(&["profile", "list"], "");
     let database = Connection::open(installation.data().join("gigmcp.db")).unwrap();
     let row =
         "INSERT INTO audit (at_ms, kind, owner, profile, server, instance, subject, verdict, credentials, bytes_up,
@@ -212,7 +213,8 @@ fn audit_rows_are_deleted_when_they_are_old() {
     }
     let subjects = || {
         let audit = installation.json(&["audit"], "");
-        audit.as_array().unwrap().iter().map(|row| row["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        let tools = audit.as_array().unwrap().iter().filter(|row| row["kind"] == "tool");
+        tools.map(|row| row["subject"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let gateway = installation.serve(&internet, &[("GIG_AUDIT_DAYS", "100")]);
     gateway.wait_for("1 audit rows older than 100 days were deleted");

@@ -7,11 +7,13 @@ mod admin;
 mod audit;
 mod backup;
 mod client;
+mod cold;
 mod command_line;
 mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+mod eras;
 mod exec;
 mod faults;
 mod gateway;
@@ -21,6 +23,7 @@ mod installed_secrets;
 mod internet;
 mod keys;
 mod lifecycle;
+mod meta_tools;
 mod people;
 #[path = "../support/postgres.rs"]
 mod postgres;

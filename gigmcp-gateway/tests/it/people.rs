@@ -38,7 +38,7 @@ fn account<'a>(list: &'a Value, email: &str) -> &'a Value {
 fn the_first_administrator_comes_by_the_code_that_serve_prints() {
     let (internet, installation) = (Internet::new(), Installation::new());
     let gateway = installation.serve(&internet, &[]);
-    let log = gateway.log();
+    let log = gateway.wait_for("and a password on the next line");
     let code =
         log.split_whitespace().find(|word| word.starts_with("gigi_")).unwrap_or_else(|| panic!("{log}")).to_owned();
     let accept = |code: &str, password: &str| {

@@ -56,6 +56,23 @@ def asked_to_end(number, frame):
     os._exit(0)
 
 
+def asks(request):
+    send({"jsonrpc": "2.0", "id": "who", "method": "elicitation/create", "params": {"message": "Who?"}})
+    answer = json.loads(sys.stdin.readline())
+    text = "refused" if "error" in answer else "answered"
+    send({"jsonrpc": "2.0", "id": request["id"], "result": {"content": [{"type": "text", "text": text}]}})
+
+
+if MODE == "late":
+    time.sleep(float(sys.argv[2]))
+
+if MODE == "gated":
+    with open("/state/starts", "a") as file:
+        file.write("started\n")
+    print("at the gate", file=sys.stderr, flush=True)
+    while not os.path.exists("/state/open"):
+        time.sleep(0.01)
+
 if MODE == "polite":
     signal.signal(signal.SIGTERM, asked_to_end)
 
@@ -68,6 +85,9 @@ if MODE == "hungry":
 for line in sys.stdin:
     request = json.loads(line)
     method = request.get("method")
+    if MODE == "strict" and method == "server/discover":
+        # As servers on old kits do at what they do not know.
+        os._exit(1)
     if method == "initialize":
         version = request["params"]["protocolVersion"]
         info = {"name": "odd", "version": "1"}
@@ -78,5 +98,7 @@ for line in sys.stdin:
         if MODE == "odd-tool":
             tools += [{"name": "no-schema"}, {"inputSchema": {"type": "object"}}, 7]
         send({"jsonrpc": "2.0", "id": request["id"], "result": {"tools": tools}})
+    elif method == "tools/call" and MODE == "asks":
+        asks(request)
     elif method == "tools/call":
         called(request)

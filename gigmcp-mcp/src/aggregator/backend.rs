@@ -1,7 +1,7 @@
 //! One server of an aggregator: started when needed, once, and again after it died.
 
 use std::{
-    fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -9,31 +9,59 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::{sync::OnceCell, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    AggregatorLimits, Backend, ServerPolicy,
+    AggregatorLimits, Backend, CatalogueStore, Known, ServerPolicy,
+    fault::{BackendError, Fault, FaultKind},
     flight::Flight,
-    follow::follow,
-    hub::{Hub, of_uri, set_level},
+    health::Health,
+    hub::Hub,
+    restarts::Restarts,
     spares::Spares,
+    start::{Start, revisions},
 };
 use crate::{
-    catalogue::{Catalogue, CatalogueError, OddItem, Remedy},
+    catalogue::{Catalogue, NamedList},
     describe::Description,
     message::RpcError,
     name::ServerId,
-    upstream::{BoxFuture, Launch, LaunchError, List, Upstream, failure},
+    upstream::{Again, BoxFuture, Launch, List, Upstream},
 };
+
+/// What clients are shown of a server, whether it runs or not.
+pub(super) struct Offer {
+    pub(super) description: Arc<Description>,
+    pub(super) catalogue: Catalogue,
+}
+
+impl Offer {
+    fn of(name: &ServerId, known: Known) -> Self {
+        let Known { description, definitions } = known;
+        Self { description: Arc::new(description), catalogue: Catalogue::of(name, definitions, None) }
+    }
+
+    fn to_known(&self) -> Known {
+        Known::new(Description::clone(&self.description), self.catalogue.definitions.clone())
+    }
+}
 
 /// A server that runs, and its lists as read at these revisions.
 pub(super) struct Ready {
     pub(super) upstream: Arc<dyn Upstream>,
-    pub(super) description: Arc<Description>,
-    pub(super) catalogue: Catalogue,
-    revisions: [u64; List::ALL.len()],
-    follower: Option<Arc<AbortOnDropHandle<()>>>,
+    pub(super) offer: Arc<Offer>,
+    pub(super) health: Arc<Health>,
+    pub(super) revisions: [u64; List::ALL.len()],
+    pub(super) follower: Option<Arc<AbortOnDropHandle<()>>>,
+}
+
+impl Deref for Ready {
+    type Target = Offer;
+
+    fn deref(&self) -> &Offer {
+        &self.offer
+    }
 }
 
 pub(super) struct Entry {
@@ -43,13 +71,16 @@ pub(super) struct Entry {
     /// A list was answered without this server.
     missed: AtomicBool,
     /// What clients may have seen of it last.
-    seen: Mutex<Option<Catalogue>>,
+    offered: Mutex<Option<Arc<Offer>>>,
+    store: Option<Arc<dyn CatalogueStore>>,
+    /// Whether the store was asked.
+    loaded: OnceCell<()>,
     pub(super) launch: Arc<dyn Launch>,
     /// What is demanded of it.
-    #[expect(dead_code, reason = "nothing is demanded yet")]
     pub(super) policy: ServerPolicy,
     pub(super) limits: AggregatorLimits,
     pub(super) spares: Spares,
+    restarts: Mutex<Restarts>,
     state: Mutex<State>,
     flight: Flight<Result<Arc<Ready>, BackendError>>,
 }
@@ -62,17 +93,20 @@ enum State {
 
 impl Entry {
     pub(super) fn new(backend: Backend, index: usize, limits: AggregatorLimits, hub: &Arc<Hub>) -> Self {
-        let Backend { name, launch, policy } = backend;
+        let Backend { name, launch, policy, store } = backend;
         Self {
             policy,
             name,
             index,
             hub: Arc::clone(hub),
             missed: AtomicBool::new(false),
-            seen: Mutex::default(),
+            offered: Mutex::default(),
+            store,
+            loaded: OnceCell::new(),
             launch,
             limits,
             spares: Spares::default(),
+            restarts: Mutex::default(),
             state: Mutex::new(State::Cold),
             flight: Flight::idle(),
         }
@@ -81,11 +115,56 @@ impl Entry {
     /// The server with a current list of its tools. What needs to be done for that starts now, in
     /// a task of its own; the future only waits for it.
     pub(super) fn ready(self: &Arc<Self>) -> BoxFuture<'static, Result<Arc<Ready>, BackendError>> {
-        if let Some(known) = self.known() {
-            return Box::pin(async { known });
+        if let Some(settled) = self.settled() {
+            return Box::pin(async { settled });
         }
         let joined = self.flight.join(|| Self::prepare(Arc::downgrade(self)));
         Box::pin(async { joined.await.unwrap_or_else(|| Err(BackendError::interrupted())) })
+    }
+
+    /// What clients are shown of it: what is known, if it does not run; only if nothing is, it is started. That begins now.
+    pub(super) fn offer(self: &Arc<Self>) -> BoxFuture<'static, Result<Arc<Offer>, BackendError>> {
+        let offer_of = |ready: &Arc<Ready>| Arc::clone(&ready.offer);
+        if self.running().is_none() {
+            if let Some(known) = self.known_now() {
+                return Box::pin(async { Ok(known) });
+            }
+            if self.store.is_some() && !self.loaded.initialized() {
+                let entry = Arc::clone(self);
+                let loading = AbortOnDropHandle::new(tokio::spawn(async move {
+                    let known = entry.known().await;
+                    known.ok_or_else(|| entry.ready())
+                }));
+                return Box::pin(async move {
+                    match loading.await {
+                        Ok(Ok(known)) => Ok(known),
+                        Ok(Err(starting)) => starting.await.map(|ready| offer_of(&ready)),
+                        Err(_) => Err(BackendError::interrupted()),
+                    }
+                });
+            }
+        }
+        let ready = self.ready();
+        Box::pin(async move { ready.await.map(|ready| offer_of(&ready)) })
+    }
+
+    /// What is known of it, without starting it.
+    pub(super) async fn known(&self) -> Option<Arc<Offer>> {
+        if let Some(store) = &self.store {
+            let load = async || {
+                let Some(known) = store.load().await else { return };
+                let offer = Arc::new(Offer::of(&self.name, known));
+                // What it has said itself meanwhile is newer.
+                lock(&self.offered).get_or_insert(offer);
+            };
+            self.loaded.get_or_init(load).await;
+        }
+        self.known_now()
+    }
+
+    /// The same without asking the store.
+    pub(super) fn known_now(&self) -> Option<Arc<Offer>> {
+        lock(&self.offered).clone()
     }
 
     /// The server if it runs, whatever the age of its list.
@@ -97,8 +176,19 @@ impl Entry {
             State::Cold | State::Failed { .. } => return None,
         };
         drop(state);
+        if let State::Ready(ready) = &dead
+            && !ready.upstream.is_retired()
+        {
+            lock(&self.restarts).ended(Instant::now(), self.limits.max_restarts);
+        }
         drop(dead); // ends what is left of the server, and not under the lock
         None
+    }
+
+    /// The tools that it has, or had when it ran last.
+    pub(super) fn known_tools(&self) -> Option<Arc<NamedList>> {
+        let running = self.running().map(|ready| Arc::clone(&ready.catalogue.tools));
+        running.or_else(|| lock(&self.offered).as_ref().map(|offer| Arc::clone(&offer.catalogue.tools)))
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
@@ -123,23 +213,35 @@ impl Entry {
         Fault { server: self.name.clone(), kind }
     }
 
-    pub(super) fn faults_of(&self, ready: &Ready) -> Vec<Fault> {
-        let errors = ready.catalogue.errors().iter().cloned().map(FaultKind::Catalogue);
-        let odd = ready.catalogue.odd().cloned().map(FaultKind::Item);
-        errors.chain(odd).map(|kind| self.fault(kind)).collect()
+    /// What is wrong with what clients see of it, and with the server itself.
+    pub(super) fn known_faults(&self) -> Vec<Fault> {
+        let mut kinds = Vec::new();
+        if let Some(offer) = self.known_now() {
+            kinds.extend(offer.catalogue.errors().iter().cloned().map(FaultKind::Catalogue));
+            kinds.extend(offer.catalogue.odd().cloned().map(FaultKind::Item));
+        }
+        if let State::Failed { error, .. } = &*self.lock() {
+            kinds.push(FaultKind::from(error));
+        }
+        kinds.into_iter().map(|kind| self.fault(kind)).collect()
     }
 
-    pub(super) fn known_faults(&self) -> Vec<Fault> {
-        match &*self.lock() {
-            State::Cold => Vec::new(),
-            State::Ready(ready) => self.faults_of(ready),
-            State::Failed { error, .. } => vec![self.fault(FaultKind::from(error))],
-        }
+    /// What a client is told of a call for which the server could not be started.
+    pub(super) fn refusal(&self, error: &BackendError) -> RpcError {
+        let until = match &*self.lock() {
+            State::Failed { retry_at, .. } => retry_at.saturating_duration_since(Instant::now()),
+            State::Cold | State::Ready(_) => Duration::ZERO,
+        };
+        let next = match until.as_millis().div_ceil(1000) {
+            0 => "the next call tries again".to_owned(),
+            seconds => format!("a call after {seconds} s tries again"),
+        };
+        error.to_rpc(&self.name, &format!("; this call was not sent to it, and {next}"))
     }
 
     /// The answer that needs no work: a running server with a current list, or a failure that is
     /// too young to be tried again.
-    fn known(&self) -> Option<Result<Arc<Ready>, BackendError>> {
+    fn settled(&self) -> Option<Result<Arc<Ready>, BackendError>> {
         if let Some(ready) = self.running() {
             return (!self.is_stale(&ready)).then_some(Ok(ready));
         }
@@ -157,7 +259,10 @@ impl Entry {
         };
         let prepared = match running {
             Some(ready) => start.read(&ready).await,
-            None => start.start(&entry).await,
+            None => match entry.upgrade().and_then(|entry| entry.barred()) {
+                Some(barred) => Err(barred),
+                None => start.start(&entry).await,
+            },
         };
         if let Some(entry) = entry.upgrade() {
             entry.remember(&prepared);
@@ -165,201 +270,72 @@ impl Entry {
         prepared
     }
 
+    /// Why it is not started although it is needed, if it has ended too often.
+    fn barred(&self) -> Option<BackendError> {
+        let (max, window) = (self.limits.max_restarts, self.limits.restart_window);
+        let until = lock(&self.restarts).barred_until(Instant::now(), max, window)?;
+        Some(BackendError::Crashing { times: max, within: window, until })
+    }
+
     fn remember(&self, prepared: &Result<Arc<Ready>, BackendError>) {
+        if let Ok(ready) = prepared {
+            // Before anybody can find the server running: what is known is never older than what runs.
+            self.announce(&ready.offer);
+        }
         let mut state = self.lock();
         let next = match prepared {
             Ok(ready) => State::Ready(Arc::clone(ready)),
             Err(error) => {
                 tracing::warn!(server = %self.name, error = error as &dyn std::error::Error, "server failed");
-                let failures = match &*state {
-                    State::Failed { failures, .. } => failures.saturating_add(1),
-                    State::Cold | State::Ready(_) => 0,
-                };
-                let doubled = self.limits.relaunch_backoff * 2_u32.saturating_pow(failures.min(16));
-                let wait = doubled.min(self.limits.max_relaunch_backoff);
-                State::Failed { error: error.clone(), failures, retry_at: Instant::now() + wait }
+                self.failed(error, &state)
             }
         };
         let replaced = std::mem::replace(&mut *state, next);
         drop(state);
         drop(replaced); // may end a server, and not under the lock
-        if let Ok(ready) = prepared {
-            self.announce(&ready.catalogue);
+        if prepared.is_ok() {
+            self.log_faults();
         }
     }
 
-    /// Tells clients which lists are not what they may have seen.
-    fn announce(&self, catalogue: &Catalogue) {
+    fn failed(&self, error: &BackendError, before: &State) -> State {
+        let failures = match before {
+            State::Failed { failures, .. } => failures.saturating_add(1),
+            State::Cold | State::Ready(_) => 0,
+        };
+        let doubled = self.limits.relaunch_backoff * 2_u32.saturating_pow(failures.min(16));
+        let later = Instant::now() + doubled.min(self.limits.max_relaunch_backoff);
+        let retry_at = match error {
+            BackendError::Launch(error) if error.again == Again::AtOnce => return State::Cold,
+            BackendError::Crashing { until, .. } => *until,
+            BackendError::Launch(_) | BackendError::Catalogue(_) => later,
+        };
+        State::Failed { error: error.clone(), failures, retry_at }
+    }
+
+    /// Tells clients which lists are not what they may have seen, and keeps what is new.
+    fn announce(&self, offer: &Arc<Offer>) {
         let missed = self.missed.swap(false, Ordering::AcqRel);
-        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(catalogue.clone());
-        let changed = match before {
-            Some(before) => catalogue.differences(&before),
-            None if missed => catalogue.differences(&Catalogue::default()),
+        let before = lock(&self.offered).replace(Arc::clone(offer));
+        let changed = match &before {
+            Some(before) => offer.catalogue.differences(&before.catalogue),
+            None if missed => offer.catalogue.differences(&Catalogue::default()),
             None => Vec::new(),
         };
         changed.into_iter().for_each(|list| self.hub.publish_changed(list));
+        if let Some(store) = &self.store {
+            let known = offer.to_known();
+            if before.is_none_or(|before| !before.to_known().same(&known)) {
+                store.keep(known);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
-/// What starting a server needs, without holding its entry.
-struct Start {
-    name: ServerId,
-    index: usize,
-    launch: Arc<dyn Launch>,
-    limits: AggregatorLimits,
-    hub: Arc<Hub>,
-}
-
-impl Start {
-    fn of(entry: &Entry) -> Self {
-        Self {
-            name: entry.name.clone(),
-            index: entry.index,
-            launch: Arc::clone(&entry.launch),
-            limits: entry.limits,
-            hub: Arc::clone(&entry.hub),
-        }
-    }
-
-    async fn start(&self, entry: &Weak<Entry>) -> Result<Arc<Ready>, BackendError> {
-        let upstream = timeout(self.limits.launch_timeout, self.launch.launch())
-            .await
-            .unwrap_or_else(|_| Err(too_slow(self.limits.launch_timeout)))
-            .map_err(BackendError::Launch)?;
-        let description = Arc::new(upstream.describe().await);
-        // Before anything is read: what happens meanwhile is not lost.
-        let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events)));
-        self.resume(&*upstream, &description).await;
-        let follower = follower.map(|task| Arc::new(AbortOnDropHandle::new(task)));
-        self.lists(upstream, description, follower, None).await
-    }
-
-    /// Reads again what has changed.
-    async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
-        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.description));
-        self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
-    }
-
-    async fn lists(
-        &self,
-        upstream: Arc<dyn Upstream>,
-        description: Arc<Description>,
-        follower: Option<Arc<AbortOnDropHandle<()>>>,
-        before: Option<&Ready>,
-    ) -> Result<Arc<Ready>, BackendError> {
-        // Before the lists: a change during the reading makes them stale, never lost.
-        let revisions = revisions(&*upstream);
-        let changed =
-            |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
-        let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
-        let before = before.map(|before| &before.catalogue);
-        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
-            .await
-            .map_err(BackendError::Catalogue)?;
-        Ok(Arc::new(Ready { upstream, description, catalogue, revisions, follower }))
-    }
-
-    /// Tells a server that has just started what clients had told the one before it. It works without, too.
-    async fn resume(&self, upstream: &dyn Upstream, description: &Description) {
-        if let Some(level) = self.hub.level().filter(|_| description.capabilities.logging) {
-            drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
-        }
-        if description.capabilities.subscribe {
-            for uri in self.hub.to_resume(self.index) {
-                drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
-            }
-        }
-    }
-}
-
-fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
-    List::ALL.map(|list| upstream.revision(list))
-}
-
-/// How long a server may take for each thing it is told of earlier.
-pub(super) const RESUMING: Duration = Duration::from_secs(5);
-
-fn too_slow(after: Duration) -> LaunchError {
-    let detail = format!("not ready within {} s", after.as_secs_f32());
-    LaunchError::new("start", "server-timeout", detail)
-}
-
-/// Why a server cannot be used now.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum BackendError {
-    #[error(transparent)]
-    Launch(LaunchError),
-    #[error(transparent)]
-    Catalogue(CatalogueError),
-}
-
-impl BackendError {
-    fn interrupted() -> Self {
-        Self::Launch(LaunchError::new("start", "server-start-interrupted", "the start was interrupted"))
-    }
-
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::Launch(error) => error.code,
-            Self::Catalogue(error) => error.code(),
-        }
-    }
-
-    pub(super) fn to_rpc(&self, server: &ServerId) -> RpcError {
-        match self {
-            Self::Launch(error) => error.to_rpc(server),
-            Self::Catalogue(error) => failure(server, "tools/list", error.code(), &error.to_string()),
-        }
-    }
-}
-
-/// Something that is missing from a list, for the operator.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// Whose fault it is.
-    pub server: ServerId,
-    /// What it is.
-    pub kind: FaultKind,
-}
-
-/// What is missing from a list, and why.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// The server did not start.
-    Launch(LaunchError),
-    /// The server runs, but its list could not be read.
-    Catalogue(CatalogueError),
-    /// The server was not ready when the list had to be answered; it goes on starting.
-    StillStarting,
-    /// One item of a list is not as it should be.
-    Item(OddItem),
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Launch(error) => error.fmt(f),
-            Self::Catalogue(error) => error.fmt(f),
-            Self::StillStarting => f.write_str("still starting"),
-            Self::Item(odd) => {
-                let remedy = if odd.remedy == Remedy::Mended { " (mended)" } else { "" };
-                write!(f, "item {} of {}: {}{remedy}", odd.position, odd.list, odd.reason)
-            }
-        }
-    }
-}
-
-impl From<&BackendError> for FaultKind {
-    fn from(error: &BackendError) -> Self {
-        match error {
-            BackendError::Launch(error) => Self::Launch(error.clone()),
-            BackendError::Catalogue(error) => Self::Catalogue(error.clone()),
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

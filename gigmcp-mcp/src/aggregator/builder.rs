@@ -1,9 +1,13 @@
 //! How an aggregator is put together.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::Future, io, sync::Arc};
 
-use super::{Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub};
-use crate::{name::ServerId, seal::Sealer, upstream::Launch};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, backend::Entry, hub::Hub, meta::Presentation,
+};
+use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
 /// Collects what an [`Aggregator`] is made of.
 #[derive(Default)]
@@ -12,12 +16,25 @@ pub struct AggregatorBuilder {
     backends: Vec<Backend>,
     limits: AggregatorLimits,
     observer: Option<Arc<dyn CallObserver>>,
+    presentation: Presentation,
 }
 
 impl AggregatorBuilder {
     /// One more server.
     pub fn server(self, name: ServerId, launch: Arc<dyn Launch>) -> Self {
         self.backends([Backend::new(name, launch)])
+    }
+
+    /// One more server, behind the pipes that `open` opens at each start: its output, then its input. A
+    /// [`StdioLaunch`] of one's own says more.
+    pub fn stdio<F, P, R, W>(self, name: ServerId, open: F) -> Self
+    where
+        F: Fn() -> P + Send + Sync + 'static,
+        P: Future<Output = io::Result<(R, W)>> + Send + 'static,
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        self.server(name, Arc::new(StdioLaunch::new(open)))
     }
 
     /// More servers, in this order.
@@ -38,12 +55,30 @@ impl AggregatorBuilder {
         self
     }
 
+    /// How its tools are listed; every one by default.
+    pub fn tool_mode(mut self, mode: ToolMode) -> Self {
+        self.presentation.mode = mode;
+        self
+    }
+
+    /// Tools, by the names clients use, that are listed whatever the mode is.
+    pub fn always(mut self, names: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        self.presentation.always.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// What [`Aggregator::is_meta`] said of the one that this comes in place of, so that [`ToolMode::Auto`] goes on from there.
+    pub fn was_meta(mut self, was: bool) -> Self {
+        self.presentation.is_meta = was.into();
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer } = self;
+        let Self { backends, limits, observer, presentation } = self;
         let hub = Hub::new();
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
@@ -54,6 +89,6 @@ impl AggregatorBuilder {
             entries.push(Arc::new(Entry::new(backend, entries.len(), limits, &hub)));
         }
         hub.connect(&entries);
-        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new() })
+        Ok(Aggregator { entries, by_name, observer, limits, hub, sealer: Sealer::new(), presentation })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -11,10 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::upstream::BoxFuture;
 
 /// At most one piece of work at a time, in a task of its own: a waiter that goes away does not stop
-/// it, dropping the flight does.
+/// it, dropping the flight does. What came of it is kept only by those who wait for it.
 #[derive(Debug)]
 pub(super) struct Flight<T> {
-    current: Mutex<Option<Current<T>>>,
+    current: Arc<Mutex<Option<Current<T>>>>,
 }
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct Current<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     pub(super) fn idle() -> Self {
-        Self { current: Mutex::new(None) }
+        Self { current: Arc::default() }
     }
 
     /// Joins the work under way or starts `work`. The future returned gives `None` if the work
@@ -34,20 +34,27 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_way = current
-            .as_ref()
-            .filter(|current| !current.task.is_finished() && current.done.borrow().is_none())
-            .map(|current| current.done.clone());
+        let mut current = lock(&self.current);
+        let under_way =
+            current.as_ref().filter(|current| !current.task.is_finished()).map(|current| current.done.clone());
         let mut done = under_way.unwrap_or_else(|| {
             let (sender, done) = watch::channel(None);
             let work = work();
+            // Weakly, as the flight is to end it when it is dropped.
+            let kept = Arc::downgrade(&self.current);
             let task = tokio::spawn(async move {
-                sender.send_replace(Some(work.await));
+                let done = work.await;
+                // Not before whoever began it has put it there, for that holds the lock.
+                drop(kept.upgrade().and_then(|kept| lock(&kept).take()));
+                sender.send_replace(Some(done));
             });
             *current = Some(Current { done: done.clone(), task: AbortOnDropHandle::new(task) });
             done
         });
         Box::pin(async move { done.wait_for(Option::is_some).await.ok()?.clone() })
     }
+}
+
+fn lock<T>(current: &Mutex<Option<Current<T>>>) -> MutexGuard<'_, Option<Current<T>>> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Weak},
-    time::Duration,
 };
 
 use tokio::{
@@ -13,6 +12,8 @@ use tokio::{
 
 use super::{
     backend::Entry,
+    hub::Subscribed,
+    pace::{Settling, Talk},
     passing::{named, uri_of},
 };
 use crate::{
@@ -25,24 +26,26 @@ use crate::{
 /// come in swarms, and clients are told only of those they would see.
 pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
     let mut due: Option<Instant> = None;
+    let (mut settling, mut talk) = (Settling::default(), Talk::default());
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let Some(entry) = entry.upgrade() else { return };
+                settling.read();
                 // A reading that was under way may have begun before the change.
-                due = entry.read_again().then(|| Instant::now() + SETTLING);
+                due = entry.read_again().then(|| settling.changed());
                 continue;
             }
         };
         let Some(entry) = entry.upgrade() else { return };
         match event {
             Ok(event) if List::ALL.iter().any(|list| list.changed() == &*event.method) => {
-                due.get_or_insert_with(|| Instant::now() + SETTLING);
+                due.get_or_insert_with(|| settling.changed());
             }
-            Ok(event) => pass(&entry, &event),
+            Ok(event) => pass(&entry, &event, &mut talk),
             // Among those it missed may have been any.
-            Err(RecvError::Lagged(_)) => due = due.or_else(|| Some(Instant::now() + SETTLING)),
+            Err(RecvError::Lagged(_)) => drop(due.get_or_insert_with(|| settling.changed())),
             Err(RecvError::Closed) => return,
         }
     }
@@ -53,12 +56,14 @@ pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
 pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>) {
     let mut changed = HashSet::new();
     let mut due = None;
+    let (mut settling, mut talk) = (Settling::default(), Talk::default());
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let Some(entry) = entry.upgrade() else { return };
                 changed.drain().for_each(|list| entry.hub.publish_changed(list));
+                settling.read();
                 due = None;
                 continue;
             }
@@ -68,9 +73,9 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
             Ok(event) => match List::ALL.into_iter().find(|list| list.changed() == &*event.method) {
                 Some(list) => {
                     changed.insert(list);
-                    due.get_or_insert_with(|| Instant::now() + SETTLING);
+                    due.get_or_insert_with(|| settling.changed());
                 }
-                None => pass(&entry, &event),
+                None => pass(&entry, &event, &mut talk),
             },
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
@@ -78,13 +83,21 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
     }
 }
 
-fn pass(entry: &Entry, event: &Notification) {
+fn pass(entry: &Entry, event: &Notification, talk: &mut Talk) {
+    if !talk.may_go_on() {
+        return;
+    }
     let event = match &*event.method {
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();
-            let own = params.and_then(uri_of);
-            let Some(exposed) = own.as_deref().and_then(|uri| entry.hub.exposed_uri(entry.index, uri)) else { return };
+            let Some(own) = params.and_then(uri_of) else { return };
+            // What nobody asked this server about may be a neighbour's.
+            let to = Subscribed { server: entry.index, uri: own.as_str().into() };
+            let Some(exposed) = entry.hub.exposed_uri(entry.index, &own).filter(|_| entry.hub.is_subscribed_to(&to))
+            else {
+                return;
+            };
             let params = params.and_then(|params| Members::of(params).ok()?.with("uri", &exposed));
             Notification { params, ..event.clone() }
         }
@@ -92,6 +105,3 @@ fn pass(entry: &Entry, event: &Notification) {
     };
     entry.hub.publish(Arc::new(event));
 }
-
-/// How long a list is left to settle.
-const SETTLING: Duration = Duration::from_millis(250);

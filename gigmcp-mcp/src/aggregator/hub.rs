@@ -18,11 +18,31 @@ use crate::{
 };
 
 pub(super) struct Hub {
-    pub(super) events: broadcast::Sender<Event>,
+    /// None once another aggregator has taken over.
+    events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
-    subscriptions: Mutex<HashMap<Subscribed, BTreeSet<Option<ClientId>>>>,
+    subscriptions: Mutex<Subscriptions>,
+}
+
+/// Who is subscribed to what, and each client to how much.
+#[derive(Default)]
+struct Subscriptions {
+    clients: HashMap<Subscribed, BTreeSet<Option<ClientId>>>,
+    of_client: HashMap<ClientId, usize>,
+}
+
+impl Subscriptions {
+    fn less_of(&mut self, client: Option<ClientId>) {
+        let Some(client) = client else { return };
+        if let Some(count) = self.of_client.get_mut(&client) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_client.remove(&client);
+            }
+        }
+    }
 }
 
 /// A resource of one server, under the server's own URI.
@@ -35,7 +55,7 @@ pub(super) struct Subscribed {
 impl Hub {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
-            events: broadcast::Sender::new(QUEUED_EVENTS),
+            events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             entries: OnceLock::new(),
             levels: Mutex::default(),
@@ -49,8 +69,22 @@ impl Hub {
     }
 
     pub(super) fn publish(&self, event: Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        if let Some(events) = &*lock(&self.events) {
+            // Nobody may be listening.
+            let _ = events.send(event);
+        }
+    }
+
+    pub(super) fn subscribe_to_events(&self) -> broadcast::Receiver<Event> {
+        match &*lock(&self.events) {
+            Some(events) => events.subscribe(),
+            None => broadcast::Sender::new(1).subscribe(), // which has ended
+        }
+    }
+
+    /// Whoever listens hears the end of it.
+    pub(super) fn end_events(&self) {
+        drop(lock(&self.events).take());
     }
 
     pub(super) fn publish_changed(&self, list: List) {
@@ -80,23 +114,42 @@ impl Hub {
     /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
     pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
-        if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&to) {
+        let Subscriptions { clients, of_client } = &mut *subscriptions;
+        let known = clients.get(&to);
+        if known.is_none() && clients.len() >= MAX_SUBSCRIPTIONS {
             return None;
         }
-        let clients = subscriptions.entry(to).or_default();
-        let first = clients.is_empty();
-        clients.insert(client);
+        if known.is_none_or(|known| !known.contains(&client))
+            && let Some(client) = client
+        {
+            let count = of_client.entry(client).or_default();
+            if *count >= MAX_SUBSCRIPTIONS_PER_CLIENT {
+                return None;
+            }
+            *count += 1;
+        }
+        let subscribed = clients.entry(to).or_default();
+        let first = subscribed.is_empty();
+        subscribed.insert(client);
         Some(first)
+    }
+
+    /// Whether anybody is subscribed to this.
+    pub(super) fn is_subscribed_to(&self, to: &Subscribed) -> bool {
+        lock(&self.subscriptions).clients.contains_key(to)
     }
 
     /// Ends a subscription; whether it was the last to this resource.
     pub(super) fn unsubscribe(&self, to: &Subscribed, client: Option<ClientId>) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
-        let Some(clients) = subscriptions.get_mut(to) else { return false };
+        let Some(clients) = subscriptions.clients.get_mut(to) else { return false };
         let was_there = clients.remove(&client);
         let last = clients.is_empty();
         if last {
-            subscriptions.remove(to);
+            subscriptions.clients.remove(to);
+        }
+        if was_there {
+            subscriptions.less_of(client);
         }
         was_there && last
     }
@@ -104,7 +157,7 @@ impl Hub {
     /// What a server that has just started is to be told of earlier.
     pub(super) fn to_resume(&self, server: usize) -> Vec<Box<str>> {
         let subscriptions = lock(&self.subscriptions);
-        subscriptions.keys().filter(|key| key.server == server).map(|key| key.uri.clone()).collect()
+        subscriptions.clients.keys().filter(|key| key.server == server).map(|key| key.uri.clone()).collect()
     }
 
     /// Forgets a client; what nobody is subscribed to any more.
@@ -112,7 +165,8 @@ impl Hub {
         lock(&self.levels).remove(&Some(client));
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
-        subscriptions.retain(|key, clients| {
+        subscriptions.of_client.remove(&client);
+        subscriptions.clients.retain(|key, clients| {
             if clients.remove(&Some(client)) && clients.is_empty() {
                 over.push(key.clone());
             }
@@ -144,3 +198,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const QUEUED_EVENTS: usize = 256;
 /// Of all clients of a profile together; against a client that subscribes to everything it can think of.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
+/// Of one client, so that it leaves room for the others.
+const MAX_SUBSCRIPTIONS_PER_CLIENT: usize = 1024;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use crate::object::Members;
+use crate::object::{Members, items};
 
 /// Which server named a URI first. Bounded; the oldest are forgotten.
 #[derive(Debug, Default)]
@@ -16,7 +16,8 @@ pub(super) struct Links(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     owners: HashMap<Box<str>, usize>,
-    order: VecDeque<Box<str>>,
+    /// Of each server, oldest first.
+    order: HashMap<usize, VecDeque<Box<str>>>,
 }
 
 impl Links {
@@ -34,12 +35,10 @@ impl Links {
             }
             let uri: Box<str> = uri.into();
             known.owners.insert(uri.clone(), server);
-            known.order.push_back(uri);
-            if known.order.len() > MAX_LINKS
-                && let Some(oldest) = known.order.pop_front()
-            {
-                known.owners.remove(&oldest);
-            }
+            let order = known.order.entry(server).or_default();
+            order.push_back(uri);
+            let oldest = if order.len() > MAX_LINKS { order.pop_front() } else { None };
+            oldest.and_then(|oldest| known.owners.remove(&oldest));
         }
     }
 
@@ -51,7 +50,7 @@ impl Links {
 /// The URIs of `resource_link` and embedded resources in the result of `tools/call` or `prompts/get`.
 fn uris(result: &RawValue) -> Vec<String> {
     let Ok(members) = Members::of(result) else { return Vec::new() };
-    let list = |name| members.value(name).and_then(|list| serde_json::from_str::<Vec<&RawValue>>(list.get()).ok());
+    let list = |name| members.value(name).and_then(|list| items(list, MAX_BLOCKS).ok());
     let mut blocks: Vec<&RawValue> = list("content").unwrap_or_default();
     for message in list("messages").unwrap_or_default() {
         blocks.extend(Members::of(message).ok().and_then(|message| message.value("content")));
@@ -67,7 +66,10 @@ fn uris(result: &RawValue) -> Vec<String> {
     blocks.into_iter().filter_map(uri).collect()
 }
 
-const MAX_LINKS: usize = 4096;
+/// Of one server, so that none can make those of another be forgotten.
+const MAX_LINKS: usize = 1024;
+/// Blocks of one result, or messages of a prompt.
+const MAX_BLOCKS: usize = 10_000;
 const MAX_URI_BYTES: usize = 4 << 10;
 
 #[cfg(test)]
@@ -85,9 +87,9 @@ mod tests {
         learn(4, r#"{"content":"resource_link"}"#);
         assert_eq!(["a:1", "a:2", "a:3", "a:4"].map(|uri| links.owner(uri)), [Some(1), Some(2), Some(3), None]);
         for number in 0..MAX_LINKS {
-            learn(5, &format!(r#"{{"content":[{{"type":"resource_link","uri":"b:{number}"}}]}}"#));
+            learn(1, &format!(r#"{{"content":[{{"type":"resource_link","uri":"b:{number}"}}]}}"#));
         }
-        assert_eq!(links.owner("a:1"), None, "the oldest are forgotten");
-        assert_eq!(links.owner("b:0"), Some(5));
+        assert_eq!(links.owner("a:1"), None, "the oldest of the same server are forgotten");
+        assert_eq!((links.owner("b:0"), links.owner("a:2")), (Some(1), Some(2)), "and no others");
     }
 }

@@ -8,11 +8,12 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::{
     Aggregator, Listing,
-    backend::{Entry, Fault, FaultKind, Ready},
+    backend::{Entry, Offer},
+    fault::{Fault, FaultKind},
     hub::prefixed,
 };
 use crate::{
-    catalogue::{Catalogue, LocatedList, Remedy},
+    catalogue::{Catalogue, LocatedList},
     describe::{Capabilities, Description},
     message::RpcError,
     object::{Members, quoted},
@@ -21,55 +22,70 @@ use crate::{
 
 /// The servers that work, and what is wrong with the others.
 pub(super) struct Gathered {
-    pub(super) servers: Vec<(Arc<Entry>, Arc<Ready>)>,
+    pub(super) servers: Vec<(Arc<Entry>, Arc<Offer>)>,
     pub(super) faults: Vec<Fault>,
     /// Some were not there in time, or failed.
     pub(super) incomplete: bool,
 }
 
 impl Aggregator {
-    /// Lists the tools of every server that works, starting those that do not run.
+    /// Lists the tools of every server, starting those that do not run and of which nothing is known.
     ///
     /// Cancel safe: starts under way go on for whoever asks next.
     pub async fn tools(&self) -> Listing {
         let Gathered { servers, faults, .. } = self.gather(self.limits.list_wait).await;
-        let tools = servers.iter().flat_map(|(_, ready)| ready.catalogue.tools.items().iter().cloned());
+        let tools = servers.iter().flat_map(|(entry, ready)| entry.policy.offered(&ready.catalogue.tools).cloned());
         Listing { tools: tools.collect(), faults }
     }
 
-    /// Every server that is there in time.
+    /// The same after starting every server that does not run: who wants to see what there is now, and not what there was.
+    ///
+    /// Cancel safe, as [`tools`](Self::tools).
+    pub async fn refresh(&self) -> Listing {
+        let deadline = Instant::now() + self.limits.list_wait;
+        let starting: Vec<_> = self.entries.iter().map(|entry| entry.ready()).collect();
+        for ready in starting {
+            // What is wrong with it is told with the list.
+            drop(timeout_at(deadline, ready).await);
+        }
+        self.tools().await
+    }
+
+    /// What is known of every server, once it is there, if that is in time.
     pub(super) async fn gather(&self, wait: Duration) -> Gathered {
+        self.gather_of(&self.entries, wait).await
+    }
+
+    /// Of these servers, every one that is there in time.
+    pub(super) async fn gather_of(&self, entries: impl IntoIterator<Item = &Arc<Entry>>, wait: Duration) -> Gathered {
         let deadline = Instant::now() + wait;
         // All are set going before the first is waited for; each runs in a task of its own.
-        let starting: Vec<_> = self.entries.iter().map(|entry| (entry, entry.ready())).collect();
+        let starting: Vec<_> = entries.into_iter().map(|entry| (entry, entry.offer())).collect();
         let mut gathered = Gathered { servers: Vec::new(), faults: Vec::new(), incomplete: false };
-        for (entry, ready) in starting {
-            let missing = match timeout_at(deadline, ready).await {
-                Ok(Ok(ready)) => {
-                    gathered.faults.extend(entry.faults_of(&ready));
-                    gathered.servers.push((Arc::clone(entry), ready));
+        for (entry, offer) in starting {
+            let missing = match timeout_at(deadline, offer).await {
+                Ok(Ok(offer)) => {
+                    gathered.faults.extend(entry.known_faults());
+                    gathered.servers.push((Arc::clone(entry), offer));
                     continue;
                 }
                 Ok(Err(error)) => FaultKind::from(&error),
                 Err(_) => FaultKind::StillStarting,
             };
+            tracing::warn!(server = %entry.name, fault = %missing, "not in a list");
             entry.is_missed();
             gathered.incomplete = true;
             gathered.faults.push(entry.fault(missing));
-        }
-        for fault in &gathered.faults {
-            match &fault.kind {
-                FaultKind::Item(odd) if odd.remedy == Remedy::Mended => {
-                    tracing::debug!(server = %fault.server, fault = %fault.kind, "mended in a list");
-                }
-                kind => tracing::warn!(server = %fault.server, fault = %kind, "not in a list"),
-            }
         }
         gathered
     }
 
     /// Answers one of the four `list` methods.
     pub(super) async fn list(&self, list: &'static str, params: Option<&RawValue>) -> Outcome {
+        if list == "tools" && self.shows_meta().await {
+            let items = self.meta_list().await;
+            return self.page(list, &items.iter().map(|item| &**item).collect::<Vec<_>>(), params);
+        }
         let gathered = self.gather(self.limits.list_wait).await;
         let named = |of: fn(&Catalogue) -> &crate::NamedList| {
             let items = gathered.servers.iter().flat_map(move |(_, ready)| of(&ready.catalogue).items());
@@ -77,7 +93,11 @@ impl Aggregator {
         };
         let renamed;
         let items: Vec<&RawValue> = match list {
-            "tools" => named(|catalogue| &catalogue.tools),
+            "tools" => {
+                let servers = gathered.servers.iter();
+                let tools = servers.flat_map(|(entry, ready)| entry.policy.offered(&ready.catalogue.tools));
+                tools.map(|tool| &*tool.definition).collect()
+            }
             "prompts" => named(|catalogue| &catalogue.prompts),
             "resources" => {
                 renamed = located(&gathered, |catalogue| &catalogue.resources);
@@ -143,16 +163,26 @@ impl Aggregator {
         if gathered.incomplete {
             all = Capabilities::ALL;
         }
+        for (_, ready) in &gathered.servers {
+            all = all.or(ready.description.capabilities);
+        }
+        if self.decide() {
+            let instructions = Some(self.overview(&gathered));
+            return Description { capabilities: all, instructions, ..Description::default() };
+        }
         let mut instructions = String::new();
         for (entry, ready) in &gathered.servers {
-            all = all.or(ready.description.capabilities);
             if let Some(text) = &ready.description.instructions {
                 let text: String = text.chars().take(MAX_INSTRUCTIONS).collect();
                 instructions += &format!("## {}\n{}\n\n", entry.name, text.trim());
             }
         }
         let instructions: String = instructions.trim_end().chars().take(4 * MAX_INSTRUCTIONS).collect();
-        Description { capabilities: all, instructions: (!instructions.is_empty()).then_some(instructions) }
+        Description {
+            capabilities: all,
+            instructions: (!instructions.is_empty()).then_some(instructions),
+            ..Description::default()
+        }
     }
 }
 

@@ -6,12 +6,13 @@ use serde_json::value::RawValue;
 
 use super::{
     Aggregator,
-    backend::{BackendError, Entry, Ready},
+    backend::{Entry, Offer, Ready},
+    fault::BackendError,
     passing::{FromServer, labelled_outcome},
 };
 use crate::{
     catalogue::NamedList,
-    message::RpcError,
+    message::{RpcError, beginning},
     name::server_of,
     object::Members,
     upstream::{Call, Outcome},
@@ -27,13 +28,13 @@ pub(super) enum Kind {
 impl Kind {
     fn unknown(self, exposed: &str) -> RpcError {
         let what = if self == Self::Tool { "tool" } else { "prompt" };
-        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {exposed}"))
+        RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
-    fn list(self, ready: &Ready) -> &NamedList {
+    fn list(self, offer: &Offer) -> &NamedList {
         match self {
-            Self::Tool => &ready.catalogue.tools,
-            Self::Prompt => &ready.catalogue.prompts,
+            Self::Tool => &offer.catalogue.tools,
+            Self::Prompt => &offer.catalogue.prompts,
         }
     }
 }
@@ -59,6 +60,15 @@ impl Refusal<'_> {
     }
 }
 
+fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
+    let text = format!("The tool {exposed} is switched off here; whoever set this up can switch it on");
+    let error = RpcError::new(RpcError::INVALID_PARAMS, text).with_data(&serde_json::json!({ "code": DISABLED }));
+    Refusal { entry: Some(entry), code: Some(DISABLED), error }
+}
+
+/// The stable code of a call of a tool that is switched off.
+const DISABLED: &str = "tool-disabled";
+
 impl Aggregator {
     /// Where the `name` in these parameters leads, and the parameters with the server's own.
     pub(super) async fn route<'a>(
@@ -75,8 +85,8 @@ impl Aggregator {
         Ok((route, params))
     }
 
-    /// Where a name leads. Starts the server, if there is one.
-    async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
+    /// Where a name leads. Starts the server, if it is not known that there is no such name.
+    pub(super) async fn find<'a>(&'a self, kind: Kind, exposed: &str) -> Result<Route<'a>, Refusal<'a>> {
         let unknown = || Refusal { entry: None, code: None, error: kind.unknown(exposed) };
         let entry = server_of(exposed)
             .and_then(|server| self.by_name.get(server))
@@ -85,17 +95,26 @@ impl Aggregator {
         let failed = |error: BackendError| Refusal {
             entry: Some(&**entry),
             code: Some(error.code()),
-            error: error.to_rpc(&entry.name),
+            error: entry.refusal(&error),
         };
         // What is known is called at once; only for what is not, a stale list is read anew.
         let mut ready = match entry.running() {
             Some(ready) => ready,
-            None => entry.ready().await.map_err(failed)?,
+            None => {
+                if entry.known().await.is_some_and(|offer| kind.list(&offer).find(exposed).is_none()) {
+                    return Err(unknown());
+                }
+                entry.ready().await.map_err(failed)?
+            }
         };
         if kind.list(&ready).find(exposed).is_none() && entry.is_stale(&ready) {
             ready = entry.ready().await.map_err(failed)?;
         }
-        let name = kind.list(&ready).find(exposed).ok_or_else(unknown)?.name.clone();
+        let named = kind.list(&ready).find(exposed).ok_or_else(unknown)?;
+        if kind == Kind::Tool && entry.policy.is_disabled(named) {
+            return Err(disabled(entry, exposed));
+        }
+        let name = named.name.clone();
         Ok(Route { entry, ready, name })
     }
 
@@ -122,7 +141,10 @@ impl Aggregator {
             }
         } else if let Some(uri) = reference.string("uri") {
             match self.locate(&uri).await.into_iter().next() {
-                Some(place) => (place.entry, place.ready, reference.with("uri", &place.uri)),
+                Some(place) => match place.entry.ready().await {
+                    Ok(ready) => (Arc::clone(&place.entry), ready, reference.with("uri", &place.uri)),
+                    Err(error) => return Outcome::refused(&place.entry.refusal(&error)),
+                },
                 None => return invalid("params.ref.uri is of no resource and no template"),
             }
         } else {
@@ -138,9 +160,12 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, mut call: Call) -> Outcome {
-        let upstream = entry.upstream_for(ready, &call).await;
+        let held = match entry.upstream_for(ready, &call).await {
+            Ok(held) => held,
+            Err(error) => return Outcome::refused(&entry.refusal(&error)),
+        };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-        match upstream.call(call).await {
+        match held.call(call).await {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
                 if ready.description.capabilities.resources {

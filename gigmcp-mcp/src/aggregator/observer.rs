@@ -5,15 +5,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use serde_json::value::RawValue;
-use tokio::runtime::Handle;
-
 use crate::{
+    attended::Attended,
     message::error_code,
     name::ServerId,
     object::Members,
     upstream::{BoxFuture, CallId, Outcome},
 };
+use serde_json::value::RawValue;
 
 /// Is told of every `tools/call` after its outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
@@ -144,8 +143,8 @@ impl Observation {
             record.response_bytes = response_bytes;
         }
         if let Some((observer, record)) = self.take() {
-            // In a task of its own: what was done is told also when nobody waits for it.
-            drop(tokio::spawn(async move { observer.finished(&record).await }).await);
+            // What was done is told also when nobody waits for it.
+            Attended::new(async move { observer.finished(&record).await }).to_the_end().await;
         }
     }
 
@@ -158,10 +157,8 @@ impl Observation {
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let Some((observer, record)) = self.take() else { return };
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { observer.finished(&record).await })),
-            Err(_) => tracing::error!(?record, "a call was not told of: the runtime is gone"),
+        if let Some((observer, record)) = self.take() {
+            drop(Attended::new(async move { observer.finished(&record).await }));
         }
     }
 }

@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     level::LogLevel,
-    message::{Notification, Request, RpcError, Verdict},
+    message::{Notification, Request, RpcError, Verdict, error_code},
     name::ServerId,
-    object::{Members, quoted},
+    object::{Members, is_object, items, quoted},
     sink::Sink,
     upstream::{BoxFuture, Outcome},
 };
@@ -66,18 +66,26 @@ fn labelled(server: &ServerId, request: Request) -> Result<Request, RpcError> {
         return Ok(request);
     }
     let Some(params) = request.params.as_deref() else { return Ok(request) };
+    let params = with_label(server, params, false)?;
+    Ok(Request { params: Some(params), ..request })
+}
+
+fn with_label(server: &ServerId, params: &RawValue, always_address: bool) -> Result<Box<RawValue>, RpcError> {
     let invalid = |text: &str| RpcError::new(RpcError::INVALID_PARAMS, text);
     let members = Members::of(params).map_err(|_| invalid("params is no object, or names a member twice"))?;
     let message = members.string("message").unwrap_or_default();
-    let label = match members.string("mode").as_deref() {
-        Some("url") => {
+    let mode = members.string("mode");
+    let label = match mode.as_deref() {
+        _ if members.value("mode").is_some() && !matches!(mode.as_deref(), Some("url" | "form")) => {
+            return Err(invalid("params.mode is neither form nor url"));
+        }
+        mode if always_address || mode == Some("url") => {
             let url = members.string("url").unwrap_or_default();
             format!("{server} asks you to open {}: ", host_of(&url).ok_or(invalid("only https addresses are shown"))?)
         }
         _ => format!("{server}: "),
     };
-    let params = members.set("message", &quoted(&(label + &message)));
-    Ok(Request { params: Some(params), ..request })
+    Ok(members.set("message", &quoted(&(label + &message))))
 }
 
 /// What a server asks by its result, with its name on it.
@@ -88,9 +96,48 @@ pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
             Ok(Some(labelled)) => Outcome::InputRequired(labelled),
             Err(error) => Outcome::refused(&error),
         },
+        Outcome::Error(error) => Outcome::Error(labelled_error(server, error)),
         outcome => outcome,
     }
 }
+
+/// An error of a server, as one of a server. Some errors are of an endpoint: a client would take its revision or its headers
+/// for refused, by all servers. And one has addresses in it, which are shown to people.
+fn labelled_error(server: &ServerId, error: Box<RawValue>) -> Box<RawValue> {
+    let instead = match error_code(&error) {
+        Some(RpcError::HEADER_MISMATCH | RpcError::UNSUPPORTED_VERSION) => Err(RpcError::new(
+            RpcError::INTERNAL_ERROR,
+            format!("server {server} answered with an error of an endpoint"),
+        )),
+        Some(URL_ELICITATION_REQUIRED) => with_labelled_addresses(server, &error),
+        _ => Ok(None),
+    };
+    match instead {
+        Ok(None) => error,
+        Ok(Some(labelled)) => labelled,
+        Err(error) => error.to_raw(),
+    }
+}
+
+fn with_labelled_addresses(server: &ServerId, error: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+    let members = Members::of(error).map_err(|_| malformed())?;
+    let Some(data) = members.value("data").filter(|data| is_object(data)) else { return Ok(None) };
+    let data = Members::of(data).map_err(|_| malformed())?;
+    let Some(all) = data.value("elicitations") else { return Ok(None) };
+    let mut labelled_all = Vec::new();
+    for params in items(all, MAX_ADDRESSES).map_err(|_| malformed())? {
+        let params =
+            with_label(server, params, true).map_err(|error| RpcError { code: RpcError::INTERNAL_ERROR, ..error })?;
+        labelled_all.push(params.get().to_owned());
+    }
+    let data = data.with_raw("elicitations", &format!("[{}]", labelled_all.join(",")));
+    Ok(data.and_then(|data| members.with_raw("data", data.get())))
+}
+
+/// `URLElicitationRequiredError` of revision 2025-11-25.
+const URL_ELICITATION_REQUIRED: i64 = -32042;
+const MAX_ADDRESSES: usize = 64;
 
 fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
     let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
@@ -166,6 +213,13 @@ mod tests {
             ("elicitation/create", r#"{"mode":"url","url":"javascript:alert(1)","message":"Go"}"#, None),
             ("elicitation/create", r#"{"mode":"url","url":"https://good.test@evil.test/","message":"Go"}"#, None),
             ("elicitation/create", r#"{"mode":"url","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":"https:///evil.test/","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":"https://evil.test\\.good.test/","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":" https://good.test/","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"url","url":"ht\ntps://good.test/","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"URL","url":"javascript:alert(1)","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":["url"],"url":"javascript:alert(1)","message":"Go"}"#, None),
+            ("elicitation/create", r#"{"mode":"form","message":"Go"}"#, Some(r#"{"mode":"form","message":"srv: Go"}"#)),
             ("elicitation/create", r#"{"message":"a","message":"b"}"#, None),
             ("sampling/createMessage", r#"{"message":"a"}"#, Some(r#"{"message":"a"}"#)),
         ] {

@@ -7,14 +7,15 @@ use tokio::runtime::Handle;
 
 use super::{
     Aggregator,
-    backend::{Entry, Ready},
-    hub::{Subscribed, of_uri},
+    backend::{Entry, Offer},
+    fault::BackendError,
+    hub::{Hub, Subscribed, of_uri},
     lists::Gathered,
     passing::uri_of,
 };
 use crate::{
     message::{RpcError, error_code},
-    object::Members,
+    object::{Members, items},
     sink::ClientId,
     upstream::{Call, Outcome},
 };
@@ -22,7 +23,6 @@ use crate::{
 /// A server that may have a resource, and under which URI.
 pub(super) struct Location {
     pub(super) entry: Arc<Entry>,
-    pub(super) ready: Arc<Ready>,
     /// The server's own URI.
     pub(super) uri: Box<str>,
 }
@@ -31,17 +31,16 @@ impl Aggregator {
     /// Which servers may have a resource, the likeliest first: who lists it; whose name it begins with; who has named it in
     /// a result; whose template fits; and the only server with resources, if there is only one.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
-        let running = self.entries.iter().filter_map(|entry| Some((Arc::clone(entry), entry.running()?)));
-        let running: Vec<_> = running.collect();
-        let at = |(entry, ready): &(Arc<Entry>, Arc<Ready>)| Location {
-            entry: Arc::clone(entry),
-            ready: Arc::clone(ready),
-            uri: uri.into(),
+        let mut known = Vec::new();
+        for entry in &self.entries {
+            known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
+        }
+        let at = |entry: &Arc<Entry>| Location { entry: Arc::clone(entry), uri: uri.into() };
+        let listed = |servers: &[(Arc<Entry>, Arc<Offer>)]| {
+            let lists = servers.iter().find(|(_, offer)| offer.lists_uri(uri));
+            lists.map(|(entry, _)| at(entry)).into_iter().collect::<Vec<_>>()
         };
-        let listed = |servers: &[(Arc<Entry>, Arc<Ready>)]| {
-            servers.iter().find(|(_, ready)| ready.lists_uri(uri)).map(at).into_iter().collect::<Vec<_>>()
-        };
-        let found = listed(&running);
+        let found = listed(&known);
         if !found.is_empty() {
             return found;
         }
@@ -49,9 +48,9 @@ impl Aggregator {
             return vec![location];
         }
         if let Some(owner) = self.hub.links.owner(uri)
-            && let Ok(ready) = self.entries[owner].ready().await
+            && self.entries[owner].offer().await.is_ok()
         {
-            return vec![at(&(Arc::clone(&self.entries[owner]), ready))];
+            return vec![at(&self.entries[owner])];
         }
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
         let found = listed(&servers);
@@ -59,12 +58,12 @@ impl Aggregator {
             return found;
         }
         let with_resources: Vec<_> =
-            servers.iter().filter(|(_, ready)| ready.description.capabilities.resources).collect();
+            servers.iter().filter(|(_, offer)| offer.description.capabilities.resources).collect();
         match &with_resources[..] {
-            [only] => vec![at(only)],
+            [(only, _)] => vec![at(only)],
             several => {
-                let fits = several.iter().filter(|(_, ready)| ready.catalogue.templates.matches(uri));
-                fits.map(|server| at(server)).collect()
+                let fits = several.iter().filter(|(_, offer)| offer.catalogue.templates.matches(uri));
+                fits.map(|(entry, _)| at(entry)).collect()
             }
         }
     }
@@ -73,16 +72,20 @@ impl Aggregator {
     async fn prefixed(&self, uri: &str) -> Option<Location> {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
-        let ready = entry.ready().await.ok()?;
-        let its_own = ready.lists_uri(rest) || ready.catalogue.templates.matches(rest);
-        its_own.then(|| Location { entry: Arc::clone(entry), ready, uri: rest.into() })
+        let offer = entry.offer().await.ok()?;
+        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest);
+        its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }
 
     pub(super) async fn read_resource(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
         let mut locations = self.locate(&exposed).await.into_iter().peekable();
-        while let Some(Location { entry, ready, uri }) = locations.next() {
-            let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
+        while let Some(Location { entry, uri }) = locations.next() {
+            let outcome = match entry.ready().await {
+                Ok(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+                Err(_) if locations.peek().is_some() => continue,
+                Err(error) => refused(&entry, &error),
+            };
             match outcome {
                 Outcome::Error(error) if locations.peek().is_some() && is_not_found(&error) => {}
                 Outcome::Complete(result) if *uri != *exposed => {
@@ -96,8 +99,15 @@ impl Aggregator {
 
     pub(super) async fn subscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
+        };
+        if exposed.len() > MAX_URI_BYTES {
+            return Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "params.uri is too long"));
+        }
+        let ready = match entry.ready().await {
+            Ok(ready) => ready,
+            Err(error) => return refused(&entry, &error),
         };
         if !ready.description.capabilities.subscribe {
             let text = format!("server {} has no subscriptions", entry.name);
@@ -106,10 +116,9 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
+                let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
                 let outcome = self.pass(&entry, &ready, renamed(&call, &uri)).await;
-                if !matches!(outcome, Outcome::Complete(_)) {
-                    self.hub.unsubscribe(&to, call.client);
-                }
+                noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
             }
             Some(false) => nothing(),
@@ -119,12 +128,14 @@ impl Aggregator {
 
     pub(super) async fn unsubscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, ready, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
-        match self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client) {
-            true => self.pass(&entry, &ready, renamed(&call, &uri)).await,
-            false => nothing(),
+        let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
+        match entry.running().filter(|_| last) {
+            Some(ready) => self.pass(&entry, &ready, renamed(&call, &uri)).await,
+            // A server that does not run has forgotten it by itself.
+            None => nothing(),
         }
     }
 
@@ -140,7 +151,24 @@ impl Aggregator {
     }
 }
 
-impl Ready {
+/// A subscription that does not hold yet, and is gone if it never does: refused, or given up by its client. The next one
+/// would not reach the server.
+struct Noted<'a> {
+    hub: &'a Hub,
+    to: &'a Subscribed,
+    client: Option<ClientId>,
+    holds: bool,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if !self.holds {
+            self.hub.unsubscribe(self.to, self.client);
+        }
+    }
+}
+
+impl Offer {
     /// Whether the server lists this resource, or exactly this template.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
         self.catalogue.resources.has(uri) || self.catalogue.templates.has(uri)
@@ -156,7 +184,7 @@ fn renamed(call: &Call, uri: &str) -> Call {
 /// The contents of a resource under the URI that the client asked for.
 fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     let members = Members::of(result).ok()?;
-    let contents: Vec<&RawValue> = serde_json::from_str(members.value("contents")?.get()).ok()?;
+    let contents = items(members.value("contents")?, MAX_CONTENTS).ok()?;
     let mut renamed = Vec::new();
     for content in contents {
         let members = Members::of(content).ok()?;
@@ -165,6 +193,14 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
     }
     members.with_raw("contents", &format!("[{}]", renamed.join(",")))
 }
+
+fn refused(entry: &Entry, error: &BackendError) -> Outcome {
+    Outcome::refused(&entry.refusal(error))
+}
+/// Parts of one resource.
+const MAX_CONTENTS: usize = 10_000;
+/// Of a resource that is subscribed to: it is kept.
+const MAX_URI_BYTES: usize = 8 << 10;
 
 fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
@@ -187,7 +223,7 @@ pub(super) fn nothing() -> Outcome {
 impl Entry {
     /// Whether clients know a resource of this URI as this server's.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
-        self.running().is_some_and(|ready| ready.lists_uri(uri))
+        self.known_now().is_some_and(|offer| offer.lists_uri(uri))
     }
 }
 

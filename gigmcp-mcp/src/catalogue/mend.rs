@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::object::{Members, is_object, string};
+use crate::object::{self, Members, is_object, string};
 
 /// What becomes of a member.
 enum Fate {
@@ -72,7 +72,7 @@ fn kept_if(right: bool) -> Fate {
 
 /// The items of a list, each on its own.
 fn items(value: &RawValue, judge: fn(&RawValue) -> Fate) -> Fate {
-    let Ok(listed) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return Fate::Dropped };
+    let Ok(listed) = object::items(value, MAX_ITEMS) else { return Fate::Dropped };
     let mut kept = Vec::new();
     let mut odd = false;
     for item in listed {
@@ -87,6 +87,9 @@ fn items(value: &RawValue, judge: fn(&RawValue) -> Fate) -> Fate {
     }
     if odd { Fate::Changed(format!("[{}]", kept.join(","))) } else { Fate::Kept }
 }
+
+/// Icons, or arguments, of one definition.
+const MAX_ITEMS: usize = 1024;
 
 /// The members of an object, as far as they are right.
 fn members(value: &RawValue, right: impl Fn(&str, &RawValue) -> bool) -> Fate {

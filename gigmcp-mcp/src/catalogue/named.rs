@@ -1,6 +1,9 @@
 //! Tools and prompts: known by a name, which clients see with that of the server.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::OnceLock,
+};
 
 use serde_json::value::RawValue;
 
@@ -9,6 +12,7 @@ use super::{
     mend::{Subject, mend},
 };
 use crate::{
+    meta::estimated_tokens,
     name::{ServerId, mended, plain},
     object::{Members, is_object},
 };
@@ -30,6 +34,7 @@ pub struct NamedList {
     items: Vec<Named>,
     odd: Vec<OddItem>,
     by_exposed: HashMap<Box<str>, usize>,
+    tokens: OnceLock<Vec<usize>>,
 }
 
 type Mended = (Box<RawValue>, Option<&'static str>);
@@ -102,6 +107,11 @@ impl NamedList {
     #[must_use]
     pub fn find(&self, exposed: &str) -> Option<&Named> {
         self.by_exposed.get(exposed).map(|&index| &self.items[index])
+    }
+
+    /// How much of a model's context each definition takes. Counted once.
+    pub(crate) fn tokens(&self) -> &[usize] {
+        self.tokens.get_or_init(|| self.items.iter().map(|item| estimated_tokens(item.definition.get())).collect())
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{CatalogueError, CatalogueLimits};
 use crate::{
     message::{RpcError, error_code},
-    object::{Members, quoted, string},
+    object::{self, Members, NotItems, quoted, string},
     upstream::{Call, Outcome, Upstream},
 };
 
@@ -40,9 +40,6 @@ impl Pages<'_> {
                 return Err(too_many("bytes"));
             }
             let next = self.take(&result, &mut items)?;
-            if items.len() > self.limits.max_items {
-                return Err(too_many("items"));
-            }
             match next {
                 Some(cursor) if seen_cursors.insert(cursor.clone()) => {
                     let text = format!(r#"{{"cursor":{}}}"#, quoted(&cursor));
@@ -70,7 +67,11 @@ impl Pages<'_> {
         let malformed = || CatalogueError::Malformed(self.list);
         let members = Members::of(page).map_err(|_| malformed())?;
         let listed = members.value(self.list).ok_or_else(malformed)?;
-        let listed: Vec<&RawValue> = serde_json::from_str(listed.get()).map_err(|_| malformed())?;
+        let room = self.limits.max_items.saturating_sub(items.len());
+        let listed = object::items(listed, room).map_err(|error| match error {
+            NotItems::NoList => malformed(),
+            NotItems::TooMany => CatalogueError::TooLarge { list: self.list, what: "items" },
+        })?;
         items.extend(listed.into_iter().map(ToOwned::to_owned));
         match members.value("nextCursor") {
             None => Ok(None),

@@ -81,7 +81,12 @@ impl LocatedList {
 
     /// Whether one of the templates may expand to this URI.
     pub(crate) fn matches(&self, uri: &str) -> bool {
-        self.items.iter().any(|item| item.template.as_ref().is_some_and(|template| template.matches(uri)))
+        let mut work = MAX_WORK;
+        let templates = self.items.iter().filter_map(|item| Some((item.template.as_ref()?, item.uri.len())));
+        templates.into_iter().any(|(template, length)| {
+            work = work.saturating_sub(length.saturating_mul(uri.len()));
+            work > 0 && template.matches(uri)
+        })
     }
 
     pub(crate) fn same(&self, other: &Self) -> bool {
@@ -90,6 +95,10 @@ impl LocatedList {
                 && self.items.iter().zip(&other.items).all(|(one, two)| one.definition.get() == two.definition.get())
     }
 }
+
+/// Bytes of URI times bytes of template that are compared for one question; against many long templates, which would keep a
+/// thread busy for minutes.
+const MAX_WORK: usize = 32 << 20;
 
 impl Located {
     /// The definition under another URI.
@@ -165,5 +174,18 @@ mod tests {
         assert!(list.matches("a://7/data") && !list.matches("a://7/8/data") && list.has("a://{id}/data"));
         assert_eq!(list.odd()[0].reason, "its template cannot be read");
         assert_eq!(list.items()[0].under("x+a").get(), r#"{"uriTemplate":"x+a","name":"n"}"#);
+    }
+
+    #[test]
+    fn many_long_templates_do_not_take_long() {
+        let long = format!("{{+x}}{}", "a".repeat(4000));
+        let hostile = (0..500).map(|number| raw(&format!(r#"{{"uriTemplate":"{long}{{+y}}{number}","name":"n"}}"#)));
+        let mut templates: Vec<_> = hostile.collect();
+        templates.insert(0, raw(r#"{"uriTemplate":"a{+z}b","name":"n"}"#));
+        let list = LocatedList::of("resourceTemplates", Place::Template, &templates);
+        let began = std::time::Instant::now();
+        assert!(!list.matches(&"a".repeat(8000)));
+        assert!(list.matches(&format!("{}b", "a".repeat(7000))), "twin: the first is still looked at");
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 }

@@ -61,10 +61,18 @@ impl ClientCapabilities {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Undeclared {
     /// What it would have had to declare, as JSON.
-    pub(super) needed: &'static str,
+    needed: &'static str,
 }
 
 impl Undeclared {
+    /// What the client is told.
+    pub(super) fn explained(self) -> RpcError {
+        let data = format!(r#"{{"requiredCapabilities":{}}}"#, self.needed);
+        let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
+        error.data = RawValue::from_string(data).ok();
+        error
+    }
+
     /// What the server is told.
     pub(super) fn to_rpc(self) -> RpcError {
         RpcError::new(RpcError::METHOD_NOT_FOUND, "the client does not support this request")

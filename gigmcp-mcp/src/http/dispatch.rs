@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
+use tokio::time::{Duration, timeout};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
@@ -13,11 +14,13 @@ use super::{
     modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
+    shares::Taken,
 };
 use crate::{
+    attended::Attended,
     level::LogLevel,
     message::{InvalidMessage, Message, Notification, Request, RequestId, RpcError, Verdict, write_response},
-    object::Members,
+    object::{Members, items},
     upstream::{Call, Outcome, Upstream},
     version::{LATEST_LEGACY, ProtocolVersion},
 };
@@ -50,8 +53,18 @@ impl StreamableHttp {
             Ok(message) => message,
             Err(error) => return rpc_error(StatusCode::BAD_REQUEST, None, &invalid(&error)),
         };
-        if is_modern(headers.version, &message) {
-            return self.modern(principal, upstream, headers.all, message, headers.events).await;
+        let modern = is_modern(headers.version, &message);
+        let share = match &message {
+            Message::Request(request) if takes_part(request, modern) => {
+                match self.share(principal, request, body.len()) {
+                    Ok(share) => Some(share),
+                    Err(Busy { id, error }) => return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error),
+                }
+            }
+            _ => None,
+        };
+        if modern {
+            return self.modern(principal, upstream, headers.all, message, headers.events, share).await;
         }
         if let Message::Request(request) = &message
             && &*request.method == "initialize"
@@ -67,7 +80,7 @@ impl StreamableHttp {
             Err(NoSession { status, error }) => return rpc_error(status, id, &error),
         };
         match message {
-            Message::Request(request) => self.request(&session, upstream, request, headers.events).await,
+            Message::Request(request) => self.request(&session, upstream, (request, share), headers.events).await,
             Message::Notification(notification) => {
                 take_note(&session, &notification);
                 empty(StatusCode::ACCEPTED)
@@ -79,12 +92,17 @@ impl StreamableHttp {
         }
     }
 
+    /// A request's part of what its principal may have under way.
+    fn share(&self, principal: &Principal, request: &Request, bytes: usize) -> Result<Taken, Busy> {
+        self.shares.request(principal, bytes).ok_or_else(|| Busy::new(&request.id))
+    }
+
     /// Answers a request: as JSON if the answer is all there is to say, else as a stream of events that it ends.
     async fn request<U: Upstream + ?Sized + 'static>(
         &self,
         session: &Arc<Session>,
         upstream: &Arc<U>,
-        request: Request,
+        (request, share): (Request, Option<Taken>),
         events: bool,
     ) -> Response<ResponseBody> {
         let id = request.id.clone();
@@ -92,12 +110,14 @@ impl StreamableHttp {
         let sink = events.then(|| CallStream { session: Arc::clone(session), parts: parts.clone() });
         let begun = begin(session, upstream, request, sink, async move |verdict| {
             let text = write_response(Some(&id), &verdict);
+            drop(share);
             parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
         });
-        if let Err(Busy { id, error }) = begun {
-            return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error);
-        }
-        match received.next().await {
+        let call = match begun {
+            Ok(call) => call,
+            Err(Busy { id, error }) => return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&id), &error),
+        };
+        match call.until(received.next()).await {
             Some(Part::Last(answer)) => answer_reply(answer),
             Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
             None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
@@ -123,6 +143,11 @@ impl StreamableHttp {
         let version: ProtocolVersion = version.parse().unwrap_or(LATEST_LEGACY);
         let params = request.params.as_deref().and_then(|params| Members::of(params).ok());
         let capabilities = params.and_then(|params| params.value("capabilities"));
+        // It is kept as long as the session.
+        if capabilities.is_some_and(|capabilities| capabilities.get().len() > MAX_CAPABILITIES_BYTES) {
+            let error = RpcError::new(RpcError::INVALID_PARAMS, "params.capabilities is too long");
+            return rpc_error(StatusCode::OK, Some(&request.id), &error);
+        }
         let description = upstream.describe().await;
         let Ok(session) = self.sessions.begin(principal, version, capabilities) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "no session could be made");
@@ -173,10 +198,9 @@ impl StreamableHttp {
             let error = RpcError::new(RpcError::INVALID_REQUEST, text);
             rpc_error(StatusCode::BAD_REQUEST, None, &error)
         };
-        let messages: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-        if messages.is_empty() || messages.len() > self.limits.max_batch {
+        let Some(messages) = items(raw, self.limits.max_batch).ok().filter(|messages| !messages.is_empty()) else {
             return refuse("a batch is empty or too long");
-        }
+        };
         let session = match self.session(principal, &headers) {
             Ok(session) if session.version.has_batches() => session,
             Ok(_) => return refuse("this revision of the protocol has no batches"),
@@ -189,12 +213,19 @@ impl StreamableHttp {
                 Ok(Message::Request(request)) if &*request.method != "initialize" => {
                     let (sender, answered) = tokio::sync::oneshot::channel();
                     let id = request.id.clone();
-                    let begun = begin(&session, upstream, request, None, async move |verdict| {
-                        // The client may have gone.
-                        let _ = sender.send(write_response(Some(&id), &verdict));
+                    let begun = self.share(principal, &request, message.get().len()).and_then(|share| {
+                        begin(&session, upstream, request, None, async move |verdict| {
+                            // The client may have gone.
+                            let _ = sender.send(write_response(Some(&id), &verdict));
+                            drop(share);
+                        })
                     });
                     match begun {
-                        Ok(()) => requests.push(answered),
+                        // Side by side.
+                        Ok(call) => {
+                            drop(call);
+                            requests.push(answered);
+                        }
                         Err(Busy { id, error }) => answers.push(write_response(Some(&id), &Verdict::refused(&error))),
                     }
                 }
@@ -231,29 +262,45 @@ struct Busy {
     error: RpcError,
 }
 
-/// Begins to answer a request, in a task of its own: when the connection is lost, the call goes on.
+impl Busy {
+    fn new(id: &RequestId) -> Self {
+        Self { id: id.clone(), error: RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way") }
+    }
+}
+
+/// Whether a request costs anything while it is under way. A stream that goes on is counted for itself.
+fn takes_part(request: &Request, modern: bool) -> bool {
+    match modern {
+        true => &*request.method != "subscriptions/listen",
+        false => &*request.method != "ping",
+    }
+}
+
+/// What a client may declare.
+const MAX_CAPABILITIES_BYTES: usize = 64 << 10;
+
+/// Begins to answer a request. When the connection is lost, the call goes on.
 fn begin<U, F>(
     session: &Arc<Session>,
     upstream: &Arc<U>,
     request: Request,
     sink: Option<CallStream>,
     done: impl FnOnce(Verdict) -> F + Send + 'static,
-) -> Result<(), Busy>
+) -> Result<Attended, Busy>
 where
     U: Upstream + ?Sized + 'static,
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     let under_way = if &*request.method == "ping" {
         None // it costs nothing
     } else {
         let Ok(place) = Arc::clone(&session.places).try_acquire_owned() else {
-            let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way");
-            return Err(Busy { id: request.id, error });
+            return Err(Busy::new(&request.id));
         };
         Some((place, session.enter(&request.id)))
     };
     let (session, upstream) = (Arc::clone(session), Arc::clone(upstream));
-    tokio::spawn(async move {
+    Ok(Attended::new(async move {
         let verdict = match &under_way {
             None => Verdict::Result(RawValue::from_string("{}".to_owned()).expect("it is JSON")),
             Some((_, under_way)) => tokio::select! {
@@ -264,19 +311,20 @@ where
             },
         };
         done(verdict).await;
-    });
-    Ok(())
+    }))
 }
 
 async fn answer<U: Upstream + ?Sized + 'static>(
-    session: &Session,
+    session: &Arc<Session>,
     upstream: &Arc<U>,
     request: Request,
     sink: Option<CallStream>,
 ) -> Verdict {
     let lasting = Lasting::of(&request);
-    if lasting.is_some() || session.has_asked_for_something() {
-        session.move_to(upstream).await;
+    if (lasting.is_some() || session.has_asked_for_something()) && session.is_served_by(upstream) {
+        // What takes longer goes on meanwhile: a call of one server does not wait for another.
+        let moving = tokio::spawn(Session::move_to(Arc::clone(session), Arc::clone(upstream)));
+        drop(timeout(MOVING, moving).await);
     }
     let mut call = Call::new(request.method, request.params).of_client(session.client);
     call.context = Some(Arc::clone(&lock(&session.context)));
@@ -297,6 +345,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
         }
     }
 }
+
+/// How long a call waits until what serves its session knows what its client asked for earlier.
+const MOVING: Duration = Duration::from_secs(5);
 
 /// What a client asks for beyond one call.
 enum Lasting {
@@ -329,15 +380,12 @@ impl Lasting {
 }
 
 impl Session {
-    fn has_asked_for_something(&self) -> bool {
+    pub(super) fn has_asked_for_something(&self) -> bool {
         lock(&self.level).is_some() || !lock(&self.subscribed).is_empty()
     }
 
     /// Makes sure that what serves the session now knows what its client asked for.
-    async fn move_to<U: Upstream + ?Sized + 'static>(&self, upstream: &Arc<U>) {
-        if !self.is_served_by(upstream) {
-            return;
-        }
+    pub(super) async fn move_to<U: Upstream + ?Sized + 'static>(self: Arc<Self>, upstream: Arc<U>) {
         let (level, subscribed) = (*lock(&self.level), lock(&self.subscribed).clone());
         let level = level.map(|level| ("logging/setLevel", json!({ "level": level.as_str() })));
         let subscribed = subscribed.into_iter().map(|uri| ("resources/subscribe", json!({ "uri": uri })));

@@ -35,13 +35,21 @@ impl StreamableHttp {
         };
         let Some(session) = session else { return plain(StatusCode::NOT_FOUND, "there is no such session") };
         let (parts, received) = stream();
-        session.listen(parts.clone());
+        let replaced = session.listen(parts.clone());
         let ended = self.streams.child_token();
+        let upstream = Arc::clone(upstream);
         tokio::spawn(async move {
+            // It may be another one than before, to which the client was subscribed.
+            if session.has_asked_for_something() && session.is_served_by(&upstream) {
+                Arc::clone(&session).move_to(upstream).await;
+            } else {
+                drop(upstream);
+            }
             tokio::select! {
                 () = feed(&session, &parts, events) => {}
                 () = parts.closed() => {}
                 () = session.ended.cancelled() => {}
+                () = replaced.cancelled() => {}
                 () = ended.cancelled() => {}
             }
             session.listens_no_more(&parts);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{json, value::RawValue};
 
+#[cfg(any(fuzzing, test))]
+pub use self::check::laws::mcp_headers;
 pub(super) use self::{call::Begun, parked::Parking};
 use self::{
     check::{Checked, Refused, check},
@@ -18,11 +20,12 @@ use self::{
 };
 use super::{
     Principal, StreamableHttp, VERSION_HEADER,
-    body::{Answer, Part, ResponseBody, stream},
+    body::{Answer, Part, Received, ResponseBody, stream},
     reply::{answer as answer_reply, empty, plain, rpc_error},
+    shares::Taken,
 };
 use crate::{
-    message::{Message, Request, RpcError, Verdict, write_response},
+    message::{Message, Request, RpcError, Verdict, beginning, write_response},
     object::{Members, is_object},
     upstream::{Call, Outcome, Upstream},
     version::{MODERN, ProtocolVersion},
@@ -60,6 +63,7 @@ impl StreamableHttp {
         headers: &HeaderMap,
         message: Message,
         events: bool,
+        share: Option<Taken>,
     ) -> Response<ResponseBody> {
         let request = match message {
             Message::Request(request) => request,
@@ -76,17 +80,20 @@ impl StreamableHttp {
         };
         match &*request.method {
             "server/discover" => self.discover(upstream, &request).await,
-            "subscriptions/listen" if events => self.subscribe(upstream, &request).await,
+            "subscriptions/listen" if events => self.subscribe(principal, upstream, &request).await,
             "subscriptions/listen" => plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"),
             "tools/call" | "prompts/get" | "resources/read" => {
-                self.modern_call(principal, upstream, request, checked, events).await
+                let (parts, received) = stream();
+                let begun = Begun { principal: principal.clone(), request, checked, parts, events, share };
+                self.modern_call(upstream, begun, received).await
             }
             "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
                 self.plain_call(upstream, &request, checked, Cached::List).await
             }
             "completion/complete" => self.plain_call(upstream, &request, checked, Cached::Never).await,
             method => {
-                let error = RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {method}"));
+                let error =
+                    RpcError::new(RpcError::METHOD_NOT_FOUND, format!("Method not found: {}", beginning(method)));
                 rpc_error(StatusCode::NOT_FOUND, Some(&request.id), &error)
             }
         }
@@ -127,19 +134,17 @@ impl StreamableHttp {
 
     async fn modern_call<U: Upstream + ?Sized + 'static>(
         &self,
-        principal: &Principal,
         upstream: &Arc<U>,
-        request: Request,
-        checked: Checked,
-        events: bool,
+        begun: Begun,
+        mut received: Received,
     ) -> Response<ResponseBody> {
-        let id = request.id.clone();
-        let (parts, mut received) = stream();
-        let begun = Begun { principal: principal.clone(), request, checked, parts, events };
-        if let Err(error) = self.parking.begin(upstream, begun) {
-            return rpc_error(StatusCode::OK, Some(&id), &error);
-        }
-        match received.next().await {
+        let id = begun.request.id.clone();
+        let first = match self.parking.begin(upstream, begun) {
+            Ok(Some(call)) => call.until(received.next()).await,
+            Ok(None) => received.next().await,
+            Err(error) => return rpc_error(StatusCode::OK, Some(&id), &error),
+        };
+        match first {
             Some(Part::Last(answer)) => answer_reply(answer),
             Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),
             None => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),

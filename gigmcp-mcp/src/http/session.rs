@@ -1,6 +1,8 @@
 //! Sessions of clients.
 
 mod asks;
+#[cfg(any(fuzzing, test))]
+pub(super) mod laws;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -58,7 +60,7 @@ pub(super) struct Session {
     pub(super) level: Mutex<Option<LogLevel>>,
     pub(super) subscribed: Mutex<BTreeSet<String>>,
     elicitations: Mutex<VecDeque<String>>,
-    stream: Mutex<Option<Parts>>,
+    stream: Mutex<Option<Stream>>,
     served_by: Mutex<Option<ServedBy>>,
     /// Places for requests under way.
     pub(super) places: Arc<Semaphore>,
@@ -66,10 +68,17 @@ pub(super) struct Session {
     pub(super) ended: CancellationToken,
 }
 
+/// Where a client listens, and what is cancelled when it no longer does.
+#[derive(Debug)]
+struct Stream {
+    parts: Parts,
+    replaced: CancellationToken,
+}
+
 /// What a session has made its mark on, and how it is told that the session has ended.
 struct ServedBy {
     address: usize,
-    goodbye: Box<dyn FnOnce() + Send>,
+    goodbye: Box<dyn Fn() + Send>,
 }
 
 impl fmt::Debug for ServedBy {
@@ -161,6 +170,10 @@ impl Sessions {
         true
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,22 +224,27 @@ impl Session {
         }
     }
 
-    /// The client listens on a new stream, and no longer on the one before.
-    pub(super) fn listen(&self, parts: Parts) {
-        *lock(&self.stream) = Some(parts);
+    /// The client listens on a new stream, and no longer on the one before. What is returned is cancelled when there is
+    /// another: else each would be there as long as its connection, with whatever it costs.
+    pub(super) fn listen(&self, parts: Parts) -> CancellationToken {
+        let replaced = CancellationToken::new();
+        let before = lock(&self.stream).replace(Stream { parts, replaced: replaced.clone() });
+        before.into_iter().for_each(|before| before.replaced.cancel());
+        replaced
     }
 
     pub(super) fn is_listening(&self, parts: &Parts) -> bool {
-        lock(&self.stream).as_ref().is_some_and(|stream| stream.is(parts))
+        lock(&self.stream).as_ref().is_some_and(|stream| stream.parts.is(parts))
     }
 
     pub(super) fn listens_no_more(&self, parts: &Parts) {
-        lock(&self.stream).take_if(|stream| stream.is(parts));
+        lock(&self.stream).take_if(|stream| stream.parts.is(parts));
     }
 
     /// Where the client listens to what belongs to no call.
     fn stream(&self) -> Option<Parts> {
-        lock(&self.stream).clone().filter(|stream| !stream.is_closed())
+        let stream = lock(&self.stream);
+        stream.as_ref().map(|stream| &stream.parts).filter(|parts| !parts.is_closed()).cloned()
     }
 
     /// Notes what serves the session now, to be told when it ends. Whether it was something else before, which knew what
@@ -251,13 +269,23 @@ impl Session {
     /// Gives up what is under way and forgets what was asked for.
     fn end(&self) {
         self.ended.cancel();
-        if let Some(served_by) = lock(&self.served_by).take() {
+        if let Some(served_by) = &*lock(&self.served_by) {
             (served_by.goodbye)();
         }
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that was already on its way when the session ended may have asked for something after the goodbye.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let served_by = self.served_by.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served_by) = served_by {
+            (served_by.goodbye)();
+        }
     }
 }
 
@@ -334,5 +362,37 @@ mod tests {
             assert!(sessions.find(&one, &used).is_some());
         }
         assert!(sessions.find(&one, &unused).is_none());
+    }
+
+    struct Leaky(std::sync::atomic::AtomicUsize);
+
+    impl Upstream for Leaky {
+        fn call<'a>(&'a self, _: crate::Call) -> crate::BoxFuture<'a, crate::Outcome> {
+            Box::pin(std::future::pending())
+        }
+
+        fn forget(&self, _: ClientId) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_after_the_end_is_forgotten_too() {
+        let (sessions, one) = (sessions(), Principal::new("one"));
+        let upstream = Arc::new(Leaky(0.into()));
+        let forgotten = || upstream.0.load(std::sync::atomic::Ordering::SeqCst);
+        // Two requests at once: one that ends the session, and one that has just found it.
+        let id = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
+        let found = sessions.find(&one, &id).unwrap();
+        assert!(sessions.end(&one, &id));
+        found.is_served_by(&upstream);
+        assert_eq!(forgotten(), 0);
+        drop(found);
+        assert_eq!(forgotten(), 1);
+        // Twin: in the usual order it is told at once.
+        let id = sessions.begin(&one, LATEST_LEGACY, None).unwrap();
+        sessions.find(&one, &id).unwrap().is_served_by(&upstream);
+        assert!(sessions.end(&one, &id));
+        assert!(forgotten() >= 2);
     }
 }

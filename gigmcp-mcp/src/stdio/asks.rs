@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counters, Shared,
+    limits::Counters,
     pending::{Asking, Cause},
+    shared::Shared,
 };
 use crate::{
     message::{Notification, Request, RequestId, RpcError, Verdict, write_response},

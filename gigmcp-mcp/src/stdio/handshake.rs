@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Asked, GivingUp, StdioUpstream};
+use super::{
+    StdioUpstream,
+    exchange::{Asked, GivingUp},
+};
 use crate::{
     message::Verdict,
     upstream::{CallError, LaunchError},

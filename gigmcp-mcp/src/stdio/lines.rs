@@ -1,5 +1,8 @@
 //! Lines of bounded length out of a stream that may hold anything.
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod laws;
+
 use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};

@@ -1,17 +1,23 @@
 //! Servers of revision 2026-07-28: no handshake, no requests of their own, and metadata with every request of ours.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use serde_json::{json, value::RawValue};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::{Asked, GivingUp, Hello, Shared, StdioUpstream, handshake::ConnectError, pending::Answer};
+use super::{
+    Hello, StdioUpstream,
+    exchange::{Asked, GivingUp},
+    handshake::ConnectError,
+    pending::Answer,
+    shared::Shared,
+};
 use crate::{
     describe::Description,
     level::LogLevel,
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_request},
     object::{Members, is_object, quoted},
-    sink::{self, ClientContext, Features, Passing, Roots, Sink},
+    sink::{self, ClientContext, Features, Passing, Roots, Sink, Treatment},
     upstream::{Call, CallError, Outcome},
     version::{Era, MODERN},
 };
@@ -67,6 +73,12 @@ impl StdioUpstream {
 
     /// Makes a call, and makes it again with the answers of a client that knows requests only.
     async fn rounds(&self, call: Call) -> Outcome {
+        let after = self.limits.max_call_time;
+        let rounds = timeout(after, self.all_rounds(call)).await;
+        rounds.unwrap_or(Outcome::Failed(CallError::Timeout { after }))
+    }
+
+    async fn all_rounds(&self, call: Call) -> Outcome {
         let mut context = call.context.as_deref().cloned();
         for _ in 0..MAX_ROUNDS {
             let outcome = self.once(&call, context.as_ref()).await;
@@ -76,7 +88,7 @@ impl StdioUpstream {
             if known.asked == sink::Asked::ByOutcome {
                 return outcome;
             }
-            match answers(&**sink, result).await {
+            match answers(&**sink, result, self.limits.ask_timeout).await {
                 Ok((responses, state)) => (known.responses, known.state) = (Some(responses), state),
                 Err(error) => return Outcome::Error(error),
             }
@@ -86,9 +98,28 @@ impl StdioUpstream {
 
     async fn once(&self, call: &Call, context: Option<&ClientContext>) -> Outcome {
         match self.verdict(call, context).await {
-            Ok(Verdict::Result(result)) => sorted(&call.method, result),
+            Ok(Verdict::Result(result)) => match sorted(&call.method, result) {
+                Outcome::InputRequired(result) => self.only_what_is_offered(result),
+                outcome => outcome,
+            },
             Ok(Verdict::Error(error)) => Outcome::Error(error),
             Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// A server must not ask for what it was told is not there; one that does would reach clients past its owner's refusal.
+    fn only_what_is_offered(&self, result: Box<RawValue>) -> Outcome {
+        let offered = |request: &RawValue| {
+            let method = Members::of(request).ok()?.string("method")?;
+            matches!(self.shared.features.treat(&method), Treatment::Forward).then_some(())
+        };
+        let requests = Members::of(&result).ok().and_then(|members| members.value("inputRequests"));
+        let all = requests.is_none_or(|requests| {
+            Members::of(requests).is_ok_and(|requests| requests.iter().all(|(_, request)| offered(request).is_some()))
+        });
+        match all {
+            true => Outcome::InputRequired(result),
+            false => Outcome::Failed(CallError::Protocol { reason: "the server asks for what is not offered to it" }),
         }
     }
 
@@ -149,7 +180,7 @@ impl Shared {
             meta = set(&meta, "io.modelcontextprotocol/logLevel", &quoted(level.as_str()));
         }
         if wants_progress {
-            meta = set(&meta, "progressToken", &quoted(&format!("{}{id}", self.token_prefix)));
+            meta = set(&meta, "progressToken", &quoted(&self.tokens.of_call(id)));
         }
         params = set(&params, "_meta", meta.get());
         if let Some(responses) = context.and_then(|context| context.responses.as_deref()) {
@@ -207,7 +238,8 @@ fn sorted(method: &str, result: Box<RawValue>) -> Outcome {
 type Answers = (Box<RawValue>, Option<Box<RawValue>>);
 
 /// Puts what a server needs to a client one by one, and gives the answers and the server's state.
-async fn answers(sink: &dyn Sink, result: &RawValue) -> Result<Answers, Box<RawValue>> {
+async fn answers(sink: &dyn Sink, result: &RawValue, limit: Duration) -> Result<Answers, Box<RawValue>> {
+    let late = || RpcError::new(RpcError::INTERNAL_ERROR, "the client did not answer in time").to_raw();
     let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way").to_raw();
     let members = Members::of(result).map_err(|_| malformed())?;
     let mut answers = Vec::new();
@@ -221,7 +253,7 @@ async fn answers(sink: &dyn Sink, result: &RawValue) -> Result<Answers, Box<RawV
                 method: request.string("method").ok_or_else(malformed)?.into(),
                 params: request.value("params").map(ToOwned::to_owned),
             };
-            match sink.ask(request).await {
+            match timeout(limit, sink.ask(request)).await.map_err(|_| late())? {
                 Verdict::Result(answer) => answers.push(format!("{}:{}", quoted(key), answer.get())),
                 Verdict::Error(error) => return Err(error),
             }

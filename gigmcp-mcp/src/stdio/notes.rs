@@ -4,10 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use serde_json::value::RawValue;
 
-use super::{Counters, Shared};
+use super::{limits::Counters, pending::Listener, shared::Shared};
 use crate::{
     message::Notification,
-    object::{Members, is_object, quoted, string},
+    object::{Members, is_object, string},
     upstream::List,
     version::Era,
 };
@@ -26,7 +26,7 @@ impl Shared {
             method => {
                 if let Some(list) = List::ALL.into_iter().find(|list| list.changed() == method) {
                     self.revisions[list as usize].fetch_add(1, Ordering::Release);
-                    self.publish(notification);
+                    self.publish(Notification { params: None, ..notification });
                 }
             }
         }
@@ -35,7 +35,7 @@ impl Shared {
     fn progress(&self, notification: &Notification) -> Option<()> {
         let members = Members::of(notification.params.as_deref()?).ok()?;
         let ours = members.string("progressToken")?;
-        let id = ours.strip_prefix(&*self.token_prefix)?.parse().ok()?;
+        let id = self.tokens.call_of(&ours)?;
         // Only to be compared: what is passed on is the number as written.
         let value = members.value("progress")?.get().parse().ok()?;
         let (sink, token) = self.pending.progress(id, value, self.limits.call_timeout)?;
@@ -47,13 +47,18 @@ impl Shared {
     /// A line of the log says nothing of what caused it.
     fn log(&self, notification: Notification) {
         match self.pending.listener() {
-            Ok(Some(sink)) => sink.notify(notification),
-            Ok(None) => self.publish(notification),
-            Err(()) => Counters::add(&self.counters.ambiguous),
+            Listener::One(Some(sink)) => sink.notify(notification),
+            Listener::One(None) => {}
+            Listener::Everyone => self.publish(notification),
+            Listener::Unknown => Counters::add(&self.counters.ambiguous),
         }
     }
 
     fn publish(&self, mut notification: Notification) {
+        // What was not read yet is kept, by every one who listens.
+        if notification.params.as_ref().is_some_and(|params| params.get().len() > MAX_EVENT_BYTES) {
+            return Counters::add(&self.counters.oversized_events);
+        }
         if self.era == Era::Modern {
             notification.params = notification.params.map(|params| untagged(&params).unwrap_or(params));
         }
@@ -65,7 +70,7 @@ impl Shared {
     pub(super) fn own_token(&self, id: u64, params: &RawValue) -> Option<Box<RawValue>> {
         let members = Members::of(params).ok()?;
         let meta = members.value("_meta").filter(|meta| is_object(meta))?;
-        let meta = Members::of(meta).ok()?.with("progressToken", &format!("{}{id}", self.token_prefix))?;
+        let meta = Members::of(meta).ok()?.with("progressToken", &self.tokens.of_call(id))?;
         members.with_raw("_meta", meta.get())
     }
 }
@@ -95,11 +100,4 @@ pub(super) fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     valid.then(|| token.to_owned())
 }
 
-/// What no client can know, so that none can name the progress of another's call.
-pub(super) fn token_prefix() -> Box<str> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).expect("the kernel gives random numbers");
-    let prefix = format!("{:016x}-", u64::from_ne_bytes(random));
-    debug_assert_eq!(quoted(&prefix).len(), prefix.len() + 2);
-    prefix.into()
-}
+const MAX_EVENT_BYTES: usize = 64 << 10;

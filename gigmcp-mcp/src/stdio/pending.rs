@@ -33,7 +33,17 @@ pub(crate) struct Pending {
 struct Table {
     last: u64,
     waiting: HashMap<u64, Entry>,
+    /// What the server may still be working on, though nobody waits for it.
+    given_up: HashMap<u64, GivenUp>,
+    /// Until when there were more of them than are kept.
+    crowded_until: Option<Instant>,
     closed: bool,
+}
+
+#[derive(Debug)]
+struct GivenUp {
+    client: Option<ClientId>,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -45,7 +55,8 @@ struct Entry {
 /// Who made a request, and how it goes.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    sink: Arc<dyn Sink>,
+    /// The way back, if there is one.
+    sink: Option<Arc<dyn Sink>>,
     client: Option<ClientId>,
     /// The client's own progress token, as written.
     token: Option<Box<RawValue>>,
@@ -80,6 +91,17 @@ pub(crate) enum Cause {
     TooMany,
 }
 
+/// Whom a line of the server's log is for.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// No call is under way: whoever listens to such things.
+    Everyone,
+    /// The client whose calls are the only ones under way, if there is a way back to it.
+    One(Option<Arc<dyn Sink>>),
+    /// Any of several.
+    Unknown,
+}
+
 /// A request that made its server ask something.
 #[derive(Debug)]
 pub(crate) struct Asking {
@@ -89,7 +111,7 @@ pub(crate) struct Asking {
 }
 
 impl Caller {
-    pub(crate) fn new(sink: Arc<dyn Sink>, client: Option<ClientId>, token: Option<Box<RawValue>>) -> Self {
+    pub(crate) fn new(sink: Option<Arc<dyn Sink>>, client: Option<ClientId>, token: Option<Box<RawValue>>) -> Self {
         Self { sink, client, token, progress: f64::NEG_INFINITY, lives_until: None, asked: 0, ended: Ended::default() }
     }
 }
@@ -97,6 +119,10 @@ impl Caller {
 impl Caller {
     pub(crate) fn wants_progress(&self) -> bool {
         self.token.is_some()
+    }
+
+    pub(crate) fn can_be_asked(&self) -> bool {
+        self.sink.is_some()
     }
 }
 
@@ -116,7 +142,11 @@ impl Pending {
 
     /// Hands an answer to whoever waits for it; whether anybody does.
     pub(crate) fn settle(&self, id: u64, answer: Answer) -> bool {
-        let waiting = self.lock().waiting.remove(&id);
+        let mut table = self.lock();
+        // An answer that comes late tells at least that the server is done.
+        table.given_up.remove(&id);
+        let waiting = table.waiting.remove(&id);
+        drop(table);
         self.left.notify_waiters();
         waiting.is_some_and(|entry| entry.answer.send(answer).is_ok())
     }
@@ -126,6 +156,24 @@ impl Pending {
         let was_waiting = self.lock().waiting.remove(&id).is_some();
         self.left.notify_waiters();
         was_waiting
+    }
+
+    /// The same for a request that the server may have begun to work on. Some do not stop when they are told to, so for
+    /// `life` what they ask and log may be of this one.
+    pub(crate) fn give_up(&self, id: u64, life: Duration) -> bool {
+        let mut table = self.lock();
+        let waiting = table.waiting.remove(&id);
+        if let Some(caller) = waiting.as_ref().and_then(|entry| entry.caller.as_ref()) {
+            let until = Instant::now() + life;
+            if table.given_up.len() < MAX_GIVEN_UP {
+                table.given_up.insert(id, GivenUp { client: caller.client, until });
+            } else {
+                table.crowded_until = Some(until);
+            }
+        }
+        drop(table);
+        self.left.notify_waiters();
+        waiting.is_some()
     }
 
     /// Waits until no request of a client is under way. Cancel safe.
@@ -159,6 +207,10 @@ impl Pending {
         self.lock().closed
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Whether a request of a client is under way.
     pub(crate) fn has_callers(&self) -> bool {
         self.lock().waiting.values().any(|entry| entry.caller.is_some())
@@ -169,43 +221,53 @@ impl Pending {
     pub(crate) fn progress(&self, id: u64, value: f64, life: Duration) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
         let mut table = self.lock();
         let caller = table.waiting.get_mut(&id)?.caller.as_mut()?;
-        let token = caller.token.clone()?;
+        let (token, sink) = (caller.token.clone()?, caller.sink.clone()?);
         if value <= caller.progress || value.is_nan() {
             return None;
         }
         caller.progress = value;
         caller.lives_until = Some(Instant::now() + life);
-        Some((Arc::clone(&caller.sink), token))
+        Some((sink, token))
     }
 
     /// Which request made the server ask; it lives for `life` from now on, while it waits for the answer.
     pub(crate) fn cause(&self, max_asked: usize, life: Duration) -> Cause {
         let mut table = self.lock();
-        let mut callers = table.waiting.iter_mut().filter_map(|(id, entry)| Some((*id, entry.caller.as_mut()?)));
-        let (id, caller) = match (callers.next(), callers.next()) {
+        let mut callers = table.waiting.iter().filter_map(|(id, entry)| Some((*id, entry.caller.as_ref()?)));
+        let (id, client) = match (callers.next(), callers.next()) {
             (None, _) => return Cause::None,
             (Some(_), Some(_)) => return Cause::Many,
-            (Some(only), None) => only,
+            (Some((id, only)), None) => (id, only.client),
         };
+        if table.works_for_another_than(client) {
+            return Cause::Many;
+        }
+        let caller = table.waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()).expect("it was just found");
+        let Some(sink) = caller.sink.clone() else { return Cause::None };
         caller.asked += 1;
         if caller.asked > max_asked {
             return Cause::TooMany;
         }
         caller.lives_until = Some(Instant::now() + life);
         let ended = caller.ended.0.get_or_insert_default().clone();
-        Cause::One(Asking { id, sink: Arc::clone(&caller.sink), ended })
+        Cause::One(Asking { id, sink, ended })
     }
 
-    /// Where a line of the server's log belongs: to a client if all requests under way are its own. `Err` if they are not,
-    /// `Ok(None)` if there are none.
-    pub(crate) fn listener(&self) -> Result<Option<Arc<dyn Sink>>, ()> {
-        let table = self.lock();
+    /// Where a line of the server's log belongs: to a client if all requests under way are its own.
+    pub(crate) fn listener(&self) -> Listener {
+        let mut table = self.lock();
         let mut callers = table.waiting.values().filter_map(|entry| entry.caller.as_ref());
-        let Some(first) = callers.next() else { return Ok(None) };
-        match callers.all(|other| other.client.is_some() && other.client == first.client) {
-            true => Ok(Some(Arc::clone(&first.sink))),
-            false => Err(()),
+        let Some(first) = callers.next() else {
+            return if table.works_for_anybody() { Listener::Unknown } else { Listener::Everyone };
+        };
+        let (client, mut sink) = (first.client, first.sink.clone());
+        for other in callers {
+            if client.is_none() || other.client != client {
+                return Listener::Unknown;
+            }
+            sink = sink.or_else(|| other.sink.clone());
         }
+        if table.works_for_another_than(client) { Listener::Unknown } else { Listener::One(sink) }
     }
 
     /// Lets a request live on for `life`, because what it waited for has come.
@@ -225,3 +287,23 @@ impl Pending {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Table {
+    /// Whether the server may still be working on a call that was given up.
+    fn works_for_anybody(&mut self) -> bool {
+        let now = Instant::now();
+        self.given_up.retain(|_, call| call.until > now);
+        self.crowded_until.take_if(|until| *until <= now);
+        self.crowded_until.is_some() || !self.given_up.is_empty()
+    }
+
+    /// Whether one of these may be of another client.
+    fn works_for_another_than(&mut self, client: Option<ClientId>) -> bool {
+        self.works_for_anybody()
+            && (client.is_none()
+                || self.crowded_until.is_some()
+                || self.given_up.values().any(|call| call.client != client))
+    }
+}
+
+const MAX_GIVEN_UP: usize = 1024;

@@ -9,13 +9,14 @@ use tokio::{
 };
 
 use super::{
-    Counters, Shared,
+    limits::Counters,
     lines::{Line, Lines},
-    oversized::answered_id,
+    oversized::{Answers, answered},
+    shared::Shared,
 };
 use crate::{
     message::{InvalidMessage, Message, RequestId, Response},
-    object::Members,
+    object::{Members, items},
     upstream::CallError,
 };
 
@@ -36,10 +37,11 @@ pub(super) async fn read_from(stdout: impl AsyncRead + Unpin, shared: Arc<Shared
             Line::TooLong { head, tail } => {
                 Counters::add(&shared.counters.oversized_lines);
                 let error = CallError::TooLong { limit_bytes: max_line_bytes };
-                match answered_id(head, tail) {
-                    Some(id) => shared.settle(id, Err(error)),
+                match answered(head, tail) {
+                    Answers::Call(id) => shared.settle(id, Err(error)),
                     // It may have been the answer to any of them, and that one would never come.
-                    None => shared.pending.fail_all(&error),
+                    Answers::Unknown => shared.pending.fail_all(&error),
+                    Answers::Nothing => {}
                 }
             }
         }
@@ -81,7 +83,7 @@ pub(super) async fn write_to(
 
 /// One line out of one JSON text. A client may have put line ends between its tokens (inside
 /// strings JSON has none); kept, they would let it write lines of its own to the server.
-fn append_line(text: &mut Vec<u8>, json: &[u8]) {
+pub(super) fn append_line(text: &mut Vec<u8>, json: &[u8]) {
     text.extend(json.iter().map(|&byte| match byte {
         b'\n' | b'\r' => b' ',
         other => other,
@@ -99,8 +101,10 @@ impl Shared {
         };
         if raw.get().starts_with('[') {
             // A server of revision 2025-03-26 may answer in batches.
-            let batch: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-            batch.into_iter().for_each(|message| self.receive_one(message));
+            match items(raw, MAX_BATCH) {
+                Ok(batch) => batch.into_iter().for_each(|message| self.receive_one(message)),
+                Err(_) => Counters::add(&self.counters.invalid_lines),
+            }
         } else {
             self.receive_one(raw);
         }
@@ -132,4 +136,6 @@ impl Shared {
     }
 }
 
+/// Messages in one batch of a server.
+const MAX_BATCH: usize = 1024;
 const WRITE_BYTES: usize = 64 << 10;

@@ -115,7 +115,7 @@ async fn a_failed_start_is_tried_again_but_not_for_every_request() {
             error,
             json!({
                 "code": -32603,
-                "message": "server srv failed at start: planned",
+                "message": "server srv failed at start: planned; this call was not sent to it, and a call after 1 s tries again",
                 "data": { "code": "test-failure", "server": "srv", "stage": "start" },
             })
         );

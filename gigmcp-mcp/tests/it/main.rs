@@ -2,8 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod embedding;
 mod fidelity;
+mod hostile_client;
+mod hostile_server;
 mod legacy;
+mod lifecycle;
+mod meta;
 mod modern;
 mod modern_server;
 mod offers;

@@ -229,8 +229,13 @@ async fn a_resource_is_subscribed_to_once_and_as_long_as_anyone_is() {
     two.say(updated);
     let expected = r#"{"x":1.0,"uri":"two+shared:1"}"#.to_owned();
     assert_eq!(event(&mut events).await, ("notifications/resources/updated".to_owned(), expected));
+    // The same resource of another is another.
+    assert!(!send(first, "resources/subscribe", "shared:1").await.is_error());
     one.say(updated);
-    assert_eq!(event(&mut events).await.1, r#"{"x":1.0,"uri":"shared:1"}"#, "the same resource of another");
+    assert_eq!(event(&mut events).await.1, r#"{"x":1.0,"uri":"shared:1"}"#);
+    two.say(updated);
+    assert!(event(&mut events).await.1.contains("two+"), "it was told once");
+    assert_eq!(one.heard_so_far(SUBSCRIPTIONS).len(), 1);
     send(first, "resources/unsubscribe", "two+shared:1").await;
     send(first, "resources/unsubscribe", "two+shared:1").await;
     assert_eq!(two.heard_so_far(SUBSCRIPTIONS), [], "another one still is");

@@ -30,7 +30,8 @@ pub(crate) struct Played {
     capabilities: String,
     table: Table,
     heard: mpsc::UnboundedSender<(String, String)>,
-    say: Mutex<Option<mpsc::UnboundedSender<String>>>,
+    /// Of each process that was started.
+    say: Mutex<Vec<mpsc::UnboundedSender<String>>>,
     requests: Arc<AtomicU64>,
 }
 
@@ -57,13 +58,13 @@ impl Stage {
         Backend::new(name.parse().unwrap(), self.played.clone() as Arc<dyn Launch>)
     }
 
-    /// Lets the running server write a line.
+    /// Lets the process that was started last write a line.
     pub(crate) fn say(&self, line: impl Into<String>) {
-        self.played.say.lock().unwrap().as_ref().unwrap().send(line.into()).unwrap();
+        self.played.say.lock().unwrap().last().unwrap().send(line.into()).unwrap();
     }
 
     pub(crate) fn stop(&self) {
-        self.played.say.lock().unwrap().take();
+        self.played.say.lock().unwrap().clear();
     }
 
     /// What it heard next of these methods.
@@ -110,7 +111,7 @@ impl Played {
     async fn start(&self) -> Result<Arc<dyn Upstream>, LaunchError> {
         let (ours, server) = Scripted::pipes();
         let (say, lines) = mpsc::unbounded_channel();
-        *self.say.lock().unwrap() = Some(say);
+        self.say.lock().unwrap().push(say);
         tokio::spawn(self.play(server, lines));
         let (stdout, stdin) = split(ours);
         let mut features = Features::default();

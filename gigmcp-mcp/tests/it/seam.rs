@@ -62,13 +62,13 @@ pub(crate) async fn question(reached: &mut mpsc::UnboundedReceiver<Reached>) -> 
     }
 }
 
-fn everything() -> Features {
+pub(crate) fn everything() -> Features {
     let mut features = Features::default();
     (features.sampling, features.elicitation, features.roots) = (Passing::Forward, Passing::Forward, Roots::Forward);
     features
 }
 
-async fn connected(features: Features) -> (Arc<StdioUpstream>, Scripted) {
+pub(crate) async fn connected(features: Features) -> (Arc<StdioUpstream>, Scripted) {
     connected_with(features, StdioLimits::default()).await
 }
 
@@ -80,7 +80,7 @@ async fn connected_with(features: Features, limits: StdioLimits) -> (Arc<StdioUp
     (Arc::new(upstream.unwrap()), server)
 }
 
-fn spawn(upstream: &Arc<StdioUpstream>, call: Call) -> tokio::task::JoinHandle<Outcome> {
+pub(crate) fn spawn(upstream: &Arc<StdioUpstream>, call: Call) -> tokio::task::JoinHandle<Outcome> {
     let upstream = Arc::clone(upstream);
     tokio::spawn(async move { upstream.call(call).await })
 }
@@ -89,7 +89,7 @@ fn with_token(token: &str) -> Call {
     Call::new("tools/call", Some(raw(&format!(r#"{{"name":"do","_meta":{{"a":1.0,"progressToken":{token}}}}}"#))))
 }
 
-fn token(params: &str) -> String {
+pub(crate) fn token(params: &str) -> String {
     let params: serde_json::Value = serde_json::from_str(params).unwrap();
     params["_meta"]["progressToken"].to_string()
 }

@@ -134,6 +134,7 @@ fn later_fields(faults: &mut Faults, document: &Document) {
     }
     for (index, Object(tool)) in document.tools.iter().enumerate() {
         later(format_args!("tools[{index}].definition"), !tool.definition.is_empty());
+        later(format_args!("tools[{index}].readOnly"), tool.read_only);
     }
     later(format_args!("variables"), !document.variables.is_empty());
     later(format_args!("runtime"), document.runtime.is_some());
@@ -164,5 +165,5 @@ fn tool(faults: &mut Faults, path: impl Display + Copy, document: &ToolDocument)
     let name = faults.parsed(format_args!("{path}.name"), &document.name);
     let definition =
         faults.optional(&document.definition, |faults, text| faults.parsed(format_args!("{path}.definition"), text));
-    Some(Tool { name: name?, default: document.default, definition })
+    Some(Tool { name: name?, default: document.default, definition, read_only: document.read_only })
 }

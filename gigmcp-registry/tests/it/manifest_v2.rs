@@ -180,6 +180,23 @@ fn one_fault_each() {
 }
 
 #[test]
+fn a_tool_that_only_reads_is_called_so() {
+    let tools = MANIFEST.find("    definition: sha256:").expect("one tool has a definition");
+    let said =
+        |text: &str| Manifest::from_yaml(format!("{}{text}{}", &MANIFEST[..tools], &MANIFEST[tools..]).as_bytes());
+    let plain = Manifest::from_yaml(MANIFEST.as_bytes()).unwrap();
+    let read_only = said("    readOnly: true\n").unwrap();
+    assert!(!plain.tools[0].read_only && read_only.tools[0].read_only);
+    assert_ne!(read_only.hash(), plain.hash(), "it is part of what somebody agrees to");
+    assert_eq!(said("    readOnly: false\n").unwrap().hash(), plain.hash(), "what is the default is not");
+    assert_eq!(Manifest::from_yaml(read_only.to_yaml().as_bytes()).unwrap(), read_only);
+    let first = MANIFEST.replace("schemaVersion: 2", "schemaVersion: 1");
+    let first = first.replace("    definition: sha256:", "    readOnly: true\n    definition: sha256:");
+    let Err(InvalidManifest::Text(faults)) = Manifest::from_yaml(first.as_bytes()) else { panic!("passes") };
+    assert!(faults.iter().any(|fault| fault.field == "tools[0].readOnly"), "{faults}");
+}
+
+#[test]
 fn version_1_has_none_of_it() {
     let first = MANIFEST.replace("schemaVersion: 2", "schemaVersion: 1");
     let Err(InvalidManifest::Text(faults)) = Manifest::from_yaml(first.as_bytes()) else { panic!("passes") };

@@ -33,7 +33,8 @@ pub(super) struct Export {
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub(super) until: Option<i64>,
 
-    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire or audit
+    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, audit, or of people: login,
+    /// logout, account, invitation, session, token, api-key or view
     #[arg(long)]
     pub(super) kind: Option<String>,
 

@@ -222,3 +222,29 @@ async fn an_administrator_does_not_come_to_anothers_secrets_by_a_new_password() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn codes_of_somebody_who_is_no_administrator_any_more_do_not_work() {
+    on_both(async |test| {
+        let world = World::set_up(test).await;
+        let ann = world.invited("ann@example.com", Role::Admin).await;
+        let invite = async |by: &Actor, email: &str| {
+            world.people.invite(by, address(email), Role::User, None).await.expect("an administrator may")
+        };
+        let hers = invite(&person(&ann, Role::Admin), "one@example.com").await;
+        let of_her_key = invite(&with_key(&ann, Role::Admin, "users:write"), "two@example.com").await;
+        let others = invite(&Actor::local(), "three@example.com").await;
+        let disabled = invite(&person(&ann, Role::Admin), "four@example.com").await;
+        world.accept(&disabled, None).await.expect("twin: while she is one");
+        world.people.disable(&Actor::local(), &ann).await.expect("done");
+        for code in [&hers, &of_her_key] {
+            assert!(matches!(world.accept(code, None).await, Err(PeopleError::Code)));
+        }
+        world.accept(&others, None).await.expect("twin: another's");
+        world.people.enable(&Actor::local(), &ann).await.expect("done");
+        let hers = invite(&person(&ann, Role::Admin), "one@example.com").await;
+        world.people.set_role(&Actor::local(), &ann, Role::Auditor).await.expect("done");
+        assert!(matches!(world.accept(&hers, None).await, Err(PeopleError::Code)));
+    })
+    .await;
+}

@@ -37,7 +37,7 @@ async fn a_session_has_another_name_after_each_change_of_rights() {
         origin: origin("192.0.2.1"),
         replaces: SessionToken::parse(before.token.expose()),
     };
-    let after = world.people.sign_in(attempt, &world.secrets).await.ok().expect("the password is right");
+    let after = world.people.sign_in(attempt, &world.secrets).await.expect("the password is right");
     assert!(world.actor(&before.token).await.is_none(), "nobody waits in a session for somebody to sign in");
     let me = after.actor;
     let viewing = world.people.view(&me, &after.token, &ann, Lifetime::minutes(5)).await.expect("an administrator");

@@ -19,7 +19,7 @@ async fn the_right_password_lets_in_and_nothing_else_does() {
             ("nobody", "bob@example.com", PASSWORD),
             ("disabled", "gone@example.com", PASSWORD),
         ] {
-            let refused = world.sign_in(email, given, None).await.err().expect(case);
+            let refused = world.sign_in(email, given, None).await.expect_err(case);
             assert!(matches!(refused, SignInError::Refused), "{case}: {refused:?}");
         }
         let told: Vec<_> = world.audit("login").await;
@@ -47,7 +47,7 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     world.invited("ann@example.com", Role::User).await;
     let at_home = "2001:db8:1:2::3";
-    world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await.ok().expect("she is right");
+    world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await.expect("she is right");
     // From everywhere, for one account.
     let from = |number: usize| format!("198.51.{}.{}", number / 250, number % 250);
     let mut tried = 0;
@@ -64,7 +64,7 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     assert!(matches!(elsewhere, Err(SignInError::Wait(_))), "also the right one has to wait there");
     let let_in = world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await;
     assert!(let_in.is_ok(), "where she is signed in she does not wait for others");
-    world.sign_in_from("203.0.113.9", "root@example.com", PASSWORD, None).await.ok().expect("twin: another account");
+    world.sign_in_from("203.0.113.9", "root@example.com", PASSWORD, None).await.expect("twin: another account");
     // An account that is not there is held back in the same way.
     for number in 0..10 {
         let refused = world.sign_in_from(&from(100 + number), "nobody@example.com", "not a password", None).await;

@@ -16,6 +16,12 @@ const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_head
     CREATE INDEX audit_by_time ON audit (at_ms);
     DROP TABLE manifests; CREATE TABLE manifests (server TEXT PRIMARY KEY);
     ALTER TABLE policies DROP COLUMN signer; ALTER TABLE policies DROP COLUMN signature;
+    ALTER TABLE profiles DROP COLUMN settings;
+    DROP TABLE catalogues; DROP TABLE programs;
+    DROP INDEX users_by_email; DROP INDEX tokens_by_name; DROP TABLE recovery_codes; DROP TABLE invitations;
+    ALTER TABLE users DROP COLUMN password; ALTER TABLE users DROP COLUMN totp_since; ALTER TABLE users DROP COLUMN totp_step;
+    ALTER TABLE tokens DROP COLUMN name; ALTER TABLE tokens DROP COLUMN scope;
+    ALTER TABLE tokens DROP COLUMN expires_at; ALTER TABLE tokens DROP COLUMN last_used_at;
     DELETE FROM refinery_schema_history WHERE version > 3";
 
 /// All rows of a table.

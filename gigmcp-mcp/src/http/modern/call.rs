@@ -22,10 +22,12 @@ use super::{
     result::{Cached, has_failed},
 };
 use crate::{
+    attended::Attended,
     http::{
         Principal,
         body::{Answer, Part, Parts},
         client::{ClientCapabilities, Undeclared},
+        shares::Taken,
     },
     level::LogLevel,
     message::{Notification, Request, RequestId, RpcError, Verdict, write_notification, write_response},
@@ -42,6 +44,8 @@ pub(in crate::http) struct Begun {
     pub(in crate::http) parts: Parts,
     /// Whether the client reads streams.
     pub(in crate::http) events: bool,
+    /// Its part of what its principal may have under way.
+    pub(in crate::http) share: Option<Taken>,
 }
 
 /// A client that has come back.
@@ -51,24 +55,26 @@ pub(super) struct Resumed {
     parts: Parts,
     events: bool,
     context: ClientContext,
+    share: Option<Taken>,
 }
 
 impl Begun {
     pub(super) fn into_resumed(self) -> Resumed {
-        Resumed { id: self.request.id, parts: self.parts, events: self.events, context: self.checked.context }
+        let Self { request, checked, parts, events, share, .. } = self;
+        Resumed { id: request.id, parts, events, context: checked.context, share }
     }
 
-    /// Makes the call, in a task of its own that ends with it.
-    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) {
-        let Self { principal, request, checked: Checked { params, context, .. }, parts, events } = self;
+    /// Makes the call. Whoever waits for its first message need not wait for its end.
+    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) -> Attended {
+        let Self { principal, request, checked: Checked { params, context, .. }, parts, events, share } = self;
         let questions = Arc::new(Questions::default());
         let mut call = Call::new(request.method.clone(), Some(params.clone()));
         call.sink = Some(Arc::clone(&questions) as _);
         call.context = Some(Arc::new(context.clone()));
-        questions.attach(&Resumed { id: request.id.clone(), parts: parts.clone(), events, context });
-        let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking) };
+        questions.attach(&parts, events, &context);
+        let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking), share };
         let upstream = Arc::clone(upstream);
-        tokio::spawn(async move { driver.drive(upstream.call(call)).await });
+        Attended::new(async move { driver.drive(upstream.call(call)).await })
     }
 }
 
@@ -79,6 +85,7 @@ struct Driver {
     parts: Parts,
     questions: Arc<Questions>,
     parking: Arc<Parking>,
+    share: Option<Taken>,
 }
 
 impl Driver {
@@ -99,7 +106,7 @@ impl Driver {
             }
             let Some(requests) = self.questions.open() else { continue };
             let parking = Arc::clone(&self.parking);
-            let Some((ticket, token, resumed)) = parking.park(&self.principal, &self.request, &self.params) else {
+            let Some((ticket, token, mut resumed)) = parking.park(&self.principal, &self.request, &self.params) else {
                 let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many calls wait for their clients");
                 return self.send(StatusCode::OK, &Verdict::refused(&error)).await;
             };
@@ -111,62 +118,82 @@ impl Driver {
             let result = RawValue::from_string(result).expect("it is JSON");
             self.send(StatusCode::OK, &Verdict::Result(result)).await;
             let mut early = None;
-            let mut coming = std::pin::pin!(timeout(parking.limits.parked_for, resumed));
-            let resumed = tokio::select! {
-                resumed = &mut coming => resumed,
+            let mut coming = Box::pin(timeout(parking.limits.parked_for, &mut resumed));
+            let came = tokio::select! {
+                came = &mut coming => came,
                 // The server did not wait. The client learns of it when it comes back.
                 outcome = &mut call => {
                     early = Some(outcome);
-                    coming.await
+                    coming.as_mut().await
                 }
             };
+            drop(coming);
             drop(ticket);
-            let Ok(Ok(resumed)) = resumed else { return };
-            self.request.id = resumed.id.clone();
-            self.parts = resumed.parts.clone();
+            // A client that comes back at this very moment has either been heard, or is told that it is too late.
+            let came = came.ok().and_then(Result::ok).or_else(|| {
+                resumed.close();
+                resumed.try_recv().ok()
+            });
+            let Some(Resumed { id, parts, events, context, share }) = came else { return };
+            (self.request.id, self.parts, self.share) = (id, parts, share);
             if let Some(outcome) = early {
                 return self.finish(outcome).await;
             }
-            self.questions.attach(&resumed);
+            self.questions.attach(&self.parts, events, &context);
         }
     }
 
     async fn finish(&self, outcome: Outcome) {
         let cached = if &*self.request.method == "resources/read" { Cached::Once } else { Cached::Never };
-        if let Outcome::InputRequired(result) = &outcome {
-            return match self.relayed(result) {
-                Some(result) => self.send(StatusCode::OK, &Verdict::Result(result)).await,
-                None => {
-                    let text = "the server asks for input in a malformed way";
-                    self.send(StatusCode::OK, &Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))).await;
-                }
-            };
-        }
-        let (status, verdict) = finished(outcome, cached);
-        if let Some(Undeclared { needed }) = self.questions.undeclared().filter(|_| has_failed(&verdict)) {
-            let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
-            error.data = RawValue::from_string(format!(r#"{{"requiredCapabilities":{needed}}}"#)).ok();
-            return self.send(StatusCode::BAD_REQUEST, &Verdict::refused(&error)).await;
+        let (status, verdict) = match &outcome {
+            Outcome::InputRequired(result) => match self.relayed(result) {
+                Ok(result) => (StatusCode::OK, Verdict::Result(result)),
+                Err(error) => (status_of(&error), Verdict::refused(&error)),
+            },
+            _ => finished(outcome, cached),
+        };
+        if let Some(undeclared) = self.questions.undeclared().filter(|_| has_failed(&verdict)) {
+            return self.send(StatusCode::BAD_REQUEST, &Verdict::refused(&undeclared.explained())).await;
         }
         self.send(status, &verdict).await;
     }
 
-    /// A modern server's own questions, with its state under our seal: to it, all our clients are one.
-    fn relayed(&self, result: &RawValue) -> Option<Box<RawValue>> {
-        let members = Members::of(result).ok()?;
-        match members.value("requestState") {
-            None => Some(result.to_owned()),
-            Some(state) => {
-                let token = self.parking.server_state(&self.principal, &self.request, &self.params, state);
-                members.with("requestState", &token)
+    /// A modern server's own questions, with its state under our seal: to it, all our clients are one. It must ask only what
+    /// the client has declared.
+    fn relayed(&self, result: &RawValue) -> Result<Box<RawValue>, RpcError> {
+        let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+        let members = Members::of(result).map_err(|_| malformed())?;
+        if let Some(requests) = members.value("inputRequests") {
+            let requests = Members::of(requests).map_err(|_| malformed())?;
+            for (_, request) in requests.iter() {
+                let request = read_request(request).ok_or_else(malformed)?;
+                self.questions.capabilities().allow(&request).map_err(Undeclared::explained)?;
             }
         }
+        let Some(state) = members.value("requestState") else { return Ok(result.to_owned()) };
+        let token = self.parking.server_state(&self.principal, &self.request, &self.params, state);
+        let too_long = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's state is too long");
+        Ok(members.with("requestState", &token.ok_or_else(too_long)?).expect("it has one"))
     }
 
     async fn send(&self, status: StatusCode, verdict: &Verdict) {
         let text = write_response(Some(&self.request.id), verdict);
         self.parts.send(Part::Last(Answer { status, text })).await;
     }
+}
+
+fn status_of(error: &RpcError) -> StatusCode {
+    match error.code {
+        RpcError::MISSING_CAPABILITY => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    }
+}
+
+/// One of the requests in a result.
+fn read_request(request: &RawValue) -> Option<Request> {
+    let members = Members::of(request).ok()?;
+    let method = members.string("method")?.into();
+    Some(Request { id: 0.into(), method, params: members.value("params").map(ToOwned::to_owned) })
 }
 
 /// What the server asks, what the client has answered, and where it listens now.
@@ -195,13 +222,13 @@ struct Open {
 
 impl Questions {
     /// The client is there, with these answers.
-    fn attach(&self, client: &Resumed) {
+    fn attach(&self, parts: &Parts, events: bool, context: &ClientContext) {
         let mut state = self.lock();
-        state.stream = client.events.then(|| client.parts.clone());
-        state.level = client.context.level;
-        state.capabilities = ClientCapabilities::read(Some(&client.context.capabilities));
+        state.stream = events.then(|| parts.clone());
+        state.level = context.level;
+        state.capabilities = ClientCapabilities::read(Some(&context.capabilities));
         state.answers.clear();
-        if let Some(responses) = client.context.responses.as_deref().and_then(|raw| Members::of(raw).ok()) {
+        if let Some(responses) = context.responses.as_deref().and_then(|raw| Members::of(raw).ok()) {
             state.answers.extend(responses.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
         }
         let open = std::mem::take(&mut state.open);
@@ -232,6 +259,10 @@ impl Questions {
         });
         let requests: Vec<_> = requests.collect();
         (!requests.is_empty()).then(|| format!("{{{}}}", requests.join(",")))
+    }
+
+    fn capabilities(&self) -> ClientCapabilities {
+        self.lock().capabilities
     }
 
     fn undeclared(&self) -> Option<Undeclared> {

@@ -1,5 +1,8 @@
 //! What a request says of itself, in its headers and in its body.
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod laws;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, StatusCode};
 use serde_json::{json, value::RawValue};

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::SUBSCRIPTION_ID;
 use crate::{
     http::{
-        StreamableHttp,
+        Principal, StreamableHttp,
         body::{Answer, Part, Parts, ResponseBody, stream},
         reply::rpc_error,
     },
@@ -77,6 +77,7 @@ impl<U: Upstream + ?Sized> Drop for Listening<U> {
 impl StreamableHttp {
     pub(super) async fn subscribe<U: Upstream + ?Sized + 'static>(
         &self,
+        principal: &Principal,
         upstream: &Arc<U>,
         request: &Request,
     ) -> Response<ResponseBody> {
@@ -86,7 +87,8 @@ impl StreamableHttp {
             let error = RpcError::new(RpcError::INVALID_PARAMS, "params.notifications is no filter, or too long");
             return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);
         };
-        let Ok(place) = Arc::clone(&self.listeners).try_acquire_owned() else {
+        let place = Arc::clone(&self.listeners).try_acquire_owned().ok();
+        let Some(place) = place.zip(self.shares.listener(principal)) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many clients listen");
             return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&request.id), &error);
         };
@@ -102,6 +104,7 @@ impl StreamableHttp {
         listening.subscribe(upstream).await;
         let acknowledged = listening.acknowledged();
         let ended = self.streams.child_token();
+        tracing::debug!(filter = %listening.filter.to_json(), "a client listens");
         tokio::spawn(async move {
             let _place = place;
             let parts = listening.parts.clone();

@@ -15,10 +15,11 @@ use super::{
     check::STATE,
 };
 use crate::{
+    attended::Attended,
     http::{Principal, StreamableHttpLimits},
     message::{Request, RpcError},
     object::Members,
-    seal::Sealer,
+    seal::{MAX_TOKEN_BYTES, Sealer},
     upstream::Upstream,
 };
 
@@ -55,26 +56,25 @@ impl Parking {
         Arc::new(Self { sealer: Sealer::new(), table: Mutex::default(), limits })
     }
 
-    /// Begins a call, or goes on with one that was parked.
+    /// Begins a call, or goes on with one that was parked, which is attended to already.
     pub(in crate::http) fn begin<U: Upstream + ?Sized + 'static>(
         self: &Arc<Self>,
         upstream: &Arc<U>,
         mut begun: Begun,
-    ) -> Result<(), RpcError> {
+    ) -> Result<Option<Attended>, RpcError> {
         let unknown = || RpcError::new(RpcError::INVALID_PARAMS, STATE);
         let Some(token) = begun.checked.state.take() else {
-            begun.start(upstream, self);
-            return Ok(());
+            return Ok(Some(begun.start(upstream, self)));
         };
         match self.open(&begun.principal, &begun.request.method, &begun.checked.params, &token).ok_or_else(unknown)? {
             State::Server(state) => {
                 begun.checked.context.state = Some(state);
-                begun.start(upstream, self);
-                Ok(())
+                Ok(Some(begun.start(upstream, self)))
             }
             State::Parked(id) => {
                 let parked = self.lock().parked.remove(&id).ok_or_else(unknown)?;
-                parked.resume.send(begun.into_resumed()).map_err(|_| unknown())
+                parked.resume.send(begun.into_resumed()).map_err(|_| unknown())?;
+                Ok(None)
             }
         }
     }
@@ -100,15 +100,16 @@ impl Parking {
         Some((Ticket { parking: self, id }, token, resumed))
     }
 
-    /// A token for the state of a server.
+    /// A token for the state of a server; none if it would be longer than what is taken back.
     pub(super) fn server_state(
         &self,
         principal: &Principal,
         request: &Request,
         params: &RawValue,
         state: &RawValue,
-    ) -> String {
-        self.seal(principal, &request.method, params, &json!({ "server": state.get() }))
+    ) -> Option<String> {
+        let token = self.seal(principal, &request.method, params, &json!({ "server": state.get() }));
+        (token.len() <= MAX_TOKEN_BYTES).then_some(token)
     }
 
     fn seal(&self, principal: &Principal, method: &str, params: &RawValue, what: &serde_json::Value) -> String {
@@ -131,6 +132,10 @@ impl Parking {
             (_, serde_json::Value::String(state)) => RawValue::from_string(state.clone()).ok().map(State::Server),
             _ => None,
         }
+    }
+
+    pub(in crate::http) fn len(&self) -> usize {
+        self.lock().parked.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -129,8 +129,8 @@ impl Session {
         let id = request
             .params
             .as_deref()
-            .and_then(|params| Members::of(params).ok()?.string("elicitationId").map(Into::into));
-        if let Some(id) = id {
+            .and_then(|params| Members::of(params).ok()?.string("elicitationId").map(String::from));
+        if let Some(id) = id.filter(|id| id.len() <= MAX_ELICITATION_ID_BYTES) {
             let mut elicitations = lock(&self.elicitations);
             elicitations.push_back(id);
             if elicitations.len() > MAX_ASKS {
@@ -140,5 +140,6 @@ impl Session {
     }
 }
 
+const MAX_ELICITATION_ID_BYTES: usize = 1024;
 /// Requests that wait for one client.
 const MAX_ASKS: usize = 64;

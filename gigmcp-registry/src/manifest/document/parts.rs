@@ -213,6 +213,9 @@ pub(crate) struct ToolDocument {
     #[serde(skip_serializing_if = "String::is_empty")]
     #[cfg_attr(test, schemars(regex(pattern = "^sha256:[0-9a-f]{64}$")))]
     pub(crate) definition: String,
+    /// Version 2: whether it changes nothing, wherever it is called; a client may then let a model call it unasked.
+    #[serde(rename = "readOnly", skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) read_only: bool,
 }
 
 /// What each user says at installation.

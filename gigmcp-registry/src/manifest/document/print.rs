@@ -111,7 +111,7 @@ impl From<&PlaceholderShape> for PlaceholderDocument {
 impl From<&Tool> for ToolDocument {
     fn from(tool: &Tool) -> Self {
         let definition = tool.definition.map_or_else(String::new, |digest| digest.to_string());
-        Self { name: tool.name.to_string(), default: tool.default, definition }
+        Self { name: tool.name.to_string(), default: tool.default, definition, read_only: tool.read_only }
     }
 }
 

@@ -1,0 +1,111 @@
+//! Starting a server, and reading what it lists.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    AggregatorLimits,
+    backend::{Entry, Offer, Ready},
+    fault::BackendError,
+    follow::follow,
+    hub::{Hub, of_uri, set_level},
+};
+use crate::{
+    catalogue::Catalogue,
+    describe::Description,
+    name::ServerId,
+    upstream::{Launch, LaunchError, List, Upstream},
+};
+
+/// What starting a server needs, without holding its entry.
+pub(super) struct Start {
+    name: ServerId,
+    index: usize,
+    launch: Arc<dyn Launch>,
+    limits: AggregatorLimits,
+    hub: Arc<Hub>,
+}
+
+impl Start {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self {
+            name: entry.name.clone(),
+            index: entry.index,
+            launch: Arc::clone(&entry.launch),
+            limits: entry.limits,
+            hub: Arc::clone(&entry.hub),
+        }
+    }
+
+    pub(super) async fn start(&self, entry: &Weak<Entry>) -> Result<Arc<Ready>, BackendError> {
+        let upstream = timeout(self.limits.launch_timeout, self.launch.launch())
+            .await
+            .unwrap_or_else(|_| Err(too_slow(self.limits.launch_timeout)))
+            .map_err(BackendError::Launch)?;
+        let _hold = upstream.hold().ok_or_else(BackendError::interrupted)?;
+        let description = Arc::new(upstream.describe().await);
+        // Before anything is read: what happens meanwhile is not lost.
+        let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events)));
+        self.resume(&*upstream, &description).await;
+        let follower = follower.map(|task| Arc::new(AbortOnDropHandle::new(task)));
+        self.lists(upstream, description, follower, None).await
+    }
+
+    /// Reads again what has changed.
+    pub(super) async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
+        let _hold = ready.upstream.hold().ok_or_else(BackendError::interrupted)?;
+        let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.description));
+        self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
+    }
+
+    async fn lists(
+        &self,
+        upstream: Arc<dyn Upstream>,
+        description: Arc<Description>,
+        follower: Option<Arc<AbortOnDropHandle<()>>>,
+        before: Option<&Ready>,
+    ) -> Result<Arc<Ready>, BackendError> {
+        // Before the lists: a change during the reading makes them stale, never lost.
+        let revisions = revisions(&*upstream);
+        let changed =
+            |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
+        let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
+        let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
+        let before = before.map(|before| &before.catalogue);
+        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
+        let catalogue = Catalogue::read(&self.name, &*upstream, capabilities, limits, before, &changed)
+            .await
+            .map_err(BackendError::Catalogue)?;
+        let offer = Arc::new(Offer { description, catalogue });
+        Ok(Arc::new(Ready { upstream, offer, health, revisions, follower }))
+    }
+
+    /// Tells a server that has just started what clients had told the one before it. It works without, too.
+    async fn resume(&self, upstream: &dyn Upstream, description: &Description) {
+        if let Some(level) = self.hub.level().filter(|_| description.capabilities.logging) {
+            drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
+        }
+        if description.capabilities.subscribe {
+            for uri in self.hub.to_resume(self.index) {
+                drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
+            }
+        }
+    }
+}
+
+pub(super) fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
+    List::ALL.map(|list| upstream.revision(list))
+}
+
+/// How long a server may take for each thing it is told of earlier.
+pub(super) const RESUMING: Duration = Duration::from_secs(5);
+
+fn too_slow(after: Duration) -> LaunchError {
+    let detail = format!("not ready within {} s", after.as_secs_f32());
+    LaunchError::new("start", "server-timeout", detail)
+}

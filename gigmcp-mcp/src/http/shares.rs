@@ -1,0 +1,122 @@
+//! How much of the endpoint each principal takes up.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Principal, StreamableHttpLimits};
+
+/// What principals have under way. One that takes all it can get leaves the others theirs.
+#[derive(Debug)]
+pub(super) struct Shares {
+    table: Mutex<HashMap<Principal, Share>>,
+    limits: StreamableHttpLimits,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Share {
+    requests: usize,
+    bytes: usize,
+    listeners: usize,
+}
+
+impl Shares {
+    pub(super) fn new(limits: StreamableHttpLimits) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), limits })
+    }
+
+    /// A place for a request of this length, given back when dropped; none if this principal has too much under way. A request
+    /// alone may be longer than all together.
+    pub(super) fn request(self: &Arc<Self>, principal: &Principal, bytes: usize) -> Option<Taken> {
+        let limits = &self.limits;
+        self.take(principal, Share { requests: 1, bytes, listeners: 0 }, |taken| {
+            taken.requests < limits.max_in_flight_per_principal
+                && (taken.bytes == 0 || taken.bytes.saturating_add(bytes) <= limits.max_bytes_per_principal)
+        })
+    }
+
+    /// A place for a stream that goes on.
+    pub(super) fn listener(self: &Arc<Self>, principal: &Principal) -> Option<Taken> {
+        let max = self.limits.max_listeners_per_principal;
+        self.take(principal, Share { listeners: 1, ..Share::default() }, |taken| taken.listeners < max)
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        principal: &Principal,
+        part: Share,
+        has_room: impl FnOnce(&Share) -> bool,
+    ) -> Option<Taken> {
+        let mut table = self.lock();
+        let taken = table.get(principal).copied().unwrap_or_default();
+        if !has_room(&taken) {
+            return None;
+        }
+        let more = Share {
+            requests: taken.requests + part.requests,
+            bytes: taken.bytes + part.bytes,
+            listeners: taken.listeners + part.listeners,
+        };
+        match table.get_mut(principal) {
+            Some(share) => *share = more,
+            None => drop(table.insert(principal.clone(), more)),
+        }
+        drop(table);
+        Some(Taken { shares: Arc::clone(self), principal: principal.clone(), part })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Share>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Part of a principal's share.
+#[derive(Debug)]
+pub(super) struct Taken {
+    shares: Arc<Shares>,
+    principal: Principal,
+    part: Share,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut table = self.shares.lock();
+        let Some(share) = table.get_mut(&self.principal) else { return };
+        share.requests -= self.part.requests;
+        share.bytes -= self.part.bytes;
+        share.listeners -= self.part.listeners;
+        if *share == Share::default() {
+            table.remove(&self.principal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_leaves_nothing() {
+        let limits = StreamableHttpLimits {
+            max_in_flight_per_principal: 2,
+            max_bytes_per_principal: 10,
+            max_listeners_per_principal: 1,
+            ..StreamableHttpLimits::default()
+        };
+        let (shares, one, two) = (Shares::new(limits), Principal::new("one"), Principal::new("two"));
+        let first = shares.request(&one, 6).unwrap();
+        assert!(shares.request(&one, 5).is_none(), "too many bytes");
+        let second = shares.request(&one, 4).unwrap();
+        assert!(shares.request(&one, 0).is_none(), "too many");
+        let listener = shares.listener(&one).unwrap();
+        assert!(shares.listener(&one).is_none());
+        let others = (shares.request(&two, 9).unwrap(), shares.listener(&two).unwrap());
+        drop(first);
+        let alone = shares.request(&one, 6).unwrap();
+        drop((second, alone, listener, others));
+        assert!(shares.lock().is_empty());
+        assert!(shares.request(&one, 1000).is_some(), "alone it may be longer");
+    }
+}

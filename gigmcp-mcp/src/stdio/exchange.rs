@@ -1,0 +1,128 @@
+//! One request to the server, from its turn to its answer or its end.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::{StdioUpstream, notes::progress_token, pending::Caller, shared::Shared};
+use crate::{
+    message::{Verdict, write_notification, write_request},
+    object::quoted,
+    sink::ClientContext,
+    upstream::{Call, CallError},
+    version::Era,
+};
+
+/// A request to the server.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    pub(super) params: Option<&'a RawValue>,
+    pub(super) caller: Option<Caller>,
+    pub(super) context: Option<&'a ClientContext>,
+    pub(super) giving_up: GivingUp,
+}
+
+impl StdioUpstream {
+    pub(super) async fn verdict(&self, call: &Call, context: Option<&ClientContext>) -> Result<Verdict, CallError> {
+        let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
+        let params = call.params.as_deref();
+        // What a client asks for belongs to it also if there is no way back: nobody else must get what comes of it.
+        let of_client = call.sink.is_some() || call.client.is_some() || call.context.is_some();
+        let token = call.sink.as_ref().and(params).and_then(progress_token);
+        let caller = of_client.then(|| Caller::new(call.sink.clone(), call.client, token));
+        let giving_up = GivingUp::TellingTheServer;
+        self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
+    }
+
+    pub(super) async fn request(&self, asked: Asked<'_>, timeout: Duration) -> Result<Verdict, CallError> {
+        let last = Instant::now() + self.limits.max_call_time.max(timeout);
+        let mut deadline = Instant::now() + timeout;
+        let entered = AtomicU64::new(0);
+        let mut exchange = std::pin::pin!(self.exchange(asked, &entered));
+        loop {
+            if let Ok(answer) = timeout_at(deadline, &mut exchange).await {
+                return answer;
+            }
+            let now = Instant::now();
+            match self.shared.pending.lives_until(entered.load(Ordering::Relaxed)) {
+                // What lets it live on may come to an end before that time, so it is looked at again.
+                Some(until) if until > now && last > now => {
+                    deadline = until.min(last).min(now + self.limits.call_timeout);
+                }
+                _ => return Err(CallError::Timeout { after: timeout }),
+            }
+        }
+    }
+
+    async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
+        let Asked { method, params, caller, context, giving_up } = asked;
+        let _turn = match &caller {
+            Some(caller) if caller.can_be_asked() && self.is_interactive() => {
+                let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
+                // Those that began before it was known hold no turn.
+                self.shared.pending.quiet().await;
+                Some(turn)
+            }
+            _ => None,
+        };
+        let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
+        let wants_progress = caller.as_ref().is_some_and(Caller::wants_progress);
+        let (id, answer) = self.shared.pending.enter(caller).ok_or(CallError::Exited)?;
+        entered.store(id, Ordering::Relaxed);
+        let mut waiting = Waiting {
+            shared: &self.shared,
+            id,
+            giving_up: GivingUp::Silently, // until the server may have heard of it
+        };
+        let own = match self.shared.era {
+            Era::Legacy => params.filter(|_| wants_progress).and_then(|params| self.shared.own_token(id, params)),
+            Era::Modern => Some(self.shared.dressed(id, params, wants_progress, context)),
+        };
+        let line = write_request(id, method, own.as_deref().or(params));
+        self.shared.send(line).await?;
+        waiting.giving_up = giving_up;
+        answer.await.unwrap_or(Err(CallError::Exited))
+    }
+
+    pub(super) async fn notify(&self, method: &str) -> Result<(), CallError> {
+        self.shared.send(write_notification(method, None)).await
+    }
+}
+
+/// A request under way. Dropped before its answer came, it is given up.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    id: u64,
+    giving_up: GivingUp,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum GivingUp {
+    TellingTheServer,
+    /// `initialize` must not be cancelled, and what was not sent need not be.
+    Silently,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let pending = &self.shared.pending;
+        let was_waiting = match self.giving_up {
+            GivingUp::TellingTheServer => pending.give_up(self.id, self.shared.limits.given_up_for),
+            GivingUp::Silently => pending.forget(self.id),
+        };
+        match self.giving_up {
+            GivingUp::TellingTheServer if was_waiting => {
+                let reason = quoted("the request was given up");
+                let params = format!(r#"{{"requestId":{},"reason":{reason}}}"#, self.id);
+                let params = RawValue::from_string(params).expect("an integer and a string are JSON");
+                let line = write_notification("notifications/cancelled", Some(&params));
+                self.shared.send_now(line);
+            }
+            GivingUp::TellingTheServer | GivingUp::Silently => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the two tasks at a server's pipes and the callers have in common.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    asks::Asks,
+    limits::{Counters, StdioLimits},
+    modern::Listens,
+    pending::Pending,
+    pump::Outgoing,
+    tokens::Tokens,
+};
+use crate::{
+    sink::Features,
+    upstream::{CallError, Event, List},
+    version::Era,
+};
+
+/// What the two tasks and the callers have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) pending: Pending,
+    pub(super) asks: Asks,
+    /// Calls of clients go one at a time.
+    pub(super) interactive: AtomicBool,
+    pub(super) features: Features,
+    pub(super) era: Era,
+    pub(super) listens: Listens,
+    pub(super) limits: StdioLimits,
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
+    pub(super) write_budget: Arc<Semaphore>,
+    pub(super) closed: CancellationToken,
+    pub(super) revisions: [AtomicU64; List::ALL.len()],
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) tokens: Tokens,
+    pub(super) counters: Counters,
+}
+
+impl Shared {
+    /// Queues a line; waits while the server does not read.
+    pub(super) async fn send(&self, line: Vec<u8>) -> Result<(), CallError> {
+        let bytes = line.len().min(self.limits.max_queued_bytes);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let budget = Arc::clone(&self.write_budget).acquire_many_owned(permits).await.map_err(|_| CallError::Exited)?;
+        let outgoing = Outgoing { line, _budget: Some(budget) };
+        self.outgoing.send(outgoing).await.map_err(|_| CallError::Exited)
+    }
+
+    /// Queues a line if there is room; the reader and destructors cannot wait.
+    pub(super) fn send_now(&self, line: Vec<u8>) {
+        let outgoing = Outgoing { line, _budget: None };
+        if self.outgoing.try_send(outgoing).is_err() {
+            Counters::add(&self.counters.unwritten);
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.pending.close(&CallError::Exited);
+        self.closed.cancel();
+    }
+}
