@@ -30,6 +30,7 @@ pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
 pub(crate) use lifetime::Lifetime;
 pub(crate) use password::{HashError, Password, WeakPassword};
+pub(crate) use record::{Kind, done};
 pub(crate) use role::Role;
 pub(crate) use scope::{ApiScope, Area, Scopes};
 pub(crate) use sessions::{Origin, SessionToken, Terms};
