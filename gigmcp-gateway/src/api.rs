@@ -88,14 +88,7 @@ impl<S: Door> Router<S> {
             true => Ok(self.document()),
             false => self.lead(request, address, &request_id).await,
         };
-        let mut response = answered.unwrap_or_else(|error| error.into_response(&request_id));
-        let headers = response.headers_mut();
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        for (name, value) in SECURITY_HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("it is hexadecimal"));
-        response
+        finished(answered, &request_id)
     }
 
     async fn lead<B>(&self, request: Request<B>, address: IpAddr, request_id: &str) -> Result<Response<Body>, ApiError>
@@ -191,6 +184,28 @@ impl<S: Door> Router<S> {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
+}
+
+/// The routes of the gateway.
+pub(crate) fn routes() -> Vec<Route<State>> {
+    routes::all()
+}
+
+/// What is refused before it is led anywhere.
+pub(crate) fn refused(error: ApiError) -> Response<Body> {
+    finished(Err(error), &request_id())
+}
+
+/// An answer with what all have.
+fn finished(answered: Result<Response<Body>, ApiError>, request_id: &str) -> Response<Body> {
+    let mut response = answered.unwrap_or_else(|error| error.into_response(request_id));
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(REQUEST_ID, HeaderValue::from_str(request_id).expect("it is hexadecimal"));
+    response
 }
 
 async fn read<B>(body: B, max_bytes: usize) -> Result<Bytes, ApiError>
