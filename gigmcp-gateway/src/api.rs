@@ -1,17 +1,26 @@
 //! The REST API: one table of routes, from which requests are led, callers are judged and the document is made.
 
+mod cookie;
+mod door;
 mod error;
 mod input;
 mod openapi;
+mod pace;
+mod page;
 mod reply;
 mod route;
+mod routes;
+mod secret;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use error::{ApiError, Code};
 pub(crate) use input::{Raw, Text};
+pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
+pub(crate) use state::State;
 
 use std::{future::Future, io, net::IpAddr, sync::Arc};
 
@@ -19,7 +28,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 
-use crate::people::{Actor, Deed, anybody_may};
+use crate::people::{Access, Actor, Deed, anybody_may};
 
 /// What an answer of the API consists of.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -33,7 +42,7 @@ pub(crate) trait Door: Send + Sync + 'static {
     fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError>;
 
     /// Whether a request that a browser may have been tricked into was meant.
-    fn is_meant(&self, method: &Method, actor: &Actor, headers: &HeaderMap) -> Result<(), ApiError>;
+    fn is_meant(&self, method: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError>;
 }
 
 /// The routes, and what their handlers work on.
@@ -79,11 +88,7 @@ impl<S: Door> Router<S> {
             true => Ok(self.document()),
             false => self.lead(request, address, &request_id).await,
         };
-        let mut response = answered.unwrap_or_else(|error| error.into_response(&request_id));
-        let headers = response.headers_mut();
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        headers.insert(REQUEST_ID, HeaderValue::from_str(&request_id).expect("it is hexadecimal"));
-        response
+        finished(answered, &request_id)
     }
 
     async fn lead<B>(&self, request: Request<B>, address: IpAddr, request_id: &str) -> Result<Response<Body>, ApiError>
@@ -96,7 +101,39 @@ impl<S: Door> Router<S> {
         let caller = self.state.caller(&parts.headers).await;
         // Whoever asks too often is told so, whether or not the credential was good.
         self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;
-        let caller = self.judge(route, caller?, &parts.headers)?;
+        let caller = match caller {
+            // Whoever signs in again has the cookie of before, which may have ended.
+            Err(error) if error.code == Code::Unauthenticated && route.rule.access == Access::Public => None,
+            caller => caller?,
+        };
+        let viewed = caller.as_ref().and_then(|actor| actor.viewing.as_ref()).map(|(viewed, _)| viewed.clone());
+        let answered = self.act(route, caller, Request::from_parts(parts, (body, path)), address, request_id).await;
+        match viewed.and_then(|viewed| HeaderValue::from_str(viewed.as_str()).ok()) {
+            None => answered,
+            // Also on what went wrong: whoever shows it can say whose pages these are.
+            Some(viewed) => {
+                let mut response = answered.unwrap_or_else(|error| error.into_response(request_id));
+                response.headers_mut().insert(VIEWING, viewed);
+                Ok(response)
+            }
+        }
+    }
+
+    /// What is done for a caller who is known.
+    async fn act<B>(
+        &self,
+        route: &Route<S>,
+        caller: Option<Actor>,
+        request: Request<(B, Vec<(String, String)>)>,
+        address: IpAddr,
+        request_id: &str,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, (body, path)) = request.into_parts();
+        let caller = self.judge(route, caller, &parts.headers)?;
         let body = read(body, route.max_body_bytes).await?;
         let raw = Raw {
             request_id: request_id.to_owned(),
@@ -130,13 +167,13 @@ impl<S: Door> Router<S> {
     /// Whether this caller may use that route at all. What belongs to somebody is judged again, by the same rule, where it is
     /// found and its owner is known.
     fn judge(&self, route: &Route<S>, caller: Option<Actor>, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
-        let Some(actor) = caller else {
+        if caller.is_none() {
             anybody_may(&route.rule)?;
-            return Ok(None);
-        };
-        if !route.method.is_safe() {
-            self.state.is_meant(&route.method, &actor, headers)?;
         }
+        if !route.method.is_safe() {
+            self.state.is_meant(&route.method, caller.as_ref(), headers)?;
+        }
+        let Some(actor) = caller else { return Ok(None) };
         let owner = if route.rule.deed == Deed::Leave { &actor.user } else { actor.shown() };
         actor.may(&route.rule, Some(owner))?;
         Ok(Some(actor))
@@ -147,6 +184,28 @@ impl<S: Door> Router<S> {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
+}
+
+/// The routes of the gateway.
+pub(crate) fn routes() -> Vec<Route<State>> {
+    routes::all()
+}
+
+/// What is refused before it is led anywhere.
+pub(crate) fn refused(error: ApiError) -> Response<Body> {
+    finished(Err(error), &request_id())
+}
+
+/// An answer with what all have.
+fn finished(answered: Result<Response<Body>, ApiError>, request_id: &str) -> Response<Body> {
+    let mut response = answered.unwrap_or_else(|error| error.into_response(request_id));
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(REQUEST_ID, HeaderValue::from_str(request_id).expect("it is hexadecimal"));
+    response
 }
 
 async fn read<B>(body: B, max_bytes: usize) -> Result<Bytes, ApiError>
@@ -180,6 +239,16 @@ const DOCUMENT: &str = "/api/v1/openapi.json";
 pub(crate) const SESSION_COOKIE: &str = "__Host-gig_session";
 /// Shows that a request comes from our own pages.
 pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
+/// Whose pages are shown, if they are not one's own.
+pub(crate) const VIEWING: HeaderName = HeaderName::from_static("x-viewing");
+/// Nothing of an answer is a page: it is not run, framed, guessed at or told of to others.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a body may take to arrive.
 const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);

@@ -2,13 +2,18 @@
 
 mod streams;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::{
+    api::{self, ApiError, Code, Router, State},
     output::whole,
     people::TokenScope,
     profiles::Profiles,
@@ -21,7 +26,8 @@ use streams::{Streams, Until};
 
 /// Everything behind the listener.
 pub(crate) struct Endpoint {
-    profiles: Profiles,
+    profiles: Arc<Profiles>,
+    api: Router<State>,
     transitional: Option<Transitional>,
     transport: StreamableHttp,
     streams: Streams,
@@ -50,17 +56,22 @@ type Answer = Response<Until>;
 
 impl Endpoint {
     pub(crate) fn new(
-        profiles: Profiles,
+        state: Arc<State>,
         transitional: Option<Transitional>,
         address: SocketAddr,
         settings: &Settings,
     ) -> Self {
-        Self { profiles, transitional, transport: transport(address, settings), streams: Streams::default() }
+        let profiles = Arc::clone(&state.profiles);
+        let api = Router::new(state, api::routes());
+        Self { profiles, api, transitional, transport: transport(address, settings), streams: Streams::default() }
     }
 
-    /// Answers one request. Never fails: every fault is an answer.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
+    pub(crate) async fn answer(&self, request: Request<Incoming>, address: IpAddr) -> Answer {
         let path = request.uri().path();
+        if path.strip_prefix(api::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return self.api(request, address).await.map(Until::api);
+        }
         if path == "/healthz" {
             return plain(StatusCode::OK, "ok\n");
         }
@@ -84,6 +95,20 @@ impl Endpoint {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
             }
         }
+    }
+
+    async fn api(&self, mut request: Request<Incoming>, address: IpAddr) -> Response<api::Body> {
+        // A page that rebinds its own name to our address still sends its own name.
+        if !self.transport.serves_host(request.uri(), request.headers()) {
+            let text = "this host name is not served here; GIG_ALLOWED_HOSTS and GIG_PUBLIC_URL name those that are";
+            return api::refused(ApiError::new(Code::CrossSite, text));
+        }
+        // HTTP/2 has it in the target.
+        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        if let Some(authority) = authority {
+            request.headers_mut().entry(header::HOST).or_insert(authority);
+        }
+        self.api.answer(request, address).await
     }
 
     /// Ends the streams on which clients only listen, so that their connections can end.
@@ -167,6 +192,9 @@ fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
     for host in &settings.allowed_hosts {
         transport = transport.allow_host(host);
     }
+    if let Some(url) = &settings.public_url {
+        transport = transport.allow_host(url.host()).allow_origin(url.origin());
+    }
     for origin in &settings.allowed_origins {
         transport = transport.allow_origin(origin);
     }
@@ -231,8 +259,8 @@ mod tests {
         let (supervisor, custody) = started.expect("all that is needed");
         custody.close().await;
         let supervisor = Arc::new(supervisor);
-        let profiles = Profiles::new(supervisor, &settings);
-        let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
+        let state = Arc::new(State::new(supervisor, &settings));
+        let endpoint = Arc::new(Endpoint::new(state, None, settings.listen, &settings));
 
         let held = store.hold().await;
         let done = Arc::new(AtomicUsize::new(0));

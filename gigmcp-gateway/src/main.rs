@@ -20,7 +20,6 @@ mod install;
 mod keys;
 mod launch;
 mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the REST API, which is not there yet"))]
 mod people;
 mod profiles;
 mod runtime;

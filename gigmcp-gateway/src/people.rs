@@ -13,6 +13,7 @@ mod lifetime;
 mod password;
 mod record;
 mod role;
+pub(crate) mod rules;
 mod scope;
 mod sessions;
 mod sign_in;
@@ -34,13 +35,10 @@ pub(crate) use record::{Kind, done};
 pub(crate) use role::Role;
 pub(crate) use scope::{ApiScope, Area, Scopes};
 pub(crate) use sessions::{Origin, SessionToken, Terms};
-pub(crate) use sign_in::SignInError;
+pub(crate) use sign_in::{Attempt, SignInError};
 pub(crate) use token_scope::{Reach, TokenScope};
 pub(crate) use tokens::TokenWish;
 pub(crate) use totp::SecondFactor;
-
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the REST API, which is not there yet"))]
-pub(crate) use sign_in::{Attempt, SignedIn};
 
 /// Whoever something belongs to has an account of that id.
 pub(crate) type UserId = crate::spec::Owner;

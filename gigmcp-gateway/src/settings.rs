@@ -1,6 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
 pub(crate) mod keys;
+mod public_url;
 mod registry;
 
 use std::{
@@ -15,6 +16,7 @@ use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
 use keys::KeySettings;
+pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 
 use crate::{
@@ -56,6 +58,11 @@ pub(crate) struct Settings {
     /// Browser origins that may call the gateway (comma separated); none by default
     #[arg(long, env = "GIG_ALLOWED_ORIGINS", value_delimiter = ',', global = true)]
     pub(crate) allowed_origins: Vec<String>,
+
+    /// Where browsers reach the gateway, as https://gig.example.com; its host name is served too. Without it, sessions of the API
+    /// work over https, or on a loopback address
+    #[arg(long, env = "GIG_PUBLIC_URL", value_name = "URL", global = true)]
+    pub(crate) public_url: Option<PublicUrl>,
 
     /// PEM file of certificate authorities trusted upstream, besides those of this machine
     #[arg(long, env = "GIG_UPSTREAM_EXTRA_ROOTS", global = true)]
@@ -161,7 +168,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -185,6 +192,7 @@ const NAMES: [&str; 38] = [
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
     "GIG_MAX_SERVERS",
+    "GIG_PUBLIC_URL",
     "GIG_REGISTRY_ALLOW",
     "GIG_REGISTRY_ROOT",
     "GIG_REGISTRY_URL",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Body;
 use crate::{
     output::whole,
-    people::{PeopleError, Refusal},
+    people::{HashError, PeopleError, Refusal, SignInError},
     store::StoreError,
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) enum Code {
     /// Nobody is signed in, or the credential is not valid.
     Unauthenticated,
+    /// The password is right, and a code of the second factor is needed too.
+    SecondFactor,
     /// The caller may not do this.
     Forbidden,
     /// Somebody else is being viewed, so nothing can be changed.
@@ -49,7 +51,7 @@ impl Code {
     /// The status that goes with it.
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ViewOnly | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -114,6 +116,12 @@ impl ApiError {
         Self::new(Code::Internal, "the gateway failed; its log says why")
     }
 
+    pub(crate) fn wait(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        Self::new(Code::RateLimited, format!("too many tries; wait {seconds} s"))
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     pub(crate) fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -144,18 +152,39 @@ impl From<PeopleError> for ApiError {
         match error {
             PeopleError::Refused(refusal) => refusal.into(),
             PeopleError::Store(error) => error.into(),
-            PeopleError::Wait(wait) => Self::new(Code::RateLimited, error.to_string())
-                .with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1)),
+            PeopleError::Wait(wait) => Self::wait(wait),
+            PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
             PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
             PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
             PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
-            PeopleError::Code
-            | PeopleError::EmailNeeded
-            | PeopleError::Weak(_)
-            | PeopleError::OwnView
-            | PeopleError::ViewTime => Self::invalid(whole(&error)),
-            PeopleError::Random(_) | PeopleError::Hash(_) | PeopleError::Secret(_) => Self::internal(&error),
+            PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
+            PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
+                Self::invalid(whole(&error))
+            }
+            PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::new(Code::Unavailable, error.to_string()),
+            HashError::Corrupt | HashError::Failed => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused => Self::new(Code::Unauthenticated, error.to_string()),
+            SignInError::SecondFactor => Self::new(Code::SecondFactor, error.to_string()),
+            SignInError::Wait(wait) => Self::wait(wait),
+            SignInError::Hash(error) => error.into(),
+            SignInError::Store(error) => error.into(),
+            SignInError::Secret(_) => Self::internal(&error),
         }
     }
 }
@@ -163,9 +192,15 @@ impl From<PeopleError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match &error {
-            // The names that are known are for the operator only.
-            StoreError::Missing { what, .. } => Self::not_found(what),
-            StoreError::Exists { .. } => Self::new(Code::Conflict, error.to_string()),
+            // The names that are known are for the operator only; and what is another's is told in the same words.
+            StoreError::Missing { .. } => Self::not_found("thing"),
+            StoreError::Exists { .. }
+            | StoreError::LastAdministrator
+            | StoreError::LocalAccount
+            | StoreError::TooMany { .. }
+            | StoreError::Moved { .. }
+            | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
             _ => Self::internal(&error),
         }
     }

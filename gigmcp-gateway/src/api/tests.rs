@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    people::{Access, ApiScope, Area, Role, Rule, UserId, Via},
+    people::{ApiScope, Area, Role, Rule, UserId, Via},
     spec::ServerName,
 };
 
@@ -24,7 +24,7 @@ impl Door for House {
         Ok(())
     }
 
-    fn is_meant(&self, _: &Method, _: &Actor, headers: &HeaderMap) -> Result<(), ApiError> {
+    fn is_meant(&self, _: &Method, _: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {
         match headers.contains_key(CSRF_HEADER) {
             true => Ok(()),
             false => Err(ApiError::new(Code::CrossSite, "the token is missing")),

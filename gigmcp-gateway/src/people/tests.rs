@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use clap::{Args, FromArgMatches};
 use zeroize::Zeroizing;
 
-use super::*;
+use super::{sign_in::SignedIn, *};
 use crate::{
     host::Host,
     secrets::Secrets,
