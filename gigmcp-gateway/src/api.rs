@@ -1,6 +1,7 @@
 //! The REST API: one table of routes, from which requests are led, callers are judged and the document is made.
 
 mod cookie;
+mod desk;
 mod door;
 mod error;
 mod input;
@@ -12,6 +13,7 @@ mod route;
 mod routes;
 mod secret;
 mod state;
+mod stream;
 #[cfg(test)]
 mod tests;
 

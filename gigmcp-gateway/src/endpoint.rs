@@ -27,6 +27,7 @@ use streams::{Streams, Until};
 /// Everything behind the listener.
 pub(crate) struct Endpoint {
     profiles: Arc<Profiles>,
+    state: Arc<State>,
     api: Router<State>,
     transitional: Option<Transitional>,
     transport: StreamableHttp,
@@ -62,8 +63,15 @@ impl Endpoint {
         settings: &Settings,
     ) -> Self {
         let profiles = Arc::clone(&state.profiles);
-        let api = Router::new(state, api::routes());
-        Self { profiles, api, transitional, transport: transport(address, settings), streams: Streams::default() }
+        let api = Router::new(Arc::clone(&state), api::routes());
+        Self {
+            profiles,
+            state,
+            api,
+            transitional,
+            transport: transport(address, settings),
+            streams: Streams::default(),
+        }
     }
 
     /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
@@ -72,8 +80,15 @@ impl Endpoint {
         if path.strip_prefix(api::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return self.api(request, address).await.map(Until::api);
         }
-        if path == "/healthz" {
-            return plain(StatusCode::OK, "ok\n");
+        match path {
+            "/healthz" => return plain(StatusCode::OK, "ok\n"),
+            "/readyz" => {
+                return match self.state.desk.is_ready(self.state.store()).await {
+                    true => plain(StatusCode::OK, "ready\n"),
+                    false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+                };
+            }
+            _ => {}
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
@@ -114,6 +129,7 @@ impl Endpoint {
     /// Ends the streams on which clients only listen, so that their connections can end.
     pub(crate) fn end_streams(&self) {
         self.transport.end_streams();
+        self.state.desk.end_streams();
     }
 
     /// Ends every server.

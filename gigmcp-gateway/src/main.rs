@@ -19,6 +19,7 @@ mod host;
 mod install;
 mod keys;
 mod launch;
+mod metrics;
 mod output;
 mod people;
 mod profiles;

@@ -1,8 +1,15 @@
 //! All that the API offers, by what it is about.
 
 mod api_keys;
+mod audit;
+mod catalog;
+mod credentials;
 mod factors;
+mod installs;
+mod instances;
 mod invitations;
+mod profiles;
+mod servers;
 mod session;
 mod tokens;
 mod users;
@@ -17,5 +24,12 @@ pub(crate) fn all() -> Vec<Route<State>> {
     routes.extend(users::routes());
     routes.extend(api_keys::routes());
     routes.extend(tokens::routes());
+    routes.extend(servers::routes());
+    routes.extend(catalog::routes());
+    routes.extend(installs::routes());
+    routes.extend(profiles::routes());
+    routes.extend(credentials::routes());
+    routes.extend(audit::routes());
+    routes.extend(instances::routes());
     routes
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::door::Front;
+use super::{desk::Desk, door::Front};
 use crate::{
     host::Host,
     people::{People, Terms},
@@ -18,6 +18,7 @@ pub(crate) struct State {
     pub(crate) people: People,
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) front: Front,
+    pub(crate) desk: Desk,
     supervisor: Arc<Supervisor>,
 }
 
@@ -29,7 +30,11 @@ impl State {
 
     fn with_people(supervisor: Arc<Supervisor>, people: People, settings: &Settings) -> Self {
         let profiles = Arc::new(Profiles::new(Arc::clone(&supervisor), settings));
-        Self { people, profiles, front: Front::new(settings), supervisor }
+        Self { people, profiles, front: Front::new(settings), desk: Desk::default(), supervisor }
+    }
+
+    pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.supervisor
     }
 
     pub(crate) fn host(&self) -> &Host {

@@ -6,13 +6,14 @@ use std::{
 };
 
 use gigmcp_mcp::{ListBudget, ToolMode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::ServerName;
 
 /// What was said of a profile, and of the servers in it. Kept as one JSON document.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProfileSettings {
     /// How its tools are listed.
@@ -36,7 +37,7 @@ pub(crate) struct ProfileSettings {
 }
 
 /// What was said of one server in a profile.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MemberSettings {
     /// Tools of it that are switched off: not listed, not found and not called.
@@ -52,7 +53,7 @@ pub(crate) struct MemberSettings {
 }
 
 /// How the tools of a profile are listed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Tools {
     /// Each by itself.
