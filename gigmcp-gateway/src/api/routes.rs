@@ -13,6 +13,8 @@ mod servers;
 mod session;
 mod tokens;
 mod users;
+#[cfg(test)]
+mod world;
 
 use super::{Route, State};
 

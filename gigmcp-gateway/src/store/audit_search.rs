@@ -80,7 +80,7 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(Expr::col(Audit::AtMs).lt(until));
     }
     if filter.alarms {
-        all = all.add(Expr::col(Audit::Alarm).ne(0));
+        all = all.add(Expr::col(Audit::Alarm).ne(0_i64));
     }
     if let Some(call) = &filter.call {
         // Among ids with commas between them. An id has none of the signs that mean something in a pattern; what has is none.

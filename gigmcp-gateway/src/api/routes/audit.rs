@@ -314,3 +314,6 @@ const POLL: Duration = Duration::from_secs(1);
 /// Less than what proxies wait for.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const VERIFYING: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests;

@@ -171,3 +171,6 @@ impl From<SecretError> for ApiError {
 }
 
 const MAX_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -330,3 +330,6 @@ impl From<InvalidProfileSetting> for ApiError {
 }
 
 const MAX_TOOL_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ fn reached(host: impl std::fmt::Display, methods: &[String], port: Option<u16>) 
 
 /// More instances of one server than run at once.
 const MAX_COUNTED: u64 = 1000;
+
+#[cfg(test)]
+mod tests;
