@@ -235,6 +235,8 @@ fn request_id() -> String {
 
 /// Where all paths of the API begin.
 pub(crate) const PREFIX: &str = "/api/v1";
+/// Counters for monitors.
+pub(crate) const METRICS: &str = "/api/v1/metrics";
 /// The document itself.
 const DOCUMENT: &str = "/api/v1/openapi.json";
 /// `__Host-`: only from this host, over TLS, and for every path. Without TLS, browsers take no such cookie.

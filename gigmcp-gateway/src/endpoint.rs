@@ -9,7 +9,7 @@ use std::{
 };
 
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use crate::{
@@ -75,7 +75,11 @@ impl Endpoint {
     }
 
     /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
-    pub(crate) async fn answer(&self, request: Request<Incoming>, address: IpAddr) -> Answer {
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
+        if request.uri().path() == "/metrics" {
+            // Where monitors look for it; asked for with a key like all else.
+            *request.uri_mut() = Uri::from_static(api::METRICS);
+        }
         let path = request.uri().path();
         if path.strip_prefix(api::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
             return self.api(request, address).await.map(Until::api);

@@ -11,6 +11,8 @@ mod invitations;
 mod profiles;
 mod servers;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod users;
 #[cfg(test)]
