@@ -75,6 +75,7 @@ impl<S: Door> Router<S> {
     }
 
     /// The table, for tests that go through all of it.
+    #[cfg(test)]
     pub(crate) fn routes(&self) -> &[Route<S>] {
         &self.routes
     }

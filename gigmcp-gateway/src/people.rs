@@ -108,6 +108,12 @@ impl People {
         Self::with_hasher(store, terms, Hasher::new())
     }
 
+    /// With passwords that cost nothing, as nothing is to be hidden.
+    #[cfg(test)]
+    pub(crate) fn fast(store: Store) -> Self {
+        Self::with_hasher(store, Terms::of(Lifetime::hours(168)), tests::hasher())
+    }
+
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
         let [sources, accounts, factors] = [SOURCES, ACCOUNTS, FACTORS].map(Throttle::new);
         Self { store, hasher, terms, sources, accounts, factors }

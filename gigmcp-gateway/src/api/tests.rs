@@ -1,5 +1,10 @@
 //! Requests that reach a handler, and those that do not.
 
+mod attacks;
+mod rows;
+mod table;
+mod world;
+
 use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
