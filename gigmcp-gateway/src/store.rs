@@ -50,7 +50,7 @@ use tokio::sync::{Notify, oneshot, watch};
 pub(crate) use address::{Address, InvalidAddress};
 pub(crate) use api_keys::{ApiKeyRow, NewApiKey};
 pub(crate) use audit::{Page, Prune, Pruned, Tail};
-pub(crate) use audit_search::{Found, Search};
+pub(crate) use audit_search::Search;
 pub(crate) use catalogues::CatalogueKey;
 pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;

@@ -40,7 +40,6 @@ pub(crate) enum Code {
     /// Too many requests; the header `Retry-After` says how many seconds to wait.
     RateLimited,
     /// A service that the gateway asks did not answer as it should.
-    #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
     Upstream,
     /// Not possible at the moment.
     Unavailable,

@@ -98,7 +98,6 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
     }
 
     /// Another bound than 64 KiB.
-    #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
     pub(crate) fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
         self
@@ -173,7 +172,6 @@ where
     }
 
     /// Answers with something that is no JSON document: a stream, a redirection.
-    #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
     pub(crate) fn responds<S, F, W>(self, status: StatusCode, media_type: &'static str, handler: F) -> Route<S>
     where
         S: Send + Sync + 'static,

@@ -38,7 +38,6 @@ impl State {
         &self.supervisor
     }
 
-    #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
     pub(crate) fn host(&self) -> &Host {
         &self.supervisor.host
     }

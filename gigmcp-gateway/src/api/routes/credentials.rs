@@ -29,6 +29,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
         route(Method::PUT, "/credentials/{server}/{name}", "set_credential", CHANGE)
             .summary("Sets a credential that a server declares; it goes to the declared hosts only")
             .path::<CredentialPath>()
+            .max_body_bytes(ESCAPED_BYTES)
             .body::<Value>()
             .answers(StatusCode::OK, set),
         route(Method::DELETE, "/credentials/{server}/{name}", "delete_credential", CHANGE)
@@ -171,6 +172,8 @@ impl From<SecretError> for ApiError {
 }
 
 const MAX_BYTES: usize = 16 * 1024;
+/// JSON may write each byte in six.
+const ESCAPED_BYTES: usize = 7 * MAX_BYTES;
 
 #[cfg(test)]
 mod tests;

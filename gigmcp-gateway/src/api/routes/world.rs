@@ -21,7 +21,8 @@ use crate::{
 pub(super) struct World {
     pub(super) router: Router<State>,
     pub(super) state: Arc<State>,
-    pub(super) test: TestDatabase,
+    /// Kept: it lies in a directory that goes with it.
+    _test: TestDatabase,
 }
 
 impl World {
@@ -47,7 +48,7 @@ impl World {
         let secrets = Arc::new(host.secrets().await.expect("a new key"));
         let supervisor = serve::assemble(&settings, host, secrets, HashMap::new()).expect("all that is needed");
         let state = Arc::new(State::new(Arc::new(supervisor), &settings));
-        Self { router: Router::new(Arc::clone(&state), super::all()), state, test }
+        Self { router: Router::new(Arc::clone(&state), super::all()), state, _test: test }
     }
 
     pub(super) fn store(&self) -> &Store {

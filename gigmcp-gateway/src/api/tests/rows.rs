@@ -18,7 +18,7 @@ pub(super) struct Target<'a> {
 /// One route, and what comes of it for each of [`CALLERS`].
 pub(super) struct Row {
     pub(super) id: &'static str,
-    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid; `s` sign in first, `f` forbidden, `v` view
+    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible; `s` sign in first, `f` forbidden, `v` view
     /// only, `n` not found.
     pub(super) outcomes: &'static str,
     pub(super) body: fn(&Target<'_>) -> Option<Value>,
@@ -41,7 +41,55 @@ pub(super) fn all() -> Vec<Row> {
     let mut rows = sessions();
     rows.extend(people());
     rows.extend(tokens());
+    rows.extend(servers());
+    rows.extend(profiles());
+    rows.extend(observed());
     rows
+}
+
+/// No registry is set, and there is no such server.
+fn servers() -> Vec<Row> {
+    let hash =
+        |_: &Target<'_>| Some(json!({ "reference": "old", "manifest_hash": format!("sha256:{}", "0a".repeat(32)) }));
+    vec![
+        row("servers", "s yyyyyy yy ffy ffy"),
+        row("server", "s nnnnnn nn ffn ffn"),
+        row("remove_server", "s ffffnn vv fff ffn"),
+        row("catalog", "s uuuuuu uu ffu ffu"),
+        row("catalog_server", "s uuuuuu uu ffu ffu"),
+        with("plan_install", "s ffffuu vv fff ffu", |_| Some(json!({ "reference": "old" }))),
+        with("install", "s ffffuu vv fff ffu", hash),
+        row("roll_back_server", "s ffffnn vv fff ffn"),
+        row("diff_server", "s nnnnnn nn ffn ffn"),
+    ]
+}
+
+fn profiles() -> Vec<Row> {
+    vec![
+        row("profiles", "s yyyyyy yy yyf yyf"),
+        with("create_profile", "s yyyyyy vv fff fff", |target| Some(json!({ "slug": target.unique }))),
+        row("profile", "s ynyyyy yn yyf yyf"),
+        with("change_profile", "s ynynyn vv fyf fnf", |_| Some(json!({ "settings": { "tools": "meta" } }))),
+        row("delete_profile", "s ynynyy vv fyf fyf"),
+        with("put_profile_server", "s nnnnnn vv fnf fnf", |_| Some(json!({}))),
+        row("remove_profile_server", "s nnnnnn vv fnf fnf"),
+        with("switch_tool", "s nnnnnn vv fnf fnf", |_| Some(json!({ "enabled": false }))),
+        row("profile_token_report", "s ynynyn vv fff fff"),
+        row("credentials", "s yyyyyy yy fff fff"),
+        with("set_credential", "s nnnnnn vv fff fff", |_| Some(json!({ "value": "x" }))),
+        row("delete_credential", "s nnnnnn vv fff fff"),
+    ]
+}
+
+fn observed() -> Vec<Row> {
+    vec![
+        row("audit", "s yyyyyy yy ffy ffy"),
+        row("verify_audit", "s ffyyyy ff fff ffy"),
+        row("export_audit", "s ffyyyy ff fff ffy"),
+        row("tail_audit", "s yyyyyy yy ffy ffy"),
+        row("instances", "s yyyyyy yy fff fff"),
+        row("metrics", "s ffyyyy ff fff fff"),
+    ]
 }
 
 fn sessions() -> Vec<Row> {

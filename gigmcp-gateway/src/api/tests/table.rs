@@ -65,8 +65,8 @@ async fn path(world: &World, route: &Route<State>, target: &Target<'_>) -> Strin
     let sessions = world.state.people.sessions(&person(&account.id, Role::Admin), &account.id).await;
     let session = sessions.expect("they can be read").first().map(|session| session.id().to_owned());
     let name = if route.path.starts_with("/profiles/") { label("extra") } else { label("old") };
-    let path =
-        route.path.replace("{id}", account.id.as_str()).replace("{session}", session.as_deref().unwrap_or("none"));
+    let path = route.path.replace("{server}", "none").replace("{tool}", "any");
+    let path = path.replace("{id}", account.id.as_str()).replace("{session}", session.as_deref().unwrap_or("none"));
     path.replace("{name}", name.as_str()).replace("{slug}", &account.profile.to_string()).replace("{email}", invited)
 }
 
@@ -79,6 +79,7 @@ fn outcome(answer: &Answer) -> char {
         "forbidden" => 'f',
         "view_only" => 'v',
         "not_found" => 'n',
+        "unavailable" => 'u',
         other => panic!("{other}: {}", answer.body),
     }
 }
@@ -86,6 +87,8 @@ fn outcome(answer: &Answer) -> char {
 #[tokio::test]
 async fn every_route_lets_in_whom_it_should_and_nobody_else() {
     let world = World::new(&[]).await;
+    // What would go on for ever ends.
+    world.state.desk.end_streams();
     let rows = rows::all();
     let routed: BTreeSet<&str> = world.router.routes().iter().map(|route| route.id).collect();
     let expected: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
@@ -105,7 +108,7 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
             let path = path(&world, route, &target).await;
             let answer = world.ask(&came_with, route.method.clone(), &path, body(&target)).await;
             found.push(outcome(&answer));
-            if (column == 7 || column == 8) && !(answer.status.is_success() && !route.method.is_safe()) {
+            if (column == 7 || column == 8) && (route.method.is_safe() || !answer.status.is_success()) {
                 assert_eq!(
                     answer.headers["x-viewing"],
                     cast.other.id.as_str(),
