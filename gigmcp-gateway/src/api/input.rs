@@ -12,6 +12,9 @@ use serde::{
 
 use super::error::{ApiError, Code};
 
+/// The variables of a path, decoded.
+pub(crate) type Variables = Vec<(String, String)>;
+
 /// A request before it is read.
 pub(crate) struct Raw {
     #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
@@ -20,7 +23,7 @@ pub(crate) struct Raw {
     pub(crate) address: IpAddr,
     pub(crate) headers: HeaderMap,
     /// The variables of the path, decoded.
-    pub(crate) path: Vec<(String, String)>,
+    pub(crate) path: Variables,
     pub(crate) query: Option<String>,
     pub(crate) body: Bytes,
 }
