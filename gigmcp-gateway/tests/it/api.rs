@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{ADDRESS, Answer, post, send},
+    client::{ADDRESS, Answer, Session, post, send},
     gateway::{Installation, demo_server},
     internet::Internet,
 };
@@ -82,17 +82,12 @@ fn people_do_all_of_it_over_the_network() {
     installation.profile("work", &["echo"]);
     let made = root.ask(Method::POST, "/profiles/work/tokens", Some(json!({ "name": "laptop" })));
     let token = made.json()["token"].as_str().unwrap().to_owned();
-    let ping = || {
-        send(
-            &internet,
-            post("/mcp/p/work", Some(&token), json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string()),
-        )
-        .status
-    };
-    assert_eq!(ping(), StatusCode::OK);
+    let session = Session::open(&internet, "/mcp/p/work", &token);
+    assert_eq!(session.call("echo_echo", &json!({ "text": "hello" })).text(), "hello");
     assert_eq!(ann.ask(Method::GET, "/profiles/work/tokens", None).status, StatusCode::NOT_FOUND, "another's");
     assert_eq!(root.ask(Method::DELETE, "/profiles/work/tokens/laptop", None).status, StatusCode::NO_CONTENT);
-    assert_eq!(ping(), StatusCode::UNAUTHORIZED);
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+    assert_eq!(send(&internet, post("/mcp/p/work", Some(&token), ping)).status, StatusCode::UNAUTHORIZED);
 
     // Nobody is in any more at once.
     assert_eq!(root.ask(Method::POST, &format!("/users/{id}/disable"), None).status, StatusCode::NO_CONTENT);
