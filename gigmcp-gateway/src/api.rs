@@ -18,7 +18,7 @@ mod stream;
 mod tests;
 
 pub(crate) use error::{ApiError, Code};
-pub(crate) use input::{Raw, Text};
+pub(crate) use input::{Raw, Text, Variables};
 pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
@@ -127,7 +127,7 @@ impl<S: Door> Router<S> {
         &self,
         route: &Route<S>,
         caller: Option<Actor>,
-        request: Request<(B, Vec<(String, String)>)>,
+        request: Request<(B, Variables)>,
         address: IpAddr,
         request_id: &str,
     ) -> Result<Response<Body>, ApiError>
@@ -150,7 +150,7 @@ impl<S: Door> Router<S> {
     }
 
     /// Where it leads, and the variables of its path.
-    fn route(&self, method: &Method, path: &str) -> Result<(&Route<S>, Vec<(String, String)>), ApiError> {
+    fn route(&self, method: &Method, path: &str) -> Result<(&Route<S>, Variables), ApiError> {
         let found = self.paths.at(path).map_err(|_| ApiError::not_found("path"))?;
         let places = found.value;
         let route = places.iter().map(|place| &self.routes[*place]).find(|route| route.method == method);

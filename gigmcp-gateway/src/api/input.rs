@@ -12,15 +12,18 @@ use serde::{
 
 use super::error::{ApiError, Code};
 
+/// The variables of a path, decoded.
+pub(crate) type Variables = Vec<(String, String)>;
+
 /// A request before it is read.
 pub(crate) struct Raw {
-    #[expect(dead_code, reason = "for the routes of servers, which are not there yet")]
+    #[expect(dead_code, reason = "for handlers that log, of which there is none yet")]
     pub(crate) request_id: String,
     /// Where the caller is, as far as that is known.
     pub(crate) address: IpAddr,
     pub(crate) headers: HeaderMap,
     /// The variables of the path, decoded.
-    pub(crate) path: Vec<(String, String)>,
+    pub(crate) path: Variables,
     pub(crate) query: Option<String>,
     pub(crate) body: Bytes,
 }

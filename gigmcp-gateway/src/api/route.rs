@@ -78,6 +78,9 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: 
     }
 }
 
+/// What a handler is given of a request.
+type Reads<P, Q, B> = fn() -> (P, Q, B);
+
 /// A route without its handler.
 pub(crate) struct RouteBuilder<P, Q, B> {
     method: Method,
@@ -87,7 +90,7 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     rule: Rule,
     max_body_bytes: usize,
     schemas: [Option<SchemaOf>; 3],
-    input: PhantomData<fn() -> (P, Q, B)>,
+    input: PhantomData<Reads<P, Q, B>>,
 }
 
 impl<P, Q, B> RouteBuilder<P, Q, B> {
