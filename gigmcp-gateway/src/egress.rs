@@ -89,6 +89,16 @@ impl Instances {
         instances.get(identity).filter(|entry| entry.ended.is_none()).map(|entry| Arc::clone(&entry.instance))
     }
 
+    /// How many run.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().values().filter(|entry| entry.ended.is_none()).count()
+    }
+
+    /// Whether it runs here.
+    pub(crate) fn runs(&self, identity: &Identity) -> bool {
+        self.find(identity).is_some()
+    }
+
     /// An instance that runs, or did so until a moment ago.
     fn named(&self, identity: &Identity) -> Option<Arc<Instance>> {
         self.lock().get(identity).map(|entry| Arc::clone(&entry.instance))

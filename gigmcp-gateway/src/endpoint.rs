@@ -2,13 +2,18 @@
 
 mod streams;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use crate::{
+    api::{self, ApiError, Code, Router, State},
     output::whole,
     people::TokenScope,
     profiles::Profiles,
@@ -21,7 +26,9 @@ use streams::{Streams, Until};
 
 /// Everything behind the listener.
 pub(crate) struct Endpoint {
-    profiles: Profiles,
+    profiles: Arc<Profiles>,
+    state: Arc<State>,
+    api: Router<State>,
     transitional: Option<Transitional>,
     transport: StreamableHttp,
     streams: Streams,
@@ -50,19 +57,42 @@ type Answer = Response<Until>;
 
 impl Endpoint {
     pub(crate) fn new(
-        profiles: Profiles,
+        state: Arc<State>,
         transitional: Option<Transitional>,
         address: SocketAddr,
         settings: &Settings,
     ) -> Self {
-        Self { profiles, transitional, transport: transport(address, settings), streams: Streams::default() }
+        let profiles = Arc::clone(&state.profiles);
+        let api = Router::new(Arc::clone(&state), api::routes());
+        Self {
+            profiles,
+            state,
+            api,
+            transitional,
+            transport: transport(address, settings),
+            streams: Streams::default(),
+        }
     }
 
-    /// Answers one request. Never fails: every fault is an answer.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
+        if request.uri().path() == "/metrics" {
+            // Where monitors look for it; asked for with a key like all else.
+            *request.uri_mut() = Uri::from_static(api::METRICS);
+        }
         let path = request.uri().path();
-        if path == "/healthz" {
-            return plain(StatusCode::OK, "ok\n");
+        if path.strip_prefix(api::PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return self.api(request, address).await.map(Until::api);
+        }
+        match path {
+            "/healthz" => return plain(StatusCode::OK, "ok\n"),
+            "/readyz" => {
+                return match self.state.desk.is_ready(self.state.store()).await {
+                    true => plain(StatusCode::OK, "ready\n"),
+                    false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+                };
+            }
+            _ => {}
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
@@ -86,9 +116,24 @@ impl Endpoint {
         }
     }
 
+    async fn api(&self, mut request: Request<Incoming>, address: IpAddr) -> Response<api::Body> {
+        // A page that rebinds its own name to our address still sends its own name.
+        if !self.transport.serves_host(request.uri(), request.headers()) {
+            let text = "this host name is not served here; GIG_ALLOWED_HOSTS and GIG_PUBLIC_URL name those that are";
+            return api::refused(ApiError::new(Code::CrossSite, text));
+        }
+        // HTTP/2 has it in the target.
+        let authority = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        if let Some(authority) = authority {
+            request.headers_mut().entry(header::HOST).or_insert(authority);
+        }
+        self.api.answer(request, address).await
+    }
+
     /// Ends the streams on which clients only listen, so that their connections can end.
     pub(crate) fn end_streams(&self) {
         self.transport.end_streams();
+        self.state.desk.end_streams();
     }
 
     /// Ends every server.
@@ -169,6 +214,9 @@ fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
     for host in &settings.allowed_hosts {
         transport = transport.allow_host(host);
     }
+    if let Some(url) = &settings.public_url {
+        transport = transport.allow_host(url.host()).allow_origin(url.origin());
+    }
     for origin in &settings.allowed_origins {
         transport = transport.allow_origin(origin);
     }
@@ -233,8 +281,8 @@ mod tests {
         let (supervisor, custody) = started.expect("all that is needed");
         custody.close().await;
         let supervisor = Arc::new(supervisor);
-        let profiles = Profiles::new(supervisor, &settings);
-        let endpoint = Arc::new(Endpoint::new(profiles, None, settings.listen, &settings));
+        let state = Arc::new(State::new(supervisor, &settings));
+        let endpoint = Arc::new(Endpoint::new(state, None, settings.listen, &settings));
 
         let held = store.hold().await;
         let done = Arc::new(AtomicUsize::new(0));

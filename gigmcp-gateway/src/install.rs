@@ -14,7 +14,7 @@ mod reach;
 mod reference;
 mod removal;
 
-pub(crate) use catalog::{Catalog, CatalogError, Freshness};
+pub(crate) use catalog::{Catalog, CatalogError, Freshness, words};
 pub(crate) use credentials::{RegistryHost, RegistryLogin, forget};
 pub(crate) use entitlements::Entitlements;
 pub(crate) use error::InstallError;

@@ -3,6 +3,7 @@
 //! This binary composes the gigmcp crates. No security mechanism lives here.
 #![forbid(unsafe_code)]
 
+mod api;
 mod backup;
 mod calls;
 mod cli;
@@ -18,8 +19,8 @@ mod host;
 mod install;
 mod keys;
 mod launch;
+mod metrics;
 mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "some of it is for the REST API, which is not there yet"))]
 mod people;
 mod pins;
 mod profiles;

@@ -13,6 +13,7 @@ mod lifetime;
 mod password;
 mod record;
 mod role;
+pub(crate) mod rules;
 mod scope;
 mod sessions;
 mod sign_in;
@@ -24,22 +25,20 @@ mod view;
 
 use std::time::Duration;
 
-pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via};
+pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via, anybody_may};
 pub(crate) use email::Email;
 pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
 pub(crate) use lifetime::Lifetime;
 pub(crate) use password::{HashError, Password, WeakPassword};
+pub(crate) use record::{Kind, done};
 pub(crate) use role::Role;
 pub(crate) use scope::{ApiScope, Area, Scopes};
 pub(crate) use sessions::{Origin, SessionToken, Terms};
-pub(crate) use sign_in::SignInError;
+pub(crate) use sign_in::{Attempt, SignInError};
 pub(crate) use token_scope::{Reach, TokenScope};
 pub(crate) use tokens::TokenWish;
 pub(crate) use totp::SecondFactor;
-
-#[cfg_attr(not(test), expect(unused_imports, reason = "for the REST API, which is not there yet"))]
-pub(crate) use sign_in::{Attempt, SignedIn};
 
 /// Whoever something belongs to has an account of that id.
 pub(crate) type UserId = crate::spec::Owner;
@@ -107,6 +106,12 @@ pub(crate) enum PeopleError {
 impl People {
     pub(crate) fn new(store: Store, terms: Terms) -> Self {
         Self::with_hasher(store, terms, Hasher::new())
+    }
+
+    /// With passwords that cost nothing, as nothing is to be hidden.
+    #[cfg(test)]
+    pub(crate) fn fast(store: Store) -> Self {
+        Self::with_hasher(store, Terms::of(Lifetime::hours(168)), tests::hasher())
     }
 
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {

@@ -20,13 +20,13 @@ use tokio::{
 };
 
 use crate::{
+    api::State,
     doctor,
     egress::{Instances, Policy},
     endpoint::{Endpoint, Transitional},
     host::Host,
     output::{Failure, whole},
-    people::{People, Terms},
-    profiles::Profiles,
+    people::People,
     secrets::Secrets,
     settings::Settings,
     spec::{Owner, ProfileSlug},
@@ -40,9 +40,8 @@ use crate::{
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     check_host().await?;
     let host = Host::open(&settings)?;
-    let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
     let server = Server::open(&settings, host).await?;
-    print_setup_code(&people).await;
+    print_setup_code(&server.state.people).await;
     tracing::info!("listening on http://{}", server.address);
     server.run().await
 }
@@ -70,6 +69,7 @@ async fn print_setup_code(people: &People) {
 pub(crate) struct Server {
     listener: TcpListener,
     pub(crate) address: SocketAddr,
+    state: Arc<State>,
     endpoint: Arc<Endpoint>,
     custody: Custody,
 }
@@ -83,9 +83,9 @@ impl Server {
         let transitional = transitional(settings, &supervisor).await?;
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
-        let profiles = Profiles::new(supervisor, settings);
-        let endpoint = Endpoint::new(profiles, transitional, address, settings);
-        Ok(Self { listener, address, endpoint: Arc::new(endpoint), custody })
+        let state = Arc::new(State::new(supervisor, settings));
+        let endpoint = Endpoint::new(Arc::clone(&state), transitional, address, settings);
+        Ok(Self { listener, address, state, endpoint: Arc::new(endpoint), custody })
     }
 
     /// Answers until a signal says to stop, then lets calls in flight end and stops every server.
@@ -170,13 +170,18 @@ pub(crate) async fn check_host() -> Result<(), Failure> {
 }
 
 async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stopping: tokio::sync::watch::Receiver<()>) {
+    let address = match stream.peer_addr() {
+        Ok(address) => address.ip().to_canonical(),
+        // It is gone already.
+        Err(error) => return tracing::debug!("connection: {error}"),
+    };
     // Small answers must not wait for the client's acknowledgement of earlier ones.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {error}");
     }
     let service = hyper::service::service_fn(move |request| {
         let endpoint = Arc::clone(&endpoint);
-        async move { Ok::<_, std::convert::Infallible>(endpoint.answer(request).await) }
+        async move { Ok::<_, std::convert::Infallible>(endpoint.answer(request, address).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

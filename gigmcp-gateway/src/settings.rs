@@ -1,6 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
 pub(crate) mod keys;
+mod public_url;
 mod registry;
 
 use std::{
@@ -15,6 +16,7 @@ use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
 use keys::KeySettings;
+pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 
 use crate::{
@@ -61,6 +63,11 @@ pub(crate) struct Settings {
     /// long connections; clients of 2025-11-25 can do that. By default, streams stay open
     #[arg(long, env = "GIG_STREAM_SECONDS", value_parser = clap::value_parser!(u64).range(1..), global = true)]
     pub(crate) stream_seconds: Option<u64>,
+
+    /// Where browsers reach the gateway, as https://gig.example.com; its host name is served too. Without it, sessions of the API
+    /// work over https, or on a loopback address
+    #[arg(long, env = "GIG_PUBLIC_URL", value_name = "URL", global = true)]
+    pub(crate) public_url: Option<PublicUrl>,
 
     /// PEM file of certificate authorities trusted upstream, besides those of this machine
     #[arg(long, env = "GIG_UPSTREAM_EXTRA_ROOTS", global = true)]
@@ -166,7 +173,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 40] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -190,6 +197,7 @@ const NAMES: [&str; 39] = [
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
     "GIG_MAX_SERVERS",
+    "GIG_PUBLIC_URL",
     "GIG_REGISTRY_ALLOW",
     "GIG_REGISTRY_ROOT",
     "GIG_REGISTRY_URL",

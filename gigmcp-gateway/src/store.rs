@@ -7,11 +7,13 @@
 mod address;
 mod api_keys;
 mod audit;
+mod audit_search;
 mod catalog;
 mod catalogues;
 mod cell;
 mod connection;
 mod copy;
+mod counted;
 mod heads;
 mod installs;
 mod instances;
@@ -20,6 +22,7 @@ mod ledger;
 mod pins;
 mod policies;
 mod postgres;
+mod profile_changes;
 mod profiles;
 mod programs;
 mod schema;
@@ -48,13 +51,16 @@ use tokio::sync::{Notify, oneshot, watch};
 pub(crate) use address::{Address, InvalidAddress};
 pub(crate) use api_keys::{ApiKeyRow, NewApiKey};
 pub(crate) use audit::{Page, Prune, Pruned, Tail};
+pub(crate) use audit_search::Search;
 pub(crate) use catalogues::CatalogueKey;
 pub(crate) use cell::{Base64, Cell};
 pub(crate) use connection::SqlError;
 use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
+use counted::Counted;
+pub(crate) use counted::Tally;
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
-pub(crate) use instances::InstanceRow;
+pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
 pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
@@ -191,6 +197,8 @@ struct Threads {
     /// How many rows were added to it by this program, and who is told when it is many more.
     audit_rows: AtomicU64,
     audit_grew: Notify,
+    /// What was told to it since this program began.
+    counted: Counted,
 }
 
 /// Something to write, and whether others follow it.
@@ -241,6 +249,7 @@ impl Store {
             audit_lost: AtomicBool::new(false),
             audit_rows: AtomicU64::new(0),
             audit_grew: Notify::new(),
+            counted: Counted::default(),
         };
         let queue = Queue(Arc::clone(&threads.writer));
         start("gig-db-write", move || write_loop(&writing, &queue, &changes))?;

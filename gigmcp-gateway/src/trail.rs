@@ -5,6 +5,7 @@
 mod chain;
 mod custody;
 mod export;
+mod exporter;
 mod policy_seal;
 mod row;
 mod signer;
@@ -14,6 +15,7 @@ mod verify;
 pub(crate) use chain::{Link, Place, RowHash};
 pub(crate) use custody::{Custody, Limits};
 pub(crate) use export::{ExportHead, Filter, InvalidExport, Line};
+pub(crate) use exporter::{ExportError, Exporter};
 pub(crate) use policy_seal::PolicySeal;
 pub(crate) use row::{AuditRow, ChainedRow};
 pub(crate) use signer::{KeyRow, PURPOSE, Signer, SignerError};

@@ -14,7 +14,7 @@ mod shares;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{sync::Semaphore, time::timeout};
@@ -181,6 +181,11 @@ impl StreamableHttp {
     pub fn allow_origin(mut self, origin: &str) -> Self {
         self.origins.insert(origin.to_ascii_lowercase().into());
         self
+    }
+
+    /// Whether a request is for a host name under which this answers; for whatever else is served at the same address.
+    pub fn serves_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        guard::host_is_allowed(&self.hosts, uri, headers)
     }
 
     /// Answers one HTTP request of a client that the caller has authenticated as `principal`.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     host::Host,
-    install::{Catalog, CatalogError, Entitlements, Freshness, ServerReference},
+    install::{Catalog, CatalogError, Entitlements, Freshness, ServerReference, words},
     output::{Failure, Output, columns, whole},
 };
 
@@ -87,11 +87,4 @@ fn list(index: &Index, is_wanted: impl Fn(&Manifest) -> bool, out: &Output) -> R
         });
         columns(&["NAME", "VERSION", "TIER", "CATEGORY", "TITLE"], &rows.collect::<Vec<_>>())
     })
-}
-
-fn words(manifest: &Manifest) -> impl Iterator<Item = &str> {
-    let texts = [manifest.display_name.as_deref(), manifest.description.as_deref()].into_iter().flatten();
-    let category = manifest.category.iter().map(|category| category.as_str());
-    let tools = manifest.tools.iter().map(|tool| tool.name.as_str());
-    [manifest.name.as_str()].into_iter().chain(texts).chain(category).chain(tools)
 }

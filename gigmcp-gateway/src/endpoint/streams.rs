@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 
 use super::Mount;
+use crate::api;
 
 /// What goes on, by what it was asked for with.
 #[derive(Debug, Default)]
@@ -25,8 +26,13 @@ type Open = HashMap<(Mount, String), Weak<watch::Sender<()>>>;
 
 /// A body, and what ends it before its time.
 pub(crate) struct Until {
-    body: ResponseBody,
+    body: Kind,
     revoked: Option<Revoked>,
+}
+
+enum Kind {
+    Mcp(ResponseBody),
+    Api(api::Body),
 }
 
 /// Ready when the last sender is told to end; each stream keeps the sender alive.
@@ -38,7 +44,12 @@ struct Revoked {
 impl Until {
     /// One that ends by itself.
     pub(super) fn always(body: ResponseBody) -> Self {
-        Self { body, revoked: None }
+        Self { body: Kind::Mcp(body), revoked: None }
+    }
+
+    /// One of the API, which sees to that itself.
+    pub(super) fn api(body: api::Body) -> Self {
+        Self { body: Kind::Api(body), revoked: None }
     }
 }
 
@@ -47,7 +58,7 @@ impl Streams {
     pub(super) fn watch(&self, answer: Response<ResponseBody>, mount: Mount, hash: String) -> Response<Until> {
         answer.map(|body| match body.size_hint().exact() {
             Some(_) => Until::always(body),
-            None => Until { body, revoked: Some(self.revoked(mount, hash)) },
+            None => Until { body: Kind::Mcp(body), revoked: Some(self.revoked(mount, hash)) },
         })
     }
 
@@ -85,23 +96,32 @@ impl Streams {
 
 impl Body for Until {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = self.get_mut();
         if let Some(revoked) = &mut this.revoked
             && revoked.told.as_mut().poll(context).is_ready()
         {
             return Poll::Ready(None);
         }
-        Pin::new(&mut this.body).poll_frame(context)
+        match &mut this.body {
+            Kind::Mcp(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Kind::Api(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Kind::Mcp(body) => body.is_end_stream(),
+            Kind::Api(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Kind::Mcp(body) => body.size_hint(),
+            Kind::Api(body) => body.size_hint(),
+        }
     }
 }

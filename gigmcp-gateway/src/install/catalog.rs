@@ -7,8 +7,8 @@ use std::{
 };
 
 use gigmcp_registry::{
-    Download, Envelope, Fetched, Files, FilesError, Https, HttpsError, Index, IndexClient, InvalidHttps, OpenError,
-    RefreshError, RegistryFile, Root, RootError, SignedRoot, StateError, StateFile, Transport, Verified,
+    Download, Envelope, Fetched, Files, FilesError, Https, HttpsError, Index, IndexClient, InvalidHttps, Manifest,
+    OpenError, RefreshError, RegistryFile, Root, RootError, SignedRoot, StateError, StateFile, Transport, Verified,
 };
 
 use super::{ServerReference, reach::Reach};
@@ -102,6 +102,14 @@ impl Catalog {
     pub(crate) fn index(&self) -> Option<&Verified<Index>> {
         self.client.index(SystemTime::now())
     }
+}
+
+/// What somebody may look for it by.
+pub(crate) fn words(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    let texts = [manifest.display_name.as_deref(), manifest.description.as_deref()].into_iter().flatten();
+    let category = manifest.category.iter().map(|category| category.as_str());
+    let tools = manifest.tools.iter().map(|tool| tool.name.as_str());
+    [manifest.name.as_str()].into_iter().chain(texts).chain(category).chain(tools)
 }
 
 fn pinned(path: &Path) -> Result<Verified<Root>, CatalogError> {

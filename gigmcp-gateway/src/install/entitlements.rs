@@ -1,13 +1,14 @@
 //! What a manifest asks for, for people to agree to.
 
 use gigmcp_registry::{Credential, EgressHost, Inject, Manifest, RequestRule, Template, Tier, Values};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::lower::hash;
 use crate::output::harmless;
 
 /// What a manifest asks for. Where the user has said something, that stands in it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct Entitlements {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -36,7 +37,8 @@ pub(crate) struct Entitlements {
 }
 
 /// Hosts of which only some requests are allowed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "EntitledRule")]
 pub(crate) struct Rule {
     pub(crate) hosts: Vec<String>,
     pub(crate) methods: Vec<String>,
@@ -49,7 +51,8 @@ pub(crate) struct Rule {
 }
 
 /// A credential, and where it goes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "EntitledUse")]
 pub(crate) struct Use {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
@@ -60,7 +63,8 @@ pub(crate) struct Use {
 }
 
 /// What the user says at the installation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "EntitledVariable")]
 pub(crate) struct Variable {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
@@ -70,7 +74,8 @@ pub(crate) struct Variable {
     pub(crate) value: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "EntitledTool")]
 pub(crate) struct Tool {
     pub(crate) name: String,
     /// Whether whoever made the manifest means everybody to have it. All tools can be called.

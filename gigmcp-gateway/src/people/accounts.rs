@@ -9,9 +9,11 @@ use crate::{
     store::{StoreError, UserRow},
 };
 
-const READ: Rule = Rule::new(Access::AtLeast(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
-const READ_OWN: Rule = Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
-pub(super) const CHANGE: Rule =
+pub(crate) const READ: Rule =
+    Rule::new(Access::AtLeast(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
+pub(crate) const READ_OWN: Rule =
+    Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Users));
+pub(crate) const CHANGE: Rule =
     Rule::new(Access::AtLeast(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Users));
 
 impl People {

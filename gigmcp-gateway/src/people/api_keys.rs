@@ -9,10 +9,10 @@ use crate::{
     token::{self, Token},
 };
 
-const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
+pub(crate) const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
 /// Not with a key: one that got into other hands must not make others.
-const CREATE: Rule = Rule::new(Access::Own, Deed::Prove);
-const REVOKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Prove);
+pub(crate) const CREATE: Rule = Rule::new(Access::Own, Deed::Prove);
+pub(crate) const REVOKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Prove);
 
 impl People {
     /// A key of one's own, shown once.

@@ -14,9 +14,9 @@ use crate::{
     store::{SignIn, now_seconds},
 };
 
-const OWN: Rule = Rule::new(Access::Own, Deed::Prove);
+pub(crate) const OWN: Rule = Rule::new(Access::Own, Deed::Prove);
 /// Whoever lost the device and the codes asks an administrator; the password is needed all the same.
-const LOST: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
+pub(crate) const LOST: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
 
 impl People {
     /// Changes one's own password. All other sessions end.

@@ -22,7 +22,7 @@ pub(crate) struct Acceptance {
     pub(crate) origin: Option<Origin>,
 }
 
-const RESET: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
+pub(crate) const RESET: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
 
 impl People {
     /// A code for the first administrator, if there is none who can sign in. Those of before do not work any more.

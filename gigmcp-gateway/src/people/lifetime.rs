@@ -1,6 +1,6 @@
 //! How long something holds.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 /// A minute to ten years, written as `30m`, `168h` or `90d`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -22,10 +22,6 @@ impl Lifetime {
 
     pub(crate) fn seconds(self) -> i64 {
         i64::from(self.0) * 60
-    }
-
-    pub(crate) fn duration(self) -> Duration {
-        Duration::from_secs(u64::from(self.0) * 60)
     }
 
     /// When something ends that begins now.
@@ -76,7 +72,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(Lifetime(minutes)), "{text}");
         }
         assert_eq!(Lifetime::hours(168).to_string(), "7d");
-        assert_eq!(Lifetime::hours(24).duration(), Duration::from_secs(86_400));
+        assert_eq!(Lifetime::hours(24).seconds(), 86_400);
         for text in ["", "0m", "7", "d", "+7d", "-7d", "7.5h", "7 d", "3654d", "99999999999d", "7\u{b2}d", "1s"] {
             assert_eq!(text.parse::<Lifetime>(), Err(InvalidLifetime), "{text}");
         }

@@ -5,7 +5,7 @@ use crate::store::{AuditRow, now_millis};
 
 /// What happened to an account.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Somebody signed in, or tried to.
     Login,
     Logout,
@@ -18,6 +18,12 @@ pub(super) enum Kind {
     ApiKey,
     /// Somebody looked at another's pages.
     View,
+    /// What is in a profile, and what was said of it.
+    Profile,
+    /// A server was put in place, or taken away.
+    Server,
+    /// A credential was set or deleted; never its value.
+    Secret,
 }
 
 impl Kind {
@@ -31,6 +37,9 @@ impl Kind {
             Self::Token => "token",
             Self::ApiKey => "api-key",
             Self::View => "view",
+            Self::Profile => "profile",
+            Self::Server => "server",
+            Self::Secret => "secret",
         }
     }
 }
@@ -48,6 +57,6 @@ pub(super) fn of(kind: Kind, about: &str, subject: String, verdict: &str) -> Aud
 }
 
 /// A row about what somebody did to an account, which may be another's.
-pub(super) fn done(kind: Kind, about: &UserId, what: impl std::fmt::Display, by: &Actor) -> AuditRow {
+pub(crate) fn done(kind: Kind, about: &UserId, what: impl std::fmt::Display, by: &Actor) -> AuditRow {
     of(kind, about.as_str(), format!("{what}, by {}", by.told()), "allowed")
 }

@@ -45,7 +45,7 @@ impl Origin {
     }
 
     /// What counts as one source: of IPv6, the network that one customer is given.
-    pub(super) fn source(&self) -> [u8; 8] {
+    pub(crate) fn source(&self) -> [u8; 8] {
         match self.address {
             IpAddr::V4(address) => {
                 let mut source = [0xff; 8];
@@ -110,8 +110,8 @@ impl SessionRow {
     }
 }
 
-const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
-const END: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Prove);
+pub(crate) const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
+pub(crate) const END: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Prove);
 
 impl People {
     /// The session of a token, if it holds now.

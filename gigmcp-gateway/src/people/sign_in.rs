@@ -29,7 +29,9 @@ pub(crate) struct Attempt {
 pub(crate) struct SignedIn {
     /// For the browser; what is kept is its hash.
     pub(crate) token: SessionToken,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the session says it"))]
     pub(crate) actor: Actor,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the session says it"))]
     pub(crate) expires_at: i64,
 }
 

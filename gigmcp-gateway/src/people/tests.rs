@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use clap::{Args, FromArgMatches};
 use zeroize::Zeroizing;
 
-use super::*;
+use super::{sign_in::SignedIn, *};
 use crate::{
     host::Host,
     secrets::Secrets,
@@ -31,7 +31,7 @@ struct World {
 const PASSWORD: &str = "Apollo 11 1202 alarm";
 
 /// Fast, as nothing is to be hidden.
-fn hasher() -> Hasher {
+pub(super) fn hasher() -> Hasher {
     Hasher::with_cost(argon2::Params::new(64, 1, 1, None).expect("they are valid"))
 }
 

@@ -18,10 +18,12 @@ pub(crate) struct TokenWish {
     pub(crate) holds: Option<Lifetime>,
 }
 
-const READ: Rule = Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Profiles));
+pub(crate) const READ: Rule =
+    Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Profiles));
 /// Whoever makes a token can run tools with what is the owner's, so only the owner does.
-const CREATE: Rule = Rule::new(Access::Own, Deed::Use);
-const REVOKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
+pub(crate) const CREATE: Rule = Rule::new(Access::Own, Deed::Use);
+pub(crate) const REVOKE: Rule =
+    Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
 
 impl People {
     /// A profile of one's own, and its first token, shown once.

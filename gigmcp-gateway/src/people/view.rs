@@ -9,8 +9,8 @@ use crate::{
     token::{self, Token},
 };
 
-const BEGIN: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
-const END: Rule = Rule::new(Access::SignedIn, Deed::Leave);
+pub(crate) const BEGIN: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
+pub(crate) const END: Rule = Rule::new(Access::SignedIn, Deed::Leave);
 
 impl People {
     /// Begins to look at somebody's pages, for a while. The session gets another token. [`Actor::may`] refuses all but reading

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{MemberSettings, ProfileSettings};
 
 /// What is done when a session could be made to send private data away.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, schemars::JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FlowSetting {
     Off,
@@ -17,7 +17,7 @@ pub(crate) enum FlowSetting {
 }
 
 /// What a server can see and do, as its owner says.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, schemars::JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Label {
     ReadsUntrusted,

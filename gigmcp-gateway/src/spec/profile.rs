@@ -6,6 +6,7 @@ use std::{
 };
 
 use gigmcp_mcp::{ExposedName, ListBudget, ToolMode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::{
 };
 
 /// What was said of a profile, and of the servers in it. Kept as one JSON document.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProfileSettings {
     /// Whether every name begins with its server's; without, only one that two servers have does.
@@ -50,7 +51,7 @@ pub(crate) struct ProfileSettings {
 }
 
 /// What was said of one server in a profile.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MemberSettings {
     /// What becomes of a definition that changes after its owner agreed to the server.
@@ -58,6 +59,7 @@ pub(crate) struct MemberSettings {
     pub(crate) definitions: Definitions,
     /// Other names for its tools and prompts, and the server's own name for each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub(crate) aliases: BTreeMap<ExposedName, String>,
     /// Tools of it that are switched off: not listed, not found and not called.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
@@ -99,7 +101,7 @@ pub(crate) struct MemberSettings {
 }
 
 /// What becomes of a definition that changes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Definitions {
     /// It is held back until it is accepted.
@@ -110,7 +112,7 @@ pub(crate) enum Definitions {
 }
 
 /// How the tools of a profile are listed.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Tools {
     /// Each by itself.

@@ -70,6 +70,7 @@ impl Store {
 
     /// Adds a row; it is in the database when this returns `Ok`.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
+        self.threads.counted.count(&row);
         let added = self.write_promised(move |connection| append(connection, &row)).await;
         self.note_audit(added.is_ok());
         added
@@ -77,6 +78,7 @@ impl Store {
 
     /// Adds a row, and waits for nothing. If it is lost, [`takes_audit`](Self::takes_audit) says so.
     pub(crate) fn add_audit_later(&self, row: AuditRow) {
+        self.threads.counted.count(&row);
         let threads = Arc::downgrade(&self.threads);
         let queued = self.write_later(
             move |connection| append(connection, &row),
@@ -330,7 +332,7 @@ pub(super) fn append(connection: &Connection, row: &AuditRow) -> Result<(), Stor
     Ok(())
 }
 
-fn select() -> SelectStatement {
+pub(super) fn select() -> SelectStatement {
     Query::select().columns(COLUMNS).from(Audit::Table).take()
 }
 
@@ -358,7 +360,7 @@ const COLUMNS: [Audit; 21] = [
     Audit::Hash,
 ];
 
-fn parse(row: &Row<'_>) -> Result<ChainedRow, StoreError> {
+pub(super) fn parse(row: &Row<'_>) -> Result<ChainedRow, StoreError> {
     let hash: Option<Vec<u8>> = row.get(20)?;
     Ok(ChainedRow {
         id: row.get(0)?,

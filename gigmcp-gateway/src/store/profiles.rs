@@ -71,15 +71,7 @@ impl Store {
     pub(crate) async fn remove_from_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
         self.change(move |connection| {
             let profile = require(connection, &slug)?;
-            match connection.execute(
-                Query::delete()
-                    .from_table(ProfileServers::Table)
-                    .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id.0))
-                    .and_where(Expr::col(ProfileServers::Server).eq(server.as_str())),
-            )? {
-                0 => Err(no_member(&profile, &server)),
-                _ => Ok(()),
-            }
+            remove_member(connection, &profile, &server)
         })
         .await
     }
@@ -100,13 +92,7 @@ impl Store {
             if let Err(invalid) = profile.settings.set(server.as_ref(), &name, value.as_deref()) {
                 return Ok(Err(invalid));
             }
-            let text = serde_json::to_string(&profile.settings).expect("settings are JSON");
-            connection.execute(
-                Query::update()
-                    .table(Profiles::Table)
-                    .value(Profiles::Settings, text)
-                    .and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
-            )?;
+            write_settings(connection, &profile)?;
             Ok(Ok(profile.settings))
         })
         .await
@@ -116,10 +102,7 @@ impl Store {
     pub(crate) async fn delete_profile(&self, slug: ProfileSlug) -> Result<(), StoreError> {
         self.change(move |connection| {
             let profile = require(connection, &slug)?;
-            connection.execute(
-                Query::delete().from_table(Profiles::Table).and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
-            )?;
-            Ok(())
+            delete(connection, profile.id)
         })
         .await
     }
@@ -182,7 +165,37 @@ fn insert_member(
     Ok(())
 }
 
-fn require_member(profile: &Profile, server: &ServerName) -> Result<(), StoreError> {
+pub(super) fn remove_member(connection: &Connection, profile: &Profile, server: &ServerName) -> Result<(), StoreError> {
+    match connection.execute(
+        Query::delete()
+            .from_table(ProfileServers::Table)
+            .and_where(Expr::col(ProfileServers::ProfileId).eq(profile.id.0))
+            .and_where(Expr::col(ProfileServers::Server).eq(server.as_str())),
+    )? {
+        0 => Err(no_member(profile, server)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn write_settings(connection: &Connection, profile: &Profile) -> Result<(), StoreError> {
+    let text = serde_json::to_string(&profile.settings).expect("settings are JSON");
+    connection.execute(
+        Query::update()
+            .table(Profiles::Table)
+            .value(Profiles::Settings, text)
+            .and_where(Expr::col(Profiles::Id).eq(profile.id.0)),
+    )?;
+    Ok(())
+}
+
+pub(super) fn delete(connection: &Connection, profile: ProfileId) -> Result<(), StoreError> {
+    connection
+        .execute(Query::delete().from_table(Profiles::Table).and_where(Expr::col(Profiles::Id).eq(profile.0)))
+        .map(drop)
+        .map_err(StoreError::from)
+}
+
+pub(super) fn require_member(profile: &Profile, server: &ServerName) -> Result<(), StoreError> {
     match profile.servers.iter().any(|(name, _)| name == server) {
         true => Ok(()),
         false => Err(no_member(profile, server)),

@@ -36,6 +36,8 @@ pub(crate) struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server: Option<String>,
@@ -56,6 +58,7 @@ impl Filter {
         self.since_ms.is_none_or(|since| row.at_ms >= since)
             && self.until_ms.is_none_or(|until| row.at_ms < until)
             && is(&self.kind, &row.kind)
+            && is(&self.owner, &row.owner)
             && is(&self.profile, &row.profile)
             && is(&self.server, &row.server)
             && is(&self.instance, &row.instance)

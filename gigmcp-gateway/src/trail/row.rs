@@ -11,7 +11,8 @@ pub(crate) struct AuditRow {
     /// Milliseconds since 1970.
     pub(crate) at_ms: i64,
     /// `request`, `connect`, `dns`, `tcp`, `tool`, `tripwire`, `credential`, `consent`, `removal`, `pin` or `audit`; of people
-    /// `login`, `logout`, `account`, `invitation`, `session`, `token`, `api-key` or `view`, with whom it is about as `owner`.
+    /// `login`, `logout`, `account`, `invitation`, `session`, `token`, `api-key` or `view`, with whom it is about as `owner`; of
+    /// what they change `profile`, `server` or `secret`.
     pub(crate) kind: String,
     pub(crate) owner: String,
     pub(crate) profile: String,

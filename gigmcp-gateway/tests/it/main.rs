@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod admin;
+mod api;
+mod api_servers;
 mod audit;
 mod backup;
 mod client;

@@ -12,7 +12,7 @@ use crate::{
     host::Host,
     output::Failure,
     store::Store,
-    trail::{ExportHead, Filter, Line, Link, PAGE_ROWS, Place, Statement},
+    trail::{Exporter, Filter, Line, Place},
 };
 
 #[derive(Args, Default)]
@@ -34,9 +34,13 @@ pub(super) struct Export {
     pub(super) until: Option<i64>,
 
     /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, removal, pin, audit, or of
-    /// people: login, logout, account, invitation, session, token, api-key or view
+    /// people: login, logout, account, invitation, session, token, api-key, view, profile, server or secret
     #[arg(long)]
     pub(super) kind: Option<String>,
+
+    /// Only rows of this person
+    #[arg(long)]
+    pub(super) owner: Option<String>,
 
     /// Only rows of this profile
     #[arg(long)]
@@ -78,6 +82,7 @@ impl Export {
             since_ms: self.since,
             until_ms: self.until,
             kind: self.kind.clone(),
+            owner: self.owner.clone(),
             profile: self.profile.clone(),
             server: self.server.clone(),
             instance: self.instance.clone(),
@@ -89,65 +94,21 @@ impl Export {
 }
 
 pub(super) async fn write(store: &Store, asked: &Export, mut out: impl Write) -> Result<(), Failure> {
-    let filter = Some(asked.filter()).filter(|filter| *filter != Filter::default());
-    let after = match asked.after {
-        Some(place) => Some(link(store, place).await?),
-        None => None,
-    };
-    let keys = store.audit_keys().await?.iter().map(|row| hex::encode(&row.public_key)).collect();
-    let head = ExportHead { version: 1, keys, after: after.map(|after| after.to_string()), filter: filter.clone() };
-    line(&mut out, &Line::Head(head))?;
-    let mut end = after.map_or(Place::MIN, |after| after.place);
-    let mut base: Option<Statement> = None;
-    let mut head = end;
+    let (mut exporter, head) = Exporter::begin(store, asked.filter(), asked.after).await?;
+    line(&mut out, &head)?;
     loop {
-        let page = store.audit_page(end, PAGE_ROWS).await?;
-        // A head may be signed after its row was exported.
-        let late = match page.last && head < end && filter.is_none() {
-            true => store.audit_heads(head, end).await?,
-            false => Vec::new(),
-        };
-        for statement in late {
-            head = statement.link.place;
-            line(&mut out, &Line::Statement(statement))?;
-        }
-        let mut statements = page.heads.into_iter().filter(|_| filter.is_none()).peekable();
-        // The first time, or when rows were deleted that were not exported yet.
-        let moved = page.base.filter(|moved| moved.link.place > end && base.as_ref() != Some(moved));
-        if let Some(moved) = moved.filter(|_| filter.is_none()) {
-            line(&mut out, &Line::Statement(moved.clone()))?;
-            base = Some(moved);
-        }
-        for row in page.rows {
-            end = row.id;
-            if filter.as_ref().is_none_or(|filter| filter.takes(&row.row)) {
-                line(&mut out, &Line::Row(row))?;
-            }
-            while let Some(statement) = statements.next_if(|statement| statement.link.place <= end) {
-                head = statement.link.place;
-                line(&mut out, &Line::Statement(statement))?;
-            }
-        }
-        if !page.last {
+        let next = exporter.next().await?;
+        next.lines.iter().try_for_each(|next| line(&mut out, next))?;
+        if !next.last {
             continue;
         }
         if !asked.follow {
-            // Heads of rows that are not there: whoever verifies the export is to see it.
-            statements.try_for_each(|statement| line(&mut out, &Line::Statement(statement)))?;
+            next.rest.iter().try_for_each(|rest| line(&mut out, rest))?;
             return Ok(out.flush()?);
         }
         out.flush()?;
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
-}
-
-/// What a row that was exported before has to be followed by.
-async fn link(store: &Store, place: Place) -> Result<Link, Failure> {
-    let page = store.audit_page(place - 1, 1).await?;
-    let row = page.rows.first().filter(|row| row.id == place).and_then(|row| row.link());
-    let base = page.base.map(|base| base.link).filter(|link| link.place == place);
-    row.or(base)
-        .ok_or_else(|| format!("there is no row {place} in the chain; see `gigmcp-gateway audit verify`").into())
 }
 
 fn line(out: &mut impl Write, line: &Line) -> io::Result<()> {

@@ -1,0 +1,259 @@
+//! The REST API: one table of routes, from which requests are led, callers are judged and the document is made.
+
+mod cookie;
+mod desk;
+mod door;
+mod error;
+mod input;
+mod openapi;
+mod pace;
+mod page;
+mod reply;
+mod route;
+mod routes;
+mod secret;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::{ApiError, Code};
+pub(crate) use input::{Raw, Text, Variables};
+pub(crate) use page::{Page, Paging};
+pub(crate) use reply::Reply;
+pub(crate) use route::{Call, Route, route};
+pub(crate) use state::State;
+
+use std::{future::Future, io, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+
+use crate::people::{Access, Actor, Deed, anybody_may};
+
+/// What an answer of the API consists of.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Says who is calling. Everything that is decided before a handler runs, and does not depend on what it does, is here.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// Who it is, if anybody; an error for a credential that is none any more.
+    fn caller(&self, headers: &HeaderMap) -> impl Future<Output = Result<Option<Actor>, ApiError>> + Send;
+
+    /// Whether this many requests may be made by whoever it is.
+    fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError>;
+
+    /// Whether a request that a browser may have been tricked into was meant.
+    fn is_meant(&self, method: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError>;
+}
+
+/// The routes, and what their handlers work on.
+pub(crate) struct Router<S> {
+    state: Arc<S>,
+    routes: Vec<Route<S>>,
+    /// By path, the places of its methods in `routes`.
+    paths: matchit::Router<Vec<usize>>,
+    document: Bytes,
+}
+
+impl<S: Door> Router<S> {
+    /// A router of these routes, and the one that serves their document.
+    pub(crate) fn new(state: Arc<S>, routes: Vec<Route<S>>) -> Self {
+        let mut by_path: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (place, route) in routes.iter().enumerate() {
+            match by_path.iter_mut().find(|(path, _)| *path == route.path) {
+                Some((_, places)) => places.push(place),
+                None => by_path.push((route.path, vec![place])),
+            }
+        }
+        let mut paths = matchit::Router::new();
+        for (path, places) in by_path {
+            paths.insert(format!("{PREFIX}{path}"), places).expect("no two paths of the table overlap");
+        }
+        let document = serde_json::to_vec(&openapi::document(&routes)).expect("it is JSON");
+        Self { state, routes, paths, document: document.into() }
+    }
+
+    /// The table, for tests that go through all of it.
+    #[cfg(test)]
+    pub(crate) fn routes(&self) -> &[Route<S>] {
+        &self.routes
+    }
+
+    /// Answers one request whose path begins with [`PREFIX`]. Never fails: every fault is an answer.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, address: IpAddr) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request_id = request_id();
+        let answered = match request.uri().path() == DOCUMENT && request.method() == Method::GET {
+            true => Ok(self.document()),
+            false => self.lead(request, address, &request_id).await,
+        };
+        finished(answered, &request_id)
+    }
+
+    async fn lead<B>(&self, request: Request<B>, address: IpAddr, request_id: &str) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let (route, path) = self.route(&parts.method, parts.uri.path())?;
+        let caller = self.state.caller(&parts.headers).await;
+        // Whoever asks too often is told so, whether or not the credential was good.
+        self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;
+        let caller = match caller {
+            // Whoever signs in again has the cookie of before, which may have ended.
+            Err(error) if error.code == Code::Unauthenticated && route.rule.access == Access::Public => None,
+            caller => caller?,
+        };
+        let viewed = caller.as_ref().and_then(|actor| actor.viewing.as_ref()).map(|(viewed, _)| viewed.clone());
+        let answered = self.act(route, caller, Request::from_parts(parts, (body, path)), address, request_id).await;
+        match viewed.and_then(|viewed| HeaderValue::from_str(viewed.as_str()).ok()) {
+            None => answered,
+            // Also on what went wrong: whoever shows it can say whose pages these are.
+            Some(viewed) => {
+                let mut response = answered.unwrap_or_else(|error| error.into_response(request_id));
+                response.headers_mut().insert(VIEWING, viewed);
+                Ok(response)
+            }
+        }
+    }
+
+    /// What is done for a caller who is known.
+    async fn act<B>(
+        &self,
+        route: &Route<S>,
+        caller: Option<Actor>,
+        request: Request<(B, Variables)>,
+        address: IpAddr,
+        request_id: &str,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, (body, path)) = request.into_parts();
+        let caller = self.judge(route, caller, &parts.headers)?;
+        let body = read(body, route.max_body_bytes).await?;
+        let raw = Raw {
+            request_id: request_id.to_owned(),
+            address,
+            headers: parts.headers,
+            path,
+            query: parts.uri.query().map(ToOwned::to_owned),
+            body,
+        };
+        (route.handler)(Arc::clone(&self.state), caller, raw).await
+    }
+
+    /// Where it leads, and the variables of its path.
+    fn route(&self, method: &Method, path: &str) -> Result<(&Route<S>, Variables), ApiError> {
+        let found = self.paths.at(path).map_err(|_| ApiError::not_found("path"))?;
+        let places = found.value;
+        let route = places.iter().map(|place| &self.routes[*place]).find(|route| route.method == method);
+        let route = route.ok_or_else(|| {
+            let allowed = places.iter().map(|place| self.routes[*place].method.as_str()).collect::<Vec<_>>().join(", ");
+            let allowed = HeaderValue::from_str(&allowed).expect("methods are tokens");
+            ApiError::new(Code::MethodNotAllowed, "this path has no such method").with_header(header::ALLOW, allowed)
+        })?;
+        let decoded = |(name, value): (&str, &str)| {
+            let value = percent_encoding::percent_decode_str(value).decode_utf8();
+            let value = value.map_err(|_| ApiError::not_found("path"))?;
+            Ok((name.to_owned(), value.into_owned()))
+        };
+        Ok((route, found.params.iter().map(decoded).collect::<Result<_, ApiError>>()?))
+    }
+
+    /// Whether this caller may use that route at all. What belongs to somebody is judged again, by the same rule, where it is
+    /// found and its owner is known.
+    fn judge(&self, route: &Route<S>, caller: Option<Actor>, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
+        if caller.is_none() {
+            anybody_may(&route.rule)?;
+        }
+        if !route.method.is_safe() {
+            self.state.is_meant(&route.method, caller.as_ref(), headers)?;
+        }
+        let Some(actor) = caller else { return Ok(None) };
+        let owner = if route.rule.deed == Deed::Leave { &actor.user } else { actor.shown() };
+        actor.may(&route.rule, Some(owner))?;
+        Ok(Some(actor))
+    }
+
+    fn document(&self) -> Response<Body> {
+        let mut response = reply::whole(StatusCode::OK, self.document.clone());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+/// The routes of the gateway.
+pub(crate) fn routes() -> Vec<Route<State>> {
+    routes::all()
+}
+
+/// What is refused before it is led anywhere.
+pub(crate) fn refused(error: ApiError) -> Response<Body> {
+    finished(Err(error), &request_id())
+}
+
+/// An answer with what all have.
+fn finished(answered: Result<Response<Body>, ApiError>, request_id: &str) -> Response<Body> {
+    let mut response = answered.unwrap_or_else(|error| error.into_response(request_id));
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(REQUEST_ID, HeaderValue::from_str(request_id).expect("it is hexadecimal"));
+    response
+}
+
+async fn read<B>(body: B, max_bytes: usize) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::new(Code::TooLarge, format!("the body is larger than {max_bytes} bytes")))
+        }
+        Ok(Err(_)) => Err(ApiError::invalid("the body ended early")),
+        Err(_) => Err(ApiError::invalid(format!("the body took longer than {} s", BODY_DEADLINE.as_secs()))),
+    }
+}
+
+/// Finds a request in the log; never the caller's own, which could be made to look like another's.
+fn request_id() -> String {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    hex::encode(bytes)
+}
+
+/// Where all paths of the API begin.
+pub(crate) const PREFIX: &str = "/api/v1";
+/// Counters for monitors.
+pub(crate) const METRICS: &str = "/api/v1/metrics";
+/// The document itself.
+const DOCUMENT: &str = "/api/v1/openapi.json";
+/// `__Host-`: only from this host, over TLS, and for every path. Without TLS, browsers take no such cookie.
+pub(crate) const SESSION_COOKIE: &str = "__Host-gig_session";
+/// Shows that a request comes from our own pages.
+pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
+/// Whose pages are shown, if they are not one's own.
+pub(crate) const VIEWING: HeaderName = HeaderName::from_static("x-viewing");
+/// Nothing of an answer is a page: it is not run, framed, guessed at or told of to others.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a body may take to arrive.
+const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);

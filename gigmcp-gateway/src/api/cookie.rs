@@ -1,0 +1,115 @@
+//! The cookie of a session.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::error::ApiError;
+use crate::people::SessionToken;
+
+/// How browsers are told to keep it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cookie {
+    /// `__Host-`: only from this host, over TLS, and for every path.
+    Tls,
+    /// Without TLS, which is for this machine only: browsers take no `__Host-` cookie there.
+    Loopback,
+}
+
+impl Cookie {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tls => super::SESSION_COOKIE,
+            Self::Loopback => LOOPBACK_COOKIE,
+        }
+    }
+
+    /// The session that a request comes with. Two are none: a page of another origin of this host may have put one of them there.
+    pub(crate) fn find(self, headers: &HeaderMap) -> Result<Option<SessionToken>, ApiError> {
+        let mut found = None;
+        for value in headers.get_all(header::COOKIE) {
+            let text = value.to_str().map_err(|_| ApiError::invalid("the cookies are not ASCII"))?;
+            for pair in text.split(';') {
+                let Some((name, value)) = pair.trim().split_once('=') else { continue };
+                if name != self.name() {
+                    continue;
+                }
+                if found.is_some() {
+                    return Err(ApiError::invalid("there are two cookies of a session; delete one of them"));
+                }
+                found = Some(SessionToken::parse(value).ok_or_else(ApiError::unauthenticated)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tells the browser to keep it. No script can read it, and no page of another site sends it.
+    pub(crate) fn set(self, token: &SessionToken, seconds: i64) -> HeaderValue {
+        self.value(token.expose(), seconds.max(0))
+    }
+
+    /// Tells the browser to forget it.
+    pub(crate) fn clear(self) -> HeaderValue {
+        self.value("", 0)
+    }
+
+    fn value(self, value: &str, seconds: i64) -> HeaderValue {
+        let secure = if self == Self::Tls { "; Secure" } else { "" };
+        let name = self.name();
+        let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        let mut value = HeaderValue::from_str(&text).expect("tokens are ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
+
+const LOOPBACK_COOKIE: &str = "gig_session";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Kind, Token};
+
+    fn found(cookie: Cookie, cookies: &[&str]) -> Result<bool, ApiError> {
+        let mut headers = HeaderMap::new();
+        for cookie in cookies {
+            headers.append(header::COOKIE, HeaderValue::from_str(cookie).expect("a header"));
+        }
+        Ok(cookie.find(&headers)?.is_some())
+    }
+
+    #[test]
+    fn exactly_one_cookie_of_the_right_name_counts() {
+        let token = Token::mint_for(Kind::Session);
+        let (token, other) = (token.expose(), Token::mint_for(Kind::Session));
+        let (tls, plain) = (format!("__Host-gig_session={token}"), format!("gig_session={token}"));
+        let two = format!("{tls}; __Host-gig_session={}", other.expose());
+        let key = format!("__Host-gig_session={}", Token::mint_for(Kind::ApiKey).expose());
+        let with_others = format!("theme=dark;{tls} ; x=y=z; flag");
+        for (case, cookies, expected) in [
+            ("twin", &[tls.as_str()][..], Some(true)),
+            ("twin: among others", &[with_others.as_str()], Some(true)),
+            ("none", &[], Some(false)),
+            ("of plain http", &[plain.as_str()], Some(false)),
+            ("two in one header", &[two.as_str()], None),
+            ("two headers", &[tls.as_str(), tls.as_str()], None),
+            ("another kind of token", &[key.as_str()], None),
+            ("no token", &["__Host-gig_session="], None),
+        ] {
+            assert_eq!(found(Cookie::Tls, cookies).ok(), expected, "{case}");
+        }
+        assert_eq!(found(Cookie::Loopback, &[&plain]).ok(), Some(true), "twin");
+        assert_eq!(found(Cookie::Loopback, &[&tls]).ok(), Some(false));
+    }
+
+    #[test]
+    fn browsers_are_told_to_keep_it_to_themselves() {
+        let minted = Token::mint_for(Kind::Session);
+        let token = SessionToken::parse(minted.expose()).expect("a token");
+        let expected = |name: &str, value: &str, age: u32| {
+            format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict")
+        };
+        assert_eq!(Cookie::Loopback.set(&token, 60), expected("gig_session", token.expose(), 60));
+        let secure = format!("{}; Secure", expected("__Host-gig_session", token.expose(), 60));
+        assert_eq!(Cookie::Tls.set(&token, 60), secure);
+        assert_eq!(Cookie::Loopback.clear(), expected("gig_session", "", 0));
+    }
+}

@@ -1,0 +1,140 @@
+//! Who is calling, how often they may, and whether it was they who meant it.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method, header};
+
+use super::{
+    CSRF_HEADER, Door, State,
+    cookie::Cookie,
+    error::{ApiError, Code},
+    input::Raw,
+    pace::Pace,
+};
+use crate::{
+    people::{Actor, Origin, SessionToken, UserId, Via},
+    settings::Settings,
+};
+
+/// What of the door does not lie in the database.
+pub(crate) struct Front {
+    pub(crate) cookie: Cookie,
+    /// Where browsers reach us, if that was said.
+    origin: Option<String>,
+    callers: Pace,
+    addresses: Pace,
+}
+
+impl Front {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let tls = match &settings.public_url {
+            Some(url) => url.is_tls(),
+            // Whoever listens for others has TLS before it, or nobody can sign in with a browser.
+            None => !settings.listen.ip().is_loopback(),
+        };
+        Self {
+            cookie: if tls { Cookie::Tls } else { Cookie::Loopback },
+            origin: settings.public_url.as_ref().map(|url| url.origin().to_owned()),
+            callers: Pace::new(CALLER_PER_SECOND, CALLER_BURST),
+            addresses: Pace::new(ADDRESS_PER_SECOND, ADDRESS_BURST),
+        }
+    }
+
+    /// The session that a request comes with, for what is done with the session itself.
+    pub(crate) fn session(&self, raw: &Raw) -> Result<SessionToken, ApiError> {
+        self.cookie.find(&raw.headers)?.ok_or_else(ApiError::unauthenticated)
+    }
+
+    /// Whether the page that sent it is ours, as far as the browser says.
+    fn is_ours(&self, headers: &HeaderMap) -> bool {
+        let Ok(site) = single(headers, "sec-fetch-site") else { return false };
+        let Ok(origin) = single(headers, header::ORIGIN.as_str()) else { return false };
+        let Ok(host) = single(headers, header::HOST.as_str()) else { return false };
+        // `none` is somebody who typed the address.
+        let site = site.is_none_or(|site| matches!(site, "same-origin" | "none"));
+        let origin = origin.is_none_or(|origin| {
+            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+            let same = rest.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host));
+            same || self.origin.as_deref() == Some(origin)
+        });
+        site && origin
+    }
+}
+
+impl Door for State {
+    async fn caller(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
+        match (self.front.cookie.find(headers)?, bearer(headers)?) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(ApiError::invalid("there are a session and a key; send one of them")),
+            (Some(token), None) => {
+                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated);
+                session.map(|session| Some(session.actor()))
+            }
+            (None, Some(key)) => self.people.api_key(key).await?.map(Some).ok_or_else(ApiError::unauthenticated),
+        }
+    }
+
+    fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError> {
+        self.front.addresses.take(&Origin::new(address, "").source()).map_err(ApiError::wait)?;
+        let Some(actor) = actor else { return Ok(()) };
+        // One's programs do not make one's pages wait.
+        let who: (&UserId, Option<&str>) = match &actor.via {
+            Via::ApiKey { name, .. } => (&actor.user, Some(name)),
+            Via::Session | Via::Local => (&actor.user, None),
+        };
+        self.front.callers.take(&who).map_err(ApiError::wait)
+    }
+
+    fn is_meant(&self, _: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {
+        let is_session = match actor.map(|actor| &actor.via) {
+            // No browser sends a key by itself.
+            Some(Via::ApiKey { .. } | Via::Local) => return Ok(()),
+            Some(Via::Session) => true,
+            // Nor is anybody to be signed in as somebody else.
+            None => false,
+        };
+        if !self.front.is_ours(headers) {
+            return Err(ApiError::new(Code::CrossSite, "this was sent by a page of another site"));
+        }
+        if !is_session {
+            return Ok(());
+        }
+        let token = self.front.cookie.find(headers)?.ok_or_else(ApiError::unauthenticated)?;
+        let given = single(headers, CSRF_HEADER).ok().flatten();
+        match given.is_some_and(|given| token.is_csrf(given)) {
+            true => Ok(()),
+            false => Err(ApiError::new(
+                Code::CrossSite,
+                format!("the header {CSRF_HEADER} is missing or not of this session; GET /api/v1/session tells it"),
+            )),
+        }
+    }
+}
+
+/// The key of an `Authorization: Bearer` header. What is none of ours is none that works.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = single(headers, header::AUTHORIZATION.as_str())? else { return Ok(None) };
+    match value.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(key)),
+        _ => Err(ApiError::unauthenticated()),
+    }
+}
+
+/// A header that comes once at most.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(Some).map_err(|_| ApiError::invalid(format!("the header {name} is not ASCII")))
+        }
+        (Some(_), Some(_)) => Err(ApiError::invalid(format!("the header {name} is there twice"))),
+    }
+}
+
+/// More than the pages of one person ask for, and than a program needs that waits for its answers.
+const CALLER_PER_SECOND: u32 = 20;
+const CALLER_BURST: u32 = 200;
+/// Many people may share one address.
+const ADDRESS_PER_SECOND: u32 = 100;
+const ADDRESS_BURST: u32 = 1000;

@@ -1,0 +1,207 @@
+//! What a caller is told that went wrong: a stable code, a text, and never a cause that names what is inside.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Body;
+use crate::{
+    output::whole,
+    people::{HashError, PeopleError, Refusal, SignInError},
+    store::StoreError,
+};
+
+/// The kind of an error. The text of each is stable.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Code {
+    /// Nobody is signed in, or the credential is not valid.
+    Unauthenticated,
+    /// The password is right, and a code of the second factor is needed too.
+    SecondFactor,
+    /// The caller may not do this.
+    Forbidden,
+    /// Somebody else is being viewed, so nothing can be changed.
+    ViewOnly,
+    /// The request came from another site, or without the token that shows that it did not.
+    CrossSite,
+    /// There is no such thing, or not for this caller.
+    NotFound,
+    /// The path has no such method; the header `Allow` lists those it has.
+    MethodNotAllowed,
+    /// The request is malformed.
+    Invalid,
+    /// The request is larger than allowed.
+    TooLarge,
+    /// The body is not `application/json`.
+    UnsupportedMediaType,
+    /// It contradicts what is there.
+    Conflict,
+    /// Too many requests; the header `Retry-After` says how many seconds to wait.
+    RateLimited,
+    /// A service that the gateway asks did not answer as it should.
+    Upstream,
+    /// Not possible at the moment.
+    Unavailable,
+    /// A fault of the gateway; its log knows more, under the request's id.
+    Internal,
+}
+
+impl Code {
+    /// The status that goes with it.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::ViewOnly | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Upstream => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error on its way to a caller.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    pub(crate) code: Code,
+    message: String,
+    headers: Vec<(header::HeaderName, HeaderValue)>,
+}
+
+/// The document that every error is.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Error")]
+pub(crate) struct ErrorDocument {
+    error: ErrorBody,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(inline)]
+struct ErrorBody {
+    /// What programs go by.
+    code: Code,
+    /// What people read.
+    message: String,
+    /// Finds the request in the gateway's log.
+    request_id: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), headers: Vec::new() }
+    }
+
+    pub(crate) fn unauthenticated() -> Self {
+        Self::new(Code::Unauthenticated, "sign in, or send a key as `Authorization: Bearer KEY`")
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::Invalid, message)
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("there is no such {what}"))
+    }
+
+    /// The whole cause goes to the log, and a fixed text to the caller.
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!("a request to the API failed: {}", whole(error));
+        Self::new(Code::Internal, "the gateway failed; its log says why")
+    }
+
+    pub(crate) fn wait(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        Self::new(Code::RateLimited, format!("too many tries; wait {seconds} s"))
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    pub(crate) fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
+        let error = ErrorBody { code: self.code, message: self.message, request_id: request_id.to_owned() };
+        let mut response = super::reply::json(self.code.status(), &ErrorDocument { error });
+        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::SignIn => Self::unauthenticated(),
+            Refusal::Viewing => Self::new(Code::ViewOnly, refusal.to_string()),
+            // Whoever it belongs to is nobody's business.
+            Refusal::NotYours => Self::not_found("thing"),
+            Refusal::Scope | Refusal::Key | Refusal::Role(_) => Self::new(Code::Forbidden, refusal.to_string()),
+        }
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(error: PeopleError) -> Self {
+        match error {
+            PeopleError::Refused(refusal) => refusal.into(),
+            PeopleError::Store(error) => error.into(),
+            PeopleError::Wait(wait) => Self::wait(wait),
+            PeopleError::Hash(error) => error.into(),
+            PeopleError::NoSession => Self::not_found("session"),
+            PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
+            PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
+            PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
+            PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
+                Self::invalid(whole(&error))
+            }
+            PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::new(Code::Unavailable, error.to_string()),
+            HashError::Corrupt | HashError::Failed => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused => Self::new(Code::Unauthenticated, error.to_string()),
+            SignInError::SecondFactor => Self::new(Code::SecondFactor, error.to_string()),
+            SignInError::Wait(wait) => Self::wait(wait),
+            SignInError::Hash(error) => error.into(),
+            SignInError::Store(error) => error.into(),
+            SignInError::Secret(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            // The names that are known are for the operator only; and what is another's is told in the same words.
+            StoreError::Missing { .. } => Self::not_found("thing"),
+            StoreError::Exists { .. }
+            | StoreError::LastAdministrator
+            | StoreError::LocalAccount
+            | StoreError::TooMany { .. }
+            | StoreError::Moved { .. }
+            | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
+            _ => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Reads what a request says, strictly: nothing unknown, nothing twice, nothing that is not what it should be.
+
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error as _, IntoDeserializer, value::MapDeserializer},
+};
+
+use super::error::{ApiError, Code};
+
+/// The variables of a path, decoded.
+pub(crate) type Variables = Vec<(String, String)>;
+
+/// A request before it is read.
+pub(crate) struct Raw {
+    #[expect(dead_code, reason = "for handlers that log, of which there is none yet")]
+    pub(crate) request_id: String,
+    /// Where the caller is, as far as that is known.
+    pub(crate) address: IpAddr,
+    pub(crate) headers: HeaderMap,
+    /// The variables of the path, decoded.
+    pub(crate) path: Variables,
+    pub(crate) query: Option<String>,
+    pub(crate) body: Bytes,
+}
+
+/// What the path names.
+pub(super) fn path<P: DeserializeOwned>(raw: &Raw) -> Result<P, ApiError> {
+    let members = raw.path.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let read = P::deserialize(MapDeserializer::<_, serde::de::value::Error>::new(members));
+    // What is no name is the name of nothing.
+    read.or_else(|error| match nothing() {
+        Some(nothing) if raw.path.is_empty() => Ok(nothing),
+        _ => Err(ApiError::new(Code::NotFound, format!("the path leads nowhere: {error}"))),
+    })
+}
+
+/// What the query says.
+pub(super) fn query<Q: DeserializeOwned>(raw: &Raw) -> Result<Q, ApiError> {
+    let text = raw.query.as_deref().unwrap_or_default();
+    if let (true, Some(nothing)) = (text.is_empty(), nothing()) {
+        return Ok(nothing);
+    }
+    serde_urlencoded::from_str(text).map_err(|error| ApiError::invalid(format!("the query is not understood: {error}")))
+}
+
+/// What the body says.
+pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: bool) -> Result<B, ApiError> {
+    match nothing() {
+        Some(nothing) if !expected && raw.body.is_empty() => return Ok(nothing),
+        _ if !expected => return Err(ApiError::invalid("this method takes no body")),
+        _ => {}
+    }
+    if !is_json(&raw.headers) {
+        return Err(ApiError::new(Code::UnsupportedMediaType, "the body must be application/json"));
+    }
+    serde_json::from_slice(&raw.body).map_err(|error| ApiError::invalid(format!("the body is not understood: {error}")))
+}
+
+/// `()`, for what says nothing.
+fn nothing<T: DeserializeOwned>() -> Option<T> {
+    T::deserialize(IntoDeserializer::<serde::de::value::Error>::into_deserializer(())).ok()
+}
+
+/// Exactly one type, with no parameter but `charset=utf-8`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Ok(value) = value.to_str() else { return false };
+    let (kind, parameter) = value.split_once(';').map_or((value, None), |(kind, rest)| (kind, Some(rest.trim())));
+    kind.trim().eq_ignore_ascii_case("application/json")
+        && parameter.is_none_or(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
+}
+
+/// A type of ours that is read from text and written as text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Text<T>(pub(crate) T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<T> JsonSchema for Text<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}

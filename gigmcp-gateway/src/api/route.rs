@@ -1,0 +1,230 @@
+//! One row of the table of routes: what it is called, who may call it, what goes in and what comes out.
+
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
+
+use http::{Method, Response, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Body,
+    error::ApiError,
+    input::{self, Raw},
+    reply::{Reply, json, whole},
+};
+use crate::people::{Actor, Rule};
+
+/// A request that was let in, and what it says.
+pub(crate) struct Call<S, P = (), Q = (), B = ()> {
+    pub(crate) state: Arc<S>,
+    /// Who is calling; nobody only where the rule lets everybody in.
+    pub(crate) caller: Option<Actor>,
+    /// What the path names.
+    pub(crate) path: P,
+    pub(crate) query: Q,
+    pub(crate) body: B,
+    /// Beside the document: the address of the caller and the like.
+    pub(crate) raw: Raw,
+}
+
+impl<S, P, Q, B> Call<S, P, Q, B> {
+    /// Who is calling, if that is known.
+    pub(crate) fn actor(&self) -> Result<&Actor, ApiError> {
+        self.caller.as_ref().ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, ApiError>> + Send>>;
+type Handler<S> = Box<dyn Fn(Arc<S>, Option<Actor>, Raw) -> Answer + Send + Sync>;
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One method of one path.
+pub(crate) struct Route<S> {
+    pub(crate) method: Method,
+    /// As in OpenAPI, `/servers/{name}`.
+    pub(crate) path: &'static str,
+    /// The operation's name.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    /// Who may call it, and what that is; there is no default.
+    pub(crate) rule: Rule,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) path_schema: Option<SchemaOf>,
+    pub(crate) query_schema: Option<SchemaOf>,
+    pub(crate) body_schema: Option<SchemaOf>,
+    pub(crate) answer: Documented,
+    pub(super) handler: Handler<S>,
+}
+
+/// What comes out, for the document.
+pub(crate) struct Documented {
+    pub(crate) status: StatusCode,
+    /// Nothing at all, if none.
+    pub(crate) schema: Option<SchemaOf>,
+    pub(crate) media_type: &'static str,
+}
+
+/// Begins a route. Who may call it comes first, so that it cannot be forgotten.
+pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: Rule) -> RouteBuilder<(), (), ()> {
+    RouteBuilder {
+        method,
+        path,
+        id,
+        summary: "",
+        rule,
+        max_body_bytes: MAX_BODY_BYTES,
+        schemas: [None; 3],
+        input: PhantomData,
+    }
+}
+
+/// What a handler is given of a request.
+type Reads<P, Q, B> = fn() -> (P, Q, B);
+
+/// A route without its handler.
+pub(crate) struct RouteBuilder<P, Q, B> {
+    method: Method,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    rule: Rule,
+    max_body_bytes: usize,
+    schemas: [Option<SchemaOf>; 3],
+    input: PhantomData<Reads<P, Q, B>>,
+}
+
+impl<P, Q, B> RouteBuilder<P, Q, B> {
+    /// One line for the document.
+    pub(crate) fn summary(mut self, summary: &'static str) -> Self {
+        self.summary = summary;
+        self
+    }
+
+    /// Another bound than 64 KiB.
+    pub(crate) fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// What the path names: an object with a member for each of its variables.
+    pub(crate) fn path<T: DeserializeOwned + JsonSchema>(self) -> RouteBuilder<T, Q, B> {
+        self.input(0, T::json_schema)
+    }
+
+    /// What the query says.
+    pub(crate) fn query<T: DeserializeOwned + JsonSchema>(self) -> RouteBuilder<P, T, B> {
+        self.input(1, T::json_schema)
+    }
+
+    /// What the body says.
+    pub(crate) fn body<T: DeserializeOwned + JsonSchema>(self) -> RouteBuilder<P, Q, T> {
+        self.input(2, |generator| generator.subschema_for::<T>())
+    }
+
+    fn input<P2, Q2, B2>(mut self, place: usize, schema: SchemaOf) -> RouteBuilder<P2, Q2, B2> {
+        self.schemas[place] = Some(schema);
+        RouteBuilder {
+            method: self.method,
+            path: self.path,
+            id: self.id,
+            summary: self.summary,
+            rule: self.rule,
+            max_body_bytes: self.max_body_bytes,
+            schemas: self.schemas,
+            input: PhantomData,
+        }
+    }
+}
+
+impl<P, Q, B> RouteBuilder<P, Q, B>
+where
+    P: DeserializeOwned + Send + 'static,
+    Q: DeserializeOwned + Send + 'static,
+    B: DeserializeOwned + Send + 'static,
+{
+    /// Answers with a document.
+    pub(crate) fn answers<S, F, T, W>(self, status: StatusCode, handler: F) -> Route<S>
+    where
+        S: Send + Sync + 'static,
+        F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Reply<T>, ApiError>> + Send + 'static,
+        T: Serialize + JsonSchema + 'static,
+    {
+        let schema: SchemaOf = |generator| generator.subschema_for::<T>();
+        let answer = Documented { status, schema: Some(schema), media_type: "application/json" };
+        self.handled(answer, handler, move |Reply { document, headers }: Reply<T>| {
+            let mut response = json(status, &document);
+            response.headers_mut().extend(headers.into_iter().map(|(name, value)| (Some(name), value)));
+            response
+        })
+    }
+
+    /// Answers that it is done, with 204.
+    pub(crate) fn does<S, F, W>(self, handler: F) -> Route<S>
+    where
+        S: Send + Sync + 'static,
+        F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Reply<()>, ApiError>> + Send + 'static,
+    {
+        let answer = Documented { status: StatusCode::NO_CONTENT, schema: None, media_type: "" };
+        self.handled(answer, handler, |reply: Reply<()>| {
+            let mut response = whole(StatusCode::NO_CONTENT, "");
+            response.headers_mut().extend(reply.headers.into_iter().map(|(name, value)| (Some(name), value)));
+            response
+        })
+    }
+
+    /// Answers with something that is no JSON document: a stream, a redirection.
+    pub(crate) fn responds<S, F, W>(self, status: StatusCode, media_type: &'static str, handler: F) -> Route<S>
+    where
+        S: Send + Sync + 'static,
+        F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Response<Body>, ApiError>> + Send + 'static,
+    {
+        self.handled(Documented { status, schema: None, media_type }, handler, |response| response)
+    }
+
+    fn handled<S, F, R, W>(
+        self,
+        answer: Documented,
+        handler: F,
+        finish: impl Fn(R) -> Response<Body> + Copy + Send + Sync + 'static,
+    ) -> Route<S>
+    where
+        S: Send + Sync + 'static,
+        F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<R, ApiError>> + Send + 'static,
+    {
+        let has_body = self.schemas[2].is_some();
+        let handler: Handler<S> = Box::new(move |state, caller, mut raw| {
+            let read = || -> Result<(P, Q, B), ApiError> {
+                Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, has_body)?))
+            };
+            match read() {
+                Ok((path, query, body)) => {
+                    raw.body = bytes::Bytes::new();
+                    let answered = handler(Call { state, caller, path, query, body, raw });
+                    Box::pin(async move { answered.await.map(finish) })
+                }
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        });
+        let [path_schema, query_schema, body_schema] = self.schemas;
+        Route {
+            method: self.method,
+            path: self.path,
+            id: self.id,
+            summary: self.summary,
+            rule: self.rule,
+            max_body_bytes: self.max_body_bytes,
+            path_schema,
+            query_schema,
+            body_schema,
+            answer,
+            handler,
+        }
+    }
+}
+
+/// More than any document of the API that people write.
+const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -1,0 +1,335 @@
+//! Profiles, what is in them and what was said of them.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::super::{
+    ApiError, Call, Page, Paging, Reply, Route, State, Text,
+    page::{cursor, read_cursor},
+    route,
+    secret::Shown,
+};
+use crate::{
+    people::{Access, Actor, ApiScope, Area, Deed, Kind, Role, Rule, done, rules},
+    spec::{InvalidProfileSetting, MemberSettings, ProfileSettings, ProfileSlug, ServerName},
+    store::{AuditRow, Profile},
+};
+
+const READ: Rule = Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Profiles));
+/// What is in a profile gets its owner's credentials.
+const CHANGE: Rule = Rule::new(Access::Own, Deed::Change).with_scope(ApiScope::write(Area::Profiles));
+/// Whoever may only take away what others have.
+const TAKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
+/// Starts servers with what is the owner's.
+const START: Rule = Rule::new(Access::Own, Deed::Use);
+
+pub(super) fn routes() -> Vec<Route<State>> {
+    vec![
+        route(Method::GET, "/profiles", "profiles", READ)
+            .summary("One's own profiles; for auditors, those of everybody")
+            .query::<Paging>()
+            .answers(StatusCode::OK, list),
+        route(Method::POST, "/profiles", "create_profile", rules::CREATE_TOKEN)
+            .summary("A profile of one's own, with its first token, shown once")
+            .body::<NewProfile>()
+            .answers(StatusCode::CREATED, create),
+        route(Method::GET, "/profiles/{slug}", "profile", READ)
+            .summary("One profile, its servers and what was said of it")
+            .path::<ProfilePath>()
+            .answers(StatusCode::OK, show),
+        route(Method::PATCH, "/profiles/{slug}", "change_profile", CHANGE)
+            .summary(
+                "Says something of a profile and of its servers: all of it or nothing; null goes back to the default",
+            )
+            .path::<ProfilePath>()
+            .body::<Said>()
+            .answers(StatusCode::OK, change),
+        route(Method::DELETE, "/profiles/{slug}", "delete_profile", TAKE)
+            .summary("Deletes a profile and its tokens; its servers end")
+            .path::<ProfilePath>()
+            .does(delete),
+        route(Method::PUT, "/profiles/{slug}/servers/{name}", "put_profile_server", CHANGE)
+            .summary("Puts a server into a profile, or agrees to it as it is now")
+            .path::<MemberPath>()
+            .body::<Seen>()
+            .does(put),
+        route(Method::DELETE, "/profiles/{slug}/servers/{name}", "remove_profile_server", TAKE)
+            .summary("Takes a server out of a profile")
+            .path::<MemberPath>()
+            .does(remove),
+        route(Method::PUT, "/profiles/{slug}/servers/{name}/tools/{tool}", "switch_tool", CHANGE)
+            .summary("Switches a tool of a server on or off in a profile")
+            .path::<ToolPath>()
+            .body::<Switch>()
+            .does(switch),
+        route(Method::POST, "/profiles/{slug}/token-report", "profile_token_report", START)
+            .summary("What the tools of a profile take of a model's context, estimated; starts its servers")
+            .path::<ProfilePath>()
+            .answers(StatusCode::OK, report),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ProfilePath {
+    slug: Text<ProfileSlug>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MemberPath {
+    slug: Text<ProfileSlug>,
+    name: Text<ServerName>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ToolPath {
+    slug: Text<ProfileSlug>,
+    name: Text<ServerName>,
+    tool: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NewProfile {
+    slug: Text<ProfileSlug>,
+    #[serde(default)]
+    servers: Vec<Text<ServerName>>,
+}
+
+/// What is said; what is not named stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// Of the profile, by name: `tools`, `always`, `max_listed_tools`, `max_listed_tokens`, `max_servers`.
+    #[serde(default)]
+    settings: BTreeMap<String, Value>,
+    /// Of its servers, by server and name: `disabled_tools`, `idle_seconds`, `spares`.
+    #[serde(default)]
+    servers: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// The server's revision that was looked at; if it is another by now, nothing is done.
+    revision: Option<i64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    enabled: bool,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Profile")]
+struct Item {
+    slug: String,
+    owner: String,
+    /// The path that clients use.
+    endpoint: String,
+    created_at: i64,
+    /// Whether its owner's account is in use.
+    active: bool,
+    servers: Vec<MemberItem>,
+    settings: ProfileSettings,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ProfileServer")]
+struct MemberItem {
+    name: String,
+    revision: i64,
+    /// If not, the server changed, and does not run for this profile until its owner puts it there again.
+    agreed: bool,
+}
+
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "TokenReport")]
+struct Report {
+    servers: Vec<ServerTokens>,
+    /// Tokens of the list of all tools.
+    direct: usize,
+    /// Tokens of the tools that stand for others.
+    meta: usize,
+    /// Whether clients see those that stand for others.
+    is_meta: bool,
+    /// Servers that could not be counted.
+    missing: Vec<String>,
+}
+
+#[derive(JsonSchema, Serialize)]
+struct ServerTokens {
+    server: String,
+    tools: usize,
+    tokens: usize,
+}
+
+async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
+    let actor = call.actor()?;
+    let everybody = Rule { access: Access::AtLeast(Role::Auditor), ..READ };
+    let owner = actor.may(&everybody, None).is_err().then(|| actor.shown().clone());
+    let limit = call.query.limit.unwrap_or_default().get();
+    let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = after.map(|after| after.parse()).transpose().map_err(|_| ApiError::invalid("no such cursor"))?;
+    let mut found = call.state.store().profiles_after(owner, after, limit as u64 + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|last| cursor(last.slug.as_str()));
+    let mut items = Vec::new();
+    for profile in found {
+        items.push(item(&call.state, profile).await?);
+    }
+    Ok(Reply::of(Page { items, next_cursor }))
+}
+
+async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, ApiError> {
+    let servers = call.body.servers.iter().map(|server| server.0.clone()).collect();
+    Ok(Reply::of(call.state.people.create_profile(call.actor()?, &call.body.slug.0, servers).await?.into()))
+}
+
+async fn show(call: Call<State, ProfilePath>) -> Result<Reply<Item>, ApiError> {
+    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &READ).await?;
+    Ok(Reply::of(item(&call.state, profile).await?))
+}
+
+async fn change(call: Call<State, ProfilePath, (), Said>) -> Result<Reply<Item>, ApiError> {
+    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &CHANGE).await?;
+    let Said { settings, servers } = call.body;
+    let mut all: Vec<(Option<ServerName>, String, Option<String>)> = Vec::new();
+    // Text in quotes, so that what looks like a number stays text.
+    let text = |value: Value| (!value.is_null()).then(|| value.to_string());
+    all.extend(settings.into_iter().map(|(name, value)| (None, name, text(value))));
+    for (server, said) in servers {
+        let server: ServerName = server.parse().map_err(|_| ApiError::not_found("thing"))?;
+        all.extend(said.into_iter().map(|(name, value)| (Some(server.clone()), name, text(value))));
+    }
+    let names = all.iter().map(|(server, name, _)| match server {
+        Some(server) => format!("{server}.{name}"),
+        None => name.clone(),
+    });
+    let what = format!("said {} of {}", names.collect::<Vec<_>>().join(", "), profile.slug);
+    let of = all.iter().filter_map(|(server, ..)| server.clone()).collect();
+    let edit = move |settings: &mut ProfileSettings| {
+        all.iter().try_for_each(|(server, name, value)| settings.set(server.as_ref(), name, value.as_deref()))
+    };
+    let row = told(call.caller.as_ref(), &profile, what)?;
+    call.state.store().edit_settings(&profile, of, edit, row).await??;
+    let changed = call.state.store().profile(profile.slug).await?;
+    Ok(Reply::of(item(&call.state, changed).await?))
+}
+
+async fn delete(call: Call<State, ProfilePath>) -> Result<Reply<()>, ApiError> {
+    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &TAKE).await?;
+    let row = told(call.caller.as_ref(), &profile, format!("deleted {}", profile.slug))?;
+    call.state.store().drop_profile(&profile, row).await?;
+    Ok(Reply::of(()))
+}
+
+async fn put(call: Call<State, MemberPath, (), Seen>) -> Result<Reply<()>, ApiError> {
+    let MemberPath { slug, name: Text(server) } = &call.path;
+    let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
+    let what = format!("put {server} into {}", profile.slug);
+    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
+    call.state.store().put_member(&profile, server.clone(), call.body.revision, row).await?;
+    Ok(Reply::of(()))
+}
+
+async fn remove(call: Call<State, MemberPath>) -> Result<Reply<()>, ApiError> {
+    let MemberPath { slug, name: Text(server) } = &call.path;
+    let profile = found(&call.state, call.actor()?, &slug.0, &TAKE).await?;
+    let what = format!("took {server} out of {}", profile.slug);
+    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
+    call.state.store().drop_member(&profile, server.clone(), row).await?;
+    Ok(Reply::of(()))
+}
+
+async fn switch(call: Call<State, ToolPath, (), Switch>) -> Result<Reply<()>, ApiError> {
+    let ToolPath { slug, name: Text(server), tool } = &call.path;
+    if tool.is_empty() || tool.len() > MAX_TOOL_BYTES {
+        return Err(ApiError::not_found("thing"));
+    }
+    let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
+    let (enabled, of, tool) = (call.body.enabled, server.clone(), tool.clone());
+    let what =
+        format!("switched {} {server}/{} in {}", if enabled { "on" } else { "off" }, harmless(&tool), profile.slug);
+    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
+    let edit = move |settings: &mut ProfileSettings| {
+        let member = settings.servers.entry(of.to_string()).or_default();
+        match enabled {
+            true => drop(member.disabled_tools.remove(&tool)),
+            false => drop(member.disabled_tools.insert(tool)),
+        }
+        settings.servers.retain(|_, said| *said != MemberSettings::default());
+        Ok(())
+    };
+    call.state.store().edit_settings(&profile, vec![server.clone()], edit, row).await??;
+    Ok(Reply::of(()))
+}
+
+async fn report(call: Call<State, ProfilePath>) -> Result<Reply<Report>, ApiError> {
+    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &START).await?;
+    let report = call.state.profiles.aggregator(&profile).await?.token_report().await;
+    let servers = report.servers.iter();
+    Ok(Reply::of(Report {
+        servers: servers
+            .map(|of| ServerTokens { server: of.server.to_string(), tools: of.tools, tokens: of.tokens })
+            .collect(),
+        direct: report.direct,
+        meta: report.meta,
+        is_meta: report.is_meta,
+        missing: report.faults.iter().map(|fault| fault.server.to_string()).collect(),
+    }))
+}
+
+/// The profile, if this may be done to it by whoever asks.
+async fn found(state: &State, actor: &Actor, slug: &ProfileSlug, rule: &Rule) -> Result<Profile, ApiError> {
+    let profile = state.store().profile(slug.clone()).await?;
+    actor.may(rule, Some(&profile.owner))?;
+    Ok(profile)
+}
+
+fn told(actor: Option<&Actor>, profile: &Profile, what: String) -> Result<AuditRow, ApiError> {
+    let actor = actor.ok_or_else(ApiError::unauthenticated)?;
+    Ok(AuditRow { profile: profile.slug.to_string(), ..done(Kind::Profile, &profile.owner, harmless(&what), actor) })
+}
+
+fn harmless(text: &str) -> String {
+    crate::output::harmless(text).to_string()
+}
+
+async fn item(state: &State, profile: Profile) -> Result<Item, ApiError> {
+    let members = state.store().members(&profile).await?;
+    let Profile { slug, owner, created_at, active, settings, .. } = profile;
+    let servers = members.into_iter().map(|member| MemberItem {
+        name: member.server.to_string(),
+        revision: member.revision,
+        agreed: member.agreed,
+    });
+    Ok(Item {
+        endpoint: format!("/mcp/p/{slug}"),
+        slug: slug.to_string(),
+        owner: owner.to_string(),
+        created_at,
+        active,
+        servers: servers.collect(),
+        settings,
+    })
+}
+
+impl From<InvalidProfileSetting> for ApiError {
+    fn from(error: InvalidProfileSetting) -> Self {
+        Self::invalid(crate::output::whole(&error))
+    }
+}
+
+const MAX_TOOL_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests;
