@@ -52,8 +52,8 @@ pub struct ServerPolicy {
 impl ServerPolicy {
     /// The same for this server: what was switched off as `<server>_<tool>` stays so when the tool has an alias.
     pub(crate) fn of(mut self, server: &ServerId) -> Self {
-        let own = |name: &Box<str>| Some(name.strip_prefix(server.as_str())?.strip_prefix('_')?.into());
-        let own: Vec<Box<str>> = self.disabled.iter().filter_map(own).collect();
+        let own = |name: &str| Some(name.strip_prefix(server.as_str())?.strip_prefix('_')?.into());
+        let own: Vec<Box<str>> = self.disabled.iter().filter_map(|name| own(name)).collect();
         self.disabled.extend(own);
         self
     }
