@@ -25,6 +25,7 @@ fn a_model_finds_loads_and_calls_and_the_owner_changes_his_mind_meanwhile() {
     let gateway = installation.serve(&internet, &[]);
     let session = Session::open(&internet, "/mcp/p/work", &token);
     assert_eq!(session.tools(), ["echo_echo"]);
+    gateway.wait_for("it speaks"); // what found that out has ended
     let (running, argued) = (gateway.descendants(), json!({"text": "hello"}));
 
     installation.json(&["profile", "set", "work", "tools=meta"], "");

@@ -125,6 +125,9 @@ fn a_token_reaches_what_it_was_made_for_until_it_is_revoked() {
     assert_eq!(all.tools(), ["echo_echo", "other_echo"], "twin");
     let arguments = json!({"text": "hello"});
     assert_eq!(all.call("other_echo", &arguments).text(), "hello");
+    for server in ["echo", "other"] {
+        gateway.wait_for(&format!("2025-11-25) server={server}")); // what found out how it speaks has ended
+    }
     let processes = gateway.descendants().len();
     for token in [&server, &tool] {
         let some = open(token);

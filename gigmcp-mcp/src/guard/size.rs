@@ -19,25 +19,33 @@ pub(crate) fn is_shallow(json: &str, limit: usize) -> bool {
 
 /// How deep the deepest value is nested: 1 for an object of numbers.
 pub(crate) fn depth(json: &str) -> usize {
-    let bytes = json.as_bytes();
-    let (mut depth, mut deepest, mut at) = (0_usize, 0, 0);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            // What is in strings is passed over whole.
-            b'"' => match string_end(bytes, at + 1) {
-                Some(end) => at = end,
-                None => break,
-            },
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for bracket in brackets(json) {
+        match bracket {
             b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
+            _ => depth = depth.saturating_sub(1),
         }
-        at += 1;
     }
     deepest
+}
+
+/// The brackets that are not part of a string. What is in strings is passed over whole.
+fn brackets(json: &str) -> impl Iterator<Item = u8> {
+    let (bytes, mut at) = (json.as_bytes(), 0);
+    std::iter::from_fn(move || {
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => at = string_end(bytes, at)? + 1,
+                b'{' | b'[' | b'}' | b']' => return Some(*byte),
+                _ => {}
+            }
+        }
+        None
+    })
 }
 
 /// The result within these limits; `None` if it is already.
@@ -62,8 +70,11 @@ pub(super) fn fitted(
 }
 
 fn may_be_large(result: &str, limits: &ServerLimits) -> bool {
+    // Texts of JSON are full of brackets that are none.
+    let many = |openings: &mut dyn Iterator<Item = u8>| openings.nth(limits.items).is_some();
     result.len() > limits.text_bytes.min(limits.base64_bytes)
-        || memchr2_iter(b'{', b'[', result.as_bytes()).nth(limits.items).is_some()
+        || many(&mut memchr2_iter(b'{', b'[', result.as_bytes()).map(|_| b'['))
+            && many(&mut brackets(result).filter(|bracket| matches!(bracket, b'{' | b'[')))
 }
 
 fn cut(list: &str, result: &RawValue, limits: &ServerLimits, tally: &Tally) -> Option<Box<RawValue>> {
