@@ -75,7 +75,7 @@ macro_rules! laws {
             let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/fuzz_targets");
             let mut found: Vec<_> = fs::read_dir(targets).unwrap()
                 .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
-                .filter(|name| !name.starts_with("vault_") && !name.starts_with("registry_"))
+                .filter(|name| !["mcp_", "registry_", "vault_"].iter().any(|other| name.starts_with(other)))
                 .collect();
             found.sort();
             let mut here = vec![$(stringify!($law)),*];
