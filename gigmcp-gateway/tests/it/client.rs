@@ -25,8 +25,16 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
+        serde_json::from_slice(self.message())
             .unwrap_or_else(|error| panic!("{error}: {:?} {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The answer itself, also if it took so long that it came as a stream of events.
+    fn message(&self) -> &[u8] {
+        let events = self.headers.get("content-type").is_some_and(|value| value == "text/event-stream");
+        let text = std::str::from_utf8(&self.body).unwrap();
+        let last = text.rsplit("\n\n").find_map(|event| Some(event.split_once("event: message\ndata: ")?.1));
+        last.filter(|_| events).map_or(&self.body, str::as_bytes)
     }
 
     /// The text of a tool's first content block.

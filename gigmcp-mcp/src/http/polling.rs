@@ -66,6 +66,9 @@ impl Lines {
         let state = State { received, told: VecDeque::new(), bytes: 0, count: 0, over: false };
         let line = Arc::new(Line { state: Mutex::new(state), reader: AtomicU64::new(0) });
         let mut kept = self.lock();
+        // Whoever asks for the next thing has most likely got what was before; only the end of the last one may be on its way.
+        let over: Vec<u64> = kept.iter().filter(|(_, line)| line.state().over).map(|(id, _)| *id).collect();
+        over.iter().rev().skip(1).for_each(|id| drop(kept.remove(id)));
         kept.insert(id, Arc::clone(&line));
         if kept.len() > MAX_KEPT {
             kept.pop_first();

@@ -233,12 +233,13 @@ impl Replies {
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((event, rest)) = self.read.split_once("\n\n").filter(|_| self.events) {
-                let message =
-                    event.strip_prefix("event: message\ndata: ").map(|text| serde_json::from_str(text).unwrap());
+                // The id by which a client can come back may be before it.
+                let message = event.split_once("event: message\ndata: ");
+                let message = message.map(|(_, text)| serde_json::from_str(text).unwrap());
                 self.read = rest.to_owned();
                 match message {
                     Some(message) => return Some(message),
-                    None => continue, // a sign of life
+                    None => continue, // a sign of life, or an id alone
                 }
             }
             match self.response.body_mut().frame().await {

@@ -11,8 +11,9 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, Backend, BoxFuture, Call, Description, Event, Features, Launch, LaunchError, List, Outcome, Passing,
-    Principal, ServerIdentity, StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits, Turns, Upstream,
+    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, Description, Event, Features, Launch, LaunchError, List,
+    Outcome, Passing, Principal, ServerIdentity, StdioLimits, StdioUpstream, StreamableHttp, StreamableHttpLimits,
+    Turns, Upstream,
 };
 use http::{Request, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
@@ -56,7 +57,9 @@ pub(crate) fn run() {
     };
     let endpoint = Arc::new(StreamableHttp::new(identity, limits));
     let backends = MOODS.map(|mood| Backend::new(mood.parse().unwrap(), Arc::new(Starts::of(mood, &servers)) as _));
-    let aggregator = Aggregator::builder().backends(backends).build().unwrap();
+    // One that crashes all the time is to go on doing so.
+    let limits = AggregatorLimits { max_restarts: usize::MAX, ..AggregatorLimits::default() };
+    let aggregator = Aggregator::builder().backends(backends).limits(limits).build().unwrap();
     let leak = std::env::var(LEAK).map_or(0, |bytes| bytes.parse().unwrap());
     let upstream: Arc<dyn Upstream> = Arc::new(Leaky { aggregator, leak, kept: Mutex::default() });
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -23,7 +23,7 @@ fn a_prefix_leaves_the_tools_that_have_it() {
     let mut client = Client::modern_with("jobs", "slow");
     let created = task(&mut client, "tools/call", json!({ "name": "compute", "arguments": { "seconds": 0 } }));
     assert_eq!(created["result"]["resultType"], "task", "{created}");
-    assert_eq!(all(&mut Client::modern("jobs"), "tools/list", "tools").len(), 7);
+    assert_eq!(all(&mut Client::modern("jobs"), "tools/list", "tools").len(), 8);
 }
 
 #[test]
