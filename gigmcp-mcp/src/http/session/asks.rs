@@ -120,6 +120,8 @@ impl Session {
             "notifications/elicitation/complete" => {
                 member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
             }
+            // Of tasks only the newer era knows; whoever follows one says so.
+            "notifications/tasks" => false,
             _ => true,
         }
     }
