@@ -20,6 +20,7 @@ mod install;
 mod keys;
 mod launch;
 mod metrics;
+mod oidc;
 mod output;
 mod people;
 mod pins;

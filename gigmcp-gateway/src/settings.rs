@@ -1,6 +1,7 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
 pub(crate) mod keys;
+mod oidc;
 mod public_url;
 mod registry;
 
@@ -16,6 +17,7 @@ use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
 use keys::KeySettings;
+use oidc::{InvalidOidc, OidcSettings};
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 
@@ -132,6 +134,9 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     pub(crate) key: KeySettings,
+
+    #[command(flatten)]
+    pub(crate) oidc: OidcSettings,
 }
 
 /// What is wrong with the settings. Every text names the setting and the fix.
@@ -170,10 +175,12 @@ pub(crate) enum SettingsError {
     TransitToken,
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
+    #[error(transparent)]
+    Oidc(#[from] InvalidOidc),
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 55] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -189,6 +196,7 @@ const NAMES: [&str; 40] = [
     "GIG_IMAGE_LAYOUTS",
     "GIG_IMAGE_MIRROR",
     "GIG_LISTEN",
+    "GIG_LOCAL_LOGIN",
     "GIG_LOG",
     "GIG_MASTER_KEY",
     "GIG_MASTER_KEY_FILE",
@@ -197,6 +205,20 @@ const NAMES: [&str; 40] = [
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
     "GIG_MAX_SERVERS",
+    "GIG_OIDC_ALLOWED_DOMAINS",
+    "GIG_OIDC_ALLOWED_GROUPS",
+    "GIG_OIDC_CA",
+    "GIG_OIDC_CLIENT_ID",
+    "GIG_OIDC_CLIENT_SECRET",
+    "GIG_OIDC_CLIENT_SECRET_FILE",
+    "GIG_OIDC_GROUP_CLAIM",
+    "GIG_OIDC_ISSUER",
+    "GIG_OIDC_NEW_ACCOUNTS",
+    "GIG_OIDC_REACH",
+    "GIG_OIDC_RECHECK",
+    "GIG_OIDC_ROLE_CLAIM",
+    "GIG_OIDC_ROLE_MAP",
+    "GIG_OIDC_SCOPES",
     "GIG_PUBLIC_URL",
     "GIG_REGISTRY_ALLOW",
     "GIG_REGISTRY_ROOT",
@@ -226,6 +248,7 @@ impl Settings {
         self.key.place(self.data_dir())?;
         self.key.wrap()?;
         self.extra_roots()?;
+        self.oidc.config(self.public_url.as_ref())?;
         Ok(())
     }
 
@@ -255,7 +278,7 @@ impl Settings {
 
     /// What no server may see: where our keys, tokens and data are.
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = self.key.files().collect();
+        let mut files: Vec<PathBuf> = self.key.files().chain(self.oidc.files()).collect();
         files.push(self.data_dir().to_owned());
         files.extend([&self.db_path, &self.database_url_file, &self.bearer_token_file].into_iter().flatten().cloned());
         if let Some(path) = &self.db_path {

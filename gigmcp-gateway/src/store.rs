@@ -15,6 +15,7 @@ mod connection;
 mod copy;
 mod counted;
 mod heads;
+mod identities;
 mod installs;
 mod instances;
 mod invitations;
@@ -25,6 +26,7 @@ mod postgres;
 mod profile_changes;
 mod profiles;
 mod programs;
+mod provider_sessions;
 mod schema;
 mod secrets;
 mod servers;
@@ -59,6 +61,7 @@ use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 use counted::Counted;
 pub(crate) use counted::Tally;
+pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
@@ -66,6 +69,7 @@ pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use programs::Program;
+pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 pub(crate) use servers::ServerRow;
 pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
@@ -158,6 +162,8 @@ pub(crate) enum StoreError {
         "this is the last administrator who can sign in; make somebody else one first (`gigmcp-gateway user role WHO admin`)"
     )]
     LastAdministrator,
+    #[error("this is the only way to sign in to this account; give it a password or another identity first")]
+    LastIdentity,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
     #[error("there are {max} {what} already; revoke those that are not used")]

@@ -52,8 +52,26 @@ pub(crate) struct Route<S> {
     pub(crate) path_schema: Option<SchemaOf>,
     pub(crate) query_schema: Option<SchemaOf>,
     pub(crate) body_schema: Option<SchemaOf>,
+    pub(crate) body_type: BodyType,
     pub(crate) answer: Documented,
     pub(super) handler: Handler<S>,
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyType {
+    Json,
+    /// As HTML's forms do, for what other programs send whose form is not ours to choose.
+    Form,
+}
+
+impl BodyType {
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
 }
 
 /// What comes out, for the document.
@@ -74,6 +92,7 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: 
         rule,
         max_body_bytes: MAX_BODY_BYTES,
         schemas: [None; 3],
+        body_type: BodyType::Json,
         input: PhantomData,
     }
 }
@@ -90,6 +109,7 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     rule: Rule,
     max_body_bytes: usize,
     schemas: [Option<SchemaOf>; 3],
+    body_type: BodyType,
     input: PhantomData<Reads<P, Q, B>>,
 }
 
@@ -121,6 +141,12 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
         self.input(2, |generator| generator.subschema_for::<T>())
     }
 
+    /// What the body says, as a form.
+    pub(crate) fn form<T: DeserializeOwned + JsonSchema>(mut self) -> RouteBuilder<P, Q, T> {
+        self.body_type = BodyType::Form;
+        self.body()
+    }
+
     fn input<P2, Q2, B2>(mut self, place: usize, schema: SchemaOf) -> RouteBuilder<P2, Q2, B2> {
         self.schemas[place] = Some(schema);
         RouteBuilder {
@@ -131,6 +157,7 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
             schemas: self.schemas,
+            body_type: self.body_type,
             input: PhantomData,
         }
     }
@@ -195,10 +222,10 @@ where
         F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<R, ApiError>> + Send + 'static,
     {
-        let has_body = self.schemas[2].is_some();
+        let body_type = self.schemas[2].map(|_| self.body_type);
         let handler: Handler<S> = Box::new(move |state, caller, mut raw| {
             let read = || -> Result<(P, Q, B), ApiError> {
-                Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, has_body)?))
+                Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, body_type)?))
             };
             match read() {
                 Ok((path, query, body)) => {
@@ -220,6 +247,7 @@ where
             path_schema,
             query_schema,
             body_schema,
+            body_type: self.body_type,
             answer,
             handler,
         }

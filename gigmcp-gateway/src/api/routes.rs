@@ -8,6 +8,7 @@ mod factors;
 mod installs;
 mod instances;
 mod invitations;
+mod oidc;
 mod profiles;
 mod servers;
 mod session;
@@ -23,6 +24,7 @@ use super::{Route, State};
 /// The table.
 pub(crate) fn all() -> Vec<Route<State>> {
     let mut routes = session::routes();
+    routes.extend(oidc::routes());
     routes.extend(factors::routes());
     routes.extend(invitations::routes());
     routes.extend(users::routes());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{desk::Desk, door::Front};
 use crate::{
     host::Host,
+    oidc::Oidc,
     people::{People, Terms},
     profiles::Profiles,
     secrets::Secrets,
@@ -19,6 +20,10 @@ pub(crate) struct State {
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) front: Front,
     pub(crate) desk: Desk,
+    /// Who vouches for people besides the gateway itself, if anybody.
+    pub(crate) oidc: Option<Arc<Oidc>>,
+    /// Whether passwords are asked for here.
+    pub(crate) local_login: bool,
     supervisor: Arc<Supervisor>,
 }
 
@@ -31,7 +36,17 @@ impl State {
     /// The same with these people.
     pub(crate) fn with_people(supervisor: Arc<Supervisor>, people: People, settings: &Settings) -> Self {
         let profiles = Arc::new(Profiles::new(Arc::clone(&supervisor), settings));
-        Self { people, profiles, front: Front::new(settings), desk: Desk::default(), supervisor }
+        // `Settings::check` has refused what is none.
+        let oidc = settings.oidc.config(settings.public_url.as_ref()).ok().flatten();
+        Self {
+            people,
+            profiles,
+            front: Front::new(settings),
+            desk: Desk::default(),
+            oidc: oidc.map(|config| Arc::new(Oidc::new(config))),
+            local_login: settings.oidc.is_local(),
+            supervisor,
+        }
     }
 
     pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Reply, Route, State, Text, input::Raw, route, secret::PasswordText};
+use super::super::{ApiError, Call, Code, Reply, Route, State, Text, input::Raw, route, secret::PasswordText};
 use crate::{
     people::{Attempt, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
     store::{LiveSession, now_seconds},
@@ -92,6 +92,12 @@ struct Viewed {
 
 async fn sign_in(call: Call<State, (), (), SignIn>) -> Result<Reply<SessionDocument>, ApiError> {
     let Call { state, body: SignIn { email, password, code }, raw, .. } = call;
+    if !state.local_login {
+        return Err(ApiError::new(
+            Code::Forbidden,
+            "people sign in by the identity provider here, not with a password",
+        ));
+    }
     let attempt = Attempt {
         email: email.0,
         password: password.0,

@@ -39,12 +39,28 @@ const fn with(id: &'static str, outcomes: &'static str, body: fn(&Target<'_>) ->
 
 pub(super) fn all() -> Vec<Row> {
     let mut rows = sessions();
+    rows.extend(oidc());
     rows.extend(people());
     rows.extend(tokens());
     rows.extend(servers());
     rows.extend(profiles());
     rows.extend(observed());
     rows
+}
+
+/// No provider is set: what is let in finds none.
+fn oidc() -> Vec<Row> {
+    vec![
+        row("sign_in_ways", "y yyyyyy yy yyy yyy"),
+        row("begin_oidc", "n nnnnnn vv fff fff"),
+        row("end_oidc", "n nnnnnn vv fff fff"),
+        with("link_identity", "s nnnnnn vv fff fff", password),
+        row("sign_out_oidc", "s yyyyyy yy fff fff"),
+        row("signed_out", "i iiiiii ii iii iii"),
+        row("end_sessions_oidc", "n nnnnnn vv fff fff"),
+        row("identities", "s yyyyyy yy yyf yyf"),
+        with("unlink_identity", "s nnnnnn vv fff fff", password),
+    ]
 }
 
 /// No registry is set, and there is no such server.

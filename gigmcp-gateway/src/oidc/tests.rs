@@ -1,0 +1,1 @@
+//! Against providers of ours.
