@@ -11,8 +11,6 @@ mod grant;
 mod http;
 mod logout;
 mod provider;
-#[cfg(test)]
-mod tests;
 mod tokens;
 mod verify;
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use http::{Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -181,7 +181,7 @@ where
         let answer = Documented { status, schema: Some(schema), media_type: "application/json" };
         self.handled(answer, handler, move |Reply { document, headers }: Reply<T>| {
             let mut response = json(status, &document);
-            response.headers_mut().extend(headers.into_iter().map(|(name, value)| (Some(name), value)));
+            put(&mut response, headers);
             response
         })
     }
@@ -196,7 +196,7 @@ where
         let answer = Documented { status: StatusCode::NO_CONTENT, schema: None, media_type: "" };
         self.handled(answer, handler, |reply: Reply<()>| {
             let mut response = whole(StatusCode::NO_CONTENT, "");
-            response.headers_mut().extend(reply.headers.into_iter().map(|(name, value)| (Some(name), value)));
+            put(&mut response, reply.headers);
             response
         })
     }
@@ -251,6 +251,13 @@ where
             answer,
             handler,
         }
+    }
+}
+
+/// Adds headers; of those that may be there twice, such as cookies, all.
+fn put(response: &mut Response<Body>, headers: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
     }
 }
 

@@ -12,6 +12,7 @@ const { Provider } = await import(pathToFileURL(`${TEST_OIDC}/node_modules/oidc-
 const people = new Map();
 let keys = [];
 let serial = 0;
+let down = false;
 
 function newKey(alg) {
   const { privateKey } = alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -39,6 +40,8 @@ function make() {
     features: { devInteractions: { enabled: true }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true } },
     pkce: { required: () => true },
     rotateRefreshToken: true,
+    // By itself it asks no address of this machine, which is where the gateway is here.
+    fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }),
     findAccount: (_, id) => people.has(id) ? { accountId: id, claims: async () => ({ sub: id, ...people.get(id) }) } : undefined,
     renderError: async (ctx, out) => { ctx.type = 'json'; ctx.body = out; },
   });
@@ -55,6 +58,7 @@ const tokens = [];
 const handle = async (request, response) => {
   const url = new URL(request.url, ISSUER);
   if (!url.pathname.startsWith('/test/')) {
+    if (down) return response.writeHead(503).end('<html>');
     if (request.method === 'POST' && url.pathname === '/token') tokens.push(request.headers.host);
     return serve(request, response);
   }
@@ -62,6 +66,7 @@ const handle = async (request, response) => {
   for await (const part of request) body += part;
   if (url.pathname === '/test/person') people.set(url.searchParams.get('id'), JSON.parse(body));
   if (url.pathname === '/test/forget') people.delete(url.searchParams.get('id'));
+  if (url.pathname === '/test/down') down = url.searchParams.has('yes');
   if (url.pathname === '/test/rotate') {
     keys = [newKey(url.searchParams.get('alg'))];
     serve = make();

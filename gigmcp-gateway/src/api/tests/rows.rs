@@ -19,7 +19,7 @@ pub(super) struct Target<'a> {
 pub(super) struct Row {
     pub(super) id: &'static str,
     /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible; `s` sign in first, `f` forbidden, `v` view
-    /// only, `n` not found.
+    /// only, `n` not found, `m` it is let in, and no form.
     pub(super) outcomes: &'static str,
     pub(super) body: fn(&Target<'_>) -> Option<Value>,
 }
@@ -57,7 +57,7 @@ fn oidc() -> Vec<Row> {
         with("link_identity", "s nnnnnn vv fff fff", password),
         row("sign_out_oidc", "s yyyyyy yy fff fff"),
         row("signed_out", "i iiiiii ii iii iii"),
-        row("end_sessions_oidc", "n nnnnnn vv fff fff"),
+        row("end_sessions_oidc", "m mmmmmm vv fff fff"),
         row("identities", "s yyyyyy yy yyf yyf"),
         with("unlink_identity", "s nnnnnn vv fff fff", password),
     ]

@@ -80,6 +80,7 @@ fn outcome(answer: &Answer) -> char {
         "view_only" => 'v',
         "not_found" => 'n',
         "unavailable" => 'u',
+        "unsupported_media_type" => 'm',
         other => panic!("{other}: {}", answer.body),
     }
 }

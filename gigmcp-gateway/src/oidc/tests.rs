@@ -1,1 +1,0 @@
-//! Against providers of ours.
