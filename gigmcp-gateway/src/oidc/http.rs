@@ -258,4 +258,26 @@ mod tests {
             assert_eq!(route(issuer, reach, url).as_deref(), expected, "{issuer} {reach:?} {url}");
         }
     }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_not_waited_for_and_a_redirect_is_an_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let http = Http::new(&url.parse().expect("an issuer"), None, b"");
+        let ask = |path: &str| Request::get(format!("{url}{path}")).body(Vec::new()).expect("a request");
+        // It takes the connection, and that is all.
+        let silent = http.clone().with_deadline(Duration::from_millis(50)).ask(ask("/x")).await;
+        assert!(matches!(silent, Err(HttpError::TimedOut { .. })), "{silent:?}");
+        let answering = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let text = b"HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n";
+                // The first went away.
+                drop(tokio::io::AsyncWriteExt::write_all(&mut stream, text).await);
+            }
+        });
+        let answer = http.ask(ask("/x")).await.expect("twin");
+        assert_eq!(answer.status(), http::StatusCode::FOUND);
+        answering.await.expect("asked once, and not where it leads");
+    }
 }

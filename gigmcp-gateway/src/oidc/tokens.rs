@@ -215,10 +215,10 @@ fn exchange_error(error: TokenError) -> OidcError {
 }
 
 /// What others say, so that it can stand in a log: short, and without what steers a terminal.
-fn told(text: &str) -> String {
+pub(super) fn told(text: &str) -> String {
     text.trim().chars().filter(|character| !character.is_control()).take(MAX_TOLD).collect()
 }
 
-const MAX_TOLD: usize = 100;
+const MAX_TOLD: usize = 200;
 /// Providers name their sessions with a few dozen characters.
 const MAX_SID: usize = 255;

@@ -14,6 +14,7 @@ use openidconnect::{
 use super::{
     Claims, Identity, Oidc, OidcError,
     provider::{Known, ProviderError},
+    tokens::told,
 };
 use crate::{store::now_seconds, token};
 
@@ -100,14 +101,15 @@ enum Unbelieved {
     Token(&'static str, String),
 }
 
+/// What is told of a token may quote it, so it is cut to what can stand in a log.
 fn unbelieved(cause: &'static str, why: impl ToString) -> Unbelieved {
-    Unbelieved::Token(cause, why.to_string())
+    Unbelieved::Token(cause, told(&why.to_string()))
 }
 
 fn of_library(error: ClaimsVerificationError) -> Unbelieved {
     use {ClaimsVerificationError as Claim, SignatureVerificationError as Signature};
     let cause = match &error {
-        Claim::SignatureVerification(Signature::NoMatchingKey) => return Unbelieved::Key(error.to_string()),
+        Claim::SignatureVerification(Signature::NoMatchingKey) => return Unbelieved::Key(told(&error.to_string())),
         Claim::SignatureVerification(
             Signature::DisallowedAlg(_) | Signature::UnsupportedAlg(_) | Signature::NoSignature,
         ) => "algorithm",

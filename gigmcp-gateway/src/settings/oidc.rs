@@ -183,3 +183,63 @@ impl OidcSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+
+    fn config(arguments: &[&str], public_url: Option<&str>) -> Result<bool, String> {
+        let command = OidcSettings::augment_args(clap::Command::new("gigmcp-gateway"));
+        let given = [&["gigmcp-gateway"], arguments].concat();
+        let matches = command.try_get_matches_from(given).map_err(|error| error.to_string())?;
+        let settings = OidcSettings::from_arg_matches(&matches).map_err(|error| error.to_string())?;
+        let public_url = public_url.map(|url| url.parse().expect("an address"));
+        settings.config(public_url.as_ref()).map(|config| config.is_some()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused_with_what_to_do() {
+        let (issuer, client) = (["--oidc-issuer", "https://id.example"], ["--oidc-client-id", "gig"]);
+        let both = [issuer, client].concat();
+        let url = Some("https://gig.example");
+        let with = |more: &[&'static str]| [both.as_slice(), more].concat();
+        let empty = tempfile::NamedTempFile::new().expect("a file");
+        let empty = empty.path().to_str().expect("text").to_owned();
+        let authority = [both.as_slice(), &["--oidc-ca", &empty]].concat();
+        for (case, arguments, public_url, expected) in [
+            ("none", Vec::new(), None, Ok(false)),
+            ("twin", both.clone(), url, Ok(true)),
+            ("twin: no passwords", with(&["--local-login", "off"]), url, Ok(true)),
+            (
+                "twin: all",
+                with(&["--oidc-role-map", "a=admin,b=user", "--oidc-allowed-domains", "example.com"]),
+                url,
+                Ok(true),
+            ),
+            ("half", issuer.to_vec(), url, Err("go together")),
+            ("other half", client.to_vec(), url, Err("go together")),
+            ("nowhere to come back to", both.clone(), None, Err("GIG_PUBLIC_URL")),
+            ("nobody in", vec!["--local-login", "off"], url, Err("nobody in")),
+            (
+                "plain",
+                vec!["--oidc-issuer", "http://id.example", "--oidc-client-id", "gig"],
+                url,
+                Err("https://HOST/PATH"),
+            ),
+            ("not OpenID", with(&["--oidc-scopes", "profile"]), url, Err("must hold `openid`")),
+            ("no domain", with(&["--oidc-allowed-domains", "@example.com"]), url, Err("without @")),
+            ("no role", with(&["--oidc-role-map", "a=root"]), url, Err("user, auditor or admin")),
+            ("no claim", with(&["--oidc-role-claim", "a..b"]), url, Err("JSON pointer")),
+            ("no port", with(&["--oidc-reach", "zitadel"]), url, Err("HOST:PORT")),
+            ("no certificates", authority, url, Err("holds no certificates")),
+        ] {
+            match (config(&arguments, public_url), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{case}"),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{case}: {error}"),
+                (found, expected) => panic!("{case}: {found:?} and not {expected:?}"),
+            }
+        }
+    }
+}

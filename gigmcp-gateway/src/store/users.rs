@@ -26,6 +26,8 @@ pub(crate) struct UserRow {
     pub(crate) disabled_at: Option<i64>,
     /// Whether there is a password to sign in with.
     pub(crate) has_password: bool,
+    /// Whether a provider vouches for whoever it belongs to.
+    pub(crate) has_identity: bool,
     /// Since when a second factor is asked for.
     pub(crate) totp_since: Option<i64>,
 }
@@ -449,7 +451,17 @@ fn select() -> SelectStatement {
             Users::TotpSince,
             Users::TotpStep,
         ])
+        .expr(Expr::SubQuery(None, Box::new(identities().into())))
         .from(Users::Table)
+        .take()
+}
+
+/// How many of somebody there are, as a number in either database.
+fn identities() -> SelectStatement {
+    Query::select()
+        .expr(Expr::col((Identities::Table, Identities::Subject)).count())
+        .from(Identities::Table)
+        .and_where(Expr::col((Identities::Table, Identities::UserId)).equals((Users::Table, Users::Id)))
         .take()
 }
 
@@ -467,6 +479,7 @@ fn parse(row: &Row<'_>) -> Result<SignIn, StoreError> {
         last_login_at: row.get(5)?,
         disabled_at: row.get(6)?,
         has_password: password.is_some(),
+        has_identity: row.get::<i64>(10)? > 0,
         totp_since: row.get(8)?,
     };
     Ok(SignIn { user, password, totp_step: row.get(9)? })

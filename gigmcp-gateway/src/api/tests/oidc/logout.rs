@@ -110,9 +110,13 @@ async fn sessions_end_if_the_provider_says_so_and_nobody_else() {
 
 #[tokio::test]
 async fn signing_out_leads_to_the_provider_with_what_it_knows_the_session_by() {
-    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone"]).await;
-    let session = scene.signed_in().await;
+    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone", "--oidc-role-map", "admins=admin"]).await;
+    scene.provider.change(|plan| plan.claims = json!({ "roles": "admins" }));
+    let before = scene.signed_in().await;
     // A view gives the session another token; what the provider gave goes with it.
+    let view = json!({ "user": "local", "holds": "5m" });
+    let viewing = scene.ask(&before, Method::POST, "/session/view", Some(view)).await;
+    let session = cookie(&viewing, "gig_session").expect("it is set");
     let answer = scene.ask(&session, Method::POST, "/oidc/logout", None).await;
     let location = answer.body["location"].as_str().expect("an address").to_owned();
     let url: openidconnect::url::Url = location.parse().expect("an address");
