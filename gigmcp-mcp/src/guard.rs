@@ -107,6 +107,9 @@ impl Guard {
         let told = self.shallow(told)?;
         let as_written = self.policy.output == OutputText::AsWritten;
         let told = match self.rewritten(&told, &|depth, name| depth == 1 && name == "taskId") {
+            Some(clean) if clean.keys && member(&told, "inputRequests").is_some() => {
+                return Err(broken("the name of a question holds what is not to be seen"));
+            }
             Some(clean) if clean.keys && Members::of(&clean.json).is_err() => {
                 return Err(broken("the result names a member twice"));
             }
