@@ -17,6 +17,7 @@ mod exec;
 mod exposures;
 mod host;
 mod install;
+mod kept;
 mod keys;
 mod launch;
 mod metrics;
