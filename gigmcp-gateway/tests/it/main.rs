@@ -37,6 +37,7 @@ mod registry;
 mod runtimes;
 mod search;
 mod servers;
+mod settings;
 mod tampering;
 mod toolpacks;
 mod two;
