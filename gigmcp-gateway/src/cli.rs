@@ -25,7 +25,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    demo, doctor, exec,
+    demo, doctor, exec, health,
     host::{Host, HostError},
     output::{Failure, Output, fail},
     serve,
@@ -58,6 +58,8 @@ enum Command {
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
     Doctor(doctor::Doctor),
+    /// Ask the gateway that listens at GIG_LISTEN whether it is ready; exits with 0 if it is
+    Health,
     /// Show what servers the registry has
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -140,6 +142,7 @@ fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode,
             Command::Demo => demo::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
             Command::Doctor(doctor) => doctor::run(&settings, &doctor, &out).await,
+            Command::Health => health::run(&settings, &out).await,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
             }
