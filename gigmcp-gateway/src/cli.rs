@@ -25,7 +25,7 @@ use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    demo, doctor, exec,
+    demo, doctor, exec, health,
     host::{Host, HostError},
     output::{Failure, Output, fail},
     serve,
@@ -63,6 +63,8 @@ enum Command {
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
     Doctor(doctor::Doctor),
+    /// Ask the gateway that listens at GIG_LISTEN whether it is ready; exits with 0 if it is
+    Health,
     /// Show what servers the registry has
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -185,6 +187,7 @@ fn execute(
             Command::Demo => demo::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
             Command::Doctor(doctor) => doctor::run(&settings, &doctor, out).await,
+            Command::Health => health::run(&settings, out).await,
             Command::Server(command) => {
                 server::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }

@@ -11,6 +11,7 @@ mod backup;
 mod client;
 mod cold;
 mod command_line;
+mod container;
 mod conversations;
 mod custody;
 mod declared_tools;
