@@ -258,3 +258,6 @@ pub(crate) fn read_input(path: &PathBuf, max_bytes: u64) -> Result<zeroize::Zero
         false => Err(format!("the input is larger than {max_bytes} bytes").into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

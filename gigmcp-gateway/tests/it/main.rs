@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod api_control;
 mod api_servers;
 mod audit;
 mod backup;
