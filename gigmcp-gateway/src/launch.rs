@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use gigmcp_egress::Identity;
 use gigmcp_mcp::{BoxFuture, CatalogueStore, Known, Launch, LaunchError, Turns, Upstream};
 
 pub(crate) use self::{
@@ -197,6 +198,15 @@ impl ServerLaunch {
         let beside = std::mem::take(&mut *self.beside());
         let beside = beside.iter().filter_map(Weak::upgrade);
         beside.chain(self.slot().take()).for_each(|server| server.end());
+    }
+
+    /// Ends one process of the server, calls under way included; whether it was one. The next call starts another.
+    pub(crate) fn end_instance(&self, id: &Identity) -> bool {
+        let is_it = |server: &Arc<Server>| server.instance == *id;
+        let beside = self.beside().iter().filter_map(Weak::upgrade).find(is_it);
+        let found = beside.or_else(|| self.slot().take_if(|server| is_it(server)));
+        // Not under the lock: it gives its place up.
+        found.inspect(|server| server.end_by_order()).is_some()
     }
 
     /// Lets the server end by itself for a while, and starts none from now on.

@@ -15,6 +15,7 @@ mod endpoint;
 mod events;
 mod exec;
 mod exposures;
+mod health;
 mod host;
 mod install;
 mod kept;

@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
+use gigmcp_egress::Identity;
 use gigmcp_mcp::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes,
     ServerId, ServerPolicy,
 };
 use tokio::task::JoinSet;
 
+mod found;
 mod said;
 
+pub(crate) use self::found::Found;
 use self::said::Said;
 use crate::{
     launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
@@ -171,6 +174,19 @@ impl Profiles {
         if changed {
             entry.aggregators().for_each(|aggregator| aggregator.recheck_pins());
         }
+    }
+
+    /// Ends one process of a server, if it runs here for a profile; gives what starts the next.
+    pub(crate) fn end_instance(&self, id: &Identity) -> Option<Arc<ServerLaunch>> {
+        let launches: Vec<_> = self.entries().values().flat_map(|entry| entry.servers.values().cloned()).collect();
+        launches.into_iter().find(|launch| launch.end_instance(id))
+    }
+
+    /// What was found in what the servers of a profile say, since it was changed last; none if it was not used since.
+    pub(crate) fn findings(&self, profile: &Profile) -> Option<Found> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Found::of(&entry.aggregator, entry.scoped.values()))
     }
 
     /// Asks every server to end, and makes those that do not within two seconds.

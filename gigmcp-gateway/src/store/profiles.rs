@@ -48,16 +48,23 @@ impl Store {
         self.change(move |connection| create(connection, &slug, &owner, &members, token_hash)).await
     }
 
-    /// The same with a row in the audit trail.
+    /// The same with a row in the audit trail, if each server is of the revision that was seen.
     pub(crate) async fn create_profile_told(
         &self,
         slug: ProfileSlug,
         owner: Owner,
-        members: Vec<ServerName>,
+        members: Vec<(ServerName, Option<i64>)>,
         token_hash: String,
         audit: AuditRow,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
+            for (server, seen) in &members {
+                let revision = servers::require(connection, server)?.revision;
+                if seen.is_some_and(|seen| seen != revision) {
+                    return Err(StoreError::Moved { server: server.clone() });
+                }
+            }
+            let members: Vec<_> = members.into_iter().map(|(server, _)| server).collect();
             create(connection, &slug, &owner, &members, token_hash)?;
             audit::append(connection, &audit)
         })
