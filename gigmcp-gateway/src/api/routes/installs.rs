@@ -226,7 +226,7 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
 }
 
 /// Finds out what a server speaks, so that nobody waits for that at its first call.
-fn find_out(state: &State, server: ServerName) {
+pub(super) fn find_out(state: &State, server: ServerName) {
     let supervisor = Arc::clone(state.supervisor());
     tokio::spawn(async move {
         if let Err(error) = era::find_out(&supervisor, &server, FINDING_OUT).await {
