@@ -16,6 +16,7 @@ mod copy;
 mod counted;
 mod heads;
 mod holdings;
+mod idempotency;
 mod installs;
 mod instances;
 mod invitations;
@@ -61,6 +62,7 @@ pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version}
 use counted::Counted;
 pub(crate) use counted::Tally;
 pub(crate) use holdings::Edition;
+pub(crate) use idempotency::{Begun, Kept, OnceKey};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};

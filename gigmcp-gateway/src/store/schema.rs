@@ -267,6 +267,18 @@ pub(super) enum Sessions {
 }
 
 #[derive(Iden)]
+pub(super) enum IdempotencyKeys {
+    Table,
+    UserId,
+    Via,
+    Hash,
+    Fingerprint,
+    BegunAt,
+    Status,
+    Answer,
+}
+
+#[derive(Iden)]
 pub(super) enum ApiKeys {
     Table,
     Hash,

@@ -220,7 +220,7 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
     });
     match work.await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => Err(ApiError::new(Code::Unavailable, "it took too long and was given up; look at what is there")),
+        Ok(Err(_)) => Err(ApiError::new(Code::TimedOut, "it took too long and was given up; look at what is there")),
         Err(error) => Err(ApiError::internal(&error)),
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/profiles", "create_profile", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("A profile of one's own, with its first token, shown once")
             .body::<NewProfile>()
             .answers(StatusCode::CREATED, create),
