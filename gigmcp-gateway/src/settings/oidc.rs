@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{PublicUrl, SettingsError, secret};
+use super::{PublicUrl, SecretFile, SettingsError, secret};
 use crate::{
     oidc::{Admission, ClaimPath, Config, Issuer, NewAccounts, Reach, RoleMapping},
     people::Lifetime,
@@ -28,10 +28,9 @@ pub(crate) struct OidcSettings {
     #[arg(long, env = "GIG_OIDC_CLIENT_ID", value_name = "ID", global = true)]
     oidc_client_id: Option<String>,
 
-    /// File of the secret that the provider knows the gateway by; or the variable GIG_OIDC_CLIENT_SECRET, but no flag. Without
-    /// one the gateway is a public client
+    /// File of the secret that the provider knows the gateway by. Without one the gateway is a public client
     #[arg(long, env = "GIG_OIDC_CLIENT_SECRET_FILE", value_name = "FILE", global = true)]
-    oidc_client_secret_file: Option<PathBuf>,
+    oidc_client_secret_file: Option<SecretFile>,
 
     /// What is asked of the provider (separated by blanks); `offline_access` asks for a refresh token, with which sessions are
     /// confirmed while they last
@@ -139,11 +138,6 @@ impl OidcSettings {
         }))
     }
 
-    /// The file of our secret at the provider.
-    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        self.oidc_client_secret_file.clone().into_iter()
-    }
-
     fn scopes(&self) -> Result<Vec<String>, InvalidOidc> {
         let scopes: Vec<String> =
             self.oidc_scopes.split([' ', ',']).filter(|scope| !scope.is_empty()).map(Into::into).collect();
@@ -175,7 +169,8 @@ impl OidcSettings {
 
     fn authorities(&self) -> Result<Vec<u8>, SettingsError> {
         let Some(path) = &self.oidc_ca else { return Ok(Vec::new()) };
-        let unreadable = |source| SettingsError::Unreadable { name: "GIG_OIDC_CA", path: path.clone(), source };
+        let unreadable =
+            |source| SettingsError::Unreadable { name: "GIG_OIDC_CA".to_owned(), path: path.clone(), source };
         let pem = fs::read(path).map_err(unreadable)?;
         match crate::oidc::holds_authorities(&pem) {
             true => Ok(pem),

@@ -28,10 +28,12 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<CameBack>()
             .responds(StatusCode::OK, "text/html", come_back),
         route(Method::POST, "/oidc/link", "link_identity", rules::OWN_FACTORS)
+            .shown_once()
             .summary("Begins to add an identity to one's own account: where the browser is to go")
             .body::<Link>()
             .answers(StatusCode::OK, link),
         route(Method::POST, "/oidc/logout", "sign_out_oidc", rules::SIGN_OUT)
+            .shown_once()
             .summary("Signs out, and says where the browser is to go to be signed out at the identity provider too")
             .answers(StatusCode::OK, sign_out),
         route(Method::GET, "/oidc/signed-out", "signed_out", rules::SIGNED_OUT)
