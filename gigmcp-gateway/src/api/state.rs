@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{desk::Desk, door::Front};
+use super::{
+    desk::Desk,
+    door::Front,
+    error::{ApiError, Code},
+};
 use crate::{
     host::Host,
     oidc::Oidc,
@@ -46,6 +50,16 @@ impl State {
             oidc: oidc.map(|config| Arc::new(Oidc::new(config))),
             local_login: settings.oidc.is_local(),
             supervisor,
+        }
+    }
+
+    /// Refuses what is done with passwords where nobody signs in with one.
+    pub(crate) fn asks_for_passwords(&self) -> Result<(), ApiError> {
+        match self.local_login {
+            true => Ok(()),
+            false => {
+                Err(ApiError::new(Code::Forbidden, "people sign in by the identity provider here, not with a password"))
+            }
         }
     }
 

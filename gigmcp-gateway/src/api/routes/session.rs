@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Code, Reply, Route, State, Text, input::Raw, route, secret::PasswordText};
+use super::super::{ApiError, Call, Reply, Route, State, Text, input::Raw, route, secret::PasswordText};
 use crate::{
     people::{Attempt, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
     store::{LiveSession, now_seconds},

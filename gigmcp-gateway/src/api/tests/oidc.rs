@@ -3,6 +3,7 @@
 mod accounts;
 mod logout;
 mod provider;
+mod refresh;
 mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::{
-    super::world::{PASSWORD, proof},
+    super::world::{PASSWORD, Proof, proof},
     Scene, cookie,
 };
 use crate::people::{Actor, Role};
@@ -176,4 +176,21 @@ async fn who_tries_often_waits() {
     assert!(scene.provider.plan().asked.iter().all(|path| path != "/token"), "the provider is not asked");
     scene.next = 1;
     assert_eq!(scene.get("/oidc/callback?state=x&code=y", "").await.code(), "invalid", "twin: from elsewhere");
+}
+
+#[tokio::test]
+async fn where_nobody_has_a_password_none_is_taken() {
+    for (given, expected) in [(&["--local-login", "off"][..], "forbidden"), (&[], "ok")] {
+        let mut scene = Scene::ready(given).await;
+        let invited = "ann@example.com".parse().expect("an address");
+        let code =
+            scene.world.state.people.invite(&Actor::local(), invited, Role::User, None).await.expect("it is free");
+        let body = json!({ "code": code.expose(), "password": PASSWORD });
+        let answer = scene.world.ask(&Proof::None, Method::POST, "/invitations/accept", Some(body)).await;
+        assert_eq!(answer.code(), expected);
+        let body = json!({ "email": "root@example.com", "password": PASSWORD });
+        assert_eq!(scene.world.ask(&Proof::None, Method::POST, "/session", Some(body)).await.code(), expected);
+        let ways = scene.get("/oidc", "").await.body;
+        assert_eq!((&ways["password"], &ways["provider_ready"]), (&json!(expected == "ok"), &json!(true)));
+    }
 }

@@ -48,7 +48,9 @@ pub(super) struct Plan {
     pub(super) raw: Option<(&'static str, String)>,
     pub(super) key: Arc<EcdsaKeyPair>,
     pub(super) kid: String,
-    /// How often each path was asked.
+    /// The refresh token that must come, if one is used.
+    pub(super) expected_refresh: Option<&'static str>,
+    /// The paths that were asked.
     pub(super) asked: Vec<String>,
 }
 
@@ -77,6 +79,7 @@ impl Plan {
             raw: None,
             key: key(),
             kid: "first".to_owned(),
+            expected_refresh: None,
             asked: Vec::new(),
         }
     }
@@ -164,6 +167,9 @@ impl Plan {
                     let verifier = field("code_verifier").expect("a verifier");
                     assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier)), self.challenge, "PKCE");
                     assert_eq!(field("code"), Some("good"));
+                }
+                if let (Some("refresh_token"), Some(expected)) = (field("grant_type"), self.expected_refresh) {
+                    assert_eq!(field("refresh_token"), Some(expected));
                 }
                 let mut document = json!({
                     "access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 60, "id_token": self.id_token(issuer),
