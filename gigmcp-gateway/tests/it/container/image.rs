@@ -83,11 +83,18 @@ fn the_same_files_make_the_same_image() {
     };
     let first = made("first");
     assert_eq!(made("second"), first);
+    let build = json!({"services": {"gateway": {"image": "third", "build": {
+        "network": "none", "args": {"PROGRAM": "given", "DEBIAN": "debian-of-the-tests", "VERSION": "1.2.3"},
+    }}}});
+    std::fs::write(installation.deploy().join("docker-compose.override.yml"), build.to_string()).unwrap();
+    std::fs::write(installation.deploy().join(".env"), "GIG_PUBLIC_URL=http://localhost:8080").unwrap();
+    said(&mut installation.compose(&["build"]));
+    assert_eq!(described(&engine, "third")["RootFS"]["Layers"], first, "by Compose");
     let license = installation.deploy().join("../LICENSE-MIT");
     let mut other = std::fs::read_to_string(&license).unwrap();
     other.push('.');
     std::fs::write(&license, other).unwrap();
-    assert_ne!(made("third"), first, "twin");
+    assert_ne!(made("fourth"), first, "twin");
 }
 
 fn described(engine: &Engine, image: &str) -> Value {
