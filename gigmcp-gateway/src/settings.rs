@@ -1,5 +1,6 @@
 //! Settings: `GIG_*` variables, each also as a flag. Unknown `GIG_*` names are errors.
 
+mod front;
 pub(crate) mod keys;
 mod public_url;
 mod registry;
@@ -15,6 +16,7 @@ use clap::Args;
 use gigmcp_sandbox::HostUids;
 use zeroize::Zeroizing;
 
+pub(crate) use front::FrontSettings;
 use keys::KeySettings;
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
@@ -128,6 +130,9 @@ pub(crate) struct Settings {
     pub(crate) log: Option<String>,
 
     #[command(flatten)]
+    pub(crate) front: FrontSettings,
+
+    #[command(flatten)]
     pub(crate) registry: RegistrySettings,
 
     #[command(flatten)]
@@ -173,7 +178,7 @@ pub(crate) enum SettingsError {
 }
 
 /// Every variable this program reads.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 47] = [
     "GIG_ALLOWED_HOSTS",
     "GIG_ALLOWED_ORIGINS",
     "GIG_AUDIT_DAYS",
@@ -185,6 +190,8 @@ const NAMES: [&str; 40] = [
     "GIG_DATABASE_URL_FILE",
     "GIG_DATA_DIR",
     "GIG_DB_PATH",
+    "GIG_DRAIN_DELAY",
+    "GIG_DRAIN_TIMEOUT",
     "GIG_IDLE_TIMEOUT",
     "GIG_IMAGE_LAYOUTS",
     "GIG_IMAGE_MIRROR",
@@ -196,6 +203,8 @@ const NAMES: [&str; 40] = [
     "GIG_MASTER_KEY_PASSPHRASE_FILE",
     "GIG_MASTER_KEY_WRAP",
     "GIG_MASTER_KEY_WRAP_FILE",
+    "GIG_MAX_CONNECTIONS",
+    "GIG_MAX_CONNECTIONS_PER_ADDRESS",
     "GIG_MAX_SERVERS",
     "GIG_PUBLIC_URL",
     "GIG_REGISTRY_ALLOW",
@@ -205,6 +214,8 @@ const NAMES: [&str; 40] = [
     "GIG_SESSION_TTL",
     "GIG_START_TIMEOUT",
     "GIG_STREAM_SECONDS",
+    "GIG_TLS_CERT_FILE",
+    "GIG_TLS_KEY_FILE",
     "GIG_TRANSIT_CA_FILE",
     "GIG_TRANSIT_KEY",
     "GIG_TRANSIT_MIN_VERSION",
@@ -213,6 +224,7 @@ const NAMES: [&str; 40] = [
     "GIG_TRANSIT_TOKEN",
     "GIG_TRANSIT_TOKEN_FILE",
     "GIG_TRANSIT_URL",
+    "GIG_TRUSTED_PROXIES",
     "GIG_UPSTREAM_EXTRA_ROOTS",
 ];
 
@@ -257,7 +269,12 @@ impl Settings {
     pub(crate) fn own_files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.key.files().collect();
         files.push(self.data_dir().to_owned());
-        files.extend([&self.db_path, &self.database_url_file, &self.bearer_token_file].into_iter().flatten().cloned());
+        files.extend(
+            [&self.db_path, &self.database_url_file, &self.bearer_token_file, &self.front.tls_key_file]
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
         if let Some(path) = &self.db_path {
             for end in ["-wal", "-shm"] {
                 let mut beside = path.clone().into_os_string();
