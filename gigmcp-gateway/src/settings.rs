@@ -2,6 +2,7 @@
 
 mod allowed;
 mod error;
+mod front;
 pub(crate) mod keys;
 pub(crate) mod listed;
 mod log;
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use allowed::{AllowedHost, AllowedOrigin};
 pub(crate) use error::SettingsError;
+pub(crate) use front::FrontSettings;
 use keys::KeySettings;
 pub(crate) use log::LogFilter;
 pub(crate) use public_url::PublicUrl;
@@ -145,6 +147,9 @@ pub(crate) struct Settings {
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", value_name = "FILTER", global = true)]
     pub(crate) log: Option<LogFilter>,
+
+    #[command(flatten)]
+    pub(crate) front: FrontSettings,
 
     #[command(flatten)]
     pub(crate) registry: RegistrySettings,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{desk::Desk, door::Front};
 use crate::{
+    front::Stats,
     host::Host,
     people::{People, Terms},
     profiles::Profiles,
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) front: Front,
     pub(crate) desk: Desk,
+    /// What is counted of connections and requests.
+    pub(crate) http: Arc<Stats>,
     supervisor: Arc<Supervisor>,
 }
 
@@ -31,7 +34,7 @@ impl State {
     /// The same with these people.
     pub(crate) fn with_people(supervisor: Arc<Supervisor>, people: People, settings: &Settings) -> Self {
         let profiles = Arc::new(Profiles::new(Arc::clone(&supervisor), settings));
-        Self { people, profiles, front: Front::new(settings), desk: Desk::default(), supervisor }
+        Self { people, profiles, front: Front::new(settings), desk: Desk::default(), http: Arc::default(), supervisor }
     }
 
     pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {
