@@ -17,6 +17,8 @@ mod copy;
 mod counted;
 mod flush;
 mod heads;
+mod holdings;
+mod idempotency;
 mod installs;
 mod instances;
 mod invitations;
@@ -65,6 +67,8 @@ pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version}
 use counted::Counted;
 pub(crate) use counted::Tally;
 use flush::{Flush, Flusher};
+pub(crate) use holdings::Edition;
+pub(crate) use idempotency::{Begun, Kept, OnceKey};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};

@@ -1,4 +1,4 @@
-//! One audit row a tool call.
+//! One audit row for each call of a tool, for what is done to a task and its end, and for each method of an extension.
 
 use std::{cell::Cell, time::UNIX_EPOCH};
 
@@ -25,7 +25,7 @@ fn is_asked() -> bool {
     ASKED.try_with(|asked| asked.replace(false)).unwrap_or(false)
 }
 
-/// Writes one audit row a tool call.
+/// Writes one audit row for each of them.
 pub(crate) struct ToolAudit {
     store: Store,
     owner: Owner,
@@ -72,16 +72,27 @@ impl ToolAudit {
             CallVerdict::Abandoned => "abandoned".to_owned(),
             _ => "unknown".to_owned(),
         };
+        // What a task comes to is found with the call that it was.
+        let of_tool = &*record.method == "tools/call";
+        let kind = if of_tool {
+            "tool"
+        } else if record.method.starts_with("tasks/") {
+            "task"
+        } else {
+            "extension"
+        };
+        let subject =
+            if of_tool { record.exposed.to_string() } else { format!("{} {}", record.method, record.exposed) };
         let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let began = record.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         AuditRow {
             at_ms: i64::try_from(began.as_millis()).unwrap_or(i64::MAX),
-            kind: "tool".to_owned(),
+            kind: kind.to_owned(),
             owner: self.owner.to_string(),
             profile: self.profile.to_string(),
             server: record.server.as_ref().map(ToString::to_string).unwrap_or_default(),
             instance: record.instance.as_deref().unwrap_or_default().to_owned(),
-            subject: record.exposed.escape_default().to_string(),
+            subject: subject.trim_end().escape_default().to_string(),
             verdict,
             status: None,
             credentials: String::new(),
@@ -90,7 +101,7 @@ impl ToolAudit {
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
             policy_version: None,
-            calls: Some(record.id.to_string()),
+            calls: Some(record.origin.unwrap_or(record.id).to_string()),
             request: None,
             definition: record.definition.map(|digest| digest.to_string()),
             arguments: Some(format!("sha256:{}", hex::encode(record.arguments))),

@@ -5,12 +5,14 @@
 
 mod admin;
 mod api;
+mod api_control;
 mod api_servers;
 mod audit;
 mod backup;
 mod client;
 mod cold;
 mod command_line;
+mod container;
 mod conversations;
 mod custody;
 mod declared_tools;
@@ -37,6 +39,7 @@ mod registry;
 mod runtimes;
 mod search;
 mod servers;
+mod settings;
 mod tampering;
 mod toolpacks;
 mod two;
