@@ -18,6 +18,7 @@ mod exposures;
 mod health;
 mod host;
 mod install;
+mod kept;
 mod keys;
 mod launch;
 mod metrics;

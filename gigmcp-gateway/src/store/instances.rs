@@ -3,7 +3,7 @@
 use gigmcp_egress::Identity;
 use sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
-use super::{Store, StoreError, connection::Row, now_seconds, schema::Instances};
+use super::{Flush, Store, StoreError, connection::Row, now_seconds, schema::Instances};
 use crate::spec::{Owner, ServerName};
 
 /// One sandbox.
@@ -45,13 +45,26 @@ impl Store {
 
     /// Keeps that it has ended.
     pub(crate) async fn end_instance(&self, id: Identity) -> Result<(), StoreError> {
-        self.write_promised(move |connection| {
+        self.write_promised(Flush::WithCommit, move |connection| {
             let update = Query::update()
                 .table(Instances::Table)
                 .value(Instances::EndedAt, now_seconds())
                 .and_where(Expr::col(Instances::Id).eq(id.as_str()))
                 .take();
             Ok(connection.execute(&update).map(drop)?)
+        })
+        .await
+    }
+
+    /// One of them.
+    pub(crate) async fn instance(&self, id: Identity) -> Result<Option<InstanceRow>, StoreError> {
+        self.read(move |connection| {
+            let select = Query::select()
+                .columns(COLUMNS)
+                .from(Instances::Table)
+                .and_where(Expr::col(Instances::Id).eq(id.as_str()))
+                .take();
+            connection.row(&select, parse)
         })
         .await
     }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod api_control;
 mod api_servers;
 mod audit;
 mod backup;
@@ -38,6 +39,7 @@ mod registry;
 mod runtimes;
 mod search;
 mod servers;
+mod settings;
 mod tampering;
 mod toolpacks;
 mod two;
