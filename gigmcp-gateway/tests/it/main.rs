@@ -36,6 +36,7 @@ mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
 mod runtimes;
+mod schemathesis;
 mod search;
 mod servers;
 mod tampering;
