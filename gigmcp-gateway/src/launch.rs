@@ -28,7 +28,7 @@ use self::{server::Server, start::Starter};
 use crate::{
     output::whole,
     spec::{MemberSettings, ProfileSettings, ServerName},
-    store::{CatalogueKey, Profile},
+    store::{CatalogueKey, Edition, Profile},
     supervisor::Supervisor,
 };
 
@@ -53,7 +53,7 @@ impl ServerLaunch {
         supervisor: Arc<Supervisor>,
         places: Arc<Places>,
         profile: &Profile,
-        (server, revision): (ServerName, i64),
+        (server, edition): (ServerName, Edition),
         member: &MemberSettings,
         defaults: Defaults,
     ) -> Self {
@@ -62,7 +62,7 @@ impl ServerLaunch {
             profile: profile.slug.clone(),
             owner: profile.owner.clone(),
             server,
-            revision,
+            edition,
             start_timeout: defaults.start_timeout,
             terms: Arc::new(Terms::new(defaults, &profile.settings, member)),
         };
@@ -77,9 +77,9 @@ impl ServerLaunch {
         }
     }
 
-    /// The revision of the server that this starts.
-    pub(crate) fn revision(&self) -> i64 {
-        self.starter.revision
+    /// Which instances of the server this starts.
+    pub(crate) fn edition(&self) -> Edition {
+        self.starter.edition
     }
 
     /// Its profile says something else now; what runs goes on.
@@ -152,6 +152,9 @@ impl CatalogueStore for ServerLaunch {
     }
 
     fn keep(&self, known: Known) {
+        if self.check_wanted().is_err() {
+            return; // it may be of somebody who was forgotten
+        }
         let text = Some(known.to_json()).filter(|text| text.len() <= MAX_KNOWN_BYTES);
         let server = self.starter.server.clone();
         if text.is_none() {
@@ -172,8 +175,8 @@ impl CatalogueStore for ServerLaunch {
 
 impl ServerLaunch {
     fn catalogue_key(&self) -> CatalogueKey {
-        let Starter { owner, server, revision, .. } = &*self.starter;
-        CatalogueKey { owner: owner.clone(), server: server.clone(), revision: *revision }
+        let Starter { owner, server, edition, .. } = &*self.starter;
+        CatalogueKey { owner: owner.clone(), server: server.clone(), revision: edition.revision }
     }
 
     fn check_wanted(&self) -> Result<(), LaunchError> {

@@ -25,7 +25,7 @@ use crate::{
     pins::KeptPins,
     settings::Settings,
     spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
-    store::{Profile, ProfileId, Store, StoreError},
+    store::{Edition, Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
 };
@@ -205,14 +205,14 @@ impl Profiles {
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
-            .map(|(name, revision)| {
-                let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
+            .map(|(name, edition)| {
+                let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.edition() == *edition);
                 let launch = match kept {
                     Some(kept) => {
                         kept.set(self.defaults, &profile.settings, member(name));
                         Arc::clone(kept)
                     }
-                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                    None => Arc::new(self.launch(profile, (name.clone(), *edition), member(name))),
                 };
                 (name.clone(), launch)
             })
@@ -221,7 +221,7 @@ impl Profiles {
         let pins: BTreeMap<_, _> = servers
             .iter()
             .map(|(name, launch)| {
-                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.revision());
+                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.edition().revision);
                 (name.clone(), Arc::new(pins))
             })
             .collect();
@@ -262,7 +262,7 @@ impl Profiles {
         Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 
-    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+    fn launch(&self, profile: &Profile, server: (ServerName, Edition), member: &MemberSettings) -> ServerLaunch {
         let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
         ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
@@ -318,8 +318,8 @@ impl Entry {
     }
 
     fn matches(&self, profile: &Profile) -> bool {
-        let same = |(name, revision): &(ServerName, i64)| {
-            self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
+        let same = |(name, edition): &(ServerName, Edition)| {
+            self.servers.get(name).is_some_and(|launch| launch.edition() == *edition)
         };
         self.settings == profile.settings
             && self.servers.len() == profile.servers.len()

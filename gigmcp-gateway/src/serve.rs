@@ -229,7 +229,7 @@ pub(crate) fn assemble(
         .extra_roots_pem(settings.extra_roots()?)
         .limits(limits)
         .build()?;
-    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.host_uids()? })
+    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.sandbox_uids.clone() })
 }
 
 /// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) entitlement: Entitlement,
     /// The shape of each secret, where it is known without the vault.
     pub(crate) shapes: Vec<(SecretSlot, Shape)>,
+    /// Which of the directories that the server keeps are the owner's.
+    pub(crate) epoch: i64,
 }
 
 /// A started server. Dropping it ends the processes, then its connections, then its rights.
@@ -217,7 +219,7 @@ impl Supervisor {
     /// Nothing runs of which it is not known what it was.
     async fn record(&self, instance: &Instance) -> Result<Recorded, StartError> {
         let revision = match &instance.entitlement {
-            Entitlement::Installed { revision, .. } => *revision,
+            Entitlement::Installed { edition, .. } => edition.revision,
             Entitlement::Declared(_) => 0,
         };
         let row = InstanceRow {
@@ -274,7 +276,12 @@ impl Supervisor {
             sandbox = sandbox.state(dir, StateQuota::default());
         }
         if let Some(kept) = &spec.kept {
-            let dir = self.host.kept_directory(&plan.server, &plan.owner).map_err(Box::new)?;
+            let dir = self
+                .host
+                .kept()
+                .directory(&plan.server, &plan.owner, plan.epoch)
+                .map_err(HostError::from)
+                .map_err(Box::new)?;
             let quota = StateQuota { bytes: kept.max_bytes, ..StateQuota::default() };
             sandbox = sandbox.state_at(&kept.path, dir, quota);
         }

@@ -59,7 +59,11 @@ impl World {
             server: server(),
             slots,
             calls,
-            entitlement: Entitlement::Installed { profile: profile(), revision, consented: None },
+            entitlement: Entitlement::Installed {
+                profile: profile(),
+                edition: Edition::first(revision),
+                consented: None,
+            },
         })
     }
 
@@ -335,3 +339,22 @@ async fn what_cannot_be_written_down_does_not_leave() {
 const FLOOD: usize = 3000;
 /// How many changes are made at once; a read waits for no more than the one that is being done.
 const ONE_TRANSACTION: usize = 32;
+
+#[tokio::test]
+async fn an_instance_of_before_sends_nothing_more() {
+    let world = World::new().await;
+    let identity = Identity::new("one");
+    let _entered = world.enter(&identity).await;
+    let may_send = async || !world.policy.read_grant(&identity).await.expect("it can be read").rules().is_empty();
+    assert!(may_send().await, "twin");
+    let other: Owner = "somebody".parse().expect("an owner");
+    world.store.meddle("INSERT INTO users (id, issuer, subject, display_name, role, created_at) VALUES ('somebody', 'x', 'x', 'x', 'user', 0)").await;
+    world.store.forget_user(other, None).await.expect("they are there");
+    assert!(may_send().await, "twin: another was forgotten");
+    world.store.meddle("UPDATE users SET epoch = epoch + 1 WHERE id = 'local'").await;
+    assert!(!may_send().await);
+    world.store.meddle("UPDATE users SET epoch = epoch - 1 WHERE id = 'local'").await;
+    assert!(may_send().await, "twin");
+    world.store.meddle("INSERT INTO holdings (owner, server, generation) SELECT 'local', name, 1 FROM servers").await;
+    assert!(!may_send().await, "what it holds is not the owner's any more");
+}

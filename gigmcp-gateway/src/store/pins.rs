@@ -284,17 +284,6 @@ fn keep_set(connection: &Connection, of: &PinnedServer, revision: i64) -> Result
     Ok(connection.execute(&insert).map(drop)?)
 }
 
-/// What was pinned of one revision holds for the other, which says the same.
-pub(super) fn carry_over(connection: &Connection, server: &ServerName, from: i64, to: i64) -> Result<(), StoreError> {
-    let update = Query::update()
-        .table(PinSets::Table)
-        .value(PinSets::Revision, to)
-        .and_where(Expr::col(PinSets::Server).eq(server.as_str()))
-        .and_where(Expr::col(PinSets::Revision).eq(from))
-        .take();
-    Ok(connection.execute(&update).map(drop)?)
-}
-
 fn delete(
     connection: &Connection,
     of: &PinnedServer,

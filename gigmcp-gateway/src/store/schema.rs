@@ -221,6 +221,15 @@ pub(super) enum Users {
     Password,
     TotpSince,
     TotpStep,
+    Epoch,
+}
+
+#[derive(Iden)]
+pub(super) enum Holdings {
+    Table,
+    Owner,
+    Server,
+    Generation,
 }
 
 #[derive(Iden)]
@@ -279,4 +288,5 @@ pub(super) enum ApiKeys {
     CreatedAt,
     ExpiresAt,
     LastUsedAt,
+    Role,
 }

@@ -156,6 +156,11 @@ impl Internet {
         command
     }
 
+    /// The file that says who resolves names on the gateway's side.
+    pub(crate) fn name_servers(&self) -> PathBuf {
+        PathBuf::from("/etc/netns").join(&self.gateway).join("resolv.conf")
+    }
+
     /// Runs `work` on a thread of the gateway's side, with a tokio runtime of its own.
     pub(crate) fn near<T: Send + 'static, F: Future<Output = T>>(
         &self,
