@@ -15,6 +15,7 @@ mod endpoint;
 mod events;
 mod exec;
 mod exposures;
+mod front;
 mod health;
 mod host;
 mod install;

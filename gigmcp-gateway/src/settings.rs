@@ -2,6 +2,7 @@
 
 mod allowed;
 mod error;
+mod front;
 pub(crate) mod keys;
 pub(crate) mod listed;
 mod log;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use allowed::{AllowedHost, AllowedOrigin};
 pub(crate) use error::SettingsError;
+pub(crate) use front::FrontSettings;
 use keys::KeySettings;
 pub(crate) use log::LogFilter;
 use oidc::OidcSettings;
@@ -147,6 +149,9 @@ pub(crate) struct Settings {
     /// [default: info; for exec, warn]
     #[arg(long, env = "GIG_LOG", value_name = "FILTER", global = true)]
     pub(crate) log: Option<LogFilter>,
+
+    #[command(flatten)]
+    pub(crate) front: FrontSettings,
 
     #[command(flatten)]
     pub(crate) registry: RegistrySettings,

@@ -32,7 +32,7 @@ impl Front {
         let tls = match &settings.public_url {
             Some(url) => url.is_tls(),
             // Whoever listens for others has TLS before it, or nobody can sign in with a browser.
-            None => !settings.listen.ip().is_loopback(),
+            None => settings.front.tls_files().is_some() || !settings.listen.ip().is_loopback(),
         };
         Self {
             cookie: if tls { Cookie::Tls } else { Cookie::Loopback },

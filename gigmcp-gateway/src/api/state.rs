@@ -8,6 +8,7 @@ use super::{
     error::{ApiError, Code},
 };
 use crate::{
+    front::Stats,
     host::Host,
     oidc::Oidc,
     people::{People, Terms},
@@ -24,6 +25,8 @@ pub(crate) struct State {
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) front: Front,
     pub(crate) desk: Desk,
+    /// What is counted of connections and requests.
+    pub(crate) http: Arc<Stats>,
     /// Who vouches for people besides the gateway itself, if anybody.
     pub(crate) oidc: Option<Arc<Oidc>>,
     /// Whether passwords are asked for here.
@@ -49,6 +52,7 @@ impl State {
             desk: Desk::default(),
             oidc: oidc.map(|config| Arc::new(Oidc::new(config))),
             local_login: settings.oidc.is_local(),
+            http: Arc::default(),
             supervisor,
         }
     }
