@@ -38,6 +38,7 @@ mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
 mod runtimes;
+mod schemathesis;
 mod search;
 mod servers;
 mod settings;
