@@ -4,6 +4,7 @@ mod api_key;
 mod audit;
 mod backup;
 mod catalog;
+mod config;
 mod images;
 mod install;
 mod key;
@@ -21,15 +22,17 @@ pub(crate) use progress::progress;
 
 use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    demo, doctor, exec,
+    demo, doctor, exec, health,
     host::{Host, HostError},
     output::{Failure, Output, fail},
     serve,
-    settings::{self, Settings},
+    settings::{
+        DEFAULT_LOG, LogFilter, Settings, SettingsError,
+        listed::{self, Setting},
+    },
     store::{Moment, StoreError},
 };
 
@@ -52,12 +55,16 @@ struct Cli {
 enum Command {
     /// Serve the MCP endpoints of all profiles
     Serve,
+    /// Print the settings in force, and where each came from; secrets are hidden
+    Config(config::Config),
     /// Install two servers of the registry, serve them in a profile `demo`, and print how to connect
     Demo,
     /// Run one stdio MCP server in the sandbox; put this before the command in a client's configuration
     Exec(exec::Exec),
     /// Show which protections this host can enforce, and the fix for what it cannot
     Doctor(doctor::Doctor),
+    /// Ask the gateway that listens at GIG_LISTEN whether it is ready; exits with 0 if it is
+    Health,
     /// Show what servers the registry has
     #[command(subcommand)]
     Catalog(catalog::Command),
@@ -105,73 +112,110 @@ enum Command {
 
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
-    // Help and version are printed here, also to somebody whose settings are wrong.
-    let matches = match without_empty_variables(Cli::command()).try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => error.exit(),
+    let listed = settings();
+    let command = listed::without_empty_variables(Cli::command());
+    let (matches, faults) = match command.clone().try_get_matches() {
+        Ok(matches) => (matches, listed::faults(&listed, env::vars_os())),
+        // Help and version are printed here, also to somebody whose settings are wrong.
+        Err(error) if !error.use_stderr() => error.exit(),
+        // What is left to be wrong without variables is wrong with the flags.
+        Err(error) => match listed::without_variables(command).try_get_matches() {
+            Ok(matches) => match listed::faults(&listed, env::vars_os()) {
+                faults if faults.is_empty() => error.exit(),
+                faults => (matches, faults),
+            },
+            Err(error) => error.exit(),
+        },
     };
-    if let Err(error) = settings::check_names(env::vars_os()) {
-        return fail(&error, matches.get_flag("json"));
-    }
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+    let out = Output { json: matches.get_flag("json") };
+    let done = match is_config_check(&matches) {
+        true => check(&listed, &matches, faults, &out),
+        false => match faults.first() {
+            Some(fault) => return fail(fault, out.json),
+            None => obey(&listed, &matches, &out),
+        },
     };
-    let quiet = matches!(cli.command, Command::Exec(_));
-    let filter = cli.settings.log.clone().unwrap_or_else(|| if quiet { "warn" } else { "info" }.to_owned());
-    if let Err(error) = cli.settings.check() {
-        return fail(&error, cli.json);
-    }
-    match start_log(&filter).and_then(|()| execute(cli.settings, cli.command, cli.json)) {
-        Ok(code) => code,
-        Err(error) => fail(&*error, cli.json),
-    }
+    done.unwrap_or_else(|error| fail(&*error, out.json))
 }
 
-fn execute(settings: Settings, command: Command, json: bool) -> Result<ExitCode, Failure> {
+/// Every setting of every command.
+pub(crate) fn settings() -> Vec<Setting> {
+    listed::all(&Cli::command())
+}
+
+fn is_config_check(matches: &ArgMatches) -> bool {
+    matches.subcommand_matches("config").is_some_and(|matches| matches.subcommand_name() == Some("check"))
+}
+
+/// Tells all that is wrong, of which a part can only be seen once the rest is right.
+fn check(
+    listed: &[Setting],
+    matches: &ArgMatches,
+    mut faults: Vec<SettingsError>,
+    out: &Output,
+) -> Result<ExitCode, Failure> {
+    if faults.iter().all(|fault| matches!(fault, SettingsError::Unknown { .. } | SettingsError::Replaced { .. })) {
+        faults.extend(Settings::of(listed, matches)?.faults());
+    }
+    config::check(&faults, out)
+}
+
+fn obey(listed: &[Setting], matches: &ArgMatches, out: &Output) -> Result<ExitCode, Failure> {
+    let settings = Settings::of(listed, matches)?;
+    let command = Command::from_arg_matches(matches)?;
+    settings.check()?;
+    let default = if matches!(command, Command::Exec(_)) { "warn" } else { DEFAULT_LOG };
+    let filter = settings.log.clone().unwrap_or_else(|| default.parse().expect("a level"));
+    start_log(&filter);
+    execute(settings, command, &|settings| config::show(listed, matches, settings, out), out)
+}
+
+fn execute(
+    settings: Settings,
+    command: Command,
+    show: &dyn Fn(&Settings) -> Result<ExitCode, Failure>,
+    out: &Output,
+) -> Result<ExitCode, Failure> {
     let runtime = match &command {
         Command::Serve | Command::Demo => tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
     let done = runtime.block_on(async {
-        let out = Output { json };
         match command {
+            Command::Config(_) => show(&settings),
             Command::Serve => serve::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Demo => demo::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
-            Command::Doctor(doctor) => doctor::run(&settings, &doctor, &out).await,
+            Command::Doctor(doctor) => doctor::run(&settings, &doctor, out).await,
+            Command::Health => health::run(&settings, out).await,
             Command::Server(command) => {
-                server::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                server::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Profile(command) => profile::run(&settings, command, &out).await.map(|()| ExitCode::SUCCESS),
+            Command::Profile(command) => profile::run(&settings, command, out).await.map(|()| ExitCode::SUCCESS),
             Command::Token(command) => {
-                token::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                token::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::User(command) => {
-                user::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
-            }
+            Command::User(command) => user::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS),
             Command::ApiKey(command) => {
-                api_key::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                api_key::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Pin(command) => {
-                pin::run(|| Host::open(&settings), command, &out).await.map(|()| ExitCode::SUCCESS)
-            }
+            Command::Pin(command) => pin::run(|| Host::open(&settings), command, out).await.map(|()| ExitCode::SUCCESS),
             Command::Secret(command) => {
-                secret::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                secret::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Catalog(command) => {
-                catalog::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                catalog::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Registry(command) => {
-                registry::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                registry::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
             Command::Images(command) => {
-                images::run(Host::open(&settings)?, command, &out).await.map(|()| ExitCode::SUCCESS)
+                images::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Backup(backup) => backup::backup(&settings, &backup, &out),
-            Command::Restore(restore) => backup::restore(&settings, &restore, &out).await,
-            Command::Key(command) => key::run(&settings, command, &out).await,
-            Command::Audit(audit) => audit::run(|| open_existing(&settings), audit, &out).await,
+            Command::Backup(backup) => backup::backup(&settings, &backup, out),
+            Command::Restore(restore) => backup::restore(&settings, &restore, out).await,
+            Command::Key(command) => key::run(&settings, command, out).await,
+            Command::Audit(audit) => audit::run(|| open_existing(&settings), audit, out).await,
         }
     });
     // A read of standard input cannot be cancelled; do not wait for it.
@@ -187,23 +231,13 @@ fn open_existing(settings: &Settings) -> Result<Host, HostError> {
     Host::open(settings)
 }
 
-/// An empty variable counts as unset, which `clap` does not know.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| match arg.get_env().map(env::var_os) {
-        Some(Some(value)) if value.is_empty() => arg.env(clap::builder::Resettable::Reset),
-        _ => arg,
-    })
-}
-
-fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter: EnvFilter = filter.parse().map_err(|error| format!("GIG_LOG or --log: `{filter}`: {error}"))?;
+fn start_log(filter: &LogFilter) {
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.filter())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    Ok(())
 }
 
 /// Reads a whole file or, for `-`, standard input, up to `max_bytes`.
@@ -224,3 +258,6 @@ pub(crate) fn read_input(path: &PathBuf, max_bytes: u64) -> Result<zeroize::Zero
         false => Err(format!("the input is larger than {max_bytes} bytes").into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

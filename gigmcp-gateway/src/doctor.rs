@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use gigmcp_sandbox::{Enforcement, Layer, Level, host_report};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{
     output::{Failure, Output},
@@ -31,15 +32,48 @@ pub(crate) async fn run(settings: &Settings, doctor: &Doctor, out: &Output) -> R
             None => runtimes::run(settings, out).await,
         };
     }
-    let layers = report.layers().map(|(layer, level)| match level {
-        Level::Full => json!({ "layer": layer.name(), "level": "full" }),
-        Level::Partial(why) => json!({ "layer": layer.name(), "level": "partial", "why": why }),
-        Level::None { why, fix } => json!({ "layer": layer.name(), "level": "none", "why": why, "fix": fix }),
-    });
-    let ready = missing(&report).is_none();
-    let document = json!({ "ready": ready, "layers": layers.collect::<Vec<_>>() });
+    let document = HostReport::of(&report);
+    let ready = document.ready;
     out.print(&document, |_| text(&report, ready))?;
     Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What this host can enforce, as a document.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+pub(crate) struct HostReport {
+    /// Whether servers can be started.
+    ready: bool,
+    layers: Vec<HostLayer>,
+}
+
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+struct HostLayer {
+    layer: &'static str,
+    /// `full`, `partial` or `none`.
+    level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl HostReport {
+    /// Of this host, as it is now.
+    pub(crate) async fn now() -> Self {
+        Self::of(&host_report().await)
+    }
+
+    fn of(report: &Enforcement) -> Self {
+        let layers = report.layers().map(|(layer, level)| {
+            let (level, why, fix) = match level {
+                Level::Full => ("full", None, None),
+                Level::Partial(why) => ("partial", Some(why.clone()), None),
+                Level::None { why, fix } => ("none", Some(why.clone()), Some(fix.clone())),
+            };
+            HostLayer { layer: layer.name(), level, why, fix }
+        });
+        Self { ready: missing(report).is_none(), layers: layers.collect() }
+    }
 }
 
 fn text(report: &Enforcement, ready: bool) -> Vec<String> {

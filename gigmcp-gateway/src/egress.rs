@@ -20,7 +20,8 @@ use crate::{
     exposures::Use,
     secrets::Secrets,
     spec::{Binding, Owner, ProfileSlug, RequestRule, SecretName, SecretSlot, ServerName, ServerSpec, TcpRule},
-    store::{Asker, AuditRow, SecretKey, Store, StoreError},
+    store::{Asker, AuditRow, Edition, SecretKey, Store, StoreError},
+    traces::Traces,
 };
 
 /// One running sandbox: what the proxy must know about the listener it hears from.
@@ -41,8 +42,8 @@ pub(crate) enum Entitlement {
     /// In the database, read anew at every request.
     Installed {
         profile: ProfileSlug,
-        /// The revision the instance was started under; another one ends its rights.
-        revision: i64,
+        /// What the instance was started as; another one ends its rights.
+        edition: Edition,
         /// What it was started with, if somebody has agreed to that and nothing else: then other rules under the same
         /// revision are none, whoever wrote them into the database.
         consented: Option<Box<ServerSpec>>,
@@ -143,6 +144,7 @@ pub(crate) struct Policy {
     instances: Arc<Instances>,
     /// Values that came from the caller's environment, for `exec`.
     given: Arc<HashMap<CredentialId, SecretString>>,
+    traces: Traces,
 }
 
 impl Policy {
@@ -151,8 +153,9 @@ impl Policy {
         secrets: Arc<Secrets>,
         instances: Arc<Instances>,
         given: HashMap<CredentialId, SecretString>,
+        traces: Traces,
     ) -> Self {
-        Self { store, secrets, instances, given: Arc::new(given) }
+        Self { store, secrets, instances, given: Arc::new(given), traces }
     }
 
     fn store_for(&self, identity: &Identity) -> Store {
@@ -165,12 +168,12 @@ impl Policy {
         let mut versions = HashMap::new();
         let (version, spec) = match &instance.entitlement {
             Entitlement::Declared(spec) => (0, ServerSpec::clone(spec)),
-            Entitlement::Installed { profile, revision, consented } => {
+            Entitlement::Installed { profile, edition, consented } => {
                 let profile = match store.profile(profile.clone()).await {
                     Err(StoreError::Missing { .. }) => return Ok(Arc::default()),
                     profile => profile?,
                 };
-                let member = profile.servers.contains(&(instance.server.clone(), *revision));
+                let member = profile.servers.contains(&(instance.server.clone(), *edition));
                 if profile.owner != instance.owner || !member {
                     return Ok(Arc::default());
                 }
@@ -184,7 +187,7 @@ impl Policy {
                 if consented.as_ref().is_some_and(|consented| **consented != spec) {
                     return Ok(Arc::default());
                 }
-                (revision.cast_unsigned(), spec)
+                (edition.revision.cast_unsigned(), spec)
             }
         };
         Ok(Arc::new(grant(version, &spec, &instance.slots, &versions)?))
@@ -304,6 +307,9 @@ impl AuditSink for Policy {
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async move {
             let row = self.row(&event);
+            if let Some(instance) = self.instances.named(&event.identity) {
+                self.traces.egress(&event, instance.calls.spans_at(event.began));
+            }
             let store = self.store_for(&event.identity);
             store.add_audit(row).await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
         })

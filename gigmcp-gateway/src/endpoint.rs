@@ -243,13 +243,13 @@ fn transport(address: SocketAddr, settings: &Settings) -> StreamableHttp {
         transport = transport.allow_host(&address.ip().to_string());
     }
     for host in &settings.allowed_hosts {
-        transport = transport.allow_host(host);
+        transport = transport.allow_host(host.as_ref());
     }
     if let Some(url) = &settings.public_url {
         transport = transport.allow_host(url.host()).allow_origin(url.origin());
     }
     for origin in &settings.allowed_origins {
-        transport = transport.allow_origin(origin);
+        transport = transport.allow_origin(origin.as_ref());
     }
     transport
 }

@@ -95,7 +95,7 @@ async fn start(settings: Settings, exec: Exec) -> Result<(Supervisor, Running, C
     }
     let entitlement = Entitlement::Declared(Box::new(spec.clone()));
     let server = EXEC.parse().expect("a server name");
-    let plan = Plan { owner: Owner::local(), server, spec, entitlement, shapes };
+    let plan = Plan { owner: Owner::local(), server, spec, entitlement, shapes, epoch: 0 };
     let running = supervisor.start(plan).await?;
     Ok((supervisor, running, custody))
 }

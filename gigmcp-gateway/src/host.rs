@@ -15,10 +15,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     exposures::Exposures,
+    kept::{Kept, KeptError},
     keys::{Keys, MasterKey, MasterKeyError},
     secrets::Secrets,
     settings::{Settings, SettingsError},
-    spec::{Owner, ServerName, ServerSpec},
+    spec::ServerSpec,
     store::{Store, StoreError},
 };
 
@@ -53,8 +54,8 @@ pub(crate) enum HostError {
     KeyMissing { path: PathBuf },
     #[error("the images in {} cannot be used", .path.display())]
     Images { path: PathBuf, source: ImagesError },
-    #[error("the directory {} that a server keeps files in cannot be used", .path.display())]
-    Kept { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     #[error("--read-only {} cannot be shown to a server", .path.display())]
     ReadOnly { path: PathBuf, source: PathRefusal },
     #[error("{} holds, or lies in, {}, which is the gateway's own and no server may see", .path.display(), .ours.display())]
@@ -81,7 +82,7 @@ impl Host {
         let key = MasterKey::of(&self.settings)?;
         let keys = Keys::open(key, async |key| self.key_ring(key).await).await?;
         let told = Arc::new(Exposures::new(self.store.clone()));
-        Ok(Secrets::new(self.store.clone(), keys.audited(told)))
+        Ok(Secrets::new(self.store.clone(), keys.audited(told)).with_kept(self.kept()))
     }
 
     /// The same for whoever can do without them: nothing is created.
@@ -89,7 +90,7 @@ impl Host {
         let key = MasterKey::of(&self.settings)?;
         let keys = Keys::open(key, async |key| Ok::<_, HostError>(key.load().await?)).await?;
         let told = Arc::new(Exposures::new(self.store.clone()));
-        Ok(Secrets::new(self.store.clone(), keys.audited(told)))
+        Ok(Secrets::new(self.store.clone(), keys.audited(told)).with_kept(self.kept()))
     }
 
     async fn key_ring(&self, key: &MasterKey) -> Result<KeyRing, HostError> {
@@ -138,31 +139,9 @@ impl Host {
         Ok(self.images.get_or_init(|| images).clone())
     }
 
-    /// The directory in which a server keeps files for one owner. A server can read its path, so that says nothing.
-    pub(crate) fn kept_directory(&self, server: &ServerName, owner: &Owner) -> Result<PathBuf, HostError> {
-        let path = self.kept_directories(server).join(digest(owner.as_str()));
-        let failed = |source| HostError::Kept { path: path.clone(), source };
-        create_private_dir(&path).map_err(failed)?;
-        // No symlink is followed where it is shown.
-        fs::canonicalize(&path).map_err(failed)
-    }
-
-    /// Whether there is anything that a server kept.
-    pub(crate) fn has_kept(&self, server: &ServerName) -> bool {
-        fs::symlink_metadata(self.kept_directories(server)).is_ok()
-    }
-
-    /// Removes what a server kept, for whomever.
-    pub(crate) fn remove_kept(&self, server: &ServerName) -> Result<(), HostError> {
-        let path = self.kept_directories(server);
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(|source| HostError::Kept { path, source }),
-        }
-    }
-
-    fn kept_directories(&self, server: &ServerName) -> PathBuf {
-        self.settings.data_dir().join("state").join(digest(server.as_str()))
+    /// What servers keep from one start to the next.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept::of(self.settings.data_dir())
     }
 
     /// Where the executable of that digest lies.
@@ -202,10 +181,6 @@ impl Host {
         io::copy(&mut fs::File::open(self.binary(sha256))?, &mut HashWriter(&mut digest))?;
         Ok(hex::encode(digest.finalize()) == sha256)
     }
-}
-
-fn digest(text: &str) -> String {
-    hex::encode(&Sha256::digest(text)[..16])
 }
 
 /// Where the executables of servers lie in a data directory, each named by its SHA-256.

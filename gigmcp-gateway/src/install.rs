@@ -15,7 +15,7 @@ mod reference;
 mod removal;
 
 pub(crate) use catalog::{Catalog, CatalogError, Freshness, words};
-pub(crate) use credentials::{RegistryHost, RegistryLogin, forget};
+pub(crate) use credentials::{LoginError, RegistryHost, RegistryLogin, forget};
 pub(crate) use entitlements::Entitlements;
 pub(crate) use error::InstallError;
 pub(crate) use images::{Images, collect};

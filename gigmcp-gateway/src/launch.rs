@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use gigmcp_egress::Identity;
 use gigmcp_mcp::{BoxFuture, CatalogueStore, Known, Launch, LaunchError, Turns, Upstream};
 
 pub(crate) use self::{
@@ -27,7 +28,7 @@ use self::{server::Server, start::Starter};
 use crate::{
     output::whole,
     spec::{MemberSettings, ProfileSettings, ServerName},
-    store::{CatalogueKey, Profile},
+    store::{CatalogueKey, Edition, Profile},
     supervisor::Supervisor,
 };
 
@@ -52,7 +53,7 @@ impl ServerLaunch {
         supervisor: Arc<Supervisor>,
         places: Arc<Places>,
         profile: &Profile,
-        (server, revision): (ServerName, i64),
+        (server, edition): (ServerName, Edition),
         member: &MemberSettings,
         defaults: Defaults,
     ) -> Self {
@@ -61,7 +62,7 @@ impl ServerLaunch {
             profile: profile.slug.clone(),
             owner: profile.owner.clone(),
             server,
-            revision,
+            edition,
             start_timeout: defaults.start_timeout,
             terms: Arc::new(Terms::new(defaults, &profile.settings, member)),
         };
@@ -76,9 +77,9 @@ impl ServerLaunch {
         }
     }
 
-    /// The revision of the server that this starts.
-    pub(crate) fn revision(&self) -> i64 {
-        self.starter.revision
+    /// Which instances of the server this starts.
+    pub(crate) fn edition(&self) -> Edition {
+        self.starter.edition
     }
 
     /// Its profile says something else now; what runs goes on.
@@ -151,6 +152,9 @@ impl CatalogueStore for ServerLaunch {
     }
 
     fn keep(&self, known: Known) {
+        if self.check_wanted().is_err() {
+            return; // it may be of somebody who was forgotten
+        }
         let text = Some(known.to_json()).filter(|text| text.len() <= MAX_KNOWN_BYTES);
         let server = self.starter.server.clone();
         if text.is_none() {
@@ -171,8 +175,8 @@ impl CatalogueStore for ServerLaunch {
 
 impl ServerLaunch {
     fn catalogue_key(&self) -> CatalogueKey {
-        let Starter { owner, server, revision, .. } = &*self.starter;
-        CatalogueKey { owner: owner.clone(), server: server.clone(), revision: *revision }
+        let Starter { owner, server, edition, .. } = &*self.starter;
+        CatalogueKey { owner: owner.clone(), server: server.clone(), revision: edition.revision }
     }
 
     fn check_wanted(&self) -> Result<(), LaunchError> {
@@ -194,6 +198,15 @@ impl ServerLaunch {
         let beside = std::mem::take(&mut *self.beside());
         let beside = beside.iter().filter_map(Weak::upgrade);
         beside.chain(self.slot().take()).for_each(|server| server.end());
+    }
+
+    /// Ends one process of the server, calls under way included; whether it was one. The next call starts another.
+    pub(crate) fn end_instance(&self, id: &Identity) -> bool {
+        let is_it = |server: &Arc<Server>| server.instance == *id;
+        let beside = self.beside().iter().filter_map(Weak::upgrade).find(is_it);
+        let found = beside.or_else(|| self.slot().take_if(|server| is_it(server)));
+        // Not under the lock: it gives its place up.
+        found.inspect(|server| server.end_by_order()).is_some()
     }
 
     /// Lets the server end by itself for a while, and starts none from now on.

@@ -16,8 +16,10 @@ mod events;
 mod exec;
 mod exposures;
 mod front;
+mod health;
 mod host;
 mod install;
+mod kept;
 mod keys;
 mod launch;
 mod metrics;
@@ -35,6 +37,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod traces;
 mod trail;
 mod tripwires;
 

@@ -14,21 +14,38 @@ pub(crate) fn report(error: &(dyn Error + 'static)) {
 
 /// Prints the whole chain of an error; causes go on lines of their own.
 pub(crate) fn fail(error: &(dyn Error + 'static), json: bool) -> ExitCode {
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
+    let told = Told::of(error);
     let mut stderr = std::io::stderr().lock();
     // Nothing is left to be done about a closed standard error.
     drop(match json {
-        true => writeln!(stderr, "{}", serde_json::json!({ "error": error.to_string(), "causes": causes })),
-        false => causes.iter().fold(writeln!(stderr, "gigmcp: {}", quiet(&error.to_string())), |done, cause| {
-            done.and(writeln!(stderr, "  because: {}", quiet(cause)))
-        }),
+        true => writeln!(stderr, "{}", serde_json::json!(told)),
+        false => writeln!(stderr, "{}", told.lines().join("\n")),
     });
     ExitCode::FAILURE
+}
+
+/// An error as it is told: a sentence, and what is behind it.
+#[derive(Serialize)]
+pub(crate) struct Told {
+    error: String,
+    causes: Vec<String>,
+}
+
+impl Told {
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        let mut causes = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Self { error: error.to_string(), causes }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let causes = self.causes.iter().map(|cause| format!("  because: {}", quiet(cause)));
+        [format!("gigmcp: {}", quiet(&self.error))].into_iter().chain(causes).collect()
+    }
 }
 
 /// An error with its causes, in one line of the log.

@@ -10,9 +10,12 @@ mod judge;
 mod kept;
 mod rows;
 
-pub(crate) use admin::{Accepted, Difference, Pinned, Selection, accept, differences, digest_of_all, list, reset};
+pub(crate) use admin::{
+    Accepted, Difference, PinError, Pinned, Selection, accept, differences, digest_of_all, list, pinned_digest, reset,
+    reset_seen,
+};
 pub(crate) use diff::lines_of;
-pub(crate) use judge::{Known, PinKey, Reading, Verdicts};
+pub(crate) use judge::{Known, PinKey, Reading, Verdicts, digest_of};
 pub(crate) use kept::KeptPins;
 pub(crate) use rows::{accepted_row, held_row, pinned_row, reset_row};
 

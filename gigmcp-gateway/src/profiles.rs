@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
+use gigmcp_egress::Identity;
 use gigmcp_mcp::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes,
     ServerId, ServerPolicy,
 };
 use tokio::task::JoinSet;
 
+mod found;
 mod said;
 
+pub(crate) use self::found::Found;
 use self::said::Said;
 use crate::{
     launch::{Defaults, LONGEST_START, Places, QUEUE, ServerLaunch},
@@ -22,7 +25,7 @@ use crate::{
     pins::KeptPins,
     settings::Settings,
     spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
-    store::{Profile, ProfileId, Store, StoreError},
+    store::{Edition, Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
 };
@@ -173,6 +176,19 @@ impl Profiles {
         }
     }
 
+    /// Ends one process of a server, if it runs here for a profile; gives what starts the next.
+    pub(crate) fn end_instance(&self, id: &Identity) -> Option<Arc<ServerLaunch>> {
+        let launches: Vec<_> = self.entries().values().flat_map(|entry| entry.servers.values().cloned()).collect();
+        launches.into_iter().find(|launch| launch.end_instance(id))
+    }
+
+    /// What was found in what the servers of a profile say, since it was changed last; none if it was not used since.
+    pub(crate) fn findings(&self, profile: &Profile) -> Option<Found> {
+        let entries = self.entries();
+        let entry = entries.get(&profile.slug).filter(|entry| entry.id == profile.id && entry.matches(profile))?;
+        Some(Found::of(&entry.aggregator, entry.scoped.values()))
+    }
+
     /// Asks every server to end, and makes those that do not within two seconds.
     pub(crate) async fn stop(&self) {
         let entries: Vec<Entry> = self.entries().drain().map(|(_, entry)| entry).collect();
@@ -189,14 +205,14 @@ impl Profiles {
         let servers: BTreeMap<_, _> = profile
             .servers
             .iter()
-            .map(|(name, revision)| {
-                let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.revision() == *revision);
+            .map(|(name, edition)| {
+                let kept = before.and_then(|entry| entry.servers.get(name)).filter(|kept| kept.edition() == *edition);
                 let launch = match kept {
                     Some(kept) => {
                         kept.set(self.defaults, &profile.settings, member(name));
                         Arc::clone(kept)
                     }
-                    None => Arc::new(self.launch(profile, (name.clone(), *revision), member(name))),
+                    None => Arc::new(self.launch(profile, (name.clone(), *edition), member(name))),
                 };
                 (name.clone(), launch)
             })
@@ -205,7 +221,7 @@ impl Profiles {
         let pins: BTreeMap<_, _> = servers
             .iter()
             .map(|(name, launch)| {
-                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.revision());
+                let pins = KeptPins::new(self.store(), profile, name.clone(), launch.edition().revision);
                 (name.clone(), Arc::new(pins))
             })
             .collect();
@@ -238,7 +254,7 @@ impl Profiles {
             }
             Some(backend(name, launch, policy))
         });
-        let audit = ToolAudit::new(self.store(), profile);
+        let audit = ToolAudit::new(self.store(), profile, self.supervisor.traces.clone());
         let builder =
             named(Aggregator::builder(), profile).backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
@@ -246,7 +262,7 @@ impl Profiles {
         Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 
-    fn launch(&self, profile: &Profile, server: (ServerName, i64), member: &MemberSettings) -> ServerLaunch {
+    fn launch(&self, profile: &Profile, server: (ServerName, Edition), member: &MemberSettings) -> ServerLaunch {
         let (supervisor, places) = (Arc::clone(&self.supervisor), Arc::clone(&self.places));
         ServerLaunch::new(supervisor, places, profile, server, member, self.defaults)
     }
@@ -302,8 +318,8 @@ impl Entry {
     }
 
     fn matches(&self, profile: &Profile) -> bool {
-        let same = |(name, revision): &(ServerName, i64)| {
-            self.servers.get(name).is_some_and(|launch| launch.revision() == *revision)
+        let same = |(name, edition): &(ServerName, Edition)| {
+            self.servers.get(name).is_some_and(|launch| launch.edition() == *edition)
         };
         self.settings == profile.settings
             && self.servers.len() == profile.servers.len()

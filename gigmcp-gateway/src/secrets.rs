@@ -14,6 +14,7 @@ use gigmcp_vault::{Context, OpenError, PolicyHash, SealError, Sealed, SecretByte
 pub(crate) use rotation::Rotation;
 
 use crate::{
+    kept::{Kept, KeptError},
     keys::Keys,
     spec::{SealedFor, ServerName},
     store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds},
@@ -29,6 +30,8 @@ pub(crate) struct Secrets {
     ledger: Mutex<Option<Arc<Ledger>>>,
     /// Those of one process who change secrets wait for each other; with other processes they contend.
     change: tokio::sync::Mutex<()>,
+    /// What servers keep for owners, which goes when all that is theirs does.
+    kept: Option<Kept>,
 }
 
 /// Why a secret could not be stored or opened.
@@ -37,6 +40,8 @@ pub(crate) struct Secrets {
 pub(crate) enum SecretError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     #[error("no stored secret opens with this master key; restore the key file or GIG_MASTER_KEY that sealed them")]
     OtherKey { source: Box<SecretError> },
     #[error("the secret cannot be sealed")]
@@ -69,7 +74,12 @@ pub(crate) enum SecretError {
 
 impl Secrets {
     pub(crate) fn new(store: Store, keys: Keys) -> Self {
-        Self { store, keys, ledger: Mutex::default(), change: tokio::sync::Mutex::default() }
+        Self { store, keys, ledger: Mutex::default(), change: tokio::sync::Mutex::default(), kept: None }
+    }
+
+    /// With what servers keep in this data directory.
+    pub(crate) fn with_kept(self, kept: Kept) -> Self {
+        Self { kept: Some(kept), ..self }
     }
 
     /// What signs the audit trail.

@@ -22,6 +22,7 @@ use crate::{
     secrets::{SecretError, Secrets},
     spec::{Directory, Owner, Place, SecretName, SecretSlot, ServerName, ServerSpec, Source},
     store::{Asker, InstanceRow, SecretKey, Store, StoreError, now_seconds},
+    traces::Traces,
     tripwires,
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Supervisor {
     pub(crate) instances: Arc<Instances>,
     pub(crate) proxy: EgressProxy,
     pub(crate) host_uids: HostUids,
+    pub(crate) traces: Traces,
 }
 
 /// What to start, and for whom.
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) entitlement: Entitlement,
     /// The shape of each secret, where it is known without the vault.
     pub(crate) shapes: Vec<(SecretSlot, Shape)>,
+    /// Which of the directories that the server keeps are the owner's.
+    pub(crate) epoch: i64,
 }
 
 /// A started server. Dropping it ends the processes, then its connections, then its rights.
@@ -182,7 +186,7 @@ impl Supervisor {
             return Err(StartError::Layer { server: server.clone(), source });
         }
         let identity = Identity::new(format!("{server}-{}", sandbox.id()));
-        let calls = Arc::<Calls>::default();
+        let calls = Arc::new(Calls::traced(self.traces.clone()));
         let instance = Instance {
             identity: identity.clone(),
             calls: Arc::clone(&calls),
@@ -217,7 +221,7 @@ impl Supervisor {
     /// Nothing runs of which it is not known what it was.
     async fn record(&self, instance: &Instance) -> Result<Recorded, StartError> {
         let revision = match &instance.entitlement {
-            Entitlement::Installed { revision, .. } => *revision,
+            Entitlement::Installed { edition, .. } => edition.revision,
             Entitlement::Declared(_) => 0,
         };
         let row = InstanceRow {
@@ -274,7 +278,12 @@ impl Supervisor {
             sandbox = sandbox.state(dir, StateQuota::default());
         }
         if let Some(kept) = &spec.kept {
-            let dir = self.host.kept_directory(&plan.server, &plan.owner).map_err(Box::new)?;
+            let dir = self
+                .host
+                .kept()
+                .directory(&plan.server, &plan.owner, plan.epoch)
+                .map_err(HostError::from)
+                .map_err(Box::new)?;
             let quota = StateQuota { bytes: kept.max_bytes, ..StateQuota::default() };
             sandbox = sandbox.state_at(&kept.path, dir, quota);
         }

@@ -1,26 +1,28 @@
-//! One audit row a tool call.
+//! One audit row for each call of a tool, for what is done to a task and its end, and for each method of an extension.
 
 use std::time::UNIX_EPOCH;
 
-use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict, NotObserved};
+use gigmcp_mcp::{BoxFuture, CallBegun, CallObserver, CallRecord, CallVerdict, NotObserved};
 
 use crate::{
     output::whole,
     spec::{Owner, ProfileSlug},
     store::{Asker, AuditRow, Profile, Store},
+    traces::Traces,
 };
 
-/// Writes one audit row a tool call.
+/// Writes one audit row for each of them.
 pub(crate) struct ToolAudit {
     store: Store,
     owner: Owner,
     profile: ProfileSlug,
+    traces: Traces,
 }
 
 impl ToolAudit {
-    pub(crate) fn new(store: &Store, profile: &Profile) -> Self {
+    pub(crate) fn new(store: &Store, profile: &Profile, traces: Traces) -> Self {
         let store = store.in_turn_of(Asker::Profile(profile.slug.clone()));
-        Self { store, owner: profile.owner.clone(), profile: profile.slug.clone() }
+        Self { store, owner: profile.owner.clone(), profile: profile.slug.clone(), traces }
     }
 }
 
@@ -34,8 +36,13 @@ impl CallObserver for ToolAudit {
         })
     }
 
+    fn begun(&self, begun: &CallBegun) {
+        self.traces.call_begins(begun);
+    }
+
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
         Box::pin(async {
+            self.traces.call_ended(record);
             // The tool has run; refusing the answer now would not undo it.
             if let Err(error) = self.store.add_audit(self.row(record)).await {
                 tracing::error!("a call of {} could not be audited: {}", record.exposed, whole(&error));
@@ -54,16 +61,27 @@ impl ToolAudit {
             CallVerdict::Abandoned => "abandoned".to_owned(),
             _ => "unknown".to_owned(),
         };
+        // What a task comes to is found with the call that it was.
+        let of_tool = &*record.method == "tools/call";
+        let kind = if of_tool {
+            "tool"
+        } else if record.method.starts_with("tasks/") {
+            "task"
+        } else {
+            "extension"
+        };
+        let subject =
+            if of_tool { record.exposed.to_string() } else { format!("{} {}", record.method, record.exposed) };
         let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let began = record.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         AuditRow {
             at_ms: i64::try_from(began.as_millis()).unwrap_or(i64::MAX),
-            kind: "tool".to_owned(),
+            kind: kind.to_owned(),
             owner: self.owner.to_string(),
             profile: self.profile.to_string(),
             server: record.server.as_ref().map(ToString::to_string).unwrap_or_default(),
             instance: record.instance.as_deref().unwrap_or_default().to_owned(),
-            subject: record.exposed.escape_default().to_string(),
+            subject: subject.trim_end().escape_default().to_string(),
             verdict,
             status: None,
             credentials: String::new(),
@@ -72,7 +90,7 @@ impl ToolAudit {
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
             policy_version: None,
-            calls: Some(record.id.to_string()),
+            calls: Some(record.origin.unwrap_or(record.id).to_string()),
             request: None,
             definition: record.definition.map(|digest| digest.to_string()),
             arguments: Some(format!("sha256:{}", hex::encode(record.arguments))),
@@ -102,7 +120,8 @@ mod tests {
             let members: Vec<ServerName> = Vec::new();
             store.create_profile(slug.clone(), Owner::local(), members, slug.to_string()).await.expect("a new profile");
             let profile = store.profile(slug).await.expect("it was created");
-            let aggregator = Aggregator::builder().observed_by(Arc::new(ToolAudit::new(&store, &profile)));
+            let aggregator =
+                Aggregator::builder().observed_by(Arc::new(ToolAudit::new(&store, &profile, Traces::default())));
             endpoints.push(Arc::new(aggregator.build().expect("no server twice")));
         }
         let held = store.hold().await;

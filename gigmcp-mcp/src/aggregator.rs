@@ -11,6 +11,7 @@ mod flow;
 mod follow;
 mod health;
 mod hub;
+mod identity;
 mod known;
 mod links;
 mod lists;
@@ -45,10 +46,12 @@ pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
+    identity::Caller,
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
     naming::Names,
     observer::Observation,
+    offer::Offer,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
     spares::Wanted,
@@ -60,7 +63,7 @@ pub use self::{
     flow::FlowPolicy,
     known::{CatalogueStore, InvalidKnown, Known},
     naming::Prefixes,
-    observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
+    observer::{CallBegun, CallObserver, CallRecord, CallVerdict, NotObserved},
     pins::{Pins, PinsUnknown, Process, Standing},
     policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
     report::{ServerTokens, TokenReport},
@@ -243,7 +246,7 @@ impl Aggregator {
         let asked = Asked::of(&self.presentation, params);
         // From here on, a call through a tool of ours is the call that is meant.
         let params = asked.meant().or(params);
-        let mut observation = Observation::begin(self.observer.as_ref(), params);
+        let mut observation = Observation::begin(self.observer.as_ref(), "tools/call", params);
         let (failure, outcome) = match observation.ready().await {
             Ok(()) => match self.answered_here(&mut observation, &asked, params).await {
                 Some(answered) => answered,
@@ -272,8 +275,8 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
-                if let Err((code, refused)) = self.before_call(&route, &params, call.client, call.sink.as_deref()).await
-                {
+                let caller = Caller::of(&call);
+                if let Err((code, refused)) = self.before_call(&route, &params, &caller, call.sink.as_deref()).await {
                     return (Some(code), refused);
                 }
                 call.params = Some(params);
@@ -285,16 +288,15 @@ impl Aggregator {
                 match mended("tools/call", None, outcome) {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     Outcome::Task(result) => {
-                        self.holds(entry.index, &*held.upstream, &result);
-                        (None, tasks::created(&entry.name, context.as_deref(), &result))
+                        let call = (observation.id(), context.as_deref());
+                        (None, self.task_made(&route, &held, call, &result).await)
                     }
                     outcome => {
-                        if let Outcome::Complete(result) = &outcome
-                            && ready.description.capabilities.resources
-                        {
-                            self.hub.links.learn(entry.index, result);
+                        if let Outcome::Complete(result) = &outcome {
+                            self.learn(entry.index, ready, result);
                         }
-                        let outcome = labelled_outcome(&entry.name, self.hub.pointing(entry.index, outcome));
+                        let outcome = self.hub.pointing(entry.index, outcome);
+                        let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
                         self.after_call(&route, outcome).await
                     }
                 }
@@ -303,6 +305,13 @@ impl Aggregator {
                 entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
                 (code, Outcome::refused(&error))
             }
+        }
+    }
+
+    /// Notes what a server's result points at, if clients may read any resource of that server.
+    fn learn(&self, server: usize, offer: &Offer, result: &RawValue) {
+        if offer.description.capabilities.resources {
+            self.hub.links.learn(server, result);
         }
     }
 
@@ -366,6 +375,7 @@ impl Upstream for Aggregator {
 
     fn forget(&self, client: ClientId) {
         Self::forget(self, client);
+        self.entries.iter().for_each(|entry| entry.spares.forget(client));
         self.forget_tasks(client);
     }
 

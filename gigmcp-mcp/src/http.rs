@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::client::ClientCapabilities;
 pub use self::{body::ResponseBody, service::StreamableHttpService};
 use self::{
     guard::{accepts, accepts_json, is_json, single_header},
@@ -94,6 +95,11 @@ pub struct StreamableHttpLimits {
     /// How long such a stream stays open before the client has to come back for the rest; for intermediaries that end long
     /// connections. Default: for ever.
     pub stream_for: Option<Duration>,
+    /// How long what was told on such a stream is kept after its end, for a client that lost the connection. Default 5 min.
+    pub resumable_for: Duration,
+    /// Bytes of what is kept so in all sessions; what ended first makes room, and of one principal no more than a quarter is
+    /// kept. Default 64 MiB.
+    pub max_resumable_bytes: usize,
     /// How long a stream may be silent before a sign of life is sent; against intermediaries that end silent connections.
     /// Default 15 s.
     pub keep_alive: Duration,
@@ -118,6 +124,8 @@ impl Default for StreamableHttpLimits {
             max_listeners_per_principal: 256,
             primed_after: Duration::from_secs(5),
             stream_for: None,
+            resumable_for: Duration::from_secs(300),
+            max_resumable_bytes: 64 << 20,
             keep_alive: Duration::from_secs(15),
         }
     }
@@ -133,6 +141,8 @@ pub struct Occupancy {
     pub parked: usize,
     /// Clients without a session that listen.
     pub listeners: usize,
+    /// Bytes that are kept for clients that lose a connection.
+    pub resumable_bytes: usize,
 }
 
 /// The server end of MCP's streamable HTTP, for clients with a session (2024-11-05 to 2025-11-25) and without one
@@ -225,6 +235,7 @@ impl StreamableHttp {
             sessions: self.sessions.len(),
             parked: self.parking.len(),
             listeners: self.limits.max_listeners - self.listeners.available_permits(),
+            resumable_bytes: self.sessions.resumable_bytes(),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::error::{ApiError, Code};
 use crate::{
+    doctor::HostReport,
     install::{Catalog, CatalogError, Freshness},
     output::whole,
     settings::Settings,
@@ -25,6 +26,7 @@ pub(crate) struct Desk {
     tails: Arc<Semaphore>,
     ending: watch::Sender<bool>,
     ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    host: tokio::sync::Mutex<Option<(Instant, HostReport)>>,
 }
 
 struct Followed {
@@ -40,6 +42,7 @@ impl Default for Desk {
             tails: Arc::new(Semaphore::new(MAX_TAILS)),
             ending: watch::Sender::new(false),
             ready: tokio::sync::Mutex::default(),
+            host: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -101,6 +104,19 @@ impl Desk {
         Ok((place.map_err(full)?, self.ending.subscribe()))
     }
 
+    /// What this host can enforce. Looked at once a minute at most, as that starts sandboxes.
+    pub(crate) async fn host_report(&self) -> HostReport {
+        let mut host = self.host.lock().await;
+        if let Some((asked, report)) = &*host
+            && asked.elapsed() < HOST_AGE
+        {
+            return report.clone();
+        }
+        let report = HostReport::now().await;
+        *host = Some((Instant::now(), report.clone()));
+        report
+    }
+
     /// Ends what goes on until somebody ends it, as the gateway stops.
     pub(crate) fn end_streams(&self) {
         self.ending.send_replace(true);
@@ -153,6 +169,7 @@ const MAX_TAILS: usize = 32;
 /// How long an index is gone on with before the registry is asked again.
 const CATALOG_AGE: Duration = Duration::from_secs(60);
 const CATALOG_DEADLINE: Duration = Duration::from_secs(30);
+const HOST_AGE: Duration = Duration::from_secs(60);
 const READY_AGE: Duration = Duration::from_secs(1);
 const READY_DEADLINE: Duration = Duration::from_secs(2);
 

@@ -12,8 +12,10 @@ use super::{
     pace::Pace,
 };
 use crate::{
+    output::whole,
     people::{Actor, Origin, SessionToken, UserId, Via},
     settings::Settings,
+    store::{Begun, Kept, OnceKey},
 };
 
 /// What of the door does not lie in the database.
@@ -83,6 +85,21 @@ impl Door for State {
             Via::Session | Via::Local => (&actor.user, None),
         };
         self.front.callers.take(&who).map_err(ApiError::wait)
+    }
+
+    async fn begin_once(&self, key: OnceKey) -> Result<Begun, ApiError> {
+        Ok(self.store().begin_once(key).await?)
+    }
+
+    async fn end_once(&self, key: OnceKey, kept: Option<Kept>) {
+        if let Err(error) = self.store().end_once(key, kept).await {
+            // It counts as under way, and then as unknown.
+            tracing::error!("what came of a request with an idempotency key is not kept: {}", whole(&error));
+        }
+    }
+
+    fn session_cookie(&self) -> &'static str {
+        self.front.cookie.name()
     }
 
     fn is_meant(&self, _: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {

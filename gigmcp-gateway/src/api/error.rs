@@ -37,12 +37,22 @@ pub(crate) enum Code {
     UnsupportedMediaType,
     /// It contradicts what is there.
     Conflict,
+    /// The `Idempotency-Key` was sent with another request before.
+    IdempotencyMismatch,
+    /// The same request with this `Idempotency-Key` is being done.
+    IdempotencyInFlight,
+    /// It was done with this `Idempotency-Key` before, and the answer holds what is shown once.
+    IdempotencyReplayed,
+    /// It was begun with this `Idempotency-Key`, and what came of it is not known.
+    IdempotencyUnknown,
     /// Too many requests; the header `Retry-After` says how many seconds to wait.
     RateLimited,
     /// A service that the gateway asks did not answer as it should.
     Upstream,
-    /// Not possible at the moment.
+    /// Not possible at the moment; nothing was done.
     Unavailable,
+    /// It took too long and was given up; what was done of it is not known.
+    TimedOut,
     /// A fault of the gateway; its log knows more, under the request's id.
     Internal,
 }
@@ -58,12 +68,21 @@ impl Code {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::IdempotencyInFlight | Self::IdempotencyReplayed | Self::IdempotencyUnknown => {
+                StatusCode::CONFLICT
+            }
+            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether somebody who gets this cannot tell that nothing was done.
+    pub(crate) fn may_have_been_done(self) -> bool {
+        matches!(self, Self::Upstream | Self::TimedOut | Self::Internal)
     }
 }
 

@@ -17,7 +17,6 @@ pub(crate) type Variables = Vec<(String, String)>;
 
 /// A request before it is read.
 pub(crate) struct Raw {
-    #[expect(dead_code, reason = "for handlers that log, of which there is none yet")]
     pub(crate) request_id: String,
     /// Where the caller is, as far as that is known.
     pub(crate) address: IpAddr,

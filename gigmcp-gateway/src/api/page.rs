@@ -101,6 +101,11 @@ pub(crate) fn by_time(seconds: i64, id: impl std::fmt::Display) -> String {
     format!("{seconds:020}/{id}")
 }
 
+/// For lists in the order of several names, whatever stands in them.
+pub(crate) fn by_names(names: &[&str]) -> String {
+    serde_json::to_string(names).expect("texts are JSON")
+}
+
 const MAX: u16 = 200;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::{
     Body,
     error::ApiError,
     input::{self, Raw},
+    once::Replay,
     reply::{Reply, json, whole},
 };
 use crate::people::{Actor, Rule};
@@ -49,6 +50,7 @@ pub(crate) struct Route<S> {
     /// Who may call it, and what that is; there is no default.
     pub(crate) rule: Rule,
     pub(crate) max_body_bytes: usize,
+    pub(crate) replay: Replay,
     pub(crate) path_schema: Option<SchemaOf>,
     pub(crate) query_schema: Option<SchemaOf>,
     pub(crate) body_schema: Option<SchemaOf>,
@@ -73,6 +75,7 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: 
         summary: "",
         rule,
         max_body_bytes: MAX_BODY_BYTES,
+        replay: Replay::Answer,
         schemas: [None; 3],
         input: PhantomData,
     }
@@ -89,6 +92,7 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     summary: &'static str,
     rule: Rule,
     max_body_bytes: usize,
+    replay: Replay,
     schemas: [Option<SchemaOf>; 3],
     input: PhantomData<Reads<P, Q, B>>,
 }
@@ -103,6 +107,12 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
     /// Another bound than 64 KiB.
     pub(crate) fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
+        self
+    }
+
+    /// The answer holds what is shown once, and is never kept.
+    pub(crate) fn shown_once(mut self) -> Self {
+        self.replay = Replay::Done;
         self
     }
 
@@ -130,6 +140,7 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            replay: self.replay,
             schemas: self.schemas,
             input: PhantomData,
         }
@@ -217,6 +228,7 @@ where
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            replay: self.replay,
             path_schema,
             query_schema,
             body_schema,

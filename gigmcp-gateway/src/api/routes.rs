@@ -4,10 +4,14 @@ mod api_keys;
 mod audit;
 mod catalog;
 mod credentials;
+mod declared;
 mod factors;
+mod findings;
 mod installs;
 mod instances;
 mod invitations;
+mod machine;
+mod pins;
 mod profiles;
 mod servers;
 mod session;
@@ -35,5 +39,9 @@ pub(crate) fn all() -> Vec<Route<State>> {
     routes.extend(credentials::routes());
     routes.extend(audit::routes());
     routes.extend(instances::routes());
+    routes.extend(declared::routes());
+    routes.extend(pins::routes());
+    routes.extend(findings::routes());
+    routes.extend(machine::routes());
     routes
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use gigmcp_vault::SecretBytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use zeroize::Zeroizing;
@@ -41,5 +42,35 @@ pub(crate) struct Shown {
 impl From<Token> for Shown {
     fn from(token: Token) -> Self {
         Self { token: token.expose().to_owned() }
+    }
+}
+
+/// A value that is kept for a machine elsewhere. Wiped when it is dropped.
+pub(crate) struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    pub(crate) fn into_bytes(self) -> SecretBytes {
+        SecretBytes::new(self.0.as_bytes().to_vec())
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Zeroizing::new).map(Self)
+    }
+}
+
+impl JsonSchema for SecretText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let line = r"^[^\x00-\x1f\x7f-\x9f]+$";
+        json_schema!({ "type": "string", "format": "password", "writeOnly": true, "pattern": line, "maxLength": 16_384 })
     }
 }

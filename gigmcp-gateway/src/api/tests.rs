@@ -1,6 +1,7 @@
 //! Requests that reach a handler, and those that do not.
 
 mod attacks;
+mod once;
 mod rows;
 mod table;
 mod world;
@@ -27,6 +28,16 @@ impl Door for House {
 
     fn admit(&self, _: Option<&Actor>, _: IpAddr) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    async fn begin_once(&self, _: OnceKey) -> Result<Begun, ApiError> {
+        Ok(Begun::First)
+    }
+
+    async fn end_once(&self, _: OnceKey, _: Option<Kept>) {}
+
+    fn session_cookie(&self) -> &'static str {
+        "session"
     }
 
     fn is_meant(&self, _: &Method, _: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {

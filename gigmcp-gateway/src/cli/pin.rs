@@ -14,6 +14,7 @@ use super::read_input;
 use crate::{
     host::{Host, HostError},
     output::{Failure, Output, columns, harmless},
+    people::Actor,
     pins::{self, Accepted, Difference, Pinned, Selection},
     spec::{Owner, ServerName},
 };
@@ -92,7 +93,7 @@ pub(crate) async fn run(
         }
         Command::Accept(accept) => self::accept(&open()?, accept, out).await,
         Command::Reset { server } => {
-            pins::reset(&open()?.store, &Owner::local(), &server).await?;
+            pins::reset(&open()?.store, &Owner::local(), &server, &Actor::local()).await?;
             out.print(&json!({ "reset": server.as_str() }), |_| {
                 vec![format!("what {server} says of itself next is pinned, whatever it is")]
             })
@@ -114,7 +115,7 @@ async fn accept(host: &Host, accept: Accept, out: &Output) -> Result<(), Failure
             ask(&server, &selection, &pins::differences(&host.store, &owner, &server, selection.clone()).await?, out)?
         }
     };
-    let accepted = pins::accept(&host.store, &owner, &server, selection, digest).await?;
+    let accepted = pins::accept(&host.store, &owner, &server, selection, digest, &Actor::local()).await?;
     out.print(&accepted, |Accepted { server, definitions, .. }| {
         definitions.iter().map(|definition| format!("{} of {server} is accepted", harmless(definition))).collect()
     })

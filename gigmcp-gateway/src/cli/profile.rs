@@ -80,7 +80,8 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> 
     match command {
         Command::Create { name, server } => {
             let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
-            let token = people.create_profile(&Actor::local(), &name, server).await?;
+            let servers = server.into_iter().map(|server| (server, None)).collect();
+            let token = people.create_profile(&Actor::local(), &name, servers).await?;
             print_token(&name, &token, out)
         }
         Command::Token { name } => {

@@ -39,7 +39,7 @@ enum Outcome {
 /// Prints what works; the exit code is 1 when a runtime that is installed does not.
 pub(super) async fn run(settings: &Settings, out: &Output) -> Result<ExitCode, Failure> {
     let internet = Internet::start().await?;
-    let uids = settings.host_uids()?;
+    let uids = settings.sandbox_uids.clone();
     let mut tried = Vec::new();
     for probe in PROBES {
         let (version, outcome) = match find(probe.program) {

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::{exposures::Exposures, keys::Keys, trail::testing::call_ids};
+use crate::{exposures::Exposures, keys::Keys, traces::Traces, trail::testing::call_ids};
 
 /// An installation with one server in one profile.
 struct World {
@@ -38,7 +38,8 @@ impl World {
         let value = SecretBytes::new(b"the-real-value-of-it".to_vec());
         secrets.put(key, &slot.sealed_for(), value).await.expect("a new secret");
         let instances = Arc::<Instances>::default();
-        let policy = Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new());
+        let policy =
+            Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new(), Traces::default());
         Self { store, instances, policy: Arc::new(policy), _directory: directory }
     }
 
@@ -59,7 +60,11 @@ impl World {
             server: server(),
             slots,
             calls,
-            entitlement: Entitlement::Installed { profile: profile(), revision, consented: None },
+            entitlement: Entitlement::Installed {
+                profile: profile(),
+                edition: Edition::first(revision),
+                consented: None,
+            },
         })
     }
 
@@ -335,3 +340,22 @@ async fn what_cannot_be_written_down_does_not_leave() {
 const FLOOD: usize = 3000;
 /// How many changes are made at once; a read waits for no more than the one that is being done.
 const ONE_TRANSACTION: usize = 32;
+
+#[tokio::test]
+async fn an_instance_of_before_sends_nothing_more() {
+    let world = World::new().await;
+    let identity = Identity::new("one");
+    let _entered = world.enter(&identity).await;
+    let may_send = async || !world.policy.read_grant(&identity).await.expect("it can be read").rules().is_empty();
+    assert!(may_send().await, "twin");
+    let other: Owner = "somebody".parse().expect("an owner");
+    world.store.meddle("INSERT INTO users (id, issuer, subject, display_name, role, created_at) VALUES ('somebody', 'x', 'x', 'x', 'user', 0)").await;
+    world.store.forget_user(other, None).await.expect("they are there");
+    assert!(may_send().await, "twin: another was forgotten");
+    world.store.meddle("UPDATE users SET epoch = epoch + 1 WHERE id = 'local'").await;
+    assert!(!may_send().await);
+    world.store.meddle("UPDATE users SET epoch = epoch - 1 WHERE id = 'local'").await;
+    assert!(may_send().await, "twin");
+    world.store.meddle("INSERT INTO holdings (owner, server, generation) SELECT 'local', name, 1 FROM servers").await;
+    assert!(!may_send().await, "what it holds is not the owner's any more");
+}

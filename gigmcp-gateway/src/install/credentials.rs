@@ -60,20 +60,30 @@ const JOIN: Reason = Reason::new("seal with its user");
 const LOG_IN: Reason = Reason::new("log in to the registry");
 
 impl RegistryLogin {
+    /// Whether it can be kept.
+    pub(crate) fn check(&self) -> Result<(), LoginError> {
+        self.joined().map(drop)
+    }
+
     /// Keeps it for that registry, in place of another.
     pub(crate) async fn keep(self, host: &RegistryHost, secrets: &Secrets) -> Result<(), LoginError> {
+        let joined = self.joined()?;
+        let (key, sealed_for) = place(&host.0)?;
+        secrets.put(key, &sealed_for, joined).await?;
+        Ok(())
+    }
+
+    fn joined(&self) -> Result<SecretBytes, LoginError> {
         let Self { user, password } = self;
         if user.is_empty() || user.contains([':', '\n', '\r', '\0']) {
-            return Err(LoginError::User { user });
+            return Err(LoginError::User { user: user.clone() });
         }
         let joined = password.expose(JOIN, |password| {
             let text = std::str::from_utf8(password).ok().filter(|text| !text.is_empty())?;
             let plain = !text.contains(|char: char| char.is_control());
             plain.then(|| SecretBytes::new([user.as_bytes(), b":", text.as_bytes()].concat()))
         });
-        let (key, sealed_for) = place(&host.0)?;
-        secrets.put(key, &sealed_for, joined.ok_or(LoginError::Password)?).await?;
-        Ok(())
+        joined.ok_or(LoginError::Password)
     }
 }
 

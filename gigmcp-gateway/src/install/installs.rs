@@ -9,7 +9,7 @@ use super::{
     lower::{Unpacked, hash, lower},
 };
 use crate::{
-    host::Host,
+    host::{Host, HostError},
     output::whole,
     spec::{self, Owner, ProfileSlug, ServerSpec, Source},
     store::{AuditRow, InstallRow, NewInstall, PolicyRow, SecretKey, ServerRow, StoreError, now_millis},
@@ -184,7 +184,7 @@ impl<'h> Installs<'h> {
         };
         if found.is_none() {
             // What a server of that name left behind is not its own.
-            self.host.remove_kept(&manifest.name).map_err(Box::new)?;
+            self.host.kept().remove(&manifest.name).map_err(HostError::from).map_err(Box::new)?;
         }
         let revision = self.host.store.install(new).await?;
         let secrets = self.to_set(&manifest.name, spec, owner).await?;

@@ -6,15 +6,19 @@ use gigmcp_registry::{Collected, ServerName};
 use tokio::time;
 
 use super::{InstallError, images};
-use crate::{host::Host, spec::Source, store::StoreError};
+use crate::{
+    host::{Host, HostError},
+    spec::Source,
+    store::StoreError,
+};
 
 /// Removes a server with everything it had: its place in profiles, its secrets, what it kept, its image. Its running
 /// instances end by themselves within two seconds, and are waited for.
 pub(crate) async fn remove(host: &Host, server: &ServerName) -> Result<Collected, InstallError> {
     let source = match host.store.server(server.clone()).await {
         // It was being removed, and that was killed.
-        Err(StoreError::Missing { .. }) if host.has_kept(server) => {
-            host.remove_kept(server).map_err(Box::new)?;
+        Err(StoreError::Missing { .. }) if host.kept().has(server) => {
+            host.kept().remove(server).map_err(HostError::from).map_err(Box::new)?;
             return images::collect(host).await;
         }
         row => row?.spec.source,
@@ -32,7 +36,7 @@ pub(crate) async fn remove(host: &Host, server: &ServerName) -> Result<Collected
         Source::Image(_) => collect_what_ends(host).await,
         Source::Binary { .. } | Source::HostTools => Ok(Collected::default()),
     };
-    host.remove_kept(server).map_err(Box::new)?;
+    host.kept().remove(server).map_err(HostError::from).map_err(Box::new)?;
     collected
 }
 

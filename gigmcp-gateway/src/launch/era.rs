@@ -94,7 +94,8 @@ async fn ask(
 ) -> Result<Result<(), ConnectError>, StartError> {
     let spec = thrown_away(spec);
     let entitlement = Entitlement::Declared(Box::new(spec.clone()));
-    let plan = Plan { owner: owner.clone(), server: server.clone(), spec, entitlement, shapes: Vec::new() };
+    let (owner, server) = (owner.clone(), server.clone());
+    let plan = Plan { owner, server, spec, entitlement, shapes: Vec::new(), epoch: 0 };
     let mut running = supervisor.start(plan).await?;
     let streams = running.sandbox.stdio();
     let (stdin, stdout) = streams.expect("nobody else has taken the pipes of a new sandbox");

@@ -22,7 +22,7 @@ use crate::{
     events,
     output::whole,
     spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
-    store::{Program, ServerRow, StoreError},
+    store::{Edition, Program, ServerRow, StoreError},
     supervisor::{Plan, Running, Supervisor},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Starter {
     pub(super) profile: ProfileSlug,
     pub(super) owner: Owner,
     pub(super) server: ServerName,
-    pub(super) revision: i64,
+    pub(super) edition: Edition,
     pub(super) start_timeout: Duration,
     pub(super) terms: Arc<Terms>,
 }
@@ -43,7 +43,7 @@ impl Starter {
         let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
             LaunchError::new("start", "store-unavailable", "its declaration could not be read").caused_by(error)
         })?;
-        if row.revision != self.revision {
+        if row.revision != self.edition.revision {
             return Err(super::changed());
         }
         if let Source::Image(_) = row.spec.source {
@@ -144,7 +144,8 @@ impl Starter {
             owner: self.owner.clone(),
             server: self.server.clone(),
             spec: spec.clone(),
-            entitlement: Entitlement::Installed { profile: self.profile.clone(), revision: self.revision, consented },
+            entitlement: Entitlement::Installed { profile: self.profile.clone(), edition: self.edition, consented },
+            epoch: self.edition.epoch,
             shapes: Vec::new(),
         };
         let sandboxed = time::timeout(SANDBOX, self.supervisor.start(plan)).await.map_err(|_| {

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Server,
     /// A credential was set or deleted; never its value.
     Secret,
+    /// A process of a server was ended.
+    Instance,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Profile => "profile",
             Self::Server => "server",
             Self::Secret => "secret",
+            Self::Instance => "instance",
         }
     }
 }

@@ -26,12 +26,13 @@ pub(crate) const REVOKE: Rule =
     Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
 
 impl People {
-    /// A profile of one's own, and its first token, shown once.
+    /// A profile of one's own, and its first token, shown once. Of a server, only the revision that was seen is agreed to, if
+    /// one is named.
     pub(crate) async fn create_profile(
         &self,
         actor: &Actor,
         profile: &ProfileSlug,
-        servers: Vec<ServerName>,
+        servers: Vec<(ServerName, Option<i64>)>,
     ) -> Result<Token, PeopleError> {
         actor.may(&CREATE, Some(&actor.user))?;
         let token = Token::mint();

@@ -1,6 +1,7 @@
 //! What an owner asks and says of pins.
 
 use gigmcp_mcp::{DefinitionDigest, DefinitionKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -8,12 +9,14 @@ use super::{
     judge::{PinKey, digest_of},
 };
 use crate::{
+    people::Actor,
     spec::{Owner, ServerName},
     store::{PinRow, PinSet, PinnedServer, Store, StoreError},
 };
 
 /// One definition of a server, and how it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "Pin")]
 pub(crate) struct Pinned {
     pub(crate) server: String,
     pub(crate) kind: &'static str,
@@ -29,7 +32,8 @@ pub(crate) struct Pinned {
 }
 
 /// What is held back of one definition, or what has changed of it with the last revision of the server.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "PinDifference")]
 pub(crate) struct Difference {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
@@ -49,7 +53,8 @@ pub(crate) enum Selection {
 }
 
 /// What was accepted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[schemars(rename = "AcceptedPins")]
 pub(crate) struct Accepted {
     pub(crate) server: String,
     pub(crate) definitions: Vec<String>,
@@ -136,6 +141,7 @@ pub(crate) async fn accept(
     server: &ServerName,
     selection: Selection,
     digest: DefinitionDigest,
+    by: &Actor,
 ) -> Result<Accepted, PinError> {
     let of = PinnedServer { owner: owner.clone(), server: server.clone() };
     let set = store.pins(of.clone()).await?;
@@ -146,7 +152,7 @@ pub(crate) async fn accept(
     }
     let definitions = accepted.iter().map(|(key, _)| key.to_string()).collect();
     // What a server says may change at any moment; only what was looked at is accepted.
-    store.accept_pins(of, accepted).await?;
+    store.accept_pins(of, accepted, by.told()).await?;
     Ok(Accepted { server: server.to_string(), definitions, digest: digest.to_string() })
 }
 
@@ -159,9 +165,27 @@ pub(crate) fn digest_of_all(differences: &[Difference]) -> Option<DefinitionDige
     Some(digest_of(&parts.collect::<Option<Vec<_>>>()?))
 }
 
+/// The digest of all that is pinned of a server; none if that is nothing.
+pub(crate) fn pinned_digest(set: &PinSet) -> Option<DefinitionDigest> {
+    let pinned: Vec<_> = set.pins.iter().map(|pin| (pin.key.clone(), pin.digest)).collect();
+    (!pinned.is_empty()).then(|| digest_of(&pinned))
+}
+
 /// Forgets what was agreed to: what the server says next is pinned unseen.
-pub(crate) async fn reset(store: &Store, owner: &Owner, server: &ServerName) -> Result<(), PinError> {
-    Ok(store.reset_pins(PinnedServer { owner: owner.clone(), server: server.clone() }).await?)
+pub(crate) async fn reset(store: &Store, owner: &Owner, server: &ServerName, by: &Actor) -> Result<(), PinError> {
+    Ok(store.reset_pins(PinnedServer { owner: owner.clone(), server: server.clone() }, None, by.told()).await?)
+}
+
+/// The same, if what is forgotten has this digest.
+pub(crate) async fn reset_seen(
+    store: &Store,
+    owner: &Owner,
+    server: &ServerName,
+    seen: DefinitionDigest,
+    by: &Actor,
+) -> Result<(), PinError> {
+    let of = PinnedServer { owner: owner.clone(), server: server.clone() };
+    Ok(store.reset_pins(of, Some(seen), by.told()).await?)
 }
 
 fn difference(row: &PinRow, standing: &'static str, before: Option<&str>) -> Difference {

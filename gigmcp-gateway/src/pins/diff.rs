@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use similar::{Algorithm, ChangeTag, TextDiff};
 
 /// Words of a definition, and where they stand.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[schemars(rename = "DefinitionPiece")]
 pub(crate) struct Piece {
     pub(crate) side: Side,
     pub(crate) text: String,
 }
 
 /// Where words stand.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "DefinitionSide")]
 pub(crate) enum Side {
     Both,
     Before,

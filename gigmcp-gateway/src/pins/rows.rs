@@ -28,13 +28,18 @@ pub(crate) fn held_row(of: &PinnedServer, revision: i64, held: &[Arc<Definition>
 }
 
 /// What was agreed to now.
-pub(crate) fn accepted_row(of: &PinnedServer, revision: i64, accepted: &[(PinKey, DefinitionDigest)]) -> AuditRow {
-    row(of, revision, "accepted", &accepted.len().to_string(), accepted)
+pub(crate) fn accepted_row(
+    of: &PinnedServer,
+    revision: i64,
+    accepted: &[(PinKey, DefinitionDigest)],
+    by: &str,
+) -> AuditRow {
+    row(of, revision, "accepted", &format!("{} by {by}", accepted.len()), accepted)
 }
 
 /// What comes next is to be pinned.
-pub(crate) fn reset_row(of: &PinnedServer) -> AuditRow {
-    let row = row(of, 0, "reset", "the next that is read is pinned", &[]);
+pub(crate) fn reset_row(of: &PinnedServer, by: &str) -> AuditRow {
+    let row = row(of, 0, "reset", &format!("by {by}: the next that is read is pinned"), &[]);
     AuditRow { policy_version: None, definition: None, ..row }
 }
 

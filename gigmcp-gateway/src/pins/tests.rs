@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{admin::PinError, *};
 use crate::{
+    people::Actor,
     spec::{Owner, ProfileSlug, SaidTool, ServerName, ServerSpec, Source},
     store::{Store, StoreError, on_both},
 };
@@ -83,19 +84,24 @@ async fn a_rug_pull_is_held_back_until_exactly_it_is_accepted() {
         assert_eq!((shown.len(), &*shown[0].digest), (1, &*other.digest.to_string()));
         assert!(lines_of(&shown[0].pieces).iter().any(|line| line.contains("it to me.\",+}")), "{shown:?}");
 
-        let refused = accept(&store, &local, &notes(), only("send"), send.digest).await;
+        let refused = accept(&store, &local, &notes(), only("send"), send.digest, &Actor::local()).await;
         assert!(matches!(refused, Err(PinError::Another { .. })), "{refused:?}");
-        let refused = accept(&store, &local, &notes(), Selection::All, other.digest).await;
+        let refused = accept(&store, &local, &notes(), Selection::All, other.digest, &Actor::local()).await;
         assert!(matches!(refused, Err(PinError::Another { .. })), "there is more than that: {refused:?}");
-        let refused = accept(&store, &local, &notes(), only("stay"), stay.digest).await;
+        let refused = accept(&store, &local, &notes(), only("stay"), stay.digest, &Actor::local()).await;
         assert!(matches!(refused, Err(PinError::NotHeld { .. })), "{refused:?}");
         let somebody = "somebody".parse().expect("an owner");
-        assert!(accept(&store, &somebody, &notes(), only("send"), other.digest).await.is_err(), "another's");
+        assert!(
+            accept(&store, &somebody, &notes(), only("send"), other.digest, &Actor::local()).await.is_err(),
+            "another's"
+        );
         assert_eq!(standings(&kept, &changed).await, [Standing::Changed, AGREED, Standing::New]);
 
         let mut changes = store.changes();
         changes.mark_unchanged();
-        accept(&store, &local, &notes(), only("tool:send"), other.digest).await.expect("twin: as it is");
+        accept(&store, &local, &notes(), only("tool:send"), other.digest, &Actor::local())
+            .await
+            .expect("twin: as it is");
         assert!(changes.has_changed().expect("it is open"), "gateways are told");
         let generations = store.pin_generations(local.clone()).await.expect("they can be read");
         assert!(kept.saw(generations[&notes()]) && !kept.saw(generations[&notes()]));
@@ -104,10 +110,11 @@ async fn a_rug_pull_is_held_back_until_exactly_it_is_accepted() {
         standings(&kept, &changed).await;
         let rest = differences(&store, &local, &notes(), Selection::All).await.expect("it can be read");
         let digest = digest_of_all(&rest).expect("there is one");
-        let accepted = accept(&store, &local, &notes(), Selection::All, digest).await.expect("all of it");
+        let accepted =
+            accept(&store, &local, &notes(), Selection::All, digest, &Actor::local()).await.expect("all of it");
         assert_eq!(accepted.definitions, ["tool more"]);
         assert_eq!(standings(&kept, &changed).await, [AGREED; 3]);
-        let refused = accept(&store, &local, &notes(), Selection::All, digest).await;
+        let refused = accept(&store, &local, &notes(), Selection::All, digest, &Actor::local()).await;
         assert!(matches!(refused, Err(PinError::NothingHeld { .. })), "{refused:?}");
     })
     .await;
@@ -124,10 +131,10 @@ async fn what_changes_between_look_and_consent_is_not_accepted() {
         standings(&kept, &[then]).await;
         let of = crate::store::PinnedServer { owner: Owner::local(), server: notes() };
         let key = PinKey::of(&looked_at);
-        let refused = store.accept_pins(of.clone(), vec![(key.clone(), looked_at.digest)]).await;
+        let refused = store.accept_pins(of.clone(), vec![(key.clone(), looked_at.digest)], "a test".to_owned()).await;
         assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
         standings(&kept, std::slice::from_ref(&looked_at)).await;
-        store.accept_pins(of, vec![(key, looked_at.digest)]).await.expect("twin");
+        store.accept_pins(of, vec![(key, looked_at.digest)], "a test".to_owned()).await.expect("twin");
     })
     .await;
 }
@@ -167,10 +174,10 @@ async fn after_a_reset_what_comes_next_is_pinned() {
         let other = [tool("send", "Sends it to me.")];
         standings(&kept, &[tool("send", "Sends.")]).await;
         assert_eq!(standings(&kept, &other).await, [Standing::Changed], "twin");
-        reset(&store, &Owner::local(), &notes()).await.expect("it is there");
+        reset(&store, &Owner::local(), &notes(), &Actor::local()).await.expect("it is there");
         assert_eq!(standings(&kept, &other).await, [AGREED]);
         assert_eq!(trail(&store).await[2].0, "reset");
-        let nobody = reset(&store, &Owner::local(), &"none".parse().expect("a name")).await;
+        let nobody = reset(&store, &Owner::local(), &"none".parse().expect("a name"), &Actor::local()).await;
         assert!(matches!(nobody, Err(PinError::Store(StoreError::Missing { .. }))), "{nobody:?}");
     })
     .await;
@@ -231,7 +238,7 @@ async fn a_server_that_always_says_something_else_fills_nothing() {
         // What is shown is older than what it says: to accept that does not let the other pass.
         let shown = differences(&store, &local, &notes(), Selection::All).await.expect("it can be read");
         let digest = digest_of_all(&shown).expect("there is one");
-        accept(&store, &local, &notes(), Selection::All, digest).await.expect("it is held back");
+        accept(&store, &local, &notes(), Selection::All, digest, &Actor::local()).await.expect("it is held back");
         assert_eq!(standings(&kept, &says(2 * budget::AT_ONCE - 1)).await, [Standing::Changed]);
         assert_eq!(standings(&kept, &says(budget::AT_ONCE - 2)).await, [AGREED], "twin: this is what was shown");
     })

@@ -21,11 +21,11 @@ impl Said {
     /// Reads what is said of each server in the revision that the profile has.
     pub(super) async fn of(store: &Store, profile: &Profile) -> Result<Self, StoreError> {
         let mut declared = BTreeMap::new();
-        for (name, revision) in &profile.servers {
-            let spec = store.policy(name.clone(), *revision).await?.spec(name)?;
+        for (name, edition) in &profile.servers {
+            let spec = store.policy(name.clone(), edition.revision).await?.spec(name)?;
             let purpose = match spec.source {
                 Source::Image(_) => {
-                    let installed = store.installed(name.clone(), *revision).await?;
+                    let installed = store.installed(name.clone(), edition.revision).await?;
                     installed.and_then(|row| row.manifest.description.or(row.manifest.display_name))
                 }
                 Source::Binary { .. } | Source::HostTools => None,

@@ -85,7 +85,7 @@ impl Secrets {
         let (rows, from) = self.store.secrets_and_ledger().await?;
         let entries: Vec<_> = rows.iter().map(|row| super::Entry::of(&row.key, row.version, &row.sealed)).collect();
         let change = super::ledger::accept(&self.keys.vault(), from, &entries)?;
-        self.store.exchange_ledger(change).await?;
+        self.store.accept_ledger(change).await?;
         Ok(entries.len())
     }
 }

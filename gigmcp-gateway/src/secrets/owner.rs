@@ -7,13 +7,14 @@ use crate::{
 };
 
 impl Secrets {
-    /// Deletes all secrets of somebody, and the tokens of their profiles and keys with them.
+    /// Takes away what somebody's tools run with: secrets, what runs with them, and what servers kept. Tokens of their profiles
+    /// and keys go too. If this fails half-way, nothing of it is used any more, and it can be done again.
     pub(crate) async fn forget_owner(&self, owner: &Owner) -> Result<(), SecretError> {
         let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
             match self.store.forget_user(owner.clone(), self.without(owner).await?).await {
                 Err(StoreError::Changed) => {}
-                done => return Ok(done?),
+                done => return self.forget_kept(owner, done?).await,
             }
         }
         Err(StoreError::Changed.into())
@@ -25,10 +26,17 @@ impl Secrets {
         for _ in 0..MAX_TRIES {
             match self.store.delete_user(owner.clone(), self.without(owner).await?, audit.clone()).await {
                 Err(StoreError::Changed) => {}
-                done => return Ok(done?),
+                done => return self.forget_kept(owner, done?).await,
             }
         }
         Err(StoreError::Changed.into())
+    }
+
+    async fn forget_kept(&self, owner: &Owner, before: i64) -> Result<(), SecretError> {
+        match &self.kept {
+            Some(kept) => Ok(kept.forget(owner, before).await?),
+            None => Ok(()),
+        }
     }
 
     /// The ledger that does not tell of somebody's secrets; none if it tells of none.

@@ -6,7 +6,10 @@ use clap::Args;
 use gigmcp_vault::SecretSource;
 use zeroize::Zeroizing;
 
-use super::{SettingsError, variable};
+use super::{
+    Kept, SecretFile, SettingsError, kept,
+    secret::{credential_name, is_credential, variable},
+};
 
 /// What concerns the master key.
 #[derive(Args, Clone, Debug)]
@@ -14,39 +17,39 @@ use super::{SettingsError, variable};
 pub(crate) struct KeySettings {
     /// Master key file, which `key create` makes [default: the credential `master-key` of systemd, or else master.key in
     /// the data directory, created when missing]
-    #[arg(long, env = "GIG_MASTER_KEY_FILE", global = true)]
-    pub(crate) master_key_file: Option<PathBuf>,
+    #[arg(long, env = "GIG_MASTER_KEY_FILE", value_name = "FILE", global = true)]
+    pub(crate) master_key_file: Option<SecretFile>,
 
     /// File of a passphrase that wraps the master key file
-    #[arg(long, env = "GIG_MASTER_KEY_PASSPHRASE_FILE", global = true)]
-    master_key_passphrase_file: Option<PathBuf>,
+    #[arg(long, env = "GIG_MASTER_KEY_PASSPHRASE_FILE", value_name = "FILE", global = true)]
+    master_key_passphrase_file: Option<SecretFile>,
 
     /// File of 64 hexadecimal digits that wrap the master key file
-    #[arg(long, env = "GIG_MASTER_KEY_WRAP_FILE", global = true)]
-    master_key_wrap_file: Option<PathBuf>,
+    #[arg(long, env = "GIG_MASTER_KEY_WRAP_FILE", value_name = "FILE", global = true)]
+    master_key_wrap_file: Option<SecretFile>,
 
     /// Address of a HashiCorp Vault whose transit engine wraps the master key file, as https://HOST:PORT
-    #[arg(long, env = "GIG_TRANSIT_URL", global = true)]
+    #[arg(long, env = "GIG_TRANSIT_URL", value_name = "URL", global = true)]
     transit_url: Option<String>,
 
     /// Name of the key in the transit engine
-    #[arg(long, env = "GIG_TRANSIT_KEY", default_value = "gigmcp", global = true)]
+    #[arg(long, env = "GIG_TRANSIT_KEY", value_name = "NAME", default_value = "gigmcp", global = true)]
     transit_key: String,
 
     /// Where the transit engine is mounted
-    #[arg(long, env = "GIG_TRANSIT_MOUNT", default_value = "transit", global = true)]
+    #[arg(long, env = "GIG_TRANSIT_MOUNT", value_name = "PATH", default_value = "transit", global = true)]
     transit_mount: String,
 
     /// Namespace of the transit engine
-    #[arg(long, env = "GIG_TRANSIT_NAMESPACE", global = true)]
+    #[arg(long, env = "GIG_TRANSIT_NAMESPACE", value_name = "NAME", global = true)]
     transit_namespace: Option<String>,
 
     /// File of the token that may use the transit engine's key
-    #[arg(long, env = "GIG_TRANSIT_TOKEN_FILE", global = true)]
-    transit_token_file: Option<PathBuf>,
+    #[arg(long, env = "GIG_TRANSIT_TOKEN_FILE", value_name = "FILE", global = true)]
+    transit_token_file: Option<SecretFile>,
 
     /// PEM file of the certificate authorities that the transit engine's host is checked against [default: this machine's]
-    #[arg(long, env = "GIG_TRANSIT_CA_FILE", global = true)]
+    #[arg(long, env = "GIG_TRANSIT_CA_FILE", value_name = "FILE", global = true)]
     transit_ca_file: Option<PathBuf>,
 
     /// Oldest version of the transit engine's key that is accepted
@@ -89,46 +92,22 @@ pub(crate) struct TransitSettings {
 }
 
 impl KeySettings {
-    /// Every file and directory that holds a key, or something that leads to one.
-    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let named = [
-            &self.master_key_file,
-            &self.master_key_passphrase_file,
-            &self.master_key_wrap_file,
-            &self.transit_token_file,
-        ];
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        named.into_iter().flatten().cloned().chain(credentials)
-    }
-
     /// Where the key is, if nothing contradicts that.
     pub(crate) fn place(&self, data_dir: &Path) -> Result<Place, SettingsError> {
-        let given = variable("GIG_MASTER_KEY")?.is_some();
-        let credential = credential("master-key");
-        match (given, &self.master_key_file, credential) {
-            (true, Some(_), _) => Err(SettingsError::Twice { name: "GIG_MASTER_KEY" }),
-            (true, None, Some(_)) => {
-                Err(SettingsError::CredentialToo { name: "GIG_MASTER_KEY", credential: "master-key" })
-            }
-            (true, None, None) => Ok(Place::Environment),
-            (false, Some(named), credential) => match credential {
-                Some(credential) if credential == *named => Ok(Place::Credential(credential)),
-                Some(_) => Err(SettingsError::CredentialToo { name: "GIG_MASTER_KEY_FILE", credential: "master-key" }),
-                None if is_credential(named) => Ok(Place::Credential(named.clone())),
-                None => Ok(Place::Named(named.clone())),
-            },
-            (false, None, Some(credential)) => Ok(Place::Credential(credential)),
-            (false, None, None) => Ok(Place::DataDirectory(data_dir.join("master.key"))),
-        }
+        Ok(match kept("GIG_MASTER_KEY", self.master_key_file.as_deref())? {
+            Some(Kept::Variable) => Place::Environment,
+            Some(Kept::Credential(path)) => Place::Credential(path),
+            Some(Kept::File(path)) if is_credential(&path) => Place::Credential(path),
+            Some(Kept::File(path)) => Place::Named(path),
+            None => Place::DataDirectory(data_dir.join("master.key")),
+        })
     }
 
     /// What wraps the key file, if it is one thing.
     pub(crate) fn wrap(&self) -> Result<WrapSettings, SettingsError> {
-        let source = |name, file: &Option<PathBuf>, credential| source(name, file.as_deref(), credential);
-        let passphrase =
-            source("GIG_MASTER_KEY_PASSPHRASE", &self.master_key_passphrase_file, "master-key-passphrase")?;
-        let local = source("GIG_MASTER_KEY_WRAP", &self.master_key_wrap_file, "master-key-wrap")?;
-        let token = source("GIG_TRANSIT_TOKEN", &self.transit_token_file, "transit-token")?;
+        let passphrase = source("GIG_MASTER_KEY_PASSPHRASE", self.master_key_passphrase_file.as_deref())?;
+        let local = source("GIG_MASTER_KEY_WRAP", self.master_key_wrap_file.as_deref())?;
+        let token = source("GIG_TRANSIT_TOKEN", self.transit_token_file.as_deref())?;
         let wrap = match (passphrase, local, &self.transit_url) {
             (None, None, None) => return Ok(WrapSettings::Nothing),
             (Some(passphrase), None, None) => WrapSettings::Passphrase(passphrase),
@@ -159,35 +138,11 @@ pub(crate) fn environment_key() -> Result<Option<Zeroizing<[u8; 32]>>, SettingsE
     Ok(Some(key))
 }
 
-/// The variable `name`, the file that `name_FILE` names, or the credential of systemd; two of them are an error.
-fn source(
-    name: &'static str,
-    file: Option<&Path>,
-    credential_name: &'static str,
-) -> Result<Option<SecretSource>, SettingsError> {
-    let credential = credential(credential_name);
-    match (variable(name)?.is_some(), file, credential) {
-        (true, Some(_), _) => Err(SettingsError::Twice { name }),
-        (false, Some(file), Some(credential)) if credential != file => {
-            Err(SettingsError::CredentialToo { name, credential: credential_name })
-        }
-        (true, None, Some(_)) => Err(SettingsError::CredentialToo { name, credential: credential_name }),
-        (_, _, Some(_)) => Ok(Some(SecretSource::SystemdCredential(credential_name.into()))),
-        (true, None, None) => Ok(Some(SecretSource::Environment(name.into()))),
-        (false, Some(file), None) => Ok(Some(SecretSource::MountedFile(file.to_owned()))),
-        (false, None, None) => Ok(None),
-    }
-}
-
-/// The file of that credential, if systemd gave us one.
-fn credential(name: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|directory| !directory.is_empty())?;
-    let path = Path::new(&directory).join(name);
-    path.symlink_metadata().is_ok().then_some(path)
-}
-
-/// Whether that is a file of systemd's under a name of somebody's choice.
-fn is_credential(path: &Path) -> bool {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|directory| !directory.is_empty());
-    directory.is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
+/// Where the vault finds the secret `name`.
+fn source(name: &'static str, file: Option<&Path>) -> Result<Option<SecretSource>, SettingsError> {
+    Ok(kept(name, file)?.map(|kept| match kept {
+        Kept::Variable => SecretSource::Environment(name.into()),
+        Kept::File(path) => SecretSource::MountedFile(path),
+        Kept::Credential(_) => SecretSource::SystemdCredential(credential_name(name)),
+    }))
 }

@@ -140,7 +140,7 @@ async fn a_damaged_file_is_said() {
     let Database::Sqlite(path) = &test.database else { unreachable!("it is") };
     {
         let store = Store::open(&test.database).expect("a new one");
-        for _ in 0..50 {
+        for _ in 0..200 {
             add(&store).await.expect("it takes rows");
         }
         store.stays_open();
@@ -153,7 +153,7 @@ async fn a_damaged_file_is_said() {
     std::fs::write(&copy, &bytes).expect("there is room");
     let good = Store::open(&Database::Sqlite(copy.clone())).expect("twin: it is whole");
     good.stays_open();
-    assert_eq!(rows(&good).await, 50);
+    assert_eq!(rows(&good).await, 200);
     let page = bytes.len() / 2 / 4096 * 4096;
     for byte in &mut bytes[page..] {
         *byte = !*byte;

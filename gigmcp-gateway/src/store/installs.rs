@@ -13,7 +13,7 @@ use super::{
     servers,
 };
 use crate::{
-    spec::{Owner, Place, ProfileSlug, SecretName, SecretSlot, ServerName, ServerSpec, Source},
+    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
     trail::{AuditRow, PolicySeal},
 };
 
@@ -131,32 +131,6 @@ impl Store {
             Ok(trees)
         })
         .await
-    }
-}
-
-/// Gives a server another revision if it holds this secret itself, with everything that was agreed to: what runs with an older
-/// value ends, as it would if the server had changed.
-pub(super) fn renew_holder(
-    connection: &Connection,
-    server: &ServerName,
-    secret: &SecretName,
-) -> Result<(), StoreError> {
-    let Some(row) = servers::find(connection, server)? else { return Ok(()) };
-    let held = |slot: &SecretSlot| slot.name == *secret && slot.place == Place::Environment;
-    if !row.spec.secrets.iter().any(held) {
-        return Ok(());
-    }
-    let Some(PolicyRow { policy, seal: Some(seal) }) = policies::find(connection, server, row.revision)? else {
-        // Nobody agreed to it, so it does not run.
-        return Ok(());
-    };
-    let revision = policies::declare_sealed(connection, server, &policy, &seal)?;
-    servers::update(connection, server, &policy, revision)?;
-    policies::carry_over(connection, server, row.revision, revision)?;
-    let select = select().and_where(Expr::col(Manifests::Revision).eq(row.revision)).take();
-    match connection.row(&select, parse)? {
-        Some(install) => insert(connection, server, revision, &install.manifest, install.replaces),
-        None => Ok(()),
     }
 }
 

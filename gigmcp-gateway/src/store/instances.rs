@@ -56,6 +56,19 @@ impl Store {
         .await
     }
 
+    /// One of them.
+    pub(crate) async fn instance(&self, id: Identity) -> Result<Option<InstanceRow>, StoreError> {
+        self.read(move |connection| {
+            let select = Query::select()
+                .columns(COLUMNS)
+                .from(Instances::Table)
+                .and_where(Expr::col(Instances::Id).eq(id.as_str()))
+                .take();
+            connection.row(&select, parse)
+        })
+        .await
+    }
+
     /// The newest of them, newest first.
     pub(crate) async fn instances(&self, limit: u64) -> Result<Vec<InstanceRow>, StoreError> {
         self.read(move |connection| {

@@ -2,7 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, OnConflict, Query};
 
-use super::{Store, StoreError, connection::Connection, schema::SecretLedger};
+use super::{Store, StoreError, connection::Connection, holdings, schema::SecretLedger};
 
 /// The ledger as it lies in the database.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +23,15 @@ impl Store {
     /// Puts a ledger in the place of another, while the secrets stay as they are.
     pub(crate) async fn exchange_ledger(&self, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| exchange(connection, &ledger)).await
+    }
+
+    /// The same where the secrets may be others than those that the ledger of before told of. What holds one itself ends.
+    pub(crate) async fn accept_ledger(&self, ledger: LedgerChange) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            exchange(connection, &ledger)?;
+            holdings::renew_all(connection)
+        })
+        .await
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     servers,
 };
 use crate::{
-    pins::{Known, PinKey, Reading, Verdicts, accepted_row, held_row, pinned_row, reset_row},
+    pins::{Known, PinKey, Reading, Verdicts, accepted_row, digest_of, held_row, pinned_row, reset_row},
     spec::{Owner, ServerName},
 };
 
@@ -98,6 +98,7 @@ impl Store {
         &self,
         of: PinnedServer,
         accepted: Vec<(PinKey, DefinitionDigest)>,
+        by: String,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
             let moved = || StoreError::Moved { server: of.server.clone() };
@@ -114,17 +115,29 @@ impl Store {
                 insert_pin(connection, &of, &held)?;
             }
             keep_set(connection, &of, revision)?;
-            audit::append(connection, &accepted_row(&of, revision, &accepted))
+            audit::append(connection, &accepted_row(&of, revision, &accepted, &by))
         })
         .await
     }
 
-    /// Forgets the pins: what is read next is pinned as if the server had just been agreed to.
-    pub(crate) async fn reset_pins(&self, of: PinnedServer) -> Result<(), StoreError> {
+    /// Forgets the pins: what is read next is pinned as if the server had just been agreed to. With `seen`, only if that is
+    /// the digest of what is pinned.
+    pub(crate) async fn reset_pins(
+        &self,
+        of: PinnedServer,
+        seen: Option<DefinitionDigest>,
+        by: String,
+    ) -> Result<(), StoreError> {
         self.change(move |connection| {
             servers::require(connection, &of.server)?;
+            if let Some(seen) = seen {
+                let pinned = connection.rows(&pin_rows(&of), parse_digest)?;
+                if pinned.is_empty() || digest_of(&pinned) != seen {
+                    return Err(StoreError::Moved { server: of.server });
+                }
+            }
             keep_set(connection, &of, 0)?;
-            audit::append(connection, &reset_row(&of))
+            audit::append(connection, &reset_row(&of, &by))
         })
         .await
     }
@@ -269,17 +282,6 @@ fn keep_set(connection: &Connection, of: &PinnedServer, revision: i64) -> Result
         )
         .take();
     Ok(connection.execute(&insert).map(drop)?)
-}
-
-/// What was pinned of one revision holds for the other, which says the same.
-pub(super) fn carry_over(connection: &Connection, server: &ServerName, from: i64, to: i64) -> Result<(), StoreError> {
-    let update = Query::update()
-        .table(PinSets::Table)
-        .value(PinSets::Revision, to)
-        .and_where(Expr::col(PinSets::Server).eq(server.as_str()))
-        .and_where(Expr::col(PinSets::Revision).eq(from))
-        .take();
-    Ok(connection.execute(&update).map(drop)?)
 }
 
 fn delete(

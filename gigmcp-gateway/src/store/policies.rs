@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, OnConflict, Query};
 use super::{
     PolicyRow, StoreError,
     connection::Connection,
-    now_seconds, pins,
+    now_seconds,
     schema::{Consents, Policies},
 };
 use crate::{
@@ -83,16 +83,4 @@ pub(super) fn consent(
         )
         .take();
     Ok(connection.execute(&insert).map(drop)?)
-}
-
-/// Whoever agreed to one revision has agreed to the other, which says the same.
-pub(super) fn carry_over(connection: &Connection, server: &ServerName, from: i64, to: i64) -> Result<(), StoreError> {
-    let update = Query::update()
-        .table(Consents::Table)
-        .value(Consents::Revision, to)
-        .and_where(Expr::col(Consents::Server).eq(server.as_str()))
-        .and_where(Expr::col(Consents::Revision).eq(from))
-        .take();
-    connection.execute(&update)?;
-    pins::carry_over(connection, server, from, to)
 }

@@ -3,10 +3,10 @@
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    Store, StoreError, audit,
+    Edition, Store, StoreError, audit,
     connection::{Connection, Row},
     now_seconds, policies,
-    schema::{Consents, ProfileServers, Profiles, Servers, Users},
+    schema::{Consents, Holdings, ProfileServers, Profiles, Servers, Users},
     servers,
     tokens::{self, NewToken},
 };
@@ -27,8 +27,10 @@ pub(crate) struct Profile {
     pub(crate) owner: Owner,
     /// The owner's account is not disabled. If it is, there are no servers, and nobody is let in.
     pub(crate) active: bool,
-    /// Name and revision of each server that the owner has agreed to as it is, by name.
-    pub(crate) servers: Vec<(ServerName, i64)>,
+    /// Each server that the owner has agreed to as it is, by name, and which instances of it are theirs.
+    pub(crate) servers: Vec<(ServerName, Edition)>,
+    /// Which of the directories that servers keep are the owner's, see [`Edition`].
+    pub(crate) epoch: i64,
     pub(crate) created_at: i64,
     /// What the owner said of it.
     pub(crate) settings: ProfileSettings,
@@ -46,16 +48,23 @@ impl Store {
         self.change(move |connection| create(connection, &slug, &owner, &members, token_hash)).await
     }
 
-    /// The same with a row in the audit trail.
+    /// The same with a row in the audit trail, if each server is of the revision that was seen.
     pub(crate) async fn create_profile_told(
         &self,
         slug: ProfileSlug,
         owner: Owner,
-        members: Vec<ServerName>,
+        members: Vec<(ServerName, Option<i64>)>,
         token_hash: String,
         audit: AuditRow,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
+            for (server, seen) in &members {
+                let revision = servers::require(connection, server)?.revision;
+                if seen.is_some_and(|seen| seen != revision) {
+                    return Err(StoreError::Moved { server: server.clone() });
+                }
+            }
+            let members: Vec<_> = members.into_iter().map(|(server, _)| server).collect();
             create(connection, &slug, &owner, &members, token_hash)?;
             audit::append(connection, &audit)
         })
@@ -222,7 +231,7 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
         .columns(
             [Profiles::Id, Profiles::Owner, Profiles::CreatedAt, Profiles::Settings].map(|of| (Profiles::Table, of)),
         )
-        .column((Users::Table, Users::DisabledAt))
+        .columns([Users::DisabledAt, Users::Epoch].map(|of| (Users::Table, of)))
         .from(Profiles::Table)
         .inner_join(Users::Table, Expr::col((Profiles::Table, Profiles::Owner)).equals((Users::Table, Users::Id)))
         .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
@@ -239,6 +248,7 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
             owner,
             active: row.get::<Option<i64>>(4)?.is_none(),
             servers: Vec::new(),
+            epoch: row.get(5)?,
             created_at: row.get(2)?,
             settings,
         })
@@ -246,13 +256,14 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
     found.map(|profile| Ok(Profile { servers: members(connection, &profile)?, ..profile })).transpose()
 }
 
-fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName, i64)>, StoreError> {
+fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName, Edition)>, StoreError> {
     if !profile.active {
         return Ok(Vec::new());
     }
     let select = Query::select()
         .column((Servers::Table, Servers::Name))
         .column((Servers::Table, Servers::Revision))
+        .column((Holdings::Table, Holdings::Generation))
         .from(ProfileServers::Table)
         .inner_join(
             Servers::Table,
@@ -264,6 +275,12 @@ fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName
                 .equals((Servers::Table, Servers::Name))
                 .and(Expr::col((Consents::Table, Consents::Revision)).equals((Servers::Table, Servers::Revision))),
         )
+        .left_join(
+            Holdings::Table,
+            Expr::col((Holdings::Table, Holdings::Server))
+                .equals((Servers::Table, Servers::Name))
+                .and(Expr::col((Holdings::Table, Holdings::Owner)).eq(profile.owner.as_str())),
+        )
         .and_where(Expr::col((ProfileServers::Table, ProfileServers::ProfileId)).eq(profile.id.0))
         .and_where(Expr::col((Consents::Table, Consents::UserId)).eq(profile.owner.as_str()))
         .order_by((Servers::Table, Servers::Name), Order::Asc)
@@ -271,7 +288,8 @@ fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName
     connection.rows(&select, |row| {
         let name: String = row.get(0)?;
         let name = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
-        Ok((name, row.get(1)?))
+        let generation = row.get::<Option<i64>>(2)?.unwrap_or_default();
+        Ok((name, Edition { revision: row.get(1)?, generation, epoch: profile.epoch }))
     })
 }
 

@@ -221,6 +221,15 @@ pub(super) enum Users {
     Password,
     TotpSince,
     TotpStep,
+    Epoch,
+}
+
+#[derive(Iden)]
+pub(super) enum Holdings {
+    Table,
+    Owner,
+    Server,
+    Generation,
 }
 
 #[derive(Iden)]
@@ -258,6 +267,18 @@ pub(super) enum Sessions {
 }
 
 #[derive(Iden)]
+pub(super) enum IdempotencyKeys {
+    Table,
+    UserId,
+    Via,
+    Hash,
+    Fingerprint,
+    BegunAt,
+    Status,
+    Answer,
+}
+
+#[derive(Iden)]
 pub(super) enum ApiKeys {
     Table,
     Hash,
@@ -267,4 +288,5 @@ pub(super) enum ApiKeys {
     CreatedAt,
     ExpiresAt,
     LastUsedAt,
+    Role,
 }

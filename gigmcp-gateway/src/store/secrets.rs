@@ -7,7 +7,7 @@ use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 use super::{
     LedgerChange, LedgerRow, Store, StoreError,
     connection::{Connection, Row},
-    installs, ledger,
+    holdings, ledger,
     schema::Secrets,
     servers,
 };
@@ -41,8 +41,8 @@ pub(crate) struct Rewrapped {
 }
 
 impl Store {
-    /// Stores a sealed secret in place of an older version, and the ledger that tells of it. A server that holds it itself gets
-    /// another revision.
+    /// Stores a sealed secret in place of an older version, and the ledger that tells of it. What the owner runs and holds it
+    /// itself ends.
     ///
     /// Refused when another writer stored the same or a newer version in between.
     pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
@@ -72,7 +72,7 @@ impl Store {
                     ),
             )? {
                 0 => Err(StoreError::Exists { what: "a newer version of secret", name: row.key.name.to_string() }),
-                _ => installs::renew_holder(connection, &row.key.server, &row.key.name),
+                _ => holdings::renew(connection, &row.key),
             }
         })
         .await
@@ -148,9 +148,7 @@ impl Store {
     /// Deletes all secrets and the ledger. Needs no key: for when it is lost. What holds one ends.
     pub(crate) async fn delete_all_secrets(&self) -> Result<u64, StoreError> {
         self.change(|connection| {
-            for row in all(connection)? {
-                installs::renew_holder(connection, &row.key.server, &row.key.name)?;
-            }
+            holdings::renew_all(connection)?;
             let deleted = connection.execute(Query::delete().from_table(Secrets::Table))?;
             ledger::delete(connection)?;
             Ok(deleted)
@@ -166,8 +164,8 @@ impl Store {
         })
     }
 
-    /// Deletes a secret, and puts the ledger in place that does not tell of it any more. A server that held it itself gets another
-    /// revision.
+    /// Deletes a secret, and puts the ledger in place that does not tell of it any more. What the owner runs and held it itself
+    /// ends.
     pub(crate) async fn delete_secret(&self, key: SecretKey, ledger: LedgerChange) -> Result<(), StoreError> {
         self.change(move |connection| {
             ledger::exchange(connection, &ledger)?;
@@ -179,7 +177,7 @@ impl Store {
                     .and_where(Expr::col(Secrets::Name).eq(key.name.as_str())),
             )? {
                 0 => Err(StoreError::Missing { what: "secret", name: key.name.to_string(), known: Vec::new() }),
-                _ => installs::renew_holder(connection, &key.server, &key.name),
+                _ => holdings::renew(connection, &key),
             }
         })
         .await

@@ -32,15 +32,26 @@ impl Store {
         profiles: Vec<ProfileSlug>,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
-            if find(connection, &name)?.is_some() {
-                return Err(StoreError::Exists { what: "server", name: name.to_string() });
-            }
-            let revision = policies::declare(connection, &name, &spec)?;
-            insert(connection, &name, &spec.to_json(), revision)?;
+            add(connection, &name, &spec)?;
             for profile in &profiles {
                 super::profiles::add_member(connection, profile, &name)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// The same with a row in the audit trail; gives its revision.
+    pub(crate) async fn add_server_told(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        audit: AuditRow,
+    ) -> Result<i64, StoreError> {
+        self.change(move |connection| {
+            let revision = add(connection, &name, &spec)?;
+            audit::append(connection, &audit)?;
+            Ok(revision)
         })
         .await
     }
@@ -74,6 +85,15 @@ impl Store {
     pub(crate) async fn servers(&self) -> Result<Vec<ServerRow>, StoreError> {
         self.read(all).await
     }
+}
+
+fn add(connection: &Connection, name: &ServerName, spec: &ServerSpec) -> Result<i64, StoreError> {
+    if find(connection, name)?.is_some() {
+        return Err(StoreError::Exists { what: "server", name: name.to_string() });
+    }
+    let revision = policies::declare(connection, name, spec)?;
+    insert(connection, name, &spec.to_json(), revision)?;
+    Ok(revision)
 }
 
 /// That a server is there no more, and which it was.

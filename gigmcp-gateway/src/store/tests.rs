@@ -299,7 +299,7 @@ async fn what_was_agreed_to_before_is_kept_and_what_was_before_that_is_not() {
         assert_eq!(trees().await, ["02", "03"]);
         assert!(first < second && second < third);
         let profile = store.profile("work".parse().expect("a profile name")).await.expect("it is there");
-        assert_eq!(profile.servers, [(server("notes"), third)], "its owner agreed to it");
+        assert_eq!(profile.servers, [(server("notes"), Edition::first(third))], "its owner agreed to it");
 
         let row = store.installed(server("notes"), second).await.expect("it can be read").expect("it is there");
         assert_eq!((row.manifest.version.to_string().as_str(), row.replaces), ("1.1.0", Some(first)));

@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr};
 use super::{
     LedgerChange, Store, StoreError, audit,
     connection::{Connection, Row},
-    invitations, ledger, now_seconds,
+    holdings, invitations, ledger, now_seconds,
     schema::{ApiKeys, RecoveryCodes, Secrets, Sessions, Users},
     sessions, tokens,
 };
@@ -124,13 +124,15 @@ impl Store {
         .await
     }
 
-    /// Takes away what somebody's tools run with: secrets, and with them the second factor, sessions, keys and tokens.
-    pub(crate) async fn forget_user(&self, id: UserId, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
+    /// Takes away what somebody's tools run with: secrets, and with them the second factor, sessions, keys and tokens. What runs
+    /// for them ends, and what servers kept for them before the epoch that is given is theirs no more.
+    pub(crate) async fn forget_user(&self, id: UserId, ledger: Option<LedgerChange>) -> Result<i64, StoreError> {
         self.change(move |connection| {
             delete_secrets(connection, &id, ledger.as_ref())?;
             update(connection, &id, Users::TotpSince, None::<i64>.into())?;
             put_recovery_codes(connection, &id, &[])?;
-            delete_proofs(connection, &id)
+            delete_proofs(connection, &id)?;
+            holdings::forget(connection, &id)
         })
         .await
     }
@@ -146,13 +148,13 @@ impl Store {
     }
 
     /// Deletes an account with all that belongs to it, its secrets too. If it has any, the ledger that does not tell of them any
-    /// more is given.
+    /// more is given. What servers kept for it before the epoch that is given is nobody's.
     pub(crate) async fn delete_user(
         &self,
         id: UserId,
         ledger: Option<LedgerChange>,
         audit: AuditRow,
-    ) -> Result<(), StoreError> {
+    ) -> Result<i64, StoreError> {
         self.change(move |connection| {
             require(connection, &id)?;
             if id == UserId::local() {
@@ -161,9 +163,11 @@ impl Store {
             keep_an_administrator(connection, &id)?;
             invitations::delete_by(connection, &id)?;
             delete_secrets(connection, &id, ledger.as_ref())?;
+            let epoch = holdings::forget(connection, &id)?;
             connection
                 .execute(Query::delete().from_table(Users::Table).and_where(Expr::col(Users::Id).eq(id.as_str())))?;
-            audit::append(connection, &audit)
+            audit::append(connection, &audit)?;
+            Ok(epoch)
         })
         .await
     }

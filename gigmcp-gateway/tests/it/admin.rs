@@ -123,12 +123,12 @@ fn bad_settings_stop_the_program_with_the_fix() {
     assert!(with(&[("GIG_DB_PATH", "")]).0, "an empty variable counts as unset");
     for (variables, expected) in [
         (&[("GIG_LISTN", "x")][..], &["GIG_LISTN", "GIG_LISTEN"][..]),
-        (&[("GIG_LISTEN", "nowhere")], &["nowhere"]),
+        (&[("GIG_LISTEN", "nowhere")], &["GIG_LISTEN", "nowhere", "127.0.0.1:8080"]),
         (&[("GIG_MASTER_KEY", "12345")], &["64 hexadecimal digits"]),
         (&[("GIG_BEARER_TOKEN_FILE", "/nonexistent")], &["/nonexistent", "GIG_BEARER_TOKEN_FILE"]),
         (&[("GIG_SANDBOX_UIDS", "0-10")], &["GIG_SANDBOX_UIDS"]),
-        (&[("GIG_AUDIT_DAYS", "-1")], &["--audit-days", "-1"]),
-        (&[("GIG_AUDIT_MAX_ROWS", "999")], &["--audit-max-rows", "1000 or more"]),
+        (&[("GIG_AUDIT_DAYS", "-1")], &["GIG_AUDIT_DAYS", "-1"]),
+        (&[("GIG_AUDIT_MAX_ROWS", "999")], &["GIG_AUDIT_MAX_ROWS", "1000 or more"]),
     ] {
         let (succeeded, error) = with(variables);
         assert!(!succeeded, "{variables:?} was accepted");

@@ -13,18 +13,18 @@ use crate::{
 const PASSWORD: &str = "Apollo 11 1202 alarm";
 
 /// A browser, as far as it matters: a cookie, and what our pages know.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     internet: &'a Internet,
     cookie: String,
     csrf: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(internet: &'a Internet) -> Self {
+    pub(crate) fn new(internet: &'a Internet) -> Self {
         Self { internet, cookie: String::new(), csrf: String::new() }
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<Value>) -> Request<Bytes> {
+    pub(crate) fn request(&self, method: Method, path: &str, body: Option<Value>) -> Request<Bytes> {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}")).header(header::HOST, ADDRESS);
         if !self.cookie.is_empty() {
             request = request.header(header::COOKIE, &self.cookie).header("x-csrf-token", &self.csrf);
@@ -35,11 +35,11 @@ impl<'a> Browser<'a> {
         request.body(body.map(|body| body.to_string().into()).unwrap_or_default()).unwrap()
     }
 
-    fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         send(self.internet, self.request(method, path, body))
     }
 
-    fn sign_in(&mut self, email: &str) {
+    pub(crate) fn sign_in(&mut self, email: &str) {
         let answer = self.ask(Method::POST, "/session", Some(json!({ "email": email, "password": PASSWORD })));
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
         let set = answer.headers[header::SET_COOKIE].to_str().unwrap();
@@ -47,6 +47,18 @@ impl<'a> Browser<'a> {
         self.cookie = set.split(';').next().unwrap().to_owned();
         self.csrf = answer.json()["csrf_token"].as_str().unwrap().to_owned();
     }
+}
+
+/// The first administrator, signed in.
+pub(crate) fn administrator<'a>(internet: &'a Internet, gateway: &crate::gateway::Gateway) -> Browser<'a> {
+    let log = gateway.wait_for("and a password on the next line");
+    let code = log.split_whitespace().find(|word| word.starts_with("gigi_")).unwrap();
+    let mut root = Browser::new(internet);
+    let body = json!({ "code": code, "password": PASSWORD, "email": "root@example.com" });
+    let accepted = root.ask(Method::POST, "/invitations/accept", Some(body));
+    assert_eq!(accepted.status, StatusCode::CREATED, "{accepted:?}");
+    root.sign_in("root@example.com");
+    root
 }
 
 #[test]

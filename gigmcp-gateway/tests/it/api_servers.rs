@@ -6,23 +6,28 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Answer, send},
+    gateway::Installation,
     install::{Scene, fetch, image},
     internet::Internet,
 };
 
-struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     internet: &'a Internet,
     key: String,
 }
 
 impl<'a> Caller<'a> {
     fn new(scene: &Scene, internet: &'a Internet, name: &str, scopes: &str) -> Self {
-        let created = scene.json(&["api-key", "create", name, "--scopes", scopes]);
+        Self::of(&scene.installation, internet, name, scopes)
+    }
+
+    pub(crate) fn of(installation: &Installation, internet: &'a Internet, name: &str, scopes: &str) -> Self {
+        let created = installation.json(&["api-key", "create", name, "--scopes", scopes], "");
         let key = ["key", "token"].into_iter().find_map(|member| created[member].as_str());
         Self { internet, key: key.unwrap_or_else(|| panic!("{created}")).to_owned() }
     }
 
-    fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub(crate) fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
         let request = Request::builder().method(method).uri(path).header(header::HOST, crate::client::ADDRESS);
         let request = request.header(header::AUTHORIZATION, format!("Bearer {}", self.key));
         let request = request.header(header::CONTENT_TYPE, "application/json");
@@ -30,7 +35,7 @@ impl<'a> Caller<'a> {
         send(self.internet, request.body(body).unwrap())
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let answer = self.ask(Method::GET, path, Value::Null);
         assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
         answer.json()

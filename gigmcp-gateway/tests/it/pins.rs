@@ -9,13 +9,13 @@ use crate::{client::Session, gateway::Installation, internet::Internet};
 const PATH: &str = "/mcp/p/work";
 
 /// A server that says what the test wants.
-struct Turncoat {
+pub(crate) struct Turncoat {
     directory: tempfile::TempDir,
     said: Value,
 }
 
 impl Turncoat {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/turncoat/turncoat.py");
         fs::copy(program, directory.path().join("turncoat.py")).unwrap();
@@ -39,13 +39,13 @@ impl Turncoat {
         fs::write(self.directory.path().join("said.json"), self.said.to_string()).unwrap();
     }
 
-    fn says(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn says(&mut self, change: impl FnOnce(&mut Value)) {
         change(&mut self.said);
         self.write();
     }
 
     /// In a profile `work`; gives its token.
-    fn add(&self, installation: &Installation) -> String {
+    pub(crate) fn add(&self, installation: &Installation) -> String {
         let directory = self.directory.path().to_str().unwrap();
         let command = format!("python3 {directory}/turncoat.py");
         installation.json(&["server", "add", "turn", "--command", &command, "--read-only", directory], "");
@@ -65,7 +65,7 @@ fn called(session: &Session<'_>, tool: &str) -> Value {
 }
 
 /// Waits until a list is `expected`: another program's change is seen within two seconds.
-fn wait_for_tools(session: &Session<'_>, expected: &[&str]) {
+pub(crate) fn wait_for_tools(session: &Session<'_>, expected: &[&str]) {
     let began = std::time::Instant::now();
     while session.tools() != expected {
         assert!(began.elapsed().as_secs() < 20, "{:?} are not {expected:?}", session.tools());

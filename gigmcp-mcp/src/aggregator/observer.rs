@@ -17,13 +17,17 @@ use crate::{
     upstream::{BoxFuture, CallId, Outcome},
 };
 
-/// Is told of every `tools/call` after its outcome is known and before the client gets it.
+/// Is told of every `tools/call`, of what is done to tasks and how they end, and of every method of an extension: after the
+/// outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
     /// Whether the next call will be taken note of. Asked before a server is started or called; an error refuses the call, and
     /// that is told as well. The default never refuses.
     fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Is told that one begins, before anything is done of it, by whoever makes it: what is local to its task is in reach.
+    fn begun(&self, _begun: &CallBegun) {}
 
     /// Takes note of one call. The client waits until the future completes; of a call that was given up, nobody waits.
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()>;
@@ -34,17 +38,46 @@ pub trait CallObserver: Send + Sync {
 #[error("the call cannot be recorded")]
 pub struct NotObserved;
 
-/// One call of a tool. It holds no arguments and no results.
+/// What begins and will be told of.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CallBegun {
+    /// As in its [`CallRecord`].
+    pub id: CallId,
+    /// When that is.
+    pub began: SystemTime,
+    /// `traceparent` in its `_meta` as the client wrote it, well-formed or not. What is longer than 1 KiB is left out.
+    pub traceparent: Option<Box<str>>,
+}
+
+impl CallBegun {
+    fn new(record: &CallRecord, members: Option<&Members<'_>>) -> Self {
+        let meta = members.and_then(|members| Members::of(members.value("_meta")?).ok());
+        let traceparent = meta.and_then(|meta| meta.string("traceparent"));
+        let traceparent = traceparent.filter(|text| text.len() <= MAX_TRACEPARENT_BYTES).map(Into::into);
+        Self { id: record.id, began: record.began, traceparent }
+    }
+}
+
+/// Far more than any version of it needs.
+const MAX_TRACEPARENT_BYTES: usize = 1024;
+
+/// One call of a tool, or what has come of one. It holds no arguments and no results.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallRecord {
     /// Tells it apart from every other.
     pub id: CallId,
+    /// What was asked for: `tools/call`, `tasks/update`, `tasks/cancel`, a method of an extension; or `tasks/end`, which nobody
+    /// asks for: a task is over, and the rest says how.
+    pub method: Box<str>,
+    /// Of what is told of a task, the call that it was.
+    pub origin: Option<CallId>,
     /// When it began.
     pub began: SystemTime,
     /// How long it took, a start of the server included.
     pub duration: Duration,
-    /// The name the client called, cut to 128 characters.
+    /// The name of the tool that the client called, cut to 128 characters; nothing for a method of an extension.
     pub exposed: Box<str>,
     /// The server it led to, if to any.
     pub server: Option<ServerId>,
@@ -54,7 +87,8 @@ pub struct CallRecord {
     pub tool: Option<Box<str>>,
     /// The digest of the tool's definition, as the client was shown it, if the server was asked.
     pub definition: Option<DefinitionDigest>,
-    /// The SHA-256 of the arguments as the client wrote them; of nothing if there were none.
+    /// The SHA-256 of the arguments as the client wrote them, or of its answers to a task, or of all parameters of another
+    /// method; of nothing if there were none.
     pub arguments: [u8; 32],
     /// What became of it.
     pub verdict: CallVerdict,
@@ -95,15 +129,21 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, params: Option<&RawValue>) -> Self {
+    pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, method: &str, params: Option<&RawValue>) -> Self {
         let members = params.and_then(|params| Members::of(params).ok());
-        let exposed = members.as_ref().and_then(|members| members.string("name"));
+        let exposed = members.as_ref().filter(|_| method == "tools/call").and_then(|members| members.string("name"));
         let exposed = exposed.map(|name| name.chars().take(128).collect::<String>());
-        let arguments = members.as_ref().and_then(|members| members.value("arguments")).map(RawValue::get);
+        let arguments = match method {
+            "tools/call" => members.as_ref().and_then(|members| members.value("arguments")),
+            "tasks/update" => members.as_ref().and_then(|members| members.value("inputResponses")),
+            _ => params,
+        };
         // It is read by nobody if nobody observes.
-        let arguments = arguments.filter(|_| observer.is_some()).unwrap_or_default();
+        let arguments = arguments.map(RawValue::get).filter(|_| observer.is_some()).unwrap_or_default();
         let record = CallRecord {
             id: CallId::next(),
+            method: method.chars().take(128).collect::<String>().into(),
+            origin: None,
             began: SystemTime::now(),
             duration: Duration::ZERO,
             exposed: exposed.unwrap_or_default().into(),
@@ -116,11 +156,20 @@ impl Observation {
             request_bytes: params.map_or(0, |params| params.get().len()),
             response_bytes: 0,
         };
+        if let Some(observer) = observer {
+            observer.begun(&CallBegun::new(&record, members.as_ref()));
+        }
         Self { observer: observer.cloned(), record: Some(record), clock: Instant::now() }
     }
 
     pub(super) fn id(&self) -> CallId {
         self.record.as_ref().expect("it has not ended").id
+    }
+
+    /// It is of a task that this call of this tool was.
+    pub(super) fn is_of_task(&mut self, origin: CallId, exposed: &str) {
+        let record = self.record.as_mut().expect("it has not ended");
+        (record.origin, record.exposed) = (Some(origin), exposed.into());
     }
 
     /// Where it leads.

@@ -32,6 +32,9 @@ pub struct ServerPolicy {
     pub purpose: Option<String>,
     /// How often it is started beside itself at most, if not as often as [`AggregatorLimits`](crate::AggregatorLimits) say.
     pub spares: Option<usize>,
+    /// Whether it keeps nothing in memory from one call to the next, so that any process of it can take any call. By default the
+    /// calls of a session go to one process, and so do those of an owner without sessions.
+    pub stateless: bool,
     /// Whether the text of its results is cleaned. Its definitions, its questions, its notifications, and whatever goes to a
     /// log always are.
     pub output: OutputText,
@@ -82,6 +85,7 @@ impl Default for ServerPolicy {
             read_only_tools: BTreeSet::new(),
             purpose: None,
             spares: None,
+            stateless: false,
             output: OutputText::default(),
             arguments: Misfit::Refused,
             structured_content: Misfit::Passed,

@@ -10,13 +10,7 @@ impl Guard {
     /// too deeply.
     /// Names of tools and prompts are left to the catalogue, which gives them others.
     pub(super) fn list(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
-        let items = match method {
-            "tools/list" => "tools",
-            "prompts/list" => "prompts",
-            "resources/list" => "resources",
-            "resources/templates/list" => "resourceTemplates",
-            _ => return self.shown(result, super::NOTHING),
-        };
+        let Some(items) = items_of(method) else { return self.shown(result, super::NOTHING) };
         // Only read if there is anything to do.
         let deepest = self.policy.limits.nesting;
         if is_shallow(result.get(), deepest) && self.rewritten_list(&result).is_none() {
@@ -59,6 +53,21 @@ impl Guard {
             return None;
         }
         Some(cleaned.map_or_else(|| item.get().into(), |item| item.json.get().into()))
+    }
+}
+
+/// Whether it is a list of definitions, which have bounds of their own.
+pub(super) fn is_list(method: &str) -> bool {
+    items_of(method).is_some()
+}
+
+fn items_of(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/list" => Some("tools"),
+        "prompts/list" => Some("prompts"),
+        "resources/list" => Some("resources"),
+        "resources/templates/list" => Some("resourceTemplates"),
+        _ => None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Upstream for Server {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let method = call.method.clone();
-            call.sink = call.sink.map(|sink| Guarding::new(&self.guard, sink) as _);
+            call.sink = call.sink.take().map(|sink| Guarding::new(&self.guard, &call, sink) as _);
             self.guard.outcome(&method, self.upstream.call(call).await)
         })
     }
@@ -103,7 +103,7 @@ impl Upstream for Server {
     }
 
     fn tell(&self, mut told: Call) {
-        told.sink = told.sink.map(|sink| Guarding::new(&self.guard, sink) as _);
+        told.sink = told.sink.take().map(|sink| Guarding::new(&self.guard, &told, sink) as _);
         self.upstream.tell(told);
     }
 

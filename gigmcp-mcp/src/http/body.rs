@@ -6,8 +6,8 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::polling::{Reader, Told};
+use super::polling::{Line, Reader, Told};
 
 /// The body of an answer of [`StreamableHttp`](crate::StreamableHttp): one text, or events as they happen.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub(super) struct Answer {
 pub(super) struct Parts {
     sender: mpsc::Sender<Part>,
     queued: Arc<AtomicUsize>,
-    away: Arc<AtomicBool>,
+    presence: Arc<Presence>,
 }
 
 /// The other end.
@@ -94,16 +94,23 @@ pub(super) struct Parts {
 pub(super) struct Received {
     receiver: mpsc::Receiver<Part>,
     queued: Arc<AtomicUsize>,
-    away: Arc<AtomicBool>,
+    presence: Arc<Presence>,
+}
+
+/// Whether the client is there, and what hears for it while it is not.
+#[derive(Debug, Default)]
+struct Presence {
+    away: AtomicBool,
+    line: OnceLock<Weak<Line>>,
 }
 
 /// A new stream.
 pub(super) fn stream() -> (Parts, Received) {
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let queued = Arc::new(AtomicUsize::new(0));
-    let away = Arc::new(AtomicBool::new(false));
-    let received = Received { receiver, queued: Arc::clone(&queued), away: Arc::clone(&away) };
-    (Parts { sender, queued, away }, received)
+    let presence = Arc::<Presence>::default();
+    let received = Received { receiver, queued: Arc::clone(&queued), presence: Arc::clone(&presence) };
+    (Parts { sender, queued, presence }, received)
 }
 
 impl Parts {
@@ -118,13 +125,27 @@ impl Parts {
         if !sent {
             self.queued.fetch_sub(bytes, Ordering::AcqRel);
         }
+        self.hear();
         sent
     }
 
     /// Sends what must not be lost, waiting for room; whether the client still listens.
     pub(super) async fn send(&self, part: Part) -> bool {
         self.queued.fetch_add(part.bytes(), Ordering::AcqRel);
-        self.sender.send(part).await.is_ok()
+        let sent = self.sender.send(part).await.is_ok();
+        self.hear();
+        sent
+    }
+
+    /// What was sent while the client is away does not wait for it in the queue.
+    fn hear(&self) {
+        // Either this sees that the client has gone, or whoever says so sees what was sent.
+        fence(Ordering::SeqCst);
+        if self.presence.away.load(Ordering::Acquire)
+            && let Some(line) = self.presence.line.get().and_then(Weak::upgrade)
+        {
+            line.hear();
+        }
     }
 
     /// Whether both lead to the same client's stream.
@@ -139,7 +160,7 @@ impl Parts {
 
     /// Whether nobody listens now, although somebody may come back.
     pub(super) fn is_unheard(&self) -> bool {
-        self.is_closed() || self.away.load(Ordering::Acquire)
+        self.is_closed() || self.presence.away.load(Ordering::Acquire)
     }
 
     /// Waits until nobody listens any more.
@@ -163,9 +184,27 @@ impl Received {
         Some(part)
     }
 
+    /// Names what hears for the client while it is away.
+    pub(super) fn belongs_to(&self, line: Weak<Line>) {
+        // There is one at most.
+        let _ = self.presence.line.set(line);
+    }
+
     /// Says that the client has gone, or is there again.
-    pub(super) fn is_away(&self, away: bool) {
-        self.away.store(away, Ordering::Release);
+    pub(super) fn set_away(&self, away: bool) {
+        self.presence.away.store(away, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.presence.away.load(Ordering::Acquire)
+    }
+
+    /// What waits already; nothing also at the end.
+    pub(super) fn waiting(&mut self) -> Option<Part> {
+        let part = self.receiver.try_recv().ok()?;
+        self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
+        Some(part)
     }
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {

@@ -1,11 +1,14 @@
 //! Streams that a client can come back to. From 2025-11-25 on, the stream of an answer begins with an event that has an id and
 //! nothing else, and every message has one; whoever has lost the connection asks for what comes after an id.
 
+mod line;
+mod room;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -14,30 +17,17 @@ use std::{
 
 use tokio::time::{Sleep, sleep};
 
-use super::body::{Answer, Part, Received};
+pub(super) use self::{line::Line, room::Room};
+use super::{Principal, body::Received};
 
 /// The streams of one session that a client can come back to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
+    own: Weak<Self>,
+    room: Arc<Room>,
+    principal: Principal,
     last: AtomicU64,
     kept: Mutex<BTreeMap<u64, Arc<Line>>>,
-}
-
-/// What was told on one of them, and what is still to be told to whoever came for it last.
-#[derive(Debug)]
-struct Line {
-    state: Mutex<State>,
-    reader: AtomicU64,
-}
-
-#[derive(Debug)]
-struct State {
-    received: Received,
-    /// What may have been lost with a connection, by number.
-    told: VecDeque<(u64, Vec<u8>)>,
-    bytes: usize,
-    count: u64,
-    over: bool,
 }
 
 /// One message of such a stream.
@@ -52,7 +42,6 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Reader {
     line: Arc<Line>,
-    id: u64,
     number: u64,
     again: VecDeque<(u64, Vec<u8>)>,
     until: Option<Pin<Box<Sleep>>>,
@@ -60,30 +49,46 @@ pub(super) struct Reader {
 }
 
 impl Lines {
+    /// The streams of a session of this principal, which take up room beside those of all others.
+    pub(super) fn new(room: &Arc<Room>, principal: &Principal) -> Arc<Self> {
+        Arc::new_cyclic(|own| Self {
+            own: own.clone(),
+            room: Arc::clone(room),
+            principal: principal.clone(),
+            last: AtomicU64::new(0),
+            kept: Mutex::default(),
+        })
+    }
+
     /// Keeps a stream, and reads from it for at most so long.
     pub(super) fn keep(&self, received: Received, stay: Option<Duration>) -> Reader {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let state = State { received, told: VecDeque::new(), bytes: 0, count: 0, over: false };
-        let line = Arc::new(Line { state: Mutex::new(state), reader: AtomicU64::new(0) });
+        let line = Line::new(&self.own, id, received, self.room.enter(&self.principal));
         let mut kept = self.lock();
         // Whoever asks for the next thing has most likely got what was before; only the end of the last one may be on its way.
-        let over: Vec<u64> = kept.iter().filter(|(_, line)| line.state().over).map(|(id, _)| *id).collect();
+        let over: Vec<u64> = kept.iter().filter(|(_, line)| line.is_over()).map(|(id, _)| *id).collect();
         over.iter().rev().skip(1).for_each(|id| drop(kept.remove(id)));
         kept.insert(id, Arc::clone(&line));
         if kept.len() > MAX_KEPT {
             kept.pop_first();
         }
         drop(kept);
-        Reader::new(id, line, VecDeque::new(), stay)
+        self.room.make_room(&self.principal);
+        Reader::new(line, u64::MAX, stay)
+    }
+
+    fn forget(&self, id: u64) {
+        let forgotten = self.lock().remove(&id);
+        drop(forgotten);
     }
 
     /// Goes on with a stream after the event of this id. Whoever read it before reads no more of it.
     pub(super) fn resume(&self, last_event: &str, stay: Option<Duration>) -> Option<Reader> {
         let (id, last) = last_event.split_once('-')?;
         let (id, last): (u64, u64) = (id.parse().ok()?, last.parse().ok()?);
+        self.room.sweep();
         let line = self.lock().get(&id).map(Arc::clone)?;
-        let again = line.state().told.iter().filter(|(number, _)| *number > last).cloned().collect();
-        Some(Reader::new(id, line, again, stay))
+        Some(Reader::new(line, last, stay))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Line>>> {
@@ -91,66 +96,36 @@ impl Lines {
     }
 }
 
-impl Line {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn note(&mut self, text: &[u8]) -> u64 {
-        self.count += 1;
-        self.bytes += text.len();
-        self.told.push_back((self.count, text.to_vec()));
-        while self.bytes > MAX_BYTES
-            && let Some((_, oldest)) = self.told.pop_front()
-        {
-            self.bytes -= oldest.len();
-        }
-        self.count
-    }
-}
-
 impl Reader {
-    fn new(id: u64, line: Arc<Line>, again: VecDeque<(u64, Vec<u8>)>, stay: Option<Duration>) -> Self {
-        let number = line.reader.fetch_add(1, Ordering::AcqRel) + 1;
-        line.state().received.is_away(false);
-        Self { line, id, number, again, until: stay.map(|stay| Box::pin(sleep(stay))), done: false }
+    /// One that tells first what was told after this number.
+    fn new(line: Arc<Line>, last: u64, stay: Option<Duration>) -> Self {
+        let (number, again) = line.begin(last);
+        Self { line, number, again, until: stay.map(|stay| Box::pin(sleep(stay))), done: false }
     }
 
     /// The id that a client has before it has read anything.
     pub(super) fn primer(&self) -> String {
-        let first = self.again.front().map_or_else(|| self.line.state().count + 1, |(number, _)| *number);
-        format!("{}-{}", self.id, first - 1)
+        let first = self.again.front().map_or_else(|| self.line.count() + 1, |(number, _)| *number);
+        self.id(first - 1)
     }
 
     /// A message that was taken from the stream before it was kept.
     pub(super) fn first(&self, text: Vec<u8>) -> Told {
-        Told { id: format!("{}-{}", self.id, self.line.state().note(&text)), text }
+        Told { id: self.id(self.line.note(&text)), text }
     }
 
     /// The next message; nothing at the end, or when the client is to come back for the rest.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Told>> {
-        if self.done || self.line.reader.load(Ordering::Acquire) != self.number {
+        if self.done {
             return Poll::Ready(None);
         }
         if let Some((number, text)) = self.again.pop_front() {
-            return Poll::Ready(Some(Told { id: format!("{}-{number}", self.id), text }));
+            return Poll::Ready(Some(Told { id: self.id(number), text }));
         }
-        let mut state = self.line.state();
-        if state.over {
-            return Poll::Ready(None);
-        }
-        match state.received.poll(context) {
-            Poll::Ready(part) => {
-                self.done = !matches!(part, Some(Part::Event(_)));
-                state.over = self.done;
-                let told = part.map(|part| match part {
-                    Part::Event(text) | Part::Last(Answer { text, .. }) => {
-                        Told { id: format!("{}-{}", self.id, state.note(&text)), text }
-                    }
-                });
-                Poll::Ready(told)
+        match self.line.tell(self.number, context) {
+            Poll::Ready(told) => {
+                self.done = told.as_ref().is_none_or(|told| told.last);
+                Poll::Ready(told.map(|told| Told { id: self.id(told.number), text: told.text }))
             }
             Poll::Pending => match self.until.as_mut().map(|until| until.as_mut().poll(context)) {
                 Some(Poll::Ready(())) => {
@@ -161,17 +136,126 @@ impl Reader {
             },
         }
     }
+
+    fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.line.id())
+    }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.line.reader.load(Ordering::Acquire) == self.number {
-            self.line.state().received.is_away(true);
-        }
+        self.line.leave(self.number);
     }
 }
 
 /// Streams of one session; the oldest make room.
 const MAX_KEPT: usize = 16;
-/// Bytes of what was told on one that are kept, in case they were lost.
-const MAX_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use std::future::poll_fn;
+
+    use super::{line::MAX_BYTES, *};
+    use crate::http::body::{Answer, Part, Parts, stream};
+
+    fn answer(text: &[u8]) -> Part {
+        Part::Last(Answer { status: http::StatusCode::OK, text: text.to_vec() })
+    }
+
+    /// A stream on which this was told.
+    async fn told(lines: &Lines, text: &[u8]) -> String {
+        let (parts, received) = stream();
+        let mut reader = lines.keep(received, None);
+        let primer = reader.primer();
+        assert!(parts.send(answer(text)).await);
+        assert_eq!(next(&mut reader).await.unwrap(), text);
+        assert_eq!(next(&mut reader).await, None);
+        primer
+    }
+
+    async fn next(reader: &mut Reader) -> Option<Vec<u8>> {
+        poll_fn(|context| reader.poll(context)).await.map(|told| told.text)
+    }
+
+    async fn begun(lines: &Lines) -> (Parts, Reader) {
+        let (parts, received) = stream();
+        (parts, lines.keep(received, None))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_stream_is_kept_for_a_time() {
+        let room = Room::new(1 << 20, Duration::from_secs(60));
+        let lines = Lines::new(&room, &Principal::new("one"));
+        let last = told(&lines, b"1").await;
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(next(&mut lines.resume(&last, None).unwrap()).await.unwrap(), b"1", "twin");
+        assert!(room.bytes() > 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(lines.resume(&last, None).is_none());
+        assert_eq!(room.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn all_sessions_together_keep_no_more_than_fits_and_the_oldest_makes_room() {
+        let room = Room::new(256 << 10, Duration::from_secs(60));
+        let sessions: Vec<_> =
+            (0..100).map(|number| Lines::new(&room, &Principal::new(format!("principal {number}")))).collect();
+        let mut ids = Vec::new();
+        for lines in &sessions {
+            ids.push(told(lines, &[b'1'; 8 << 10]).await);
+            assert!(room.bytes() <= 256 << 10);
+        }
+        assert!(room.bytes() > 200 << 10, "twin: there is room for others");
+        assert!(sessions[0].resume(&ids[0], None).is_none());
+        assert!(sessions[99].resume(&ids[99], None).is_some());
+        drop(sessions);
+        assert_eq!(room.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_principal_with_much_to_keep_takes_nothing_from_others() {
+        let room = Room::new(256 << 10, Duration::from_secs(60));
+        let other = Lines::new(&room, &Principal::new("other"));
+        let kept = told(&other, b"1").await;
+        // What is under way, and what has ended.
+        let greedy: Vec<_> = (0..100).map(|_| Lines::new(&room, &Principal::new("greedy"))).collect();
+        let mut under_way = Vec::new();
+        for lines in &greedy {
+            told(lines, &[b'1'; 8 << 10]).await;
+            let (parts, mut reader) = begun(lines).await;
+            assert!(parts.offer(vec![b'1'; 8 << 10]));
+            next(&mut reader).await.unwrap();
+            under_way.push((parts, reader));
+        }
+        assert!(room.bytes() < 256 << 10, "{}", room.bytes());
+        assert!(other.resume(&kept, None).is_some());
+        // It still hears everything that it listens to.
+        let (parts, reader) = under_way.last_mut().unwrap();
+        assert!(parts.send(answer(b"2")).await);
+        assert_eq!(next(reader).await.unwrap(), b"2");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_comes_back_for_is_bounded_too() {
+        let room = Room::new(4 << 20, Duration::from_secs(60));
+        let lines = Lines::new(&room, &Principal::new("one"));
+        let (parts, reader) = begun(&lines).await;
+        let primer = reader.primer();
+        drop(reader);
+        // More than waits for a client that is there.
+        for _ in 0..1000 {
+            assert!(parts.offer(vec![b'1'; 8 << 10]));
+        }
+        assert!(room.bytes() <= MAX_BYTES + (2 << 10), "{}", room.bytes());
+        let long = vec![b'2'; 400 << 10];
+        assert!(room.bytes() > MAX_BYTES / 2, "twin: what fits is kept");
+        assert!(parts.send(answer(&long)).await);
+        let mut reader = lines.resume(&primer, None).unwrap();
+        let mut last = Vec::new();
+        while let Some(text) = next(&mut reader).await {
+            last = text;
+        }
+        assert!(last == long, "the answer is what is told last, however long");
+    }
+}

@@ -19,7 +19,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::asks::CallStream;
-use super::{Principal, StreamableHttpLimits, body::Parts, client::ClientCapabilities, polling::Lines};
+use super::{
+    Principal, StreamableHttpLimits,
+    body::Parts,
+    client::ClientCapabilities,
+    polling::{Lines, Room},
+};
 use crate::{
     level::LogLevel,
     message::{RequestId, Verdict},
@@ -37,6 +42,8 @@ pub(super) struct Sessions {
     max_per_principal: usize,
     idle: Duration,
     max_in_flight: usize,
+    /// What all of them keep for clients that lose a connection.
+    room: Arc<Room>,
 }
 
 #[derive(Debug)]
@@ -97,6 +104,7 @@ impl Sessions {
             max_per_principal: limits.max_sessions_per_principal.max(1),
             idle: limits.session_idle,
             max_in_flight: limits.max_in_flight_per_session,
+            room: Room::new(limits.max_resumable_bytes, limits.resumable_for),
         }
     }
 
@@ -125,7 +133,7 @@ impl Sessions {
             level: Mutex::default(),
             subscribed: Mutex::default(),
             elicitations: Mutex::default(),
-            lines: Arc::default(),
+            lines: Lines::new(&self.room, principal),
             stream: Mutex::default(),
             served_by: Mutex::default(),
             places: Arc::new(Semaphore::new(self.max_in_flight)),
@@ -175,6 +183,11 @@ impl Sessions {
 
     pub(super) fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Bytes that are kept for clients that lose a connection.
+    pub(super) fn resumable_bytes(&self) -> usize {
+        self.room.bytes()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Entry>> {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
+use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -78,6 +79,9 @@ impl Shared {
             Treatment::Refuse => RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found"),
             Treatment::Forward => match self.put_to_client(&request) {
                 Ok(()) => return,
+                Err(reason @ AMBIGUOUS) => {
+                    RpcError::new(RpcError::INTERNAL_ERROR, reason).with_data(&json!({ "code": "request-ambiguous" }))
+                }
                 Err(reason) => RpcError::new(RpcError::INTERNAL_ERROR, reason),
             },
         };
@@ -102,7 +106,7 @@ impl Shared {
             Cause::Many => {
                 Counters::add(&self.counters.ambiguous);
                 self.interactive.store(true, Ordering::Release);
-                return Err("several calls are under way, and nothing tells to which this request belongs");
+                return Err(AMBIGUOUS);
             }
         };
         let withdrawn = self.asks.begin(&request.id, limits.max_asks).ok_or("too many requests of the server wait")?;
@@ -145,3 +149,6 @@ impl Shared {
         }
     }
 }
+
+/// Why a request reaches no client when calls of several are under way, or of one that was given up and may go on.
+const AMBIGUOUS: &str = "several calls are under way, and nothing tells to which this request belongs";

@@ -49,6 +49,7 @@ async fn what_a_client_that_cannot_be_asked_has_caused_reaches_no_other() {
         } else {
             let refused = server.hear_line().await;
             assert!(refused.contains(r#""id":"who","error""#), "{refused}");
+            assert!(refused.contains(r#""data":{"code":"request-ambiguous"}"#), "{refused}");
             assert!(reached.try_recv().is_err());
             assert_eq!(upstream.counters().ambiguous, 2);
         }

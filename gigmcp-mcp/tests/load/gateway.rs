@@ -33,6 +33,9 @@ use crate::{
 /// Bytes that each call leaves behind, for the story in which something leaks.
 pub(crate) const LEAK: &str = "LOAD_LEAK";
 
+/// Bytes of what streams told that all sessions together keep.
+pub(crate) const MAX_RESUMABLE_BYTES: usize = 512 << 10;
+
 /// Asks for the bytes that were allocated and not given back, instead of what is held.
 pub(crate) const HEAP: &str = "heap";
 
@@ -43,6 +46,8 @@ pub(crate) struct Held {
     pub(crate) parked: usize,
     pub(crate) pending: usize,
     pub(crate) tasks: usize,
+    /// Bytes for clients that lose a connection.
+    pub(crate) resumable: usize,
 }
 
 /// Says its address; for each line that it reads then, what it holds. Ends with its input.
@@ -53,11 +58,13 @@ pub(crate) fn run() {
     let limits = StreamableHttpLimits {
         parked_for: Duration::from_millis(700),
         max_parked_per_principal: 1024,
+        // As much as there is after the first rounds.
+        max_resumable_bytes: MAX_RESUMABLE_BYTES,
         ..StreamableHttpLimits::default()
     };
     let endpoint = Arc::new(StreamableHttp::new(identity, limits));
     let backends = MOODS.map(|mood| Backend::new(mood.parse().unwrap(), Arc::new(Starts::of(mood, &servers)) as _));
-    // One that crashes all the time is to go on doing so.
+    // One that crashes all the time is to go on doing so: that it is left alone at last is not this story.
     let limits = AggregatorLimits { max_restarts: usize::MAX, ..AggregatorLimits::default() };
     let aggregator = Aggregator::builder().backends(backends).limits(limits).build().unwrap();
     let leak = std::env::var(LEAK).map_or(0, |bytes| bytes.parse().unwrap());
@@ -77,6 +84,7 @@ pub(crate) fn run() {
             parked: occupancy.parked,
             pending: servers.lock().unwrap().iter().filter_map(Weak::upgrade).map(|it| it.stdio.under_way()).sum(),
             tasks: runtime.metrics().num_alive_tasks(),
+            resumable: occupancy.resumable_bytes,
         };
         println!("{}", serde_json::to_string(&held).unwrap());
     }
@@ -136,6 +144,8 @@ impl Launch for Starts {
                 call_timeout: Duration::from_millis(if self.mood == "hang" { 300 } else { 60_000 }),
                 // A client of the older era that has gone is not missed before.
                 ask_timeout: Duration::from_millis(700),
+                // The server of this story stops when it is told to.
+                given_up_for: Duration::from_millis(300),
                 ..StdioLimits::default()
             };
             let mut features = Features::default();

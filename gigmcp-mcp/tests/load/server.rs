@@ -127,10 +127,11 @@ impl Server<'_> {
         self.line(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }))
     }
 
-    /// What the client answered is what it gets back.
+    /// What the client answered is what it gets back, or why it was not asked.
     fn answered(&mut self, message: &Value) -> io::Result<()> {
         let Some(call) = message["id"].as_str().and_then(|question| self.asked.remove(question)) else { return Ok(()) };
-        let told = message["result"]["content"]["token"].as_str().unwrap_or("nothing").to_owned();
+        let refused = message["error"]["data"]["code"].as_str().unwrap_or("nothing");
+        let told = message["result"]["content"]["token"].as_str().unwrap_or(refused).to_owned();
         self.say(&call, &told)
     }
 

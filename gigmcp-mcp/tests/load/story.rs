@@ -7,7 +7,8 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::{
     chance::Chance,
-    client::{Client, Era, Manner, Told},
+    client::{Client, Era, Manner, NOT_ASKED, Told},
+    gateway::MAX_RESUMABLE_BYTES,
     process::{Account, Gateway},
     server::MOODS,
     slope::slope,
@@ -20,11 +21,10 @@ pub(crate) fn check() {
     let kept = runtime.block_on(tell(ROUNDS, 0));
     let leaked = runtime.block_on(tell(ROUNDS / 2, LEAK_BYTES));
     println!("kept of each call: {kept:?}; when {LEAK_BYTES} bytes are meant to be: {leaked:?}");
-    let (some, most) = (LEAK_BYTES as f64 / 4.0, LEAK_BYTES as f64 / 2.0);
-    assert!(kept.heap < some, "memory that is not given back grows by {} bytes a call", kept.heap);
-    assert!(leaked.heap > most, "twin: a leak of {LEAK_BYTES} bytes a call is not seen, but {}", leaked.heap);
+    assert!(!kept.is_leak(), "bytes a call are not given back: {kept:?}");
+    assert!(leaked.is_leak(), "twin: a leak of {LEAK_BYTES} bytes a call is not seen: {leaked:?}");
     // What the allocator cannot use again comes on top, and goes in pages.
-    assert!(kept.resident < RESIDENT_BYTES, "the process grows by {} bytes a call", kept.resident);
+    assert!(kept.resident < RESIDENT_BYTES, "the process grows: {kept:?}");
 }
 
 /// By how many bytes more after each call.
@@ -33,6 +33,13 @@ struct Growth {
     /// What was allocated and not given back.
     heap: f64,
     resident: f64,
+}
+
+impl Growth {
+    /// More than noise: tables double now and then, and buffers of connections grow with what they have carried.
+    fn is_leak(self) -> bool {
+        self.heap > LEAK_BYTES as f64 / 2.0
+    }
 }
 
 async fn tell(rounds: usize, leak: usize) -> Growth {
@@ -54,6 +61,8 @@ async fn tell(rounds: usize, leak: usize) -> Growth {
         let quiet = |account: &Account| account.held.pending == 0 && account.held.parked == 0;
         let account = gateway.comes_to("calls come to an end", quiet).await;
         assert_eq!(account.held.sessions, sessions, "twin: what is in use is kept");
+        let resumable = account.held.resumable;
+        assert!((1..=MAX_RESUMABLE_BYTES).contains(&resumable), "{resumable} bytes for clients that lose a connection");
         memory.push([round * CALLS, gateway.heap_bytes(), gateway.resident_bytes()].map(|count| count as f64));
     }
     judge(rounds, &told);
@@ -155,7 +164,7 @@ fn judge(rounds: usize, told: &BTreeMap<(&str, Told), usize>) {
             // A line that is too long may have been any answer.
             "flood" => code == "server-answer-too-long",
             // The client came back too late: the machine is slow.
-            "ask" => code == "-32602",
+            "ask" => code == "-32602" || code == NOT_ASKED,
             _ => false,
         };
         assert!(expected, "{count} of {mood} failed: {code}");

@@ -23,6 +23,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
                 list(&call, &of, &call.query).await
             }),
         route(Method::POST, "/api-keys", "create_api_key", rules::CREATE_API_KEY)
+            .shown_once()
             .summary("A key of one's own, shown once")
             .body::<NewKey>()
             .answers(StatusCode::CREATED, create),

@@ -220,13 +220,13 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
     });
     match work.await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => Err(ApiError::new(Code::Unavailable, "it took too long and was given up; look at what is there")),
+        Ok(Err(_)) => Err(ApiError::new(Code::TimedOut, "it took too long and was given up; look at what is there")),
         Err(error) => Err(ApiError::internal(&error)),
     }
 }
 
 /// Finds out what a server speaks, so that nobody waits for that at its first call.
-fn find_out(state: &State, server: ServerName) {
+pub(super) fn find_out(state: &State, server: ServerName) {
     let supervisor = Arc::clone(state.supervisor());
     tokio::spawn(async move {
         if let Err(error) = era::find_out(&supervisor, &server, FINDING_OUT).await {

@@ -25,6 +25,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/invitations", "invite", rules::CHANGE_ACCOUNT)
+            .shown_once()
             .summary("Invites somebody: the code is shown once")
             .body::<Invite>()
             .answers(StatusCode::CREATED, invite),

@@ -34,6 +34,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/profiles", "create_profile", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("A profile of one's own, with its first token, shown once")
             .body::<NewProfile>()
             .answers(StatusCode::CREATED, create),
@@ -98,8 +99,9 @@ struct ToolPath {
 #[serde(deny_unknown_fields)]
 struct NewProfile {
     slug: Text<ProfileSlug>,
+    /// Servers to put into it, each with its revision that was looked at.
     #[serde(default)]
-    servers: Vec<Text<ServerName>>,
+    servers: BTreeMap<String, i64>,
 }
 
 /// What is said; what is not named stays.
@@ -117,8 +119,8 @@ struct Said {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Seen {
-    /// The server's revision that was looked at; if it is another by now, nothing is done.
-    revision: Option<i64>,
+    /// The server's revision that was looked at: it is what is agreed to. If it is another by now, nothing is done.
+    revision: i64,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -190,8 +192,12 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiErr
 }
 
 async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, ApiError> {
-    let servers = call.body.servers.iter().map(|server| server.0.clone()).collect();
-    Ok(Reply::of(call.state.people.create_profile(call.actor()?, &call.body.slug.0, servers).await?.into()))
+    let mut servers = Vec::new();
+    for (name, revision) in call.body.servers {
+        servers.push((name.parse().map_err(|_| ApiError::not_found("thing"))?, Some(revision)));
+    }
+    let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
+    Ok(Reply::of(call.state.people.create_profile(actor, &call.body.slug.0, servers).await?.into()))
 }
 
 async fn show(call: Call<State, ProfilePath>) -> Result<Reply<Item>, ApiError> {
@@ -237,7 +243,7 @@ async fn put(call: Call<State, MemberPath, (), Seen>) -> Result<Reply<()>, ApiEr
     let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
     let what = format!("put {server} into {}", profile.slug);
     let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
-    call.state.store().put_member(&profile, server.clone(), call.body.revision, row).await?;
+    call.state.store().put_member(&profile, server.clone(), Some(call.body.revision), row).await?;
     Ok(Reply::of(()))
 }
 

@@ -13,6 +13,7 @@ use crate::{
 pub(super) fn routes() -> Vec<Route<State>> {
     vec![
         route(Method::POST, "/session", "sign_in", rules::SIGN_IN)
+            .shown_once()
             .summary("Signs in with a password, and a code if a second factor is asked for")
             .body::<SignIn>()
             .answers(StatusCode::CREATED, sign_in),
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .body::<Passwords>()
             .does(change_password),
         route(Method::POST, "/session/view", "begin_view", rules::BEGIN_VIEW)
+            .shown_once()
             .summary("Begins to look at somebody's pages; nothing can be changed until it ends")
             .body::<View>()
             .answers(StatusCode::CREATED, begin_view),

@@ -19,11 +19,13 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/profiles/{slug}/tokens", "create_token", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("One more token of one's own profile, shown once")
             .path::<ProfilePath>()
             .body::<NewToken>()
             .answers(StatusCode::CREATED, create),
         route(Method::POST, "/profiles/{slug}/tokens/{name}/replace", "replace_token", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("A token in the place of the one of that name, which ends at once")
             .path::<TokenPath>()
             .answers(StatusCode::CREATED, replace),

@@ -44,6 +44,7 @@ fn accounts() -> Vec<Route<State>> {
             .path::<UserPath>()
             .does(enable),
         route(Method::POST, "/users/{id}/reset", "reset_password", rules::RESET_PASSWORD)
+            .shown_once()
             .summary(
                 "A code for another password, shown once; using it takes the account's secrets, tokens and keys away",
             )

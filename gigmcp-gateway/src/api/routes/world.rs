@@ -55,6 +55,11 @@ impl World {
         self.state.store()
     }
 
+    /// What is to be agreed to of a server.
+    pub(super) async fn revision(&self, name: &str) -> i64 {
+        self.store().server(server(name)).await.expect("it is there").revision
+    }
+
     /// Asks as somebody who is signed in.
     pub(super) async fn ask(&self, actor: &Actor, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
         let (status, mut body) = self.begin(actor, method, path, body).await;

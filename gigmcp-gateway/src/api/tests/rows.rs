@@ -44,7 +44,37 @@ pub(super) fn all() -> Vec<Row> {
     rows.extend(servers());
     rows.extend(profiles());
     rows.extend(observed());
+    rows.extend(pins());
+    rows.extend(machine());
     rows
+}
+
+/// There is no such server.
+fn pins() -> Vec<Row> {
+    let digest = |_: &Target<'_>| Some(json!({ "digest": format!("sha256:{}", "0a".repeat(32)) }));
+    vec![
+        row("all_pins", "s yyyyyy yy yyf yyf"),
+        row("pins", "s nnnnnn nn nnf nnf"),
+        row("pinned_definition", "s nnnnnn nn nnf nnf"),
+        row("diff_pins", "s nnnnnn nn nnf nnf"),
+        with("accept_pins", "s nnnnnn vv fnf fnf", digest),
+        with("reset_pins", "s nnnnnn vv fff fff", digest),
+        with("digest_definition", "s yyyyyy yy ffy ffy", |_| Some(json!({ "tools": [{ "name": "any" }] }))),
+        row("profile_findings", "s ynyyyy yn yyf yyf"),
+    ]
+}
+
+/// Once a registry is forgotten it is not there.
+fn machine() -> Vec<Row> {
+    vec![
+        row("host", "s ffyyyy ff fff fff"),
+        row("keys", "s ffffyy ff fff fff"),
+        row("collect_images", "s ffffyy vv fff ffy"),
+        row("registries", "s ffffyy ff fff ffy"),
+        with("set_registry", "s ffffyy vv fff ffy", |_| Some(json!({ "username": "ann", "password": "x" }))),
+        row("forget_registry", "s ffffyn vv fff ffn"),
+        with("add_server", "s ffffyy vv fff fff", |target| Some(json!({ "name": target.unique, "command": ["true"] }))),
+    ]
 }
 
 /// No registry is set, and there is no such server.
@@ -71,7 +101,7 @@ fn profiles() -> Vec<Row> {
         row("profile", "s ynyyyy yn yyf yyf"),
         with("change_profile", "s ynynyn vv fyf fnf", |_| Some(json!({ "settings": { "tools": "meta" } }))),
         row("delete_profile", "s ynynyy vv fyf fyf"),
-        with("put_profile_server", "s nnnnnn vv fnf fnf", |_| Some(json!({}))),
+        with("put_profile_server", "s nnnnnn vv fnf fnf", |_| Some(json!({ "revision": 1 }))),
         row("remove_profile_server", "s nnnnnn vv fnf fnf"),
         with("switch_tool", "s nnnnnn vv fnf fnf", |_| Some(json!({ "enabled": false }))),
         row("profile_token_report", "s ynynyn vv fff fff"),
@@ -88,6 +118,9 @@ fn observed() -> Vec<Row> {
         row("export_audit", "s ffyyyy ff fff ffy"),
         row("tail_audit", "s yyyyyy yy ffy ffy"),
         row("instances", "s yyyyyy yy fff fff"),
+        row("instance", "s nnnnnn nn fff fff"),
+        row("stop_instance", "s nnnnnn vv fff fff"),
+        row("restart_instance", "s nnnnnn vv fff fff"),
         row("metrics", "s ffyyyy ff fff fff"),
     ]
 }

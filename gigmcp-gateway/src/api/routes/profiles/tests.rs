@@ -5,7 +5,10 @@ use crate::store::on_both;
 
 async fn with_work(world: &World) {
     let ann = signed_in("ann", Role::User);
-    let body = json!({ "slug": "work", "servers": ["notes"] });
+    let revision = world.revision("notes").await;
+    let other = json!({ "slug": "work", "servers": { "notes": revision + 1 } });
+    assert_eq!(world.code(&ann, Method::POST, "/profiles", other).await, "conflict", "nobody looked at that");
+    let body = json!({ "slug": "work", "servers": { "notes": revision } });
     let (status, answer) = world.ask(&ann, Method::POST, "/profiles", body).await;
     assert_eq!(status, StatusCode::CREATED, "{answer}");
     assert!(answer["token"].as_str().is_some_and(|token| token.starts_with("gig")), "{answer}");
@@ -31,7 +34,7 @@ async fn a_profile_is_its_owners() {
             (
                 Method::PUT,
                 "/profiles/work/servers/notes",
-                json!({}),
+                json!({ "revision": world.revision("notes").await }),
                 ["ok", "not_found", "not_found", "not_found", "view_only", "forbidden"],
             ),
             (
@@ -137,6 +140,7 @@ async fn what_is_said_is_said_whole_or_not_at_all() {
     assert_eq!(shown["settings"]["servers"]["notes"]["disabled_tools"], json!(["b"]));
     let revision = shown["servers"][0]["revision"].as_i64().expect("a number");
     let path = "/profiles/work/servers/notes";
+    assert_eq!(world.code(&ann, Method::PUT, path, json!({})).await, "invalid", "what nobody looked at");
     assert_eq!(world.code(&ann, Method::PUT, path, json!({ "revision": revision + 1 })).await, "conflict");
     assert_eq!(world.code(&ann, Method::PUT, path, json!({ "revision": revision })).await, "ok", "twin");
 }

@@ -79,6 +79,23 @@ async fn instances_are_shown_to_whom_they_run_for() {
     let (first, next) = seen(&aud, "/instances?limit=2").await;
     let (second, end) = seen(&aud, &format!("/instances?limit=2&cursor={}", next.expect("more"))).await;
     assert_eq!((first.as_str(), second.as_str(), end), ("a:ended b:unknown ", "c:unknown ", None));
+    let (ann, bob) = (signed_in("ann", Role::User), signed_in("bob", Role::User));
+    let (adm, none) = (signed_in("adm", Role::Admin), json!(null));
+    for (method, path, [ann_, bob_, aud_, adm_, viewer]) in [
+        (Method::GET, "/instances/b", ["ok", "not_found", "ok", "ok", "ok"]),
+        (Method::POST, "/instances/b/stop", ["conflict", "not_found", "not_found", "conflict", "view_only"]),
+        (Method::POST, "/instances/b/restart", ["conflict", "not_found", "not_found", "not_found", "view_only"]),
+    ] {
+        for (who, actor, expected) in [
+            ("the owner", &ann, ann_),
+            ("another", &bob, bob_),
+            ("an auditor", &aud, aud_),
+            ("an administrator", &adm, adm_),
+            ("who looks on", &viewing("adm", "ann"), viewer),
+        ] {
+            assert_eq!(world.code(actor, method.clone(), path, none.clone()).await, expected, "{who}: {path}");
+        }
+    }
     for (who, actor, expected) in [
         ("a user", signed_in("ann", Role::User), "forbidden"),
         ("a user's key", with_key("ann", Role::User, "system:read"), "forbidden"),
