@@ -23,8 +23,8 @@ use crate::{
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
-    store::{Asker, Profile, StoreError, TokenOwner},
-    token,
+    store::{Admission, Asker, Profile, StoreError, TokenOwner},
+    token, tool_audit,
 };
 use streams::{Streams, Until};
 
@@ -55,8 +55,30 @@ enum Mount {
 
 /// What a caller may.
 struct Admitted {
-    profile: Profile,
-    scope: TokenScope,
+    opened: Opened,
+    /// Whether the audit trail has been asked already whether it takes the row of one call.
+    takes_audit: bool,
+}
+
+enum Opened {
+    Token(Arc<TokenOwner>),
+    Transitional(Box<Profile>),
+}
+
+impl Admitted {
+    fn profile(&self) -> &Profile {
+        match &self.opened {
+            Opened::Token(owner) => &owner.profile,
+            Opened::Transitional(profile) => profile,
+        }
+    }
+
+    fn scope(&self) -> &TokenScope {
+        match &self.opened {
+            Opened::Token(owner) => &owner.token.scope,
+            Opened::Transitional(_) => &WHOLE,
+        }
+    }
 }
 
 type Answer = Response<Until>;
@@ -104,10 +126,11 @@ impl Endpoint {
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
         match self.admit(&mount, &hash).await {
-            Ok(Some(Admitted { profile, scope })) => match self.profiles.scoped(&profile, &scope).await {
+            Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
-                    let principal = Principal::new(format!("{}/{hash}", profile.slug));
-                    let answer = self.transport.handle(&principal, &aggregator, request).await;
+                    let principal = Principal::new(format!("{}/{hash}", admitted.profile().slug));
+                    let answer = self.transport.handle(&principal, &aggregator, request);
+                    let answer = tool_audit::asked(admitted.takes_audit, answer).await;
                     self.streams.watch(answer, mount, hash)
                 }
                 Err(error) => {
@@ -194,20 +217,22 @@ impl Endpoint {
     /// same answer, so that nothing tells them apart.
     async fn admit(&self, mount: &Mount, hash: &str) -> Result<Option<Admitted>, StoreError> {
         let store = self.profiles.store().in_turn_of(self.asker(mount));
-        let owner = store.token_owner(hash.to_owned()).await?;
+        let Admission { owner, takes_audit } = store.admission(hash).await?;
         match (mount, &self.transitional) {
             (Mount::Profile(slug), _) => {
-                let opens = |owner: &TokenOwner| token::same(&owner.hash, hash) & (owner.profile.slug == *slug);
+                let opens = |owner: &Arc<TokenOwner>| token::same(&owner.hash, hash) & (owner.profile.slug == *slug);
                 Ok(owner.filter(opens).map(|owner| {
-                    store.token_used(hash, &owner.token);
-                    Admitted { profile: owner.profile, scope: owner.token.scope }
+                    store.admitted(hash, &owner);
+                    Admitted { opened: Opened::Token(owner), takes_audit }
                 }))
             }
             (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, hash) => {
                 match store.profile(transitional.slug.clone()).await {
                     Err(StoreError::Missing { .. }) => Ok(None),
                     Ok(profile) if !profile.active => Ok(None),
-                    profile => Ok(Some(Admitted { profile: profile?, scope: TokenScope::default() })),
+                    profile => {
+                        Ok(Some(Admitted { opened: Opened::Transitional(Box::new(profile?)), takes_audit: false }))
+                    }
                 }
             }
             (Mount::Transitional, _) => Ok(None),
@@ -275,6 +300,8 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
     answer
 }
 
+/// What the one token of the mounts `/mcp` and `/` is good for.
+static WHOLE: TokenScope = TokenScope::WHOLE;
 /// How long a stream may go on whose token opens nothing any more.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);
 

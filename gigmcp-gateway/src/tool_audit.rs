@@ -1,6 +1,6 @@
 //! One audit row for each call of a tool, for what is done to a task and its end, and for each method of an extension.
 
-use std::time::UNIX_EPOCH;
+use std::{cell::Cell, time::UNIX_EPOCH};
 
 use gigmcp_mcp::{BoxFuture, CallBegun, CallObserver, CallRecord, CallVerdict, NotObserved};
 
@@ -10,6 +10,21 @@ use crate::{
     store::{Asker, AuditRow, Profile, Store},
     traces::Traces,
 };
+
+tokio::task_local! {
+    /// Whether the trail was asked, when the token was looked at, if it takes the row of one more call.
+    static ASKED: Cell<bool>;
+}
+
+/// Does what makes one call, of which the trail was asked already.
+pub(crate) async fn asked<F: Future>(asked: bool, work: F) -> F::Output {
+    ASKED.scope(Cell::new(asked), work).await
+}
+
+/// Once; further calls ask for themselves, as does what goes on in a task of its own.
+fn is_asked() -> bool {
+    ASKED.try_with(|asked| asked.replace(false)).unwrap_or(false)
+}
 
 /// Writes one audit row for each of them.
 pub(crate) struct ToolAudit {
@@ -29,6 +44,9 @@ impl ToolAudit {
 impl CallObserver for ToolAudit {
     fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
         Box::pin(async {
+            if is_asked() && !self.store.is_audit_lost() {
+                return Ok(());
+            }
             self.store.takes_audit().await.map_err(|error| {
                 tracing::error!("a call is refused, as it could not be audited: {}", whole(&error));
                 NotObserved

@@ -248,9 +248,9 @@ impl Aggregator {
         let params = asked.meant().or(params);
         let mut observation = Observation::begin(self.observer.as_ref(), "tools/call", params);
         let (failure, outcome) = match observation.ready().await {
-            Ok(()) => match self.answered_here(&mut observation, &asked, params).await {
+            Ok(()) => match self.answered_here(&asked, params).await {
                 Some(answered) => answered,
-                None => self.call_observed(&mut observation, params, call).await,
+                None => self.call_observed(&mut observation, &asked, params, call).await,
             },
             Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
         };
@@ -261,12 +261,17 @@ impl Aggregator {
     async fn call_observed(
         &self,
         observation: &mut Observation,
+        asked: &Asked,
         params: Option<&RawValue>,
         mut call: Call,
     ) -> (Option<&'static str>, Outcome) {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, &route.ready);
+                if let Some(refused) = Self::refused_through(asked, &route) {
+                    observation.leads_to(&entry.name, None);
+                    return refused;
+                }
                 let held = match entry.upstream_for(ready, &call, Wanted::Said(&route.said)).await {
                     Ok(held) => held,
                     Err(error) => {
@@ -302,6 +307,11 @@ impl Aggregator {
                 }
             }
             Err(Refusal { entry, code, error }) => {
+                if entry.is_none()
+                    && let Some(told) = self.told_of_nothing(asked)
+                {
+                    return told;
+                }
                 entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
                 (code, Outcome::refused(&error))
             }

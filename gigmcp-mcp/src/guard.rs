@@ -2,6 +2,7 @@
 
 mod definitions;
 mod findings;
+mod hints;
 mod launch;
 mod questions;
 mod secret;
@@ -14,11 +15,11 @@ use serde_json::value::RawValue;
 
 use self::definitions::is_list;
 pub use self::findings::{Finding, Findings};
-pub(crate) use self::questions::OURS;
 pub(crate) use self::{findings::Tally, size::depth};
+pub(crate) use self::{hints::Hints, questions::OURS};
 use crate::{
     aggregator::{OutputText, ServerPolicy},
-    hygiene::{Leave, Removal, Rewritten, cleaned_json, counted},
+    hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},
     message::{Notification, RpcError},
     name::ServerId,
     object::Members,
@@ -55,6 +56,17 @@ impl Guard {
         clean
     }
 
+    /// What is declared of an extension, as it may be shown.
+    fn declared(&self, id: &str, settings: Box<RawValue>) -> Option<Box<RawValue>> {
+        let shown = self.rewritten(&settings, NOTHING);
+        let odd = is_dirty(id) || shown.as_ref().is_some_and(|shown| shown.keys);
+        if odd || !size::is_shallow(settings.get(), self.policy.limits.nesting) {
+            self.tally.add(Finding::DefinitionLeftOut, 1);
+            return None;
+        }
+        Some(shown.map_or(settings, |shown| shown.json))
+    }
+
     /// A notification as it may be shown.
     pub(crate) fn notification(&self, notification: Notification) -> Option<Notification> {
         let params = notification.params.filter(|params| size::is_shallow(params.get(), self.policy.limits.nesting));
@@ -70,7 +82,7 @@ impl Guard {
     /// judges them one by one.
     fn outcome(&self, method: &str, outcome: Outcome) -> Outcome {
         let judged = match outcome {
-            Outcome::Complete(result) if is_list(method) => Ok(Outcome::Complete(self.list(method, result))),
+            Outcome::Complete(result) if is_list(method) => Ok(Outcome::Complete(result)),
             Outcome::Complete(result) if method.starts_with("tasks/") && method != "tasks/result" => {
                 self.of_task(result).map(Outcome::Complete)
             }

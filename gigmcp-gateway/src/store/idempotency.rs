@@ -2,7 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, OnConflict, Query};
 
-use super::{Store, StoreError, connection::Connection, now_seconds, schema::IdempotencyKeys};
+use super::{Flush, Store, StoreError, connection::Connection, now_seconds, schema::IdempotencyKeys};
 use crate::people::UserId;
 
 /// One request that is to be done once.
@@ -63,7 +63,7 @@ impl Store {
 
     /// Keeps what came of a request; of nothing, nothing is kept, and it can be tried again.
     pub(crate) async fn end_once(&self, key: OnceKey, kept: Option<Kept>) -> Result<(), StoreError> {
-        self.write_promised(move |connection| {
+        self.write_promised(Flush::WithCommit, move |connection| {
             match kept {
                 None => connection.execute(
                     Query::delete()

@@ -9,6 +9,7 @@ mod api_control;
 mod api_servers;
 mod audit;
 mod backup;
+mod behind;
 mod client;
 mod cold;
 mod command_line;

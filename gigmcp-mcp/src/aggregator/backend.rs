@@ -151,7 +151,7 @@ impl Entry {
         if let Some(store) = &self.store {
             let load = async || {
                 let Some(known) = store.load().await else { return };
-                let offer = Arc::new(Offer::unjudged(&self.naming, known));
+                let offer = Arc::new(Offer::unjudged(&self.naming, &self.guard, known));
                 // What it has said itself meanwhile is newer.
                 lock(&self.offered).get_or_insert(offer);
             };

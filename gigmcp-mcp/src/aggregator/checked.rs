@@ -28,14 +28,15 @@ impl Aggregator {
         sink: Option<&dyn Sink>,
     ) -> Result<(), Unasked> {
         let guard = &route.entry.guard;
-        self.hub.rates.admit(route.entry.index, guard, caller).map_err(|wait| {
+        self.hub.rates.admit(&route.entry.name, guard, caller).map_err(|wait| {
             guard.tally.add(Finding::RateLimited, 1);
             let data = json!({ "code": RATE_LIMITED, "server": route.entry.name.as_str(), "retryAfterMs": wait.as_millis() as u64 });
             let text = format!("server {} is called too often; try again in {} s", route.entry.name, wait.as_secs() + 1);
             (RATE_LIMITED, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data)))
         })?;
         arguments(guard, &route.ready, &route.said.name, params).await?;
-        self.hub.flow.admit(&route.entry.name, guard, caller, sink).await
+        let labels = guard.policy().labels_of(route.ready.catalogue.tools.find_own(&route.said.name));
+        self.hub.flow.admit(&route.entry.name, (guard, labels), caller, sink).await
     }
 
     /// What a call came to, checked against the schema of what the tool gives.

@@ -25,7 +25,13 @@ impl Aggregator {
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
         let having: Vec<_> = servers.iter().filter(|(_, offer)| offer.description.extensions.has(id)).collect();
         match &having[..] {
-            [] => unknown(),
+            [] => {
+                let mut holding = servers.iter().filter_map(|(entry, offer)| Some((entry, offer.held.extension(id)?)));
+                match holding.next() {
+                    Some((entry, held)) => Outcome::refused(&held.to_rpc(&entry.name, id)),
+                    None => unknown(),
+                }
+            }
             [(entry, _)] => self.extended_by(entry, id, call.clone()).await,
             several => {
                 let names: Vec<_> = several.iter().map(|(entry, _)| entry.name.as_str()).collect();

@@ -52,11 +52,10 @@ impl Flow {
     pub(super) async fn admit(
         &self,
         server: &ServerId,
-        guard: &Guard,
+        (guard, labels): (&Guard, FlowLabels),
         caller: &Caller,
         sink: Option<&dyn Sink>,
     ) -> Result<(), Unasked> {
-        let labels = guard.policy().labels;
         if self.policy == FlowPolicy::Off || labels == FlowLabels::default() {
             return Ok(());
         }

@@ -36,7 +36,7 @@ impl Kind {
         RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
-    fn definition(self) -> DefinitionKind {
+    pub(super) fn definition(self) -> DefinitionKind {
         match self {
             Self::Tool => DefinitionKind::Tool,
             Self::Prompt => DefinitionKind::Prompt,
@@ -224,7 +224,8 @@ impl Aggregator {
         // Whatever is asked of a server can tell it something, and what it answers is read. Only an end says nothing new.
         if &*call.method != "resources/unsubscribe" {
             let caller = Caller::of(&call);
-            let admitted = self.hub.flow.admit(&entry.name, &entry.guard, &caller, call.sink.as_deref()).await;
+            let guarded = (&*entry.guard, entry.policy().labels);
+            let admitted = self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await;
             if let Err((_, refused)) = admitted {
                 return refused;
             }

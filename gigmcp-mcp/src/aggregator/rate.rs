@@ -9,14 +9,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::identity::Caller;
-use crate::{guard::Guard, sink::ClientId};
+use crate::{guard::Guard, name::ServerId, sink::ClientId};
 
 /// Who has called whom, as far as there are bounds.
 #[derive(Debug, Default)]
 pub(super) struct Rates(Mutex<HashMap<Key, Bucket>>);
 
 /// A server, and one caller of it or all together.
-type Key = (usize, Option<Caller>);
+type Key = (ServerId, Option<Caller>);
 
 /// Holds as many calls as may be made now; one drips in from time to time.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +27,10 @@ struct Bucket {
 
 impl Rates {
     /// Lets a call through, or says when one may be made again.
-    pub(super) fn admit(&self, server: usize, guard: &Guard, caller: &Caller) -> Result<(), Duration> {
+    pub(super) fn admit(&self, server: &ServerId, guard: &Guard, caller: &Caller) -> Result<(), Duration> {
         let rate = guard.policy().rate;
-        let own = rate.calls_per_minute_and_client.map(|most| ((server, Some(caller.clone())), most));
-        let all = rate.calls_per_minute.map(|most| ((server, None), most));
+        let own = rate.calls_per_minute_and_client.map(|most| ((server.clone(), Some(caller.clone())), most));
+        let all = rate.calls_per_minute.map(|most| ((server.clone(), None), most));
         if own.is_none() && all.is_none() {
             return Ok(());
         }
@@ -91,15 +91,16 @@ mod tests {
         };
         let guard = Guard::new("s".parse().unwrap(), policy);
         let rates = Rates::default();
+        let (s, t): (ServerId, ServerId) = ("s".parse().unwrap(), "t".parse().unwrap());
         let client = ClientId::new();
         let (one, other) = (Caller::Client(client), Caller::Owner("somebody".into()));
-        assert_eq!([&one, &one].map(|caller| rates.admit(0, &guard, caller)), [Ok(()); 2]);
-        assert_eq!(rates.admit(0, &guard, &one), Err(Duration::from_secs(30)), "its own are used up");
-        assert_eq!(rates.admit(0, &guard, &other), Ok(()), "another's are not");
-        assert_eq!(rates.admit(0, &guard, &other), Err(Duration::from_secs(20)), "those of all are");
-        assert_eq!(rates.admit(1, &guard, &other), Ok(()), "another server's are not");
+        assert_eq!([&one, &one].map(|caller| rates.admit(&s, &guard, caller)), [Ok(()); 2]);
+        assert_eq!(rates.admit(&s, &guard, &one), Err(Duration::from_secs(30)), "its own are used up");
+        assert_eq!(rates.admit(&s, &guard, &other), Ok(()), "another's are not");
+        assert_eq!(rates.admit(&s, &guard, &other), Err(Duration::from_secs(20)), "those of all are");
+        assert_eq!(rates.admit(&t, &guard, &other), Ok(()), "another server's are not");
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(rates.admit(0, &guard, &one), Ok(()), "time gives them back");
+        assert_eq!(rates.admit(&s, &guard, &one), Ok(()), "time gives them back");
         rates.forget(client);
         assert!(rates.lock().keys().all(|(_, caller)| *caller != Some(one.clone())));
     }

@@ -211,7 +211,7 @@ impl Entry {
         let revisions = revisions(upstream);
         let description = Arc::new(upstream.describe().await);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.naming, upstream, capabilities, limits, None, &List::ALL)
+        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, capabilities, limits, None, &List::ALL)
             .await
             .map_err(BackendError::Catalogue)?;
         let Judged { catalogue, held, revision, .. } =

@@ -60,9 +60,11 @@ impl Start {
         let process = ProcessId::of(&*upstream);
         let ending = Ending { hub: Arc::downgrade(&self.hub), server: self.index, process: process.clone() };
         let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events, ending)));
-        self.resume(&*upstream, &description).await;
+        self.set_level(&*upstream, &description).await;
         let follower = follower.map(|task| Arc::new(AbortOnDropHandle::new(task)));
-        self.lists((upstream, process), description, follower, None).await
+        let ready = self.lists((upstream, process), description, follower, None).await?;
+        self.resume(&ready).await;
+        Ok(ready)
     }
 
     /// Reads again what has changed.
@@ -87,21 +89,27 @@ impl Start {
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
         let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.naming, &*upstream, capabilities, limits, before, &changed)
-            .await
-            .map_err(BackendError::Catalogue)?;
+        let catalogue =
+            Catalogue::read((&self.naming, &self.guard), &*upstream, capabilities, limits, before, &changed)
+                .await
+                .map_err(BackendError::Catalogue)?;
         let said = Said { description, catalogue };
         let offer = Arc::new(Offer::judged(said, self.guard.policy(), Process::First).await?);
         Ok(Arc::new(Ready { upstream, process, offer, health, revisions, follower }))
     }
 
     /// Tells a server that has just started what clients had told the one before it. It works without, too.
-    async fn resume(&self, upstream: &dyn Upstream, description: &Description) {
+    async fn set_level(&self, upstream: &dyn Upstream, description: &Description) {
         if let Some(level) = self.hub.level().filter(|_| description.capabilities.logging) {
             drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
         }
-        if description.capabilities.subscribe {
-            for uri in self.hub.to_resume(self.index) {
+    }
+
+    /// The same of what was subscribed to, without what is held back now.
+    async fn resume(&self, Ready { upstream, offer, .. }: &Ready) {
+        if offer.description.capabilities.subscribe {
+            let shown = |uri: &str| offer.lists_uri(uri) || offer.held.located(uri).is_none();
+            for uri in self.hub.to_resume(self.index).into_iter().filter(|uri| shown(uri)) {
                 drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
             }
         }

@@ -81,7 +81,8 @@ impl Aggregator {
         let admitted = match &*call.method {
             "tasks/update" => {
                 let (entry, caller) = (work.entry, Caller::of(&call));
-                self.hub.flow.admit(&entry.name, &entry.guard, &caller, call.sink.as_deref()).await
+                let guarded = (&*entry.guard, entry.policy().labels);
+                self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await
             }
             _ => Ok(()),
         };

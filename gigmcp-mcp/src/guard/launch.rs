@@ -94,6 +94,7 @@ impl Upstream for Server {
         Box::pin(async {
             let mut description = self.upstream.describe().await;
             description.instructions = description.instructions.map(|text| self.guard.text(&text));
+            description.extensions = description.extensions.shown(|id, settings| self.guard.declared(id, settings));
             description
         })
     }
