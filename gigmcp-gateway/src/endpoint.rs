@@ -179,7 +179,18 @@ impl Endpoint {
     /// Ends servers that were taken out of their profile or that nobody uses, and streams whose token does not open it any
     /// more; never returns.
     pub(crate) async fn follow_changes(&self) {
-        tokio::join!(self.profiles.follow_changes(), self.profiles.reap(), self.follow_tokens());
+        tokio::join!(
+            self.profiles.follow_changes(),
+            self.profiles.reap(),
+            self.follow_tokens(),
+            self.follow_provider()
+        );
+    }
+
+    async fn follow_provider(&self) {
+        if let Some(oidc) = &self.state.oidc {
+            Arc::clone(oidc).follow().await;
+        }
     }
 
     async fn follow_tokens(&self) {

@@ -23,6 +23,7 @@ mod kept;
 mod keys;
 mod launch;
 mod metrics;
+mod oidc;
 mod output;
 mod people;
 mod pins;

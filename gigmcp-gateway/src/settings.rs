@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod listed;
 mod log;
 mod names;
+mod oidc;
 #[cfg(test)]
 mod page;
 mod public_url;
@@ -30,6 +31,7 @@ pub(crate) use error::SettingsError;
 pub(crate) use front::FrontSettings;
 use keys::KeySettings;
 pub(crate) use log::LogFilter;
+use oidc::OidcSettings;
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 pub(crate) use secret::{Kept, PrivateFile, SecretFile, kept, secret};
@@ -161,6 +163,9 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) key: KeySettings,
 
+    #[command(flatten)]
+    pub(crate) oidc: OidcSettings,
+
     /// The files among all of these that no server may see.
     #[arg(skip)]
     pub(crate) private_files: Vec<PathBuf>,
@@ -191,6 +196,7 @@ impl Settings {
         look(self.extra_roots().map(drop));
         look(self.front.check());
         look(self.otlp.check());
+        look(self.oidc.config(self.public_url.as_ref()).map(drop));
         found
     }
 

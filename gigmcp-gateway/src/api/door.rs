@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::whole,
-    people::{Actor, Origin, SessionToken, UserId, Via},
+    people::{Actor, Origin, SessionToken, Standing, UserId, Via},
     settings::Settings,
     store::{Begun, Kept, OnceKey},
 };
@@ -69,8 +69,12 @@ impl Door for State {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(ApiError::invalid("there are a session and a key; send one of them")),
             (Some(token), None) => {
-                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated);
-                session.map(|session| Some(session.actor()))
+                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated)?;
+                match self.people.standing(self.oidc.as_ref(), &token, &session).await? {
+                    Standing::Holds => Ok(Some(session.actor())),
+                    Standing::Over => Err(ApiError::unauthenticated()),
+                    Standing::Unconfirmed => Err(ApiError::new(Code::Unavailable, UNCONFIRMED)),
+                }
             }
             (None, Some(key)) => self.people.api_key(key).await?.map(Some).ok_or_else(ApiError::unauthenticated),
         }
@@ -149,6 +153,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Api
     }
 }
 
+const UNCONFIRMED: &str = "the identity provider could not be asked about this session for long; try again later";
 /// More than the pages of one person ask for, and than a program needs that waits for its answers.
 const CALLER_PER_SECOND: u32 = 20;
 const CALLER_BURST: u32 = 200;

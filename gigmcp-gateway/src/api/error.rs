@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Body;
 use crate::{
+    oidc::{OidcError, ProviderError},
     output::whole,
-    people::{HashError, PeopleError, Refusal, SignInError},
+    people::{HashError, IdentityError, PeopleError, Refusal, SignInError},
     store::StoreError,
 };
 
@@ -31,6 +32,12 @@ pub(crate) enum Code {
     MethodNotAllowed,
     /// The request is malformed.
     Invalid,
+    /// The request is well-formed, and something in it cannot be accepted.
+    Unacceptable,
+    /// The new password is too easy to guess, or not of an accepted length.
+    WeakPassword,
+    /// The password or the code that was given once more is wrong. The session goes on.
+    WrongProof,
     /// The request is larger than allowed.
     TooLarge,
     /// The body is not `application/json`.
@@ -62,7 +69,7 @@ impl Code {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ViewOnly | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ViewOnly | Self::CrossSite | Self::WrongProof => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid => StatusCode::BAD_REQUEST,
@@ -71,7 +78,7 @@ impl Code {
             Self::Conflict | Self::IdempotencyInFlight | Self::IdempotencyReplayed | Self::IdempotencyUnknown => {
                 StatusCode::CONFLICT
             }
-            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::IdempotencyMismatch | Self::Unacceptable | Self::WeakPassword => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -125,6 +132,10 @@ impl ApiError {
         Self::new(Code::Invalid, message)
     }
 
+    pub(crate) fn unacceptable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unacceptable, message)
+    }
+
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
@@ -174,13 +185,12 @@ impl From<PeopleError> for ApiError {
             PeopleError::Wait(wait) => Self::wait(wait),
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
-            PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
+            PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
             PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
             PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
-            PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
-            PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
-                Self::invalid(whole(&error))
-            }
+            PeopleError::EmailNeeded => Self::unacceptable("an address is needed, as `email`"),
+            PeopleError::Weak(_) => Self::new(Code::WeakPassword, whole(&error)),
+            PeopleError::Code | PeopleError::OwnView | PeopleError::ViewTime => Self::unacceptable(whole(&error)),
             PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
         }
     }
@@ -208,6 +218,47 @@ impl From<SignInError> for ApiError {
     }
 }
 
+/// What went wrong is for the operator; a caller learns what to do.
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::Provider(ProviderError::NotReady) => {
+                Self::new(Code::Unavailable, "the identity provider cannot be used yet; try again later")
+            }
+            OidcError::Provider(_) | OidcError::Exchange { .. } | OidcError::Endpoint { .. } => {
+                Self::new(Code::Upstream, "the identity provider did not answer as it should; begin again")
+            }
+            OidcError::Flow(_) => Self::invalid("this was not begun in this browser, or is over; begin again"),
+            OidcError::Denied { .. } => Self::new(Code::Unauthenticated, "the identity provider did not let you in"),
+            OidcError::Token { .. } => {
+                Self::new(Code::Unauthenticated, "what the identity provider says is not accepted; begin again")
+            }
+            OidcError::NotAdmitted(_) => not_admitted(),
+            OidcError::Busy => Self::new(Code::Unavailable, "too many sign in at once; try again later"),
+            OidcError::Random(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Oidc(error) => error.into(),
+            IdentityError::NoAccount | IdentityError::AddressTaken | IdentityError::Disabled => not_admitted(),
+            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is that of another account"),
+            IdentityError::Wait(wait) => Self::wait(wait),
+            IdentityError::People(error) => error.into(),
+            IdentityError::Store(error) => error.into(),
+            IdentityError::NotSealed => Self::internal(&error),
+        }
+    }
+}
+
+/// Whether there is an account is nobody's business.
+fn not_admitted() -> ApiError {
+    ApiError::new(Code::Forbidden, "you are not let in here; ask an administrator")
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match &error {
@@ -216,6 +267,7 @@ impl From<StoreError> for ApiError {
             StoreError::Exists { .. }
             | StoreError::LastAdministrator
             | StoreError::LocalAccount
+            | StoreError::LastIdentity
             | StoreError::TooMany { .. }
             | StoreError::Moved { .. }
             | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),

@@ -31,6 +31,7 @@ mod internet;
 mod keys;
 mod lifecycle;
 mod meta_tools;
+mod oidc;
 mod people;
 mod pins;
 #[path = "../support/postgres.rs"]
@@ -39,6 +40,7 @@ mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
 mod runtimes;
+mod schemathesis;
 mod search;
 mod servers;
 mod settings;
