@@ -17,7 +17,7 @@ use crate::{
     output::whole,
     store::{
         AuditRow, EndedBy, Happened, IdentityRow, IdentitySignIn, Linking, NewSession, Outcome, SealedGrant,
-        SessionRow, StoreError, now_seconds,
+        SessionFor, SessionRow, StoreError, now_seconds,
     },
     token::{self, Token},
 };
