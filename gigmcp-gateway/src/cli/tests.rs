@@ -66,6 +66,9 @@ const ROUTES: &[(&str, &[&str])] = &[
 const ON_THE_MACHINE: &[(&str, &str)] = &[
     ("serve", "it is what answers"),
     ("demo", "it is what answers"),
+    ("health", "it asks the gateway on this machine, without a key"),
+    ("config", "settings are those of the machine"),
+    ("config check", "settings are those of the machine"),
     ("exec", "it runs a server for the client that started it"),
     ("user setup", "whoever may make the first administrator has the machine"),
     ("secret accept", "somebody changed the database beside the gateway; a session in it proves nothing"),
