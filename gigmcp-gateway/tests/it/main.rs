@@ -18,6 +18,7 @@ mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+mod documents;
 mod eras;
 mod exec;
 mod faults;
@@ -37,6 +38,7 @@ mod postgres;
 mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
+mod remote;
 mod runtimes;
 mod search;
 mod servers;
