@@ -5,6 +5,7 @@ mod desk;
 mod door;
 mod error;
 mod input;
+mod members;
 mod once;
 mod openapi;
 mod pace;
@@ -17,13 +18,16 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub(crate) use error::{ApiError, Code};
-pub(crate) use input::{Raw, Text, Variables};
+pub(crate) use input::{Raw, Variables};
+pub(crate) use members::Members;
 pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
 pub(crate) use state::State;
+pub(crate) use words::{Plain, Said, Text};
 
 use std::{future::Future, io, net::IpAddr, sync::Arc};
 

@@ -7,15 +7,21 @@ use std::{
 };
 
 use gigmcp_mcp::CallId;
+use opentelemetry::trace::SpanContext;
+
+use crate::traces::{Traces, UpstreamSpan};
 
 /// The calls of one instance. Which of those that are under way makes its server send a request, only the server knows; it
 /// may also do so by itself.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<Known>);
+pub(crate) struct Calls {
+    known: Mutex<Known>,
+    traces: Traces,
+}
 
 #[derive(Debug, Default)]
 struct Known {
-    running: Vec<(CallId, Instant)>,
+    running: Vec<Running>,
     /// In the order in which they ended.
     ended: VecDeque<Ended>,
     /// Until then, calls were under way that are not known any more.
@@ -23,35 +29,59 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Ended {
+struct Running {
     id: CallId,
     began: Instant,
+    /// Its span, if somebody wants to know.
+    span: Option<SpanContext>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    call: Running,
     ended: Instant,
 }
 
 impl Calls {
+    /// Calls that are traced.
+    pub(crate) fn traced(traces: Traces) -> Self {
+        Self { known: Mutex::default(), traces }
+    }
+
     /// A call is under way as long as the answer lives.
     pub(crate) fn begin(self: &Arc<Self>, id: CallId) -> UnderWay {
-        self.lock().running.push((id, Instant::now()));
-        UnderWay { calls: Arc::clone(self), id }
+        let span = self.traces.upstream(id);
+        let context = span.as_ref().map(UpstreamSpan::context);
+        self.lock().running.push(Running { id, began: Instant::now(), span: context });
+        UnderWay { calls: Arc::clone(self), id, _span: span }
     }
 
     /// The calls that were under way, comma separated, with a `?` at the end if there may have been others: of very many only
     /// some are told, and a call that ended long ago is forgotten. None if there were none.
     pub(crate) fn at(&self, moment: Instant) -> Option<String> {
         let known = self.lock();
-        let ended = known.ended.iter().filter(|call| (call.began..=call.ended).contains(&moment)).map(|call| call.id);
-        let running = known.running.iter().filter(|(_, began)| *began <= moment).map(|(id, _)| *id);
-        let mut all = ended.chain(running);
-        let mut told: Vec<String> = all.by_ref().take(MAX_TOLD).map(|id| id.to_string()).collect();
+        let mut all = known.at(moment);
+        let mut told: Vec<String> = all.by_ref().take(MAX_TOLD).map(|call| call.id.to_string()).collect();
         if all.next().is_some() || known.forgotten.is_some_and(|until| moment <= until) {
             told.push("?".to_owned());
         }
         (!told.is_empty()).then(|| told.join(","))
     }
 
+    /// The spans of the same calls, as far as they are traced.
+    pub(crate) fn spans_at(&self, moment: Instant) -> Vec<SpanContext> {
+        self.lock().at(moment).filter_map(|call| call.span.clone()).take(MAX_TOLD).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn at(&self, moment: Instant) -> impl Iterator<Item = &Running> {
+        let ended = self.ended.iter().filter(move |ended| ended.ended >= moment).map(|ended| &ended.call);
+        ended.chain(&self.running).filter(move |call| call.began <= moment)
     }
 }
 
@@ -59,14 +89,15 @@ impl Calls {
 pub(crate) struct UnderWay {
     calls: Arc<Calls>,
     id: CallId,
+    _span: Option<UpstreamSpan>,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut known = self.calls.lock();
-        let Some(place) = known.running.iter().position(|(id, _)| *id == self.id) else { return };
-        let (id, began) = known.running.swap_remove(place);
-        known.ended.push_back(Ended { id, began, ended: Instant::now() });
+        let Some(place) = known.running.iter().position(|call| call.id == self.id) else { return };
+        let call = known.running.swap_remove(place);
+        known.ended.push_back(Ended { call, ended: Instant::now() });
         if known.ended.len() > MAX_ENDED {
             known.forgotten = known.ended.pop_front().map(|call| call.ended);
         }

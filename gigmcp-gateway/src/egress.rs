@@ -21,6 +21,7 @@ use crate::{
     secrets::Secrets,
     spec::{Binding, Owner, ProfileSlug, RequestRule, SecretName, SecretSlot, ServerName, ServerSpec, TcpRule},
     store::{Asker, AuditRow, Edition, SecretKey, Store, StoreError},
+    traces::Traces,
 };
 
 /// One running sandbox: what the proxy must know about the listener it hears from.
@@ -143,6 +144,7 @@ pub(crate) struct Policy {
     instances: Arc<Instances>,
     /// Values that came from the caller's environment, for `exec`.
     given: Arc<HashMap<CredentialId, SecretString>>,
+    traces: Traces,
 }
 
 impl Policy {
@@ -151,8 +153,9 @@ impl Policy {
         secrets: Arc<Secrets>,
         instances: Arc<Instances>,
         given: HashMap<CredentialId, SecretString>,
+        traces: Traces,
     ) -> Self {
-        Self { store, secrets, instances, given: Arc::new(given) }
+        Self { store, secrets, instances, given: Arc::new(given), traces }
     }
 
     fn store_for(&self, identity: &Identity) -> Store {
@@ -304,6 +307,9 @@ impl AuditSink for Policy {
     fn record<'a>(&'a self, event: AuditEvent) -> BoxFuture<'a, Result<(), AuditUnavailable>> {
         Box::pin(async move {
             let row = self.row(&event);
+            if let Some(instance) = self.instances.named(&event.identity) {
+                self.traces.egress(&event, instance.calls.spans_at(event.began));
+            }
             let store = self.store_for(&event.identity);
             store.add_audit(row).await.map_err(|error| AuditUnavailable { source: Some(Box::new(error)) })
         })

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use crate::traces::Traces;
 pub(crate) use intake::Intake;
 pub(crate) use limits::Limits;
 pub(crate) use proxies::{Proxies, TrustedNetwork};
@@ -64,6 +65,7 @@ pub(crate) struct Front<A> {
     proxies: Proxies,
     limits: Limits,
     stats: Arc<Stats>,
+    traces: Traces,
 }
 
 impl<A: Answers> Front<A> {
@@ -75,6 +77,11 @@ impl<A: Answers> Front<A> {
         limits: Limits,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { answers, tls, proxies, limits, stats }
+        Self { answers, tls, proxies, limits, stats, traces: Traces::default() }
+    }
+
+    /// The same, with a span for each request.
+    pub(crate) fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 }

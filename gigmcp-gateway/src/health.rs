@@ -1,5 +1,7 @@
 //! `health`: asks the gateway that listens here whether it is ready, for whoever watches over it and has no other client.
 
+mod tls;
+
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -11,7 +13,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use crate::{
     output::{Failure, Output},
@@ -36,14 +41,33 @@ enum Unhealthy {
 /// Exits with 0 if the gateway is ready.
 pub(crate) async fn run(settings: &Settings, out: &Output) -> Result<ExitCode, Failure> {
     let address = reachable(settings.listen);
-    let asked = tokio::time::timeout(DEADLINE, ask(address)).await;
+    let tls = if settings.front.tls_files().is_some() { Tls::On } else { Tls::Off };
+    let asked = tokio::time::timeout(DEADLINE, ask(address, tls)).await;
     asked.map_err(|_| Unhealthy::Late { address })??;
     out.print(&json!({ "ready": true }), |_| vec!["ready".to_owned()])?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn ask(address: SocketAddr) -> Result<(), Unhealthy> {
-    let stream = TcpStream::connect(address).await.map_err(|source| Unhealthy::Unreachable { address, source })?;
+/// What the gateway speaks.
+#[derive(Clone, Copy, Debug)]
+enum Tls {
+    On,
+    Off,
+}
+
+async fn ask(address: SocketAddr, tls: Tls) -> Result<(), Unhealthy> {
+    let unreachable = |source| Unhealthy::Unreachable { address, source };
+    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+    match tls {
+        Tls::Off => ask_over(stream, address).await,
+        Tls::On => ask_over(tls::over(stream).await.map_err(unreachable)?, address).await,
+    }
+}
+
+async fn ask_over<S>(stream: S, address: SocketAddr) -> Result<(), Unhealthy>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let http = |source| Unhealthy::Http { address, source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let request = Request::get("/readyz").header(header::HOST, "localhost").body(Empty::<Bytes>::new());

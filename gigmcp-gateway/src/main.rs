@@ -38,6 +38,7 @@ mod store;
 mod supervisor;
 mod token;
 mod tool_audit;
+mod traces;
 mod trail;
 mod tripwires;
 

@@ -254,7 +254,7 @@ impl Profiles {
             }
             Some(backend(name, launch, policy))
         });
-        let audit = ToolAudit::new(self.store(), profile);
+        let audit = ToolAudit::new(self.store(), profile, self.supervisor.traces.clone());
         let builder =
             named(Aggregator::builder(), profile).backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());

@@ -90,13 +90,23 @@ impl Server {
         let front = &settings.front;
         let tls = front.tls_files().map(|files| Tls::open(files, Arc::clone(&state.http))).transpose()?.map(Arc::new);
         let listener = listen(settings.listen).await?;
-        let address = listener.local_addr()?;
         let intake = Intake::new(listener, &front.limits(), front.proxies(), Arc::clone(&state.http));
+        let address = intake.local_addr()?;
         let endpoint = Arc::new(Endpoint::new(Arc::clone(&state), transitional, address, settings));
         let stats = Arc::clone(&state.http);
         let behind = Arc::clone(&endpoint);
-        let front = Arc::new(Front::new(behind, tls.clone(), front.proxies(), front.limits(), stats));
-        Ok(Self { intake, address, endpoint, front, tls, settings: settings.front.clone(), state, custody })
+        let traces = state.supervisor().traces.clone();
+        let front = Front::new(behind, tls.clone(), front.proxies(), front.limits(), stats).traced(traces);
+        Ok(Self {
+            intake,
+            address,
+            endpoint,
+            front: Arc::new(front),
+            tls,
+            settings: settings.front.clone(),
+            state,
+            custody,
+        })
     }
 
     /// Where it listens.
@@ -138,6 +148,7 @@ impl Server {
         let end = async {
             self.endpoint.stop().await;
             self.custody.close().await;
+            self.state.supervisor().traces.close().await;
         };
         tokio::select! {
             () = end => {}
@@ -254,14 +265,16 @@ pub(crate) fn assemble(
 ) -> Result<Supervisor, Failure> {
     raise_descriptor_limit();
     let instances = Arc::new(Instances::default());
-    let policy = Arc::new(Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given));
+    let traces = settings.otlp.traces()?;
+    let policy = Policy::new(host.store.clone(), Arc::clone(&secrets), Arc::clone(&instances), given, traces.clone());
+    let policy = Arc::new(policy);
     let mut limits = Limits::default();
     limits.revocation_interval = REVOCATION_INTERVAL;
     let proxy = EgressProxy::builder(Arc::<Policy>::clone(&policy), Arc::<Policy>::clone(&policy), policy)
         .extra_roots_pem(settings.extra_roots()?)
         .limits(limits)
         .build()?;
-    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.sandbox_uids.clone() })
+    Ok(Supervisor { host, secrets, instances, proxy, host_uids: settings.sandbox_uids.clone(), traces })
 }
 
 /// The mounts `/mcp` and `/`, when `GIG_BEARER_TOKEN` asks for them.

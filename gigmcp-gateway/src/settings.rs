@@ -36,11 +36,12 @@ use oidc::OidcSettings;
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 use remote::RemoteSettings;
-pub(crate) use secret::{Kept, SecretFile, kept, secret};
+pub(crate) use secret::{Kept, PrivateFile, SecretFile, kept, secret};
 
 use crate::{
     people::Lifetime,
     store::{Address, Database},
+    traces::OtlpSettings,
 };
 
 /// Where things are and how the gateway listens.
@@ -156,6 +157,9 @@ pub(crate) struct Settings {
     pub(crate) front: FrontSettings,
 
     #[command(flatten)]
+    pub(crate) otlp: OtlpSettings,
+
+    #[command(flatten)]
     pub(crate) registry: RegistrySettings,
 
     #[command(flatten)]
@@ -195,6 +199,8 @@ impl Settings {
         look(self.key.place(self.data_dir()).map(drop));
         look(self.key.wrap().map(drop));
         look(self.extra_roots().map(drop));
+        look(self.front.check());
+        look(self.otlp.check());
         look(self.oidc.config(self.public_url.as_ref()).map(drop));
         found
     }

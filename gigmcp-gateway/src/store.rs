@@ -71,7 +71,7 @@ pub(crate) use counted::Tally;
 use flush::{Flush, Flusher};
 pub(crate) use holdings::Edition;
 pub(crate) use idempotency::{Begun, Kept, OnceKey};
-pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome};
+pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome, SessionFor};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};

@@ -22,6 +22,7 @@ use crate::{
     secrets::{SecretError, Secrets},
     spec::{Directory, Owner, Place, SecretName, SecretSlot, ServerName, ServerSpec, Source},
     store::{Asker, InstanceRow, SecretKey, Store, StoreError, now_seconds},
+    traces::Traces,
     tripwires,
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Supervisor {
     pub(crate) instances: Arc<Instances>,
     pub(crate) proxy: EgressProxy,
     pub(crate) host_uids: HostUids,
+    pub(crate) traces: Traces,
 }
 
 /// What to start, and for whom.
@@ -184,7 +186,7 @@ impl Supervisor {
             return Err(StartError::Layer { server: server.clone(), source });
         }
         let identity = Identity::new(format!("{server}-{}", sandbox.id()));
-        let calls = Arc::<Calls>::default();
+        let calls = Arc::new(Calls::traced(self.traces.clone()));
         let instance = Instance {
             identity: identity.clone(),
             calls: Arc::clone(&calls),

@@ -2,12 +2,13 @@
 
 use std::{cell::Cell, time::UNIX_EPOCH};
 
-use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict, NotObserved};
+use gigmcp_mcp::{BoxFuture, CallBegun, CallObserver, CallRecord, CallVerdict, NotObserved};
 
 use crate::{
     output::whole,
     spec::{Owner, ProfileSlug},
     store::{Asker, AuditRow, Profile, Store},
+    traces::Traces,
 };
 
 tokio::task_local! {
@@ -30,12 +31,13 @@ pub(crate) struct ToolAudit {
     store: Store,
     owner: Owner,
     profile: ProfileSlug,
+    traces: Traces,
 }
 
 impl ToolAudit {
-    pub(crate) fn new(store: &Store, profile: &Profile) -> Self {
+    pub(crate) fn new(store: &Store, profile: &Profile, traces: Traces) -> Self {
         let store = store.in_turn_of(Asker::Profile(profile.slug.clone()));
-        Self { store, owner: profile.owner.clone(), profile: profile.slug.clone() }
+        Self { store, owner: profile.owner.clone(), profile: profile.slug.clone(), traces }
     }
 }
 
@@ -52,8 +54,13 @@ impl CallObserver for ToolAudit {
         })
     }
 
+    fn begun(&self, begun: &CallBegun) {
+        self.traces.call_begins(begun);
+    }
+
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
         Box::pin(async {
+            self.traces.call_ended(record);
             // The tool has run; refusing the answer now would not undo it.
             if let Err(error) = self.store.add_audit(self.row(record)).await {
                 tracing::error!("a call of {} could not be audited: {}", record.exposed, whole(&error));
@@ -131,7 +138,8 @@ mod tests {
             let members: Vec<ServerName> = Vec::new();
             store.create_profile(slug.clone(), Owner::local(), members, slug.to_string()).await.expect("a new profile");
             let profile = store.profile(slug).await.expect("it was created");
-            let aggregator = Aggregator::builder().observed_by(Arc::new(ToolAudit::new(&store, &profile)));
+            let aggregator =
+                Aggregator::builder().observed_by(Arc::new(ToolAudit::new(&store, &profile, Traces::default())));
             endpoints.push(Arc::new(aggregator.build().expect("no server twice")));
         }
         let held = store.hold().await;

@@ -63,7 +63,7 @@ pub use self::{
     flow::FlowPolicy,
     known::{CatalogueStore, InvalidKnown, Known},
     naming::Prefixes,
-    observer::{CallObserver, CallRecord, CallVerdict, NotObserved},
+    observer::{CallBegun, CallObserver, CallRecord, CallVerdict, NotObserved},
     pins::{Pins, PinsUnknown, Process, Standing},
     policy::{FlowLabels, Misfit, OutputText, RateLimits, ServerLimits, ServerPolicy},
     report::{ServerTokens, TokenReport},

@@ -31,10 +31,10 @@ mod upstream;
 mod version;
 
 pub use aggregator::{
-    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallObserver, CallRecord, CallVerdict, CatalogueStore,
-    DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit, NotObserved,
-    OutputText, Pins, PinsUnknown, Prefixes, Process, RateLimits, ServerLimits, ServerPolicy, ServerTokens, Shadowing,
-    Standing, TokenReport,
+    Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CallBegun, CallObserver, CallRecord, CallVerdict,
+    CatalogueStore, DuplicateServer, Fault, FaultKind, FlowLabels, FlowPolicy, InvalidKnown, Known, Listing, Misfit,
+    NotObserved, OutputText, Pins, PinsUnknown, Prefixes, Process, RateLimits, ServerLimits, ServerPolicy,
+    ServerTokens, Shadowing, Standing, TokenReport,
 };
 pub use catalogue::{CatalogueError, CatalogueLimits, Definitions, Named, NamedList, OddItem, Remedy};
 pub use definition::{Definition, DefinitionDigest, DefinitionKind, InvalidDefinitionDigest, UnknownDefinitionKind};

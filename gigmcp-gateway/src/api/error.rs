@@ -32,6 +32,12 @@ pub(crate) enum Code {
     MethodNotAllowed,
     /// The request is malformed.
     Invalid,
+    /// The request is well-formed, and something in it cannot be accepted.
+    Unacceptable,
+    /// The new password is too easy to guess, or not of an accepted length.
+    WeakPassword,
+    /// The password or the code that was given once more is wrong. The session goes on.
+    WrongProof,
     /// The request is larger than allowed.
     TooLarge,
     /// The body is not `application/json`.
@@ -63,7 +69,7 @@ impl Code {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ViewOnly | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ViewOnly | Self::CrossSite | Self::WrongProof => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid => StatusCode::BAD_REQUEST,
@@ -72,7 +78,7 @@ impl Code {
             Self::Conflict | Self::IdempotencyInFlight | Self::IdempotencyReplayed | Self::IdempotencyUnknown => {
                 StatusCode::CONFLICT
             }
-            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::IdempotencyMismatch | Self::Unacceptable | Self::WeakPassword => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -126,6 +132,10 @@ impl ApiError {
         Self::new(Code::Invalid, message)
     }
 
+    pub(crate) fn unacceptable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unacceptable, message)
+    }
+
     pub(crate) fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
@@ -175,13 +185,12 @@ impl From<PeopleError> for ApiError {
             PeopleError::Wait(wait) => Self::wait(wait),
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
-            PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
+            PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
             PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
             PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
-            PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
-            PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
-                Self::invalid(whole(&error))
-            }
+            PeopleError::EmailNeeded => Self::unacceptable("an address is needed, as `email`"),
+            PeopleError::Weak(_) => Self::new(Code::WeakPassword, whole(&error)),
+            PeopleError::Code | PeopleError::OwnView | PeopleError::ViewTime => Self::unacceptable(whole(&error)),
             PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
         }
     }

@@ -1,14 +1,10 @@
 //! Reads what a request says, strictly: nothing unknown, nothing twice, nothing that is not what it should be.
 
-use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error as _, IntoDeserializer, value::MapDeserializer},
-};
+use serde::de::{DeserializeOwned, IntoDeserializer, value::MapDeserializer};
 
 use super::{
     error::{ApiError, Code},
@@ -81,35 +77,4 @@ fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let (kind, parameter) = value.split_once(';').map_or((value, None), |(kind, rest)| (kind, Some(rest.trim())));
     kind.trim().eq_ignore_ascii_case(media_type)
         && parameter.is_none_or(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
-}
-
-/// A type of ours that is read from text and written as text.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Text<T>(pub(crate) T);
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl<T: fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<T> JsonSchema for Text<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Text".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::*;
-use crate::{exposures::Exposures, keys::Keys, trail::testing::call_ids};
+use crate::{exposures::Exposures, keys::Keys, traces::Traces, trail::testing::call_ids};
 
 /// An installation with one server in one profile.
 struct World {
@@ -38,7 +38,8 @@ impl World {
         let value = SecretBytes::new(b"the-real-value-of-it".to_vec());
         secrets.put(key, &slot.sealed_for(), value).await.expect("a new secret");
         let instances = Arc::<Instances>::default();
-        let policy = Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new());
+        let policy =
+            Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new(), Traces::default());
         Self { store, instances, policy: Arc::new(policy), _directory: directory }
     }
 

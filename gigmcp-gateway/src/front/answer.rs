@@ -15,6 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::{Answers, Caller, Front, Peer, refused::Refused, target, vitals::UnderWay};
+use crate::traces::RequestSpan;
 
 impl<A: Answers> Front<A> {
     /// Answers a request, or says why not.
@@ -33,11 +34,17 @@ impl<A: Answers> Front<A> {
             Some(refused) => Err(refused),
             None => self.admit(&mut request, peer),
         };
+        let span = self.traces.request(request.headers());
         let is_https = admitted.is_ok_and(|caller| caller.is_https && !is_loopback(request.headers()));
         let (route, mut response) = match admitted {
             Ok(caller) => {
                 let route = self.answers.route(request.uri().path());
-                (route, self.answers.answer(request, caller).await.map(Kind::Answer))
+                let answering = self.answers.answer(request, caller);
+                let answer = match span.clone() {
+                    Some(span) => span.during(answering).await,
+                    None => answering.await,
+                };
+                (route, answer.map(Kind::Answer))
             }
             Err(refused) => {
                 self.stats.refused(refused);
@@ -50,7 +57,10 @@ impl<A: Answers> Front<A> {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.stats.answered(route, &method, response.status(), began.elapsed());
-        response.map(|kind| Answered { kind, under_way })
+        if let Some(span) = &span {
+            span.answered(route, &method, response.status());
+        }
+        response.map(|kind| Answered { kind, under_way, _span: span })
     }
 
     /// Makes of a request what those behind us count on.
@@ -114,6 +124,7 @@ fn is_loopback(headers: &HeaderMap) -> bool {
 pub(super) struct Answered<B> {
     kind: Kind<B>,
     under_way: UnderWay,
+    _span: Option<Arc<RequestSpan>>,
 }
 
 enum Kind<B> {

@@ -96,10 +96,10 @@ impl Fields {
             if self.length.replace(length).is_some() {
                 return Err(Refused::Head("Content-Length is there twice\n"));
             }
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            if !value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.chunked, true) {
-                return Err(Refused::Head("Transfer-Encoding is not chunked, once\n"));
-            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding")
+            && (!value.eq_ignore_ascii_case(b"chunked") || std::mem::replace(&mut self.chunked, true))
+        {
+            return Err(Refused::Head("Transfer-Encoding is not chunked, once\n"));
         }
         Ok(())
     }

@@ -223,6 +223,8 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn route(issuer: &str, reach: Option<&str>, url: &str) -> Option<String> {
@@ -271,9 +273,12 @@ mod tests {
         let answering = tokio::spawn(async move {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().await.expect("a connection");
-                let text = b"HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n";
+                let mut request = [0; 1024];
                 // The first went away.
-                drop(tokio::io::AsyncWriteExt::write_all(&mut stream, text).await);
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                assert!(read == 0 || request.starts_with(b"GET /x HTTP/1.1\r\n"));
+                let text = b"HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n";
+                drop(stream.write_all(text).await);
             }
         });
         let answer = http.ask(ask("/x")).await.expect("twin");

@@ -170,7 +170,7 @@ impl People {
         replaces: Option<SessionToken>,
         grant: Grant,
         sid: Option<String>,
-    ) -> Box<dyn FnOnce(&UserId) -> Option<(NewSession, SealedGrant)> + Send> {
+    ) -> SessionFor {
         let terms = self.terms;
         Box::new(move |user| {
             let now = now_seconds();

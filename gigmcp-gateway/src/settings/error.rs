@@ -47,6 +47,10 @@ pub(crate) enum SettingsError {
     NothingToWrap,
     #[error("GIG_TRANSIT_URL needs a token; set GIG_TRANSIT_TOKEN_FILE or GIG_TRANSIT_TOKEN")]
     TransitToken,
+    #[error("{given} is set, and {missing} is not; TLS needs both")]
+    HalfOfTls { given: &'static str, missing: &'static str },
+    #[error("{name} is set, but no GIG_OTLP_ENDPOINT that it would be for; unset it, or set that")]
+    NoCollector { name: &'static str },
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
     #[error(transparent)]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::secret::PrivateFile;
+use super::{PrivateFile, SettingsError};
 use crate::front::{Limits, Proxies, TlsFiles, TrustedNetwork};
 
 /// How the gateway meets the network.
@@ -12,11 +12,11 @@ use crate::front::{Limits, Proxies, TlsFiles, TrustedNetwork};
 pub(crate) struct FrontSettings {
     /// PEM file of the certificate chain for TLS, the gateway's own first. Both files are read again when they change, or on
     /// SIGHUP
-    #[arg(long, env = "GIG_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file", global = true)]
+    #[arg(long, env = "GIG_TLS_CERT_FILE", value_name = "FILE", global = true)]
     pub(crate) tls_cert_file: Option<PathBuf>,
 
     /// PEM file of the private key that belongs to it; only its owner and its group may read it
-    #[arg(long, env = "GIG_TLS_KEY_FILE", value_name = "FILE", requires = "tls_cert_file", global = true)]
+    #[arg(long, env = "GIG_TLS_KEY_FILE", value_name = "FILE", global = true)]
     pub(crate) tls_key_file: Option<PrivateFile>,
 
     /// Networks of the proxies that are believed when they say who the client is, such as 10.0.0.0/8 or 192.0.2.1 (comma
@@ -55,6 +55,16 @@ pub(crate) struct FrontSettings {
 }
 
 impl FrontSettings {
+    /// Whether what belongs together was given together.
+    pub(super) fn check(&self) -> Result<(), SettingsError> {
+        let (certificate, key) = ("GIG_TLS_CERT_FILE", "GIG_TLS_KEY_FILE");
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(_), None) => Err(SettingsError::HalfOfTls { given: certificate, missing: key }),
+            (None, Some(_)) => Err(SettingsError::HalfOfTls { given: key, missing: certificate }),
+            (Some(_), Some(_)) | (None, None) => Ok(()),
+        }
+    }
+
     /// The files of TLS, if it is spoken at all.
     pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
         let (certificates, key) = self.tls_cert_file.clone().zip(self.tls_key_file.as_deref())?;

@@ -36,10 +36,13 @@ pub(crate) struct IdentitySignIn {
     /// Of the account, if one is made.
     pub(crate) new_id: UserId,
     /// Makes what begins a session of somebody, and what the provider gave with it.
-    pub(crate) session: Box<dyn FnOnce(&UserId) -> Option<(NewSession, SealedGrant)> + Send>,
+    pub(crate) session: SessionFor,
     /// Writes down what happened.
     pub(crate) told: Box<dyn Fn(&Happened) -> AuditRow + Send>,
 }
+
+/// Makes the session of somebody, and what the provider gave with it, sealed; none if that cannot be done.
+pub(crate) type SessionFor = Box<dyn FnOnce(&UserId) -> Option<(NewSession, SealedGrant)> + Send>;
 
 /// What happened to an account because of what a provider said.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -121,6 +121,11 @@ impl<'a> Session<'a> {
         Self { internet, address: address.to_owned(), path: path.to_owned(), token: token.to_owned(), id }
     }
 
+    /// `Mcp-Session-Id`.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The same caller using another's session.
     pub(crate) fn with_id_of(mut self, other: &Session<'_>) -> Self {
         self.id = other.id.clone();

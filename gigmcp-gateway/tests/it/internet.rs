@@ -156,6 +156,11 @@ impl Internet {
         command
     }
 
+    /// The network namespace of the gateway's side.
+    pub(crate) fn name(&self) -> String {
+        self.gateway.clone()
+    }
+
     /// The file that says who resolves names on the gateway's side.
     pub(crate) fn name_servers(&self) -> PathBuf {
         PathBuf::from("/etc/netns").join(&self.gateway).join("resolv.conf")
@@ -212,6 +217,12 @@ impl Drop for Internet {
         }
         drop(fs::remove_dir_all(PathBuf::from("/etc/netns").join(&self.gateway)));
     }
+}
+
+/// Does this on a network of that name, as long as it takes.
+pub(crate) fn within<T>(namespace: &str, work: impl Future<Output = T>) -> T {
+    enter(namespace);
+    runtime().block_on(work)
 }
 
 fn ip(arguments: &[&str]) {

@@ -26,6 +26,9 @@ pub trait CallObserver: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Is told that one begins, before anything is done of it, by whoever makes it: what is local to its task is in reach.
+    fn begun(&self, _begun: &CallBegun) {}
+
     /// Takes note of one call. The client waits until the future completes; of a call that was given up, nobody waits.
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()>;
 }
@@ -34,6 +37,30 @@ pub trait CallObserver: Send + Sync {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the call cannot be recorded")]
 pub struct NotObserved;
+
+/// What begins and will be told of.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CallBegun {
+    /// As in its [`CallRecord`].
+    pub id: CallId,
+    /// When that is.
+    pub began: SystemTime,
+    /// `traceparent` in its `_meta` as the client wrote it, well-formed or not. What is longer than 1 KiB is left out.
+    pub traceparent: Option<Box<str>>,
+}
+
+impl CallBegun {
+    fn new(record: &CallRecord, members: Option<&Members<'_>>) -> Self {
+        let meta = members.and_then(|members| Members::of(members.value("_meta")?).ok());
+        let traceparent = meta.and_then(|meta| meta.string("traceparent"));
+        let traceparent = traceparent.filter(|text| text.len() <= MAX_TRACEPARENT_BYTES).map(Into::into);
+        Self { id: record.id, began: record.began, traceparent }
+    }
+}
+
+/// Far more than any version of it needs.
+const MAX_TRACEPARENT_BYTES: usize = 1024;
 
 /// One call of a tool, or what has come of one. It holds no arguments and no results.
 #[derive(Clone, Debug)]
@@ -129,6 +156,9 @@ impl Observation {
             request_bytes: params.map_or(0, |params| params.get().len()),
             response_bytes: 0,
         };
+        if let Some(observer) = observer {
+            observer.begun(&CallBegun::new(&record, members.as_ref()));
+        }
         Self { observer: observer.cloned(), record: Some(record), clock: Instant::now() }
     }
 

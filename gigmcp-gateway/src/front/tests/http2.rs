@@ -103,7 +103,6 @@ async fn heads_and_streams_are_bounded() {
         let mut stream = begin(&running).await;
         stream.write_all(&request(1, &[&GET[..], &more].concat())).await.expect("it is read");
         assert!(is_answered(&mut stream, 1).await, "{case}");
-        assert_eq!(running.asked_for("/") > 0, true);
         assert_eq!(running.asked_for("/"), 1, "{case}: only the twin got through ({fits})");
     }
     let mut stream = begin(&running).await;
