@@ -5,13 +5,15 @@ mod audit;
 mod backup;
 mod catalog;
 mod config;
+mod examples;
 mod images;
 mod install;
 mod key;
 mod pin;
 mod profile;
-mod progress;
+pub(crate) mod progress;
 mod registry;
+mod remote;
 mod secret;
 mod server;
 mod token;
@@ -19,6 +21,8 @@ mod tokens;
 mod user;
 
 pub(crate) use progress::progress;
+use remote::Remote;
+pub(crate) use remote::RemoteError;
 
 use std::{env, io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -37,6 +41,8 @@ use crate::{
 };
 
 /// Runs other people's MCP servers without giving them your keys, files or network
+///
+/// Commands are for the data directory here, or with --url for a gateway elsewhere.
 #[derive(Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
 struct Cli {
@@ -55,6 +61,12 @@ struct Cli {
 enum Command {
     /// Serve the MCP endpoints of all profiles
     Serve,
+    /// Print what makes a shell complete commands and flags
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Print the settings in force, and where each came from; secrets are hidden
     Config(config::Config),
     /// Install two servers of the registry, serve them in a profile `demo`, and print how to connect
@@ -113,7 +125,7 @@ enum Command {
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
     let listed = settings();
-    let command = listed::without_empty_variables(Cli::command());
+    let command = listed::without_empty_variables(examples::with(Cli::command()));
     let (matches, faults) = match command.clone().try_get_matches() {
         Ok(matches) => (matches, listed::faults(&listed, env::vars_os())),
         // Help and version are printed here, also to somebody whose settings are wrong.
@@ -121,10 +133,10 @@ pub(crate) fn run() -> ExitCode {
         // What is left to be wrong without variables is wrong with the flags.
         Err(error) => match listed::without_variables(command).try_get_matches() {
             Ok(matches) => match listed::faults(&listed, env::vars_os()) {
-                faults if faults.is_empty() => error.exit(),
+                faults if faults.is_empty() => return usage(&error),
                 faults => (matches, faults),
             },
-            Err(error) => error.exit(),
+            Err(error) => return usage(&error),
         },
     };
     let out = Output { json: matches.get_flag("json") };
@@ -181,8 +193,15 @@ fn execute(
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
     };
     let done = runtime.block_on(async {
+        // What is about this program and no gateway is here in any case.
+        let is_here = matches!(command, Command::Config(_) | Command::Completions { .. });
+        let remote = if is_here { None } else { Remote::of(&settings)? };
+        if let Some(remote) = remote {
+            return remote::run(&remote, command, out).await;
+        }
         match command {
             Command::Config(_) => show(&settings),
+            Command::Completions { shell } => complete(shell),
             Command::Serve => serve::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Demo => demo::run(settings).await.map(|()| ExitCode::SUCCESS),
             Command::Exec(exec) => exec::run(settings, exec).await,
@@ -229,6 +248,27 @@ fn open_existing(settings: &Settings) -> Result<Host, HostError> {
     let looked = std::thread::scope(|scope| scope.spawn(|| Moment::of(&database).map(drop)).join());
     looked.unwrap_or(Err(StoreError::Stopped))?;
     Host::open(settings)
+}
+
+fn complete(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    use std::io::Write;
+    // All at once, as whoever reads it may have enough.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "gigmcp-gateway", &mut script);
+    std::io::stdout().lock().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with the words of a command, with the exit code 2, or what was asked for instead of doing something.
+fn usage(error: &clap::Error) -> ExitCode {
+    let is_json = env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    if !is_json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let text = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim();
+    eprintln!("{}", serde_json::json!({ "error": text, "causes": [] }));
+    ExitCode::from(2)
 }
 
 fn start_log(filter: &LogFilter) {

@@ -4,15 +4,15 @@ mod internet;
 mod probes;
 mod runtimes;
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
 use clap::Args;
 use gigmcp_sandbox::{Enforcement, Layer, Level, host_report};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    output::{Failure, Output},
+    output::{Failure, Output, quiet},
     settings::Settings,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Doctor {
     /// Run every runtime that is installed inside a sandbox, and show which of them trust the proxy
     #[arg(long)]
-    runtimes: bool,
+    pub(crate) runtimes: bool,
 }
 
 /// Prints the report; the exit code is 1 when servers cannot be started safely here, or a runtime does not work.
@@ -32,25 +32,28 @@ pub(crate) async fn run(settings: &Settings, doctor: &Doctor, out: &Output) -> R
             None => runtimes::run(settings, out).await,
         };
     }
-    let document = HostReport::of(&report);
-    let ready = document.ready;
-    out.print(&document, |_| text(&report, ready))?;
-    Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    print(&HostReport::of(&report), out)
+}
+
+/// Prints a report of this host or another; the exit code is 1 when servers cannot be started safely there.
+pub(crate) fn print(report: &HostReport, out: &Output) -> Result<ExitCode, Failure> {
+    out.print(report, text)?;
+    Ok(if report.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What this host can enforce, as a document.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub(crate) struct HostReport {
     /// Whether servers can be started.
     ready: bool,
     layers: Vec<HostLayer>,
 }
 
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 struct HostLayer {
-    layer: &'static str,
+    layer: Cow<'static, str>,
     /// `full`, `partial` or `none`.
-    level: &'static str,
+    level: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,35 +67,33 @@ impl HostReport {
     }
 
     fn of(report: &Enforcement) -> Self {
-        let layers = report.layers().map(|(layer, level)| {
-            let (level, why, fix) = match level {
-                Level::Full => ("full", None, None),
-                Level::Partial(why) => ("partial", Some(why.clone()), None),
-                Level::None { why, fix } => ("none", Some(why.clone()), Some(fix.clone())),
-            };
-            HostLayer { layer: layer.name(), level, why, fix }
-        });
-        Self { ready: missing(report).is_none(), layers: layers.collect() }
+        Self { ready: missing(report).is_none(), layers: layers(report) }
     }
 }
 
-fn text(report: &Enforcement, ready: bool) -> Vec<String> {
+fn layers(report: &Enforcement) -> Vec<HostLayer> {
+    let layers = report.layers().map(|(layer, level)| {
+        let (level, why, fix) = match level {
+            Level::Full => ("full", None, None),
+            Level::Partial(why) => ("partial", Some(why.clone()), None),
+            Level::None { why, fix } => ("none", Some(why.clone()), Some(fix.clone())),
+        };
+        HostLayer { layer: layer.name().into(), level: level.into(), why, fix }
+    });
+    layers.collect()
+}
+
+fn text(report: &HostReport) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Some((why, fix)) = one_cause(report) {
+    if let Some((why, fix)) = one_cause(&report.layers) {
         return vec![format!("no sandbox can start on this host: {why}"), format!("fix: {fix}")];
     }
-    for (layer, level) in report.layers() {
-        let name = layer.name();
-        match level {
-            Level::Full => lines.push(format!("full     {name}")),
-            Level::Partial(why) => lines.push(format!("partial  {name}: {why}")),
-            Level::None { why, fix } => {
-                lines.push(format!("none     {name}: {why}"));
-                lines.push(format!("         fix: {fix}"));
-            }
-        }
+    for HostLayer { layer, level, why, fix } in &report.layers {
+        let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        lines.push(quiet(&format!("{level:<8} {layer}{why}")));
+        lines.extend(fix.as_ref().map(|fix| quiet(&format!("         fix: {fix}"))));
     }
-    lines.push(match ready {
+    lines.push(match report.ready {
         true => "this host is ready: servers run with every layer marked full or partial above".to_owned(),
         false => {
             "servers cannot be started on this host until the layers that are always demanded are there".to_owned()
@@ -102,19 +103,17 @@ fn text(report: &Enforcement, ready: bool) -> Vec<String> {
 }
 
 /// What keeps every layer from being there, if it is one thing.
-fn one_cause(report: &Enforcement) -> Option<(&str, &str)> {
-    let mut levels = report.layers().map(|(_, level)| level);
-    let first = levels.next()?;
-    match first {
-        Level::None { why, fix } if levels.all(|level| level == first) => Some((why, fix)),
-        Level::None { .. } | Level::Partial(_) | Level::Full => None,
-    }
+fn one_cause(layers: &[HostLayer]) -> Option<(&str, &str)> {
+    let first = layers.first()?;
+    let cause = (first.why.as_deref()?, first.fix.as_deref()?);
+    let same = |other: &HostLayer| (&other.why, &other.fix) == (&first.why, &first.fix);
+    layers.iter().all(same).then_some(cause)
 }
 
 /// What keeps this host from starting servers, if something does.
 pub(crate) fn missing(report: &Enforcement) -> Option<String> {
     demanded_but_absent(report.layers()).map(|Absent { layer, why, fix }| {
-        let what = match one_cause(report) {
+        let what = match one_cause(&layers(report)) {
             Some(_) => "no sandbox can start on this host".to_owned(),
             None => format!("this host cannot enforce `{layer}`"),
         };

@@ -4,6 +4,8 @@ use std::{error::Error, io::Write, process::ExitCode};
 
 use serde::Serialize;
 
+use crate::cli::RemoteError;
+
 /// An error on its way to the operator: the whole chain is printed.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -29,6 +31,9 @@ pub(crate) fn fail(error: &(dyn Error + 'static), json: bool) -> ExitCode {
 pub(crate) struct Told {
     error: String,
     causes: Vec<String>,
+    /// What programs go by, if a gateway elsewhere said no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 impl Told {
@@ -39,7 +44,8 @@ impl Told {
             causes.push(error.to_string());
             cause = error.source();
         }
-        Self { error: error.to_string(), causes }
+        let code = error.downcast_ref::<RemoteError>().and_then(RemoteError::code).map(ToOwned::to_owned);
+        Self { error: error.to_string(), causes, code }
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -87,7 +93,7 @@ pub(crate) fn harmless(text: &str) -> String {
 
 /// A message of many sources, in which registries and servers may have a word: whatever could steer a terminal is shown
 /// escaped, and its lines and letters stay.
-fn quiet(text: &str) -> String {
+pub(crate) fn quiet(text: &str) -> String {
     let turns = |character: char| matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let escape = |character: char| turns(character) || character.is_control() && character != '\n';
     text.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()

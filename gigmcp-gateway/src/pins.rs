@@ -14,7 +14,7 @@ pub(crate) use admin::{
     Accepted, Difference, PinError, Pinned, Selection, accept, differences, digest_of_all, list, pinned_digest, reset,
     reset_seen,
 };
-pub(crate) use diff::lines_of;
+pub(crate) use diff::{Piece, lines_of};
 pub(crate) use judge::{Known, PinKey, Reading, Verdicts, digest_of};
 pub(crate) use kept::KeptPins;
 pub(crate) use rows::{accepted_row, held_row, pinned_row, reset_row};

@@ -12,6 +12,7 @@ mod oidc;
 mod page;
 mod public_url;
 mod registry;
+mod remote;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub(crate) use log::LogFilter;
 use oidc::OidcSettings;
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
+use remote::RemoteSettings;
 pub(crate) use secret::{Kept, PrivateFile, SecretFile, kept, secret};
 
 use crate::{
@@ -165,6 +167,9 @@ pub(crate) struct Settings {
 
     #[command(flatten)]
     pub(crate) oidc: OidcSettings,
+
+    #[command(flatten)]
+    pub(crate) remote: RemoteSettings,
 
     /// The files among all of these that no server may see.
     #[arg(skip)]

@@ -22,7 +22,7 @@ pub(crate) use signer::{KeyRow, PURPOSE, Signer, SignerError};
 pub(crate) use statement::{PublicKey, Statement, StatementKind};
 #[cfg(test)]
 pub(crate) use verify::{Break, Flaw};
-pub(crate) use verify::{PAGE_ROWS, Report, Verifier, VerifyError, verify};
+pub(crate) use verify::{PAGE_ROWS, Report, Verifier, VerifyError, verify, verify_while};
 
 #[cfg(test)]
 pub(crate) mod testing;

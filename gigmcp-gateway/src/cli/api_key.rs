@@ -1,6 +1,7 @@
 //! `api-key create|list|revoke`.
 
 use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::user::when;
@@ -50,34 +51,54 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
     match command {
         Command::Create { name, scopes, expires } => {
             let key = people.create_api_key(&actor, name.clone(), scopes.clone(), expires).await?;
-            let document = json!({ "name": name.as_str(), "scopes": scopes.to_string(), "key": key.expose() });
-            out.print(&document, |_| {
-                vec![
-                    format!("key {name} for {scopes}"),
-                    format!("(shown once, only its hash is kept): {}", key.expose()),
-                ]
-            })
+            print_key(&name, &scopes, key.expose(), out)
         }
         Command::List { user } => {
             let keys = people.api_keys(&actor, &of(user).await?).await?;
-            let listed = keys.iter().map(|key| {
-                json!({
-                    "name": key.name.as_str(), "scopes": key.scopes.to_string(), "created_at": key.created_at,
-                    "expires_at": key.expires_at, "last_used_at": key.last_used_at,
-                })
+            let listed = keys.into_iter().map(|key| Listed {
+                name: key.name.to_string(),
+                scopes: key.scopes.to_string(),
+                created_at: key.created_at,
+                expires_at: key.expires_at,
+                last_used_at: key.last_used_at,
             });
-            out.print(&listed.collect::<Vec<_>>(), |_| {
-                let rows = keys.iter().map(|key| {
-                    let used = key.last_used_at.map_or_else(|| "never".to_owned(), when);
-                    let end = key.expires_at.map_or_else(String::new, when);
-                    vec![key.name.to_string(), key.scopes.to_string(), used, end]
-                });
-                columns(&["NAME", "SCOPES", "LAST USED", "UNTIL"], &rows.collect::<Vec<_>>())
-            })
+            print_list(&listed.collect::<Vec<_>>(), out)
         }
         Command::Revoke { name, user } => {
             people.revoke_api_key(&actor, &of(user).await?, name.clone()).await?;
-            out.print(&json!({ "revoked": name.as_str() }), |_| vec![format!("key {name} works no more")])
+            print_revoked(&name, out)
         }
     }
+}
+
+/// A key, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Listed {
+    name: String,
+    scopes: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+    last_used_at: Option<i64>,
+}
+
+pub(super) fn print_key(name: &Label, scopes: &Scopes, key: &str, out: &Output) -> Result<(), Failure> {
+    let document = json!({ "name": name.as_str(), "scopes": scopes.to_string(), "key": key });
+    out.print(&document, |_| {
+        vec![format!("key {name} for {scopes}"), format!("(shown once, only its hash is kept): {key}")]
+    })
+}
+
+pub(super) fn print_list(keys: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&keys, |keys| {
+        let rows = keys.iter().map(|key| {
+            let used = key.last_used_at.map_or_else(|| "never".to_owned(), when);
+            let end = key.expires_at.map_or_else(String::new, when);
+            vec![key.name.clone(), key.scopes.clone(), used, end]
+        });
+        columns(&["NAME", "SCOPES", "LAST USED", "UNTIL"], &rows.collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn print_revoked(name: &Label, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "revoked": name.as_str() }), |_| vec![format!("key {name} works no more")])
 }

@@ -1,16 +1,16 @@
 //! `audit`: shows, verifies and exports the audit trail.
 
-mod export;
-mod verify;
+pub(super) mod export;
+pub(super) mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
-    trail::ChainedRow,
 };
 
 #[derive(Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Audit {
 }
 
 #[derive(Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Show the newest rows, oldest of them first; what `audit` alone does
     List(List),
     /// Check that no row was changed, put in or taken out; name the first that was
@@ -34,10 +34,17 @@ enum Command {
 }
 
 #[derive(Args)]
-struct List {
+pub(super) struct List {
     /// How many rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    limit: u64,
+    pub(super) limit: u64,
+}
+
+impl Audit {
+    /// What is asked; `audit` alone lists.
+    pub(super) fn command(self) -> Command {
+        self.command.unwrap_or(Command::List(self.list))
+    }
 }
 
 /// Does what was asked.
@@ -46,7 +53,7 @@ pub(crate) async fn run(
     audit: Audit,
     out: &Output,
 ) -> Result<ExitCode, Failure> {
-    match audit.command.unwrap_or(Command::List(audit.list)) {
+    match audit.command() {
         Command::List(asked) => list(open()?, &asked, out).await?,
         Command::Verify(asked) => return verify::run(open, asked, out).await,
         Command::Export(asked) => export::run(open()?, &asked).await?,
@@ -56,6 +63,12 @@ pub(crate) async fn run(
 
 async fn list(host: Host, asked: &List, out: &Output) -> Result<(), Failure> {
     let rows = host.store.audit_tail(asked.limit).await?;
+    let rows: Result<Vec<Value>, _> = rows.iter().map(serde_json::to_value).collect();
+    print_list(&rows?, out)
+}
+
+/// Rows as documents, the oldest first.
+pub(super) fn print_list(rows: &[Value], out: &Output) -> Result<(), Failure> {
     out.print(&rows, |rows| {
         let head = [
             "ID",
@@ -75,25 +88,31 @@ async fn list(host: Host, asked: &List, out: &Output) -> Result<(), Failure> {
     })
 }
 
-fn cells(ChainedRow { id, row, .. }: &ChainedRow) -> Vec<String> {
-    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(row.at_ms) * 1_000_000)
+fn cells(row: &Value) -> Vec<String> {
+    let text = |name: &str| match &row[name] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let number = |name: &str| row[name].as_i64().unwrap_or_default();
+    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(number("at_ms")) * 1_000_000)
         .ok()
         .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
         .unwrap_or_default();
-    let alarm = if row.alarm { " ALARM" } else { "" };
+    let alarm = if row["alarm"] == true { " ALARM" } else { "" };
     vec![
-        id.to_string(),
+        text("id"),
         time,
-        row.kind.clone(),
-        row.profile.clone(),
-        row.server.clone(),
-        row.subject.clone(),
-        format!("{}{alarm}", row.verdict),
-        row.policy_version.map(|version| version.to_string()).unwrap_or_default(),
-        row.status.map(|status| status.to_string()).unwrap_or_default(),
-        row.credentials.clone(),
-        format!("{}/{}", row.bytes_up, row.bytes_down),
-        format!("{:.1}", row.duration_us as f64 / 1000.0),
+        text("kind"),
+        text("profile"),
+        text("server"),
+        text("subject"),
+        format!("{}{alarm}", text("verdict")),
+        text("policy_version"),
+        text("status"),
+        text("credentials"),
+        format!("{}/{}", number("bytes_up"), number("bytes_down")),
+        format!("{:.1}", number("duration_us") as f64 / 1000.0),
     ]
 }
 

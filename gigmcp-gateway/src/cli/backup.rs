@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
+use super::progress::Counted;
 use crate::{
     backup::{self, BackupError, NewFile, Older, Restored, Written, beside},
     host::{self, Host},
@@ -53,10 +54,10 @@ pub(crate) fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Resul
     let written = beside(|| {
         let moment = Moment::of(&database)?;
         match to_stdout {
-            true => backup::write(&moment, &executables, &mut io::stdout().lock(), failed),
+            true => backup::write(&moment, &executables, &mut Counted::new(io::stdout().lock()), failed),
             false => {
                 let mut file = NewFile::create(&asked.file, older)?;
-                let written = backup::write(&moment, &executables, &mut file, failed)?;
+                let written = backup::write(&moment, &executables, &mut Counted::new(&mut file), failed)?;
                 file.keep()?;
                 Ok(written)
             }

@@ -2,12 +2,13 @@
 
 use clap::Subcommand;
 use gigmcp_registry::{Index, Manifest, Values};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     host::Host,
     install::{Catalog, CatalogError, Entitlements, Freshness, ServerReference, words},
-    output::{Failure, Output, columns, whole},
+    output::{Failure, Output, columns, harmless, whole},
 };
 
 #[derive(Subcommand)]
@@ -40,18 +41,42 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             let manifest = server.find(index)?;
             let entitlements = Entitlements::of(manifest, &Values::default());
             let name = &manifest.name;
-            let versions: Vec<_> = index.servers[name].versions.keys().rev().map(ToString::to_string).collect();
-            let document = json!({
-                "entitlements": entitlements, "versions": versions,
-                "manifest": serde_json::from_str::<serde_json::Value>(&manifest.to_json())?,
-            });
-            out.print(&document, |_| {
-                let mut lines = entitlements.lines();
-                lines.push(format!("  {:<12} {}", "versions", versions.join(", ")));
-                lines
-            })
+            let versions = index.servers[name].versions.keys().rev().map(ToString::to_string).collect();
+            let manifest = Some(serde_json::from_str(&manifest.to_json())?);
+            print_shown(&Shown { entitlements, versions, manifest }, out)
         }
     }
+}
+
+/// A server of the registry.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Shown {
+    entitlements: Entitlements,
+    /// Newest first.
+    versions: Vec<String>,
+    /// Not over the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manifest: Option<Value>,
+}
+
+pub(super) fn print_shown(shown: &Shown, out: &Output) -> Result<(), Failure> {
+    out.print(shown, |Shown { entitlements, versions, .. }| {
+        let mut lines = entitlements.lines();
+        lines.push(harmless(&format!("  {:<12} {}", "versions", versions.join(", "))));
+        lines
+    })
+}
+
+/// A server of the registry, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Listed {
+    name: String,
+    /// The latest.
+    version: String,
+    tier: String,
+    display_name: Option<String>,
+    description: Option<String>,
+    category: Option<String>,
 }
 
 /// The catalogue, asked for now. If the registry gives nothing that can be believed, the last good one, with a warning.
@@ -65,25 +90,24 @@ pub(super) async fn fresh(host: &Host) -> Result<Catalog, Failure> {
 
 fn list(index: &Index, is_wanted: impl Fn(&Manifest) -> bool, out: &Output) -> Result<(), Failure> {
     let latest = index.servers.keys().filter_map(|name| index.latest(name));
-    let wanted: Vec<_> = latest.filter(|manifest| is_wanted(manifest)).collect();
-    let listed = wanted.iter().map(|manifest| {
-        json!({
-            "name": manifest.name.as_str(), "version": manifest.version.to_string(), "tier": manifest.tier.as_str(),
-            "display_name": manifest.display_name, "description": manifest.description,
-            "category": manifest.category.map(|category| category.as_str()),
-        })
+    let wanted = latest.filter(|manifest| is_wanted(manifest)).map(|manifest| Listed {
+        name: manifest.name.to_string(),
+        version: manifest.version.to_string(),
+        tier: manifest.tier.as_str().to_owned(),
+        display_name: manifest.display_name.clone(),
+        description: manifest.description.clone(),
+        category: manifest.category.map(|category| category.as_str().to_owned()),
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
-        let rows = wanted.iter().map(|manifest| {
-            let title = manifest.display_name.as_ref().or(manifest.description.as_ref());
-            let category = manifest.category.map_or("", |category| category.as_str());
-            vec![
-                manifest.name.to_string(),
-                manifest.version.to_string(),
-                manifest.tier.as_str().to_owned(),
-                category.to_owned(),
-                title.cloned().unwrap_or_default(),
-            ]
+    print_list(&wanted.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_list(servers: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&servers, |servers| {
+        let rows = servers.iter().map(|server| {
+            let title = server.display_name.as_ref().or(server.description.as_ref());
+            let category = server.category.clone().unwrap_or_default();
+            let title = title.cloned().unwrap_or_default();
+            vec![server.name.clone(), server.version.clone(), server.tier.clone(), category, title]
         });
         columns(&["NAME", "VERSION", "TIER", "CATEGORY", "TITLE"], &rows.collect::<Vec<_>>())
     })

@@ -1,7 +1,7 @@
 //! `images gc`.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     host::Host,
@@ -18,11 +18,24 @@ pub(crate) enum Command {
 /// Does what was asked.
 pub(crate) async fn run(host: Host, Command::Gc: Command, out: &Output) -> Result<(), Failure> {
     let collected = install::collect(&host).await?;
-    let document = json!({ "trees": collected.trees, "blobs": collected.blobs, "in_use": collected.leased });
-    out.print(&document, |_| {
-        let mut lines = vec![format!("removed {} images and {} of their parts", collected.trees, collected.blobs)];
-        if collected.leased > 0 {
-            lines.push(format!("{} more are not needed but run; do it again when they have ended", collected.leased));
+    let collected = Collected { trees: collected.trees, blobs: collected.blobs, in_use: collected.leased };
+    print(&collected, out)
+}
+
+/// What was removed.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Collected {
+    trees: u64,
+    blobs: u64,
+    /// Not needed, but they run.
+    in_use: u64,
+}
+
+pub(super) fn print(collected: &Collected, out: &Output) -> Result<(), Failure> {
+    out.print(collected, |Collected { trees, blobs, in_use }| {
+        let mut lines = vec![format!("removed {trees} images and {blobs} of their parts")];
+        if *in_use > 0 {
+            lines.push(format!("{in_use} more are not needed but run; do it again when they have ended"));
         }
         lines
     })

@@ -4,16 +4,17 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
 use gigmcp_registry::{Bearing, Change, Digest, Manifest};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{catalog::fresh, progress::progress};
 use crate::{
     host::Host,
     install::{
-        CatalogError, Consent, InstallError, Installs, Outcome, Proposal, Request, Said, ServerReference, Standing,
-        check_consent, hash,
+        CatalogError, Consent, Entitlements, InstallError, Installs, Outcome, Proposal, Request, Said, ServerReference,
+        Standing, check_consent, hash,
     },
-    output::{Failure, Output, harmless},
+    output::{Failure, Output, harmless, quiet},
     spec::{Owner, ProfileSlug, ServerName},
 };
 
@@ -24,10 +25,10 @@ pub(crate) struct Install {
 
     /// Profile to put the server into
     #[arg(long, value_name = "PROFILE")]
-    profile: Vec<ProfileSlug>,
+    pub(super) profile: Vec<ProfileSlug>,
 
     #[command(flatten)]
-    agreement: Agreement,
+    pub(super) agreement: Agreement,
 }
 
 #[derive(Args)]
@@ -36,15 +37,15 @@ pub(crate) struct Upgrade {
     pub(super) server: ServerName,
 
     #[command(flatten)]
-    agreement: Agreement,
+    pub(super) agreement: Agreement,
 }
 
 /// How somebody agrees.
 #[derive(Args)]
-struct Agreement {
+pub(super) struct Agreement {
     /// What the manifest asks you to say, such as a tenant's name
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = variable)]
-    variables: Vec<(String, String)>,
+    pub(super) variables: Vec<(String, String)>,
 
     /// Agree to the manifest with this hash, as `catalog show` prints it, without being asked
     #[arg(long, value_name = "sha256:HEX")]
@@ -90,7 +91,7 @@ async fn put(
     profiles: Vec<ProfileSlug>,
     out: &Output,
 ) -> Result<(), Failure> {
-    let given = agreement.given(reference, manifest)?;
+    let given = agreement.given(reference, hash(manifest))?;
     if let Some(consent) = &given {
         // Before anything is asked for.
         check_consent(manifest, consent)?;
@@ -98,15 +99,14 @@ async fn put(
     let installs = Installs::open(host).await?;
     let request = Request { variables: agreement.variables };
     let proposal = installs.propose(manifest, &request, progress()).await?;
-    let (entitlements, changes) = (proposal.entitlements.clone(), documents(&proposal));
-    let notes = proposal.notes.clone();
+    let plan = Plan::of(&proposal);
     let outcome = if proposal.needs_consent() {
         if !out.json {
-            show(&proposal)?;
+            show(&plan)?;
         }
         let consent = match given {
             Some(consent) => consent,
-            None => match ask(&proposal, out) {
+            None => match ask(&plan, out) {
                 Ok(consent) => consent,
                 Err(refused) => {
                     installs.decline(proposal).await;
@@ -118,27 +118,163 @@ async fn put(
     } else {
         installs.use_as_agreed(&proposal, profiles).await?
     };
-    let document = json!({
-        "server": outcome.server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
-        "changed": outcome.changed, "entitlements": entitlements, "changes": changes, "notes": notes,
-        "secrets_to_set": outcome.secrets,
-    });
-    out.print(&document, |_| done(&outcome))
+    print_installed(plan, outcome.into(), out)
+}
+
+/// What somebody is to agree to, and what it changes.
+pub(super) struct Plan {
+    pub(super) entitlements: Entitlements,
+    pub(super) hash: Digest,
+    /// The version that is installed, if this is another.
+    pub(super) before: Option<String>,
+    pub(super) changes: Vec<Changed>,
+    pub(super) notes: Vec<String>,
+    pub(super) unpacked_bytes: Option<u64>,
+}
+
+impl Plan {
+    fn of(proposal: &Proposal) -> Self {
+        Self {
+            entitlements: proposal.entitlements.clone(),
+            hash: proposal.hash(),
+            before: match &proposal.standing {
+                Standing::Other { before, .. } => Some(before.to_string()),
+                Standing::New | Standing::Agreed => None,
+            },
+            changes: [Bearing::Behaviour, Bearing::Presentation]
+                .into_iter()
+                .flat_map(|bearing| proposal.changes(bearing))
+                .map(Changed::from)
+                .chain(proposal.said.iter().map(Changed::from))
+                .collect(),
+            notes: proposal.notes.clone(),
+            unpacked_bytes: proposal.unpacked_bytes,
+        }
+    }
+}
+
+/// One thing that is another now.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Changed {
+    path: String,
+    before: Option<Value>,
+    after: Option<Value>,
+    bearing: String,
+}
+
+impl Changed {
+    fn is_shown_only(&self) -> bool {
+        self.bearing == Bearing::Presentation.as_str()
+    }
+
+    fn line(&self) -> String {
+        let text = |value: &Option<Value>| value.as_ref().map(|value| value.as_str().unwrap_or_default().to_owned());
+        match self.path.strip_prefix(VARIABLES) {
+            Some(variable) => {
+                let said = Said { variable: variable.to_owned(), before: text(&self.before), after: text(&self.after) };
+                harmless(&said.to_string())
+            }
+            None => {
+                let shown = |value: &Value| quiet(&value.to_string());
+                let path = harmless(&self.path);
+                match (&self.before, &self.after) {
+                    (Some(before), Some(after)) => format!("~ {path}: {} -> {}", shown(before), shown(after)),
+                    (Some(before), None) => format!("- {path}: {}", shown(before)),
+                    (None, Some(after)) => format!("+ {path}: {}", shown(after)),
+                    (None, None) => format!("~ {path}"),
+                }
+            }
+        }
+    }
+}
+
+impl From<&Change> for Changed {
+    fn from(change: &Change) -> Self {
+        Self {
+            path: change.path.clone(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+            bearing: change.bearing.as_str().to_owned(),
+        }
+    }
+}
+
+impl From<&Said> for Changed {
+    fn from(said: &Said) -> Self {
+        Self {
+            path: format!("{VARIABLES}{}", said.variable),
+            before: said.before.clone().map(Value::from),
+            after: said.after.clone().map(Value::from),
+            bearing: Bearing::Behaviour.as_str().to_owned(),
+        }
+    }
+}
+
+/// What is installed now.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Installed {
+    pub(super) server: String,
+    version: String,
+    revision: i64,
+    #[serde(skip_serializing)]
+    changed: bool,
+    #[serde(rename(serialize = "secrets_to_set", deserialize = "credentials_to_set"))]
+    secrets: Vec<String>,
+}
+
+impl From<Outcome> for Installed {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            server: outcome.server.to_string(),
+            version: outcome.version.to_string(),
+            revision: outcome.revision,
+            changed: outcome.changed,
+            secrets: outcome.secrets,
+        }
+    }
+}
+
+impl Installed {
+    fn to_set(&self) -> impl Iterator<Item = String> {
+        let set = |name| format!("set its secret: gigmcp-gateway secret set {} {name} < FILE", self.server);
+        self.secrets.iter().map(set)
+    }
+}
+
+/// An installation as it is told.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    installed: Installed,
+    changed: bool,
+    entitlements: Entitlements,
+    changes: Vec<Changed>,
+    notes: Vec<String>,
+}
+
+pub(super) fn print_installed(plan: Plan, installed: Installed, out: &Output) -> Result<(), Failure> {
+    let Plan { entitlements, changes, notes, .. } = plan;
+    let told = Told { changed: installed.changed, installed, entitlements, changes, notes };
+    out.print(&told, |Told { installed, .. }| {
+        let Installed { server, version, .. } = installed;
+        let done = match installed.changed {
+            true => format!("{server} {version} is installed"),
+            false => format!("{server} {version} is installed as it was agreed to"),
+        };
+        [done].into_iter().chain(installed.to_set()).collect()
+    })
 }
 
 impl Agreement {
     /// What somebody agrees to by the command line alone.
-    fn given(&self, reference: &ServerReference, manifest: &Manifest) -> Result<Option<Consent>, Failure> {
+    pub(super) fn given(&self, reference: &ServerReference, hash: Digest) -> Result<Option<Consent>, Failure> {
         let entrusted = self.entrust;
         match (self.accept, self.yes) {
             (Some(manifest), _) => Ok(Some(Consent { manifest, entrusted })),
-            (None, true) if reference.names_exactly(manifest) => {
-                Ok(Some(Consent { manifest: hash(manifest), entrusted }))
-            }
+            (None, true) if reference.names_exactly(hash) => Ok(Some(Consent { manifest: hash, entrusted })),
             (None, true) => Err(format!(
-                "--yes agrees to whatever comes; name what you looked at: {}@{} --yes, or --accept {1}",
-                manifest.name,
-                hash(manifest)
+                "--yes agrees to whatever comes; name what you looked at: {}@{hash} --yes, or --accept {hash}",
+                reference.name
             )
             .into()),
             (None, false) => Ok(None),
@@ -147,27 +283,28 @@ impl Agreement {
 }
 
 /// Asks at a terminal.
-fn ask(proposal: &Proposal, out: &Output) -> Result<Consent, Failure> {
-    let entitlements = &proposal.entitlements;
+pub(super) fn ask(plan: &Plan, out: &Output) -> Result<Consent, Failure> {
+    let entitlements = &plan.entitlements;
     if out.json || !std::io::stdin().is_terminal() {
         let entrust = if entitlements.is_entrusted() { " --entrust" } else { "" };
         return Err(format!(
             "{} {} was not installed, as nobody agreed to it; if you looked at it, add --accept {}{entrust}",
-            entitlements.name,
-            entitlements.version,
-            proposal.hash()
+            harmless(&entitlements.name),
+            harmless(&entitlements.version),
+            plan.hash
         )
         .into());
     }
     let refused = || Failure::from("nothing was changed");
     if entitlements.is_entrusted() {
-        let question = format!("it gets your real credentials; to agree, type its name ({}): ", entitlements.name);
+        let question =
+            format!("it gets your real credentials; to agree, type its name ({}): ", harmless(&entitlements.name));
         if answer(&question)? != entitlements.name {
             return Err(refused());
         }
     }
     match answer("agree? [y/N] ")?.to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(Consent { manifest: proposal.hash(), entrusted: entitlements.is_entrusted() }),
+        "y" | "yes" => Ok(Consent { manifest: plan.hash, entrusted: entitlements.is_entrusted() }),
         _ => Err(refused()),
     }
 }
@@ -182,19 +319,19 @@ fn answer(question: &str) -> Result<String, Failure> {
 }
 
 /// What somebody is about to agree to; what changes comes last, right above the question.
-fn show(proposal: &Proposal) -> Result<(), Failure> {
-    let mut lines = proposal.entitlements.lines();
-    if let Some(bytes) = proposal.unpacked_bytes {
+pub(super) fn show(plan: &Plan) -> Result<(), Failure> {
+    let mut lines = plan.entitlements.lines();
+    if let Some(bytes) = plan.unpacked_bytes {
         lines.push(format!("  {:<12} {:.1} MiB unpacked", "size", ((bytes * 10) >> 20) as f64 / 10.0));
     }
-    lines.extend(proposal.notes.iter().map(|note| format!("  {:<12} {}", "note", harmless(note))));
-    if let Standing::Other { before, changes } = &proposal.standing {
+    lines.extend(plan.notes.iter().map(|note| format!("  {:<12} {}", "note", harmless(note))));
+    if let Some(before) = &plan.before {
         lines.push(String::new());
-        lines.push(format!("changes since {before}, which you agreed to:"));
-        lines.extend(proposal.changes(Bearing::Behaviour).map(|change| format!("  {change}")));
-        lines.extend(proposal.said.iter().map(|said| format!("  {}", harmless(&said.to_string()))));
-        lines.extend(proposal.changes(Bearing::Presentation).map(|change| format!("  {change} (shown only)")));
-        if changes.is_empty() && proposal.said.is_empty() {
+        lines.push(format!("changes since {}, which you agreed to:", harmless(before)));
+        let (shown_only, others): (Vec<_>, Vec<_>) = plan.changes.iter().partition(|change| change.is_shown_only());
+        lines.extend(others.iter().map(|change| format!("  {}", change.line())));
+        lines.extend(shown_only.iter().map(|change| format!("  {} (shown only)", change.line())));
+        if plan.changes.is_empty() {
             lines.push(
                 "  none; but what the database says of it is not what this manifest means, or nobody agreed to that"
                     .to_owned(),
@@ -208,32 +345,29 @@ fn show(proposal: &Proposal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn done(outcome: &Outcome) -> Vec<String> {
-    let (server, version) = (&outcome.server, outcome.version);
-    let mut lines = vec![match outcome.changed {
-        true => format!("{server} {version} is installed"),
-        false => format!("{server} {version} is installed as it was agreed to"),
-    }];
-    lines.extend(to_set(outcome));
-    lines
-}
-
-fn to_set(outcome: &Outcome) -> impl Iterator<Item = String> {
-    let set = |name| format!("set its secret: gigmcp-gateway secret set {} {name} < FILE", outcome.server);
-    outcome.secrets.iter().map(set)
-}
-
 /// `server rollback`: to what was agreed to before.
 pub(super) async fn rollback(host: &Host, server: &ServerName, out: &Output) -> Result<(), Failure> {
     let outcome = Installs::open(host).await?.roll_back(server, &Owner::local(), progress()).await?;
-    let document = json!({
-        "server": server.as_str(), "version": outcome.version.to_string(), "revision": outcome.revision,
-        "secrets_to_set": outcome.secrets,
-    });
-    out.print(&document, |_| {
-        let done = format!("{server} is {} again", outcome.version);
-        [done].into_iter().chain(to_set(&outcome)).collect()
+    print_rolled_back(&outcome.into(), out)
+}
+
+pub(super) fn print_rolled_back(installed: &Installed, out: &Output) -> Result<(), Failure> {
+    out.print(installed, |installed| {
+        let done = format!("{} is {} again", installed.server, installed.version);
+        [done].into_iter().chain(installed.to_set()).collect()
     })
+}
+
+/// What another version would change.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Diff {
+    #[serde(default)]
+    pub(super) server: String,
+    pub(super) before: String,
+    pub(super) after: String,
+    #[serde(rename(serialize = "accept", deserialize = "manifest_hash"))]
+    pub(super) accept: String,
+    pub(super) changes: Vec<Changed>,
 }
 
 /// `server diff`: what the registry's version would change.
@@ -241,14 +375,20 @@ pub(super) async fn diff(host: &Host, reference: &ServerReference, out: &Output)
     let before = installed(host, &reference.name).await?;
     let catalog = fresh(host).await?;
     let after = reference.find(catalog.index().ok_or(CatalogError::NotSet)?)?;
-    let changes = before.changes_to(after);
-    let document = json!({
-        "server": reference.name.as_str(), "before": before.version.to_string(), "after": after.version.to_string(),
-        "accept": hash(after).to_string(), "changes": changes.iter().map(document).collect::<Vec<_>>(),
-    });
-    out.print(&document, |_| match changes.is_empty() {
+    let diff = Diff {
+        server: reference.name.to_string(),
+        before: before.version.to_string(),
+        after: after.version.to_string(),
+        accept: hash(after).to_string(),
+        changes: before.changes_to(after).iter().map(Changed::from).collect(),
+    };
+    print_diff(&diff, out)
+}
+
+pub(super) fn print_diff(diff: &Diff, out: &Output) -> Result<(), Failure> {
+    out.print(diff, |diff| match diff.changes.is_empty() {
         true => vec!["no changes".to_owned()],
-        false => changes.iter().map(ToString::to_string).collect(),
+        false => diff.changes.iter().map(Changed::line).collect(),
     })
 }
 
@@ -259,24 +399,5 @@ async fn installed(host: &Host, server: &ServerName) -> Result<Manifest, Failure
     Ok(install.ok_or_else(|| InstallError::ByHand { server: server.clone() })?.manifest)
 }
 
-fn documents(proposal: &Proposal) -> Vec<Value> {
-    [Bearing::Behaviour, Bearing::Presentation]
-        .into_iter()
-        .flat_map(|bearing| proposal.changes(bearing))
-        .map(document)
-        .chain(proposal.said.iter().map(said))
-        .collect()
-}
-
-fn said(said: &Said) -> Value {
-    json!({
-        "path": format!("variables.{}", said.variable), "before": said.before, "after": said.after,
-        "bearing": Bearing::Behaviour.as_str(),
-    })
-}
-
-fn document(change: &Change) -> Value {
-    json!({
-        "path": change.path, "before": change.before, "after": change.after, "bearing": change.bearing.as_str(),
-    })
-}
+/// In front of what the user said, in a path.
+const VARIABLES: &str = "variables.";

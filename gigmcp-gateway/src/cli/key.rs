@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 use gigmcp_vault::KeyRing;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     output::{Failure, Output},
     secrets::Rotation,
     settings::Settings,
+    store::SecretKey,
 };
 
 #[derive(Subcommand)]
@@ -185,25 +187,52 @@ async fn check(settings: &Settings, out: &Output) -> Result<ExitCode, Failure> {
         *keys.entry(key).or_default() += 1;
     }
     let refused: Vec<_> = checked.rows.iter().filter(|row| row.refusal.is_some()).collect();
-    let ledger = checked.ledger_refusal();
-    let document = json!({
-        "secrets": checked.rows.len(),
-        "keys": keys,
-        "active": secrets.active_key(),
-        "refused": refused.iter().map(|checked| json!({
-            "owner": checked.row.key.owner.as_str(), "server": checked.row.key.server.as_str(),
-            "name": checked.row.key.name.as_str(),
-        })).collect::<Vec<_>>(),
-        "ledger": ledger.map(ToString::to_string),
-    });
-    out.print(&document, |_| {
-        let mut lines = vec![format!("active key: {}", secrets.active_key())];
+    let reasons: Vec<String> = refused.iter().filter_map(|row| row.refusal.as_ref()).map(ToString::to_string).collect();
+    let name = |of: &SecretKey| Refused {
+        owner: of.owner.to_string(),
+        server: of.server.to_string(),
+        name: of.name.to_string(),
+    };
+    let found = Checked {
+        secrets: checked.rows.len(),
+        keys,
+        active: secrets.active_key(),
+        refused: refused.iter().map(|checked| name(&checked.row.key)).collect(),
+        ledger: checked.ledger_refusal().map(ToString::to_string),
+    };
+    print_checked(&found, reasons, out)
+}
+
+/// What was found of all secrets.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Checked {
+    secrets: usize,
+    /// How many secrets each key seals.
+    keys: BTreeMap<String, usize>,
+    /// Which key seals now.
+    active: String,
+    pub(super) refused: Vec<Refused>,
+    ledger: Option<String>,
+}
+
+/// A secret that does not open.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Refused {
+    pub(super) owner: String,
+    pub(super) server: String,
+    pub(super) name: String,
+}
+
+pub(super) fn print_checked(found: &Checked, reasons: Vec<String>, out: &Output) -> Result<ExitCode, Failure> {
+    let Checked { secrets, keys, active, refused, ledger } = found;
+    out.print(found, |_| {
+        let mut lines = vec![format!("active key: {active}")];
         lines.extend(keys.iter().map(|(key, count)| format!("{count} secrets sealed with key {key}")));
-        lines.extend(refused.iter().filter_map(|row| row.refusal.as_ref()).map(ToString::to_string));
+        lines.extend(reasons);
         lines.push(match (ledger, refused.len()) {
-            (Some(refusal), _) => refusal.to_string(),
-            (None, 0) => format!("all {} secrets open, and are those that were set last", checked.rows.len()),
-            (None, count) => format!("{count} of {} secrets do not open", checked.rows.len()),
+            (Some(refusal), _) => refusal.clone(),
+            (None, 0) => format!("all {secrets} secrets open, and are those that were set last"),
+            (None, count) => format!("{count} of {secrets} secrets do not open"),
         });
         lines
     })?;

@@ -51,11 +51,11 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct Accept {
     /// Name of the server
-    server: ServerName,
+    pub(super) server: ServerName,
 
     /// What is accepted, as its server calls it: NAME or KIND:NAME, or `instructions`
     #[arg(required_unless_present = "all")]
-    name: Vec<String>,
+    pub(super) name: Vec<String>,
 
     /// Accept all that is held back
     #[arg(long, conflicts_with = "name")]
@@ -63,7 +63,7 @@ pub(crate) struct Accept {
 
     /// Agree to the definitions with this digest, as `pin diff` prints it, without being asked
     #[arg(long, value_name = "sha256:HEX")]
-    digest: Option<DefinitionDigest>,
+    pub(super) digest: Option<DefinitionDigest>,
 }
 
 /// Does what was asked.
@@ -75,34 +75,23 @@ pub(crate) async fn run(
     match command {
         Command::List { server } => {
             let listed = pins::list(&open()?.store, &Owner::local(), server).await?;
-            out.print(&listed, |listed| {
-                columns(
-                    &["SERVER", "KIND", "NAME", "STANDING", "DIGEST"],
-                    &listed.iter().map(cells).collect::<Vec<_>>(),
-                )
-            })
+            print_list(&listed, out)
         }
         Command::Diff { server, name } => {
             let selection = selection(name);
             let differences = pins::differences(&open()?.store, &Owner::local(), &server, selection.clone()).await?;
-            out.print(&differences, |differences| {
-                let mut lines = shown(&server, differences);
-                lines.extend(hint(&server, &selection, differences));
-                lines
-            })
+            print_differences(&server, &selection, &differences, out)
         }
         Command::Accept(accept) => self::accept(&open()?, accept, out).await,
         Command::Reset { server } => {
             pins::reset(&open()?.store, &Owner::local(), &server, &Actor::local()).await?;
-            out.print(&json!({ "reset": server.as_str() }), |_| {
-                vec![format!("what {server} says of itself next is pinned, whatever it is")]
-            })
+            print_reset(&server, out)
         }
         Command::Digest { file } => digests(&file, out),
     }
 }
 
-fn selection(names: Vec<String>) -> Selection {
+pub(super) fn selection(names: Vec<String>) -> Selection {
     if names.is_empty() { Selection::All } else { Selection::Names(names) }
 }
 
@@ -116,13 +105,42 @@ async fn accept(host: &Host, accept: Accept, out: &Output) -> Result<(), Failure
         }
     };
     let accepted = pins::accept(&host.store, &owner, &server, selection, digest, &Actor::local()).await?;
-    out.print(&accepted, |Accepted { server, definitions, .. }| {
+    print_accepted(&accepted, out)
+}
+
+pub(super) fn print_list(listed: &[Pinned], out: &Output) -> Result<(), Failure> {
+    out.print(&listed, |listed| {
+        columns(&["SERVER", "KIND", "NAME", "STANDING", "DIGEST"], &listed.iter().map(cells).collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn print_differences(
+    server: &ServerName,
+    selection: &Selection,
+    differences: &[Difference],
+    out: &Output,
+) -> Result<(), Failure> {
+    out.print(&differences, |differences| {
+        let mut lines = shown(server, differences);
+        lines.extend(hint(server, selection, differences));
+        lines
+    })
+}
+
+pub(super) fn print_reset(server: &ServerName, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "reset": server.as_str() }), |_| {
+        vec![format!("what {server} says of itself next is pinned, whatever it is")]
+    })
+}
+
+pub(super) fn print_accepted(accepted: &Accepted, out: &Output) -> Result<(), Failure> {
+    out.print(accepted, |Accepted { server, definitions, .. }| {
         definitions.iter().map(|definition| format!("{} of {server} is accepted", harmless(definition))).collect()
     })
 }
 
 /// Asks at a terminal; gives the digest of what was looked at.
-fn ask(
+pub(super) fn ask(
     server: &ServerName,
     selection: &Selection,
     differences: &[Difference],
@@ -204,7 +222,7 @@ struct Tool<'a> {
     name: std::borrow::Cow<'a, str>,
 }
 
-fn digests(file: &PathBuf, out: &Output) -> Result<(), Failure> {
+pub(super) fn digests(file: &PathBuf, out: &Output) -> Result<(), Failure> {
     let bytes = read_input(file, MAX_LIST_BYTES)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| format!("{} is not UTF-8", file.display()))?;
     let text = text.trim();

@@ -1,7 +1,8 @@
 //! `profile create|list|delete|token|add|remove|set|tokens`.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::tokens;
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     people::{Actor, Label, People, Terms},
     settings::Settings,
     spec::{ProfileSlug, ServerName},
-    token::Token,
 };
 
 #[derive(Subcommand)]
@@ -82,31 +82,27 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> 
             let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
             let servers = server.into_iter().map(|server| (server, None)).collect();
             let token = people.create_profile(&Actor::local(), &name, servers).await?;
-            print_token(&name, &token, out)
+            print_token(&name, token.expose(), out)
         }
         Command::Token { name } => {
             let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
             let token = people.replace_token(&Actor::local(), &name, Label::first()).await?;
-            print_token(&name, &token, out)
+            print_token(&name, token.expose(), out)
         }
         Command::Set { name, said, server } => set(&host, name, server, said, out).await,
         Command::Tokens { name } => tokens::run(settings, host, name, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
             host.store.delete_profile(name.clone()).await?;
-            out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+            print_deleted(&name, out)
         }
         Command::Add { name, server } => {
             host.store.add_to_profile(name.clone(), server.clone()).await?;
-            out.print(&json!({ "profile": name.as_str(), "added": server.as_str() }), |_| {
-                vec![format!("{server} is in {name}")]
-            })
+            print_added(&name, &server, out)
         }
         Command::Remove { name, server } => {
             host.store.remove_from_profile(name.clone(), server.clone()).await?;
-            out.print(&json!({ "profile": name.as_str(), "removed": server.as_str() }), |_| {
-                vec![format!("{server} is no longer in {name}")]
-            })
+            print_removed(&name, &server, out)
         }
     }
 }
@@ -122,38 +118,67 @@ async fn set(
     for (what, value) in said {
         settings = host.store.set_of_profile(name.clone(), server.clone(), what, value).await??;
     }
-    let document = serde_json::to_value(&settings)?;
-    out.print(&document, |document| serde_json::to_string_pretty(document).into_iter().collect())
+    print_settings(&serde_json::to_value(&settings)?, out)
 }
 
-fn print_token(name: &ProfileSlug, token: &Token, out: &Output) -> Result<(), Failure> {
+pub(super) fn print_settings(settings: &Value, out: &Output) -> Result<(), Failure> {
+    out.print(settings, |settings| serde_json::to_string_pretty(settings).into_iter().collect())
+}
+
+pub(super) fn print_deleted(name: &ProfileSlug, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+}
+
+pub(super) fn print_added(name: &ProfileSlug, server: &ServerName, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "profile": name.as_str(), "added": server.as_str() }), |_| {
+        vec![format!("{server} is in {name}")]
+    })
+}
+
+pub(super) fn print_removed(name: &ProfileSlug, server: &ServerName, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "profile": name.as_str(), "removed": server.as_str() }), |_| {
+        vec![format!("{server} is no longer in {name}")]
+    })
+}
+
+pub(super) fn print_token(name: &ProfileSlug, token: &str, out: &Output) -> Result<(), Failure> {
     let endpoint = format!("/mcp/p/{name}");
-    let document = json!({ "profile": name.as_str(), "endpoint": endpoint, "token": token.expose() });
+    let document = json!({ "profile": name.as_str(), "endpoint": endpoint, "token": token });
     out.print(&document, |_| {
         vec![
             format!("profile {name}, endpoint {endpoint}"),
-            format!("token (shown once, only its hash is kept): {}", token.expose()),
+            format!("token (shown once, only its hash is kept): {token}"),
         ]
     })
 }
 
+/// A profile, in a list.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) owner: String,
+    pub(super) endpoint: String,
+    pub(super) servers: Vec<String>,
+    pub(super) created_at: i64,
+}
+
 async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
     let profiles = host.store.profiles().await?;
-    let servers =
-        |profile: &crate::store::Profile| profile.servers.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
-    let listed = profiles.iter().map(|profile| {
-        json!({
-            "name": profile.slug.as_str(),
-            "owner": profile.owner.as_str(),
-            "endpoint": format!("/mcp/p/{}", profile.slug),
-            "servers": servers(profile),
-            "created_at": profile.created_at,
-        })
+    let listed = profiles.iter().map(|profile| Listed {
+        name: profile.slug.to_string(),
+        owner: profile.owner.to_string(),
+        endpoint: format!("/mcp/p/{}", profile.slug),
+        servers: profile.servers.iter().map(|(name, _)| name.to_string()).collect(),
+        created_at: profile.created_at,
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
-        let rows = profiles.iter().map(|profile| {
-            vec![profile.slug.to_string(), format!("/mcp/p/{}", profile.slug), servers(profile).join(",")]
-        });
+    print_list(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_list(profiles: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&profiles, |profiles| {
+        let rows = profiles
+            .iter()
+            .map(|profile| vec![profile.name.clone(), profile.endpoint.clone(), profile.servers.join(",")]);
         columns(&["NAME", "ENDPOINT", "SERVERS"], &rows.collect::<Vec<_>>())
     })
 }

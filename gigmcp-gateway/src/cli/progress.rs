@@ -1,4 +1,4 @@
-//! How an image arrives, on one line of a terminal.
+//! How far long work has come, on one line of a terminal.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,104 @@ pub(crate) fn progress() -> Arc<dyn Progress> {
     match std::io::stderr().is_terminal() {
         true => Arc::new(Line::default()),
         false => Arc::new(|_: PullEvent| {}),
+    }
+}
+
+/// Says what is waited for, and for how long already, until it is dropped.
+pub(super) struct Waiting(Option<tokio::task::JoinHandle<()>>);
+
+impl Waiting {
+    pub(super) fn begin(what: &'static str) -> Self {
+        let task = std::io::stderr().is_terminal().then(|| {
+            tokio::spawn(async move {
+                let (begun, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_secs(1)));
+                loop {
+                    ticks.tick().await;
+                    draw(&format!("{what} ({} s)", begun.elapsed().as_secs()));
+                }
+            })
+        });
+        Self(task)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+            draw("");
+        }
+    }
+}
+
+/// Counts what was done, until it is dropped.
+pub(crate) struct Count {
+    what: &'static str,
+    done: u64,
+    is_shown: bool,
+    drawn: Option<Instant>,
+}
+
+impl Count {
+    /// Of rows, of which a few lines are printed in the end.
+    pub(crate) fn of_rows() -> Self {
+        Self::new("rows", std::io::stderr().is_terminal())
+    }
+
+    /// Of bytes that are written where somebody may be looking already.
+    pub(crate) fn of_bytes() -> Self {
+        Self::new("bytes", std::io::stderr().is_terminal() && !std::io::stdout().is_terminal())
+    }
+
+    fn new(what: &'static str, is_shown: bool) -> Self {
+        Self { what, done: 0, is_shown, drawn: None }
+    }
+
+    pub(crate) fn add(&mut self, more: u64) {
+        self.done = self.done.saturating_add(more);
+        if self.is_shown && self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) {
+            self.drawn = Some(Instant::now());
+            draw(&self.text());
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.what {
+            "bytes" => format!("{:.1} MiB", mib(self.done)),
+            what => format!("{} {what}", self.done),
+        }
+    }
+}
+
+/// Counts what is written through it.
+pub(super) struct Counted<W> {
+    into: W,
+    count: Count,
+}
+
+impl<W> Counted<W> {
+    pub(super) fn new(into: W) -> Self {
+        Self { into, count: Count::of_bytes() }
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.into.write(bytes)?;
+        self.count.add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.into.flush()
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if self.drawn.is_some() {
+            draw("");
+        }
     }
 }
 
@@ -50,9 +148,12 @@ impl Progress for Line {
 fn bar(have: u64, all: u64) -> String {
     let part = have.min(all) * WIDTH / all.max(1);
     let filled = usize::try_from(part).unwrap_or_default();
-    let mib = |bytes: u64| ((bytes * 10) >> 20) as f64 / 10.0;
     let bar = format!("{:<width$}", "#".repeat(filled), width = usize::try_from(WIDTH).unwrap_or_default());
     format!("[{bar}] {:.1} of {:.1} MiB", mib(have), mib(all))
+}
+
+fn mib(bytes: u64) -> f64 {
+    ((bytes * 10) >> 20) as f64 / 10.0
 }
 
 fn draw(text: &str) {
@@ -66,6 +167,13 @@ const WIDTH: u64 = 30;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_is_told_in_its_unit() {
+        let count = |what, done| Count { done, ..Count::new(what, false) }.text();
+        assert_eq!(count("bytes", 3 << 19), "1.5 MiB");
+        assert_eq!(count("rows", 12_345), "12345 rows");
+    }
 
     #[test]
     fn a_bar_is_as_full_as_the_image_is_there() {

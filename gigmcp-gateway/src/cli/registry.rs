@@ -37,24 +37,36 @@ pub(crate) enum Command {
 pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
     match command {
         Command::Login { host: registry, username, file } => {
-            if file.as_os_str() == "-" && std::io::stdin().is_terminal() {
-                eprintln!("password (ends with Enter and Ctrl-D; it will be visible while you type):");
-            }
-            let mut password = read_input(&file, MAX_PASSWORD_BYTES)?;
-            while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-                password.pop();
-            }
+            let password = password(&file)?;
             let login = RegistryLogin { user: username, password: SecretBytes::new(password.to_vec()) };
             login.keep(&registry, &host.secrets().await?).await?;
-            out.print(&json!({ "registry": registry.to_string() }), |_| {
-                vec![format!("kept; it is sent to {registry} only")]
-            })
+            print_kept(&registry, out)
         }
         Command::Logout { host: registry } => {
             forget(&registry, &host.secrets().await?).await?;
-            out.print(&json!({ "forgotten": registry.to_string() }), |_| vec![format!("forgot {registry}")])
+            print_forgotten(&registry, out)
         }
     }
+}
+
+/// Reads a password, less the line break at its end.
+pub(super) fn password(file: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+    if file.as_os_str() == "-" && std::io::stdin().is_terminal() {
+        eprintln!("password (ends with Enter and Ctrl-D; it will be visible while you type):");
+    }
+    let mut password = read_input(file, MAX_PASSWORD_BYTES)?;
+    while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        password.pop();
+    }
+    Ok(password)
+}
+
+pub(super) fn print_kept(registry: &RegistryHost, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "registry": registry.to_string() }), |_| vec![format!("kept; it is sent to {registry} only")])
+}
+
+pub(super) fn print_forgotten(registry: &RegistryHost, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "forgotten": registry.to_string() }), |_| vec![format!("forgot {registry}")])
 }
 
 const MAX_PASSWORD_BYTES: u64 = 16 * 1024;

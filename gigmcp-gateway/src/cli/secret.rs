@@ -5,6 +5,7 @@ use std::{io::IsTerminal, path::PathBuf};
 use clap::Subcommand;
 use gigmcp_egress::SecretString;
 use gigmcp_vault::SecretBytes;
+use serde::Serialize;
 use serde_json::json;
 
 use super::read_input;
@@ -71,15 +72,39 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             let (Some(server), Some(name)) = (server, name) else { unreachable!("required without --all") };
             let key = SecretKey { owner: Owner::local(), server, name: name.clone() };
             host.secrets().await?.delete(key).await?;
-            out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+            print_deleted(&name, out)
         }
     }
 }
 
+pub(super) fn print_deleted(name: &SecretName, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
+}
+
 async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &Output) -> Result<(), Failure> {
     let slot = declared(host, &server, name).await?;
+    let value = value(slot.name.as_str(), file)?;
+    let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.name.clone() };
+    let sealed_for = slot.sealed_for();
+    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec())).await?;
+    let whom = match slot.place {
+        Place::Environment => Gets::Server,
+        _ => Gets::Hosts(sealed_for.hosts().into_iter().map(ToOwned::to_owned).collect()),
+    };
+    let set = Listed {
+        server: server.to_string(),
+        name: slot.name.to_string(),
+        host: sealed_for.as_str().to_owned(),
+        version,
+        created_at: None,
+    };
+    print_set(&set, &whom, out)
+}
+
+/// Reads a value, and checks what the proxy would refuse to send.
+pub(super) fn value(name: &str, file: &PathBuf) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
     if file.as_os_str() == "-" && std::io::stdin().is_terminal() {
-        eprintln!("value for {} (ends with Enter and Ctrl-D; it will be visible while you type):", slot.name);
+        eprintln!("value for {name} (ends with Enter and Ctrl-D; it will be visible while you type):");
     }
     let mut value = read_input(file, MAX_SECRET_BYTES)?;
     if value.last() == Some(&b'\n') {
@@ -89,22 +114,33 @@ async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &
         }
     }
     check_value(&value)?;
-    let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.name.clone() };
-    let sealed_for = slot.sealed_for();
-    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec())).await?;
-    let document = json!({
-        "server": server.as_str(), "name": slot.name.as_str(), "host": sealed_for.as_str(), "version": version,
-    });
-    out.print(&document, |_| {
-        vec![match slot.place {
-            Place::Environment => {
-                format!("set {} of {server}, version {version}; the server itself gets it", slot.name)
+    Ok(value)
+}
+
+/// A secret, in a list.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) server: String,
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) version: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) created_at: Option<i64>,
+}
+
+/// Who gets a secret.
+pub(super) enum Gets {
+    Server,
+    Hosts(Vec<String>),
+}
+
+pub(super) fn print_set(set: &Listed, gets: &Gets, out: &Output) -> Result<(), Failure> {
+    out.print(set, |Listed { server, name, version, .. }| {
+        vec![match gets {
+            Gets::Server => format!("set {name} of {server}, version {version}; the server itself gets it"),
+            Gets::Hosts(hosts) => {
+                format!("set {name} of {server}, version {version}; it goes to {} only", hosts.join(", "))
             }
-            _ => format!(
-                "set {} of {server}, version {version}; it goes to {} only",
-                slot.name,
-                sealed_for.hosts().join(", ")
-            ),
         }]
     })
 }
@@ -150,16 +186,21 @@ async fn accept(host: &Host, out: &Output) -> Result<(), Failure> {
 
 async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
     let secrets = host.store.secrets().await?;
-    let listed = secrets.iter().map(|row| {
-        json!({
-            "server": row.key.server.as_str(), "name": row.key.name.as_str(), "host": row.policy,
-            "version": row.version, "created_at": row.created_at,
-        })
+    let listed = secrets.into_iter().map(|row| Listed {
+        server: row.key.server.to_string(),
+        name: row.key.name.to_string(),
+        host: row.policy,
+        version: row.version,
+        created_at: Some(row.created_at),
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
-        let rows = secrets.iter().map(|row| {
-            vec![row.key.server.to_string(), row.key.name.to_string(), row.policy.clone(), row.version.to_string()]
-        });
+    print_list(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_list(secrets: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&secrets, |secrets| {
+        let rows = secrets
+            .iter()
+            .map(|row| vec![row.server.clone(), row.name.clone(), row.host.clone(), row.version.to_string()]);
         columns(&["SERVER", "NAME", "HOST", "VERSION"], &rows.collect::<Vec<_>>())
     })
 }

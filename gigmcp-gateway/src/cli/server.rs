@@ -4,7 +4,8 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use gigmcp_registry::Version;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::install;
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     launch::era,
     output::{Failure, Output, columns, whole},
     serve,
-    spec::{self, InvalidSpec, ProfileSlug, ServerName, Source},
+    spec::{self, InvalidSpec, ProfileSlug, ServerName, ServerSpec, Source},
 };
 
 #[derive(Subcommand)]
@@ -113,14 +114,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         }
         Command::Remove { name } => {
             let collected = crate::install::remove(&host, &name).await?;
-            let document = json!({ "removed": name.as_str(), "images": collected.trees, "in_use": collected.leased });
-            out.print(&document, |_| {
-                let mut lines = vec![format!("removed {name}")];
-                if collected.leased > 0 {
-                    lines.push("its image still runs; `gigmcp-gateway images gc` removes it later".to_owned());
-                }
-                lines
-            })
+            print_removed(&name, Some((collected.trees, collected.leased)), out)
         }
     }
 }
@@ -167,54 +161,109 @@ async fn find_out(host: Host, name: &ServerName) {
     }
 }
 
+/// What became of a server's image is known on the machine of the gateway only.
+pub(super) fn print_removed(name: &ServerName, images: Option<(u64, u64)>, out: &Output) -> Result<(), Failure> {
+    let document = match images {
+        Some((images, in_use)) => json!({ "removed": name.as_str(), "images": images, "in_use": in_use }),
+        None => json!({ "removed": name.as_str() }),
+    };
+    out.print(&document, |_| {
+        let mut lines = vec![format!("removed {name}")];
+        if images.is_some_and(|(_, in_use)| in_use > 0) {
+            lines.push("its image still runs; `gigmcp-gateway images gc` removes it later".to_owned());
+        }
+        lines
+    })
+}
+
+/// A server, in a list.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) revision: i64,
+    pub(super) created_at: i64,
+    /// Not shown to everybody over the network.
+    pub(super) spec: Option<Value>,
+    #[serde(skip)]
+    pub(super) cells: [String; 4],
+}
+
 async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
     let servers = host.store.servers().await?;
-    let listed = servers.iter().map(|server| {
-        json!({
-            "name": server.name.as_str(),
-            "revision": server.revision,
-            "created_at": server.created_at,
-            "spec": server.spec,
+    let listed: Result<Vec<_>, serde_json::Error> = servers
+        .iter()
+        .map(|server| {
+            Ok(Listed {
+                name: server.name.to_string(),
+                revision: server.revision,
+                created_at: server.created_at,
+                spec: Some(serde_json::to_value(&server.spec)?),
+                cells: cells(&server.spec),
+            })
         })
-    });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
-        let rows = servers.iter().map(|server| {
-            let source = match &server.spec.source {
-                Source::Binary { sha256 } => format!("binary {}", &sha256[..12]),
-                Source::HostTools => "host tools, unreviewed".to_owned(),
-                Source::Image(image) => format!("image of {}", image.version),
-            };
-            let read = server.spec.allow_read.iter().map(|host| format!("{host} (read)"));
-            let some = server.spec.rules.iter().flat_map(|rule| &rule.hosts).map(|host| format!("{host} (some)"));
-            let tcp = server.spec.tcp.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
-            let all = server.spec.hosts();
-            let hosts = all.iter().map(ToString::to_string).chain(read).chain(some).chain(tcp).collect::<Vec<_>>();
-            let hosts = hosts.join(",");
-            let secrets = server.spec.secrets.iter().map(|slot| slot.name.to_string()).collect::<Vec<_>>().join(",");
-            vec![server.name.to_string(), source, hosts, secrets, server.spec.command.join(" ")]
-        });
+        .collect();
+    print_list(&listed?, out)
+}
+
+/// Where it comes from, what it reaches and holds, and what runs.
+pub(super) fn cells(spec: &ServerSpec) -> [String; 4] {
+    let source = match &spec.source {
+        Source::Binary { sha256 } => format!("binary {}", sha256.get(..12).unwrap_or(sha256)),
+        Source::HostTools => "host tools, unreviewed".to_owned(),
+        Source::Image(image) => format!("image of {}", image.version),
+    };
+    let read = spec.allow_read.iter().map(|host| format!("{host} (read)"));
+    let some = spec.rules.iter().flat_map(|rule| &rule.hosts).map(|host| format!("{host} (some)"));
+    let tcp = spec.tcp.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+    let all = spec.hosts();
+    let hosts = all.iter().map(ToString::to_string).chain(read).chain(some).chain(tcp).collect::<Vec<_>>();
+    let secrets = spec.secrets.iter().map(|slot| slot.name.to_string()).collect::<Vec<_>>();
+    [source, hosts.join(","), secrets.join(","), spec.command.join(" ")]
+}
+
+pub(super) fn print_list(servers: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&servers, |servers| {
+        let rows = servers.iter().map(|server| [&[server.name.clone()], &server.cells[..]].concat());
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())
     })
 }
 
+/// A sandbox that was started, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Instance {
+    id: String,
+    owner: String,
+    profile: String,
+    server: String,
+    revision: i64,
+    started_at: i64,
+    ended_at: Option<i64>,
+}
+
 async fn instances(host: &Host, limit: u64, out: &Output) -> Result<(), Failure> {
     let instances = host.store.instances(limit).await?;
-    let listed = instances.iter().map(|instance| {
-        json!({
-            "id": instance.id.as_str(), "owner": instance.owner.as_str(), "profile": instance.profile,
-            "server": instance.server.as_str(), "revision": instance.revision, "started_at": instance.started_at,
-            "ended_at": instance.ended_at,
-        })
+    let listed = instances.into_iter().map(|instance| Instance {
+        id: instance.id.as_str().to_owned(),
+        owner: instance.owner.to_string(),
+        profile: instance.profile,
+        server: instance.server.to_string(),
+        revision: instance.revision,
+        started_at: instance.started_at,
+        ended_at: instance.ended_at,
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
+    print_instances(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_instances(instances: &[Instance], out: &Output) -> Result<(), Failure> {
+    out.print(&instances, |instances| {
         let rows = instances.iter().map(|instance| {
             vec![
                 utc(instance.started_at),
                 instance.ended_at.map_or_else(|| "running, or its gateway was killed".to_owned(), utc),
-                instance.server.to_string(),
+                instance.server.clone(),
                 instance.profile.clone(),
                 instance.revision.to_string(),
-                instance.id.to_string(),
+                instance.id.clone(),
             ]
         });
         columns(&["STARTED (UTC)", "ENDED", "SERVER", "PROFILE", "REVISION", "INSTANCE"], &rows.collect::<Vec<_>>())

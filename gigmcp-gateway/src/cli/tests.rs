@@ -65,6 +65,10 @@ const ROUTES: &[(&str, &[&str])] = &[
 /// Why a command has no route.
 const ON_THE_MACHINE: &[(&str, &str)] = &[
     ("serve", "it is what answers"),
+    ("completions", "it is about this program"),
+    ("config", "it is about the settings of the machine"),
+    ("config check", "it is about the settings of the machine"),
+    ("health", "it asks the gateway of the machine"),
     ("demo", "it is what answers"),
     ("health", "it asks the gateway on this machine, without a key"),
     ("config", "settings are those of the machine"),
@@ -110,10 +114,73 @@ fn wrong(commands: &[String], routes: &[(&str, &[&str])]) -> Vec<String> {
     wrong
 }
 
-#[test]
-fn every_command_has_a_route_or_a_reason_to_have_none() {
+fn all() -> Vec<String> {
     let mut commands = Vec::new();
     leaves(&Cli::command(), "", &mut commands);
+    commands
+}
+
+#[test]
+fn every_command_has_an_example_that_is_understood() {
+    for command in all() {
+        let example = examples::of(&command).unwrap_or_else(|| panic!("{command} has no example"));
+        let words = shlex::split(example).expect("its quotes are closed");
+        let words =
+            words.into_iter().skip_while(|word| word.contains('=')).take_while(|word| word != "<" && word != ">");
+        let matches = listed::without_variables(Cli::command()).try_get_matches_from(words);
+        let matches = matches.unwrap_or_else(|error| panic!("{example}: {error}"));
+        let mut names = Vec::new();
+        let mut below = Some(&matches);
+        while let Some((name, matches)) = below.and_then(ArgMatches::subcommand) {
+            names.push(name);
+            below = Some(matches);
+        }
+        assert_eq!(names.join(" "), command, "{example}");
+    }
+    let mut wanted = examples::with(Cli::command());
+    let help =
+        wanted.find_subcommand_mut("profile").and_then(|of| of.find_subcommand_mut("create")).expect("it is there");
+    assert!(help.render_help().to_string().contains("gigmcp-gateway profile create work --server tickets"));
+    assert_eq!(examples::of("no such"), None, "twin");
+}
+
+/// Commands that print no document, and why.
+const NO_DOCUMENT: &[(&str, &str)] = &[
+    ("serve", "it prints what it does, as a log"),
+    ("demo", "it prints how to connect, and serves"),
+    ("exec", "its output is the server's"),
+    ("completions", "it prints a script"),
+    ("audit export", "it prints JSON lines, with --json or without"),
+];
+
+#[test]
+fn every_command_prints_a_document_or_has_a_reason_not_to() {
+    let tested: Vec<&str> = include_str!("../../tests/it/documents.txt")
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(':').expect("COMMAND: ARGUMENTS").0.trim())
+        .collect();
+    for command in all() {
+        let is_tested = tested.contains(&command.as_str());
+        let has_reason = NO_DOCUMENT.iter().any(|(of, _)| *of == command);
+        assert!(is_tested != has_reason, "{command} is to be in documents.txt, or to have a reason not to be");
+    }
+}
+
+#[test]
+fn every_shell_is_served() {
+    use clap::ValueEnum;
+    for shell in clap_complete::Shell::value_variants() {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "gigmcp-gateway", &mut script);
+        let script = String::from_utf8(script).expect("text");
+        assert!(script.contains("reset-password") && script.contains("api-key-file"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_has_a_route_or_a_reason_to_have_none() {
+    let commands = all();
     assert_eq!(wrong(&commands, ROUTES), Vec::<String>::new());
     assert_eq!(wrong(&commands, &ROUTES[1..]), ["doctor"], "twin: without its route");
     assert_eq!(wrong(&commands[1..], ROUTES), [commands[0].as_str()], "twin: without the command");

@@ -1,6 +1,7 @@
 //! `token create|list|revoke`.
 
 use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::user::when;
@@ -48,40 +49,63 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Create { profile, name, scope, expires } => {
             let wish = TokenWish { name: name.clone(), scope: scope.unwrap_or_default(), holds: expires };
             let token = people.create_token(&actor, &profile, wish).await?;
-            let endpoint = format!("/mcp/p/{profile}");
-            let document = json!({
-                "profile": profile.as_str(), "endpoint": endpoint, "name": name.as_str(), "token": token.expose(),
-            });
-            out.print(&document, |_| {
-                vec![
-                    format!("profile {profile}, endpoint {endpoint}"),
-                    format!("token {name} (shown once, only its hash is kept): {}", token.expose()),
-                ]
-            })
+            print_token(&profile, &name, token.expose(), out)
         }
         Command::List { profile } => {
             let tokens = people.tokens(&actor, &profile).await?;
-            let listed = tokens.iter().map(|token| {
-                json!({
-                    "name": token.name.as_str(), "for": token.scope.to_string(), "created_at": token.created_at,
-                    "expires_at": token.expires_at, "last_used_at": token.last_used_at,
-                })
+            let listed = tokens.into_iter().map(|token| Listed {
+                name: token.name.to_string(),
+                scope: token.scope.to_string(),
+                created_at: token.created_at,
+                expires_at: token.expires_at,
+                last_used_at: token.last_used_at,
             });
-            out.print(&listed.collect::<Vec<_>>(), |_| {
-                let rows = tokens.iter().map(|token| {
-                    let scope = if token.scope.is_whole() { "everything".to_owned() } else { token.scope.to_string() };
-                    let used = token.last_used_at.map_or_else(|| "never".to_owned(), when);
-                    let end = token.expires_at.map_or_else(String::new, when);
-                    vec![token.name.to_string(), scope, used, end]
-                });
-                columns(&["NAME", "FOR", "LAST USED", "UNTIL"], &rows.collect::<Vec<_>>())
-            })
+            print_list(&listed.collect::<Vec<_>>(), out)
         }
         Command::Revoke { profile, name } => {
             people.revoke_token(&actor, &profile, name.clone()).await?;
-            out.print(&json!({ "profile": profile.as_str(), "revoked": name.as_str() }), |_| {
-                vec![format!("token {name} of {profile} works no more")]
-            })
+            print_revoked(&profile, &name, out)
         }
     }
+}
+
+/// A token, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Listed {
+    name: String,
+    /// Empty for all that the profile has.
+    #[serde(rename(serialize = "for"))]
+    scope: String,
+    created_at: i64,
+    expires_at: Option<i64>,
+    last_used_at: Option<i64>,
+}
+
+pub(super) fn print_token(profile: &ProfileSlug, name: &Label, token: &str, out: &Output) -> Result<(), Failure> {
+    let endpoint = format!("/mcp/p/{profile}");
+    let document = json!({ "profile": profile.as_str(), "endpoint": endpoint, "name": name.as_str(), "token": token });
+    out.print(&document, |_| {
+        vec![
+            format!("profile {profile}, endpoint {endpoint}"),
+            format!("token {name} (shown once, only its hash is kept): {token}"),
+        ]
+    })
+}
+
+pub(super) fn print_list(tokens: &[Listed], out: &Output) -> Result<(), Failure> {
+    out.print(&tokens, |tokens| {
+        let rows = tokens.iter().map(|token| {
+            let scope = if token.scope.is_empty() { "everything".to_owned() } else { token.scope.clone() };
+            let used = token.last_used_at.map_or_else(|| "never".to_owned(), when);
+            let end = token.expires_at.map_or_else(String::new, when);
+            vec![token.name.clone(), scope, used, end]
+        });
+        columns(&["NAME", "FOR", "LAST USED", "UNTIL"], &rows.collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn print_revoked(profile: &ProfileSlug, name: &Label, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "profile": profile.as_str(), "revoked": name.as_str() }), |_| {
+        vec![format!("token {name} of {profile} works no more")]
+    })
 }

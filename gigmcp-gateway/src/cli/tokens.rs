@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use gigmcp_mcp::TokenReport;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     host::Host,
@@ -26,30 +26,65 @@ pub(super) async fn run(settings: &Settings, host: Host, name: ProfileSlug, out:
     };
     profiles.stop().await;
     custody.close().await;
-    print(&profile.slug, &report?, out)
+    print(&Costs::of(&profile.slug, &report?), out)
 }
 
-fn print(profile: &ProfileSlug, report: &TokenReport, out: &Output) -> Result<(), Failure> {
-    let missing: Vec<_> =
-        report.faults.iter().map(|fault| (fault.server.to_string(), fault.kind.to_string())).collect();
-    let listed = if report.is_meta { "meta" } else { "direct" };
-    let servers = report.servers.iter();
-    let document = json!({
-        "profile": profile.as_str(),
-        "servers": servers.map(|of| json!({ "server": of.server.as_str(), "tools": of.tools, "tokens": of.tokens })).collect::<Vec<_>>(),
-        "direct": report.direct,
-        "meta": report.meta,
-        "listed": listed,
-        "missing": missing.iter().map(|(server, why)| json!({ "server": server, "why": why })).collect::<Vec<_>>(),
-    });
-    out.print(&document, |_| {
-        let rows =
-            report.servers.iter().map(|of| vec![of.server.to_string(), of.tools.to_string(), of.tokens.to_string()]);
+/// What lists cost.
+#[derive(Serialize)]
+pub(super) struct Costs {
+    pub(super) profile: String,
+    pub(super) servers: Vec<Cost>,
+    pub(super) direct: usize,
+    pub(super) meta: usize,
+    /// `direct` or `meta`.
+    pub(super) listed: &'static str,
+    pub(super) missing: Vec<Missing>,
+}
+
+#[derive(Deserialize, Serialize)]
+pub(super) struct Cost {
+    server: String,
+    tools: usize,
+    tokens: usize,
+}
+
+/// A server that could not be counted.
+#[derive(Serialize)]
+pub(super) struct Missing {
+    pub(super) server: String,
+    pub(super) why: Option<String>,
+}
+
+impl Costs {
+    fn of(profile: &ProfileSlug, report: &TokenReport) -> Self {
+        let cost =
+            |of: &gigmcp_mcp::ServerTokens| Cost { server: of.server.to_string(), tools: of.tools, tokens: of.tokens };
+        let missing = report
+            .faults
+            .iter()
+            .map(|fault| Missing { server: fault.server.to_string(), why: Some(fault.kind.to_string()) });
+        Self {
+            profile: profile.to_string(),
+            servers: report.servers.iter().map(cost).collect(),
+            direct: report.direct,
+            meta: report.meta,
+            listed: if report.is_meta { "meta" } else { "direct" },
+            missing: missing.collect(),
+        }
+    }
+}
+
+pub(super) fn print(costs: &Costs, out: &Output) -> Result<(), Failure> {
+    out.print(costs, |costs| {
+        let rows = costs.servers.iter().map(|of| vec![of.server.clone(), of.tools.to_string(), of.tokens.to_string()]);
         let mut lines = columns(&["SERVER", "TOOLS", "TOKENS"], &rows.collect::<Vec<_>>());
-        lines.push(format!("listed one by one (direct): {} tokens", report.direct));
-        lines.push(format!("behind the meta-tools (meta): {} tokens", report.meta));
-        lines.push(format!("clients of {profile} see: {listed}"));
-        lines.extend(missing.iter().map(|(server, why)| format!("not complete: {server}: {why}")));
+        lines.push(format!("listed one by one (direct): {} tokens", costs.direct));
+        lines.push(format!("behind the meta-tools (meta): {} tokens", costs.meta));
+        lines.push(format!("clients of {} see: {}", costs.profile, costs.listed));
+        lines.extend(costs.missing.iter().map(|missing| match &missing.why {
+            Some(why) => format!("not complete: {}: {why}", missing.server),
+            None => format!("not complete: {}", missing.server),
+        }));
         lines.push("estimated; each model counts in its own way".to_owned());
         lines
     })

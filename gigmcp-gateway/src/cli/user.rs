@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
@@ -13,7 +14,6 @@ use crate::{
     output::{Failure, Output, columns, harmless},
     people::{Acceptance, Actor, Email, Lifetime, Password, People, Role, Terms},
     store::UserRow,
-    token::Token,
 };
 
 #[derive(Subcommand)]
@@ -105,10 +105,10 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
     match command {
         Command::Invite { email, role, expires } => {
             let code = people.invite(&actor, email.clone(), role, expires).await?;
-            print_code(&format!("{email} as {role}"), &code, out)
+            print_code(&format!("{email} as {role}"), code.expose(), out)
         }
         Command::Setup => match people.setup_code().await? {
-            Some(code) => print_code("the first administrator", &code, out),
+            Some(code) => print_code("the first administrator", code.expose(), out),
             None => {
                 Err("there is an administrator who can sign in; invite others with `gigmcp-gateway user invite`".into())
             }
@@ -116,7 +116,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Invitations => invitations(&people, &actor, out).await,
         Command::Uninvite { email } => {
             people.revoke_invitation(&actor, email.clone()).await?;
-            out.print(&json!({ "uninvited": email.as_str() }), |_| vec![format!("{email} is not invited any more")])
+            print_uninvited(&email, out)
         }
         Command::Accept { email, file } => accept(&host, &people, email, &file, out).await,
         Command::List => list(&people, &actor, out).await,
@@ -138,11 +138,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Delete { who, yes } => {
             let found = find(&who).await?;
             if !yes {
-                return Err(format!(
-                    "{} and all their profiles and secrets would be deleted; say so with --yes",
-                    called(&found)
-                )
-                .into());
+                return Err(not_deleted(Person::from(&found).called()));
             }
             people.delete(&actor, &found.id, &host.secrets().await?).await?;
             done(&found, "deleted", json!(true), "is deleted", out)
@@ -153,7 +149,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             if second_factor {
                 people.end_lost_totp(&actor, &found.id).await?;
             }
-            print_code(&format!("a new password of {}", called(&found)), &code, out)
+            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), out)
         }
         Command::Sessions { who, end: Some(id), .. } => {
             let found = find(&who).await?;
@@ -179,94 +175,176 @@ async fn accept(
     file: &PathBuf,
     out: &Output,
 ) -> Result<(), Failure> {
+    let (code, password) = code_and_password(file)?;
+    let password = Password::new(password)?;
+    let acceptance = Acceptance { code, email, password, origin: None };
+    let id = people.accept(acceptance, &host.secrets().await?).await?;
+    let found = people.account(&Actor::local(), &id).await?;
+    done(&found, "role", json!(found.role), "can sign in", out)
+}
+
+/// Whom something was done to.
+#[derive(Deserialize)]
+pub(super) struct Person {
+    pub(super) id: String,
+    pub(super) email: Option<String>,
+}
+
+impl Person {
+    /// How somebody is called.
+    pub(super) fn called(&self) -> &str {
+        self.email.as_ref().unwrap_or(&self.id)
+    }
+}
+
+impl From<&UserRow> for Person {
+    fn from(row: &UserRow) -> Self {
+        Self { id: row.id.to_string(), email: row.email.as_ref().map(Email::to_string) }
+    }
+}
+
+pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str, out: &Output) -> Result<(), Failure> {
+    let whom = whom.into();
+    let document = json!({ "id": whom.id, "email": whom.email, what: value });
+    out.print(&document, |_| vec![format!("{} {text}", whom.called())])
+}
+
+pub(super) fn print_code(whom: &str, code: &str, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "for": whom, "code": code }), |_| {
+        vec![format!("code for {whom} (shown once, works once): {code}")]
+    })
+}
+
+pub(super) fn print_uninvited(email: &Email, out: &Output) -> Result<(), Failure> {
+    out.print(&json!({ "uninvited": email.as_str() }), |_| vec![format!("{email} is not invited any more")])
+}
+
+/// What is said before somebody is deleted.
+pub(super) fn not_deleted(whom: &str) -> Failure {
+    format!("{whom} and all their profiles and secrets would be deleted; say so with --yes").into()
+}
+
+/// The code, and the password, in two lines.
+pub(super) fn code_and_password(file: &PathBuf) -> Result<(String, Zeroizing<String>), Failure> {
     let input = read_input(file, MAX_INPUT_BYTES)?;
     let text = std::str::from_utf8(&input).map_err(|_| "the input is not text")?;
     let mut lines = text.lines();
     let (Some(code), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {
         return Err("give two lines: the code, then the password".into());
     };
-    let password = Password::new(Zeroizing::new(password.to_owned()))?;
-    let acceptance = Acceptance { code: code.trim().to_owned(), email, password, origin: None };
-    let id = people.accept(acceptance, &host.secrets().await?).await?;
-    let found = people.account(&Actor::local(), &id).await?;
-    done(&found, "role", json!(found.role), "can sign in", out)
+    Ok((code.trim().to_owned(), Zeroizing::new(password.to_owned())))
 }
 
-/// How somebody is called.
-fn called(user: &UserRow) -> String {
-    user.email.as_ref().map_or_else(|| user.id.to_string(), Email::to_string)
-}
-
-fn done(user: &UserRow, what: &str, value: Value, text: &str, out: &Output) -> Result<(), Failure> {
-    let document = json!({ "id": user.id.as_str(), "email": user.email.as_ref().map(Email::as_str), what: value });
-    out.print(&document, |_| vec![format!("{} {text}", called(user))])
-}
-
-fn print_code(whom: &str, code: &Token, out: &Output) -> Result<(), Failure> {
-    out.print(&json!({ "for": whom, "code": code.expose() }), |_| {
-        vec![format!("code for {whom} (shown once, works once): {}", code.expose())]
-    })
+/// An account, in a list.
+#[derive(Serialize)]
+pub(super) struct Account {
+    pub(super) id: String,
+    pub(super) email: Option<String>,
+    pub(super) name: String,
+    pub(super) role: Role,
+    pub(super) created_at: i64,
+    pub(super) last_login_at: Option<i64>,
+    pub(super) disabled_at: Option<i64>,
+    pub(super) can_sign_in: bool,
+    pub(super) second_factor: bool,
 }
 
 async fn list(people: &People, actor: &Actor, out: &Output) -> Result<(), Failure> {
     let users = people.accounts(actor).await?;
-    let listed = users.iter().map(|user| {
-        json!({
-            "id": user.id.as_str(), "email": user.email.as_ref().map(Email::as_str), "name": user.name, "role": user.role,
-            "created_at": user.created_at, "last_login_at": user.last_login_at, "disabled_at": user.disabled_at,
-            "can_sign_in": (user.has_password || user.has_identity) && user.disabled_at.is_none(), "second_factor": user.totp_since.is_some(),
-        })
+    let listed = users.into_iter().map(|user| Account {
+        can_sign_in: (user.has_password || user.has_identity) && user.disabled_at.is_none(),
+        second_factor: user.totp_since.is_some(),
+        id: user.id.to_string(),
+        email: user.email.as_ref().map(Email::to_string),
+        name: user.name,
+        role: user.role,
+        created_at: user.created_at,
+        last_login_at: user.last_login_at,
+        disabled_at: user.disabled_at,
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
+    print_accounts(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_accounts(users: &[Account], out: &Output) -> Result<(), Failure> {
+    out.print(&users, |users| {
         let rows = users.iter().map(|user| {
-            let status = match (user.disabled_at, user.has_password || user.has_identity, user.totp_since) {
+            let status = match (user.disabled_at, user.can_sign_in, user.second_factor) {
                 (Some(_), ..) => "disabled",
                 (None, false, _) => "cannot sign in",
-                (None, true, None) => "active",
-                (None, true, Some(_)) => "active, second factor",
+                (None, true, false) => "active",
+                (None, true, true) => "active, second factor",
             };
             let seen = user.last_login_at.map_or_else(|| "never".to_owned(), when);
-            vec![user.id.to_string(), called(user), user.role.to_string(), status.to_owned(), seen]
+            let called = user.email.as_ref().unwrap_or(&user.id).clone();
+            vec![user.id.clone(), called, user.role.to_string(), status.to_owned(), seen]
         });
         columns(&["ID", "EMAIL", "ROLE", "STATUS", "LAST SIGN-IN"], &rows.collect::<Vec<_>>())
     })
 }
 
+/// A code that still works, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct OpenCode {
+    kind: String,
+    email: Option<String>,
+    role: Role,
+    created_by: String,
+    created_at: i64,
+    expires_at: i64,
+}
+
 async fn invitations(people: &People, actor: &Actor, out: &Output) -> Result<(), Failure> {
     let codes = people.invitations(actor).await?;
-    let listed = codes.iter().map(|code| {
-        json!({
-            "kind": code.kind.as_str(), "email": code.email.as_ref().map(Email::as_str), "role": code.role,
-            "created_by": code.created_by, "created_at": code.created_at, "expires_at": code.expires_at,
-        })
+    let listed = codes.into_iter().map(|code| OpenCode {
+        kind: code.kind.as_str().to_owned(),
+        email: code.email.as_ref().map(Email::to_string),
+        role: code.role,
+        created_by: code.created_by,
+        created_at: code.created_at,
+        expires_at: code.expires_at,
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
+    print_codes(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_codes(codes: &[OpenCode], out: &Output) -> Result<(), Failure> {
+    out.print(&codes, |codes| {
         let rows = codes.iter().map(|code| {
-            let email = code.email.as_ref().map_or("", Email::as_str).to_owned();
-            vec![
-                code.kind.as_str().to_owned(),
-                email,
-                code.role.to_string(),
-                when(code.expires_at),
-                code.created_by.clone(),
-            ]
+            let email = code.email.clone().unwrap_or_default();
+            vec![code.kind.clone(), email, code.role.to_string(), when(code.expires_at), code.created_by.clone()]
         });
         columns(&["KIND", "EMAIL", "ROLE", "UNTIL", "BY"], &rows.collect::<Vec<_>>())
     })
 }
 
+/// A session, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Session {
+    id: String,
+    created_at: i64,
+    expires_at: i64,
+    last_seen_at: i64,
+    address: String,
+    user_agent: String,
+}
+
 async fn sessions(people: &People, actor: &Actor, user: &UserRow, out: &Output) -> Result<(), Failure> {
     let sessions = people.sessions(actor, &user.id).await?;
-    let listed = sessions.iter().map(|session| {
-        json!({
-            "id": session.id(), "created_at": session.created_at, "expires_at": session.expires_at,
-            "last_seen_at": session.last_seen_at, "address": session.address, "user_agent": session.user_agent,
-        })
+    let listed = sessions.into_iter().map(|session| Session {
+        id: session.id().to_owned(),
+        created_at: session.created_at,
+        expires_at: session.expires_at,
+        last_seen_at: session.last_seen_at,
+        address: session.address,
+        user_agent: session.user_agent,
     });
-    out.print(&listed.collect::<Vec<_>>(), |_| {
+    print_sessions(&listed.collect::<Vec<_>>(), out)
+}
+
+pub(super) fn print_sessions(sessions: &[Session], out: &Output) -> Result<(), Failure> {
+    out.print(&sessions, |sessions| {
         let rows = sessions.iter().map(|session| {
             let agent = harmless(&session.user_agent);
-            vec![session.id().to_owned(), when(session.last_seen_at), session.address.clone(), agent]
+            vec![session.id.clone(), when(session.last_seen_at), session.address.clone(), agent]
         });
         columns(&["ID", "LAST SEEN", "ADDRESS", "BROWSER"], &rows.collect::<Vec<_>>())
     })

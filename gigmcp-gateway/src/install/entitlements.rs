@@ -1,14 +1,16 @@
 //! What a manifest asks for, for people to agree to.
 
+use std::borrow::Cow;
+
 use gigmcp_registry::{Credential, EgressHost, Inject, Manifest, RequestRule, Template, Tier, Values};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lower::hash;
 use crate::output::harmless;
 
 /// What a manifest asks for. Where the user has said something, that stands in it.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 pub(crate) struct Entitlements {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -16,7 +18,7 @@ pub(crate) struct Entitlements {
     pub(crate) display_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
-    pub(crate) tier: &'static str,
+    pub(crate) tier: Cow<'static, str>,
     pub(crate) source: String,
     pub(crate) image: String,
     /// What one agrees to, for `--accept`.
@@ -37,7 +39,7 @@ pub(crate) struct Entitlements {
 }
 
 /// Hosts of which only some requests are allowed.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(rename = "EntitledRule")]
 pub(crate) struct Rule {
     pub(crate) hosts: Vec<String>,
@@ -46,16 +48,16 @@ pub(crate) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_body_bytes: Option<u64>,
     /// What the proxy would refuse otherwise.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) exceptions: Vec<&'static str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exceptions: Vec<Cow<'static, str>>,
 }
 
 /// A credential, and where it goes.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(rename = "EntitledUse")]
 pub(crate) struct Use {
     pub(crate) name: String,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) place: String,
     /// Empty: to all hosts of the server.
     pub(crate) with: Vec<Rule>,
@@ -63,25 +65,25 @@ pub(crate) struct Use {
 }
 
 /// What the user says at the installation.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(rename = "EntitledVariable")]
 pub(crate) struct Variable {
     pub(crate) name: String,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: Cow<'static, str>,
     pub(crate) description: String,
     pub(crate) choices: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,
 }
 
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(rename = "EntitledTool")]
 pub(crate) struct Tool {
     pub(crate) name: String,
     /// Whether whoever made the manifest means everybody to have it. All tools can be called.
     pub(crate) default: bool,
     /// Whether it is said to change nothing, so that a model may call it unasked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) read_only: bool,
 }
 
@@ -98,12 +100,12 @@ impl Entitlements {
         };
         let request = |said: &RequestRule| Rule {
             max_body_bytes: said.max_body_bytes,
-            exceptions: said.allow.iter().map(|exception| exception.as_str()).collect(),
+            exceptions: said.allow.iter().map(|exception| exception.as_str().into()).collect(),
             ..rule(&said.hosts, &said.methods, &said.paths)
         };
         let credential = |credential: &Credential| Use {
             name: credential.id.to_string(),
-            kind: credential.kind.as_str(),
+            kind: credential.kind.as_str().into(),
             place: place(&credential.inject),
             with: credential.bind.iter().map(|bind| rule(&bind.hosts, &bind.methods, &bind.paths)).collect(),
             held_by_server: matches!(credential.inject, Inject::Env { .. }),
@@ -116,7 +118,7 @@ impl Entitlements {
             version: manifest.version.to_string(),
             display_name: manifest.display_name.clone(),
             description: manifest.description.clone(),
-            tier: manifest.tier.as_str(),
+            tier: manifest.tier.as_str().into(),
             source: format!("{}@{}", manifest.source.repo, manifest.source.tag),
             image: format!("{}@{}", manifest.image.reference, manifest.image.digest),
             accept: hash(manifest).to_string(),
@@ -239,7 +241,7 @@ fn place(inject: &Inject) -> String {
 fn variable(said: &gigmcp_registry::Variable, values: &Values) -> Variable {
     Variable {
         name: said.name.to_string(),
-        kind: said.kind.as_str(),
+        kind: said.kind.as_str().into(),
         description: said.description.clone(),
         choices: said.choices.clone(),
         value: values.value(said.name.as_str()).map(str::to_owned),

@@ -35,8 +35,8 @@ impl ServerReference {
     }
 
     /// Whether it names the whole manifest by its hash, so that nothing about it is left open.
-    pub(crate) fn names_exactly(&self, manifest: &Manifest) -> bool {
-        self.which == Which::Digest(hash(manifest))
+    pub(crate) fn names_exactly(&self, hash: Digest) -> bool {
+        self.which == Which::Digest(hash)
     }
 
     /// The manifest that is meant.

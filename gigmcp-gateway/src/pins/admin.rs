@@ -2,7 +2,7 @@
 
 use gigmcp_mcp::{DefinitionDigest, DefinitionKind};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     diff::{Piece, pieces},
@@ -53,7 +53,7 @@ pub(crate) enum Selection {
 }
 
 /// What was accepted.
-#[derive(Clone, Debug, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[schemars(rename = "AcceptedPins")]
 pub(crate) struct Accepted {
     pub(crate) server: String,

@@ -40,16 +40,24 @@ impl Setting {
         self.arg.get_long().map(|long| format!("--{long}"))
     }
 
-    /// What is wrong with the value of its variable, taken by itself.
-    fn fault(&self) -> Option<SettingsError> {
+    /// What is wrong with the value of its variable, whatever the others are.
+    fn fault(&self, all: &[Self]) -> Option<SettingsError> {
         if std::env::var_os(&self.source).is_none_or(|value| value.is_empty()) {
             return None;
         }
-        // An argument that others forbid or ask for is told of by the parse of all.
-        let alone = Command::new("gigmcp-gateway").no_binary_name(true).arg(self.arg.clone());
-        let error = alone.try_get_matches_from(std::iter::empty::<OsString>()).err()?;
+        let args = all.iter().map(|setting| match setting.id() == self.id() {
+            true => setting.arg.clone(),
+            false => setting.arg.clone().env(Resettable::Reset),
+        });
+        let only = Command::new("gigmcp-gateway").no_binary_name(true).args(args);
+        let error = only.try_get_matches_from(std::iter::empty::<OsString>()).err()?;
+        use clap::error::ErrorKind::{InvalidUtf8, InvalidValue, ValueValidation};
+        // That it needs another, or does not go with another, is told of by the parse of all.
+        if !matches!(error.kind(), InvalidUtf8 | InvalidValue | ValueValidation) {
+            return None;
+        }
         let name = self.source.clone();
-        if error.kind() == clap::error::ErrorKind::InvalidUtf8 {
+        if error.kind() == InvalidUtf8 {
             return Some(SettingsError::NotText { name });
         }
         let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);
@@ -111,7 +119,7 @@ pub(crate) fn faults(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<SettingsError> {
     let mut found = super::names::faults(settings, environment);
-    found.extend(settings.iter().filter_map(Setting::fault));
+    found.extend(settings.iter().filter_map(|setting| setting.fault(settings)));
     found
 }
 

@@ -60,7 +60,7 @@ pub(super) const REPLACED: &[(&str, &str)] = &[
     ("GIG_OAUTH_*_DEFAULT_SCOPES", OAUTH),
     ("GIG_OAUTH_*_PKCE", OAUTH),
     ("GIG_OAUTH_*_TOKEN_URL", OAUTH),
-    ("GIG_OIDC_ADMIN_ROLE", "roles follow from a claim, as the settings of OpenID Connect say"),
+    ("GIG_OIDC_ADMIN_ROLE", "set GIG_OIDC_ROLE_MAP, as gigmcp-admin=admin"),
     ("GIG_OIDC_POST_LOGOUT_REDIRECT_URL", "people come back to GIG_PUBLIC_URL"),
     ("GIG_OIDC_REDIRECT_URL", "set GIG_PUBLIC_URL; where a provider sends people back to follows from it"),
     ("GIG_PROXY_PORT", "servers reach the proxy by sockets of their own sandbox, and it has no port"),

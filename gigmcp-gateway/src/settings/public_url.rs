@@ -33,6 +33,15 @@ impl PublicUrl {
     }
 }
 
+impl PublicUrl {
+    /// The one it names, or the one that goes without saying.
+    pub(crate) fn port(&self) -> u16 {
+        let authority = self.0.split_once("://").map_or("", |(_, authority)| authority);
+        let named = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        named.unwrap_or(if self.is_tls() { 443 } else { 80 })
+    }
+}
+
 impl fmt::Display for PublicUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -92,10 +101,15 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PublicUrl>().ok().as_ref().map(PublicUrl::origin), expected, "{text}");
         }
-        for (text, host) in
-            [("https://a.example:8443", "a.example"), ("http://[::1]", "[::1]"), ("http://[::1]:80", "[::1]")]
-        {
-            assert_eq!(text.parse::<PublicUrl>().expect("an address").host(), host);
+        for (text, host, port) in [
+            ("https://a.example:8443", "a.example", 8443),
+            ("https://a.example", "a.example", 443),
+            ("http://[::1]", "[::1]", 80),
+            ("http://[::1]:80", "[::1]", 80),
+            ("http://[::1]:8080", "[::1]", 8080),
+        ] {
+            let url = text.parse::<PublicUrl>().expect("an address");
+            assert_eq!((url.host(), url.port()), (host, port), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ChainedRow, Link, Place, PublicKey, Statement, StatementKind};
 use crate::store::{Page, Store, StoreError};
@@ -55,7 +55,7 @@ fn missing(first: &Place, last: &Place) -> String {
 }
 
 /// What was found when nothing is wrong.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// Rows that follow from each other.
     pub(crate) rows: u64,
@@ -90,11 +90,22 @@ pub(crate) enum VerifyError {
 
 /// Verifies what is in the database, while others go on writing to it.
 pub(crate) async fn verify(store: &Store, keys: &[PublicKey], kept: Option<Link>) -> Result<Report, VerifyError> {
+    verify_while(store, keys, kept, |_| {}).await
+}
+
+/// The same; tells after each page how many rows it had.
+pub(crate) async fn verify_while(
+    store: &Store,
+    keys: &[PublicKey],
+    kept: Option<Link>,
+    mut seen: impl FnMut(u64),
+) -> Result<Report, VerifyError> {
     let mut verifier = Verifier::new(keys, kept);
     let mut after = Place::MIN;
     loop {
         let page = store.audit_page(after, PAGE_ROWS).await?;
         verifier.page(&page)?;
+        seen(page.rows.len() as u64);
         match page.rows.last() {
             Some(row) if !page.last => after = row.id,
             _ => return Ok(verifier.finish()?),

@@ -19,6 +19,7 @@ mod custody;
 mod declared_tools;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+mod documents;
 mod eras;
 mod exec;
 mod faults;
@@ -39,6 +40,7 @@ mod postgres;
 mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
+mod remote;
 mod runtimes;
 mod schemathesis;
 mod search;

@@ -9,6 +9,7 @@ use clap::Args;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
+    cli::progress::Counted,
     host::Host,
     output::Failure,
     store::Store,
@@ -16,60 +17,60 @@ use crate::{
 };
 
 #[derive(Args, Default)]
-pub(super) struct Export {
+pub(crate) struct Export {
     /// Only rows after the one with this id, for example the last that was exported before
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(0..))]
-    pub(super) after: Option<Place>,
+    pub(crate) after: Option<Place>,
 
     /// Go on with rows that are yet to come, until ended
     #[arg(long)]
-    pub(super) follow: bool,
+    pub(crate) follow: bool,
 
     /// Only what began at this time or later, as 2026-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = millis)]
-    pub(super) since: Option<i64>,
+    pub(crate) since: Option<i64>,
 
     /// Only what began before this time
     #[arg(long, value_name = "TIME", value_parser = millis)]
-    pub(super) until: Option<i64>,
+    pub(crate) until: Option<i64>,
 
     /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, removal, pin, audit, or of
     /// people: login, logout, account, invitation, session, token, api-key, view, profile, server or secret
     #[arg(long)]
-    pub(super) kind: Option<String>,
+    pub(crate) kind: Option<String>,
 
     /// Only rows of this person
     #[arg(long)]
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
 
     /// Only rows of this profile
     #[arg(long)]
-    pub(super) profile: Option<String>,
+    pub(crate) profile: Option<String>,
 
     /// Only rows of this server
     #[arg(long)]
-    pub(super) server: Option<String>,
+    pub(crate) server: Option<String>,
 
     /// Only rows of this instance
     #[arg(long)]
-    pub(super) instance: Option<String>,
+    pub(crate) instance: Option<String>,
 
     /// Only this tool call, and what its server did while it was under way
     #[arg(long, value_name = "ID")]
-    pub(super) call: Option<String>,
+    pub(crate) call: Option<String>,
 
     /// Only this request, and the credentials that were read for it
     #[arg(long, value_name = "ID")]
-    pub(super) request: Option<String>,
+    pub(crate) request: Option<String>,
 
     /// Only alarms
     #[arg(long)]
-    pub(super) alarms: bool,
+    pub(crate) alarms: bool,
 }
 
 /// Writes line after line, with few of them in memory.
 pub(super) async fn run(host: Host, asked: &Export) -> Result<(), Failure> {
-    match write(&host.store, asked, BufWriter::new(io::stdout().lock())).await {
+    match write(&host.store, asked, Counted::new(BufWriter::new(io::stdout().lock()))).await {
         // Whoever read it has enough.
         Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
         written => written,

@@ -11,41 +11,42 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    cli::progress::Count,
     host::{Host, HostError},
     output::{Failure, Output},
     store::now_millis,
-    trail::{InvalidExport, Line, Link, PublicKey, Report, Verifier, VerifyError, verify},
+    trail::{InvalidExport, Line, Link, PublicKey, Report, Verifier, VerifyError, verify_while},
 };
 
 #[derive(Args)]
-pub(super) struct Verify {
+pub(crate) struct Verify {
     /// An export to check instead of the database; it must have been written without filters
     #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 
     /// A head that an earlier `audit verify` printed and that was kept elsewhere: the trail must still hold it
     #[arg(long, value_name = "PLACE:HASH")]
-    head: Option<Link>,
+    pub(crate) head: Option<Link>,
 
     /// The key that signs the trail, as an earlier `audit verify` printed it; may be given several times. Without it, the
     /// master key is asked for which keys in the database are ours
     #[arg(long, value_name = "HEX")]
-    key: Vec<PublicKey>,
+    pub(crate) key: Vec<PublicKey>,
 
     /// Fail also if more than 2,000 of the newest rows are signed by nobody, or one that is older than a minute
     #[arg(long)]
-    strict: bool,
+    pub(crate) strict: bool,
 }
 
 /// What was found, and who vouches for it.
 #[derive(Serialize)]
-struct Found {
+pub(crate) struct Found {
     #[serde(flatten)]
-    report: Report,
+    pub(crate) report: Report,
     /// The keys that sign.
-    keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// Whether the operator or the master key vouches for the keys; if not, only the export does.
-    trusted_keys: bool,
+    pub(crate) trusted_keys: bool,
 }
 
 /// Checks the whole trail, and fails at the first row that is wrong.
@@ -63,19 +64,25 @@ pub(super) async fn run(
         None => {
             let host = open()?;
             let keys = if given { asked.key } else { host.secrets().await?.audit_keys().await? };
-            (verify(&host.store, &keys, asked.head).await?, keys)
+            let mut count = Count::of_rows();
+            (verify_while(&host.store, &keys, asked.head, |rows| count.add(rows)).await?, keys)
         }
     };
     let trusted_keys = given || asked.file.is_none();
     let found = Found { report, keys: keys.iter().map(ToString::to_string).collect(), trusted_keys };
     let left = found.report.is_left_unsigned(now_millis());
-    out.print(&found, text)?;
+    print(&found, left, asked.strict, out)
+}
+
+/// Prints what was found; `left` says whether more rows are signed by nobody than a gateway leaves unsigned.
+pub(crate) fn print(found: &Found, left: bool, strict: bool, out: &Output) -> Result<ExitCode, Failure> {
+    out.print(found, text)?;
     if left {
         eprintln!(
             "warning: a gateway that runs signs within 10 seconds, and one that stops signs all: who can write to the database may have put in these rows, or taken their heads"
         );
     }
-    Ok(if left && asked.strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if left && strict { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Checks an export, and gives the keys that it was checked with.
@@ -107,8 +114,10 @@ pub(super) fn check(
     };
     let mut verifier = Verifier::new(&keys, kept);
     head.after()?.into_iter().for_each(|after| verifier.assume(after));
+    let mut count = Count::of_rows();
     let mut before = next()?;
     while let Some(line) = before {
+        count.add(1);
         before = next()?;
         let broken = match &line {
             Line::Head(_) => return Err(InvalidExport::Head.into()),
