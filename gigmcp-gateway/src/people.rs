@@ -7,6 +7,7 @@ mod accounts;
 mod api_keys;
 mod email;
 mod factors;
+mod failed;
 mod invitations;
 mod label;
 mod lifetime;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via, anybody_may};
 pub(crate) use email::Email;
+pub(crate) use failed::{Failed, Proof};
 pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
 pub(crate) use lifetime::Lifetime;
@@ -59,6 +61,10 @@ pub(crate) struct People {
     terms: Terms,
     /// Tries from one address, to whatever account.
     sources: Throttle,
+    /// Proofs that let nobody in.
+    pub(crate) failed: Failed,
+    /// Codes from one address. Each has 256 bits: it is their number that is held back, and not a guess.
+    codes: Throttle,
     /// Tries for one account, from wherever it was not signed in to lately.
     accounts: Throttle,
     /// Wrong second factors of one account: of somebody who knows the password.
@@ -115,8 +121,9 @@ impl People {
     }
 
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
-        let [sources, accounts, factors] = [SOURCES, ACCOUNTS, FACTORS].map(Throttle::new);
-        Self { store, hasher, terms, sources, accounts, factors }
+        let [sources, codes, accounts, factors] = [SOURCES, CODES, ACCOUNTS, FACTORS].map(Throttle::new);
+        let failed = Failed::new(store.clone());
+        Self { store, hasher, terms, sources, failed, codes, accounts, factors }
     }
 }
 
@@ -126,6 +133,13 @@ const SOURCES: Pace = Pace {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(900),
     forgotten: Duration::from_secs(3600),
+};
+/// Many people of one office may be invited on one day.
+const CODES: Pace = Pace {
+    free: 60,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(10),
+    forgotten: Duration::from_secs(60),
 };
 /// One account from all addresses: never long, as it is its owner who waits with others.
 const ACCOUNTS: Pace = Pace {

@@ -50,6 +50,10 @@ pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: bool) -> Result<B, 
         _ if !expected => return Err(ApiError::invalid("this method takes no body")),
         _ => {}
     }
+    // What is small on the way could be large here.
+    if raw.headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        return Err(ApiError::new(Code::UnsupportedMediaType, "the body must not be compressed"));
+    }
     if !is_json(&raw.headers) {
         return Err(ApiError::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }

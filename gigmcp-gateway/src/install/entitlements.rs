@@ -46,7 +46,6 @@ pub(crate) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_body_bytes: Option<u64>,
     /// What the proxy would refuse otherwise.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) exceptions: Vec<&'static str>,
 }
 
@@ -81,7 +80,6 @@ pub(crate) struct Tool {
     /// Whether whoever made the manifest means everybody to have it. All tools can be called.
     pub(crate) default: bool,
     /// Whether it is said to change nothing, so that a model may call it unasked.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) read_only: bool,
 }
 

@@ -191,7 +191,10 @@ fn item(state: &State, row: InstanceRow) -> Item {
 }
 
 async fn measure(call: Call<State>) -> Result<Response<Body>, ApiError> {
-    let mut response = whole(StatusCode::OK, metrics::text(call.state.store(), &call.state.supervisor().instances));
+    let mut response = whole(
+        StatusCode::OK,
+        metrics::text(call.state.store(), &call.state.supervisor().instances, &call.state.people.failed),
+    );
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::MEDIA_TYPE));
     Ok(response)
 }

@@ -18,7 +18,7 @@ pub(super) struct Target<'a> {
 /// One route, and what comes of it for each of [`CALLERS`].
 pub(super) struct Row {
     pub(super) id: &'static str,
-    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible; `s` sign in first, `f` forbidden, `v` view
+    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible, `a` it is let in, and not accepted, `w` it is let in, and the proof is wrong; `s` sign in first, `f` forbidden, `v` view
     /// only, `n` not found.
     pub(super) outcomes: &'static str,
     pub(super) body: fn(&Target<'_>) -> Option<Value>,
@@ -127,7 +127,7 @@ fn observed() -> Vec<Row> {
 
 fn sessions() -> Vec<Row> {
     vec![
-        with("sign_in", "y yyyyyy vv fff fff", |target| {
+        with("sign_in", "y yyyyyy yy yyy yyy", |target| {
             Some(json!({ "email": target.account.email, "password": PASSWORD }))
         }),
         row("session", "s yyyyyy yy fff fff"),
@@ -135,7 +135,7 @@ fn sessions() -> Vec<Row> {
         with("change_password", "s yyyyyy vv fff fff", |_| {
             Some(json!({ "old": PASSWORD, "new": "Eagle has landed 20:17" }))
         }),
-        with("begin_view", "s ffffiy vv fff fff", |target| {
+        with("begin_view", "s ffffay vv fff fff", |target| {
             Some(json!({ "user": target.account.id.as_str(), "holds": "10m" }))
         }),
         row("end_view", "s yyyyyy yy fff fff"),
@@ -156,8 +156,8 @@ fn people() -> Vec<Row> {
             Some(json!({ "email": format!("{}@example.com", target.unique), "role": "user" }))
         }),
         row("revoke_invitation", "s ffffyy vv fff fyf"),
-        with("look_at_invitation", "y yyyyyy vv fff fff", |target| Some(json!({ "code": target.code }))),
-        with("accept_invitation", "y yyyyyy vv fff fff", |target| {
+        with("look_at_invitation", "y yyyyyy yy yyy yyy", |target| Some(json!({ "code": target.code }))),
+        with("accept_invitation", "y yyyyyy yy yyy yyy", |target| {
             Some(json!({ "code": target.code, "password": PASSWORD }))
         }),
         row("users", "s ffyyyy ff fff yyf"),
