@@ -96,6 +96,16 @@ impl<S: Door> Router<S> {
         Self { state, routes, paths, document: document.into() }
     }
 
+    /// The path as the table writes it, if it is there.
+    pub(crate) fn template(&self, path: &str) -> Option<&'static str> {
+        match path {
+            DOCUMENT => Some("/openapi.json"),
+            path => {
+                self.paths.at(path).ok().and_then(|found| found.value.first()).map(|place| self.routes[*place].path)
+            }
+        }
+    }
+
     /// The table, for tests that go through all of it.
     #[cfg(test)]
     pub(crate) fn routes(&self) -> &[Route<S>] {

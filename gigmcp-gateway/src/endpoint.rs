@@ -4,7 +4,10 @@ mod streams;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use hyper::body::Incoming;
 
 use crate::{
     api::{self, ApiError, Code, Router, State},
+    front::{Answers, Caller},
     output::whole,
     people::{Origin, Proof, TokenScope},
     profiles::Profiles,
@@ -32,6 +36,8 @@ pub(crate) struct Endpoint {
     transitional: Option<Transitional>,
     transport: StreamableHttp,
     streams: Streams,
+    /// Whether it is about to stop.
+    leaving: AtomicBool,
 }
 
 /// The mounts `/mcp` and `/` with their token.
@@ -93,11 +99,11 @@ impl Endpoint {
             transitional,
             transport: transport(address, settings),
             streams: Streams::default(),
+            leaving: AtomicBool::new(false),
         }
     }
 
-    /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
-    pub(crate) async fn answer(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
+    async fn answer_at(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
         if request.uri().path() == "/metrics" {
             // Where monitors look for it; asked for with a key like all else.
             *request.uri_mut() = Uri::from_static(api::METRICS);
@@ -109,7 +115,8 @@ impl Endpoint {
         match path {
             "/healthz" => return plain(StatusCode::OK, "ok\n"),
             "/readyz" => {
-                return match self.state.desk.is_ready(self.state.store()).await {
+                let leaving = self.leaving.load(Ordering::Relaxed);
+                return match !leaving && self.state.desk.is_ready(self.state.store()).await {
                     true => plain(StatusCode::OK, "ready\n"),
                     false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 };
@@ -159,6 +166,11 @@ impl Endpoint {
         self.api.answer(request, address).await
     }
 
+    /// Says to whoever asks that others are to be asked.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the streams on which clients only listen, so that their connections can end.
     pub(crate) fn end_streams(&self) {
         self.transport.end_streams();
@@ -173,7 +185,18 @@ impl Endpoint {
     /// Ends servers that were taken out of their profile or that nobody uses, and streams whose token does not open it any
     /// more; never returns.
     pub(crate) async fn follow_changes(&self) {
-        tokio::join!(self.profiles.follow_changes(), self.profiles.reap(), self.follow_tokens());
+        tokio::join!(
+            self.profiles.follow_changes(),
+            self.profiles.reap(),
+            self.follow_tokens(),
+            self.follow_provider()
+        );
+    }
+
+    async fn follow_provider(&self) {
+        if let Some(oidc) = &self.state.oidc {
+            Arc::clone(oidc).follow().await;
+        }
     }
 
     async fn follow_tokens(&self) {
@@ -230,6 +253,25 @@ impl Endpoint {
                 }
             }
             (Mount::Transitional, _) => Ok(None),
+        }
+    }
+}
+
+impl Answers for Endpoint {
+    type Body = Until;
+
+    async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Answer {
+        self.answer_at(request, caller.address).await
+    }
+
+    fn route(&self, path: &str) -> &'static str {
+        match path {
+            "/healthz" => "/healthz",
+            "/readyz" => "/readyz",
+            "/metrics" => "/metrics",
+            "/" | "/mcp" if self.transitional.is_some() => "/mcp",
+            _ if path.starts_with("/mcp/p/") => "/mcp/p/{profile}",
+            _ => self.api.template(path).unwrap_or("none"),
         }
     }
 }

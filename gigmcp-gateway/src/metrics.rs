@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     egress::Instances,
+    front::Stats,
     people::Failed,
     store::{Store, Tally},
 };
@@ -12,7 +13,7 @@ use crate::{
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What was counted since the gateway began. The names of people, profiles and servers do not stand in it.
-pub(crate) fn text(store: &Store, instances: &Instances, failed: &Failed) -> String {
+pub(crate) fn text(store: &Store, instances: &Instances, failed: &Failed, http: &Stats) -> String {
     let counted = store.counted();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Tally) -> f64| {
@@ -35,6 +36,7 @@ pub(crate) fn text(store: &Store, instances: &Instances, failed: &Failed) -> Str
     for (proof, count) in failed.counted() {
         line(&mut text, &format!("{name}{{proof=\"{proof}\"}}"), count as f64);
     }
+    http.write(&mut text);
     head(&mut text, "gigmcp_build_info", "gauge", "The version of the gateway.");
     line(&mut text, &format!("gigmcp_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
     text
@@ -67,7 +69,7 @@ mod tests {
             store.add_audit(of(verdict)).await.expect("it is kept");
         }
         let people = crate::people::People::fast(store.clone());
-        let text = text(&store, &Instances::default(), &people.failed);
+        let text = text(&store, &Instances::default(), &people.failed, &Stats::default());
         for expected in [
             "# TYPE gigmcp_events_total counter",
             r#"gigmcp_events_total{kind="tool",outcome="allowed"} 2"#,

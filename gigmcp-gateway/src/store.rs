@@ -19,6 +19,7 @@ mod flush;
 mod heads;
 mod holdings;
 mod idempotency;
+mod identities;
 mod installs;
 mod instances;
 mod invitations;
@@ -29,6 +30,7 @@ mod postgres;
 mod profile_changes;
 mod profiles;
 mod programs;
+mod provider_sessions;
 mod schema;
 mod secrets;
 mod sent;
@@ -69,6 +71,7 @@ pub(crate) use counted::Tally;
 use flush::{Flush, Flusher};
 pub(crate) use holdings::Edition;
 pub(crate) use idempotency::{Begun, Kept, OnceKey};
+pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
@@ -76,6 +79,7 @@ pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Profile, ProfileId};
 pub(crate) use programs::Program;
+pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
 pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
 use sent::Sent;
 pub(crate) use servers::ServerRow;
@@ -169,6 +173,8 @@ pub(crate) enum StoreError {
         "this is the last administrator who can sign in; make somebody else one first (`gigmcp-gateway user role WHO admin`)"
     )]
     LastAdministrator,
+    #[error("this is the only way to sign in to this account; give it a password or another identity first")]
+    LastIdentity,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
     #[error("there are {max} {what} already; revoke those that are not used")]

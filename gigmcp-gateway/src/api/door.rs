@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::whole,
-    people::{Actor, Origin, Proof, SessionToken, UserId, Via},
+    people::{Actor, Origin, Proof, SessionToken, Standing, UserId, Via},
     settings::Settings,
     store::{Begun, Kept, OnceKey},
 };
@@ -32,7 +32,7 @@ impl Front {
         let tls = match &settings.public_url {
             Some(url) => url.is_tls(),
             // Whoever listens for others has TLS before it, or nobody can sign in with a browser.
-            None => !settings.listen.ip().is_loopback(),
+            None => settings.front.tls_files().is_some() || !settings.listen.ip().is_loopback(),
         };
         Self {
             cookie: if tls { Cookie::Tls } else { Cookie::Loopback },
@@ -87,7 +87,12 @@ impl State {
                 };
                 // A browser need not keep what lets nobody in.
                 let ended = || ApiError::unauthenticated().with_header(header::SET_COOKIE, self.front.cookie.clear());
-                session.map(|session| Some(session.actor())).ok_or_else(ended)
+                let session = session.ok_or_else(ended)?;
+                match self.people.standing(self.oidc.as_ref(), &token, &session).await? {
+                    Standing::Holds => Ok(Some(session.actor())),
+                    Standing::Over => Err(ended()),
+                    Standing::Unconfirmed => Err(ApiError::new(Code::Unavailable, UNCONFIRMED)),
+                }
             }
             (None, Some(key)) => self.people.api_key(key).await?.map(Some).ok_or_else(ApiError::unauthenticated),
         }
@@ -180,6 +185,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Api
     }
 }
 
+const UNCONFIRMED: &str = "the identity provider could not be asked about this session for long; try again later";
 /// More than the pages of one person ask for, and than a program needs that waits for its answers.
 const CALLER_PER_SECOND: u32 = 20;
 const CALLER_BURST: u32 = 200;

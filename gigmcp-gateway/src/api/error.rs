@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Body;
 use crate::{
+    oidc::{OidcError, ProviderError},
     output::whole,
-    people::{Actor, HashError, Origin, PeopleError, Proof, Refusal, SignInError},
+    people::{Actor, HashError, IdentityError, Origin, PeopleError, Proof, Refusal, SignInError},
     store::StoreError,
 };
 
@@ -235,6 +236,47 @@ impl From<SignInError> for ApiError {
     }
 }
 
+/// What went wrong is for the operator; a caller learns what to do.
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::Provider(ProviderError::NotReady) => {
+                Self::new(Code::Unavailable, "the identity provider cannot be used yet; try again later")
+            }
+            OidcError::Provider(_) | OidcError::Exchange { .. } | OidcError::Endpoint { .. } => {
+                Self::new(Code::Upstream, "the identity provider did not answer as it should; begin again")
+            }
+            OidcError::Flow(_) => Self::invalid("this was not begun in this browser, or is over; begin again"),
+            OidcError::Denied { .. } => Self::new(Code::Unauthenticated, "the identity provider did not let you in"),
+            OidcError::Token { .. } => {
+                Self::new(Code::Unauthenticated, "what the identity provider says is not accepted; begin again")
+            }
+            OidcError::NotAdmitted(_) => not_admitted(),
+            OidcError::Busy => Self::new(Code::Unavailable, "too many sign in at once; try again later"),
+            OidcError::Random(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Oidc(error) => error.into(),
+            IdentityError::NoAccount | IdentityError::AddressTaken | IdentityError::Disabled => not_admitted(),
+            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is that of another account"),
+            IdentityError::Wait(wait) => Self::wait(wait),
+            IdentityError::People(error) => error.into(),
+            IdentityError::Store(error) => error.into(),
+            IdentityError::NotSealed => Self::internal(&error),
+        }
+    }
+}
+
+/// Whether there is an account is nobody's business.
+fn not_admitted() -> ApiError {
+    ApiError::new(Code::Forbidden, "you are not let in here; ask an administrator")
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match &error {
@@ -243,6 +285,7 @@ impl From<StoreError> for ApiError {
             StoreError::Exists { .. }
             | StoreError::LastAdministrator
             | StoreError::LocalAccount
+            | StoreError::LastIdentity
             | StoreError::TooMany { .. }
             | StoreError::Moved { .. }
             | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::MapDeserializer};
 
-use super::error::{ApiError, Code};
+use super::{
+    error::{ApiError, Code},
+    route::BodyType,
+};
 
 /// The variables of a path, decoded.
 pub(crate) type Variables = Vec<(String, String)>;
@@ -44,20 +47,25 @@ pub(super) fn query<Q: DeserializeOwned>(raw: &Raw) -> Result<Q, ApiError> {
 }
 
 /// What the body says.
-pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: bool) -> Result<B, ApiError> {
-    match nothing() {
-        Some(nothing) if !expected && raw.body.is_empty() => return Ok(nothing),
-        _ if !expected => return Err(ApiError::invalid("this method takes no body")),
-        _ => {}
+pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: Option<BodyType>) -> Result<B, ApiError> {
+    let expected = match (expected, nothing()) {
+        (Some(expected), _) => expected,
+        (None, Some(nothing)) if raw.body.is_empty() => return Ok(nothing),
+        (None, _) => return Err(ApiError::invalid("this method takes no body")),
+    };
+    if !is(&raw.headers, expected.media_type()) {
+        let text = format!("the body must be {}", expected.media_type());
+        return Err(ApiError::new(Code::UnsupportedMediaType, text));
     }
     // What is small on the way could be large here.
     if raw.headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
         return Err(ApiError::new(Code::UnsupportedMediaType, "the body must not be compressed"));
     }
-    if !is_json(&raw.headers) {
-        return Err(ApiError::new(Code::UnsupportedMediaType, "the body must be application/json"));
+    let not_understood = |error: String| ApiError::invalid(format!("the body is not understood: {error}"));
+    match expected {
+        BodyType::Json => serde_json::from_slice(&raw.body).map_err(|error| not_understood(error.to_string())),
+        BodyType::Form => serde_urlencoded::from_bytes(&raw.body).map_err(|error| not_understood(error.to_string())),
     }
-    serde_json::from_slice(&raw.body).map_err(|error| ApiError::invalid(format!("the body is not understood: {error}")))
 }
 
 /// `()`, for what says nothing.
@@ -66,11 +74,11 @@ fn nothing<T: DeserializeOwned>() -> Option<T> {
 }
 
 /// Exactly one type, with no parameter but `charset=utf-8`.
-fn is_json(headers: &HeaderMap) -> bool {
+fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Ok(value) = value.to_str() else { return false };
     let (kind, parameter) = value.split_once(';').map_or((value, None), |(kind, rest)| (kind, Some(rest.trim())));
-    kind.trim().eq_ignore_ascii_case("application/json")
+    kind.trim().eq_ignore_ascii_case(media_type)
         && parameter.is_none_or(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
 }

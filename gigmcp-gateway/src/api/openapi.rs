@@ -77,7 +77,8 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
     });
     if let Some(schema) = route.body_schema {
         let schema = schema(generator).to_value();
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { route.body_type.media_type(): { "schema": schema } } });
     }
     operation
 }

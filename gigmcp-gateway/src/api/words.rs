@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::error::{ApiError, Code};
 use crate::{
     install::{RegistryHost, ServerReference},
+    oidc::LocalPath,
     people::{Email, Label, Scopes, SecondFactor, TokenScope, UserId},
     spec::{ProfileSlug, SecretName, ServerName},
 };
@@ -203,6 +204,15 @@ impl Looks for TokenScope {
     /// Of answers only.
     fn schema() -> Schema {
         json_schema!({ "type": "string" })
+    }
+}
+
+impl Looks for LocalPath {
+    /// Not `//`, not below `/api`, without `.` and `..`.
+    fn schema() -> Schema {
+        let not = r"(?!//)(?!/api([/?#]|$))(?![^?#]*/\.{1,2}([/?#]|$))";
+        let harmless = r"[!#-&(-;=?-\[\]-_a-~]";
+        json_schema!({ "type": "string", "maxLength": 512, "pattern": format!("^{not}/{harmless}*$") })
     }
 }
 

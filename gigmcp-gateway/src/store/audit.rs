@@ -68,8 +68,8 @@ impl Store {
         }
     }
 
-    /// Adds a row; it is in the database when this returns `Ok`, and on the disk, unless it is that of a call in which no
-    /// credential was used: that is there a few milliseconds later.
+    /// Adds a row; it is in the database when this returns `Ok`, and on the disk, unless it is that of a call while which
+    /// nothing left its server: that is there a few milliseconds later.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
         self.threads.counted.count(&row);
         let flush = self.threads.sent.note(&row);

@@ -290,3 +290,40 @@ pub(super) enum ApiKeys {
     LastUsedAt,
     Role,
 }
+
+#[derive(Iden)]
+pub(super) enum Identities {
+    Table,
+    Issuer,
+    Subject,
+    UserId,
+    CreatedAt,
+    LastLoginAt,
+}
+
+#[derive(Iden)]
+pub(super) enum ProviderSessions {
+    Table,
+    TokenHash,
+    Issuer,
+    Subject,
+    Sid,
+    Sealed,
+    ConfirmedAt,
+    TriedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum IdentityLinks {
+    Table,
+    StateHash,
+    SessionHash,
+    ExpiresAt,
+}
+
+#[derive(Iden)]
+pub(super) enum TakenOnce {
+    Table,
+    Hash,
+    ExpiresAt,
+}

@@ -1,4 +1,4 @@
-//! Which instances have used a credential lately: the row of a call in which one did is on the disk before its answer.
+//! From which instances something has left lately: the row of a call while something did is on the disk before its answer.
 
 use std::{
     collections::HashMap,
@@ -9,31 +9,29 @@ use std::{
 use super::flush::Flush;
 use crate::trail::AuditRow;
 
-/// The last use of a credential by each instance, as the audit trail was told.
+/// When the audit trail was told last of something else than a call, of each instance: a request, a credential.
 #[derive(Debug, Default)]
 pub(super) struct Sent(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     last: HashMap<String, Instant>,
-    /// Up to then, uses were forgotten.
+    /// Up to then, it was forgotten.
     forgotten: Option<Instant>,
 }
 
 impl Sent {
-    /// Notes what a row says, and how long it may wait for the disk: only that of a call of a tool may, and only if its server
-    /// has used no credential meanwhile. What left has a row of its own in any case.
+    /// Notes what a row says, and how long it may wait for the disk: only that of a call of a tool may, and only if nothing has
+    /// left its server meanwhile. What left has a row of its own in any case.
     pub(super) fn note(&self, row: &AuditRow) -> Flush {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !row.credentials.is_empty() {
+        if row.kind != "tool" {
             if known.last.len() >= MAX_KNOWN && !known.last.contains_key(&row.instance) {
                 known.last.clear();
                 known.forgotten = Some(now);
             }
             known.last.insert(row.instance.clone(), now);
-        }
-        if row.kind != "tool" {
             return Flush::BeforeTold;
         }
         let took = Duration::from_micros(u64::try_from(row.duration_us).unwrap_or(u64::MAX));
@@ -63,21 +61,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_row_of_a_call_without_credentials_may_wait_for_the_disk() {
+    fn only_the_row_of_a_call_that_sends_nothing_may_wait_for_the_disk() {
         let sent = Sent::default();
         assert_eq!(sent.note(&tool("tickets-1", 100)), Flush::Soon);
-        let used = AuditRow { kind: "request".to_owned(), instance: "tickets-1".to_owned(), ..row("GET a") };
-        let plain = AuditRow { credentials: String::new(), ..used.clone() };
-        assert_eq!(sent.note(&plain), Flush::BeforeTold, "whatever left");
-        assert_eq!(sent.note(&tool("tickets-1", 100)), Flush::Soon, "twin: nothing left with a credential");
-        assert_eq!(sent.note(&used), Flush::BeforeTold);
+        assert_eq!(sent.note(&tool("tickets-1", 100)), Flush::Soon, "twin: other calls");
+        let left = AuditRow { kind: "request".to_owned(), instance: "tickets-1".to_owned(), ..row("GET a") };
+        assert_eq!(sent.note(&left), Flush::BeforeTold);
         assert_eq!(sent.note(&tool("tickets-1", 100)), Flush::BeforeTold);
         assert_eq!(sent.note(&tool("tickets-2", 100)), Flush::Soon, "twin: another instance");
         assert_eq!(sent.note(&tool("tickets-1", i64::MAX)), Flush::BeforeTold, "one that takes for ever");
     }
 
     #[test]
-    fn what_was_forgotten_counts_as_a_use() {
+    fn what_was_forgotten_counts_as_sent() {
         let sent = Sent::default();
         assert_eq!(sent.note(&tool("quiet", 100)), Flush::Soon, "twin");
         for number in 0..=MAX_KNOWN {

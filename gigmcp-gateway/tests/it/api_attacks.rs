@@ -324,7 +324,7 @@ fn no_field_makes_the_gateway_ask_an_address_of_the_callers_choice() {
                 format!("{filled}?{field}={}", encoded(place))
             };
             let method: Method = method.to_uppercase().parse().unwrap();
-            let answer = root.ask(method.clone(), &filled, (!members.is_none()).then_some(body));
+            let answer = root.ask(method.clone(), &filled, members.is_some().then_some(body));
             assert_ne!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{id} {field} {place}: {answer:?}");
             assert_ne!(answer.status, StatusCode::TOO_MANY_REQUESTS, "each is asked: {id} {field} {place}");
             assert_ne!(answer.status, StatusCode::BAD_GATEWAY, "{id} {field} {place}: {answer:?}");

@@ -30,6 +30,7 @@ mod internet;
 mod keys;
 mod lifecycle;
 mod meta_tools;
+mod oidc;
 mod people;
 mod pins;
 #[path = "../support/postgres.rs"]

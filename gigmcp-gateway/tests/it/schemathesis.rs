@@ -21,6 +21,7 @@ const EXCLUDED: &[(&str, &str)] = &[
     ("disable_user", "it may end the caller's own account"),
     ("set_role", "it may take the caller's own role, and ends their sessions"),
     ("sign_out", "it ends the caller's session"),
+    ("sign_out_oidc", "it ends the caller's session"),
     ("end_session", "it may end the caller's session"),
     ("change_password", "a guess may be right, and then the caller's other sessions end"),
 ];

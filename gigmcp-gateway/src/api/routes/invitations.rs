@@ -125,6 +125,8 @@ async fn look(call: Call<State, (), (), Code>) -> Result<Reply<InvitationDocumen
 }
 
 async fn accept(call: Call<State, (), (), Accept>) -> Result<Reply<Accepted>, ApiError> {
+    // It would be an account that nobody can sign in to, and its address would be taken.
+    call.state.asks_for_passwords()?;
     let origin = Some(origin(&call.raw));
     let Accept { code, password, email } = call.body;
     let acceptance =

@@ -96,6 +96,7 @@ struct Viewed {
 
 async fn sign_in(call: Call<State, (), (), SignIn>) -> Result<Reply<SessionDocument>, ApiError> {
     let Call { state, body: SignIn { email, password, code }, raw, .. } = call;
+    state.asks_for_passwords()?;
     let attempt = Attempt {
         email: email.read()?,
         password: password.0,

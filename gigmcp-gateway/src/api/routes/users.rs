@@ -106,6 +106,8 @@ struct UserDocument {
     /// Since when nobody is let in with it.
     disabled_at: Option<i64>,
     has_password: bool,
+    /// Whether they sign in by an identity provider.
+    has_identity: bool,
     /// Since when a second factor is asked for.
     second_factor_since: Option<i64>,
 }
@@ -204,6 +206,7 @@ impl From<UserRow> for UserDocument {
             last_login_at: row.last_login_at,
             disabled_at: row.disabled_at,
             has_password: row.has_password,
+            has_identity: row.has_identity,
             second_factor_since: row.totp_since,
         }
     }
