@@ -16,6 +16,7 @@ mod routes;
 mod secret;
 mod state;
 mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -34,6 +35,7 @@ use std::{future::Future, io, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use tracing::Instrument;
 
 use crate::{
     people::{Access, Actor, Deed, anybody_may},
@@ -47,6 +49,9 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) trait Door: Send + Sync + 'static {
     /// Who it is, if anybody; an error for a credential that is none any more.
     fn caller(&self, headers: &HeaderMap) -> impl Future<Output = Result<Option<Actor>, ApiError>> + Send;
+
+    /// Notes somebody who came with what lets nobody in.
+    fn not_let_in(&self, error: &ApiError, headers: &HeaderMap, address: IpAddr);
 
     /// Whether this many requests may be made by whoever it is.
     fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError>;
@@ -114,11 +119,15 @@ impl<S: Door> Router<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let request_id = request_id();
-        let answered = match request.uri().path() == DOCUMENT && request.method() == Method::GET {
-            true => Ok(self.document()),
-            false => self.lead(request, address, &request_id).await,
+        // Whatever is logged meanwhile can be found by the id that the caller was told.
+        let span = tracing::error_span!("request", id = %request_id);
+        let answered = async {
+            match request.uri().path() == DOCUMENT && request.method() == Method::GET {
+                true => Ok(self.document()),
+                false => self.lead(request, address, &request_id).await,
+            }
         };
-        finished(answered, &request_id)
+        finished(answered.instrument(span).await, &request_id)
     }
 
     async fn lead<B>(&self, request: Request<B>, address: IpAddr, request_id: &str) -> Result<Response<Body>, ApiError>
@@ -128,14 +137,19 @@ impl<S: Door> Router<S> {
     {
         let (parts, body) = request.into_parts();
         let (route, path) = self.route(&parts.method, parts.uri.path())?;
-        let caller = self.state.caller(&parts.headers).await;
-        // Whoever asks too often is told so, whether or not the credential was good.
-        self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;
-        let caller = match caller {
-            // Whoever signs in again has the cookie of before, which may have ended.
-            Err(error) if error.code == Code::Unauthenticated && route.rule.access == Access::Public => None,
-            caller => caller?,
+        // Before anything is looked up: also who comes with nothing good is told to wait.
+        self.state.admit(None, address)?;
+        let caller = match route.rule.access {
+            // Whoever signs in may have a cookie of before, which may have ended, or be of somebody else.
+            Access::Public => None,
+            _ => {
+                let caller = self.state.caller(&parts.headers).await;
+                caller.inspect_err(|error| self.state.not_let_in(error, &parts.headers, address))?
+            }
         };
+        if let Some(actor) = &caller {
+            self.state.admit(Some(actor), address)?;
+        }
         let viewed = caller.as_ref().and_then(|actor| actor.viewing.as_ref()).map(|(viewed, _)| viewed.clone());
         let answered = self.act(route, caller, Request::from_parts(parts, (body, path)), address, request_id).await;
         match viewed.and_then(|viewed| HeaderValue::from_str(viewed.as_str()).ok()) {
@@ -197,12 +211,13 @@ impl<S: Door> Router<S> {
         let answering = (route.handler)(Arc::clone(&self.state), caller, raw);
         let state = Arc::clone(&self.state);
         // It is not given up when whoever asked goes away: they will ask what came of it.
-        let done = tokio::spawn(async move {
+        let span = tracing::Span::current();
+        let doing = async move {
             let (answered, kept) = once::kept(answering.await, replay, &request_id).await;
             state.end_once(key, kept).await;
             answered
-        });
-        done.await.map_err(|error| ApiError::internal(&error))?
+        };
+        tokio::spawn(doing.instrument(span)).await.map_err(|error| ApiError::internal(&error))?
     }
 
     /// Where it leads, and the variables of its path.

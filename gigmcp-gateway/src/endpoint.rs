@@ -19,7 +19,7 @@ use crate::{
     api::{self, ApiError, Code, Router, State},
     front::{Answers, Caller},
     output::whole,
-    people::TokenScope,
+    people::{Origin, Proof, TokenScope},
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
@@ -125,6 +125,7 @@ impl Endpoint {
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
+        let request_had_token = bearer(request.headers()).is_some();
         match self.admit(&mount, &hash).await {
             Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
@@ -138,7 +139,12 @@ impl Endpoint {
                     plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")
                 }
             },
-            Ok(None) => unauthorized(),
+            Ok(None) => {
+                if request_had_token {
+                    self.state.people.failed.note(Proof::ProfileToken, "", &Origin::new(address, ""));
+                }
+                unauthorized()
+            }
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
                 plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable\n")

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::{
     egress::Instances,
     front::Stats,
+    people::Failed,
     store::{Store, Tally},
 };
 
@@ -12,7 +13,7 @@ use crate::{
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What was counted since the gateway began. The names of people, profiles and servers do not stand in it.
-pub(crate) fn text(store: &Store, instances: &Instances, http: &Stats) -> String {
+pub(crate) fn text(store: &Store, instances: &Instances, failed: &Failed, http: &Stats) -> String {
     let counted = store.counted();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Tally) -> f64| {
@@ -30,6 +31,11 @@ pub(crate) fn text(store: &Store, instances: &Instances, http: &Stats) -> String
     family("gigmcp_seconds_total", "counter", "Time that they took together.", &|tally| tally.micros as f64 / 1e6);
     head(&mut text, "gigmcp_instances", "gauge", "Servers that run in this gateway.");
     line(&mut text, "gigmcp_instances", instances.count() as f64);
+    let name = "gigmcp_failed_proofs_total";
+    head(&mut text, name, "counter", "Tokens, keys, sessions and codes that let nobody in.");
+    for (proof, count) in failed.counted() {
+        line(&mut text, &format!("{name}{{proof=\"{proof}\"}}"), count as f64);
+    }
     http.write(&mut text);
     head(&mut text, "gigmcp_build_info", "gauge", "The version of the gateway.");
     line(&mut text, &format!("gigmcp_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
@@ -62,7 +68,8 @@ mod tests {
         for verdict in ["allowed", "allowed", "tool-error"] {
             store.add_audit(of(verdict)).await.expect("it is kept");
         }
-        let text = text(&store, &Instances::default(), &Stats::default());
+        let people = crate::people::People::fast(store.clone());
+        let text = text(&store, &Instances::default(), &people.failed, &Stats::default());
         for expected in [
             "# TYPE gigmcp_events_total counter",
             r#"gigmcp_events_total{kind="tool",outcome="allowed"} 2"#,
@@ -70,6 +77,7 @@ mod tests {
             r#"gigmcp_sent_bytes_total{kind="tool",outcome="allowed"} 10"#,
             r#"gigmcp_seconds_total{kind="tool",outcome="allowed"} 1"#,
             "gigmcp_instances 0",
+            r#"gigmcp_failed_proofs_total{proof="api-key"} 0"#,
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in {text}");
         }

@@ -8,6 +8,7 @@ mod api_keys;
 mod confirmation;
 mod email;
 mod factors;
+mod failed;
 mod identities;
 mod invitations;
 mod label;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via, anybody_may};
 pub(crate) use confirmation::Standing;
 pub(crate) use email::Email;
+pub(crate) use failed::{Failed, Proof};
 pub(crate) use identities::{Back, IdentityError, Return};
 pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
@@ -63,6 +65,10 @@ pub(crate) struct People {
     terms: Terms,
     /// Tries from one address, to whatever account.
     sources: Throttle,
+    /// Proofs that let nobody in.
+    pub(crate) failed: Failed,
+    /// Codes from one address. Each has 256 bits: it is their number that is held back, and not a guess.
+    codes: Throttle,
     /// Tries for one account, from wherever it was not signed in to lately.
     accounts: Throttle,
     /// Wrong second factors of one account: of somebody who knows the password.
@@ -119,8 +125,9 @@ impl People {
     }
 
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
-        let [sources, accounts, factors] = [SOURCES, ACCOUNTS, FACTORS].map(Throttle::new);
-        Self { store, hasher, terms, sources, accounts, factors }
+        let [sources, codes, accounts, factors] = [SOURCES, CODES, ACCOUNTS, FACTORS].map(Throttle::new);
+        let failed = Failed::new(store.clone());
+        Self { store, hasher, terms, sources, failed, codes, accounts, factors }
     }
 }
 
@@ -130,6 +137,13 @@ const SOURCES: Pace = Pace {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(900),
     forgotten: Duration::from_secs(3600),
+};
+/// Many people of one office may be invited on one day.
+const CODES: Pace = Pace {
+    free: 60,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(10),
+    forgotten: Duration::from_secs(60),
 };
 /// One account from all addresses: never long, as it is its owner who waits with others.
 const ACCOUNTS: Pace = Pace {

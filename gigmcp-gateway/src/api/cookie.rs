@@ -86,8 +86,9 @@ impl Cookie {
 fn single<'a>(headers: &'a HeaderMap, wanted: &str) -> Result<Option<&'a str>, ApiError> {
     let mut found = None;
     for value in headers.get_all(header::COOKIE) {
-        let text = value.to_str().map_err(|_| ApiError::invalid("the cookies are not ASCII"))?;
-        for pair in text.split(';') {
+        for pair in value.as_bytes().split(|byte| *byte == b';') {
+            // Whatever other programs of this host keep in the browser is none of ours.
+            let Ok(pair) = std::str::from_utf8(pair) else { continue };
             let Some((name, value)) = pair.trim().split_once('=') else { continue };
             if name == wanted && found.replace(value).is_some() {
                 return Err(ApiError::invalid("there are two cookies of a session; delete one of them"));
@@ -119,10 +120,12 @@ mod tests {
         let (tls, plain) = (format!("__Host-gig_session={token}"), format!("gig_session={token}"));
         let two = format!("{tls}; __Host-gig_session={}", other.expose());
         let key = format!("__Host-gig_session={}", Token::mint_for(Kind::ApiKey).expose());
+        let foreign = format!("caf\u{e9}=1; {tls}");
         let with_others = format!("theme=dark;{tls} ; x=y=z; flag");
         for (case, cookies, expected) in [
             ("twin", &[tls.as_str()][..], Some(true)),
             ("twin: among others", &[with_others.as_str()], Some(true)),
+            ("twin: beside what is not ASCII", &[foreign.as_str()], Some(true)),
             ("none", &[], Some(false)),
             ("of plain http", &[plain.as_str()], Some(false)),
             ("two in one header", &[two.as_str()], None),

@@ -7,13 +7,17 @@ use std::{
 };
 
 use gigmcp_registry::Index;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::error::{ApiError, Code};
+use super::{
+    error::{ApiError, Code},
+    streams::{Streaming, Streams},
+};
 use crate::{
     doctor::HostReport,
     install::{Catalog, CatalogError, Freshness},
     output::whole,
+    people::UserId,
     settings::Settings,
     spec::ServerName,
     store::Store,
@@ -23,7 +27,8 @@ use crate::{
 pub(crate) struct Desk {
     changing: Arc<Mutex<HashSet<ServerName>>>,
     catalog: tokio::sync::Mutex<Option<Followed>>,
-    tails: Arc<Semaphore>,
+    streams: Arc<Streams>,
+    verifying: Semaphore,
     ending: watch::Sender<bool>,
     ready: tokio::sync::Mutex<Option<(Instant, bool)>>,
     host: tokio::sync::Mutex<Option<(Instant, HostReport)>>,
@@ -39,7 +44,8 @@ impl Default for Desk {
         Self {
             changing: Arc::default(),
             catalog: tokio::sync::Mutex::default(),
-            tails: Arc::new(Semaphore::new(MAX_TAILS)),
+            streams: Arc::default(),
+            verifying: Semaphore::new(1),
             ending: watch::Sender::new(false),
             ready: tokio::sync::Mutex::default(),
             host: tokio::sync::Mutex::default(),
@@ -97,11 +103,15 @@ impl Desk {
         read(index.ok_or_else(none)?)
     }
 
-    /// A place for somebody who follows the audit trail.
-    pub(crate) fn tail(&self) -> Result<(OwnedSemaphorePermit, watch::Receiver<bool>), ApiError> {
-        let place = Arc::clone(&self.tails).try_acquire_owned();
-        let full = |_| ApiError::new(Code::Unavailable, "too many follow the audit trail; try again later");
-        Ok((place.map_err(full)?, self.ending.subscribe()))
+    /// A place for somebody who follows the audit trail or exports it. Nobody has many, and some are kept for auditors.
+    pub(crate) fn tail(&self, who: &UserId, audits: bool) -> Result<(Streaming, watch::Receiver<bool>), ApiError> {
+        Ok((self.streams.begin(who, audits)?, self.ending.subscribe()))
+    }
+
+    /// The place of the one who verifies the trail: all of it is read for that.
+    pub(crate) fn verify(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        let busy = |_| ApiError::new(Code::Unavailable, "somebody verifies the trail now; try again later");
+        self.verifying.try_acquire().map_err(busy)
     }
 
     /// What this host can enforce. Looked at once a minute at most, as that starts sandboxes.
@@ -165,7 +175,6 @@ impl From<CatalogError> for ApiError {
 
 /// How many servers are changed at once: each may fetch an image.
 const MAX_CHANGES: usize = 4;
-const MAX_TAILS: usize = 32;
 /// How long an index is gone on with before the registry is asked again.
 const CATALOG_AGE: Duration = Duration::from_secs(60);
 const CATALOG_DEADLINE: Duration = Duration::from_secs(30);

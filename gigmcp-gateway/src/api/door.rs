@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::whole,
-    people::{Actor, Origin, SessionToken, Standing, UserId, Via},
+    people::{Actor, Origin, Proof, SessionToken, Standing, UserId, Via},
     settings::Settings,
     store::{Begun, Kept, OnceKey},
 };
@@ -63,26 +63,58 @@ impl Front {
     }
 }
 
-impl Door for State {
-    async fn caller(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
+/// Whether somebody does something, or has begun something that goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Used {
+    Now,
+    Before,
+}
+
+impl State {
+    /// Who began what goes on, if they still may. It does not count as a use, so it keeps nobody signed in.
+    pub(crate) async fn still(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
+        self.who(headers, Used::Before).await
+    }
+
+    async fn who(&self, headers: &HeaderMap, used: Used) -> Result<Option<Actor>, ApiError> {
         match (self.front.cookie.find(headers)?, bearer(headers)?) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(ApiError::invalid("there are a session and a key; send one of them")),
             (Some(token), None) => {
-                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated)?;
+                let session = match used {
+                    Used::Now => self.people.session(&token).await?,
+                    Used::Before => self.people.look_at_session(&token).await?,
+                };
+                // A browser need not keep what lets nobody in.
+                let ended = || ApiError::unauthenticated().with_header(header::SET_COOKIE, self.front.cookie.clear());
+                let session = session.ok_or_else(ended)?;
                 match self.people.standing(self.oidc.as_ref(), &token, &session).await? {
                     Standing::Holds => Ok(Some(session.actor())),
-                    Standing::Over => Err(ApiError::unauthenticated()),
+                    Standing::Over => Err(ended()),
                     Standing::Unconfirmed => Err(ApiError::new(Code::Unavailable, UNCONFIRMED)),
                 }
             }
             (None, Some(key)) => self.people.api_key(key).await?.map(Some).ok_or_else(ApiError::unauthenticated),
         }
     }
+}
+
+impl Door for State {
+    async fn caller(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
+        self.who(headers, Used::Now).await
+    }
+
+    fn not_let_in(&self, error: &ApiError, headers: &HeaderMap, address: IpAddr) {
+        if error.code == Code::Unauthenticated {
+            let proof = if headers.contains_key(header::AUTHORIZATION) { Proof::ApiKey } else { Proof::Session };
+            self.people.failed.note(proof, "", &Origin::new(address, ""));
+        }
+    }
 
     fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError> {
-        self.front.addresses.take(&Origin::new(address, "").source()).map_err(ApiError::wait)?;
-        let Some(actor) = actor else { return Ok(()) };
+        let Some(actor) = actor else {
+            return self.front.addresses.take(&Origin::new(address, "").source()).map_err(ApiError::wait);
+        };
         // One's programs do not make one's pages wait.
         let who: (&UserId, Option<&str>) = match &actor.via {
             Via::ApiKey { name, .. } => (&actor.user, Some(name)),

@@ -8,7 +8,7 @@ use super::Body;
 use crate::{
     oidc::{OidcError, ProviderError},
     output::whole,
-    people::{HashError, IdentityError, PeopleError, Refusal, SignInError},
+    people::{Actor, HashError, IdentityError, Origin, PeopleError, Proof, Refusal, SignInError},
     store::StoreError,
 };
 
@@ -160,9 +160,27 @@ impl ApiError {
     pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
         let error = ErrorBody { code: self.code, message: self.message, request_id: request_id.to_owned() };
         let mut response = super::reply::json(self.code.status(), &ErrorDocument { error });
+        if self.code.status() == StatusCode::UNAUTHORIZED {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gigmcp\""));
+        }
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }
+}
+
+/// A password or a code that was given once more in a session and is wrong leaves a trace: whoever has the session may be guessing.
+pub(super) fn confirmed<T>(
+    state: &super::State,
+    actor: &Actor,
+    raw: &super::Raw,
+    done: Result<T, PeopleError>,
+) -> Result<T, ApiError> {
+    if let Err(PeopleError::Wrong) = &done {
+        state.people.failed.note(Proof::Confirmation, actor.user.as_str(), &Origin::new(raw.address, ""));
+    }
+    Ok(done?)
 }
 
 impl From<Refusal> for ApiError {

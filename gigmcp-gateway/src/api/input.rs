@@ -57,6 +57,10 @@ pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: Option<BodyType>) -
         let text = format!("the body must be {}", expected.media_type());
         return Err(ApiError::new(Code::UnsupportedMediaType, text));
     }
+    // What is small on the way could be large here.
+    if raw.headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        return Err(ApiError::new(Code::UnsupportedMediaType, "the body must not be compressed"));
+    }
     let not_understood = |error: String| ApiError::invalid(format!("the body is not understood: {error}"));
     match expected {
         BodyType::Json => serde_json::from_slice(&raw.body).map_err(|error| not_understood(error.to_string())),

@@ -27,6 +27,8 @@ impl Door for House {
         Ok(said.map(|said| Actor { user: UserId::local(), role: role(said), via: Via::Session, viewing: None }))
     }
 
+    fn not_let_in(&self, _: &ApiError, _: &HeaderMap, _: IpAddr) {}
+
     fn admit(&self, _: Option<&Actor>, _: IpAddr) -> Result<(), ApiError> {
         Ok(())
     }
@@ -85,6 +87,9 @@ fn router() -> Router<House> {
             .body::<Note>()
             .answers(StatusCode::OK, async |call: Call<House, ServerPath, (), Note>| Ok(Reply::of(call.body))),
         route(Method::POST, "/hello", "hello", HELLO).does(async |_: Call<House>| Ok(Reply::of(()))),
+        route(Method::GET, "/fails", "fails", READ).does(async |_: Call<House>| {
+            Err::<Reply<()>, _>(ApiError::internal(&io::Error::other("the disk is on fire")))
+        }),
     ];
     Router::new(Arc::new(House), routes)
 }
@@ -151,6 +156,13 @@ async fn what_is_understood_reaches_its_handler_and_nothing_else_does() {
             r#"{"text":"x"}"#,
             "unsupported_media_type",
         ),
+        (
+            "compressed",
+            put("/servers/notes").header("content-encoding", "gzip"),
+            r#"{"text":"x"}"#,
+            "unsupported_media_type",
+        ),
+        ("twin: not compressed", put("/servers/notes").header("content-encoding", "identity"), r#"{"text":"x"}"#, "ok"),
         ("too large", put("/servers/notes"), &format!(r#"{{"text":"{}"}}"#, "x".repeat(70_000)), "too_large"),
     ] {
         let (status, headers, document) = ask(request, body).await;
@@ -161,6 +173,40 @@ async fn what_is_understood_reaches_its_handler_and_nothing_else_does() {
             assert_eq!(headers["x-request-id"], document["error"]["request_id"].as_str().expect("text"), "{case}");
         }
     }
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_id_that_a_caller_is_told_finds_the_cause_in_the_log() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let get = |path: &str| Request::get(format!("{PREFIX}{path}")).header("actor", "user");
+    let (status, headers, document) = ask(get("/fails"), "").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let id = headers["x-request-id"].to_str().expect("ASCII").to_owned();
+    assert_eq!(document["error"]["request_id"], id.as_str());
+    assert!(!document.to_string().contains("fire"), "the cause is not told");
+    let (_, headers, _) = ask(get("/servers/notes"), "").await;
+    let other = headers["x-request-id"].to_str().expect("ASCII").to_owned();
+    let text = String::from_utf8(log.0.lock().expect("nobody panicked").clone()).expect("text");
+    let cause = text.lines().find(|line| line.contains("the disk is on fire")).unwrap_or_else(|| panic!("{text}"));
+    assert!(cause.contains(&id) && !cause.contains(&other), "{cause}");
 }
 
 #[tokio::test]

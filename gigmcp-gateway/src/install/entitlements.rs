@@ -48,7 +48,7 @@ pub(crate) struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_body_bytes: Option<u64>,
     /// What the proxy would refuse otherwise.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub(crate) exceptions: Vec<Cow<'static, str>>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Tool {
     /// Whether whoever made the manifest means everybody to have it. All tools can be called.
     pub(crate) default: bool,
     /// Whether it is said to change nothing, so that a model may call it unasked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub(crate) read_only: bool,
 }
 

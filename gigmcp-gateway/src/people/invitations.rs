@@ -84,14 +84,14 @@ impl People {
     /// Whom a code is for, so that it can be shown before a password is asked for: kind, address and role.
     pub(crate) async fn look_at_code(&self, code: &str, origin: &Origin) -> Result<InvitationRow, PeopleError> {
         self.try_code(Some(origin))?;
-        self.find_code(code).await
+        self.given_code(code, Some(origin)).await
     }
 
     /// Uses a code up, and gives the account that can sign in now.
     pub(crate) async fn accept(&self, acceptance: Acceptance, secrets: &Secrets) -> Result<UserId, PeopleError> {
         let Acceptance { code, email, password, origin } = acceptance;
         self.try_code(origin.as_ref())?;
-        let row = self.find_code(&code).await?;
+        let row = self.given_code(&code, origin.as_ref()).await?;
         let email = match row.kind {
             InvitationKind::Setup => email.ok_or(PeopleError::EmailNeeded)?,
             InvitationKind::Invitation | InvitationKind::Reset | InvitationKind::Replacement => {
@@ -124,9 +124,18 @@ impl People {
         found.filter(|row| token::same(&row.hash, &hash)).ok_or(PeopleError::Code)
     }
 
+    /// The code, or a trace of whoever has none.
+    async fn given_code(&self, code: &str, origin: Option<&Origin>) -> Result<InvitationRow, PeopleError> {
+        let found = self.find_code(code).await;
+        if let (Err(PeopleError::Code), Some(origin)) = (&found, origin) {
+            self.failed.note(super::Proof::Code, "", origin);
+        }
+        found
+    }
+
     fn try_code(&self, origin: Option<&Origin>) -> Result<(), PeopleError> {
         let Some(origin) = origin else { return Ok(()) };
-        self.sources.begin(&origin.source()).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))
+        self.codes.begin(&origin.source()).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))
     }
 
     async fn code(

@@ -71,6 +71,8 @@ pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     /// Whoever waits or runs.
     queue: Arc<Semaphore>,
+    #[cfg(test)]
+    hashed: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// What a comparison showed.
@@ -87,13 +89,25 @@ impl Hasher {
     }
 
     pub(super) fn with_cost(cost: argon2::Params) -> Self {
-        Self { cost, running: Arc::new(Semaphore::new(AT_ONCE)), queue: Arc::new(Semaphore::new(MAX_QUEUE)) }
+        Self {
+            cost,
+            running: Arc::new(Semaphore::new(AT_ONCE)),
+            queue: Arc::new(Semaphore::new(MAX_QUEUE)),
+            #[cfg(test)]
+            hashed: Arc::default(),
+        }
     }
 
     /// What is kept of a password.
     pub(crate) async fn hash(&self, password: Password) -> Result<String, HashError> {
         let cost = self.cost.clone();
         self.run(move || hash(&password, cost)).await
+    }
+
+    /// How often something was hashed: what signing in takes its time for.
+    #[cfg(test)]
+    pub(super) fn hashed(&self) -> usize {
+        self.hashed.load(std::sync::atomic::Ordering::SeqCst)
     }
 
     /// Compares a password with what is kept of one. Where nothing is kept, the work and the answer are those of a wrong one.
@@ -126,6 +140,8 @@ impl Hasher {
     ) -> Result<T, HashError> {
         let queued = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let place = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Failed)?;
+        #[cfg(test)]
+        self.hashed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let done = task::spawn_blocking(move || {
             let _places = (queued, place);
             work()

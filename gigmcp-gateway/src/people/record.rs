@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Secret,
     /// A process of a server was ended.
     Instance,
+    /// Somebody came with what lets nobody in.
+    Proof,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Server => "server",
             Self::Secret => "secret",
             Self::Instance => "instance",
+            Self::Proof => "proof",
         }
     }
 }

@@ -121,13 +121,18 @@ pub(crate) const END: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Prove);
 impl People {
     /// The session of a token, if it holds now.
     pub(crate) async fn session(&self, token: &SessionToken) -> Result<Option<LiveSession>, PeopleError> {
-        let hash = token.hash();
-        let found = self.store.session(hash.clone(), self.terms.idle.seconds()).await?;
-        let found = found.filter(|found| token::same(&found.row.hash, &hash));
+        let found = self.look_at_session(token).await?;
         if let Some(found) = &found {
             self.store.session_seen(&found.row);
         }
         Ok(found)
+    }
+
+    /// The same without using it.
+    pub(crate) async fn look_at_session(&self, token: &SessionToken) -> Result<Option<LiveSession>, PeopleError> {
+        let hash = token.hash();
+        let found = self.store.session(hash.clone(), self.terms.idle.seconds()).await?;
+        Ok(found.filter(|found| token::same(&found.row.hash, &hash)))
     }
 
     /// Ends the session of a token. One that does not hold any more is ended as well.

@@ -65,8 +65,10 @@ impl People {
         let source = origin.source();
         self.hold_back(&self.sources, &source, &email, &origin)?;
         let (found, is_known) = self.store.signs_in(email.clone(), origin.address.to_string()).await?;
-        if !is_known {
-            self.hold_back(&self.accounts, &email, &email, &origin)?;
+        if !is_known && let Err(wait) = self.hold_back(&self.accounts, &email, &email, &origin) {
+            // Nothing was tried, so those who share the address do not wait for it.
+            self.sources.take_back(&source);
+            return Err(wait);
         }
         let found = found.filter(|found| found.user.disabled_at.is_none());
         let kept = found.as_ref().and_then(|found| found.password.clone());

@@ -3,6 +3,7 @@
 mod accounts;
 mod sessions;
 mod sign_in;
+mod timing;
 mod tokens;
 
 use std::net::IpAddr;

@@ -39,6 +39,11 @@ impl<'a> Browser<'a> {
         send(self.internet, self.request(method, path, body))
     }
 
+    /// Somebody put this session there.
+    pub(crate) fn plant(&mut self, token: &str) {
+        self.cookie = format!("gig_session={token}");
+    }
+
     /// Uses a code up.
     pub(crate) fn accept(&mut self, code: &Value) {
         let body = json!({ "code": code, "password": PASSWORD });

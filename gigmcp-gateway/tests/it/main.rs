@@ -5,6 +5,7 @@
 
 mod admin;
 mod api;
+mod api_attacks;
 mod api_control;
 mod api_servers;
 mod audit;

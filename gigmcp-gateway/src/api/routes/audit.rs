@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::super::{
-    ApiError, Body, Call, Code, Door, Page, Plain, Reply, Route, State,
+    ApiError, Body, Call, Code, Page, Plain, Reply, Route, State,
     page::{Limit, cursor, read_cursor},
     route,
     stream::{self, Chunk},
 };
 use crate::{
     output::whole,
-    people::{Access, Actor, ApiScope, Area, Deed, Role, Rule},
+    people::{Access, Actor, ApiScope, Area, Deed, Role, Rule, UserId},
     store::{Search, now_millis},
     trail::{ChainedRow, ExportError, Exporter, Filter, Line, PAGE_ROWS, Place, Report, VerifyError, verify},
 };
@@ -161,6 +161,7 @@ fn document(row: &ChainedRow) -> Map<String, Value> {
 }
 
 async fn check(call: Call<State>) -> Result<Reply<AuditReport>, ApiError> {
+    let _only = call.state.desk.verify()?;
     let keys = call.state.secrets().audit_keys().await?;
     let told = keys.iter().map(ToString::to_string).collect();
     let found = |report: Report| AuditReport {
@@ -199,7 +200,8 @@ async fn export(call: Call<State, (), Exported>) -> Result<Response<Body>, ApiEr
         server: plain(asked.server),
         ..Filter::default()
     };
-    let (place, _) = call.state.desk.tail()?;
+    let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
+    let (place, _) = call.state.desk.tail(&actor.user, true)?;
     let begun = Exporter::begin(call.state.store(), filter, asked.after).await;
     let (exporter, head) = begun.map_err(|error| match error {
         ExportError::NoRow { place } => ApiError::unacceptable(format!("there is no row {place} in the chain")),
@@ -226,7 +228,7 @@ async fn write(
     let mut last = false;
     loop {
         let text: String = lines.iter().map(|line| line.to_json() + "\n").collect();
-        if chunks.send(Ok(text.into())).await.is_err() || last {
+        if send(chunks, text).await.is_none() || last {
             return Ok(());
         }
         if allowed(state, headers, &READ_ALL).await.is_none() {
@@ -253,13 +255,15 @@ async fn tail(call: Call<State, (), Followed>) -> Result<Response<Body>, ApiErro
         Some(last) => last.ok_or_else(|| ApiError::invalid("Last-Event-ID is not the id of a row"))?,
         None => call.state.store().audit_tail(1).await?.last().map_or(Place::MIN, |row| row.id),
     };
-    let (place, mut ending) = call.state.desk.tail()?;
+    let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
+    let (place, mut ending) = call.state.desk.tail(&actor.user, actor.may(&READ_ALL, None).is_ok())?;
+    let shown = actor.shown().clone();
     let (state, headers) = (Arc::clone(&call.state), call.raw.headers);
     let mut response = stream::response("text/event-stream", async move |chunks| {
         let _place = place;
         tokio::select! {
             _ = ending.wait_for(|ending| *ending) => {}
-            _ = follow(&state, &headers, filter, after, &chunks) => {}
+            _ = follow(&state, &headers, &shown, filter, after, &chunks) => {}
         }
     });
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -271,6 +275,7 @@ async fn tail(call: Call<State, (), Followed>) -> Result<Response<Body>, ApiErro
 async fn follow(
     state: &State,
     headers: &HeaderMap,
+    shown: &UserId,
     filter: Filter,
     mut after: Place,
     chunks: &mpsc::Sender<Chunk>,
@@ -280,6 +285,10 @@ async fn follow(
     loop {
         // Each time: a session or key may have been ended, and a role taken.
         let actor = allowed(state, headers, &READ).await?;
+        // A view that has ended, or begun: whoever reads is told whose rows these are only at the beginning.
+        if actor.shown() != shown || chunks.is_closed() {
+            return None;
+        }
         let page = state.store().audit_page(after, PAGE_ROWS).await.ok()?;
         let filter = seen_by(&actor, filter.clone())?;
         let mut text = String::new();
@@ -295,7 +304,7 @@ async fn follow(
         }
         quiet = if text.is_empty() { quiet + POLL } else { Duration::ZERO };
         if !text.is_empty() {
-            chunks.send(Ok(text.into())).await.ok()?;
+            send(chunks, text).await?;
         }
         if page.last {
             tokio::select! {
@@ -306,9 +315,14 @@ async fn follow(
     }
 }
 
+/// Whoever does not read gives its place up.
+async fn send(chunks: &mpsc::Sender<Chunk>, text: String) -> Option<()> {
+    chunks.send_timeout(Ok(text.into()), UNREAD).await.ok()
+}
+
 /// Who is calling by now, if they still may.
 async fn allowed(state: &State, headers: &HeaderMap, rule: &Rule) -> Option<Actor> {
-    let actor = state.caller(headers).await.ok().flatten()?;
+    let actor = state.still(headers).await.ok().flatten()?;
     actor.may(rule, Some(actor.shown())).is_ok().then_some(actor)
 }
 
@@ -316,6 +330,8 @@ async fn allowed(state: &State, headers: &HeaderMap, rule: &Rule) -> Option<Acto
 const POLL: Duration = Duration::from_secs(1);
 /// Less than what proxies wait for.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long whoever follows may take to read a part.
+const UNREAD: Duration = Duration::from_secs(60);
 const VERIFYING: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Reply, Route, State, Text, route, secret::PasswordText};
+use super::super::{ApiError, Call, Reply, Route, State, Text, error::confirmed, route, secret::PasswordText};
 use crate::people::{SecondFactor, rules};
 
 pub(super) fn routes() -> Vec<Route<State>> {
@@ -66,26 +66,46 @@ struct RecoveryCodes {
 
 async fn begin(call: Call<State, (), (), Confirmed>) -> Result<Reply<Begun>, ApiError> {
     let actor = call.actor()?.clone();
-    let uri = call.state.people.begin_totp(&actor, call.body.password.0, call.state.secrets()).await?;
+    let uri = confirmed(
+        &call.state,
+        &actor,
+        &call.raw,
+        call.state.people.begin_totp(&actor, call.body.password.0, call.state.secrets()).await,
+    )?;
     Ok(Reply::of(Begun { uri: uri.to_string() }))
 }
 
 async fn confirm(call: Call<State, (), (), Confirmation>) -> Result<Reply<RecoveryCodes>, ApiError> {
     let actor = call.actor()?.clone();
     let session = call.state.front.session(&call.raw)?;
-    let codes = call.state.people.confirm_totp(&actor, &session, call.body.code.0, call.state.secrets()).await?;
+    let codes = confirmed(
+        &call.state,
+        &actor,
+        &call.raw,
+        call.state.people.confirm_totp(&actor, &session, call.body.code.0, call.state.secrets()).await,
+    )?;
     Ok(Reply::of(RecoveryCodes { recovery_codes: codes.iter().map(|code| code.to_string()).collect() }))
 }
 
 async fn end(call: Call<State, (), (), End>) -> Result<Reply<()>, ApiError> {
     let actor = call.actor()?.clone();
     let End { password, code } = call.body;
-    call.state.people.end_totp(&actor, password.0, code.0, call.state.secrets()).await?;
+    confirmed(
+        &call.state,
+        &actor,
+        &call.raw,
+        call.state.people.end_totp(&actor, password.0, code.0, call.state.secrets()).await,
+    )?;
     Ok(Reply::of(()))
 }
 
 async fn renew(call: Call<State, (), (), Confirmed>) -> Result<Reply<RecoveryCodes>, ApiError> {
     let actor = call.actor()?.clone();
-    let codes = call.state.people.renew_recovery_codes(&actor, call.body.password.0).await?;
+    let codes = confirmed(
+        &call.state,
+        &actor,
+        &call.raw,
+        call.state.people.renew_recovery_codes(&actor, call.body.password.0).await,
+    )?;
     Ok(Reply::of(RecoveryCodes { recovery_codes: codes.iter().map(|code| code.to_string()).collect() }))
 }

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::super::{ApiError, Call, Code, Members, Reply, Route, State, Text, route};
 use crate::{
@@ -213,12 +214,12 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
     let changing = state.desk.change(server)?;
-    let work = tokio::spawn(async move {
+    let work = async move {
         let done = tokio::time::timeout(LONGEST, work).await;
         drop(changing);
         done
-    });
-    match work.await {
+    };
+    match tokio::spawn(work.in_current_span()).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err(ApiError::new(Code::TimedOut, "it took too long and was given up; look at what is there")),
         Err(error) => Err(ApiError::internal(&error)),

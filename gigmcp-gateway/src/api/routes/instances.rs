@@ -191,8 +191,9 @@ fn item(state: &State, row: InstanceRow) -> Item {
 }
 
 async fn measure(call: Call<State>) -> Result<Response<Body>, ApiError> {
-    let mut response =
-        whole(StatusCode::OK, metrics::text(call.state.store(), &call.state.supervisor().instances, &call.state.http));
+    let (instances, failed) = (&call.state.supervisor().instances, &call.state.people.failed);
+    let text = metrics::text(call.state.store(), instances, failed, &call.state.http);
+    let mut response = whole(StatusCode::OK, text);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::MEDIA_TYPE));
     Ok(response)
 }

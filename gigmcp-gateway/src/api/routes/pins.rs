@@ -224,13 +224,13 @@ async fn reset(call: Call<State, ServerPath, (), Reset>) -> Result<Reply<()>, Ap
 }
 
 async fn digests(call: Call<State, (), (), Tools>) -> Result<Reply<AllDigested>, ApiError> {
-    let digested = |tool: &Box<RawValue>| {
+    let digested = |tool: &RawValue| {
         let named: Result<NamedTool, _> = serde_json::from_str(tool.get());
         let NamedTool { name } = named.map_err(|error| ApiError::invalid(format!("this is no tool: {error}")))?;
         let definition = Definition::new(DefinitionKind::Tool, &name, tool).digest.to_string();
         Ok(Digested { name, definition })
     };
-    let tools = call.body.tools.iter().map(digested).collect::<Result<_, ApiError>>()?;
+    let tools = call.body.tools.iter().map(|tool| digested(tool)).collect::<Result<_, ApiError>>()?;
     Ok(Reply::of(AllDigested { tools }))
 }
 

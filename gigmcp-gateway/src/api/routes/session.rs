@@ -4,7 +4,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Reply, Route, Said, State, Text, input::Raw, route, secret::PasswordText};
+use super::super::{
+    ApiError, Call, Reply, Route, Said, State, Text, error::confirmed, input::Raw, route, secret::PasswordText,
+};
 use crate::{
     people::{Attempt, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
     store::{LiveSession, now_seconds},
@@ -116,7 +118,8 @@ async fn sign_out(call: Call<State>) -> Result<Reply<()>, ApiError> {
 async fn change_password(call: Call<State, (), (), Passwords>) -> Result<Reply<()>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    call.state.people.change_password(&actor, &token, call.body.old.0, call.body.new.0).await?;
+    let changed = call.state.people.change_password(&actor, &token, call.body.old.0, call.body.new.0).await;
+    confirmed(&call.state, &actor, &call.raw, changed)?;
     Ok(Reply::of(()))
 }
 

@@ -182,7 +182,7 @@ async fn nobody_gives_themselves_what_they_may_not() {
         (Role::User, Some(email.to_owned())),
         "as the code said"
     );
-    assert_eq!(accept(json!({ "code": text, "password": PASSWORD })).await.code(), "invalid", "once");
+    assert_eq!(accept(json!({ "code": text, "password": PASSWORD })).await.code(), "unacceptable", "once");
 }
 
 #[tokio::test]
@@ -222,6 +222,62 @@ async fn a_request_has_one_proof_and_headers_are_not_made_of_what_is_said() {
     ] {
         assert_eq!(asked.headers[name], value);
     }
+}
+
+#[tokio::test]
+async fn who_comes_with_what_lets_nobody_in_leaves_a_trace() {
+    let world = World::new(&[]).await;
+    let ann = world.account("ann", Role::User).await;
+    let rows = async || {
+        let rows = world.state.store().audit_tail(500).await.expect("it can be read");
+        let rows = rows.into_iter().filter(|row| row.row.kind == "proof");
+        rows.map(|row| format!("{}: {}", row.row.owner, row.row.subject)).collect::<Vec<_>>()
+    };
+    assert_eq!(world.ask(&proof(&ann.session), Method::GET, "/session", None).await.code(), "ok", "twin");
+    assert_eq!(world.ask(&Proof::None, Method::GET, "/session", None).await.code(), "unauthenticated", "twin: nothing");
+    assert_eq!(rows().await, Vec::<String>::new());
+    let made_up = [
+        Proof::Key(format!("gigk_{}", "A".repeat(43))),
+        Proof::Session(format!("gigs_{}", "A".repeat(43)), String::new()),
+    ];
+    for proof in made_up.iter().chain(&made_up).chain(&made_up) {
+        let answer = world.ask(proof, Method::GET, "/users", None).await;
+        assert_eq!(answer.code(), "unauthenticated");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"gigmcp\"");
+        let forgets = answer
+            .headers
+            .get(header::SET_COOKIE)
+            .is_some_and(|set| set.to_str().is_ok_and(|set| set.contains("Max-Age=0")));
+        assert_eq!(forgets, matches!(proof, Proof::Session(..)), "the browser forgets what lets nobody in");
+    }
+    world.ask(&Proof::None, Method::POST, "/invitations/look", Some(json!({ "code": "gigi_guess" }))).await;
+    let wrong = json!({ "old": "Apollo 12 1202 alarm", "new": "Eagle has landed 20:17" });
+    let refused = world.ask(&proof(&ann.session), Method::PUT, "/session/password", Some(wrong)).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code()),
+        (403, "wrong_proof"),
+        "it does not look like a session that has ended"
+    );
+    assert_eq!(world.ask(&proof(&ann.session), Method::GET, "/session", None).await.code(), "ok", "and it has not");
+    // Written after what was noted.
+    world.key(&ann, "users:read").await;
+    let confirmation = format!("{}: confirmation from 192.0.2.1", ann.id.as_str());
+    let expected = [": api-key from 192.0.2.1", ": session from 192.0.2.1", ": code from 192.0.2.1", &confirmation];
+    assert_eq!(rows().await, expected, "one each");
+}
+
+#[tokio::test]
+async fn who_floods_with_what_lets_nobody_in_waits_before_anything_is_looked_up() {
+    let world = World::new(&[]).await;
+    let made_up = Proof::Key(format!("gigk_{}", "A".repeat(43)));
+    let mut last = String::new();
+    for _ in 0..3000 {
+        last = world.ask(&made_up, Method::GET, "/users", None).await.code().to_owned();
+        if last == "rate_limited" {
+            break;
+        }
+    }
+    assert_eq!(last, "rate_limited");
 }
 
 #[tokio::test]
@@ -276,7 +332,9 @@ async fn lists_come_a_page_at_a_time() {
     found.sort_by_key(ToString::to_string);
     let expected = ["a", "b", "boss", "c", "root"].map(|name| Value::from(format!("{name}@example.com")));
     assert_eq!(found, expected);
-    for path in ["/users?limit=0", "/users?limit=201", "/users?cursor=%3F"] {
-        assert_eq!(world.ask(&proof(&boss.session), Method::GET, path, None).await.code(), "invalid", "{path}");
+    for (path, expected) in
+        [("/users?limit=0", "invalid"), ("/users?limit=201", "invalid"), ("/users?cursor=%3F", "unacceptable")]
+    {
+        assert_eq!(world.ask(&proof(&boss.session), Method::GET, path, None).await.code(), expected, "{path}");
     }
 }

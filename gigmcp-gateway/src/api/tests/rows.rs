@@ -18,8 +18,9 @@ pub(super) struct Target<'a> {
 /// One route, and what comes of it for each of [`CALLERS`].
 pub(super) struct Row {
     pub(super) id: &'static str,
-    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible; `s` sign in first, `f` forbidden, `v` view
-    /// only, `n` not found, `m` it is let in, and no form.
+    /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible, `a` it is
+    /// let in, and not accepted, `w` it is let in, and the proof is wrong, `m` it is let in, and no form; `s` sign in first, `f`
+    /// forbidden, `v` view only, `n` not found.
     pub(super) outcomes: &'static str,
     pub(super) body: fn(&Target<'_>) -> Option<Value>,
 }
@@ -54,12 +55,12 @@ pub(super) fn all() -> Vec<Row> {
 fn oidc() -> Vec<Row> {
     vec![
         row("sign_in_ways", "y yyyyyy yy yyy yyy"),
-        row("begin_oidc", "n nnnnnn vv fff fff"),
-        row("end_oidc", "n nnnnnn vv fff fff"),
+        row("begin_oidc", "n nnnnnn nn nnn nnn"),
+        row("end_oidc", "n nnnnnn nn nnn nnn"),
         with("link_identity", "s nnnnnn vv fff fff", password),
         row("sign_out_oidc", "s yyyyyy yy fff fff"),
         row("signed_out", "i iiiiii ii iii iii"),
-        row("end_sessions_oidc", "m mmmmmm vv fff fff"),
+        row("end_sessions_oidc", "m mmmmmm mm mmm mmm"),
         row("identities", "s yyyyyy yy yyf yyf"),
         with("unlink_identity", "s nnnnnn vv fff fff", password),
     ]
@@ -143,7 +144,7 @@ fn observed() -> Vec<Row> {
 
 fn sessions() -> Vec<Row> {
     vec![
-        with("sign_in", "y yyyyyy vv fff fff", |target| {
+        with("sign_in", "y yyyyyy yy yyy yyy", |target| {
             Some(json!({ "email": target.account.email, "password": PASSWORD }))
         }),
         row("session", "s yyyyyy yy fff fff"),
@@ -151,7 +152,7 @@ fn sessions() -> Vec<Row> {
         with("change_password", "s yyyyyy vv fff fff", |_| {
             Some(json!({ "old": PASSWORD, "new": "Eagle has landed 20:17" }))
         }),
-        with("begin_view", "s ffffiy vv fff fff", |target| {
+        with("begin_view", "s ffffay vv fff fff", |target| {
             Some(json!({ "user": target.account.id.as_str(), "holds": "10m" }))
         }),
         row("end_view", "s yyyyyy yy fff fff"),
@@ -172,8 +173,8 @@ fn people() -> Vec<Row> {
             Some(json!({ "email": format!("{}@example.com", target.unique), "role": "user" }))
         }),
         row("revoke_invitation", "s ffffyy vv fff fyf"),
-        with("look_at_invitation", "y yyyyyy vv fff fff", |target| Some(json!({ "code": target.code }))),
-        with("accept_invitation", "y yyyyyy vv fff fff", |target| {
+        with("look_at_invitation", "y yyyyyy yy yyy yyy", |target| Some(json!({ "code": target.code }))),
+        with("accept_invitation", "y yyyyyy yy yyy yyy", |target| {
             Some(json!({ "code": target.code, "password": PASSWORD }))
         }),
         row("users", "s ffyyyy ff fff yyf"),

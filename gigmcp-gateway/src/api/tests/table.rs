@@ -81,6 +81,8 @@ fn outcome(answer: &Answer) -> char {
         "ok" => 'y',
         "conflict" => 'c',
         "invalid" => 'i',
+        "unacceptable" => 'a',
+        "wrong_proof" => 'w',
         "unauthenticated" => 's',
         "forbidden" => 'f',
         "view_only" => 'v',

@@ -77,6 +77,59 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
 }
 
 #[tokio::test]
+async fn who_is_held_back_for_an_account_does_not_make_others_of_the_address_wait() {
+    let world = World::set_up(TestDatabase::sqlite()).await;
+    world.invited("ann@example.com", Role::User).await;
+    world.invited("ben@example.com", Role::User).await;
+    let from = |number: usize| format!("198.51.100.{number}");
+    let mut tried = 0;
+    while let Err(SignInError::Refused) =
+        world.sign_in_from(&from(tried), "ann@example.com", "not her password", None).await
+    {
+        tried += 1;
+    }
+    // The whole office insists, and nothing of it is tried.
+    for _ in 0..100 {
+        let waits = world.sign_in_from("203.0.113.7", "ann@example.com", PASSWORD, None).await;
+        assert!(matches!(waits, Err(SignInError::Wait(wait)) if wait.as_secs() <= 60));
+    }
+    world.sign_in_from("203.0.113.7", "ben@example.com", PASSWORD, None).await.expect("twin: another of the office");
+    let mut wrong = 0;
+    while let Err(SignInError::Refused) =
+        world.sign_in_from("203.0.113.8", &format!("nobody-{wrong}@example.com"), PASSWORD, None).await
+    {
+        wrong += 1;
+    }
+    assert_eq!(wrong, 20, "twin: what is tried is counted");
+}
+
+#[tokio::test]
+async fn many_of_one_office_accept_on_one_day() {
+    let world = World::set_up(TestDatabase::sqlite()).await;
+    for number in 0..25 {
+        let email = format!("user-{number}@example.com");
+        let code = world.people.invite(&Actor::local(), address(&email), Role::User, None).await.expect("it is free");
+        let from = origin("203.0.113.7");
+        world.people.look_at_code(code.expose(), &from).await.expect("a good code");
+        let acceptance = Acceptance {
+            code: code.expose().to_owned(),
+            email: None,
+            password: password(PASSWORD),
+            origin: Some(from),
+        };
+        world.people.accept(acceptance, &world.secrets).await.expect("nobody waits");
+    }
+    world.sign_in_from("203.0.113.7", "user-7@example.com", PASSWORD, None).await.expect("nobody waits to sign in");
+    let guess = origin("203.0.113.9");
+    let mut guesses = 0;
+    while let Err(PeopleError::Code) = world.people.look_at_code("gigi_guess", &guess).await {
+        guesses += 1;
+    }
+    assert_eq!(guesses, 60, "twin: who guesses without end waits");
+    world.sign_in_from("203.0.113.9", "user-7@example.com", PASSWORD, None).await.expect("and locks nobody out");
+}
+
+#[tokio::test]
 async fn one_address_does_not_try_all_accounts() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let mut tried = 0;

@@ -38,9 +38,14 @@ async fn everybody_reads_what_is_about_them_and_auditors_all() {
         let (first, next) = seen(&aud, "/audit?owner=ann&limit=1").await;
         let (second, _) = seen(&aud, &format!("/audit?owner=ann&limit=1&cursor={}", next.expect("more"))).await;
         assert_eq!((first.as_str(), second.as_str()), ("three", "one"));
-        for path in ["/audit?cursor=!", "/audit?cursor=eA", "/audit?since_ms=now", "/audit?limit=0", "/audit?order=1"] {
+        for path in ["/audit?since_ms=now", "/audit?limit=0", "/audit?order=1", "/audit?kind=%00", "/audit?owner=a%0Ab"]
+        {
             assert_eq!(world.code(&aud, Method::GET, path, json!(null)).await, "invalid", "{path}");
         }
+        for path in ["/audit?cursor=!", "/audit?cursor=eA", "/instances?cursor=MS8A"] {
+            assert_eq!(world.code(&aud, Method::GET, path, json!(null)).await, "unacceptable", "{path}");
+        }
+        assert_eq!(world.code(&aud, Method::GET, "/instances?cursor=MS9h", json!(null)).await, "ok", "twin");
         let other = with_key("ann", Role::User, "servers:read");
         for path in ["/audit", "/audit/tail", "/audit/verify", "/audit/export"] {
             assert_eq!(world.code(&other, Method::GET, path, json!(null)).await, "forbidden", "{path}");
@@ -145,11 +150,79 @@ async fn a_tail_ends_when_the_gateway_stops_and_few_are_open() {
         }
         open.push(response);
     };
-    assert_eq!((response.status(), open.len()), (StatusCode::SERVICE_UNAVAILABLE, 32));
+    assert_eq!((response.status(), open.len()), (StatusCode::SERVICE_UNAVAILABLE, 4));
     world.state.desk.end_streams();
     for tail in open {
         tail.into_body().collect().await.expect("it ends");
     }
+}
+
+/// A session of `aud`, and where it is kept when it was used last.
+async fn session(world: &World) -> HeaderMap {
+    let token = crate::token::Token::mint_for(crate::token::Kind::Session);
+    let begun = crate::store::SessionRow {
+        hash: token.hash(),
+        user: "aud".parse().expect("an id"),
+        created_at: 1,
+        expires_at: i64::MAX / 2,
+        last_seen_at: crate::store::now_seconds() - 3600,
+        user_agent: String::new(),
+        address: String::new(),
+        viewed: None,
+    };
+    let new = crate::store::NewSession { row: begun, replaces: None, renewed: None, idle_seconds: 86_400 };
+    assert!(world.store().begin_session(new, row("begun")).await.expect("it is kept"));
+    let cookie = HeaderValue::from_str(&format!("gig_session={}", token.expose())).expect("a header");
+    HeaderMap::from_iter([(header::COOKIE, cookie)])
+}
+
+#[tokio::test]
+async fn what_goes_on_keeps_nobody_signed_in() {
+    let world = with_rows(TestDatabase::sqlite()).await;
+    let headers = session(&world).await;
+    let seen = async || {
+        world.store().add_audit(row("wait for what is written")).await.expect("it is kept");
+        world.store().sessions_of("aud".parse().expect("an id")).await.expect("it can be read")[0].last_seen_at
+    };
+    let before = seen().await;
+    for _ in 0..3 {
+        assert!(world.state.still(&headers).await.expect("it holds").is_some());
+    }
+    assert_eq!(seen().await, before);
+    assert!(super::super::super::Door::caller(&*world.state, &headers).await.expect("it holds").is_some());
+    assert!(seen().await > before, "twin: who asks is there");
+}
+
+#[tokio::test]
+async fn a_tail_ends_with_the_view_that_it_was_begun_in() {
+    let world = with_rows(TestDatabase::sqlite()).await;
+    let headers = session(&world).await;
+    let (chunks, mut read) = mpsc::channel(8);
+    let other: UserId = "ann".parse().expect("an id");
+    // It was begun while another's pages were looked at; whoever asks now is shown their own.
+    let followed = follow(&world.state, &headers, &other, Filter::default(), Place::MIN, &chunks).await;
+    assert!(followed.is_none());
+    drop(chunks);
+    assert_eq!(read.recv().await.map(Result::ok), Some(Some(Bytes::from_static(b": here\n\n"))));
+    assert!(read.recv().await.is_none(), "nothing of their own came under another's name");
+    let (chunks, mut read) = mpsc::channel(8);
+    let own: UserId = "aud".parse().expect("an id");
+    tokio::select! {
+        _ = follow(&world.state, &headers, &own, Filter::default(), Place::MIN, &chunks) => panic!("it goes on"),
+        text = async { read.recv().await; read.recv().await } => {
+            assert!(String::from_utf8_lossy(&text.expect("rows").expect("no error")).contains("event: row"), "twin");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_trail_is_verified_for_one_at_a_time() {
+    let world = with_rows(TestDatabase::sqlite()).await;
+    let aud = signed_in("aud", Role::Auditor);
+    let busy = world.state.desk.verify().expect("nobody does");
+    assert_eq!(world.code(&aud, Method::GET, "/audit/verify", json!(null)).await, "unavailable");
+    drop(busy);
+    assert_eq!(world.code(&aud, Method::GET, "/audit/verify", json!(null)).await, "ok", "twin");
 }
 
 #[tokio::test]

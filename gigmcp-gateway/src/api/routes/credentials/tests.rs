@@ -17,7 +17,7 @@ async fn a_credential_is_set_by_its_owner_for_where_it_is_declared_and_never_tol
             ("twin: a key", with_key("ann", Role::User, "credentials:write"), path, json!({ "value": VALUE }), "ok"),
             ("other hosts", ann.clone(), path, json!({ "value": VALUE, "hosts": ["evil.example"] }), "conflict"),
             ("no value", ann.clone(), path, json!({ "value": "" }), "invalid"),
-            ("two lines", ann.clone(), path, json!({ "value": "a\r\nb" }), "invalid"),
+            ("two lines", ann.clone(), path, json!({ "value": "a\r\nb" }), "unacceptable"),
             ("too long", ann.clone(), path, json!({ "value": "x".repeat(MAX_BYTES + 1) }), "invalid"),
             ("another's", ann.clone(), path, json!({ "value": VALUE, "owner": "bob" }), "invalid"),
             ("not declared", ann.clone(), "/credentials/notes/OTHER", json!({ "value": VALUE }), "not_found"),

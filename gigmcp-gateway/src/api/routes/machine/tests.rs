@@ -13,8 +13,8 @@ async fn a_registrys_credential_is_kept_for_it_and_not_told() {
         ("who looks on", &viewing("adm", "ann"), "ghcr.io", login("ann", "sentinel-pass"), "view_only"),
         ("no registry", &adm, "ghcr.io%2F..", login("ann", "sentinel-pass"), "not_found"),
         ("an address with a user", &adm, "a@ghcr.io", login("ann", "sentinel-pass"), "not_found"),
-        ("two lines", &adm, "ghcr.io", login("ann", "sentinel-pass\nmore"), "invalid"),
-        ("two users", &adm, "ghcr.io", login("ann:bob", "sentinel-pass"), "invalid"),
+        ("two lines", &adm, "ghcr.io", login("ann", "sentinel-pass\nmore"), "unacceptable"),
+        ("two users", &adm, "ghcr.io", login("ann:bob", "sentinel-pass"), "unacceptable"),
         ("twin", &adm, "ghcr.io", login("ann", "sentinel-pass"), "ok"),
         ("twin: a key", &with_key("adm", Role::Admin, "servers:write"), "r.example:5000", login("ann", "x"), "ok"),
     ] {

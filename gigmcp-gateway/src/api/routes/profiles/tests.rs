@@ -118,12 +118,12 @@ async fn what_is_said_is_said_whole_or_not_at_all() {
     let ann = signed_in("ann", Role::User);
     for (case, body, expected) in [
         ("twin", json!({ "settings": { "tools": "auto" }, "servers": { "notes": { "disabled_tools": ["a"] } } }), "ok"),
-        ("a value that is none", json!({ "settings": { "tools": "meta", "max_servers": 0 } }), "invalid"),
-        ("an unknown name", json!({ "settings": { "owner": "bob" } }), "invalid"),
+        ("a value that is none", json!({ "settings": { "tools": "meta", "max_servers": 0 } }), "unacceptable"),
+        ("an unknown name", json!({ "settings": { "owner": "bob" } }), "unacceptable"),
         ("an unknown member", json!({ "owner": "bob" }), "invalid"),
         ("a server that is not in it", json!({ "servers": { "other": { "spares": 1 } } }), "not_found"),
         ("no server's name", json!({ "servers": { "../x": { "spares": 1 } } }), "not_found"),
-        ("a server within a server", json!({ "settings": { "servers": { "x": { "y": 1 } } } }), "invalid"),
+        ("a server within a server", json!({ "settings": { "servers": { "x": { "y": 1 } } } }), "unacceptable"),
     ] {
         assert_eq!(world.code(&ann, Method::PATCH, "/profiles/work", body).await, expected, "{case}");
     }
