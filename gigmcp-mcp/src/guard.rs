@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 
 use self::definitions::is_list;
 pub use self::findings::{Finding, Findings};
-pub(crate) use self::{hints::Hints, questions::OURS};
 pub(crate) use self::{findings::Tally, size::depth};
+pub(crate) use self::{hints::Hints, questions::OURS};
 use crate::{
     aggregator::{OutputText, ServerPolicy},
     hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},

@@ -147,11 +147,7 @@ impl Aggregator {
     }
 
     /// The answer of a tool of ours; none if a server is to answer.
-    pub(super) async fn answered_here(
-        &self,
-        asked: &Asked,
-        params: Option<&RawValue>,
-    ) -> Option<Answered> {
+    pub(super) async fn answered_here(&self, asked: &Asked, params: Option<&RawValue>) -> Option<Answered> {
         match asked {
             Asked::Direct => None,
             Asked::Wrong(text) => Some((None, failed(text))),

@@ -89,9 +89,10 @@ impl Start {
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
         let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read((&self.naming, &self.guard), &*upstream, capabilities, limits, before, &changed)
-            .await
-            .map_err(BackendError::Catalogue)?;
+        let catalogue =
+            Catalogue::read((&self.naming, &self.guard), &*upstream, capabilities, limits, before, &changed)
+                .await
+                .map_err(BackendError::Catalogue)?;
         let said = Said { description, catalogue };
         let offer = Arc::new(Offer::judged(said, self.guard.policy(), Process::First).await?);
         Ok(Arc::new(Ready { upstream, process, offer, health, revisions, follower }))

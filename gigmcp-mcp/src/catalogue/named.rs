@@ -130,7 +130,15 @@ impl NamedList {
             let definition = without.unwrap_or(definition);
             let mirrored = Mirrored::of(&definition).into();
             let hints = hints.get(&name).copied().unwrap_or_default();
-            found.add(Named { exposed: exposed.into(), name: name.into(), definition, said, needs_task, mirrored, hints });
+            found.add(Named {
+                exposed: exposed.into(),
+                name: name.into(),
+                definition,
+                said,
+                needs_task,
+                mirrored,
+                hints,
+            });
         }
         found
     }

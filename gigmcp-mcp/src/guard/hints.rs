@@ -89,7 +89,11 @@ mod tests {
             ("reads", r#""openWorldHint":false"#, r#""openWorldHint":true"#),
             ("other", r#""readOnlyHint":"True""#, r#""readOnlyHint":false"#),
             ("other", r#""readOnlyHint":false"#, r#""readOnlyHint":false"#),
-            ("other", r#""destructiveHint":true,"openWorldHint":true"#, r#""destructiveHint":true,"openWorldHint":true"#),
+            (
+                "other",
+                r#""destructiveHint":true,"openWorldHint":true"#,
+                r#""destructiveHint":true,"openWorldHint":true"#,
+            ),
         ] {
             let shown = guard.without_loose_hints(tool(name, hints));
             assert_eq!(shown.get(), tool(name, expected).get(), "{name}: {hints}");

@@ -109,7 +109,7 @@ struct Said {
     /// Of the profile, by name: `tools`, `always`, `max_listed_tools`, `max_listed_tokens`, `max_servers`.
     #[serde(default)]
     settings: BTreeMap<String, Value>,
-    /// Of its servers, by server and name: `disabled_tools`, `idle_seconds`, `spares`.
+    /// Of its servers, by server and name: `disabled_tools`, `enabled_tools`, `idle_seconds`, `spares`, `stateless`.
     #[serde(default)]
     servers: BTreeMap<String, BTreeMap<String, Value>>,
 }
