@@ -111,7 +111,7 @@ impl Profiles {
             // What is left of tokens that were revoked.
             entry.scoped.clear();
         }
-        let aggregator = self.aggregate(profile, entry.members(), scope, entry.is_meta());
+        let aggregator = self.aggregate(profile, entry.members(), scope, (entry.is_meta(), Some(&*whole)));
         entry.scoped.insert(scope.clone(), Arc::clone(&aggregator));
         Ok(aggregator)
     }
@@ -226,7 +226,8 @@ impl Profiles {
             })
             .collect();
         let members = Members { servers: &servers, said: &said, pins: &pins };
-        let aggregator = self.aggregate(profile, members, &TokenScope::default(), before.is_some_and(Entry::is_meta));
+        let before = (before.is_some_and(Entry::is_meta), before.map(|entry| &*entry.aggregator));
+        let aggregator = self.aggregate(profile, members, &TokenScope::default(), before);
         if aggregator.has_toxic_flow() && profile.settings.flow_policy() == FlowPolicy::Warn {
             tracing::warn!(
                 profile = %profile.slug,
@@ -244,7 +245,7 @@ impl Profiles {
         profile: &Profile,
         members: Members<'_>,
         scope: &TokenScope,
-        was_meta: bool,
+        (was_meta, before): (bool, Option<&Aggregator>),
     ) -> Arc<Aggregator> {
         let backends = members.servers.iter().filter_map(|(name, launch)| {
             let mut policy = members.said.policy(name, &profile.settings);
@@ -259,6 +260,11 @@ impl Profiles {
             named(Aggregator::builder(), profile).backends(backends).limits(limits()).observed_by(Arc::new(audit));
         let builder = builder.tool_mode(profile.settings.tool_mode()).always(profile.settings.always.clone());
         let builder = builder.flow(profile.settings.flow_policy());
+        // A token for less, or a change of the profile, is no way to call more often.
+        let builder = match before {
+            Some(before) => builder.counting_with(before),
+            None => builder,
+        };
         Arc::new(builder.was_meta(was_meta).build().expect("a map has no name twice"))
     }
 

@@ -87,6 +87,9 @@ pub(crate) struct SaidTool {
     /// The digest of its definition; see [`gigmcp_mcp::Definition`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) definition: Option<String>,
+    /// Whether the manifest says that it is off until the owner of a profile switches it on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) off: bool,
     /// Whether the manifest says that it changes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) read_only: bool,

@@ -1,5 +1,8 @@
 //! One text for each JSON value, however it was written.
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod laws;
+
 use std::{borrow::Cow, cmp::Ordering, ops::Range};
 
 use serde_json::value::RawValue;

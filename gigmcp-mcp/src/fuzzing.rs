@@ -8,7 +8,9 @@
 mod smoke;
 
 pub use crate::{
+    canonical::laws::mcp_canonical,
     http::{mcp_headers, mcp_sessions},
+    hygiene::cleaned::mcp_hygiene,
     seal::laws::mcp_tokens,
     stdio::mcp_lines,
 };

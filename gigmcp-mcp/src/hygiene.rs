@@ -4,6 +4,8 @@
 //! there is, only the characters in question are cut out.
 
 mod character;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod cleaned;
 mod escapes;
 mod json;
 mod names;
@@ -21,7 +23,7 @@ pub(crate) use self::{
     names::folded,
     units::{Escaped, Units},
 };
-use self::{text::cleaned, units::Plain};
+use self::{text::cleaned as cleaned_text, units::Plain};
 
 /// How many characters, or sequences of them, of each kind were removed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -51,7 +53,7 @@ pub fn safe_text(text: &str) -> Cow<'_, str> {
 }
 
 pub(crate) fn counted<'a>(text: &'a str, removal: &mut Removal) -> Cow<'a, str> {
-    cleaned(&Plain(text), removal).map_or(Cow::Borrowed(text), Cow::Owned)
+    cleaned_text(&Plain(text), removal).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// A JSON text whose strings, keys included, may be shown; `None` if it may be as it is.

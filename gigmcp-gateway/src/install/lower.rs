@@ -263,7 +263,7 @@ fn directory(said: &Said) -> Directory {
 
 fn tool(said: &gigmcp_registry::Tool) -> SaidTool {
     let definition = said.definition.map(|digest| digest.to_string());
-    SaidTool { name: said.name.to_string(), definition, read_only: said.read_only }
+    SaidTool { name: said.name.to_string(), definition, off: !said.default, read_only: said.read_only }
 }
 
 /// The image's own environment; what would steer a loader or is ours is left out, and told.

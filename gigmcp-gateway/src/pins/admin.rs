@@ -230,7 +230,7 @@ fn is_called(key: &PinKey, name: &str) -> bool {
     let of_kind = name.split_once(':').is_some_and(|(kind, name)| kind == key.kind.as_str() && *name == *key.name);
     of_kind
         || match key.kind {
-            DefinitionKind::Instructions => name == key.kind.as_str(),
+            DefinitionKind::Instructions if key.name.is_empty() => name == key.kind.as_str(),
             _ => *name == *key.name,
         }
 }

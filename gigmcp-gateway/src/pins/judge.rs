@@ -10,7 +10,7 @@ use crate::spec::SaidTool;
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PinKey {
     pub(crate) kind: DefinitionKind,
-    /// The server's own name, or URI; nothing for instructions.
+    /// The server's own name, or URI; nothing for instructions, and the identifier for an extension.
     pub(crate) name: Box<str>,
 }
 
@@ -23,7 +23,7 @@ impl PinKey {
 impl fmt::Display for PinKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            DefinitionKind::Instructions => formatter.write_str(self.kind.as_str()),
+            DefinitionKind::Instructions if self.name.is_empty() => formatter.write_str(self.kind.as_str()),
             kind => write!(formatter, "{kind} {}", self.name),
         }
     }
@@ -222,6 +222,7 @@ mod tests {
         let named = |name: &str, definition: Option<&Definition>| SaidTool {
             name: name.to_owned(),
             definition: definition.map(|said| said.digest.to_string()),
+            off: false,
             read_only: false,
         };
         let (plain, exact) = (tool("plain", "{}"), tool("exact", "{}"));

@@ -153,7 +153,7 @@ impl Pins for KeptPins {
     fn advice(&self, held: &Definition, standing: Standing) -> String {
         let server = &self.of.server;
         let name = match held.kind {
-            DefinitionKind::Instructions => held.kind.as_str().to_owned(),
+            DefinitionKind::Instructions if held.name.is_empty() => held.kind.as_str().to_owned(),
             _ => harmless(&held.name),
         };
         match standing {

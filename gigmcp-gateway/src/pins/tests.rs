@@ -187,7 +187,7 @@ async fn after_a_reset_what_comes_next_is_pinned() {
 async fn a_profile_that_follows_takes_what_comes_within_the_manifest() {
     on_both(async |test| {
         let store = test.open();
-        let said = |name: &str| SaidTool { name: name.to_owned(), definition: None, read_only: false };
+        let said = |name: &str| SaidTool { name: name.to_owned(), definition: None, off: false, read_only: false };
         let bounded = ServerSpec { tools: vec![said("send")], ..spec(&["x"]) };
         store.add_server(notes(), bounded, Vec::new()).await.expect("a new server");
         store.create_profile(slug(), Owner::local(), vec![notes()], "hash".to_owned()).await.expect("a new profile");

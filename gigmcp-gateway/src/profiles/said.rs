@@ -42,10 +42,15 @@ impl Said {
             let read_only = spec.tools.iter().filter(|tool| tool.read_only);
             policy.read_only_tools.extend(read_only.map(|tool| Box::from(tool.name.as_str())));
             policy.purpose.clone_from(purpose);
+            let enabled = settings.servers.get(server.as_str()).map(|member| &member.enabled_tools);
+            let is_off = |name: &str| enabled.is_none_or(|enabled| !enabled.contains(name));
+            let off = spec.tools.iter().filter(|tool| tool.off && is_off(&tool.name));
+            policy.disabled.extend(off.map(|tool| Box::from(tool.name.as_str())));
         }
         if let Some(member) = settings.servers.get(server.as_str()) {
             policy.aliases.clone_from(&member.aliases);
             policy.spares = member.spares.map(usize::from);
+            policy.stateless = member.stateless;
             policy.disabled.extend(member.disabled_tools.iter().map(|name| Box::from(name.as_str())));
         }
         policy

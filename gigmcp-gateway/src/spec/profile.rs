@@ -64,6 +64,9 @@ pub(crate) struct MemberSettings {
     /// Tools of it that are switched off: not listed, not found and not called.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
     pub(crate) disabled_tools: BTreeSet<String>,
+    /// Tools of it, by the server's own name, that its manifest leaves off and that are switched on here.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", deserialize_with = "names")]
+    pub(crate) enabled_tools: BTreeSet<String>,
     /// Seconds without a call after which it is ended, if not `GIG_IDLE_TIMEOUT`; 0 keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) idle_seconds: Option<u32>,
@@ -71,6 +74,10 @@ pub(crate) struct MemberSettings {
     /// common.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spares: Option<u8>,
+    /// Whether it keeps nothing in memory from one call to the next. If it does not, the calls of a session may go to any process of
+    /// it, and else to one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) stateless: bool,
     /// Whether the text of its results is cleaned of escape sequences, control and invisible characters. Usual is yes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hygiene: Option<bool>,
@@ -162,6 +169,8 @@ enum InvalidValue {
     Shape(serde_json::Error),
     #[error("{alias} is an alias of server {of} already; a name leads to one tool")]
     TakenAlias { alias: ExposedName, of: String },
+    #[error("{alias} is the name of a tool that stands for others where `tools` is meta or auto; choose another alias")]
+    ReservedAlias { alias: ExposedName },
     #[error("the tool {tool} has two aliases; clients see it once")]
     TwoAliases { tool: String },
 }
@@ -229,6 +238,9 @@ impl ProfileSettings {
         for (server, said) in &self.servers {
             let mut aliased = BTreeSet::new();
             for (alias, tool) in &said.aliases {
+                if ToolMode::reserves(alias.as_str()) {
+                    return Err(InvalidValue::ReservedAlias { alias: alias.clone() });
+                }
                 if let Some(of) = taken.insert(alias, server) {
                     return Err(InvalidValue::TakenAlias { alias: alias.clone(), of: of.to_owned() });
                 }
@@ -307,6 +319,7 @@ mod tests {
             ("two for one tool", r#"{"a":"do","b":"do"}"#),
             ("no name that clients accept", r#"{"a b":"do"}"#),
             ("no object", "greet"),
+            ("a tool that stands for others", r#"{"call_tool":"do"}"#),
         ] {
             assert!(settings.set(Some(&two), "aliases", Some(value)).is_err(), "{case}");
             assert_eq!(settings, before, "{case}");

@@ -161,6 +161,10 @@ impl Case<'_> {
                 Why::Prefixed => theirs.text() == format!("{}{}", self.prefix, ours.text()),
                 Why::UnknownName | Why::UnfitArguments => false,
                 Why::TaskWaitedFor => (&*ours.text(), &*theirs.text()) == ("required", "optional"),
+                Why::LooseHint => {
+                    let strict = matches!(path.last().map(|name| &**name), Some("destructiveHint" | "openWorldHint"));
+                    (ours.to_string(), theirs.to_string()) == ((!strict).to_string(), strict.to_string())
+                }
                 Why::AskedInVain => {
                     let (ours, theirs) = (ours.text(), theirs.text());
                     ours.starts_with("the client does not support")

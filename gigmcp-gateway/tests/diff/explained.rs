@@ -21,6 +21,8 @@ pub(crate) enum Why {
     /// A tool that can only be called as a task of the older era can be called by anybody through the gateway, which waits for
     /// the task.
     TaskWaitedFor,
+    /// A hint that says less of what a tool does than its manifest, which is what the protocol takes an absent hint for.
+    LooseHint,
     /// A server hears when it starts what clients can be asked, before there are any. One that then asks a client that
     /// cannot be asked is refused a moment later than it would have been.
     AskedInVain,
@@ -31,6 +33,10 @@ pub(crate) const EXPLAINED: &[Explained] = &[
     Explained { method: "tools/list", path: "name", why: Why::Prefixed },
     Explained { method: "prompts/list", path: "name", why: Why::Prefixed },
     Explained { method: "tools/list", path: "execution/taskSupport", why: Why::TaskWaitedFor },
+    Explained { method: "tools/list", path: "annotations/readOnlyHint", why: Why::LooseHint },
+    Explained { method: "tools/list", path: "annotations/destructiveHint", why: Why::LooseHint },
+    Explained { method: "tools/list", path: "annotations/idempotentHint", why: Why::LooseHint },
+    Explained { method: "tools/list", path: "annotations/openWorldHint", why: Why::LooseHint },
     Explained { method: "tools/call", path: "", why: Why::UnknownName },
     Explained { method: "prompts/get", path: "", why: Why::UnknownName },
     Explained { method: "tools/call", path: "", why: Why::UnfitArguments },

@@ -59,3 +59,29 @@ fn a_tool_that_the_manifest_does_not_name_or_names_otherwise_is_not_offered() {
         assert_eq!(log.contains("are not offered"), !expected, "{case}: {log}");
     }
 }
+
+#[test]
+fn a_tool_that_the_manifest_leaves_off_is_off_until_the_owner_switches_it_on() {
+    let internet = Internet::new();
+    let mut scene = Scene { registry: Registry::new(7), installation: Installation::new() };
+    let echo = image("gigmcp-demo-echo", &[]);
+    echo.write(&scene.registry.layouts());
+    let token = scene.installation.profile("work", &[]);
+    let manifest = manifest("echo", "1.0.0", echo.digest, |document| {
+        document["tools"] = json!([{"name": "echo", "default": false}])
+    });
+    scene.registry.publish(&[&manifest]);
+    scene.install("echo", &["--profile", "work"]);
+    for on in [false, true] {
+        if on {
+            let set = ["profile", "set", "work", "--server", "echo", "enabled_tools=echo"];
+            scene.installation.json(&set, "");
+        }
+        let gateway = scene.serve(&internet);
+        let session = Session::open(&internet, "/mcp/p/work", &token);
+        let answer = session.call("echo_echo", &json!({"text": "hello"})).json();
+        let is_off = answer["error"]["data"]["code"] == "tool-disabled";
+        assert_eq!((listed(&session).len(), is_off), (usize::from(on), !on), "{answer}\n{}", gateway.log());
+        assert_eq!(answer["result"]["content"][0]["text"] == "hello", on, "{answer}");
+    }
+}

@@ -91,4 +91,4 @@ macro_rules! laws {
     };
 }
 
-laws!(mcp_headers mcp_lines mcp_sessions mcp_tokens);
+laws!(mcp_canonical mcp_headers mcp_hygiene mcp_lines mcp_sessions mcp_tokens);

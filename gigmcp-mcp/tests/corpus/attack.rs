@@ -43,6 +43,9 @@ pub(crate) struct Server {
     pub(crate) instructions: Option<Box<RawValue>>,
     /// Results by method; of `tools/call` also by `tools/call NAME`.
     pub(crate) answers: BTreeMap<String, Box<RawValue>>,
+    /// Results of the process after the first, which ends before the second step: a rug is pulled.
+    #[serde(default)]
+    pub(crate) then: BTreeMap<String, Box<RawValue>>,
     /// Errors by method.
     #[serde(default)]
     pub(crate) errors: BTreeMap<String, Box<RawValue>>,
@@ -62,6 +65,8 @@ pub(crate) struct Policy {
     pub(crate) base64_bytes: Option<usize>,
     pub(crate) items: Option<usize>,
     pub(crate) labels: Vec<String>,
+    /// What it said first is what its owner has agreed to.
+    pub(crate) pinned: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use gigmcp_mcp::{
-    Aggregator, Call, ClientId, FlowLabels, FlowPolicy, Misfit, Outcome, RateLimits, ServerPolicy, Sink, Upstream,
-    safe_text,
+    Aggregator, BoxFuture, Call, ClientId, Definition, DefinitionDigest, DefinitionKind, FlowLabels, FlowPolicy,
+    Misfit, Outcome, Pins, PinsUnknown, Process, RateLimits, ServerPolicy, Sink, Standing, Upstream, safe_text,
 };
 use serde_json::Value;
 
@@ -76,7 +76,10 @@ async fn play(attack: &Attack, which: Which) -> Run {
     let aggregator = Aggregator::builder().backends(backends).flow(flow).build().unwrap();
     let client = ClientId::new();
     let mut codes = Vec::new();
-    for step in &attack.steps {
+    for (at, step) in attack.steps.iter().enumerate() {
+        if at == 1 {
+            pull_rugs(&aggregator, &stages).await;
+        }
         for _ in 0..step.times {
             codes.extend(take(attack, step, which, &aggregator, client, &stages).await);
         }
@@ -98,6 +101,43 @@ async fn play(attack: &Attack, which: Which) -> Run {
     let left_out =
         odd.filter_map(|kind| Some(kind.split_once(": ")?.1.to_owned()).filter(|_| !kind.contains("mended")));
     Run { findings, shadowings: shadowings.collect(), codes, left_out: left_out.collect() }
+}
+
+/// Servers that say something else the next time they are started are started again.
+async fn pull_rugs(aggregator: &Aggregator, stages: &[(&Server, Arc<tokio::sync::Mutex<Stage>>)]) {
+    for (_, stage) in stages.iter().filter(|(server, _)| !server.then.is_empty()) {
+        let mut stage = stage.lock().await;
+        stage.heard_so_far(&[]);
+        stage.stop();
+        while stage.heard_so_far(&["tools/list"]).is_empty() {
+            aggregator.refresh().await;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Agrees to what it is told first, and to nothing else.
+#[derive(Debug, Default)]
+struct First(std::sync::Mutex<BTreeMap<(DefinitionKind, Box<str>), DefinitionDigest>>);
+
+impl Pins for First {
+    fn judge<'a>(
+        &'a self,
+        said: &'a [Arc<Definition>],
+        _: Process,
+    ) -> BoxFuture<'a, Result<Vec<Standing>, PinsUnknown>> {
+        let mut agreed = self.0.lock().unwrap();
+        if agreed.is_empty() {
+            agreed.extend(said.iter().map(|said| ((said.kind, said.name.clone()), said.digest)));
+        }
+        let standing = |said: &Arc<Definition>| match agreed.get(&(said.kind, said.name.clone())) {
+            Some(digest) if *digest == said.digest => Standing::Agreed,
+            Some(_) => Standing::Changed,
+            None => Standing::New,
+        };
+        let standings = said.iter().map(standing).collect();
+        Box::pin(async move { Ok(standings) })
+    }
 }
 
 /// One request of the client; the stable code if it was refused.
@@ -189,7 +229,15 @@ fn stage(server: &Server) -> Stage {
     let text = |json: &serde_json::value::RawValue| json.get().replace(['\n', '\r'], " ");
     let answers: BTreeMap<_, _> = server.answers.iter().map(|(key, json)| (key.clone(), text(json))).collect();
     let errors: BTreeMap<_, _> = server.errors.iter().map(|(key, json)| (key.clone(), text(json))).collect();
+    let then: BTreeMap<_, _> = server.then.iter().map(|(key, json)| (key.clone(), text(json))).collect();
+    let listed = std::sync::atomic::AtomicUsize::new(0);
     Stage::new(&capabilities, move |method, params| {
+        if method == "tools/list"
+            && listed.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0
+            && let Some(answer) = then.get(method)
+        {
+            return result(answer.clone());
+        }
         if method == "tools/call" && says {
             return Reply::Never;
         }
@@ -249,6 +297,9 @@ fn policy(said: &Policy) -> ServerPolicy {
     let mut policy = ServerPolicy::default();
     if said.strict_results {
         policy.structured_content = Misfit::Refused;
+    }
+    if said.pinned {
+        policy.pins = Some(Arc::new(First::default()));
     }
     policy.rate = RateLimits { calls_per_minute: said.calls_per_minute, ..RateLimits::default() };
     let limits = &mut policy.limits;

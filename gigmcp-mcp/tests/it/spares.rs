@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gigmcp_mcp::{Aggregator, AggregatorLimits, Call, Outcome, Sink, Upstream};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Call, ClientId, Outcome, ServerPolicy, Sink, Upstream};
 
 use crate::{
     played::{Reply, Stage, result},
@@ -78,4 +78,30 @@ async fn what_changes_in_any_process_is_told() {
     }
     assert_eq!(&*events.recv().await.unwrap().method, "notifications/tools/list_changed");
     assert!(events.try_recv().is_err(), "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_a_session_go_to_the_process_that_may_remember_it() {
+    for (stateless, waits) in [(false, true), (true, false)] {
+        let mut stage = server();
+        let mut policy = ServerPolicy::default();
+        policy.stateless = stateless;
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv").with_policy(policy)]).unwrap());
+        let ((one, mut ones), client) = (Client::connect(), ClientId::new());
+        let call = |tool: &str, client| {
+            let params = raw(&format!(r#"{{"name":"srv_{tool}"}}"#));
+            let call = Call::new("tools/call", Some(params)).with_sink(Arc::clone(&one)).of_client(client);
+            let aggregator = Arc::clone(&aggregator);
+            tokio::spawn(async move { aggregator.call(call).await })
+        };
+        let thinking = call("wait", client);
+        stage.heard(&["tools/call"]).await;
+        stage.say(ELICIT);
+        let (_, _answer) = question(&mut ones).await;
+        let other = call("do", ClientId::new()).await.unwrap();
+        assert!(matches!(other, Outcome::Complete(_)), "another session has a process of its own");
+        let next = call("do", client).await.unwrap();
+        assert_eq!(matches!(next, Outcome::Error(_)), waits, "{next:?}");
+        drop(thinking);
+    }
 }
