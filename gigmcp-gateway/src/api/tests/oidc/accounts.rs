@@ -56,7 +56,7 @@ async fn an_identity_is_linked_by_whoever_is_signed_in() {
     let session = |account: &super::super::world::Account| format!("gig_session={}", account.session.expose());
     for (case, password) in [("no password", json!({})), ("wrong", json!({ "password": "wrong" }))] {
         let answer = scene.ask(&session(&ann), Method::POST, "/oidc/link", Some(password)).await;
-        assert_eq!(answer.code(), "unauthenticated", "{case}");
+        assert_eq!(answer.code(), "wrong_proof", "{case}");
     }
     let body = || Some(json!({ "password": PASSWORD, "return_to": "/account" }));
     let without = scene.world.ask(&proof(&ann.session), Method::POST, "/oidc/link", body()).await;
@@ -94,7 +94,7 @@ async fn an_identity_is_linked_by_whoever_is_signed_in() {
     let items = scene.get("/identities", &session(&ann)).await.body["items"].clone();
     let path = format!("/identities/{}/unlink", items[0]["id"].as_str().expect("text"));
     assert_eq!(items[0]["subject"], "ann");
-    assert_eq!(scene.ask(&session(&ann), Method::POST, &path, Some(json!({}))).await.code(), "unauthenticated");
+    assert_eq!(scene.ask(&session(&ann), Method::POST, &path, Some(json!({}))).await.code(), "wrong_proof");
     assert_eq!(scene.ask(&ben, Method::POST, &path, Some(json!({ "password": PASSWORD }))).await.code(), "not_found");
     let done = scene.ask(&session(&ann), Method::POST, &path, Some(json!({ "password": PASSWORD }))).await;
     assert_eq!(done.code(), "ok", "twin: {}", done.body);
