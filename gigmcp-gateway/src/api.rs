@@ -28,7 +28,7 @@ use std::{future::Future, io, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 
 use crate::people::{Access, Actor, Deed, anybody_may};
 
@@ -101,6 +101,9 @@ impl<S: Door> Router<S> {
     {
         let (parts, body) = request.into_parts();
         let (route, path) = self.route(&parts.method, parts.uri.path())?;
+        // Whole, before it is asked who calls: its end can be held back, and whoever held it back would act with rights of
+        // before.
+        let body = Full::new(read(body, route.max_body_bytes).await?);
         let caller = self.state.caller(&parts.headers).await;
         // Whoever asks too often is told so, whether or not the credential was good.
         self.state.admit(caller.as_ref().ok().and_then(Option::as_ref), address)?;

@@ -21,7 +21,9 @@ use crate::{
 /// Why a gateway does not count as ready.
 #[derive(Debug, thiserror::Error)]
 enum Unhealthy {
-    #[error("nothing answers at {address}, where GIG_LISTEN says that the gateway listens; is `gigmcp-gateway serve` running here?")]
+    #[error(
+        "nothing answers at {address}, where GIG_LISTEN says that the gateway listens; is `gigmcp-gateway serve` running here?"
+    )]
     Unreachable { address: SocketAddr, source: std::io::Error },
     #[error("what listens at {address} does not speak HTTP")]
     Http { address: SocketAddr, source: hyper::Error },

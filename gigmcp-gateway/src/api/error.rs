@@ -156,7 +156,9 @@ impl From<PeopleError> for ApiError {
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
             PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
-            PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::KeyGrants | PeopleError::ScopesAbove { .. } => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::FactorNeeded => Self::new(Code::SecondFactor, error.to_string()),
+            PeopleError::Setting(error) => error.into(),
             PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
             PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
             PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
@@ -198,8 +200,12 @@ impl From<StoreError> for ApiError {
             | StoreError::LastAdministrator
             | StoreError::LocalAccount
             | StoreError::TooMany { .. }
+            | StoreError::TooLong { .. }
+            | StoreError::Disabled(_)
             | StoreError::Moved { .. }
             | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
+            StoreError::Revoked => Self::unauthenticated(),
             StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
             _ => Self::internal(&error),
         }

@@ -11,6 +11,7 @@ use crate::{
     host::Host,
     install::{RegistryHost, RegistryLogin, forget},
     output::{Failure, Output},
+    people::Actor,
 };
 
 #[derive(Subcommand)]
@@ -45,13 +46,13 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
                 password.pop();
             }
             let login = RegistryLogin { user: username, password: SecretBytes::new(password.to_vec()) };
-            login.keep(&registry, &host.secrets().await?).await?;
+            login.keep(&registry, &host.secrets().await?, &Actor::local()).await?;
             out.print(&json!({ "registry": registry.to_string() }), |_| {
                 vec![format!("kept; it is sent to {registry} only")]
             })
         }
         Command::Logout { host: registry } => {
-            forget(&registry, &host.secrets().await?).await?;
+            forget(&registry, &host.secrets().await?, &Actor::local()).await?;
             out.print(&json!({ "forgotten": registry.to_string() }), |_| vec![format!("forgot {registry}")])
         }
     }

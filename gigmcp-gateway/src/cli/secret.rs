@@ -11,9 +11,10 @@ use super::read_input;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    people::{Actor, Kind, done, secret_told},
     secrets::SecretError,
     spec::{EXEC, Owner, Place, SecretName, SecretSlot, ServerName},
-    store::SecretKey,
+    store::{SecretKey, Told},
 };
 
 #[derive(Subcommand)]
@@ -57,7 +58,8 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Set { server, name, file } => set(&host, server, &name, &file, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { all: true, .. } => {
-            let deleted = host.store.delete_all_secrets().await?;
+            let told = of_all("deletes all secrets");
+            let deleted = host.store.delete_all_secrets(told).await?;
             out.print(&json!({ "deleted": deleted }), |_| vec![format!("deleted {deleted} secrets")])
         }
         Command::Accept { yes: false } => {
@@ -70,7 +72,8 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Delete { server, name, all: false } => {
             let (Some(server), Some(name)) = (server, name) else { unreachable!("required without --all") };
             let key = SecretKey { owner: Owner::local(), server, name: name.clone() };
-            host.secrets().await?.delete(key).await?;
+            let told = secret_told(&Actor::local(), &key, "deletes");
+            host.secrets().await?.delete(key, told).await?;
             out.print(&json!({ "deleted": name.as_str() }), |_| vec![format!("deleted {name}")])
         }
     }
@@ -91,7 +94,8 @@ async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &
     check_value(&value)?;
     let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.name.clone() };
     let sealed_for = slot.sealed_for();
-    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec())).await?;
+    let told = secret_told(&Actor::local(), &key, "sets");
+    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec()), told).await?;
     let document = json!({
         "server": server.as_str(), "name": slot.name.as_str(), "host": sealed_for.as_str(), "version": version,
     });
@@ -144,7 +148,7 @@ async fn accept(host: &Host, out: &Output) -> Result<(), Failure> {
         }
         Err(_) => {}
     }
-    let accepted = secrets.accept().await?;
+    let accepted = secrets.accept(of_all("accepts the secrets as they are")).await?;
     out.print(&json!({ "accepted": accepted }), |_| vec![format!("accepted {accepted} secrets as they are now")])
 }
 
@@ -162,6 +166,10 @@ async fn list(host: &Host, out: &Output) -> Result<(), Failure> {
         });
         columns(&["SERVER", "NAME", "HOST", "VERSION"], &rows.collect::<Vec<_>>())
     })
+}
+
+fn of_all(what: &str) -> Told {
+    done(Kind::Secret, &Owner::local(), what, &Actor::local()).into()
 }
 
 const MAX_SECRET_BYTES: u64 = 16 * 1024;

@@ -1,6 +1,7 @@
 //! What holds on both kinds of database.
 
 mod accounts;
+mod meanwhile;
 mod sessions;
 mod sign_in;
 mod tokens;
@@ -154,6 +155,10 @@ fn password(text: &str) -> Password {
     Password::new(Zeroizing::new(text.to_owned())).expect("it is short")
 }
 
+fn confirmed(text: &str, second: Option<&str>) -> Confirmation {
+    Confirmation { password: password(text), code: second.map(|code| code.parse().expect("a code")) }
+}
+
 fn origin(from: &str) -> Origin {
     Origin::new(from.parse::<IpAddr>().expect("an address"), "Mozilla/5.0 \u{1b}[31m")
 }
@@ -164,7 +169,7 @@ fn label(text: &str) -> Label {
 
 /// As a session has it.
 fn person(user: &UserId, role: Role) -> Actor {
-    Actor { user: user.clone(), role, via: Via::Session, viewing: None }
+    Actor { user: user.clone(), role, via: Via::Session, viewing: None, proof: None }
 }
 
 /// As a key has it.

@@ -5,7 +5,7 @@ use super::{
     record::{self, Kind},
 };
 use crate::{
-    store::now_seconds,
+    store::{Told, now_seconds},
     token::{self, Token},
 };
 
@@ -34,24 +34,24 @@ impl People {
         }
         self.store.user(viewed.clone()).await?;
         let row = record::done(Kind::View, viewed, format!("begun, for {holds}"), actor);
-        self.change_view(session, Some((viewed.clone(), holds.end(now_seconds()))), row).await
+        self.change_view(session, Some((viewed.clone(), holds.end(now_seconds()))), actor.does(row)).await
     }
 
     /// Ends it before its time.
     pub(crate) async fn end_view(&self, actor: &Actor, session: &SessionToken) -> Result<SessionToken, PeopleError> {
         actor.may(&END, Some(&actor.user))?;
         let row = record::done(Kind::View, actor.shown(), "ended", actor);
-        self.change_view(session, None, row).await
+        self.change_view(session, None, row.into()).await
     }
 
     async fn change_view(
         &self,
         session: &SessionToken,
         viewed: Option<(UserId, i64)>,
-        row: crate::store::AuditRow,
+        told: Told,
     ) -> Result<SessionToken, PeopleError> {
         let renamed = SessionToken::of(&Token::mint_for(token::Kind::Session));
-        match self.store.set_view(session.hash(), renamed.hash(), viewed, row).await? {
+        match self.store.set_view(session.hash(), renamed.hash(), viewed, told).await? {
             true => Ok(renamed),
             false => Err(PeopleError::NoSession),
         }

@@ -3,16 +3,13 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr};
 
 use super::{
-    LedgerChange, Store, StoreError, audit,
+    LedgerChange, Store, StoreError, Told,
     connection::{Connection, Row},
     holdings, invitations, ledger, now_seconds,
     schema::{ApiKeys, RecoveryCodes, Secrets, Sessions, Users},
     sessions, tokens,
 };
-use crate::{
-    people::{Email, Role, UserId},
-    trail::AuditRow,
-};
+use crate::people::{Email, Role, UserId};
 
 /// An account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -96,8 +93,8 @@ impl Store {
     }
 
     /// Gives somebody a role. Their sessions end, so that none goes on with rights of before.
-    pub(crate) async fn set_role(&self, id: UserId, role: Role, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn set_role(&self, id: UserId, role: Role, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             if role != Role::Admin {
                 keep_an_administrator(connection, &id)?;
@@ -105,21 +102,21 @@ impl Store {
             }
             update(connection, &id, Users::Role, role.as_str().into())?;
             sessions::delete_of(connection, &id, None)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
 
     /// Lets somebody in no more: sessions, keys of the control plane and tokens of profiles end for good, and their servers
     /// within two seconds.
-    pub(crate) async fn disable_user(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn disable_user(&self, id: UserId, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             keep_an_administrator(connection, &id)?;
             invitations::delete_by(connection, &id)?;
             update(connection, &id, Users::DisabledAt, now_seconds().into())?;
             delete_proofs(connection, &id)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -137,12 +134,15 @@ impl Store {
         .await
     }
 
-    /// Lets somebody in again, with the password of before and new tokens.
-    pub(crate) async fn enable_user(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            require(connection, &id)?;
+    /// Lets somebody in again who is at most of this role, with the password of before and new tokens.
+    pub(crate) async fn enable_user(&self, id: UserId, at_most: Role, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
+            let role = require(connection, &id)?.user.role;
+            if role > at_most {
+                return Err(StoreError::TooMuch { role });
+            }
             update(connection, &id, Users::DisabledAt, None::<i64>.into())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -153,9 +153,9 @@ impl Store {
         &self,
         id: UserId,
         ledger: Option<LedgerChange>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<i64, StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             if id == UserId::local() {
                 return Err(StoreError::LocalAccount);
@@ -166,25 +166,25 @@ impl Store {
             let epoch = holdings::forget(connection, &id)?;
             connection
                 .execute(Query::delete().from_table(Users::Table).and_where(Expr::col(Users::Id).eq(id.as_str())))?;
-            audit::append(connection, &audit)?;
             Ok(epoch)
         })
         .await
     }
 
-    /// Gives somebody a password. Their sessions end, but for the one of that hash.
+    /// Gives somebody a password. Their sessions end, but for the one of that hash, and codes that would give another one.
     pub(crate) async fn set_password(
         &self,
         id: UserId,
         hash: String,
         keep: Option<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::Password, hash.into())?;
+            invitations::delete_for(connection, &id)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -196,15 +196,15 @@ impl Store {
         step: i64,
         codes: Vec<String>,
         keep: Option<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::TotpSince, now_seconds().into())?;
             update(connection, &id, Users::TotpStep, step.into())?;
             put_recovery_codes(connection, &id, &codes)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -214,23 +214,23 @@ impl Store {
         &self,
         id: UserId,
         codes: Vec<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             put_recovery_codes(connection, &id, &codes)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
 
     /// No second factor is asked for any more.
-    pub(crate) async fn end_totp(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn end_totp(&self, id: UserId, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::TotpSince, None::<i64>.into())?;
             put_recovery_codes(connection, &id, &[])?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -382,6 +382,12 @@ fn keep_an_administrator(connection: &Connection, but: &UserId) -> Result<(), St
 pub(super) fn require(connection: &Connection, id: &UserId) -> Result<SignIn, StoreError> {
     let missing = || StoreError::Missing { what: "account", name: id.to_string(), known: Vec::new() };
     find(connection, id)?.ok_or_else(missing)
+}
+
+/// The same, if it is not disabled: nothing is made that lets somebody in who is not let in.
+pub(super) fn require_active(connection: &Connection, id: &UserId) -> Result<SignIn, StoreError> {
+    let found = require(connection, id)?;
+    if found.user.disabled_at.is_none() { Ok(found) } else { Err(StoreError::Disabled(id.clone())) }
 }
 
 pub(super) fn find(connection: &Connection, id: &UserId) -> Result<Option<SignIn>, StoreError> {

@@ -66,7 +66,8 @@ fn somebody_follows_the_quick_start_and_uses_it() {
 fn become_administrator(installation: &Installation<'_>) {
     let log = installation.log();
     let code = log.split_whitespace().find(|word| word.starts_with("gigi_")).unwrap_or_else(|| panic!("{log}"));
-    let accept = || installation.run(&["user", "accept", "--email", "root@example.com"], &format!("{code}\n{PASSWORD}\n"));
+    let accept =
+        || installation.run(&["user", "accept", "--email", "root@example.com"], &format!("{code}\n{PASSWORD}\n"));
     let made = accept();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     assert!(!accept().status.success(), "once");
@@ -119,7 +120,8 @@ fn nobody_in_it_has_rights(engine: &Engine) {
 fn its_sandboxes_are_whole(installation: &Installation<'_>) {
     let report = installation.json(&["doctor"], "");
     let layers = report["layers"].as_array().unwrap();
-    let lacking = layers.iter().filter(|layer| layer["level"] != "full").map(|layer| &layer["layer"]).collect::<Vec<_>>();
+    let lacking =
+        layers.iter().filter(|layer| layer["level"] != "full").map(|layer| &layer["layer"]).collect::<Vec<_>>();
     // What Docker keeps for itself: see deploy/README.md.
     assert_eq!((&report["ready"], lacking), (&json!(true), vec![&json!("cgroup limits")]), "{report}");
 }
@@ -166,9 +168,11 @@ fn the_files_for_other_hosts_name_settings_that_are() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     let known = output(std::process::Command::new(crate::gateway::GATEWAY).arg("help"), "");
     let known = String::from_utf8(known.stdout).unwrap();
-    for name in ["docker-compose.yml", "docker/Dockerfile", "kubernetes/gigmcp.yaml", "systemd/gigmcp-gateway.service"] {
+    for name in ["docker-compose.yml", "docker/Dockerfile", "kubernetes/gigmcp.yaml", "systemd/gigmcp-gateway.service"]
+    {
         let text = fs::read_to_string(deploy.join(name)).unwrap();
-        let words = text.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_' && !letter.is_ascii_digit());
+        let words =
+            text.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_' && !letter.is_ascii_digit());
         let settings = words.filter(|word| word.starts_with("GIG_")).collect::<Vec<_>>();
         assert!(!settings.is_empty(), "{name}");
         for setting in settings {

@@ -21,6 +21,7 @@ mod docker_registry;
 mod eras;
 mod exec;
 mod faults;
+mod forgotten;
 mod gateway;
 mod install;
 mod install_refusals;

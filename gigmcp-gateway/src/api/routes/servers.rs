@@ -9,9 +9,9 @@ use super::super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, rout
 use super::installs;
 use crate::{
     install,
-    people::{Access, Actor, ApiScope, Area, Deed, Kind, Role, Rule, done},
+    people::{Access, Actor, ApiScope, Area, Deed, Role, Rule},
     spec::{ServerName, ServerSpec, Source},
-    store::{AuditRow, InstancesOf, SecretKey, ServerRow},
+    store::{InstancesOf, SecretKey, ServerRow},
 };
 
 const READ: Rule = Rule::new(Access::SignedIn, Deed::Read).with_scope(ApiScope::read(Area::Servers));
@@ -138,15 +138,11 @@ async fn slots(state: &State, actor: &Actor, row: &ServerRow) -> Result<Vec<Slot
 }
 
 async fn remove(call: Call<State, ServerPath>) -> Result<Reply<()>, ApiError> {
-    let (actor, name) = (call.actor()?, call.path.name.0.clone());
+    let (actor, name) = (call.actor()?.clone(), call.path.name.0.clone());
     call.state.store().server(name.clone()).await?;
     let state = std::sync::Arc::clone(&call.state);
-    let row = done(Kind::Server, &actor.user, format!("removes {name}"), actor);
-    let row = AuditRow { server: name.to_string(), ..row };
     installs::one_at_a_time(&call.state, &name.clone(), async move {
-        // Before it is done, so that it is not done without.
-        state.store().add_audit(row).await?;
-        install::remove(state.host(), &name).await?;
+        install::remove(state.host(), &name, &actor).await?;
         Ok(Reply::of(()))
     })
     .await

@@ -91,7 +91,10 @@ async fn a_new_password_ends_other_sessions() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let (this, other) = (world.in_as("root@example.com").await, world.in_as("root@example.com").await);
     let change = async |old: &str, new: &str| {
-        world.people.change_password(&this.actor, &this.token, password(old), password(new)).await
+        world
+            .people
+            .change_password(&this.actor, &this.token, confirmed(old, None), password(new), &world.secrets)
+            .await
     };
     assert!(matches!(change("not the password", "Gemini 8 thruster 8").await, Err(PeopleError::Wrong)));
     assert!(matches!(change(PASSWORD, "root@example.com").await, Err(PeopleError::Weak(WeakPassword::Email))));
@@ -101,7 +104,8 @@ async fn a_new_password_ends_other_sessions() {
     assert!(matches!(world.sign_in("root@example.com", PASSWORD, None).await, Err(SignInError::Refused)));
     assert!(world.sign_in("root@example.com", "Gemini 8 thruster 8", None).await.is_ok());
     let key = with_key(&UserId::local(), Role::Admin, "users:write");
-    let with_a_key = world.people.change_password(&key, &this.token, password(PASSWORD), password(PASSWORD)).await;
+    let old = confirmed(PASSWORD, None);
+    let with_a_key = world.people.change_password(&key, &this.token, old, password(PASSWORD), &world.secrets).await;
     assert!(matches!(with_a_key, Err(PeopleError::Refused(Refusal::Key))));
 }
 

@@ -40,12 +40,19 @@ fn the_image_has_the_gateway_and_what_it_is_linked_to() {
     assert_eq!(config["Healthcheck"]["Test"], json!(["CMD", "gigmcp-gateway", "health"]));
     assert_eq!((&config["Entrypoint"], &config["Cmd"]), (&json!(["gigmcp-gateway"]), &json!(["serve"])));
     assert_eq!(config["Labels"]["org.opencontainers.image.version"], "1.2.3");
-    assert_eq!(said(&mut engine.docker(["run", "--rm", "gigmcp-gateway", "--version"])).split(' ').next(), Some("gigmcp-gateway"));
+    assert_eq!(
+        said(&mut engine.docker(["run", "--rm", "gigmcp-gateway", "--version"])).split(' ').next(),
+        Some("gigmcp-gateway")
+    );
 
     said(&mut engine.docker(["create", "--name=looked-at", "gigmcp-gateway"]));
     let list = ["export", "looked-at"];
     let mut export = engine.docker(list).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let listed = std::process::Command::new("tar").args(["--list", "--verbose", "--numeric-owner"]).stdin(export.stdout.take().unwrap()).output().unwrap();
+    let listed = std::process::Command::new("tar")
+        .args(["--list", "--verbose", "--numeric-owner"])
+        .stdin(export.stdout.take().unwrap())
+        .output()
+        .unwrap();
     assert!(export.wait().unwrap().success() && listed.status.success());
     let listed = String::from_utf8(listed.stdout).unwrap();
     let mut unexpected = BTreeSet::new();

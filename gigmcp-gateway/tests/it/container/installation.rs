@@ -36,7 +36,8 @@ impl<'a> Installation<'a> {
             "deploy/docker/assemble",
             "deploy/docker/seccomp.json",
         ] {
-            fs::copy(repository.join(name), directory.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            fs::copy(repository.join(name), directory.path().join(name))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         // Without what is there for debuggers, which nobody ships.
         let program = directory.path().join("given/gigmcp-gateway");

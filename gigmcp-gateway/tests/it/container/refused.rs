@@ -1,10 +1,6 @@
 //! What is missing or wrong is told, and with what is right it starts.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::{
     engine::{Engine, refused, said},
