@@ -164,7 +164,8 @@ impl From<PeopleError> for ApiError {
             PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
                 Self::invalid(whole(&error))
             }
-            PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
+            PeopleError::Secret(error) => error.into(),
+            PeopleError::Random(_) => Self::internal(&error),
         }
     }
 }

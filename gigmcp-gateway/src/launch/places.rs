@@ -99,7 +99,7 @@ impl Places {
     /// So many in all.
     #[cfg(test)]
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Self::shared(max, max)
+        Self::shared(max, usize::MAX)
     }
 
     /// A place for a server of a profile. If there is none, the one that was not used for longest gives its up; if all are in

@@ -23,6 +23,17 @@ impl People {
         Ok(self.store.users().await?)
     }
 
+    /// Some of them, after the one that was created then and has this id, the oldest first.
+    pub(crate) async fn accounts_after(
+        &self,
+        actor: &Actor,
+        after: Option<(i64, String)>,
+        limit: u64,
+    ) -> Result<Vec<UserRow>, PeopleError> {
+        actor.may(&READ, None)?;
+        Ok(self.store.users_after(after, limit).await?)
+    }
+
     /// One account.
     pub(crate) async fn account(&self, actor: &Actor, id: &UserId) -> Result<UserRow, PeopleError> {
         actor.may(&READ_OWN, Some(id))?;

@@ -167,6 +167,11 @@ fn label(text: &str) -> Label {
     text.parse().expect("a name")
 }
 
+/// Somebody, with whatever they came.
+fn anyhow_as(actor: Actor) -> Actor {
+    Actor { proof: None, ..actor }
+}
+
 /// As a session has it.
 fn person(user: &UserId, role: Role) -> Actor {
     Actor { user: user.clone(), role, via: Via::Session, viewing: None, proof: None }

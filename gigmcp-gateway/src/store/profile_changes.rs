@@ -3,7 +3,7 @@
 use sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::{
-    Profile, ProfileId, Store, StoreError, Told, audit,
+    Profile, ProfileId, Store, StoreError, Told,
     connection::Connection,
     profiles,
     schema::{Consents, ProfileServers, Profiles, Servers},
@@ -76,7 +76,7 @@ impl Store {
                 return Ok(Err(invalid));
             }
             profiles::write_settings(connection, &profile)?;
-            audit::append(connection, &told.row)?;
+            told.append(connection)?;
             Ok(Ok(profile.settings))
         })
         .await
@@ -164,6 +164,7 @@ mod tests {
     use super::*;
     use crate::{
         spec::{ServerSpec, Source},
+        store::AuditRow,
         store::testing::on_both,
         token,
         trail::testing::row,
@@ -251,6 +252,39 @@ mod tests {
             assert_eq!(names(Some(Owner::local()), Some("b"), 2).await, ["c"]);
             let other = "somebody".parse().expect("an owner");
             assert!(names(Some(other), None, 2).await.is_empty());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn nobody_fills_the_database_with_profiles_or_with_what_they_say_of_them() {
+        on_both(async |test| {
+            let store = store_with_notes(&test).await;
+            let new = async |number: usize| {
+                let slug = slug(&format!("n{number}"));
+                let hash = format!("hash {number}");
+                store.create_profile_told(slug, Owner::local(), Vec::new(), hash, AuditRow::default()).await
+            };
+            for number in 1..100 {
+                new(number).await.expect("there is room");
+            }
+            assert!(matches!(new(100).await, Err(StoreError::TooMany { what: "profiles", max: 100 })));
+            store.delete_profile(slug("n1")).await.expect("it is there");
+            new(100).await.expect("twin: in the place of another");
+            store.add_to_profile(slug("work"), server("notes")).await.expect("it is there");
+            let off = async |count: usize, length: usize| {
+                let names: Vec<_> = (0..count).map(|number| format!("{number:0length$}")).collect();
+                let (notes, name) = (Some(server("notes")), "disabled_tools".to_owned());
+                store.set_of_profile(slug("work"), notes, name, Some(names.join(","))).await
+            };
+            assert!(off(1000, 4).await.expect("twin").is_ok());
+            let many = off(1001, 4).await;
+            assert!(matches!(many, Err(StoreError::TooMany { max: 1000, .. })), "{many:?}");
+            assert!(off(600, 100).await.expect("twin").is_ok());
+            let long = off(600, 110).await;
+            assert!(matches!(long, Err(StoreError::TooLong { .. })), "{long:?}");
+            let kept = store.profile(slug("work")).await.expect("it is there").settings;
+            assert_eq!(kept.servers["notes"].disabled_tools.len(), 600, "what was refused is not said");
         })
         .await;
     }

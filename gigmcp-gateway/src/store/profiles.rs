@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, Func, OnConflict, Order, Query};
 
 use super::{
-    Edition, Store, StoreError, Told, audit,
+    Edition, Store, StoreError, Told,
     connection::{Connection, Row},
     now_seconds, policies,
     schema::{Consents, Holdings, ProfileServers, Profiles, Servers, Users},
@@ -55,6 +55,9 @@ impl Store {
         told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         self.change_told(told, move |connection| {
+            if count_of(connection, &owner)? >= MAX_PROFILES {
+                return Err(StoreError::TooMany { what: "profiles", max: MAX_PROFILES });
+            }
             for (server, seen) in &members {
                 let revision = servers::require(connection, server)?.revision;
                 if seen.is_some_and(|seen| seen != revision) {
@@ -110,9 +113,6 @@ pub(super) fn create(
         return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
     }
     users::require_active(connection, owner)?;
-    if count_of(connection, owner)? >= MAX_PROFILES {
-        return Err(StoreError::TooMany { what: "profiles", max: MAX_PROFILES });
-    }
     let insert = Query::insert()
         .into_table(Profiles::Table)
         .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
@@ -139,7 +139,7 @@ fn count_of(connection: &Connection, owner: &Owner) -> Result<u64, StoreError> {
 /// Puts a server into a profile, and tells of it.
 pub(super) fn join(connection: &Connection, joins: &Joins, server: &ServerName) -> Result<(), StoreError> {
     add_member(connection, &joins.profile, server)?;
-    audit::append(connection, &joins.row)
+    Told::from(joins.row.clone()).append(connection)
 }
 
 pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {

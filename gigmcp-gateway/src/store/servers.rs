@@ -70,6 +70,22 @@ impl Store {
         self.read(move |connection| require(connection, &name)).await
     }
 
+    /// The next servers after a name.
+    pub(crate) async fn servers_after(
+        &self,
+        after: Option<ServerName>,
+        limit: u64,
+    ) -> Result<Vec<ServerRow>, StoreError> {
+        self.read(move |connection| {
+            let mut some = Query::select().columns(COLUMNS).from(Servers::Table).take();
+            if let Some(after) = &after {
+                some.and_where(Expr::col(Servers::Name).gt(after.as_str()));
+            }
+            connection.rows(some.order_by(Servers::Name, Order::Asc).limit(limit), parse)
+        })
+        .await
+    }
+
     /// All servers by name.
     pub(crate) async fn servers(&self) -> Result<Vec<ServerRow>, StoreError> {
         self.read(all).await

@@ -54,6 +54,24 @@ impl Store {
         .await
     }
 
+    /// The next accounts after the one that was created then and has this id, the oldest first.
+    pub(crate) async fn users_after(
+        &self,
+        after: Option<(i64, String)>,
+        limit: u64,
+    ) -> Result<Vec<UserRow>, StoreError> {
+        self.read(move |connection| {
+            let mut some = select();
+            if let Some((created, id)) = after {
+                let same = Expr::col(Users::CreatedAt).eq(created).and(Expr::col(Users::Id).gt(id));
+                some.and_where(Expr::col(Users::CreatedAt).gt(created).or(same));
+            }
+            let some = some.order_by(Users::CreatedAt, Order::Asc).order_by(Users::Id, Order::Asc).limit(limit).take();
+            Ok(connection.rows(&some, parse)?.into_iter().map(|found| found.user).collect())
+        })
+        .await
+    }
+
     /// One account, with what is needed to let somebody in.
     pub(crate) async fn user(&self, id: UserId) -> Result<SignIn, StoreError> {
         self.read(move |connection| require(connection, &id)).await

@@ -42,6 +42,7 @@ mod search;
 mod servers;
 mod settings;
 mod tampering;
+mod told;
 mod toolpacks;
 mod two;
 mod undying;

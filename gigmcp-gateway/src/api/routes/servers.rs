@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, route};
+use super::super::{
+    ApiError, Call, Page, Paging, Reply, Route, State, Text,
+    page::{cursor, read_cursor},
+    route,
+};
 use super::installs;
 use crate::{
     install,
@@ -99,8 +103,14 @@ struct Tool {
 }
 
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
-    let rows = call.state.store().servers().await?;
-    Ok(Reply::of(Page::of(rows, &call.query, |row| row.name.to_string(), |row| item(&row))?))
+    let limit = call.query.limit.unwrap_or_default().get();
+    let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = after.map(|after| after.parse()).transpose().map_err(|_| ApiError::invalid("no such cursor"))?;
+    let mut rows = call.state.store().servers_after(after, limit as u64 + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|last| cursor(last.name.as_str()));
+    Ok(Reply::of(Page { items: rows.iter().map(item).collect(), next_cursor }))
 }
 
 async fn show(call: Call<State, ServerPath>) -> Result<Reply<Detail>, ApiError> {
