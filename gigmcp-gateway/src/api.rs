@@ -5,6 +5,8 @@ mod desk;
 mod door;
 mod error;
 mod input;
+mod members;
+mod once;
 mod openapi;
 mod pace;
 mod page;
@@ -16,13 +18,16 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub(crate) use error::{ApiError, Code};
-pub(crate) use input::{Raw, Text, Variables};
+pub(crate) use input::{Raw, Variables};
+pub(crate) use members::Members;
 pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
 pub(crate) use state::State;
+pub(crate) use words::{Plain, Said, Text};
 
 use std::{future::Future, io, net::IpAddr, sync::Arc};
 
@@ -30,7 +35,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 
-use crate::people::{Access, Actor, Deed, anybody_may};
+use crate::{
+    people::{Access, Actor, Deed, anybody_may},
+    store::{Begun, Kept, OnceKey},
+};
 
 /// What an answer of the API consists of.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -42,6 +50,15 @@ pub(crate) trait Door: Send + Sync + 'static {
 
     /// Whether this many requests may be made by whoever it is.
     fn admit(&self, actor: Option<&Actor>, address: IpAddr) -> Result<(), ApiError>;
+
+    /// Begins what is to be done once.
+    fn begin_once(&self, key: OnceKey) -> impl Future<Output = Result<Begun, ApiError>> + Send;
+
+    /// Keeps what came of it; of nothing, nothing is kept.
+    fn end_once(&self, key: OnceKey, kept: Option<Kept>) -> impl Future<Output = ()> + Send;
+
+    /// What the cookie of a session is called.
+    fn session_cookie(&self) -> &'static str;
 
     /// Whether a request that a browser may have been tricked into was meant.
     fn is_meant(&self, method: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError>;
@@ -70,8 +87,18 @@ impl<S: Door> Router<S> {
         for (path, places) in by_path {
             paths.insert(format!("{PREFIX}{path}"), places).expect("no two paths of the table overlap");
         }
-        let document = serde_json::to_vec(&openapi::document(&routes)).expect("it is JSON");
+        let document = serde_json::to_vec(&openapi::document(&routes, state.session_cookie())).expect("it is JSON");
         Self { state, routes, paths, document: document.into() }
+    }
+
+    /// The path as the table writes it, if it is there.
+    pub(crate) fn template(&self, path: &str) -> Option<&'static str> {
+        match path {
+            DOCUMENT => Some("/openapi.json"),
+            path => {
+                self.paths.at(path).ok().and_then(|found| found.value.first()).map(|place| self.routes[*place].path)
+            }
+        }
     }
 
     /// The table, for tests that go through all of it.
@@ -141,6 +168,8 @@ impl<S: Door> Router<S> {
         let (parts, (body, path)) = request.into_parts();
         let caller = self.judge(route, caller, &parts.headers)?;
         let body = read(body, route.max_body_bytes).await?;
+        let path_and_query = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let once = once::key(&parts.headers, &parts.method, path_and_query, caller.as_ref(), &body)?;
         let raw = Raw {
             request_id: request_id.to_owned(),
             address,
@@ -149,7 +178,34 @@ impl<S: Door> Router<S> {
             query: parts.uri.query().map(ToOwned::to_owned),
             body,
         };
-        (route.handler)(Arc::clone(&self.state), caller, raw).await
+        match once {
+            None => (route.handler)(Arc::clone(&self.state), caller, raw).await,
+            Some(key) => self.once(route, key, caller, raw).await,
+        }
+    }
+
+    /// The same, but what was done with this key before is not done again.
+    async fn once(
+        &self,
+        route: &Route<S>,
+        key: OnceKey,
+        caller: Option<Actor>,
+        raw: Raw,
+    ) -> Result<Response<Body>, ApiError> {
+        let (request_id, replay) = (raw.request_id.clone(), route.replay);
+        let begun = self.state.begin_once(key.clone()).await?;
+        if let Some(answer) = once::answer(begun, &request_id)? {
+            return Ok(answer);
+        }
+        let answering = (route.handler)(Arc::clone(&self.state), caller, raw);
+        let state = Arc::clone(&self.state);
+        // It is not given up when whoever asked goes away: they will ask what came of it.
+        let done = tokio::spawn(async move {
+            let (answered, kept) = once::kept(answering.await, replay, &request_id).await;
+            state.end_once(key, kept).await;
+            answered
+        });
+        done.await.map_err(|error| ApiError::internal(&error))?
     }
 
     /// Where it leads, and the variables of its path.

@@ -32,12 +32,17 @@ use crate::{
 
 /// Prepares the demo, serves, and prints the block once a call went through.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    if settings.front.tls_files().is_some() {
+        return Err(
+            "the demo is for this machine and speaks no TLS; unset GIG_TLS_CERT_FILE and GIG_TLS_KEY_FILE".into()
+        );
+    }
     serve::check_host().await?;
     let host = Host::open(&settings)?;
     let token = prepare(&settings, &host).await?;
     let server = Server::open(&settings, host).await?;
     let address = server.address;
-    tracing::info!("listening on http://{address}");
+    tracing::info!("listening on {}", server.url());
     let check = async {
         call_echo(reachable(address), &token)
             .await

@@ -4,7 +4,10 @@ mod streams;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,13 +19,14 @@ use hyper::body::Incoming;
 
 use crate::{
     api::{self, ApiError, Code, Router, State},
+    front::{Answers, Caller},
     output::whole,
     people::TokenScope,
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
-    store::{Asker, Profile, StoreError, TokenOwner},
-    token,
+    store::{Admission, Asker, Profile, StoreError, TokenOwner},
+    token, tool_audit,
 };
 use streams::{Streams, Until};
 
@@ -34,6 +38,8 @@ pub(crate) struct Endpoint {
     transitional: Option<Transitional>,
     transport: StreamableHttp,
     streams: Streams,
+    /// Whether it is about to stop.
+    leaving: AtomicBool,
 }
 
 /// The mounts `/mcp` and `/` with their token.
@@ -51,8 +57,30 @@ enum Mount {
 
 /// What a caller may.
 struct Admitted {
-    profile: Profile,
-    scope: TokenScope,
+    opened: Opened,
+    /// Whether the audit trail has been asked already whether it takes the row of one call.
+    takes_audit: bool,
+}
+
+enum Opened {
+    Token(Arc<TokenOwner>),
+    Transitional(Box<Profile>),
+}
+
+impl Admitted {
+    fn profile(&self) -> &Profile {
+        match &self.opened {
+            Opened::Token(owner) => &owner.profile,
+            Opened::Transitional(profile) => profile,
+        }
+    }
+
+    fn scope(&self) -> &TokenScope {
+        match &self.opened {
+            Opened::Token(owner) => &owner.token.scope,
+            Opened::Transitional(_) => &WHOLE,
+        }
+    }
 }
 
 type Answer = Response<Until>;
@@ -73,11 +101,11 @@ impl Endpoint {
             transitional,
             transport: transport(address, settings),
             streams: Streams::default(),
+            leaving: AtomicBool::new(false),
         }
     }
 
-    /// Answers one request of whoever is at that address. Never fails: every fault is an answer.
-    pub(crate) async fn answer(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
+    async fn answer_at(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
         if request.uri().path() == "/metrics" {
             // Where monitors look for it; asked for with a key like all else.
             *request.uri_mut() = Uri::from_static(api::METRICS);
@@ -89,7 +117,8 @@ impl Endpoint {
         match path {
             "/healthz" => return plain(StatusCode::OK, "ok\n"),
             "/readyz" => {
-                return match self.state.desk.is_ready(self.state.store()).await {
+                let leaving = self.leaving.load(Ordering::Relaxed);
+                return match !leaving && self.state.desk.is_ready(self.state.store()).await {
                     true => plain(StatusCode::OK, "ready\n"),
                     false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 };
@@ -103,10 +132,11 @@ impl Endpoint {
             Err(refused) => return refused.map(Until::always),
         };
         match admitted {
-            Ok(Some(Admitted { profile, scope })) => match self.profiles.scoped(&profile, &scope).await {
+            Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
-                    let principal = Principal::new(format!("{}/{hash}", profile.slug));
-                    let answer = self.transport.handle(&principal, &aggregator, request).await;
+                    let principal = Principal::new(format!("{}/{hash}", admitted.profile().slug));
+                    let answer = self.transport.handle(&principal, &aggregator, request);
+                    let answer = tool_audit::asked(admitted.takes_audit, answer).await;
                     self.streams.watch(answer, mount, hash)
                 }
                 Err(error) => {
@@ -136,6 +166,11 @@ impl Endpoint {
         self.api.answer(request, address).await
     }
 
+    /// Says to whoever asks that others are to be asked.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the streams on which clients only listen, so that their connections can end.
     pub(crate) fn end_streams(&self) {
         self.transport.end_streams();
@@ -150,7 +185,18 @@ impl Endpoint {
     /// Ends servers that were taken out of their profile or that nobody uses, and streams whose token does not open it any
     /// more; never returns.
     pub(crate) async fn follow_changes(&self) {
-        tokio::join!(self.profiles.follow_changes(), self.profiles.reap(), self.follow_tokens());
+        tokio::join!(
+            self.profiles.follow_changes(),
+            self.profiles.reap(),
+            self.follow_tokens(),
+            self.follow_provider()
+        );
+    }
+
+    async fn follow_provider(&self) {
+        if let Some(oidc) = &self.state.oidc {
+            Arc::clone(oidc).follow().await;
+        }
     }
 
     async fn follow_tokens(&self) {
@@ -211,23 +257,44 @@ impl Endpoint {
     /// same answer, so that nothing tells them apart.
     async fn admit(&self, mount: &Mount, hash: &str) -> Result<Option<Admitted>, StoreError> {
         let store = self.profiles.store().in_turn_of(self.asker(mount));
-        let owner = store.token_owner(hash.to_owned()).await?;
+        let Admission { owner, takes_audit } = store.admission(hash).await?;
         match (mount, &self.transitional) {
             (Mount::Profile(slug), _) => {
-                let opens = |owner: &TokenOwner| token::same(&owner.hash, hash) & (owner.profile.slug == *slug);
+                let opens = |owner: &Arc<TokenOwner>| token::same(&owner.hash, hash) & (owner.profile.slug == *slug);
                 Ok(owner.filter(opens).map(|owner| {
-                    store.token_used(hash, &owner.token);
-                    Admitted { profile: owner.profile, scope: owner.token.scope }
+                    store.admitted(hash, &owner);
+                    Admitted { opened: Opened::Token(owner), takes_audit }
                 }))
             }
             (Mount::Transitional, Some(transitional)) if token::same(&transitional.token_hash, hash) => {
                 match store.profile(transitional.slug.clone()).await {
                     Err(StoreError::Missing { .. }) => Ok(None),
                     Ok(profile) if !profile.active => Ok(None),
-                    profile => Ok(Some(Admitted { profile: profile?, scope: TokenScope::default() })),
+                    profile => {
+                        Ok(Some(Admitted { opened: Opened::Transitional(Box::new(profile?)), takes_audit: false }))
+                    }
                 }
             }
             (Mount::Transitional, _) => Ok(None),
+        }
+    }
+}
+
+impl Answers for Endpoint {
+    type Body = Until;
+
+    async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Answer {
+        self.answer_at(request, caller.address).await
+    }
+
+    fn route(&self, path: &str) -> &'static str {
+        match path {
+            "/healthz" => "/healthz",
+            "/readyz" => "/readyz",
+            "/metrics" => "/metrics",
+            "/" | "/mcp" if self.transitional.is_some() => "/mcp",
+            _ if path.starts_with("/mcp/p/") => "/mcp/p/{profile}",
+            _ => self.api.template(path).unwrap_or("none"),
         }
     }
 }
@@ -273,6 +340,8 @@ fn plain(status: StatusCode, text: &'static str) -> Answer {
     answer
 }
 
+/// What the one token of the mounts `/mcp` and `/` is good for.
+static WHOLE: TokenScope = TokenScope::WHOLE;
 /// How long a stream may go on whose token opens nothing any more.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     egress::Instances,
+    front::Stats,
     store::{Store, Tally},
 };
 
@@ -11,7 +12,7 @@ use crate::{
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What was counted since the gateway began. The names of people, profiles and servers do not stand in it.
-pub(crate) fn text(store: &Store, instances: &Instances) -> String {
+pub(crate) fn text(store: &Store, instances: &Instances, http: &Stats) -> String {
     let counted = store.counted();
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Tally) -> f64| {
@@ -29,6 +30,7 @@ pub(crate) fn text(store: &Store, instances: &Instances) -> String {
     family("gigmcp_seconds_total", "counter", "Time that they took together.", &|tally| tally.micros as f64 / 1e6);
     head(&mut text, "gigmcp_instances", "gauge", "Servers that run in this gateway.");
     line(&mut text, "gigmcp_instances", instances.count() as f64);
+    http.write(&mut text);
     head(&mut text, "gigmcp_build_info", "gauge", "The version of the gateway.");
     line(&mut text, &format!("gigmcp_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
     text
@@ -60,7 +62,7 @@ mod tests {
         for verdict in ["allowed", "allowed", "tool-error"] {
             store.add_audit(of(verdict)).await.expect("it is kept");
         }
-        let text = text(&store, &Instances::default());
+        let text = text(&store, &Instances::default(), &Stats::default());
         for expected in [
             "# TYPE gigmcp_events_total counter",
             r#"gigmcp_events_total{kind="tool",outcome="allowed"} 2"#,

@@ -10,12 +10,10 @@ use std::{
 
 use gigmcp_egress::{CredentialId, EgressProxy, Limits, SecretString};
 use gigmcp_sandbox::host_report;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    signal::unix::{SignalKind, signal},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 
@@ -24,13 +22,14 @@ use crate::{
     doctor,
     egress::{Instances, Policy},
     endpoint::{Endpoint, Transitional},
+    front::{Follower, Front, Intake, Tls},
     host::Host,
     output::{Failure, whole},
     people::{Actor, Kind, People, done},
     secrets::Secrets,
-    settings::Settings,
+    settings::{FrontSettings, Settings},
     spec::{Owner, ProfileSlug},
-    store::StoreError,
+    store::{AuditRow, Store, StoreError, now_millis},
     supervisor::Supervisor,
     token,
     trail::{self, Custody},
@@ -41,8 +40,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     check_host().await?;
     let host = Host::open(&settings)?;
     let server = Server::open(&settings, host).await?;
-    print_setup_code(&server.state.people).await;
-    tracing::info!("listening on http://{}", server.address);
+    // Nobody could sign in with the password that it is for.
+    if server.state.local_login {
+        print_setup_code(&server.state.people).await;
+    }
+    tracing::info!("listening on {}", server.url());
     server.run().await
 }
 
@@ -67,10 +69,13 @@ async fn print_setup_code(people: &People) {
 
 /// A gateway that holds its port but does not answer yet.
 pub(crate) struct Server {
-    listener: TcpListener,
+    intake: Intake,
     pub(crate) address: SocketAddr,
-    state: Arc<State>,
     endpoint: Arc<Endpoint>,
+    front: Arc<Front<Endpoint>>,
+    tls: Option<Arc<Tls>>,
+    settings: FrontSettings,
+    state: Arc<State>,
     custody: Custody,
 }
 
@@ -81,73 +86,132 @@ impl Server {
         let supervisor = Arc::new(supervisor);
         supervisor.secrets.check_key().await?;
         let transitional = transitional(settings, &supervisor).await?;
+        let state = Arc::new(State::new(supervisor, settings));
+        let front = &settings.front;
+        let tls = front.tls_files().map(|files| Tls::open(files, Arc::clone(&state.http))).transpose()?.map(Arc::new);
         let listener = listen(settings.listen).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State::new(supervisor, settings));
-        let endpoint = Endpoint::new(Arc::clone(&state), transitional, address, settings);
-        Ok(Self { listener, address, state, endpoint: Arc::new(endpoint), custody })
+        let intake = Intake::new(listener, &front.limits(), front.proxies(), Arc::clone(&state.http));
+        let endpoint = Arc::new(Endpoint::new(Arc::clone(&state), transitional, address, settings));
+        let stats = Arc::clone(&state.http);
+        let behind = Arc::clone(&endpoint);
+        let front = Arc::new(Front::new(behind, tls.clone(), front.proxies(), front.limits(), stats));
+        Ok(Self { intake, address, endpoint, front, tls, settings: settings.front.clone(), state, custody })
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
     }
 
     /// Answers until a signal says to stop, then lets calls in flight end and stops every server.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut stop = Stop::listen()?;
         let mut connections = JoinSet::new();
-        let (stop, stopping) = tokio::sync::watch::channel(());
-        let endpoint = Arc::clone(&self.endpoint);
-        connections.spawn(async move { endpoint.follow_changes().await });
-        loop {
-            let (stream, place) = tokio::select! {
-                next = next_connection(&self.listener, &places) => next,
-                Some(_) = connections.join_next() => continue,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-            };
-            let endpoint = Arc::clone(&self.endpoint);
-            let stopping = stopping.clone();
-            connections.spawn(async move {
-                serve_connection(stream, endpoint, stopping).await;
-                drop(place);
-            });
+        let (leaving, left) = tokio::sync::watch::channel(());
+        let mut beside = JoinSet::new();
+        beside.spawn(follow_changes(Arc::clone(&self.endpoint)));
+        beside.spawn(follow_files(self.tls.clone(), signal(SignalKind::hangup())?, self.state.store().clone()));
+        self.take_until(stop.asked(), &mut connections, &left).await;
+        // Whoever asks is sent elsewhere from now on; whoever comes all the same is served as long as that may take.
+        self.endpoint.leave();
+        let delay = self.settings.drain_delay();
+        if !delay.is_zero() {
+            tracing::info!("stopping: new connections are taken for {} s more", delay.as_secs());
+            let over = async { drop(tokio::time::timeout(delay, stop.asked()).await) };
+            self.take_until(over, &mut connections, &left).await;
         }
-        tracing::info!("stopping: waiting for calls in flight, at most {} s", DRAIN.as_secs());
-        drop(self.listener);
-        drop(stop);
+        let drain = self.settings.drain_timeout();
+        tracing::info!("stopping: waiting for calls in flight, at most {} s", drain.as_secs());
+        drop((self.intake, leaving, left));
         self.endpoint.end_streams();
-        // The task that follows changes never ends; all others do.
-        let drained = async { while connections.len() > 1 && connections.join_next().await.is_some() {} };
+        let drained = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
-            _ = tokio::time::timeout(DRAIN, drained) => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            drained = tokio::time::timeout(drain, drained) => if drained.is_err() {
+                tracing::warn!("stopping: {} connections with calls in flight are cut off", connections.len());
+            },
+            () = stop.asked() => {}
         }
         connections.shutdown().await;
+        beside.shutdown().await;
         // Whoever cannot wait even for this kills the servers, whose lifeline is ours.
-        let stop = async {
+        let end = async {
             self.endpoint.stop().await;
             self.custody.close().await;
         };
         tokio::select! {
-            () = stop => {}
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = end => {}
+            () = stop.asked() => {}
         }
         Ok(())
     }
+
+    /// Takes connections until something is over.
+    async fn take_until(
+        &self,
+        over: impl Future<Output = ()>,
+        connections: &mut JoinSet<()>,
+        left: &tokio::sync::watch::Receiver<()>,
+    ) {
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                arrived = self.intake.next() => {
+                    connections.spawn(Arc::clone(&self.front).serve(arrived, left.clone()));
+                }
+                Some(_) = connections.join_next() => {}
+                () = over.as_mut() => return,
+            }
+        }
+    }
 }
 
-/// The next connection, once there is a place for it.
-async fn next_connection(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+/// The signals that say to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Ready at the next of them.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn follow_changes(endpoint: Arc<Endpoint>) {
+    endpoint.follow_changes().await;
+}
+
+/// Uses a new certificate as soon as it is there.
+async fn follow_files(tls: Option<Arc<Tls>>, mut reload: Signal, store: Store) {
+    let Some(tls) = tls else {
+        while reload.recv().await.is_some() {
+            tracing::info!("SIGHUP: without TLS there is nothing to read again");
+        }
+        return;
+    };
+    let mut follower = Follower::default();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
-            Err(error) => {
-                // Out of descriptors, most likely. Waiting for a connection to end is all one can do.
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+        let error = tls.follow(&mut follower, &mut reload).await;
+        tracing::error!("the new certificate is not used, the one of before is: {}", whole(&error));
+        let row = AuditRow {
+            at_ms: now_millis(),
+            kind: "tls".to_owned(),
+            subject: error.to_string(),
+            verdict: "refused".to_owned(),
+            alarm: true,
+            ..AuditRow::default()
+        };
+        if let Err(error) = store.add_audit(row).await {
+            tracing::error!("that could not be audited: {}", whole(&error));
         }
     }
 }
@@ -166,38 +230,6 @@ pub(crate) async fn check_host() -> Result<(), Failure> {
     match doctor::missing(&host_report().await) {
         None => Ok(()),
         Some(problem) => Err(format!("{problem}\n  `gigmcp-gateway doctor` shows the whole report").into()),
-    }
-}
-
-async fn serve_connection(stream: TcpStream, endpoint: Arc<Endpoint>, mut stopping: tokio::sync::watch::Receiver<()>) {
-    let address = match stream.peer_addr() {
-        Ok(address) => address.ip().to_canonical(),
-        // It is gone already.
-        Err(error) => return tracing::debug!("connection: {error}"),
-    };
-    // Small answers must not wait for the client's acknowledgement of earlier ones.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("TCP_NODELAY: {error}");
-    }
-    let service = hyper::service::service_fn(move |request| {
-        let endpoint = Arc::clone(&endpoint);
-        async move { Ok::<_, std::convert::Infallible>(endpoint.answer(request, address).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("connection: {error}");
     }
 }
 
@@ -275,10 +307,3 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 const REVOCATION_INTERVAL: Duration = Duration::from_secs(1);
 /// The profile behind the transitional mounts.
 const DEFAULT_PROFILE: &str = "default";
-/// More at once than any one machine's clients need; bounds memory and descriptors.
-const MAX_CONNECTIONS: usize = 1024;
-/// How long a client may take to send a request's head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(15);
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// How long calls in flight may take at the end.
-const DRAIN: Duration = Duration::from_secs(10);

@@ -2,10 +2,12 @@
 
 mod allowed;
 mod error;
+mod front;
 pub(crate) mod keys;
 pub(crate) mod listed;
 mod log;
 mod names;
+mod oidc;
 #[cfg(test)]
 mod page;
 mod public_url;
@@ -26,8 +28,10 @@ use zeroize::Zeroizing;
 
 pub(crate) use allowed::{AllowedHost, AllowedOrigin};
 pub(crate) use error::SettingsError;
+pub(crate) use front::FrontSettings;
 use keys::KeySettings;
 pub(crate) use log::LogFilter;
+use oidc::OidcSettings;
 pub(crate) use public_url::PublicUrl;
 pub(crate) use registry::RegistrySettings;
 pub(crate) use secret::{Kept, SecretFile, kept, secret};
@@ -154,10 +158,16 @@ pub(crate) struct Settings {
     pub(crate) log: Option<LogFilter>,
 
     #[command(flatten)]
+    pub(crate) front: FrontSettings,
+
+    #[command(flatten)]
     pub(crate) registry: RegistrySettings,
 
     #[command(flatten)]
     pub(crate) key: KeySettings,
+
+    #[command(flatten)]
+    pub(crate) oidc: OidcSettings,
 
     /// The files among all of these that no server may see.
     #[arg(skip)]
@@ -187,6 +197,7 @@ impl Settings {
         look(self.key.place(self.data_dir()).map(drop));
         look(self.key.wrap().map(drop));
         look(self.extra_roots().map(drop));
+        look(self.oidc.config(self.public_url.as_ref()).map(drop));
         found
     }
 

@@ -1,10 +1,11 @@
 //! The database: what is installed, who may use it, sealed secrets and the audit trail.
 //!
 //! One thread writes and one reads, so no query ever blocks an async worker. Before each, all who ask take turns, so
-//! that one who asks for very much delays nobody else. Writes that wait together share one transaction: an audit row
-//! costs no disk flush of its own under load.
+//! that one who asks for very much delays nobody else. Writes that wait together share one transaction, and a third thread
+//! flushes what may be flushed later: an audit row costs no disk flush of its own under load.
 
 mod address;
+mod admissions;
 mod api_keys;
 mod audit;
 mod audit_search;
@@ -14,8 +15,11 @@ mod cell;
 mod connection;
 mod copy;
 mod counted;
+mod flush;
 mod heads;
 mod holdings;
+mod idempotency;
+mod identities;
 mod installs;
 mod instances;
 mod invitations;
@@ -26,8 +30,10 @@ mod postgres;
 mod profile_changes;
 mod profiles;
 mod programs;
+mod provider_sessions;
 mod schema;
 mod secrets;
+mod sent;
 mod servers;
 mod sessions;
 mod sqlite;
@@ -41,7 +47,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -51,6 +57,8 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 
 pub(crate) use address::{Address, InvalidAddress};
+pub(crate) use admissions::Admission;
+use admissions::Admissions;
 pub(crate) use api_keys::{ApiKeyRow, NewApiKey};
 pub(crate) use audit::{Page, Prune, Pruned, Tail};
 pub(crate) use audit_search::Search;
@@ -61,7 +69,10 @@ use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 use counted::Counted;
 pub(crate) use counted::Tally;
+use flush::{Flush, Flusher};
 pub(crate) use holdings::Edition;
+pub(crate) use idempotency::{Begun, Kept, OnceKey};
+pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
@@ -69,7 +80,9 @@ pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Joins, Profile, ProfileId};
 pub(crate) use programs::Program;
+pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
 pub(crate) use secrets::{Rewrapped, SecretHead, SecretKey, SecretRow};
+use sent::Sent;
 pub(crate) use servers::ServerRow;
 pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
 pub(crate) use tokens::{Absent, NewToken, TokenOwner, TokenRow};
@@ -162,6 +175,8 @@ pub(crate) enum StoreError {
         "this is the last administrator who can sign in; make somebody else one first (`gigmcp-gateway user role WHO admin`)"
     )]
     LastAdministrator,
+    #[error("this is the only way to sign in to this account; give it a password or another identity first")]
+    LastIdentity,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
     #[error(
@@ -206,8 +221,14 @@ struct Threads {
     reader: Arc<Turns<Job>>,
     /// Told when something was changed that others follow.
     changes: Arc<watch::Sender<()>>,
+    /// How many changes there have been of what tokens open, by this program and by others on the same file of SQLite.
+    generation: Arc<AtomicU64>,
+    admissions: Admissions,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
+    /// What was committed could not be flushed to the disk.
+    flush_failed: Arc<AtomicBool>,
+    sent: Sent,
     /// How many rows were added to it by this program, and who is told when it is many more.
     audit_rows: AtomicU64,
     audit_grew: Notify,
@@ -215,10 +236,11 @@ struct Threads {
     counted: Counted,
 }
 
-/// Something to write, and whether others follow it.
+/// Something to write, whether others follow it, and how it comes to the disk.
 struct Write {
     job: Job,
     followed: bool,
+    flush: Flush,
 }
 
 impl Drop for Threads {
@@ -260,13 +282,27 @@ impl Store {
             writer: Arc::new(Turns::new()),
             reader: Arc::new(Turns::new()),
             changes: Arc::clone(&changes),
+            generation: Arc::default(),
+            admissions: Admissions::default(),
             audit_lost: AtomicBool::new(false),
+            flush_failed: Arc::default(),
+            sent: Sent::default(),
             audit_rows: AtomicU64::new(0),
             audit_grew: Notify::new(),
             counted: Counted::default(),
         };
+        let flusher =
+            threads.log.clone().map(|log| Flusher::start(log, Arc::clone(&threads.flush_failed))).transpose()?;
         let queue = Queue(Arc::clone(&threads.writer));
-        start("gig-db-write", move || write_loop(&writing, &queue, &changes))?;
+        let mut writer = Writer {
+            served: writing,
+            flusher,
+            changes,
+            generation: Arc::clone(&threads.generation),
+            seen: None,
+            with_commit: None,
+        };
+        start("gig-db-write", move || writer.run(&queue))?;
         for connection in reading {
             let queue = Queue(Arc::clone(&threads.reader));
             start("gig-db-read", move || read_loop(&connection, &queue))?;
@@ -336,7 +372,7 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
-        self.threads.writer.push(self.asker.clone(), Write { job, followed: true })?;
+        self.threads.writer.push(self.asker.clone(), Write { job, followed: true, flush: Flush::WithCommit })?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -346,8 +382,17 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.write_flushed(Flush::WithCommit, change).await
+    }
+
+    /// The same for what comes to the disk in another way.
+    async fn write_flushed<T, F>(&self, flush: Flush, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
-        self.threads.writer.push(self.asker.clone(), Write { job, followed: false })?;
+        self.threads.writer.push(self.asker.clone(), Write { job, followed: false, flush })?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -357,16 +402,16 @@ impl Store {
         F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     {
         let (job, _) = job(|connection| connection.undone_on_error(change));
-        drop(self.threads.writer.push(self.asker.clone(), Write { job, followed: false }));
+        drop(self.threads.writer.push(self.asker.clone(), Write { job, followed: false, flush: Flush::Soon }));
     }
 
     /// The same for what must not be turned away.
-    async fn write_promised<F>(&self, change: F) -> Result<(), StoreError>
+    async fn write_promised<F>(&self, flush: Flush, change: F) -> Result<(), StoreError>
     where
         F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
     {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
-        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })?;
+        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false, flush })?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 }
@@ -385,7 +430,7 @@ impl Store {
             let made = connection.map_err(StoreError::Query).and_then(|connection| connection.undone_on_error(change));
             Box::new(move |committed| done(made.and(committed.map_err(StoreError::Query))))
         });
-        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false })
+        self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false, flush: Flush::BeforeTold })
     }
 }
 
@@ -441,30 +486,77 @@ fn read_loop(served: &Served, queue: &Queue<Job>) {
     }
 }
 
-fn write_loop(served: &Served, queue: &Queue<Write>, changes: &watch::Sender<()>) {
-    while let Some(first) = queue.0.next() {
-        let connection = match served.begin(Access::Write) {
-            Ok(connection) => connection,
-            Err(error) => {
-                (first.job)(Err(error))(Ok(()));
-                continue;
+/// The thread that writes.
+struct Writer {
+    served: Served,
+    /// Of SQLite; PostgreSQL flushes by itself.
+    flusher: Option<Flusher>,
+    changes: Arc<watch::Sender<()>>,
+    generation: Arc<AtomicU64>,
+    /// What SQLite said of other programs' changes.
+    seen: Option<i64>,
+    /// Whether commits flush now.
+    with_commit: Option<bool>,
+}
+
+impl Writer {
+    fn run(&mut self, queue: &Queue<Write>) {
+        while let Some(first) = queue.0.next() {
+            let with_commit = first.flush == Flush::WithCommit;
+            match self.begin(with_commit) {
+                Ok(()) => self.transaction(first, queue),
+                Err(error) => (first.job)(Err(error))(Ok(())),
             }
-        };
-        let mut followed = first.followed;
-        let mut finishes = vec![(first.job)(Ok(connection))];
-        while finishes.len() < MAX_BATCH
-            && let Some(next) = queue.0.try_next()
-        {
-            followed |= next.followed;
-            finishes.push((next.job)(Ok(connection)));
+        }
+    }
+
+    fn begin(&mut self, with_commit: bool) -> Result<(), SqlError> {
+        if self.with_commit != Some(with_commit) {
+            self.served.connection.flush_with_commit(with_commit)?;
+            self.with_commit = Some(with_commit);
+        }
+        let connection = self.served.begin(Access::Write)?;
+        let seen = connection.changes_of_others()?;
+        if self.seen.replace(seen) != Some(seen) {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Does all that waits and comes to the disk in the same way. What is undone if it cannot be flushed is not together with
+    /// what is told without.
+    fn transaction(&self, first: Write, queue: &Queue<Write>) {
+        let connection = &self.served.connection;
+        let with_commit = first.flush == Flush::WithCommit;
+        let alike = |next: &Write| (next.flush == Flush::WithCommit) == with_commit;
+        let mut followed = false;
+        let mut finishes = Vec::new();
+        let mut next = Some(first);
+        while let Some(Write { job, followed: is_followed, flush }) = next {
+            followed |= is_followed;
+            finishes.push((flush, job(Ok(connection))));
+            next = if finishes.len() < MAX_BATCH { queue.0.try_next_if(alike) } else { None };
         }
         let committed = connection.commit(followed);
-        if followed {
-            // Also when it is said to have failed: a connection that was lost may have committed.
-            changes.send_replace(());
+        // Also when it is said to have failed: a connection that was lost may have committed.
+        if with_commit {
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
-        for finish in finishes {
-            finish(committed.clone());
+        if followed {
+            self.changes.send_replace(());
+        }
+        let soon = finishes.iter().any(|(flush, _)| *flush == Flush::Soon);
+        let mut waiting = Vec::new();
+        for (flush, finish) in finishes {
+            match (flush, &self.flusher, &committed) {
+                (Flush::BeforeTold, Some(_), Ok(())) => waiting.push(finish),
+                _ => finish(committed.clone()),
+            }
+        }
+        if let Some(flusher) = &self.flusher
+            && (!waiting.is_empty() || (soon && committed.is_ok()))
+        {
+            flusher.flush(waiting);
         }
     }
 }

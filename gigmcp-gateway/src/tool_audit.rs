@@ -1,6 +1,6 @@
-//! One audit row a tool call.
+//! One audit row for each call of a tool, for what is done to a task and its end, and for each method of an extension.
 
-use std::time::UNIX_EPOCH;
+use std::{cell::Cell, time::UNIX_EPOCH};
 
 use gigmcp_mcp::{BoxFuture, CallObserver, CallRecord, CallVerdict, NotObserved};
 
@@ -10,7 +10,22 @@ use crate::{
     store::{Asker, AuditRow, Profile, Store},
 };
 
-/// Writes one audit row a tool call.
+tokio::task_local! {
+    /// Whether the trail was asked, when the token was looked at, if it takes the row of one more call.
+    static ASKED: Cell<bool>;
+}
+
+/// Does what makes one call, of which the trail was asked already.
+pub(crate) async fn asked<F: Future>(asked: bool, work: F) -> F::Output {
+    ASKED.scope(Cell::new(asked), work).await
+}
+
+/// Once; further calls ask for themselves, as does what goes on in a task of its own.
+fn is_asked() -> bool {
+    ASKED.try_with(|asked| asked.replace(false)).unwrap_or(false)
+}
+
+/// Writes one audit row for each of them.
 pub(crate) struct ToolAudit {
     store: Store,
     owner: Owner,
@@ -27,6 +42,9 @@ impl ToolAudit {
 impl CallObserver for ToolAudit {
     fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
         Box::pin(async {
+            if is_asked() && !self.store.is_audit_lost() {
+                return Ok(());
+            }
             self.store.takes_audit().await.map_err(|error| {
                 tracing::error!("a call is refused, as it could not be audited: {}", whole(&error));
                 NotObserved
@@ -54,16 +72,27 @@ impl ToolAudit {
             CallVerdict::Abandoned => "abandoned".to_owned(),
             _ => "unknown".to_owned(),
         };
+        // What a task comes to is found with the call that it was.
+        let of_tool = &*record.method == "tools/call";
+        let kind = if of_tool {
+            "tool"
+        } else if record.method.starts_with("tasks/") {
+            "task"
+        } else {
+            "extension"
+        };
+        let subject =
+            if of_tool { record.exposed.to_string() } else { format!("{} {}", record.method, record.exposed) };
         let bytes = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let began = record.began.duration_since(UNIX_EPOCH).unwrap_or_default();
         AuditRow {
             at_ms: i64::try_from(began.as_millis()).unwrap_or(i64::MAX),
-            kind: "tool".to_owned(),
+            kind: kind.to_owned(),
             owner: self.owner.to_string(),
             profile: self.profile.to_string(),
             server: record.server.as_ref().map(ToString::to_string).unwrap_or_default(),
             instance: record.instance.as_deref().unwrap_or_default().to_owned(),
-            subject: record.exposed.escape_default().to_string(),
+            subject: subject.trim_end().escape_default().to_string(),
             verdict,
             status: None,
             credentials: String::new(),
@@ -72,7 +101,7 @@ impl ToolAudit {
             duration_us: i64::try_from(record.duration.as_micros()).unwrap_or(i64::MAX),
             alarm: false,
             policy_version: None,
-            calls: Some(record.id.to_string()),
+            calls: Some(record.origin.unwrap_or(record.id).to_string()),
             request: None,
             definition: record.definition.map(|digest| digest.to_string()),
             arguments: Some(format!("sha256:{}", hex::encode(record.arguments))),

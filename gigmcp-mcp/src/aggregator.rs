@@ -11,6 +11,7 @@ mod flow;
 mod follow;
 mod health;
 mod hub;
+mod identity;
 mod known;
 mod links;
 mod lists;
@@ -45,10 +46,12 @@ pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
+    identity::Caller,
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
     naming::Names,
     observer::Observation,
+    offer::Offer,
     passing::{FromServer, labelled_outcome},
     resources::nothing,
     spares::Wanted,
@@ -243,11 +246,11 @@ impl Aggregator {
         let asked = Asked::of(&self.presentation, params);
         // From here on, a call through a tool of ours is the call that is meant.
         let params = asked.meant().or(params);
-        let mut observation = Observation::begin(self.observer.as_ref(), params);
+        let mut observation = Observation::begin(self.observer.as_ref(), "tools/call", params);
         let (failure, outcome) = match observation.ready().await {
-            Ok(()) => match self.answered_here(&mut observation, &asked, params).await {
+            Ok(()) => match self.answered_here(&asked, params).await {
                 Some(answered) => answered,
-                None => self.call_observed(&mut observation, params, call).await,
+                None => self.call_observed(&mut observation, &asked, params, call).await,
             },
             Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
         };
@@ -258,12 +261,17 @@ impl Aggregator {
     async fn call_observed(
         &self,
         observation: &mut Observation,
+        asked: &Asked,
         params: Option<&RawValue>,
         mut call: Call,
     ) -> (Option<&'static str>, Outcome) {
         match self.route(Kind::Tool, params).await {
             Ok((route, params)) => {
                 let (entry, ready) = (route.entry, &route.ready);
+                if let Some(refused) = Self::refused_through(asked, &route) {
+                    observation.leads_to(&entry.name, None);
+                    return refused;
+                }
                 let held = match entry.upstream_for(ready, &call, Wanted::Said(&route.said)).await {
                     Ok(held) => held,
                     Err(error) => {
@@ -272,8 +280,8 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
-                if let Err((code, refused)) = self.before_call(&route, &params, call.client, call.sink.as_deref()).await
-                {
+                let caller = Caller::of(&call);
+                if let Err((code, refused)) = self.before_call(&route, &params, &caller, call.sink.as_deref()).await {
                     return (Some(code), refused);
                 }
                 call.params = Some(params);
@@ -285,24 +293,35 @@ impl Aggregator {
                 match mended("tools/call", None, outcome) {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     Outcome::Task(result) => {
-                        self.holds(entry.index, &*held.upstream, &result);
-                        (None, tasks::created(&entry.name, context.as_deref(), &result))
+                        let call = (observation.id(), context.as_deref());
+                        (None, self.task_made(&route, &held, call, &result).await)
                     }
                     outcome => {
-                        if let Outcome::Complete(result) = &outcome
-                            && ready.description.capabilities.resources
-                        {
-                            self.hub.links.learn(entry.index, result);
+                        if let Outcome::Complete(result) = &outcome {
+                            self.learn(entry.index, ready, result);
                         }
-                        let outcome = labelled_outcome(&entry.name, self.hub.pointing(entry.index, outcome));
+                        let outcome = self.hub.pointing(entry.index, outcome);
+                        let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
                         self.after_call(&route, outcome).await
                     }
                 }
             }
             Err(Refusal { entry, code, error }) => {
+                if entry.is_none()
+                    && let Some(told) = self.told_of_nothing(asked)
+                {
+                    return told;
+                }
                 entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
                 (code, Outcome::refused(&error))
             }
+        }
+    }
+
+    /// Notes what a server's result points at, if clients may read any resource of that server.
+    fn learn(&self, server: usize, offer: &Offer, result: &RawValue) {
+        if offer.description.capabilities.resources {
+            self.hub.links.learn(server, result);
         }
     }
 
@@ -366,6 +385,7 @@ impl Upstream for Aggregator {
 
     fn forget(&self, client: ClientId) {
         Self::forget(self, client);
+        self.entries.iter().for_each(|entry| entry.spares.forget(client));
         self.forget_tasks(client);
     }
 

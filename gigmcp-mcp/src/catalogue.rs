@@ -20,6 +20,7 @@ pub(crate) use self::{mend::mended_resource, resources::LocatedList};
 use crate::{
     definition::Defined,
     describe::Capabilities,
+    guard::Guard,
     name::Naming,
     upstream::{CallError, List, Upstream},
 };
@@ -73,6 +74,9 @@ pub enum Remedy {
     Mended,
 }
 
+/// An item of a list as it may be shown, if it may be.
+pub(crate) type Shown<'a> = &'a dyn Fn(&'static str, &RawValue) -> Option<Box<RawValue>>;
+
 /// What one server offers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalogue {
@@ -93,7 +97,7 @@ impl Catalogue {
     /// # Errors
     /// If there is no whole list of tools. What is wrong with any other costs only that one.
     pub(crate) async fn read(
-        naming: &Naming,
+        (naming, guard): (&Naming, &Guard),
         upstream: &dyn Upstream,
         capabilities: Capabilities,
         limits: &CatalogueLimits,
@@ -124,24 +128,25 @@ impl Catalogue {
             resources: or_none(resources, &mut errors),
             templates: or_none(templates, &mut errors),
         };
-        Ok(Self { errors, ..Self::of(naming, definitions, before) })
+        Ok(Self { errors, ..Self::of((naming, guard), definitions, before) })
     }
 
     /// What these definitions offer. What is the same as `before` is not made anew.
-    pub(crate) fn of(naming: &Naming, definitions: Definitions, before: Option<&Self>) -> Self {
+    pub(crate) fn of((naming, guard): (&Naming, &Guard), definitions: Definitions, before: Option<&Self>) -> Self {
+        let shown: Shown<'_> = &|list, item| guard.listed(list, item);
         let (now, before) = (&definitions, before.map(|before| (before, &before.definitions)));
         Self {
             tools: made(&now.tools, before.map(|(made, from)| (&made.tools, &from.tools)), |items| {
-                NamedList::tools_named(naming, items)
+                NamedList::tools_named(naming, items, shown)
             }),
             prompts: made(&now.prompts, before.map(|(made, from)| (&made.prompts, &from.prompts)), |items| {
-                NamedList::prompts_named(naming, items)
+                NamedList::prompts_named(naming, items, shown)
             }),
             resources: made(&now.resources, before.map(|(made, from)| (&made.resources, &from.resources)), |items| {
-                LocatedList::of("resources", Place::Uri, items)
+                LocatedList::of("resources", Place::Uri, items, shown)
             }),
             templates: made(&now.templates, before.map(|(made, from)| (&made.templates, &from.templates)), |items| {
-                LocatedList::of("resourceTemplates", Place::Template, items)
+                LocatedList::of("resourceTemplates", Place::Template, items, shown)
             }),
             errors: Vec::new(),
             definitions,

@@ -21,7 +21,7 @@ pub enum DefinitionKind {
     Resource,
     /// A template of resources.
     Template,
-    /// How a model is to use the server.
+    /// How a model is to use the server; with a name, what the server declares of the extension of that name.
     Instructions,
 }
 
@@ -67,7 +67,8 @@ impl fmt::Display for DefinitionKind {
 pub struct Definition {
     /// What it is of.
     pub kind: DefinitionKind,
-    /// The server's own name for it, or its URI, or its template of URIs; nothing for instructions.
+    /// The server's own name for it, or its URI, or its template of URIs; nothing for instructions, and the identifier for an
+    /// extension.
     pub name: Box<str>,
     /// All of it as canonical JSON: RFC 8785, but numbers stay as written.
     pub text: Box<str>,
@@ -86,6 +87,11 @@ impl Definition {
     #[must_use]
     pub fn of_instructions(text: &str) -> Self {
         Self::of_text(DefinitionKind::Instructions, "", quoted(text).into())
+    }
+
+    /// Of what a server declares of an extension.
+    pub(crate) fn of_extension(id: &str, settings: &RawValue) -> Self {
+        Self::new(DefinitionKind::Instructions, id, settings)
     }
 
     /// Of a resource, if it says anything in words. Its size and when it was changed last are of its contents and not of it.

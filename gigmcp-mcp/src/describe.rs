@@ -108,7 +108,9 @@ impl Description {
         let Capabilities { tools, logging, list_changed, .. } = self.capabilities;
         let capabilities = Capabilities { tools, logging, list_changed, ..Capabilities::default() };
         // Of what its calls have begun: the ids are sealed for whoever began it.
-        Self { capabilities, extensions: self.extensions.clone().only(TASKS), ..self.clone() }
+        let extensions = self.extensions.clone().only(TASKS);
+        // How to use the rest is nothing for whoever may not.
+        Self { capabilities, extensions, instructions: None, ..self.clone() }
     }
 
     /// Whether the two say the same.

@@ -57,6 +57,21 @@ impl Extensions {
         }
     }
 
+    /// What is said of each, but for tasks that are declared without saying anything.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        let all = self.0.iter().map(|(id, settings)| (&**id, &**settings));
+        all.filter(|(id, settings)| *id != TASKS || settings.get().bytes().any(|byte| byte == b':'))
+    }
+
+    pub(crate) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        self.0.retain(|id, _| kept(id));
+    }
+
+    /// The same with settings that may be shown; those that may not be are not declared.
+    pub(crate) fn shown(self, show: impl Fn(&str, Box<RawValue>) -> Option<Box<RawValue>>) -> Self {
+        Self(self.0.into_iter().filter_map(|(id, settings)| Some((id.clone(), show(&id, settings)?))).collect())
+    }
+
     /// Only this one, if it is declared.
     #[must_use]
     pub fn only(mut self, id: &str) -> Self {

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod findings;
+mod hints;
 mod launch;
 mod questions;
 mod secret;
@@ -12,12 +13,14 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use self::definitions::is_list;
 pub use self::findings::{Finding, Findings};
 pub(crate) use self::{findings::Tally, size::depth};
+pub(crate) use self::{hints::Hints, questions::OURS};
 use crate::{
     aggregator::{OutputText, ServerPolicy},
-    hygiene::{Leave, Removal, Rewritten, cleaned_json, counted},
-    message::Notification,
+    hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},
+    message::{Notification, RpcError},
     name::ServerId,
     object::Members,
     upstream::{CallError, Launch, Outcome},
@@ -53,74 +56,135 @@ impl Guard {
         clean
     }
 
+    /// What is declared of an extension, as it may be shown.
+    fn declared(&self, id: &str, settings: Box<RawValue>) -> Option<Box<RawValue>> {
+        let shown = self.rewritten(&settings, NOTHING);
+        let odd = is_dirty(id) || shown.as_ref().is_some_and(|shown| shown.keys);
+        if odd || !size::is_shallow(settings.get(), self.policy.limits.nesting) {
+            self.tally.add(Finding::DefinitionLeftOut, 1);
+            return None;
+        }
+        Some(shown.map_or(settings, |shown| shown.json))
+    }
+
     /// A notification as it may be shown.
-    pub(crate) fn notification(&self, notification: Notification) -> Notification {
+    pub(crate) fn notification(&self, notification: Notification) -> Option<Notification> {
         let params = notification.params.filter(|params| size::is_shallow(params.get(), self.policy.limits.nesting));
-        let params = params.map(|params| self.shown(params, NOTHING));
-        Notification { params, ..notification }
+        let params = match params {
+            // Whoever is not told asks, and is told why not.
+            Some(params) if &*notification.method == "notifications/tasks" => Some(self.of_task(params).ok()?),
+            params => params.map(|params| self.shown(params, NOTHING)),
+        };
+        Some(Notification { params, ..notification })
     }
 
-    /// What a call came to, as it may be passed on.
+    /// What a call came to, as it may be passed on. Whatever the method is: only lists of definitions are read by whoever
+    /// judges them one by one.
     fn outcome(&self, method: &str, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Complete(result) if method.ends_with("/list") => Outcome::Complete(self.list(method, result)),
-            Outcome::Complete(result) => self.result(method, result),
-            Outcome::InputRequired(result) => self.input_required(result),
-            Outcome::Task(result) if !size::is_shallow(result.get(), self.policy.limits.nesting) => {
-                broken("the result is nested too deeply")
+        let judged = match outcome {
+            Outcome::Complete(result) if is_list(method) => Ok(Outcome::Complete(result)),
+            Outcome::Complete(result) if method.starts_with("tasks/") && method != "tasks/result" => {
+                self.of_task(result).map(Outcome::Complete)
             }
-            // Its id goes back to the server as it came.
-            Outcome::Task(result) => Outcome::Task(self.shown(result, &|_, name| name == "taskId")),
-            Outcome::Error(error) if !size::is_shallow(error.get(), self.policy.limits.nesting) => {
-                broken("the error is nested too deeply")
-            }
-            Outcome::Error(error) => Outcome::Error(self.shown(error, NOTHING)),
-            Outcome::Failed(error) => Outcome::Failed(error),
-        }
+            Outcome::Complete(result) => self.result(method, result).map(Outcome::Complete),
+            Outcome::InputRequired(result) => self.input_required(result).map(Outcome::InputRequired),
+            Outcome::Task(result) => self.of_task(result).map(Outcome::Task),
+            Outcome::Error(error) => self.bounded(error).map(|error| Outcome::Error(self.shown(error, NOTHING))),
+            Outcome::Failed(error) => Ok(Outcome::Failed(error)),
+        };
+        judged.unwrap_or_else(|refused| match refused {
+            Refused::Broken(error) => Outcome::Failed(error),
+            Refused::Asked(error) => Outcome::refused(&error),
+        })
     }
 
-    fn result(&self, method: &str, result: Box<RawValue>) -> Outcome {
-        let limits = &self.policy.limits;
-        if !size::is_shallow(result.get(), limits.nesting) {
-            self.tally.add(Finding::ResultRefused, 1);
-            return broken("the result is nested too deeply");
-        }
+    fn result(&self, method: &str, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        let result = self.shallow(result)?;
         let result = match self.policy.output {
             OutputText::Clean => match self.rewritten(&result, NOTHING) {
                 // What was two members may be one now, and two readers would read two things.
                 Some(clean) if clean.keys && Members::of(&clean.json).is_err() => {
-                    return broken("the result names a member twice");
+                    return Err(broken("the result names a member twice"));
                 }
                 Some(clean) => clean.json,
                 None => result,
             },
             OutputText::AsWritten => result,
         };
-        match size::fitted(method, &result, limits, &self.tally) {
-            Ok(None) => Outcome::Complete(result),
-            Ok(Some(fitted)) => Outcome::Complete(fitted),
-            Err(limit_bytes) => {
-                self.tally.add(Finding::ResultRefused, 1);
-                Outcome::Failed(CallError::TooLong { limit_bytes })
+        self.fitted(method, result)
+    }
+
+    /// What is told of a task, which may ask for something and have a result in it. Its id goes back to the server as it came.
+    fn of_task(&self, told: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        let told = self.shallow(told)?;
+        let as_written = self.policy.output == OutputText::AsWritten;
+        let told = match self.rewritten(&told, &|depth, name| depth == 1 && name == "taskId") {
+            Some(clean) if clean.keys && member(&told, "inputRequests").is_some() => {
+                return Err(broken("the name of a question holds what is not to be seen"));
             }
-        }
+            Some(clean) if clean.keys && Members::of(&clean.json).is_err() => {
+                return Err(broken("the result names a member twice"));
+            }
+            Some(clean) => match member(&told, "result").filter(|_| as_written) {
+                Some(result) => {
+                    Members::of(&clean.json).ok().and_then(|members| members.with_raw("result", result.get()))
+                }
+                None => Some(clean.json),
+            }
+            .ok_or(broken("the result is no object, or names a member twice"))?,
+            None => told,
+        };
+        let told = self.questions(&told)?.unwrap_or(told);
+        let Some(result) = member(&told, "result") else { return self.within(told) };
+        let fitted = self.fitted("tools/call", result.to_owned())?;
+        let told = match fitted.get() == result.get() {
+            true => told,
+            false => {
+                Members::of(&told).ok().and_then(|members| members.with_raw("result", fitted.get())).unwrap_or(told)
+            }
+        };
+        self.within(told)
     }
 
     /// A server's own state goes back to it as it came, and so do the names of its questions.
-    fn input_required(&self, result: Box<RawValue>) -> Outcome {
-        if !size::is_shallow(result.get(), self.policy.limits.nesting) {
-            return broken("the result is nested too deeply");
-        }
+    fn input_required(&self, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        let result = self.bounded(result)?;
         let result = match self.rewritten(&result, &|depth, name| depth == 1 && name == "requestState") {
-            Some(clean) if clean.keys => return broken("the name of a question holds what is not to be seen"),
+            Some(clean) if clean.keys => return Err(broken("the name of a question holds what is not to be seen")),
             Some(clean) => clean.json,
             None => result,
         };
-        match self.questions(&result) {
-            Ok(None) => Outcome::InputRequired(result),
-            Ok(Some(result)) => Outcome::InputRequired(result),
-            Err(error) => Outcome::refused(&error),
+        Ok(self.questions(&result)?.unwrap_or(result))
+    }
+
+    fn fitted(&self, method: &str, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        match size::fitted(method, &result, &self.policy.limits, &self.tally) {
+            Ok(fitted) => Ok(fitted.unwrap_or(result)),
+            Err(limit_bytes) => Err(self.too_long(limit_bytes)),
         }
+    }
+
+    /// What is neither nested too deeply nor too large.
+    fn bounded(&self, json: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        self.shallow(json).and_then(|json| self.within(json))
+    }
+
+    fn shallow(&self, json: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        if size::is_shallow(json.get(), self.policy.limits.nesting) {
+            return Ok(json);
+        }
+        self.tally.add(Finding::ResultRefused, 1);
+        Err(broken("the result is nested too deeply"))
+    }
+
+    fn within(&self, json: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        let limit_bytes = self.policy.limits.result_bytes;
+        if json.get().len() > limit_bytes { Err(self.too_long(limit_bytes)) } else { Ok(json) }
+    }
+
+    fn too_long(&self, limit_bytes: usize) -> Refused {
+        self.tally.add(Finding::ResultRefused, 1);
+        Refused::Broken(CallError::TooLong { limit_bytes })
     }
 
     fn shown(&self, json: Box<RawValue>, leave: Leave<'_>) -> Box<RawValue> {
@@ -135,8 +199,26 @@ impl Guard {
     }
 }
 
-fn broken(reason: &'static str) -> Outcome {
-    Outcome::Failed(CallError::Protocol { reason })
+/// Why something does not pass.
+enum Refused {
+    /// It is no answer that anybody could read.
+    Broken(CallError),
+    /// It asks a client for what a client is not to be asked for.
+    Asked(RpcError),
+}
+
+impl From<RpcError> for Refused {
+    fn from(error: RpcError) -> Self {
+        Self::Asked(error)
+    }
+}
+
+fn broken(reason: &'static str) -> Refused {
+    Refused::Broken(CallError::Protocol { reason })
+}
+
+fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+    Members::of(object).ok()?.value(name)
 }
 
 const NOTHING: Leave<'_> = &|_, _| false;

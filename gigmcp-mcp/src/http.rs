@@ -20,6 +20,7 @@ use http_body::Body;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::client::ClientCapabilities;
 pub use self::{body::ResponseBody, service::StreamableHttpService};
 use self::{
     guard::{accepts, accepts_json, is_json, single_header},

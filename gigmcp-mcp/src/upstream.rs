@@ -8,7 +8,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -160,12 +160,15 @@ pub struct Call {
     pub client: Option<ClientId>,
     /// What a server of the newer era is told of it.
     pub context: Option<Arc<ClientContext>>,
+    /// How many samplings it has asked for, with all the requests that it takes.
+    pub(crate) samplings: Arc<AtomicUsize>,
 }
 
 impl Call {
     /// A request.
     pub fn new(method: impl Into<Box<str>>, params: Option<Box<RawValue>>) -> Self {
-        Self { method: method.into(), params, timeout: None, id: None, sink: None, client: None, context: None }
+        let (method, samplings) = (method.into(), Arc::default());
+        Self { method, params, timeout: None, id: None, sink: None, client: None, context: None, samplings }
     }
 
     /// The same, with a way back to its client.
@@ -206,6 +209,11 @@ impl CallId {
             u64::from_ne_bytes(bytes)
         });
         Self(u128::from(*process) << 64 | u128::from(COUNTER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Out of its text.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().map(Self)
     }
 }
 

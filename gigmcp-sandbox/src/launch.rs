@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Gid, MemfdFlags, Mode, fchmod, fchown};
 use rustix::io::Errno;
@@ -36,6 +36,7 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
         // enough to be noticed.
         builder.limits.file_bytes = builder.limits.file_bytes.min(quota.bytes.saturating_add(64 << 10));
     }
+    let id = next_id().map_err(|source| SpawnError::Host { what: "reading randomness for an id", source })?;
     let required = builder.required.clone();
     let rlimits = builder.limits.rlimits();
     let wall_time = builder.limits.wall_time;
@@ -104,7 +105,7 @@ pub(crate) async fn spawn(mut builder: SandboxBuilder) -> Result<Sandbox, SpawnE
     })?;
     let Started { enforcement, intake, control, monitor } = started?;
     Ok(Sandbox {
-        id: next_id(),
+        id,
         lifeline,
         stdio: Some((pipes.stdin.1, pipes.stdout.0)),
         network: NetworkHandle { intake },
@@ -243,9 +244,19 @@ fn pipes_failed(source: io::Error) -> SpawnError {
     }
 }
 
-fn next_id() -> String {
+/// Not by the number of the process: in a container that is 1 at every start, and others may keep what had the id.
+fn next_id() -> io::Result<String> {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    format!("{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    let process = match PROCESS.get() {
+        Some(process) => *process,
+        None => {
+            let mut bytes = [0; 8];
+            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+            *PROCESS.get_or_init(|| u64::from_ne_bytes(bytes))
+        }
+    };
+    Ok(format!("{process:016x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// A boot id of the sandbox's own; the host's would name the machine to every server on it.

@@ -83,7 +83,7 @@ impl Sandbox {
         SandboxBuilder::new(rootfs)
     }
 
-    /// A short text that no other sandbox of this host process has.
+    /// A short text that no other sandbox has, of this host process or another, now or later.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

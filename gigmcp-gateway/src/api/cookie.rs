@@ -3,7 +3,10 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::error::ApiError;
-use crate::people::SessionToken;
+use crate::{
+    oidc::{FLOW_SECONDS, Flow},
+    people::SessionToken,
+};
 
 /// How browsers are told to keep it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,21 +27,39 @@ impl Cookie {
 
     /// The session that a request comes with. Two are none: a page of another origin of this host may have put one of them there.
     pub(crate) fn find(self, headers: &HeaderMap) -> Result<Option<SessionToken>, ApiError> {
-        let mut found = None;
-        for value in headers.get_all(header::COOKIE) {
-            let text = value.to_str().map_err(|_| ApiError::invalid("the cookies are not ASCII"))?;
-            for pair in text.split(';') {
-                let Some((name, value)) = pair.trim().split_once('=') else { continue };
-                if name != self.name() {
-                    continue;
-                }
-                if found.is_some() {
-                    return Err(ApiError::invalid("there are two cookies of a session; delete one of them"));
-                }
-                found = Some(SessionToken::parse(value).ok_or_else(ApiError::unauthenticated)?);
-            }
+        let Some(value) = single(headers, self.name())? else { return Ok(None) };
+        SessionToken::parse(value).map(Some).ok_or_else(ApiError::unauthenticated)
+    }
+
+    /// What a browser keeps while it is at an identity provider.
+    pub(crate) fn find_flow(self, headers: &HeaderMap) -> Result<Option<Flow>, ApiError> {
+        Ok(single(headers, self.flow_name())?.and_then(Flow::parse))
+    }
+
+    /// Tells the browser to keep it. The provider's page leads back here, so it is sent along with that: not `Strict`.
+    pub(crate) fn set_flow(self, flow: &Flow) -> HeaderValue {
+        self.flow_value(&flow.cookie(), FLOW_SECONDS)
+    }
+
+    /// Tells the browser to forget it.
+    pub(crate) fn clear_flow(self) -> HeaderValue {
+        self.flow_value("", 0)
+    }
+
+    fn flow_name(self) -> &'static str {
+        match self {
+            Self::Tls => "__Host-gig_oidc",
+            Self::Loopback => "gig_oidc",
         }
-        Ok(found)
+    }
+
+    fn flow_value(self, value: &str, seconds: i64) -> HeaderValue {
+        let secure = if self == Self::Tls { "; Secure" } else { "" };
+        let name = self.flow_name();
+        let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+        let mut value = HeaderValue::from_str(&text).expect("it is ASCII");
+        value.set_sensitive(true);
+        value
     }
 
     /// Tells the browser to keep it. No script can read it, and no page of another site sends it.
@@ -59,6 +80,21 @@ impl Cookie {
         value.set_sensitive(true);
         value
     }
+}
+
+/// The cookie of that name, if it is there once.
+fn single<'a>(headers: &'a HeaderMap, wanted: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut found = None;
+    for value in headers.get_all(header::COOKIE) {
+        let text = value.to_str().map_err(|_| ApiError::invalid("the cookies are not ASCII"))?;
+        for pair in text.split(';') {
+            let Some((name, value)) = pair.trim().split_once('=') else { continue };
+            if name == wanted && found.replace(value).is_some() {
+                return Err(ApiError::invalid("there are two cookies of a session; delete one of them"));
+            }
+        }
+    }
+    Ok(found)
 }
 
 const LOOPBACK_COOKIE: &str = "gig_session";

@@ -12,8 +12,10 @@ use super::{
     pace::Pace,
 };
 use crate::{
-    people::{Actor, Origin, SessionToken, UserId, Via},
+    output::whole,
+    people::{Actor, Origin, SessionToken, Standing, UserId, Via},
     settings::Settings,
+    store::{Begun, Kept, OnceKey},
 };
 
 /// What of the door does not lie in the database.
@@ -30,7 +32,7 @@ impl Front {
         let tls = match &settings.public_url {
             Some(url) => url.is_tls(),
             // Whoever listens for others has TLS before it, or nobody can sign in with a browser.
-            None => !settings.listen.ip().is_loopback(),
+            None => settings.front.tls_files().is_some() || !settings.listen.ip().is_loopback(),
         };
         Self {
             cookie: if tls { Cookie::Tls } else { Cookie::Loopback },
@@ -67,8 +69,12 @@ impl Door for State {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(ApiError::invalid("there are a session and a key; send one of them")),
             (Some(token), None) => {
-                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated);
-                session.map(|session| Some(session.actor()))
+                let session = self.people.session(&token).await?.ok_or_else(ApiError::unauthenticated)?;
+                match self.people.standing(self.oidc.as_ref(), &token, &session).await? {
+                    Standing::Holds => Ok(Some(session.actor())),
+                    Standing::Over => Err(ApiError::unauthenticated()),
+                    Standing::Unconfirmed => Err(ApiError::new(Code::Unavailable, UNCONFIRMED)),
+                }
             }
             (None, Some(key)) => self.people.api_key(key).await?.map(Some).ok_or_else(ApiError::unauthenticated),
         }
@@ -83,6 +89,21 @@ impl Door for State {
             Via::Session | Via::Local => (&actor.user, None),
         };
         self.front.callers.take(&who).map_err(ApiError::wait)
+    }
+
+    async fn begin_once(&self, key: OnceKey) -> Result<Begun, ApiError> {
+        Ok(self.store().begin_once(key).await?)
+    }
+
+    async fn end_once(&self, key: OnceKey, kept: Option<Kept>) {
+        if let Err(error) = self.store().end_once(key, kept).await {
+            // It counts as under way, and then as unknown.
+            tracing::error!("what came of a request with an idempotency key is not kept: {}", whole(&error));
+        }
+    }
+
+    fn session_cookie(&self) -> &'static str {
+        self.front.cookie.name()
     }
 
     fn is_meant(&self, _: &Method, actor: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -132,6 +153,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Api
     }
 }
 
+const UNCONFIRMED: &str = "the identity provider could not be asked about this session for long; try again later";
 /// More than the pages of one person ask for, and than a program needs that waits for its answers.
 const CALLER_PER_SECOND: u32 = 20;
 const CALLER_BURST: u32 = 200;

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::Body;
 use crate::{
+    oidc::{OidcError, ProviderError},
     output::whole,
-    people::{HashError, PeopleError, Refusal, SignInError},
+    people::{HashError, IdentityError, PeopleError, Refusal, SignInError},
     store::StoreError,
 };
 
@@ -31,18 +32,34 @@ pub(crate) enum Code {
     MethodNotAllowed,
     /// The request is malformed.
     Invalid,
+    /// The request is well-formed, and something in it cannot be accepted.
+    Unacceptable,
+    /// The new password is too easy to guess, or not of an accepted length.
+    WeakPassword,
+    /// The password or the code that was given once more is wrong. The session goes on.
+    WrongProof,
     /// The request is larger than allowed.
     TooLarge,
     /// The body is not `application/json`.
     UnsupportedMediaType,
     /// It contradicts what is there.
     Conflict,
+    /// The `Idempotency-Key` was sent with another request before.
+    IdempotencyMismatch,
+    /// The same request with this `Idempotency-Key` is being done.
+    IdempotencyInFlight,
+    /// It was done with this `Idempotency-Key` before, and the answer holds what is shown once.
+    IdempotencyReplayed,
+    /// It was begun with this `Idempotency-Key`, and what came of it is not known.
+    IdempotencyUnknown,
     /// Too many requests; the header `Retry-After` says how many seconds to wait.
     RateLimited,
     /// A service that the gateway asks did not answer as it should.
     Upstream,
-    /// Not possible at the moment.
+    /// Not possible at the moment; nothing was done.
     Unavailable,
+    /// It took too long and was given up; what was done of it is not known.
+    TimedOut,
     /// A fault of the gateway; its log knows more, under the request's id.
     Internal,
 }
@@ -52,18 +69,27 @@ impl Code {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ViewOnly | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ViewOnly | Self::CrossSite | Self::WrongProof => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::IdempotencyInFlight | Self::IdempotencyReplayed | Self::IdempotencyUnknown => {
+                StatusCode::CONFLICT
+            }
+            Self::IdempotencyMismatch | Self::Unacceptable | Self::WeakPassword => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether somebody who gets this cannot tell that nothing was done.
+    pub(crate) fn may_have_been_done(self) -> bool {
+        matches!(self, Self::Upstream | Self::TimedOut | Self::Internal)
     }
 }
 
@@ -104,6 +130,10 @@ impl ApiError {
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::Invalid, message)
+    }
+
+    pub(crate) fn unacceptable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unacceptable, message)
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -155,15 +185,14 @@ impl From<PeopleError> for ApiError {
             PeopleError::Wait(wait) => Self::wait(wait),
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
-            PeopleError::Wrong => Self::new(Code::Unauthenticated, error.to_string()),
+            PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
             PeopleError::KeyGrants | PeopleError::ScopesAbove { .. } => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
+            PeopleError::EmailNeeded => Self::unacceptable("an address is needed, as `email`"),
+            PeopleError::Weak(_) => Self::new(Code::WeakPassword, whole(&error)),
+            PeopleError::Code | PeopleError::OwnView | PeopleError::ViewTime => Self::unacceptable(whole(&error)),
             PeopleError::FactorNeeded => Self::new(Code::SecondFactor, error.to_string()),
             PeopleError::Setting(error) => error.into(),
-            PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
-            PeopleError::EmailNeeded => Self::invalid("an address is needed, as `email`"),
-            PeopleError::Code | PeopleError::Weak(_) | PeopleError::OwnView | PeopleError::ViewTime => {
-                Self::invalid(whole(&error))
-            }
             PeopleError::Secret(error) => error.into(),
             PeopleError::Random(_) => Self::internal(&error),
         }
@@ -192,6 +221,47 @@ impl From<SignInError> for ApiError {
     }
 }
 
+/// What went wrong is for the operator; a caller learns what to do.
+impl From<OidcError> for ApiError {
+    fn from(error: OidcError) -> Self {
+        match error {
+            OidcError::Provider(ProviderError::NotReady) => {
+                Self::new(Code::Unavailable, "the identity provider cannot be used yet; try again later")
+            }
+            OidcError::Provider(_) | OidcError::Exchange { .. } | OidcError::Endpoint { .. } => {
+                Self::new(Code::Upstream, "the identity provider did not answer as it should; begin again")
+            }
+            OidcError::Flow(_) => Self::invalid("this was not begun in this browser, or is over; begin again"),
+            OidcError::Denied { .. } => Self::new(Code::Unauthenticated, "the identity provider did not let you in"),
+            OidcError::Token { .. } => {
+                Self::new(Code::Unauthenticated, "what the identity provider says is not accepted; begin again")
+            }
+            OidcError::NotAdmitted(_) => not_admitted(),
+            OidcError::Busy => Self::new(Code::Unavailable, "too many sign in at once; try again later"),
+            OidcError::Random(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Oidc(error) => error.into(),
+            IdentityError::NoAccount | IdentityError::AddressTaken | IdentityError::Disabled => not_admitted(),
+            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is that of another account"),
+            IdentityError::Wait(wait) => Self::wait(wait),
+            IdentityError::People(error) => error.into(),
+            IdentityError::Store(error) => error.into(),
+            IdentityError::NotSealed => Self::internal(&error),
+        }
+    }
+}
+
+/// Whether there is an account is nobody's business.
+fn not_admitted() -> ApiError {
+    ApiError::new(Code::Forbidden, "you are not let in here; ask an administrator")
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match &error {
@@ -200,6 +270,7 @@ impl From<StoreError> for ApiError {
             StoreError::Exists { .. }
             | StoreError::LastAdministrator
             | StoreError::LocalAccount
+            | StoreError::LastIdentity
             | StoreError::TooMany { .. }
             | StoreError::TooLong { .. }
             | StoreError::Disabled(_)

@@ -1,23 +1,21 @@
 //! Reads what a request says, strictly: nothing unknown, nothing twice, nothing that is not what it should be.
 
-use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error as _, IntoDeserializer, value::MapDeserializer},
-};
+use serde::de::{DeserializeOwned, IntoDeserializer, value::MapDeserializer};
 
-use super::error::{ApiError, Code};
+use super::{
+    error::{ApiError, Code},
+    route::BodyType,
+};
 
 /// The variables of a path, decoded.
 pub(crate) type Variables = Vec<(String, String)>;
 
 /// A request before it is read.
 pub(crate) struct Raw {
-    #[expect(dead_code, reason = "for handlers that log, of which there is none yet")]
     pub(crate) request_id: String,
     /// Where the caller is, as far as that is known.
     pub(crate) address: IpAddr,
@@ -49,16 +47,21 @@ pub(super) fn query<Q: DeserializeOwned>(raw: &Raw) -> Result<Q, ApiError> {
 }
 
 /// What the body says.
-pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: bool) -> Result<B, ApiError> {
-    match nothing() {
-        Some(nothing) if !expected && raw.body.is_empty() => return Ok(nothing),
-        _ if !expected => return Err(ApiError::invalid("this method takes no body")),
-        _ => {}
+pub(super) fn body<B: DeserializeOwned>(raw: &Raw, expected: Option<BodyType>) -> Result<B, ApiError> {
+    let expected = match (expected, nothing()) {
+        (Some(expected), _) => expected,
+        (None, Some(nothing)) if raw.body.is_empty() => return Ok(nothing),
+        (None, _) => return Err(ApiError::invalid("this method takes no body")),
+    };
+    if !is(&raw.headers, expected.media_type()) {
+        let text = format!("the body must be {}", expected.media_type());
+        return Err(ApiError::new(Code::UnsupportedMediaType, text));
     }
-    if !is_json(&raw.headers) {
-        return Err(ApiError::new(Code::UnsupportedMediaType, "the body must be application/json"));
+    let not_understood = |error: String| ApiError::invalid(format!("the body is not understood: {error}"));
+    match expected {
+        BodyType::Json => serde_json::from_slice(&raw.body).map_err(|error| not_understood(error.to_string())),
+        BodyType::Form => serde_urlencoded::from_bytes(&raw.body).map_err(|error| not_understood(error.to_string())),
     }
-    serde_json::from_slice(&raw.body).map_err(|error| ApiError::invalid(format!("the body is not understood: {error}")))
 }
 
 /// `()`, for what says nothing.
@@ -67,42 +70,11 @@ fn nothing<T: DeserializeOwned>() -> Option<T> {
 }
 
 /// Exactly one type, with no parameter but `charset=utf-8`.
-fn is_json(headers: &HeaderMap) -> bool {
+fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Ok(value) = value.to_str() else { return false };
     let (kind, parameter) = value.split_once(';').map_or((value, None), |(kind, rest)| (kind, Some(rest.trim())));
-    kind.trim().eq_ignore_ascii_case("application/json")
+    kind.trim().eq_ignore_ascii_case(media_type)
         && parameter.is_none_or(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"))
-}
-
-/// A type of ours that is read from text and written as text.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Text<T>(pub(crate) T);
-
-impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl<T: fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<T> JsonSchema for Text<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Text".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
-    }
 }

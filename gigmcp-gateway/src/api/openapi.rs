@@ -1,13 +1,14 @@
 //! The OpenAPI 3.1 document, made of the table of routes.
 
+use http::Method;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{PREFIX, error::ErrorDocument, route::Route};
+use super::{PREFIX, error::ErrorDocument, once, route::Route};
 use crate::people::Access;
 
 /// The document of these routes.
-pub(crate) fn document<S>(routes: &[Route<S>]) -> Value {
+pub(crate) fn document<S>(routes: &[Route<S>], session_cookie: &str) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -31,9 +32,14 @@ pub(crate) fn document<S>(routes: &[Route<S>]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "parameters": { "IdempotencyKey": {
+                "name": "Idempotency-Key", "in": "header", "required": false,
+                "description": "Random, at least 16 characters. The same request with the same key within a day is answered as before and not done again.",
+                "schema": { "type": "string", "pattern": once::PATTERN },
+            } },
             "responses": { "Error": { "description": "It did not work", "content": { "application/json": { "schema": error } } } },
             "securitySchemes": {
-                "session": { "type": "apiKey", "in": "cookie", "name": super::SESSION_COOKIE },
+                "session": { "type": "apiKey", "in": "cookie", "name": session_cookie },
                 "csrf": { "type": "apiKey", "in": "header", "name": super::CSRF_HEADER },
                 "key": { "type": "http", "scheme": "bearer" },
             },
@@ -47,6 +53,9 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
         if let Some(schema) = schema {
             parameters.extend(self::parameters(place, &schema(generator)));
         }
+    }
+    if route.method == Method::POST && route.rule.access != Access::Public {
+        parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     let mut success = json!({ "description": route.answer.status.canonical_reason().unwrap_or("done") });
     match route.answer.schema {
@@ -68,7 +77,8 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
     });
     if let Some(schema) = route.body_schema {
         let schema = schema(generator).to_value();
-        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { route.body_type.media_type(): { "schema": schema } } });
     }
     operation
 }

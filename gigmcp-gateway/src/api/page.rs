@@ -93,7 +93,7 @@ pub(crate) fn cursor(key: &str) -> String {
 
 pub(crate) fn read_cursor(text: &str) -> Result<String, ApiError> {
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.ok_or_else(|| ApiError::invalid("the cursor is none that a page gave"))
+    decoded.ok_or_else(|| ApiError::unacceptable("the cursor is none that a page gave"))
 }
 
 /// For lists in the order of time.

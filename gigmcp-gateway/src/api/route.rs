@@ -2,7 +2,7 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
-use http::{Method, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -10,6 +10,7 @@ use super::{
     Body,
     error::ApiError,
     input::{self, Raw},
+    once::Replay,
     reply::{Reply, json, whole},
 };
 use crate::people::{Actor, Rule};
@@ -49,11 +50,30 @@ pub(crate) struct Route<S> {
     /// Who may call it, and what that is; there is no default.
     pub(crate) rule: Rule,
     pub(crate) max_body_bytes: usize,
+    pub(crate) replay: Replay,
     pub(crate) path_schema: Option<SchemaOf>,
     pub(crate) query_schema: Option<SchemaOf>,
     pub(crate) body_schema: Option<SchemaOf>,
+    pub(crate) body_type: BodyType,
     pub(crate) answer: Documented,
     pub(super) handler: Handler<S>,
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BodyType {
+    Json,
+    /// As HTML's forms do, for what other programs send whose form is not ours to choose.
+    Form,
+}
+
+impl BodyType {
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
 }
 
 /// What comes out, for the document.
@@ -73,7 +93,9 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: 
         summary: "",
         rule,
         max_body_bytes: MAX_BODY_BYTES,
+        replay: Replay::Answer,
         schemas: [None; 3],
+        body_type: BodyType::Json,
         input: PhantomData,
     }
 }
@@ -89,7 +111,9 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     summary: &'static str,
     rule: Rule,
     max_body_bytes: usize,
+    replay: Replay,
     schemas: [Option<SchemaOf>; 3],
+    body_type: BodyType,
     input: PhantomData<Reads<P, Q, B>>,
 }
 
@@ -103,6 +127,12 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
     /// Another bound than 64 KiB.
     pub(crate) fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
+        self
+    }
+
+    /// The answer holds what is shown once, and is never kept.
+    pub(crate) fn shown_once(mut self) -> Self {
+        self.replay = Replay::Done;
         self
     }
 
@@ -121,6 +151,12 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
         self.input(2, |generator| generator.subschema_for::<T>())
     }
 
+    /// What the body says, as a form.
+    pub(crate) fn form<T: DeserializeOwned + JsonSchema>(mut self) -> RouteBuilder<P, Q, T> {
+        self.body_type = BodyType::Form;
+        self.body()
+    }
+
     fn input<P2, Q2, B2>(mut self, place: usize, schema: SchemaOf) -> RouteBuilder<P2, Q2, B2> {
         self.schemas[place] = Some(schema);
         RouteBuilder {
@@ -130,7 +166,9 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            replay: self.replay,
             schemas: self.schemas,
+            body_type: self.body_type,
             input: PhantomData,
         }
     }
@@ -154,7 +192,7 @@ where
         let answer = Documented { status, schema: Some(schema), media_type: "application/json" };
         self.handled(answer, handler, move |Reply { document, headers }: Reply<T>| {
             let mut response = json(status, &document);
-            response.headers_mut().extend(headers.into_iter().map(|(name, value)| (Some(name), value)));
+            put(&mut response, headers);
             response
         })
     }
@@ -169,7 +207,7 @@ where
         let answer = Documented { status: StatusCode::NO_CONTENT, schema: None, media_type: "" };
         self.handled(answer, handler, |reply: Reply<()>| {
             let mut response = whole(StatusCode::NO_CONTENT, "");
-            response.headers_mut().extend(reply.headers.into_iter().map(|(name, value)| (Some(name), value)));
+            put(&mut response, reply.headers);
             response
         })
     }
@@ -195,10 +233,10 @@ where
         F: Fn(Call<S, P, Q, B>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<R, ApiError>> + Send + 'static,
     {
-        let has_body = self.schemas[2].is_some();
+        let body_type = self.schemas[2].map(|_| self.body_type);
         let handler: Handler<S> = Box::new(move |state, caller, mut raw| {
             let read = || -> Result<(P, Q, B), ApiError> {
-                Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, has_body)?))
+                Ok((input::path(&raw)?, input::query(&raw)?, input::body(&raw, body_type)?))
             };
             match read() {
                 Ok((path, query, body)) => {
@@ -217,12 +255,21 @@ where
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            replay: self.replay,
             path_schema,
             query_schema,
             body_schema,
+            body_type: self.body_type,
             answer,
             handler,
         }
+    }
+}
+
+/// Adds headers; of those that may be there twice, such as cookies, all.
+fn put(response: &mut Response<Body>, headers: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in headers {
+        response.headers_mut().append(name, value);
     }
 }
 

@@ -11,6 +11,7 @@ mod installs;
 mod instances;
 mod invitations;
 mod machine;
+mod oidc;
 mod pins;
 mod profiles;
 mod servers;
@@ -27,6 +28,7 @@ use super::{Route, State};
 /// The table.
 pub(crate) fn all() -> Vec<Route<State>> {
     let mut routes = session::routes();
+    routes.extend(oidc::routes());
     routes.extend(factors::routes());
     routes.extend(invitations::routes());
     routes.extend(users::routes());

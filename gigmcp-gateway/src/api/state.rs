@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{desk::Desk, door::Front};
+use super::{
+    desk::Desk,
+    door::Front,
+    error::{ApiError, Code},
+};
 use crate::{
+    front::Stats,
     host::Host,
+    oidc::Oidc,
     people::{People, Terms},
     profiles::Profiles,
     secrets::Secrets,
@@ -19,6 +25,12 @@ pub(crate) struct State {
     pub(crate) profiles: Arc<Profiles>,
     pub(crate) front: Front,
     pub(crate) desk: Desk,
+    /// What is counted of connections and requests.
+    pub(crate) http: Arc<Stats>,
+    /// Who vouches for people besides the gateway itself, if anybody.
+    pub(crate) oidc: Option<Arc<Oidc>>,
+    /// Whether passwords are asked for here.
+    pub(crate) local_login: bool,
     supervisor: Arc<Supervisor>,
 }
 
@@ -31,7 +43,28 @@ impl State {
     /// The same with these people.
     pub(crate) fn with_people(supervisor: Arc<Supervisor>, people: People, settings: &Settings) -> Self {
         let profiles = Arc::new(Profiles::new(Arc::clone(&supervisor), settings));
-        Self { people, profiles, front: Front::new(settings), desk: Desk::default(), supervisor }
+        // `Settings::check` has refused what is none.
+        let oidc = settings.oidc.config(settings.public_url.as_ref()).ok().flatten();
+        Self {
+            people,
+            profiles,
+            front: Front::new(settings),
+            desk: Desk::default(),
+            oidc: oidc.map(|config| Arc::new(Oidc::new(config))),
+            local_login: settings.oidc.is_local(),
+            http: Arc::default(),
+            supervisor,
+        }
+    }
+
+    /// Refuses what is done with passwords where nobody signs in with one.
+    pub(crate) fn asks_for_passwords(&self) -> Result<(), ApiError> {
+        match self.local_login {
+            true => Ok(()),
+            false => {
+                Err(ApiError::new(Code::Forbidden, "people sign in by the identity provider here, not with a password"))
+            }
+        }
     }
 
     pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {

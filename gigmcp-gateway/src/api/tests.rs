@@ -2,6 +2,8 @@
 
 mod attacks;
 mod late;
+mod oidc;
+mod once;
 mod rows;
 mod table;
 mod world;
@@ -34,6 +36,16 @@ impl Door for House {
 
     fn admit(&self, _: Option<&Actor>, _: IpAddr) -> Result<(), ApiError> {
         Ok(())
+    }
+
+    async fn begin_once(&self, _: OnceKey) -> Result<Begun, ApiError> {
+        Ok(Begun::First)
+    }
+
+    async fn end_once(&self, _: OnceKey, _: Option<Kept>) {}
+
+    fn session_cookie(&self) -> &'static str {
+        "session"
     }
 
     fn is_meant(&self, _: &Method, _: Option<&Actor>, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -214,12 +214,12 @@ async fn list(people: &People, actor: &Actor, out: &Output) -> Result<(), Failur
         json!({
             "id": user.id.as_str(), "email": user.email.as_ref().map(Email::as_str), "name": user.name, "role": user.role,
             "created_at": user.created_at, "last_login_at": user.last_login_at, "disabled_at": user.disabled_at,
-            "can_sign_in": user.has_password && user.disabled_at.is_none(), "second_factor": user.totp_since.is_some(),
+            "can_sign_in": (user.has_password || user.has_identity) && user.disabled_at.is_none(), "second_factor": user.totp_since.is_some(),
         })
     });
     out.print(&listed.collect::<Vec<_>>(), |_| {
         let rows = users.iter().map(|user| {
-            let status = match (user.disabled_at, user.has_password, user.totp_since) {
+            let status = match (user.disabled_at, user.has_password || user.has_identity, user.totp_since) {
                 (Some(_), ..) => "disabled",
                 (None, false, _) => "cannot sign in",
                 (None, true, None) => "active",

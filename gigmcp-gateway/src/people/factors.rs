@@ -136,7 +136,7 @@ impl People {
     }
 
     /// Somebody's own account, if the password is right.
-    async fn confirmed(&self, actor: &Actor, password: Password) -> Result<SignIn, PeopleError> {
+    pub(super) async fn confirmed(&self, actor: &Actor, password: Password) -> Result<SignIn, PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
         self.accounts.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let found = self.store.user(actor.user.clone()).await?;

@@ -160,7 +160,7 @@ impl People {
 }
 
 /// An id that nobody had before: 96 random bits.
-fn new_id() -> Result<UserId, PeopleError> {
+pub(super) fn new_id() -> Result<UserId, PeopleError> {
     let mut random = [0; 12];
     getrandom::fill(&mut random)?;
     Ok(format!("u-{}", hex::encode(random)).parse().expect("it is short and ASCII"))

@@ -70,6 +70,11 @@ impl SessionToken {
         Self(Zeroizing::new(minted.expose().to_owned()))
     }
 
+    /// The same once more, for what goes on beside the request.
+    pub(super) fn copy(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

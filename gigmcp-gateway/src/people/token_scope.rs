@@ -29,6 +29,9 @@ pub(crate) struct InvalidTokenScope {
 }
 
 impl TokenScope {
+    /// Everything that the profile has.
+    pub(crate) const WHOLE: Self = Self(BTreeMap::new());
+
     /// Whether it leaves nothing out.
     pub(crate) fn is_whole(&self) -> bool {
         self.0.is_empty()

@@ -34,24 +34,28 @@ impl People {
         }
         self.store.user(viewed.clone()).await?;
         let row = record::done(Kind::View, viewed, format!("begun, for {holds}"), actor);
-        self.change_view(session, Some((viewed.clone(), holds.end(now_seconds()))), actor.does(row)).await
+        self.change_view(actor, session, Some((viewed.clone(), holds.end(now_seconds()))), actor.does(row)).await
     }
 
     /// Ends it before its time.
     pub(crate) async fn end_view(&self, actor: &Actor, session: &SessionToken) -> Result<SessionToken, PeopleError> {
         actor.may(&END, Some(&actor.user))?;
         let row = record::done(Kind::View, actor.shown(), "ended", actor);
-        self.change_view(session, None, row.into()).await
+        self.change_view(actor, session, None, row.into()).await
     }
 
     async fn change_view(
         &self,
+        actor: &Actor,
         session: &SessionToken,
         viewed: Option<(UserId, i64)>,
         told: Told,
     ) -> Result<SessionToken, PeopleError> {
         let renamed = SessionToken::of(&Token::mint_for(token::Kind::Session));
-        match self.store.set_view(session.hash(), renamed.hash(), viewed, told).await? {
+        // What a provider gave opens only with the token that it was sealed for.
+        let grant = self.grant(session, &actor.user).await?;
+        let sealed = grant.and_then(|grant| grant.seal(&renamed, &actor.user));
+        match self.store.set_view(session.hash(), renamed.hash(), viewed, sealed, told).await? {
             true => Ok(renamed),
             false => Err(PeopleError::NoSession),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::oidc::InvalidOidc;
 use crate::store::InvalidAddress;
 
 /// What is wrong with the settings. Every text names the setting and the fix, and quotes no secret.
@@ -48,6 +49,8 @@ pub(crate) enum SettingsError {
     TransitToken,
     #[error("GIG_BEARER_TOKEN must be 16 to 512 visible ASCII characters without spaces")]
     BearerToken,
+    #[error(transparent)]
+    Oidc(#[from] InvalidOidc),
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use sea_query::{Expr, ExprTrait, Func, Order, Query, SelectStatement, SimpleExpr};
 
 use super::{
-    Store, StoreError, Threads,
+    Flush, Store, StoreError, Threads,
     connection::{Connection, Row},
     heads,
     schema::Audit,
@@ -62,16 +62,18 @@ impl Store {
     /// After a row was lost, the rows of refusals are what tries again. Stands in the same line as the rows of whoever
     /// asks, so that no requests leave faster than rows are written.
     pub(crate) async fn takes_audit(&self) -> Result<(), StoreError> {
-        match self.threads.audit_lost.load(Ordering::Relaxed) {
+        match self.threads.is_audit_lost() {
             true => Err(StoreError::AuditLost),
-            false => self.write(|_| Ok(())).await,
+            false => self.write_flushed(Flush::Nothing, |_| Ok(())).await,
         }
     }
 
-    /// Adds a row; it is in the database when this returns `Ok`.
+    /// Adds a row; it is in the database when this returns `Ok`, and on the disk, unless it is that of a call while which
+    /// nothing left its server: that is there a few milliseconds later.
     pub(crate) async fn add_audit(&self, row: AuditRow) -> Result<(), StoreError> {
         self.threads.counted.count(&row);
-        let added = self.write_promised(move |connection| append(connection, &row)).await;
+        let flush = self.threads.sent.note(&row);
+        let added = self.write_promised(flush, move |connection| append(connection, &row)).await;
         self.note_audit(added.is_ok());
         added
     }
@@ -79,6 +81,7 @@ impl Store {
     /// Adds a row, and waits for nothing. If it is lost, [`takes_audit`](Self::takes_audit) says so.
     pub(crate) fn add_audit_later(&self, row: AuditRow) {
         self.threads.counted.count(&row);
+        self.threads.sent.note(&row);
         let threads = Arc::downgrade(&self.threads);
         let queued = self.write_later(
             move |connection| append(connection, &row),
@@ -94,6 +97,11 @@ impl Store {
         if queued.is_err() {
             self.note_audit(false);
         }
+    }
+
+    /// Whether the last row was lost, or may be.
+    pub(crate) fn is_audit_lost(&self) -> bool {
+        self.threads.is_audit_lost()
     }
 
     fn note_audit(&self, kept: bool) {
@@ -192,6 +200,11 @@ impl Store {
 }
 
 impl Threads {
+    /// Whether the last row was lost, or may be.
+    pub(super) fn is_audit_lost(&self) -> bool {
+        self.audit_lost.load(Ordering::Relaxed) || self.flush_failed.load(Ordering::Relaxed)
+    }
+
     fn note_audit(&self, kept: bool) {
         self.audit_lost.store(!kept, Ordering::Relaxed);
         if (self.audit_rows.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(MANY) {

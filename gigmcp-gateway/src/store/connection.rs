@@ -65,6 +65,24 @@ impl Connection {
         }
     }
 
+    /// Says whether what is committed from now on is on the disk when that is done, and not a moment later.
+    pub(super) fn flush_with_commit(&self, with_commit: bool) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => Ok(sqlite::flush_with_commit(connection, with_commit)?),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Changes whenever another program has changed something in the file.
+    pub(super) fn changes_of_others(&self) -> Result<i64, SqlError> {
+        match self {
+            Self::Sqlite(connection) => {
+                Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+            }
+            Self::Postgres(_) => Ok(0),
+        }
+    }
+
     /// Ends the transaction, and undoes it if it cannot be kept. If something was changed that others follow, they are told.
     pub(super) fn commit(&self, changed: bool) -> Result<(), SqlError> {
         match self {
@@ -217,6 +235,8 @@ pub(crate) enum SqlError {
         "the file of the database was moved, deleted or replaced; stop the gateway before that, and start it again now"
     )]
     Replaced,
+    #[error("what was written could not be flushed to the disk")]
+    NotFlushed,
     #[error("the transaction has ended already")]
     NoTransaction,
 }

@@ -53,7 +53,11 @@ async fn write(store: Store, round: String, writer: usize) {
         let row = SecretRow { key, version: 1, policy, created_at: 1, sealed };
         store.put_for_test(row).await.expect("it is new");
         acknowledge("secret", &name);
-        store.add_audit(crate::trail::testing::row(&name)).await.expect("it takes rows");
+        // That of a call of a tool is told before it is flushed.
+        let row = crate::trail::testing::row(&name);
+        let (kind, instance) = ("tool".to_owned(), "tools-1".to_owned());
+        let tool = AuditRow { kind, instance, credentials: String::new(), ..row.clone() };
+        store.add_audit(if number % 2 == 0 { row } else { tool }).await.expect("it takes rows");
         acknowledge("audit", &name);
     }
 }

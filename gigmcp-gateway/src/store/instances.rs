@@ -3,7 +3,7 @@
 use gigmcp_egress::Identity;
 use sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
-use super::{Store, StoreError, connection::Row, now_seconds, schema::Instances};
+use super::{Flush, Store, StoreError, connection::Row, now_seconds, schema::Instances};
 use crate::spec::{Owner, ServerName};
 
 /// One sandbox.
@@ -45,7 +45,7 @@ impl Store {
 
     /// Keeps that it has ended.
     pub(crate) async fn end_instance(&self, id: Identity) -> Result<(), StoreError> {
-        self.write_promised(move |connection| {
+        self.write_promised(Flush::WithCommit, move |connection| {
             let update = Query::update()
                 .table(Instances::Table)
                 .value(Instances::EndedAt, now_seconds())

@@ -150,6 +150,17 @@ pub(super) fn delete_for(connection: &Connection, user: &UserId) -> Result<(), S
     Ok(())
 }
 
+/// Uses up the invitation of an address, of somebody who has proven to have it otherwise than by the code. Gives the role.
+pub(super) fn take_invited(connection: &Connection, email: &Email) -> Result<Option<Role>, StoreError> {
+    let live = Expr::col(Invitations::ExpiresAt).gt(now_seconds());
+    let of = Expr::col(Invitations::Email).eq(email.as_str());
+    let kind = Expr::col(Invitations::Kind).eq(InvitationKind::Invitation.as_str());
+    let found = select().and_where(live).and_where(of.clone()).and_where(kind.clone()).take();
+    let Some(row) = connection.row(&found, parse)? else { return Ok(None) };
+    connection.execute(Query::delete().from_table(Invitations::Table).and_where(of).and_where(kind))?;
+    Ok(Some(row.role))
+}
+
 /// Ends the codes that somebody made, or a key of theirs, as they are not trusted with that any more.
 pub(super) fn delete_by(connection: &Connection, maker: &UserId) -> Result<(), StoreError> {
     let made = Expr::col(Invitations::CreatedBy);

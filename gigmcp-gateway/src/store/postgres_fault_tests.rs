@@ -39,7 +39,7 @@ async fn postgres_can_be_stopped_and_started_under_load() {
             tokio::spawn(async move {
                 let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
                 for number in 0.. {
-                    if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    if stop.load(Ordering::SeqCst) {
                         break;
                     }
                     let subject = format!("{writer}/{number}");
@@ -76,7 +76,7 @@ async fn postgres_can_be_stopped_and_started_under_load() {
         store.takes_audit().await.expect("twin: it runs");
         store.profiles().await.expect("twin: it runs");
     }
-    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    stop.store(true, Ordering::SeqCst);
     let mut written = Vec::new();
     for writer in writers {
         written.push(writer.await.expect("it does not panic"));

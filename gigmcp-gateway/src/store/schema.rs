@@ -267,6 +267,18 @@ pub(super) enum Sessions {
 }
 
 #[derive(Iden)]
+pub(super) enum IdempotencyKeys {
+    Table,
+    UserId,
+    Via,
+    Hash,
+    Fingerprint,
+    BegunAt,
+    Status,
+    Answer,
+}
+
+#[derive(Iden)]
 pub(super) enum ApiKeys {
     Table,
     Hash,
@@ -277,4 +289,41 @@ pub(super) enum ApiKeys {
     ExpiresAt,
     LastUsedAt,
     Role,
+}
+
+#[derive(Iden)]
+pub(super) enum Identities {
+    Table,
+    Issuer,
+    Subject,
+    UserId,
+    CreatedAt,
+    LastLoginAt,
+}
+
+#[derive(Iden)]
+pub(super) enum ProviderSessions {
+    Table,
+    TokenHash,
+    Issuer,
+    Subject,
+    Sid,
+    Sealed,
+    ConfirmedAt,
+    TriedAt,
+}
+
+#[derive(Iden)]
+pub(super) enum IdentityLinks {
+    Table,
+    StateHash,
+    SessionHash,
+    ExpiresAt,
+}
+
+#[derive(Iden)]
+pub(super) enum TakenOnce {
+    Table,
+    Hash,
+    ExpiresAt,
 }

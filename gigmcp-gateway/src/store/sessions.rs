@@ -3,9 +3,9 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
-    Store, StoreError, Told, audit,
+    ProviderSession, Store, StoreError, Told, audit,
     connection::{Connection, Row},
-    now_seconds,
+    now_seconds, provider_sessions,
     schema::{Sessions, Users},
     tokens, users,
 };
@@ -35,6 +35,8 @@ pub(crate) struct LiveSession {
     pub(crate) row: SessionRow,
     pub(crate) role: Role,
     pub(crate) viewed: Option<(UserId, Role)>,
+    /// Who vouched for them, if not the gateway itself.
+    pub(crate) provider: Option<ProviderSession>,
 }
 
 /// A session that is to be, and what else becomes of it.
@@ -54,38 +56,11 @@ impl Store {
     /// one account those unused for longest.
     pub(crate) async fn begin_session(&self, new: NewSession, audit: AuditRow) -> Result<bool, StoreError> {
         self.write(move |connection| {
-            let now = now_seconds();
-            let user = &new.row.user;
-            let Some(found) = users::find(connection, user)?.filter(|found| found.user.disabled_at.is_none()) else {
-                return Ok(false);
-            };
-            if new.renewed.as_ref().is_some_and(|(compared, _)| found.password.as_ref() != Some(compared)) {
-                return Ok(false);
+            let begun = begin(connection, new)?;
+            if begun {
+                audit::append(connection, &audit)?;
             }
-            let over = Expr::col(Sessions::ExpiresAt).lte(now);
-            let idle = Expr::col(Sessions::LastSeenAt).lte(now - new.idle_seconds);
-            connection.execute(Query::delete().from_table(Sessions::Table).and_where(over.or(idle)))?;
-            if let Some(replaced) = &new.replaces {
-                delete(connection, replaced)?;
-            }
-            let mut known = of(connection, user)?;
-            known.sort_by_key(|session| std::cmp::Reverse(session.last_seen_at));
-            for session in known.iter().skip(MAX_SESSIONS - 1) {
-                delete(connection, &session.hash)?;
-            }
-            insert(connection, &new.row)?;
-            users::update(connection, user, Users::LastLoginAt, now.into())?;
-            if let Some((from, to)) = new.renewed.filter(|(from, to)| from != to) {
-                connection.execute(
-                    Query::update()
-                        .table(Users::Table)
-                        .value(Users::Password, to)
-                        .and_where(Expr::col(Users::Id).eq(user.as_str()))
-                        .and_where(Expr::col(Users::Password).eq(from)),
-                )?;
-            }
-            audit::append(connection, &audit)?;
-            Ok(true)
+            Ok(begun)
         })
         .await
     }
@@ -110,7 +85,8 @@ impl Store {
                 }
                 _ => None,
             };
-            Ok(Some(LiveSession { row, role, viewed }))
+            let provider = provider_sessions::find(connection, &row.hash)?;
+            Ok(Some(LiveSession { row, role, viewed, provider }))
         })
         .await
     }
@@ -170,17 +146,21 @@ impl Store {
         .await
     }
 
-    /// Begins or ends a view in a session, which gets another name with it.
+    /// Begins or ends a view in a session, which gets another name with it; what a provider gave is sealed for that.
     pub(crate) async fn set_view(
         &self,
         hash: String,
         renamed: String,
         viewed: Option<(UserId, i64)>,
+        sealed: Option<Vec<u8>>,
         told: impl Into<Told>,
     ) -> Result<bool, StoreError> {
         let told = told.into();
         self.write(move |connection| {
             told.check(connection)?;
+            if let Some(sealed) = &sealed {
+                provider_sessions::put_sealed(connection, &hash, sealed)?;
+            }
             let (viewed, until) = viewed.unzip();
             let updated = connection.execute(
                 Query::update()
@@ -199,6 +179,41 @@ impl Store {
     }
 }
 
+/// Begins a session; false if the account is not there any more, or disabled.
+pub(super) fn begin(connection: &Connection, new: NewSession) -> Result<bool, StoreError> {
+    let now = now_seconds();
+    let user = &new.row.user;
+    let Some(found) = users::find(connection, user)?.filter(|found| found.user.disabled_at.is_none()) else {
+        return Ok(false);
+    };
+    if new.renewed.as_ref().is_some_and(|(compared, _)| found.password.as_ref() != Some(compared)) {
+        return Ok(false);
+    }
+    let over = Expr::col(Sessions::ExpiresAt).lte(now);
+    let idle = Expr::col(Sessions::LastSeenAt).lte(now - new.idle_seconds);
+    connection.execute(Query::delete().from_table(Sessions::Table).and_where(over.or(idle)))?;
+    if let Some(replaced) = &new.replaces {
+        delete(connection, replaced)?;
+    }
+    let mut known = of(connection, user)?;
+    known.sort_by_key(|session| std::cmp::Reverse(session.last_seen_at));
+    for session in known.iter().skip(MAX_SESSIONS - 1) {
+        delete(connection, &session.hash)?;
+    }
+    insert(connection, &new.row)?;
+    users::update(connection, user, Users::LastLoginAt, now.into())?;
+    if let Some((from, to)) = new.renewed.filter(|(from, to)| from != to) {
+        connection.execute(
+            Query::update()
+                .table(Users::Table)
+                .value(Users::Password, to)
+                .and_where(Expr::col(Users::Id).eq(user.as_str()))
+                .and_where(Expr::col(Users::Password).eq(from)),
+        )?;
+    }
+    Ok(true)
+}
+
 fn insert(connection: &Connection, row: &SessionRow) -> Result<(), StoreError> {
     connection.execute(Query::insert().into_table(Sessions::Table).columns(COLUMNS).values_panic([
         row.hash.as_str().into(),
@@ -214,7 +229,7 @@ fn insert(connection: &Connection, row: &SessionRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn delete(connection: &Connection, hash: &str) -> Result<u64, StoreError> {
+pub(super) fn delete(connection: &Connection, hash: &str) -> Result<u64, StoreError> {
     Ok(connection
         .execute(Query::delete().from_table(Sessions::Table).and_where(Expr::col(Sessions::TokenHash).eq(hash)))?)
 }

@@ -126,10 +126,15 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, rusqlite::Error> 
     connection.pragma_update(None, "trusted_schema", false)?;
     if mode.contains(OpenFlags::SQLITE_OPEN_READ_WRITE) {
         connection.pragma_update(None, "journal_mode", "wal")?;
-        // What was acknowledged survives a loss of power too. Writes that wait together share what it costs.
-        connection.pragma_update(None, "synchronous", "full")?;
+        flush_with_commit(&connection, true)?;
     }
     Ok(connection)
+}
+
+/// Whether a commit waits for the disk: what was acknowledged then survives a loss of power too. Otherwise somebody else has to
+/// flush the log; what comes after it does not come to the disk before it.
+pub(super) fn flush_with_commit(connection: &Connection, with_commit: bool) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "synchronous", if with_commit { "full" } else { "normal" })
 }
 
 /// More than the log beside the database grows by in a transaction of many rows.

@@ -173,7 +173,10 @@ impl Store {
             (wait, begins)
         };
         let (job, begins) = wait();
-        self.threads.writer.push(Asker::Gateway, Write { job, followed: false }).expect("the thread runs");
+        self.threads
+            .writer
+            .push(Asker::Gateway, Write { job, followed: false, flush: Flush::WithCommit })
+            .expect("the thread runs");
         begins.await.expect("the thread runs");
         let (job, begins) = wait();
         self.threads.reader.push(Asker::Gateway, job).expect("the thread runs");
@@ -191,7 +194,7 @@ impl Store {
     pub(crate) fn fill_line(&self, asker: Asker) {
         loop {
             let (job, _) = job(|_| Ok(()));
-            match self.threads.writer.push(asker.clone(), Write { job, followed: false }) {
+            match self.threads.writer.push(asker.clone(), Write { job, followed: false, flush: Flush::WithCommit }) {
                 Ok(()) => {}
                 Err(StoreError::Busy) => return,
                 Err(error) => panic!("{error}"),

@@ -49,7 +49,7 @@ async fn a_change_is_made_although_nobody_waits_for_it_any_more() {
     on_both(async |test| {
         let store = test.open();
         let held = store.hold().await;
-        let promised = store.write_promised(|connection| add_user(connection, "promised"));
+        let promised = store.write_promised(Flush::WithCommit, |connection| add_user(connection, "promised"));
         assert!(tokio::time::timeout(Duration::ZERO, promised).await.is_err());
         drop(held);
         store.write(|connection| add_user(connection, "later")).await.expect("a new user");

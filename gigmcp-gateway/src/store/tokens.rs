@@ -144,7 +144,7 @@ impl Store {
                 .and_where(Expr::col((Tokens::Table, Tokens::Hash)).eq(token_hash))
                 .take();
             let found = connection.row(&select, |row| Ok((parse(row)?, row.get(5)?, parse_slug(row, 6)?)))?;
-            let live = found.filter(|(token, ..)| token.expires_at.is_none_or(|end| now_seconds() < end));
+            let live = found.filter(|(token, ..)| token.is_live());
             let Some((token, hash, slug)) = live else { return Ok(None) };
             let profile = require(connection, &slug)?;
             Ok(profile.active.then_some(TokenOwner { profile, hash, token }))
@@ -153,9 +153,10 @@ impl Store {
     }
 
     /// Keeps that a token was used, if that is a minute newer than what is kept. Nobody waits for it.
-    pub(crate) fn token_used(&self, hash: &str, token: &TokenRow) {
+    /// Whether it will be.
+    pub(crate) fn token_used(&self, hash: &str, token: &TokenRow) -> bool {
         let now = now_seconds();
-        let Some(stale) = stale(now, token.last_used_at) else { return };
+        let Some(stale) = stale(now, token.last_used_at) else { return false };
         let hash = hash.to_owned();
         self.write_if_room(move |connection| {
             let known = Expr::col(Tokens::LastUsedAt);
@@ -168,6 +169,14 @@ impl Store {
             )?;
             Ok(())
         });
+        true
+    }
+}
+
+impl TokenRow {
+    /// Whether its time has not come yet.
+    pub(super) fn is_live(&self) -> bool {
+        self.expires_at.is_none_or(|end| now_seconds() < end)
     }
 }
 

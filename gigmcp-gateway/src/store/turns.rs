@@ -75,9 +75,16 @@ impl<J> Turns<J> {
         self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The next job, if there is one now.
-    pub(super) fn try_next(&self) -> Option<J> {
-        self.lock().take()
+    /// The next job, if there is one now and it is one of these.
+    pub(super) fn try_next_if(&self, wanted: impl FnOnce(&J) -> bool) -> Option<J> {
+        let mut lines = self.lock();
+        let next = lines.order.front().and_then(|asker| lines.jobs.get(asker)?.front());
+        if next.is_some_and(wanted) { lines.take() } else { None }
+    }
+
+    #[cfg(test)]
+    fn try_next(&self) -> Option<J> {
+        self.try_next_if(|_| true)
     }
 
     /// Takes no more jobs; those that are here are still given out.
@@ -142,6 +149,18 @@ mod tests {
         assert_eq!(given, ["a1", "b1", "c1", "a2", "b2", "a3"]);
         let lines = turns.lock();
         assert!(lines.jobs.is_empty() && lines.order.is_empty(), "nothing is kept of who has nothing to do");
+    }
+
+    #[test]
+    fn what_is_not_wanted_stays_first() {
+        let turns = Turns::new();
+        for (asker, job) in [("a", 1), ("b", 2)] {
+            turns.push(instance(asker), job).expect("open");
+        }
+        assert_eq!(turns.try_next_if(|job| *job == 2), None);
+        assert_eq!(turns.try_next_if(|job| *job == 1), Some(1), "twin");
+        assert_eq!(turns.try_next_if(|job| *job == 2), Some(2));
+        assert_eq!(turns.try_next_if(|_| true), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     LedgerChange, Store, StoreError, Told,
     connection::{Connection, Row},
     holdings, invitations, ledger, now_seconds,
-    schema::{ApiKeys, RecoveryCodes, Secrets, Sessions, Users},
+    schema::{ApiKeys, Identities, RecoveryCodes, Secrets, Sessions, Users},
     sessions, tokens,
 };
 use crate::people::{Email, Role, UserId};
@@ -23,6 +23,8 @@ pub(crate) struct UserRow {
     pub(crate) disabled_at: Option<i64>,
     /// Whether there is a password to sign in with.
     pub(crate) has_password: bool,
+    /// Whether a provider vouches for whoever it belongs to.
+    pub(crate) has_identity: bool,
     /// Since when a second factor is asked for.
     pub(crate) totp_since: Option<i64>,
 }
@@ -114,13 +116,7 @@ impl Store {
     pub(crate) async fn set_role(&self, id: UserId, role: Role, told: impl Into<Told>) -> Result<(), StoreError> {
         self.change_told(told, move |connection| {
             require(connection, &id)?;
-            if role != Role::Admin {
-                keep_an_administrator(connection, &id)?;
-                invitations::delete_by(connection, &id)?;
-            }
-            update(connection, &id, Users::Role, role.as_str().into())?;
-            sessions::delete_of(connection, &id, None)?;
-            Ok(())
+            put_role(connection, &id, role)
         })
         .await
     }
@@ -284,6 +280,17 @@ impl Store {
     }
 }
 
+/// Gives somebody a role. Their sessions end.
+pub(super) fn put_role(connection: &Connection, id: &UserId, role: Role) -> Result<(), StoreError> {
+    if role != Role::Admin {
+        keep_an_administrator(connection, id)?;
+        invitations::delete_by(connection, id)?;
+    }
+    update(connection, id, Users::Role, role.as_str().into())?;
+    sessions::delete_of(connection, id, None)?;
+    Ok(())
+}
+
 pub(super) fn insert(connection: &Connection, new: &NewUser) -> Result<(), StoreError> {
     check_free(connection, &new.email, None)?;
     connection.execute(
@@ -385,12 +392,53 @@ pub(super) fn administrators(connection: &Connection) -> Result<Vec<UserId>, Sto
     let select = select()
         .and_where(Expr::col(Users::Role).eq(Role::Admin.as_str()))
         .and_where(Expr::col(Users::DisabledAt).is_null())
-        .and_where(Expr::col(Users::Password).is_not_null().or(Expr::col(Users::Issuer).ne(LOCAL_ISSUER)))
+        .and_where(Expr::col(Users::Password).is_not_null().or(Expr::col(Users::Id).in_subquery(known_to_providers())))
         .take();
     Ok(connection.rows(&select, parse)?.into_iter().map(|found| found.user.id).collect())
 }
 
-fn keep_an_administrator(connection: &Connection, but: &UserId) -> Result<(), StoreError> {
+/// The accounts that somebody can sign in to by a provider.
+fn known_to_providers() -> SelectStatement {
+    Query::select().column(Identities::UserId).from(Identities::Table).take()
+}
+
+/// An account that a provider vouches for, without a password.
+pub(super) fn insert_known(
+    connection: &Connection,
+    id: &UserId,
+    email: Option<&Email>,
+    name: &str,
+    role: Role,
+) -> Result<(), StoreError> {
+    if let Some(email) = email {
+        check_free(connection, email, None)?;
+    }
+    connection.execute(
+        Query::insert()
+            .into_table(Users::Table)
+            .columns([
+                Users::Id,
+                Users::Issuer,
+                Users::Subject,
+                Users::Email,
+                Users::DisplayName,
+                Users::Role,
+                Users::CreatedAt,
+            ])
+            .values_panic([
+                id.as_str().into(),
+                LOCAL_ISSUER.into(),
+                id.as_str().into(),
+                email.map(Email::as_str).into(),
+                name.into(),
+                role.as_str().into(),
+                now_seconds().into(),
+            ]),
+    )?;
+    Ok(())
+}
+
+pub(super) fn keep_an_administrator(connection: &Connection, but: &UserId) -> Result<(), StoreError> {
     match administrators(connection)?.as_slice() {
         [only] if only == but => Err(StoreError::LastAdministrator),
         _ => Ok(()),
@@ -412,7 +460,7 @@ pub(super) fn find(connection: &Connection, id: &UserId) -> Result<Option<SignIn
     connection.row(select().and_where(Expr::col(Users::Id).eq(id.as_str())), parse)
 }
 
-fn find_email(connection: &Connection, email: &Email) -> Result<Option<SignIn>, StoreError> {
+pub(super) fn find_email(connection: &Connection, email: &Email) -> Result<Option<SignIn>, StoreError> {
     connection.row(select().and_where(Expr::col(Users::Email).eq(email.as_str())), parse)
 }
 
@@ -430,7 +478,17 @@ fn select() -> SelectStatement {
             Users::TotpSince,
             Users::TotpStep,
         ])
+        .expr(Expr::SubQuery(None, Box::new(identities().into())))
         .from(Users::Table)
+        .take()
+}
+
+/// How many of somebody there are, as a number in either database.
+fn identities() -> SelectStatement {
+    Query::select()
+        .expr(Expr::col((Identities::Table, Identities::Subject)).count())
+        .from(Identities::Table)
+        .and_where(Expr::col((Identities::Table, Identities::UserId)).equals((Users::Table, Users::Id)))
         .take()
 }
 
@@ -448,6 +506,7 @@ fn parse(row: &Row<'_>) -> Result<SignIn, StoreError> {
         last_login_at: row.get(5)?,
         disabled_at: row.get(6)?,
         has_password: password.is_some(),
+        has_identity: row.get::<i64>(10)? > 0,
         totp_since: row.get(8)?,
     };
     Ok(SignIn { user, password, totp_step: row.get(9)? })

@@ -30,6 +30,7 @@ mod internet;
 mod keys;
 mod lifecycle;
 mod meta_tools;
+mod oidc;
 mod people;
 mod pins;
 #[path = "../support/postgres.rs"]
@@ -38,6 +39,7 @@ mod refusals;
 #[path = "../support/registry.rs"]
 mod registry;
 mod runtimes;
+mod schemathesis;
 mod search;
 mod servers;
 mod settings;

@@ -18,6 +18,7 @@ use super::{
     flight::Flight,
     health::Health,
     hub::Hub,
+    identity::ProcessId,
     offer::Offer,
     pins::{HeldItem, Process},
     restarts::Restarts,
@@ -35,6 +36,7 @@ use crate::{
 /// A server that runs, and its lists as read at these revisions.
 pub(super) struct Ready {
     pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) process: ProcessId,
     pub(super) offer: Arc<Offer>,
     pub(super) health: Arc<Health>,
     pub(super) revisions: [u64; List::ALL.len()],
@@ -149,7 +151,7 @@ impl Entry {
         if let Some(store) = &self.store {
             let load = async || {
                 let Some(known) = store.load().await else { return };
-                let offer = Arc::new(Offer::unjudged(&self.naming, known));
+                let offer = Arc::new(Offer::unjudged(&self.naming, &self.guard, known));
                 // What it has said itself meanwhile is newer.
                 lock(&self.offered).get_or_insert(offer);
             };
@@ -189,6 +191,11 @@ impl Entry {
     /// Whether something may be known of it once somebody was asked.
     fn may_be_known(&self) -> bool {
         self.store.is_some() && !self.loaded.initialized() || lock(&self.offered).is_some()
+    }
+
+    /// What clients are shown of it now, whether it runs or not, without asking anybody.
+    pub(super) fn offer_now(&self) -> Option<Arc<Offer>> {
+        self.running().map(|ready| Arc::clone(&ready.offer)).or_else(|| self.known_now())
     }
 
     /// The server if it runs, whatever the age of its list.

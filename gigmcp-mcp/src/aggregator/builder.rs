@@ -10,6 +10,7 @@ use super::{
     hub::Hub,
     meta::Presentation,
     naming::{Names, Prefixes},
+    rate::Rates,
 };
 use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
@@ -24,6 +25,7 @@ pub struct AggregatorBuilder {
     client_prefix: usize,
     presentation: Presentation,
     flow: FlowPolicy,
+    rates: Arc<Rates>,
 }
 
 impl AggregatorBuilder {
@@ -98,14 +100,20 @@ impl AggregatorBuilder {
         self
     }
 
+    /// Calls are counted together with those of another aggregator: of the same servers, before it or beside it.
+    pub fn counting_with(mut self, other: &Aggregator) -> Self {
+        self.rates = Arc::clone(&other.hub.rates);
+        self
+    }
+
     /// The aggregator. It starts nothing yet.
     ///
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow } = self;
+        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow, rates } = self;
         let mut names = Names::new(prefixes, client_prefix, &backends);
-        let hub = Hub::new(flow);
+        let hub = Hub::new(flow, rates);
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for backend in backends {

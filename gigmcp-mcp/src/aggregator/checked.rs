@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{json, value::RawValue};
 
-use super::{Aggregator, Misfit, backend::Ready, named::Route};
+use super::{Aggregator, Misfit, backend::Ready, identity::Caller, named::Route};
 use crate::{
+    catalogue::NamedList,
     check::{Checked, Misfitting, Schema, Unchecked},
     guard::{Finding, Guard},
     message::RpcError,
     object::{Members, is_object, quoted},
-    sink::{ClientId, Sink},
+    sink::Sink,
     upstream::Outcome,
 };
 
@@ -23,52 +24,68 @@ impl Aggregator {
         &self,
         route: &Route<'_>,
         params: &RawValue,
-        client: Option<ClientId>,
+        caller: &Caller,
         sink: Option<&dyn Sink>,
     ) -> Result<(), Unasked> {
         let guard = &route.entry.guard;
-        self.hub.rates.admit(route.entry.index, guard, client).map_err(|wait| {
+        self.hub.rates.admit(&route.entry.name, guard, caller).map_err(|wait| {
             guard.tally.add(Finding::RateLimited, 1);
             let data = json!({ "code": RATE_LIMITED, "server": route.entry.name.as_str(), "retryAfterMs": wait.as_millis() as u64 });
             let text = format!("server {} is called too often; try again in {} s", route.entry.name, wait.as_secs() + 1);
             (RATE_LIMITED, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data)))
         })?;
         arguments(guard, &route.ready, &route.said.name, params).await?;
-        self.hub.flow.admit(&route.entry.name, guard, client, sink).await
+        let labels = guard.policy().labels_of(route.ready.catalogue.tools.find_own(&route.said.name));
+        self.hub.flow.admit(&route.entry.name, (guard, labels), caller, sink).await
     }
 
     /// What a call came to, checked against the schema of what the tool gives.
     pub(super) async fn after_call(&self, route: &Route<'_>, outcome: Outcome) -> (Option<&'static str>, Outcome) {
         let Outcome::Complete(result) = &outcome else { return (None, outcome) };
-        let Some(schemas) = route.ready.catalogue.tools.schemas(&route.said.name) else { return (None, outcome) };
-        let Some(schema) = &schemas.output else { return (None, outcome) };
-        let Ok(members) = Members::of(result) else { return (None, outcome) };
-        if members.value("isError").is_some_and(|flag| flag.get() == "true") {
-            return (None, outcome);
-        }
         let guard = &route.entry.guard;
-        let misfits = match members.value("structuredContent") {
-            None => vec![Misfitting { path: String::new(), reason: "structuredContent is missing".to_owned() }],
-            Some(content) => match schema.check(Some(content)).await {
-                Checked::Fits => return (None, outcome),
+        let Some(fitting) = fitting(guard, Some(&route.ready.catalogue.tools), &route.said.name, result).await else {
+            return (None, outcome);
+        };
+        let code = (guard.policy().structured_content == Misfit::Refused).then_some(RESULT_MISMATCH);
+        (code, Outcome::Complete(fitting))
+    }
+}
+
+/// What a client gets instead of a result that does not fit the schema of what the tool gives; nothing, if it fits.
+/// A tool that is not there any more, while a task of it has gone on, gives nothing that could be checked.
+pub(super) async fn fitting(
+    guard: &Guard,
+    tools: Option<&NamedList>,
+    tool: &str,
+    result: &RawValue,
+) -> Option<Box<RawValue>> {
+    let members = Members::of(result).ok()?;
+    if members.value("isError").is_some_and(|flag| flag.get() == "true") {
+        return None;
+    }
+    let misfit = |reason: &str| vec![Misfitting { path: String::new(), reason: reason.to_owned() }];
+    let content = members.value("structuredContent");
+    let misfits = match tools.and_then(|tools| tools.schemas(tool)) {
+        None => misfit(content.map(|_| "the tool is not there any more")?),
+        Some(schemas) => match (&schemas.output, content) {
+            (None, _) => return None,
+            (Some(_), None) => misfit("structuredContent is missing"),
+            (Some(schema), Some(content)) => match schema.check(Some(content)).await {
+                Checked::Fits => return None,
                 Checked::Unknown(reason) => {
-                    guard.unchecked(&route.said.name, reason);
-                    return (None, outcome);
+                    guard.unchecked(tool, reason);
+                    return None;
                 }
                 Checked::Misfits(misfits) => misfits,
             },
-        };
-        guard.tally.add(Finding::ResultMismatch, 1);
-        match guard.policy().structured_content {
-            Misfit::Passed => (None, Outcome::Complete(marked(&members, &misfits).unwrap_or_else(|| result.clone()))),
-            Misfit::Refused => {
-                let text = format!(
-                    "the result of {} does not fit the tool's outputSchema: {}",
-                    route.said.name,
-                    said(&misfits)
-                );
-                (Some(RESULT_MISMATCH), tool_error(&text, RESULT_MISMATCH, &misfits))
-            }
+        },
+    };
+    guard.tally.add(Finding::ResultMismatch, 1);
+    match guard.policy().structured_content {
+        Misfit::Passed => marked(&members, &misfits),
+        Misfit::Refused => {
+            let text = format!("the result of {tool} does not fit the tool's outputSchema: {}", said(&misfits));
+            Some(failure(&text, RESULT_MISMATCH, &misfits))
         }
     }
 }
@@ -118,12 +135,16 @@ fn said(misfits: &[Misfitting]) -> String {
 
 /// A model can do better next time, so it is told as the tool's failure and not as one of the protocol.
 fn tool_error(text: &str, code: &str, misfits: &[Misfitting]) -> Outcome {
+    Outcome::Complete(failure(text, code, misfits))
+}
+
+fn failure(text: &str, code: &str, misfits: &[Misfitting]) -> Box<RawValue> {
     let result = json!({
         "content": [{ "type": "text", "text": text }],
         "isError": true,
         "_meta": { (REFUSED): { "code": code, "errors": errors(misfits) } },
     });
-    Outcome::Complete(RawValue::from_string(result.to_string()).expect("it is JSON"))
+    RawValue::from_string(result.to_string()).expect("it is JSON")
 }
 
 /// The result as it came, with a mark on it.

@@ -6,10 +6,11 @@ use std::{
 };
 
 use serde_json::{json, value::RawValue};
+use tokio::time::{Duration, Instant};
 
-use super::{FlowLabels, checked::Unasked};
+use super::{FlowLabels, checked::Unasked, identity::Caller};
 use crate::{
-    guard::{Finding, Guard},
+    guard::{Finding, Guard, OURS},
     message::{Request, RequestId, RpcError, Verdict},
     name::ServerId,
     object::Members,
@@ -25,21 +26,21 @@ pub enum FlowPolicy {
     /// The operator is told.
     #[default]
     Warn,
-    /// The client's user is asked, once a session; if that cannot be, the call is refused.
+    /// The client's user is asked, once an hour and session; if that cannot be, the call is refused.
     Ask,
 }
 
-/// What each session has read. Requests that belong to no session are taken together.
+/// What each caller has read: a session, or somebody without sessions. Requests of nobody are taken together.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
     policy: FlowPolicy,
-    sessions: Mutex<HashMap<Option<ClientId>, Session>>,
+    sessions: Mutex<HashMap<Caller, Session>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Session {
     seen: FlowLabels,
-    agreed: bool,
+    agreed: Option<Instant>,
 }
 
 impl Flow {
@@ -47,24 +48,24 @@ impl Flow {
         Self { policy, sessions: Mutex::default() }
     }
 
-    /// Whether a call of this server may be made. What the server reads counts from now on.
+    /// Whether this server may be asked for anything. What the server reads counts from now on.
     pub(super) async fn admit(
         &self,
         server: &ServerId,
-        guard: &Guard,
-        client: Option<ClientId>,
+        (guard, labels): (&Guard, FlowLabels),
+        caller: &Caller,
         sink: Option<&dyn Sink>,
     ) -> Result<(), Unasked> {
-        let labels = guard.policy().labels;
         if self.policy == FlowPolicy::Off || labels == FlowLabels::default() {
             return Ok(());
         }
-        let session = self.session(client, |session| {
+        let session = self.session(caller, |session| {
             // What it reads by this very call cannot be sent by it, but a server that does all three can do so in the next.
             session.seen.reads_untrusted |= labels.reads_untrusted;
             session.seen.reads_private |= labels.reads_private;
         });
-        if !labels.can_send || session.agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
+        let agreed = session.agreed.is_some_and(|at| at.elapsed() < CONSENT);
+        if !labels.can_send || agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
             return Ok(());
         }
         guard.tally.add(Finding::Flow, 1);
@@ -76,7 +77,7 @@ impl Flow {
             None => false,
         };
         if agreed {
-            self.session(client, |session| session.agreed = true);
+            self.session(caller, |session| session.agreed = Some(Instant::now()));
             return Ok(());
         }
         let text = format!(
@@ -88,17 +89,22 @@ impl Flow {
     }
 
     pub(super) fn forget(&self, client: ClientId) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&Some(client));
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&Caller::Client(client));
     }
 
-    fn session(&self, client: Option<ClientId>, change: impl FnOnce(&mut Session)) -> Session {
+    fn session(&self, caller: &Caller, change: impl FnOnce(&mut Session)) -> Session {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         // Clients that never say that they have gone must not fill the memory. One that is not remembered is one of those
-        // without a session.
-        let key = if sessions.len() < MAX_SESSIONS || sessions.contains_key(&client) { client } else { None };
+        // that are nobody's.
+        let known = sessions.len() < MAX_SESSIONS || sessions.contains_key(caller);
+        let key = if known { caller.clone() } else { Caller::Unknown };
+        // What one of them agrees to is not another's word.
+        let shared = key == Caller::Unknown;
         let session = sessions.entry(key).or_default();
         change(session);
-        *session
+        let told = *session;
+        session.agreed = session.agreed.filter(|_| !shared);
+        told
     }
 }
 
@@ -112,8 +118,11 @@ async fn agrees(server: &ServerId, sink: &dyn Sink) -> bool {
         "requestedSchema": { "type": "object", "properties": {} },
     });
     let params = Some(RawValue::from_string(params.to_string()).expect("it is JSON"));
-    // One that no server's own request has: what a client answers is kept by it.
-    let id = RawValue::from_string(r#""gigmcp-flow""#.to_owned()).expect("it is JSON");
+    // One that no server's own request has, or could have: what a client answers is kept by it.
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the kernel gives random numbers");
+    let id = format!(r#""{OURS}flow-{:032x}""#, u128::from_ne_bytes(random));
+    let id = RawValue::from_string(id).expect("it is JSON");
     let id = RequestId::from_raw(&id).expect("a string is an id");
     match sink.ask(Request { id, method: "elicitation/create".into(), params }).await {
         Verdict::Result(answer) => {
@@ -136,3 +145,5 @@ pub(super) fn is_toxic(labels: impl IntoIterator<Item = FlowLabels>) -> bool {
 /// The stable code of a call that needs somebody's word.
 const FLOW: &str = "flow-needs-consent";
 const MAX_SESSIONS: usize = 10_000;
+/// How long somebody's word is good: those without sessions never begin a new one.
+const CONSENT: Duration = Duration::from_secs(3600);

@@ -13,9 +13,11 @@ use tokio::{
 use super::{
     backend::Entry,
     hub::Subscribed,
+    identity::ProcessId,
     pace::{Settling, Talk},
     passing::{named, uri_of},
     tasks::notices,
+    working::Ending,
 };
 use crate::{
     message::Notification,
@@ -25,7 +27,7 @@ use crate::{
 
 /// Passes on what belongs to no call until the server ends. A changed list is read again first, a little later: changes
 /// come in swarms, and clients are told only of those they would see.
-pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
+pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>, of: Ending) {
     let mut due: Option<Instant> = None;
     let (mut settling, mut talk) = (Settling::default(), Talk::default());
     loop {
@@ -44,7 +46,7 @@ pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
             Ok(event) if List::ALL.iter().any(|list| list.changed() == &*event.method) => {
                 due.get_or_insert_with(|| settling.changed());
             }
-            Ok(event) => pass(&entry, &event, &mut talk),
+            Ok(event) => pass(&entry, &of.process, &event, &mut talk).await,
             // Among those it missed may have been any.
             Err(RecvError::Lagged(_)) => drop(due.get_or_insert_with(|| settling.changed())),
             Err(RecvError::Closed) => return,
@@ -54,7 +56,7 @@ pub(super) async fn follow(entry: Weak<Entry>, mut events: Receiver<Event>) {
 
 /// The same for a process beside the first. The lists that clients see are the first one's, so what has changed here is only
 /// told, and not even that of a server that is pinned: of its tools and prompts clients see nothing new.
-pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>) {
+pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>, of: Ending) {
     let mut changed = HashSet::new();
     let mut due = None;
     let (mut settling, mut talk) = (Settling::default(), Talk::default());
@@ -78,7 +80,7 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
                     changed.insert(list);
                     due.get_or_insert_with(|| settling.changed());
                 }
-                None => pass(&entry, &event, &mut talk),
+                None => pass(&entry, &of.process, &event, &mut talk).await,
             },
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
@@ -86,15 +88,17 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
     }
 }
 
-fn pass(entry: &Entry, event: &Notification, talk: &mut Talk) {
+async fn pass(entry: &Entry, process: &ProcessId, event: &Notification, talk: &mut Talk) {
     if !talk.may_go_on() {
         return;
     }
-    let event = &entry.guard.notification(event.clone());
+    let Some(event) = &entry.guard.notification(event.clone()) else { return };
     let event = match &*event.method {
         "notifications/tasks" => {
-            return notices(entry, event).into_iter().for_each(|notice| entry.hub.publish(notice));
+            return notices(entry, process, event).await.into_iter().for_each(|notice| entry.hub.publish(notice));
         }
+        // It may be of any tool, and not only of those that whoever listens here may use.
+        "notifications/message" if entry.policy().only.is_some() => return,
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();

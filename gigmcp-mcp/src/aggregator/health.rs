@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::identity::ProcessId;
 use crate::{
     name::ServerId,
     upstream::{Call, CallError, Hold, Outcome, Upstream},
@@ -20,6 +21,7 @@ pub(super) struct Health(AtomicU32);
 /// A process that a call goes to, and that nobody ends for lack of use meanwhile.
 pub(super) struct Borrowed {
     pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) process: ProcessId,
     pub(super) server: ServerId,
     pub(super) health: Arc<Health>,
     pub(super) max_timeouts: u32,

@@ -24,7 +24,7 @@ pub(super) struct Hub {
     /// None once another aggregator has taken over.
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
     pub(super) working: Working,
@@ -60,11 +60,11 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, rates: Arc<Rates>) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
-            rates: Rates::default(),
+            rates,
             flow: Flow::new(flow),
             tasks: TaskListeners::default(),
             working: Working::default(),

@@ -15,9 +15,8 @@ use super::{
     backend::Entry,
     fault::FaultKind,
     lists::Gathered,
-    named::{Kind, Refusal},
+    named::{Kind, Refusal, Route},
     naming::{Prefixes, Shown},
-    observer::Observation,
     offer::Offer,
 };
 use crate::{
@@ -148,44 +147,37 @@ impl Aggregator {
     }
 
     /// The answer of a tool of ours; none if a server is to answer.
-    pub(super) async fn answered_here(
-        &self,
-        observation: &mut Observation,
-        asked: &Asked,
-        params: Option<&RawValue>,
-    ) -> Option<Answered> {
+    pub(super) async fn answered_here(&self, asked: &Asked, params: Option<&RawValue>) -> Option<Answered> {
         match asked {
             Asked::Direct => None,
             Asked::Wrong(text) => Some((None, failed(text))),
             Asked::Ours(MetaTool::Describe) => Some((None, self.describe_tools(params).await)),
             Asked::Ours(_) => Some((None, self.search(params).await)),
-            Asked::Through(tool, params) => self.refused_through(observation, *tool, params).await,
+            // Whether that may be called is decided where it leads to, and nowhere else.
+            Asked::Through(..) => None,
         }
     }
 
-    /// Why a call through a tool of ours is not made, if it is not.
-    async fn refused_through(
-        &self,
-        observation: &mut Observation,
-        through: MetaTool,
-        params: &RawValue,
-    ) -> Option<Answered> {
-        let name = Members::of(params).ok()?.string("name")?;
-        let route = match self.find(Kind::Tool, &name).await {
-            Ok(route) => route,
-            Err(Refusal { entry: None, .. }) => return Some((None, failed(&self.no_tool(&name)))),
-            // Here and not later, when it may have become another one.
-            Err(Refusal { entry, code, error }) => {
-                entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
-                return Some((code, Outcome::refused(&error)));
-            }
-        };
-        if through == MetaTool::CallReadOnly && !route.entry.policy().read_only_tools.contains(&route.said.name) {
-            observation.leads_to(&route.entry.name, None);
-            let text = format!("{name} is not known to be read-only. If it is right to call it, use call_tool.");
-            return Some((Some(NOT_READ_ONLY), failed(&text)));
+    /// Why a call through a tool of ours does not go where it leads, if it does not.
+    pub(super) fn refused_through(asked: &Asked, route: &Route<'_>) -> Option<Answered> {
+        let Asked::Through(MetaTool::CallReadOnly, params) = asked else { return None };
+        let tool = route.ready.catalogue.tools.find_own(&route.said.name);
+        if tool.is_some_and(|tool| route.entry.policy().is_read_only(tool)) {
+            return None;
         }
-        None
+        let name = Members::of(params).ok().and_then(|params| params.string("name").map(String::from));
+        let text = format!(
+            "{} is not known to be read-only. If it is right to call it, use call_tool.",
+            name.as_deref().unwrap_or_default()
+        );
+        Some((Some(NOT_READ_ONLY), failed(&text)))
+    }
+
+    /// What is told of a name that leads nowhere: through a tool of ours, in words for a model.
+    pub(super) fn told_of_nothing(&self, asked: &Asked) -> Option<Answered> {
+        let Asked::Through(_, params) = asked else { return None };
+        let name = Members::of(params).ok()?.string("name")?;
+        Some((None, failed(&self.no_tool(&name))))
     }
 
     async fn search(&self, params: Option<&RawValue>) -> Outcome {

@@ -8,6 +8,7 @@ use super::{
     Aggregator,
     backend::{Entry, Ready},
     fault::BackendError,
+    identity::Caller,
     offer::Offer,
     passing::{FromServer, labelled_outcome, uri_of},
     spares::Wanted,
@@ -35,7 +36,7 @@ impl Kind {
         RpcError::new(RpcError::INVALID_PARAMS, format!("Unknown {what}: {}", beginning(exposed)))
     }
 
-    fn definition(self) -> DefinitionKind {
+    pub(super) fn definition(self) -> DefinitionKind {
         match self {
             Self::Tool => DefinitionKind::Tool,
             Self::Prompt => DefinitionKind::Prompt,
@@ -180,27 +181,34 @@ impl Aggregator {
             return invalid("params.ref is no object, or names a member twice");
         };
         let mut completed = Box::<str>::default();
-        let (entry, ready, said, reference) = if let Some(name) = reference.string("name") {
-            match self.find(Kind::Prompt, &name).await {
-                Ok(Route { entry, ready, said }) => {
-                    let reference = reference.with("name", &said.name);
-                    (Arc::clone(entry), ready, Some(said), reference)
-                }
-                Err(Refusal { error, .. }) => return Outcome::refused(&error),
-            }
-        } else if let Some(uri) = reference.string("uri") {
-            match self.locate(&uri).await.into_iter().next() {
-                Some(place) => match place.reach(&uri).await {
-                    Ok(ready) => {
-                        completed = place.uri;
-                        (place.entry, ready, None, reference.with("uri", &completed))
+        // What it says it is decides, and the server does not hear of what another reader might go by.
+        let kind = reference.string("type");
+        let (entry, ready, said, reference) = match kind.as_deref() {
+            Some("ref/prompt") => {
+                let Some(name) = reference.string("name") else { return invalid("params.ref.name is not a string") };
+                match self.find(Kind::Prompt, &name).await {
+                    Ok(Route { entry, ready, said }) => {
+                        let reference = reference.with("name", &said.name).map(|reference| without(&reference, "uri"));
+                        (Arc::clone(entry), ready, Some(said), reference)
                     }
-                    Err(error) => return Outcome::refused(&error),
-                },
-                None => return invalid("params.ref.uri is of no resource and no template"),
+                    Err(Refusal { error, .. }) => return Outcome::refused(&error),
+                }
             }
-        } else {
-            return invalid("params.ref has neither name nor uri");
+            Some("ref/resource") => {
+                let Some(uri) = reference.string("uri") else { return invalid("params.ref.uri is not a string") };
+                match self.locate(&uri).await.into_iter().next() {
+                    Some(place) => match place.reach(&uri).await {
+                        Ok(ready) => {
+                            completed = place.uri;
+                            let reference = reference.with("uri", &completed);
+                            (place.entry, ready, None, reference.map(|reference| without(&reference, "name")))
+                        }
+                        Err(error) => return Outcome::refused(&error),
+                    },
+                    None => return invalid("params.ref.uri is of no resource and no template"),
+                }
+            }
+            _ => return invalid("params.ref.type is neither ref/prompt nor ref/resource"),
         };
         if !ready.description.capabilities.completions {
             let none = r#"{"completion":{"values":[],"total":0,"hasMore":false}}"#;
@@ -213,23 +221,38 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, wanted: Wanted<'_>, mut call: Call) -> Outcome {
+        // Whatever is asked of a server can tell it something, and what it answers is read. Only an end says nothing new.
+        if &*call.method != "resources/unsubscribe" {
+            let caller = Caller::of(&call);
+            let guarded = (&*entry.guard, entry.policy().labels);
+            let admitted = self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await;
+            if let Err((_, refused)) = admitted {
+                return refused;
+            }
+        }
         let held = match entry.upstream_for(ready, &call, wanted).await {
             Ok(held) => held,
             Err(error) => return Outcome::refused(&entry.refusal(&error)),
         };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
         let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));
+        let context = call.context.clone();
         match mended(&method, uri.as_deref(), held.call(call).await) {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             Outcome::Complete(result) => {
-                if ready.description.capabilities.resources {
-                    self.hub.links.learn(entry.index, &result);
-                }
+                self.learn(entry.index, ready, &result);
                 self.hub.pointing(entry.index, Outcome::Complete(result))
             }
             outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
-                labelled_outcome(&entry.name, outcome)
+                labelled_outcome(&entry.name, context.as_deref(), outcome)
             }
         }
+    }
+}
+
+fn without(object: &RawValue, name: &str) -> Box<RawValue> {
+    match Members::of(object) {
+        Ok(members) if members.value(name).is_some() => members.without(name),
+        _ => object.to_owned(),
     }
 }

@@ -88,11 +88,20 @@ impl Aggregator {
         });
         // What is switched off is in nobody's way. If there is nothing else, that is what is told of it.
         let (offered, disabled): (Vec<_>, Vec<_>) = having.partition(|(entry, item)| is_offered(kind, entry, item));
-        match &offered[..] {
-            [] => Ok(disabled.first().map(|(entry, _)| &self.entries[entry.index])),
-            [(entry, _)] => Ok(Some(&self.entries[entry.index])),
-            several => {
-                let names: Vec<_> = several.iter().map(|(_, item)| &*item.exposed).collect();
+        // What is held back is somebody's all the same: its name must not lead to another server meanwhile.
+        let held: Vec<_> = gathered
+            .servers
+            .iter()
+            .filter(|(entry, _)| self.bare(entry, exposed).is_some())
+            .filter_map(|(entry, offer)| Some((entry, offer.held.own(kind.definition(), exposed)?)))
+            .collect();
+        match (&offered[..], &held[..]) {
+            ([], []) => Ok(disabled.first().map(|(entry, _)| &self.entries[entry.index])),
+            ([(entry, _)], []) => Ok(Some(&self.entries[entry.index])),
+            ([], [(entry, _), ..]) => Ok(Some(&self.entries[entry.index])),
+            (several, held) => {
+                let of_held = held.iter().map(|(_, exposed)| *exposed);
+                let names: Vec<_> = several.iter().map(|(_, item)| &*item.exposed).chain(of_held).collect();
                 let text = format!("several servers have {exposed}; say which: {}", names.join(", "));
                 Err(Refusal { entry: None, code: None, error: RpcError::new(RpcError::INVALID_PARAMS, text) })
             }

@@ -17,7 +17,8 @@ use crate::{
     upstream::{BoxFuture, CallId, Outcome},
 };
 
-/// Is told of every `tools/call` after its outcome is known and before the client gets it.
+/// Is told of every `tools/call`, of what is done to tasks and how they end, and of every method of an extension: after the
+/// outcome is known and before the client gets it.
 pub trait CallObserver: Send + Sync {
     /// Whether the next call will be taken note of. Asked before a server is started or called; an error refuses the call, and
     /// that is told as well. The default never refuses.
@@ -34,17 +35,22 @@ pub trait CallObserver: Send + Sync {
 #[error("the call cannot be recorded")]
 pub struct NotObserved;
 
-/// One call of a tool. It holds no arguments and no results.
+/// One call of a tool, or what has come of one. It holds no arguments and no results.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallRecord {
     /// Tells it apart from every other.
     pub id: CallId,
+    /// What was asked for: `tools/call`, `tasks/update`, `tasks/cancel`, a method of an extension; or `tasks/end`, which nobody
+    /// asks for: a task is over, and the rest says how.
+    pub method: Box<str>,
+    /// Of what is told of a task, the call that it was.
+    pub origin: Option<CallId>,
     /// When it began.
     pub began: SystemTime,
     /// How long it took, a start of the server included.
     pub duration: Duration,
-    /// The name the client called, cut to 128 characters.
+    /// The name of the tool that the client called, cut to 128 characters; nothing for a method of an extension.
     pub exposed: Box<str>,
     /// The server it led to, if to any.
     pub server: Option<ServerId>,
@@ -54,7 +60,8 @@ pub struct CallRecord {
     pub tool: Option<Box<str>>,
     /// The digest of the tool's definition, as the client was shown it, if the server was asked.
     pub definition: Option<DefinitionDigest>,
-    /// The SHA-256 of the arguments as the client wrote them; of nothing if there were none.
+    /// The SHA-256 of the arguments as the client wrote them, or of its answers to a task, or of all parameters of another
+    /// method; of nothing if there were none.
     pub arguments: [u8; 32],
     /// What became of it.
     pub verdict: CallVerdict,
@@ -95,15 +102,21 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, params: Option<&RawValue>) -> Self {
+    pub(super) fn begin(observer: Option<&Arc<dyn CallObserver>>, method: &str, params: Option<&RawValue>) -> Self {
         let members = params.and_then(|params| Members::of(params).ok());
-        let exposed = members.as_ref().and_then(|members| members.string("name"));
+        let exposed = members.as_ref().filter(|_| method == "tools/call").and_then(|members| members.string("name"));
         let exposed = exposed.map(|name| name.chars().take(128).collect::<String>());
-        let arguments = members.as_ref().and_then(|members| members.value("arguments")).map(RawValue::get);
+        let arguments = match method {
+            "tools/call" => members.as_ref().and_then(|members| members.value("arguments")),
+            "tasks/update" => members.as_ref().and_then(|members| members.value("inputResponses")),
+            _ => params,
+        };
         // It is read by nobody if nobody observes.
-        let arguments = arguments.filter(|_| observer.is_some()).unwrap_or_default();
+        let arguments = arguments.map(RawValue::get).filter(|_| observer.is_some()).unwrap_or_default();
         let record = CallRecord {
             id: CallId::next(),
+            method: method.chars().take(128).collect::<String>().into(),
+            origin: None,
             began: SystemTime::now(),
             duration: Duration::ZERO,
             exposed: exposed.unwrap_or_default().into(),
@@ -121,6 +134,12 @@ impl Observation {
 
     pub(super) fn id(&self) -> CallId {
         self.record.as_ref().expect("it has not ended").id
+    }
+
+    /// It is of a task that this call of this tool was.
+    pub(super) fn is_of_task(&mut self, origin: CallId, exposed: &str) {
+        let record = self.record.as_mut().expect("it has not ended");
+        (record.origin, record.exposed) = (Some(origin), exposed.into());
     }
 
     /// Where it leads.

@@ -7,7 +7,7 @@ use super::{
     fault::BackendError,
     pins::{Held, Judged, Pins, Process},
 };
-use crate::{catalogue::Catalogue, definition::Defined, describe::Description, name::Naming};
+use crate::{catalogue::Catalogue, definition::Defined, describe::Description, guard::Guard, name::Naming};
 
 /// What clients are shown of a server, whether it runs or not: what it said, without what is held back.
 #[derive(Default)]
@@ -29,9 +29,9 @@ pub(super) struct Said {
 
 impl Offer {
     /// What was kept, before anybody has judged it.
-    pub(super) fn unjudged(naming: &Naming, known: Known) -> Self {
+    pub(super) fn unjudged(naming: &Naming, guard: &Guard, known: Known) -> Self {
         let Known { description, definitions } = known;
-        let catalogue = Catalogue::of(naming, definitions, None);
+        let catalogue = Catalogue::of((naming, guard), definitions, None);
         Self { said: Said { description: Arc::new(description), catalogue }, ..Self::default() }
     }
 

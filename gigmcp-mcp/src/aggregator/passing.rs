@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use crate::{
+    http::ClientCapabilities,
     level::LogLevel,
     message::{Notification, Request, RpcError, Verdict, error_code},
     name::ServerId,
     object::{Members, is_object, items, quoted},
-    sink::Sink,
+    sink::{ClientContext, Sink},
     upstream::{BoxFuture, Outcome},
 };
 
@@ -89,9 +90,13 @@ fn with_label(server: &ServerId, params: &RawValue, always_address: bool) -> Res
 }
 
 /// What a server asks by its result, with its name on it.
-pub(super) fn labelled_outcome(server: &ServerId, outcome: Outcome) -> Outcome {
+pub(super) fn labelled_outcome(server: &ServerId, context: Option<&ClientContext>, outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::InputRequired(result) => match labelled_requests(server, &result) {
+        Outcome::InputRequired(result) => match labelled_requests(server, &result).and_then(|labelled| {
+            // Of whom nobody has said anything, whoever puts the questions knows more.
+            let asks = labelled.as_deref().unwrap_or(&result);
+            context.map_or(Ok(()), |_| ClientCapabilities::of(context).allow_all(asks)).map(|()| labelled)
+        }) {
             // It would be asked again and again, and nobody could ever answer.
             Ok(Some(labelled)) if asks_nothing(&labelled) => {
                 let text = "the server asks for something that no client knows";

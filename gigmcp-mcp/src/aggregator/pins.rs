@@ -125,10 +125,12 @@ impl Judged {
         }
         let mut judged = all(revision);
         judged.catalogue = catalogue.only(|said| !standings.contains_key(&key(said)));
-        if standings.contains_key(&(DefinitionKind::Instructions, "".into())) {
-            judged.description = Arc::new(Description { instructions: None, ..(**description).clone() });
-        }
-        judged.held = Held::of(&standings, catalogue, &**pins);
+        let is_held = |name: &str| standings.contains_key(&(DefinitionKind::Instructions, name.into()));
+        let mut shown = (**description).clone();
+        shown.instructions = shown.instructions.filter(|_| !is_held(""));
+        shown.extensions.retain(|id| !is_held(id));
+        judged.description = Arc::new(shown);
+        judged.held = Held::of(&standings, (description, catalogue), &**pins);
         Ok(judged)
     }
 
@@ -160,11 +162,17 @@ async fn standings(
 ) -> Result<HashMap<Key, Standing>, BackendError> {
     let mut said = catalogue.said();
     said.extend(description.instructions.as_deref().map(|text| Arc::new(Definition::of_instructions(text))));
+    said.extend(declared(description));
     let standings = pins.judge(&said, process).await.map_err(BackendError::Pins)?;
     // What nothing was said of is not agreed to.
     let standings = standings.into_iter().chain(std::iter::repeat(Standing::New));
     let held = said.iter().zip(standings).filter(|(_, standing)| *standing != Standing::Agreed);
     Ok(held.map(|(said, standing)| (key(said), standing)).collect())
+}
+
+/// What it declares of extensions: as much as instructions, that says what it is used for.
+fn declared(description: &Description) -> impl Iterator<Item = Defined> {
+    description.extensions.said().map(|(id, settings)| Arc::new(Definition::of_extension(id, settings)))
 }
 
 /// One thing that is held back.
@@ -182,12 +190,18 @@ pub(super) struct Held {
     prompts: HashMap<Box<str>, HeldItem>,
     located: HashMap<Box<str>, HeldItem>,
     instructions: Option<HeldItem>,
+    /// By identifier.
+    extensions: HashMap<Box<str>, HeldItem>,
     /// What it was before some of it was held back, for URIs that a template fits.
     templates: Option<Arc<LocatedList>>,
 }
 
 impl Held {
-    fn of(standings: &HashMap<Key, Standing>, catalogue: &Catalogue, pins: &dyn Pins) -> Self {
+    fn of(
+        standings: &HashMap<Key, Standing>,
+        (description, catalogue): (&Description, &Catalogue),
+        pins: &dyn Pins,
+    ) -> Self {
         let item = |said: &Defined| {
             let standing = *standings.get(&key(said))?;
             Some(HeldItem { said: Arc::clone(said), standing, advice: pins.advice(said, standing).into() })
@@ -207,6 +221,7 @@ impl Held {
             prompts: named(&catalogue.prompts),
             located: located.collect(),
             instructions,
+            extensions: declared(description).filter_map(|said| Some((said.name.clone(), item(&said)?))).collect(),
             templates: (!templates.items().is_empty()).then(|| Arc::new(templates)),
         }
     }
@@ -217,6 +232,17 @@ impl Held {
             DefinitionKind::Tool => self.tools.get(exposed),
             _ => self.prompts.get(exposed),
         }
+    }
+
+    /// The name that clients would know a tool or prompt by, by the server's own.
+    pub(super) fn own(&self, kind: DefinitionKind, name: &str) -> Option<&str> {
+        let items = if kind == DefinitionKind::Tool { &self.tools } else { &self.prompts };
+        items.iter().find(|(_, item)| *item.said.name == *name).map(|(exposed, _)| &**exposed)
+    }
+
+    /// A declaration of this extension.
+    pub(super) fn extension(&self, id: &str) -> Option<&HeldItem> {
+        self.extensions.get(id)
     }
 
     /// What is held back and has this URI, or a template that fits.
@@ -230,7 +256,7 @@ impl Held {
     /// All of it.
     pub(super) fn items(&self) -> impl Iterator<Item = &HeldItem> {
         let all = self.tools.values().chain(self.prompts.values()).chain(self.located.values());
-        all.chain(&self.instructions)
+        all.chain(&self.instructions).chain(self.extensions.values())
     }
 }
 

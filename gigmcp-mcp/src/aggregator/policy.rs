@@ -26,12 +26,16 @@ pub struct ServerPolicy {
     /// Tools that are switched off, by the server's name for them or the one that clients see, alias or not: not listed, not
     /// found and not called.
     pub disabled: BTreeSet<Box<str>>,
-    /// Tools, by the server's own name, that are known to change nothing. Never what the server itself says of them.
+    /// Tools, by the server's own name, that are known to change nothing. Never only what the server itself says of them; but if
+    /// it says itself that one changes something, it is not taken for one that does not.
     pub read_only_tools: BTreeSet<Box<str>>,
     /// What the server is for, in a sentence, for clients that do not see its tools.
     pub purpose: Option<String>,
     /// How often it is started beside itself at most, if not as often as [`AggregatorLimits`](crate::AggregatorLimits) say.
     pub spares: Option<usize>,
+    /// Whether it keeps nothing in memory from one call to the next, so that any process of it can take any call. By default the
+    /// calls of a session go to one process, and so do those of an owner without sessions.
+    pub stateless: bool,
     /// Whether the text of its results is cleaned. Its definitions, its questions, its notifications, and whatever goes to a
     /// log always are.
     pub output: OutputText,
@@ -62,8 +66,18 @@ impl ServerPolicy {
         self.disabled.contains(&tool.name) || self.disabled.contains(&tool.exposed)
     }
 
+    /// What the server can see and do by this tool: what its owner says, and what it says itself that is more.
+    pub(crate) fn labels_of(&self, tool: Option<&Named>) -> FlowLabels {
+        let open_world = tool.is_some_and(|tool| tool.hints.open_world);
+        FlowLabels {
+            reads_untrusted: self.labels.reads_untrusted || open_world,
+            can_send: self.labels.can_send || open_world,
+            ..self.labels
+        }
+    }
+
     pub(crate) fn is_read_only(&self, tool: &Named) -> bool {
-        self.read_only_tools.contains(&tool.name)
+        self.read_only_tools.contains(&tool.name) && !tool.hints.changes
     }
 
     /// The tools that clients may know of.
@@ -82,6 +96,7 @@ impl Default for ServerPolicy {
             read_only_tools: BTreeSet::new(),
             purpose: None,
             spares: None,
+            stateless: false,
             output: OutputText::default(),
             arguments: Misfit::Refused,
             structured_content: Misfit::Passed,

@@ -8,18 +8,15 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{guard::Guard, sink::ClientId};
+use super::identity::Caller;
+use crate::{guard::Guard, name::ServerId, sink::ClientId};
 
 /// Who has called whom, as far as there are bounds.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<HashMap<Caller, Bucket>>);
+pub(super) struct Rates(Mutex<HashMap<Key, Bucket>>);
 
-/// A server, and one client of it or all together.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Caller {
-    server: usize,
-    client: Option<ClientId>,
-}
+/// A server, and one caller of it or all together.
+type Key = (ServerId, Option<Caller>);
 
 /// Holds as many calls as may be made now; one drips in from time to time.
 #[derive(Clone, Copy, Debug)]
@@ -30,23 +27,23 @@ struct Bucket {
 
 impl Rates {
     /// Lets a call through, or says when one may be made again.
-    pub(super) fn admit(&self, server: usize, guard: &Guard, client: Option<ClientId>) -> Result<(), Duration> {
+    pub(super) fn admit(&self, server: &ServerId, guard: &Guard, caller: &Caller) -> Result<(), Duration> {
         let rate = guard.policy().rate;
-        let own = client.and(rate.calls_per_minute_and_client).map(|most| (Caller { server, client }, most));
-        let all = rate.calls_per_minute.map(|most| (Caller { server, client: None }, most));
+        let own = rate.calls_per_minute_and_client.map(|most| ((server.clone(), Some(caller.clone())), most));
+        let all = rate.calls_per_minute.map(|most| ((server.clone(), None), most));
         if own.is_none() && all.is_none() {
             return Ok(());
         }
         let now = Instant::now();
         let mut buckets = self.lock();
-        let mut full: Vec<(Caller, Bucket)> = Vec::with_capacity(2);
+        let mut full: Vec<(Key, Bucket)> = Vec::with_capacity(2);
         // A call that one of the two refuses is taken from neither.
-        for (caller, most) in own.into_iter().chain(all) {
-            let bucket = buckets.get(&caller).map_or(Bucket::full(most, now), |bucket| bucket.filled(most, now));
+        for (key, most) in own.into_iter().chain(all) {
+            let bucket = buckets.get(&key).map_or(Bucket::full(most, now), |bucket| bucket.filled(most, now));
             if bucket.calls < 1.0 {
                 return Err(Duration::from_secs_f64((1.0 - bucket.calls) * 60.0 / f64::from(most.max(1))));
             }
-            full.push((caller, Bucket { calls: bucket.calls - 1.0, ..bucket }));
+            full.push((key, Bucket { calls: bucket.calls - 1.0, ..bucket }));
         }
         if buckets.len() >= MAX_BUCKETS {
             buckets.retain(|_, bucket| now.duration_since(bucket.since) < MINUTE);
@@ -56,10 +53,11 @@ impl Rates {
     }
 
     pub(super) fn forget(&self, client: ClientId) {
-        self.lock().retain(|caller, _| caller.client != Some(client));
+        let forgotten = Some(Caller::Client(client));
+        self.lock().retain(|(_, caller), _| *caller != forgotten);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Bucket>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Bucket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,15 +91,17 @@ mod tests {
         };
         let guard = Guard::new("s".parse().unwrap(), policy);
         let rates = Rates::default();
-        let (one, other) = (Some(ClientId::new()), Some(ClientId::new()));
-        assert_eq!([one, one].map(|client| rates.admit(0, &guard, client)), [Ok(()); 2]);
-        assert_eq!(rates.admit(0, &guard, one), Err(Duration::from_secs(30)), "its own are used up");
-        assert_eq!(rates.admit(0, &guard, other), Ok(()), "another's are not");
-        assert_eq!(rates.admit(0, &guard, other), Err(Duration::from_secs(20)), "those of all are");
-        assert_eq!(rates.admit(1, &guard, other), Ok(()), "another server's are not");
+        let (s, t): (ServerId, ServerId) = ("s".parse().unwrap(), "t".parse().unwrap());
+        let client = ClientId::new();
+        let (one, other) = (Caller::Client(client), Caller::Owner("somebody".into()));
+        assert_eq!([&one, &one].map(|caller| rates.admit(&s, &guard, caller)), [Ok(()); 2]);
+        assert_eq!(rates.admit(&s, &guard, &one), Err(Duration::from_secs(30)), "its own are used up");
+        assert_eq!(rates.admit(&s, &guard, &other), Ok(()), "another's are not");
+        assert_eq!(rates.admit(&s, &guard, &other), Err(Duration::from_secs(20)), "those of all are");
+        assert_eq!(rates.admit(&t, &guard, &other), Ok(()), "another server's are not");
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(rates.admit(0, &guard, one), Ok(()), "time gives them back");
-        rates.forget(one.unwrap());
-        assert!(rates.lock().keys().all(|caller| caller.client != one));
+        assert_eq!(rates.admit(&s, &guard, &one), Ok(()), "time gives them back");
+        rates.forget(client);
+        assert!(rates.lock().keys().all(|(_, caller)| *caller != Some(one.clone())));
     }
 }

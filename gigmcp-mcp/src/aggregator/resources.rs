@@ -32,6 +32,10 @@ impl Location {
     /// The server, running; it does not hold back what is asked for.
     pub(super) async fn reach(&self, exposed: &str) -> Result<Arc<Ready>, RpcError> {
         let ready = self.entry.ready().await.map_err(|error| self.entry.refusal(&error))?;
+        // Whoever may use some of its tools may not read what they point at.
+        if !ready.description.capabilities.resources {
+            return Err(is_missing(exposed));
+        }
         match ready.held.located(&self.uri).filter(|_| !ready.lists_uri(&self.uri)) {
             Some(held) => Err(held.to_rpc(&self.entry.name, exposed)),
             None => Ok(ready),
@@ -73,7 +77,7 @@ impl Aggregator {
             return vec![location];
         }
         if let Some(owner) = self.hub.links.owner(uri)
-            && self.entries[owner].offer().await.is_ok()
+            && self.entries[owner].offer().await.is_ok_and(|offer| offer.description.capabilities.resources)
         {
             return vec![at(&self.entries[owner])];
         }
@@ -215,9 +219,13 @@ fn under(result: &RawValue, own: &str, exposed: &str) -> Option<Box<RawValue>> {
 }
 
 fn not_found(uri: &str) -> Outcome {
-    let error = RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found");
-    Outcome::refused(&error.with_data(&json!({ "uri": uri })))
+    Outcome::refused(&is_missing(uri))
 }
+
+fn is_missing(uri: &str) -> RpcError {
+    RpcError::new(RpcError::RESOURCE_NOT_FOUND, "Resource not found").with_data(&json!({ "uri": uri }))
+}
+
 /// Parts of one resource.
 const MAX_CONTENTS: usize = 10_000;
 /// Of a resource that is subscribed to: it is kept.

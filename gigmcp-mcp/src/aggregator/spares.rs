@@ -5,31 +5,34 @@ use std::{collections::HashMap, sync::Arc};
 use tokio::{sync::Mutex, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use self::table::Spares;
 use super::{
     backend::{Entry, Ready},
     fault::BackendError,
     follow::follow_spare,
     health::{Borrowed, Health},
     hub::set_level,
+    identity::{Caller, ProcessId},
     offer::Offer,
     pins::{Held, Judged, Key, Pins, Process, key},
     start::{RESUMING, revisions},
+    working::Ending,
 };
 use crate::{
     catalogue::Catalogue,
     definition::{Defined, DefinitionDigest},
-    upstream::{Call, Hold, List, Upstream},
+    upstream::{Call, List, Upstream},
 };
 
-/// The processes beside the first.
-#[derive(Default)]
-pub(super) struct Spares(Mutex<Vec<Spare>>);
+mod table;
 
+/// A process beside the first.
 struct Spare {
     upstream: Arc<dyn Upstream>,
+    process: ProcessId,
     health: Arc<Health>,
     /// What it says of itself, if it is pinned.
-    checked: Option<Checked>,
+    checked: Mutex<Option<Checked>>,
     _follower: Option<AbortOnDropHandle<()>>,
 }
 
@@ -64,9 +67,10 @@ impl Wanted<'_> {
 }
 
 impl Entry {
-    /// Which process takes a call: the first, unless it is occupied and another is free or can be started. One that was
-    /// ended for lack of use in the very moment is started again. One that says something else of what is called than was
-    /// agreed to does not get the call.
+    /// Which process takes a call: the one that its caller's calls went to before, as the server may keep something in memory
+    /// for them; else the first, unless it is occupied and another is free or can be started. One that was ended for lack of use
+    /// in the very moment is started again. One that says something else of what is called than was agreed to does not get the
+    /// call.
     ///
     /// # Errors
     /// If there is none.
@@ -76,18 +80,35 @@ impl Entry {
         call: &Call,
         wanted: Wanted<'_>,
     ) -> Result<Borrowed, BackendError> {
-        if call.sink.is_some()
+        let caller = Caller::of(call);
+        let kept = if self.policy().stateless { None } else { self.spares.bound(&caller) };
+        let beside = kept.as_ref().filter(|process| **process != ready.process).and_then(|kept| self.spares.find(kept));
+        if let Some(spare) = &beside
+            && let Some(held) = self.held(&spare.upstream, &spare.process, &spare.health)
+            && self.fits(spare, wanted).await
+        {
+            return Ok(held);
+        }
+        if kept.as_ref() != Some(&ready.process)
+            && call.sink.is_some()
             && ready.upstream.is_occupied()
             && let Some(spare) = self.spare(ready, wanted).await
         {
+            self.spares.bind(caller, &spare.process);
             return Ok(spare);
         }
-        if let Some(held) = self.held(&ready.upstream, &ready.health) {
+        let first = self.first(ready, wanted).await?;
+        self.spares.bind(caller, &first.process);
+        Ok(first)
+    }
+
+    async fn first(self: &Arc<Self>, ready: &Ready, wanted: Wanted<'_>) -> Result<Borrowed, BackendError> {
+        if let Some(held) = self.held(&ready.upstream, &ready.process, &ready.health) {
             return Ok(held);
         }
         for _ in 0..RETIRED_IN_A_ROW {
             let again = self.ready().await?;
-            if let Some(held) = self.held(&again.upstream, &again.health) {
+            if let Some(held) = self.held(&again.upstream, &again.process, &again.health) {
                 let pins = self.policy().pins.as_ref();
                 // The next call is told why.
                 let fits = pins.is_none_or(|pins| wanted.is_offered(&again, pins.follows()));
@@ -97,43 +118,51 @@ impl Entry {
         Err(BackendError::interrupted())
     }
 
-    fn held(&self, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Option<Borrowed> {
-        upstream.hold().map(|hold| self.held_by(hold, upstream, health))
-    }
-
-    fn held_by(&self, hold: Hold, upstream: &Arc<dyn Upstream>, health: &Arc<Health>) -> Borrowed {
-        Borrowed {
-            upstream: Arc::clone(upstream),
-            server: self.name.clone(),
-            health: Arc::clone(health),
-            max_timeouts: self.limits.max_timeouts,
-            _hold: hold,
+    /// The process of this name, if it runs.
+    pub(super) fn process(&self, process: &ProcessId) -> Option<Borrowed> {
+        match self.running().filter(|ready| ready.process == *process) {
+            Some(ready) => self.held(&ready.upstream, &ready.process, &ready.health),
+            None => {
+                let spare = self.spares.find(process)?;
+                self.held(&spare.upstream, &spare.process, &spare.health)
+            }
         }
     }
 
+    fn held(&self, upstream: &Arc<dyn Upstream>, process: &ProcessId, health: &Arc<Health>) -> Option<Borrowed> {
+        Some(Borrowed {
+            _hold: upstream.hold()?,
+            upstream: Arc::clone(upstream),
+            process: process.clone(),
+            server: self.name.clone(),
+            health: Arc::clone(health),
+            max_timeouts: self.limits.max_timeouts,
+        })
+    }
+
     async fn spare(self: &Arc<Self>, ready: &Ready, wanted: Wanted<'_>) -> Option<Borrowed> {
-        let mut spares = self.spares.0.lock().await;
-        spares.retain(|spare| spare.upstream.is_open());
         let mut unfit = false;
-        for spare in spares.iter_mut().filter(|spare| !spare.upstream.is_occupied()) {
+        for spare in self.spares.free() {
             // Nobody ends it while it is asked what it says.
-            let Some(held) = self.held(&spare.upstream, &spare.health) else { continue };
-            match self.fits(spare, wanted).await {
+            let Some(held) = self.held(&spare.upstream, &spare.process, &spare.health) else { continue };
+            match self.fits(&spare, wanted).await {
                 true => return Some(held),
                 false => unfit = true,
             }
         }
         // Another one would say the same.
-        if unfit || spares.len() >= self.policy().spares.unwrap_or(self.limits.max_spares) {
+        if unfit {
             return None;
         }
-        let (mut spare, held) = self.start_spare(ready).await?;
-        let fits = self.fits(&mut spare, wanted).await;
-        spares.push(spare);
+        let place = self.spares.place(self.policy().spares.unwrap_or(self.limits.max_spares))?;
+        let spare = Arc::new(self.start_spare(ready).await?);
+        let held = self.held(&spare.upstream, &spare.process, &spare.health)?;
+        let fits = self.fits(&spare, wanted).await;
+        place.take(spare);
         fits.then_some(held)
     }
 
-    async fn start_spare(self: &Arc<Self>, ready: &Ready) -> Option<(Spare, Borrowed)> {
+    async fn start_spare(self: &Arc<Self>, ready: &Ready) -> Option<Spare> {
         let started = timeout(self.limits.launch_timeout, self.launch.launch_beside()).await;
         let upstream = match started {
             Ok(Ok(upstream)) => upstream?,
@@ -143,25 +172,26 @@ impl Entry {
             }
             Err(_) => return None,
         };
-        let hold = upstream.hold()?;
+        let _hold = upstream.hold()?;
         if let Some(level) = self.hub.level().filter(|_| ready.description.capabilities.logging) {
             drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
         }
-        let follower = upstream.events().map(|events| tokio::spawn(follow_spare(Arc::downgrade(self), events)));
-        let health = Arc::<Health>::default();
-        let held = self.held_by(hold, &upstream, &health);
-        let spare = Spare { upstream, health, checked: None, _follower: follower.map(AbortOnDropHandle::new) };
-        Some((spare, held))
+        let process = ProcessId::of(&*upstream);
+        let ending = Ending { hub: Arc::downgrade(&self.hub), server: self.index, process: process.clone() };
+        let follower = upstream.events().map(|events| tokio::spawn(follow_spare(Arc::downgrade(self), events, ending)));
+        let (health, checked) = (Arc::default(), Mutex::default());
+        Some(Spare { upstream, process, health, checked, _follower: follower.map(AbortOnDropHandle::new) })
     }
 
     /// Whether a process says of what is called what was agreed to.
-    async fn fits(&self, spare: &mut Spare, wanted: Wanted<'_>) -> bool {
+    async fn fits(&self, spare: &Spare, wanted: Wanted<'_>) -> bool {
         let Some(pins) = &self.policy().pins else { return true };
         let upstream = &*spare.upstream;
+        let mut known = spare.checked.lock().await;
         let current =
             |checked: &Checked| checked.revisions == revisions(upstream) && checked.judged_at == pins.revision();
-        if !spare.checked.as_ref().is_some_and(current) {
-            spare.checked = match self.check(upstream, pins).await {
+        if !known.as_ref().is_some_and(current) {
+            *known = match self.check(upstream, pins).await {
                 Ok(checked) => Some(checked),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -170,7 +200,7 @@ impl Entry {
                 }
             };
         }
-        let fits = spare.checked.as_ref().is_some_and(|checked| checked.fits(wanted, pins.follows()));
+        let fits = known.as_ref().is_some_and(|checked| checked.fits(wanted, pins.follows()));
         if !fits {
             tracing::warn!(server = %self.name, "one more process does not say of itself what was agreed to");
         }
@@ -181,7 +211,7 @@ impl Entry {
         let revisions = revisions(upstream);
         let description = Arc::new(upstream.describe().await);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.naming, upstream, capabilities, limits, None, &List::ALL)
+        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, capabilities, limits, None, &List::ALL)
             .await
             .map_err(BackendError::Catalogue)?;
         let Judged { catalogue, held, revision, .. } =

@@ -14,8 +14,10 @@ use super::{
     fault::BackendError,
     follow::follow,
     hub::{Hub, of_uri, set_level},
+    identity::ProcessId,
     offer::{Offer, Said},
     pins::Process,
+    working::Ending,
 };
 use crate::{
     catalogue::Catalogue,
@@ -55,22 +57,26 @@ impl Start {
         let _hold = upstream.hold().ok_or_else(BackendError::interrupted)?;
         let description = Arc::new(upstream.describe().await);
         // Before anything is read: what happens meanwhile is not lost.
-        let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events)));
-        self.resume(&*upstream, &description).await;
+        let process = ProcessId::of(&*upstream);
+        let ending = Ending { hub: Arc::downgrade(&self.hub), server: self.index, process: process.clone() };
+        let follower = upstream.events().map(|events| tokio::spawn(follow(Weak::clone(entry), events, ending)));
+        self.set_level(&*upstream, &description).await;
         let follower = follower.map(|task| Arc::new(AbortOnDropHandle::new(task)));
-        self.lists(upstream, description, follower, None).await
+        let ready = self.lists((upstream, process), description, follower, None).await?;
+        self.resume(&ready).await;
+        Ok(ready)
     }
 
     /// Reads again what has changed.
     pub(super) async fn read(&self, ready: &Ready) -> Result<Arc<Ready>, BackendError> {
         let _hold = ready.upstream.hold().ok_or_else(BackendError::interrupted)?;
         let (upstream, description) = (Arc::clone(&ready.upstream), Arc::clone(&ready.said.description));
-        self.lists(upstream, description, ready.follower.clone(), Some(ready)).await
+        self.lists((upstream, ready.process.clone()), description, ready.follower.clone(), Some(ready)).await
     }
 
     async fn lists(
         &self,
-        upstream: Arc<dyn Upstream>,
+        (upstream, process): (Arc<dyn Upstream>, ProcessId),
         description: Arc<Description>,
         follower: Option<Arc<AbortOnDropHandle<()>>>,
         before: Option<&Ready>,
@@ -83,21 +89,27 @@ impl Start {
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
         let before = before.map(|before| &before.said.catalogue);
         let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read(&self.naming, &*upstream, capabilities, limits, before, &changed)
-            .await
-            .map_err(BackendError::Catalogue)?;
+        let catalogue =
+            Catalogue::read((&self.naming, &self.guard), &*upstream, capabilities, limits, before, &changed)
+                .await
+                .map_err(BackendError::Catalogue)?;
         let said = Said { description, catalogue };
         let offer = Arc::new(Offer::judged(said, self.guard.policy(), Process::First).await?);
-        Ok(Arc::new(Ready { upstream, offer, health, revisions, follower }))
+        Ok(Arc::new(Ready { upstream, process, offer, health, revisions, follower }))
     }
 
     /// Tells a server that has just started what clients had told the one before it. It works without, too.
-    async fn resume(&self, upstream: &dyn Upstream, description: &Description) {
+    async fn set_level(&self, upstream: &dyn Upstream, description: &Description) {
         if let Some(level) = self.hub.level().filter(|_| description.capabilities.logging) {
             drop(upstream.call(set_level(level).with_timeout(RESUMING)).await);
         }
-        if description.capabilities.subscribe {
-            for uri in self.hub.to_resume(self.index) {
+    }
+
+    /// The same of what was subscribed to, without what is held back now.
+    async fn resume(&self, Ready { upstream, offer, .. }: &Ready) {
+        if offer.description.capabilities.subscribe {
+            let shown = |uri: &str| offer.lists_uri(uri) || offer.held.located(uri).is_none();
+            for uri in self.hub.to_resume(self.index).into_iter().filter(|uri| shown(uri)) {
                 drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
             }
         }

@@ -1,40 +1,40 @@
 //! Tasks: work that goes on in a server after the answer. Clients know a task as `<server>.<token>`: the token holds the
-//! server's own id, and opens only for whom it was made.
+//! server's own id and the process that has it, and opens only for whom it was made.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod listeners;
+mod origin;
+
+use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
+use self::{
+    listeners::Listener,
+    origin::{Origin, bound},
+};
+pub(super) use self::{listeners::TaskListeners, origin::Task};
 use super::{
     Aggregator,
-    backend::{Entry, Ready},
+    backend::Entry,
+    checked::fitting,
+    health::Borrowed,
+    identity::{Caller, ProcessId},
+    named::Route,
+    not_observed,
+    observer::Observation,
+    offer::Offer,
     passing::labelled_requests,
 };
 use crate::{
     extension::{TASKS, required},
+    http::ClientCapabilities,
     mend::mended_result,
     message::{Notification, RpcError, beginning},
-    name::ServerId,
     object::{Members, quoted, string},
     seal::Sealer,
     sink::{Asked, ClientContext, ClientId},
-    upstream::{Call, Event, Outcome, Upstream},
+    upstream::{Call, CallId, Event, Outcome},
 };
-
-/// Who listens to which task, and how it is known there.
-#[derive(Debug, Default)]
-pub(super) struct TaskListeners(Mutex<HashMap<Task, BTreeMap<ClientId, Box<str>>>>);
-
-/// A task of one server, under the server's own id.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Task {
-    server: usize,
-    id: Box<str>,
-}
 
 impl Aggregator {
     /// `tasks/get`, `tasks/update`, `tasks/cancel`, and our own `tasks/subscribe`.
@@ -54,116 +54,196 @@ impl Aggregator {
             return refused(RpcError::INVALID_PARAMS, "params.taskId is not a string, or a member is named twice");
         };
         let opened = self.opened(&exposed, call.context.as_deref());
-        let Some((entry, id)) = opened else { return refused(RpcError::INVALID_PARAMS, "there is no such task") };
-        let params = members.with("taskId", &id);
-        // A server that does not run has no tasks.
-        let running = entry.running().and_then(|ready| Some((ready.upstream.hold()?, ready)));
-        let Some((_hold, ready)) = running else {
+        let Some((entry, origin)) = opened else { return refused(RpcError::INVALID_PARAMS, "there is no such task") };
+        let params = members.with("taskId", &origin.id);
+        // A process that has ended has no tasks, and the one after it has others, perhaps under the same ids.
+        let Some(held) = entry.process(&origin.process) else {
             return refused(RpcError::INVALID_PARAMS, "there is no such task any more: its server has ended");
         };
-        let exposed: Box<str> = (*exposed).into();
-        if &*call.method == SUBSCRIBE {
-            return self.follow_task(entry, &ready, call.client, id, exposed).await;
-        }
-        let outcome = ready.upstream.call(Call { params, ..call.clone() }).await;
-        if let Outcome::Complete(result) = &outcome {
-            self.hub.task_is_told(&Task { server: entry.index, id }, result);
-        }
-        match outcome {
-            Outcome::Complete(result) => match told(&entry.name, &result, &exposed) {
-                Ok(told) => {
-                    if let Some(inlined) = Members::of(&result).ok().and_then(|members| members.value("result")) {
-                        self.hub.links.learn(entry.index, inlined);
-                    }
-                    Outcome::Complete(told)
-                }
-                Err(error) => Outcome::refused(&error),
-            },
-            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
-            outcome => outcome,
+        let work = Work { entry, origin, exposed: (*exposed).into() };
+        match &*call.method {
+            SUBSCRIBE => self.follow_task(&work, &held, call.client).await,
+            "tasks/get" => self.asked_of_task(&work, &held, Call { params, ..call }).await,
+            _ => self.told_to_task(&work, &held, Call { params, ..call }).await,
         }
     }
 
-    async fn follow_task(
-        &self,
-        entry: &Arc<Entry>,
-        ready: &Ready,
-        client: Option<ClientId>,
-        id: Box<str>,
-        exposed: Box<str>,
-    ) -> Outcome {
-        let task = Task { server: entry.index, id };
+    /// What changes a task is taken note of, like the call that made it.
+    async fn told_to_task(&self, work: &Work<'_>, held: &Borrowed, call: Call) -> Outcome {
+        let mut observation = Observation::begin(self.observer.as_ref(), &call.method, call.params.as_deref());
+        work.note(&mut observation);
+        if let Err(error) = observation.ready().await {
+            let refused = not_observed(error);
+            observation.end(Some(super::NOT_OBSERVED), &refused).await;
+            return refused;
+        }
+        // Answers may hold what was read elsewhere.
+        let admitted = match &*call.method {
+            "tasks/update" => {
+                let (entry, caller) = (work.entry, Caller::of(&call));
+                let guarded = (&*entry.guard, entry.policy().labels);
+                self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await
+            }
+            _ => Ok(()),
+        };
+        let (failure, outcome) = match admitted {
+            Ok(()) => (None, self.asked_of_task(work, held, call).await),
+            Err((code, refused)) => (Some(code), refused),
+        };
+        observation.end(failure, &outcome).await;
+        outcome
+    }
+
+    async fn asked_of_task(&self, work: &Work<'_>, held: &Borrowed, call: Call) -> Outcome {
+        let context = call.context.clone();
+        match held.call(call).await {
+            Outcome::Complete(result) => {
+                let (entry, task) = (work.entry, work.task());
+                let told = told(entry, &task, &work.origin.tool, &work.exposed, &result).await;
+                self.hub.task_is_told(&task, &result).await;
+                let told = told.and_then(|told| {
+                    let context = context.as_deref();
+                    ClientCapabilities::of(context).allow_all(&told).map(|()| told)
+                });
+                match told {
+                    Ok(told) => {
+                        let inlined = Members::of(&told).ok().and_then(|members| members.value("result"));
+                        if let Some((inlined, offer)) = inlined.zip(entry.offer_now()) {
+                            self.learn(entry.index, &offer, inlined);
+                        }
+                        Outcome::Complete(told)
+                    }
+                    Err(error) => Outcome::refused(&error),
+                }
+            }
+            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&work.entry.name)),
+            Outcome::Error(error) => Outcome::Error(error),
+            Outcome::InputRequired(_) | Outcome::Task(_) => {
+                Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "the server answers as if it were a call"))
+            }
+        }
+    }
+
+    async fn follow_task(&self, work: &Work<'_>, held: &Borrowed, client: Option<ClientId>) -> Outcome {
+        let listener = Listener { exposed: work.exposed.clone(), tool: work.origin.tool.clone() };
+        let task = work.task();
         if let Some(client) = client
-            && !self.hub.tasks.add(task.clone(), client, exposed)
+            && !self.hub.tasks.add(task.clone(), client, listener)
         {
             return Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "too many tasks are listened to"));
         }
-        match ready.upstream.call(of_task(SUBSCRIBE, &task.id)).await {
-            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
+        match held.call(of_task(SUBSCRIBE, &task.id)).await {
+            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&work.entry.name)),
             outcome => outcome,
         }
     }
 
-    /// Nobody ends a server for lack of use that works on a task it has just made.
-    pub(super) fn holds(&self, server: usize, upstream: &dyn Upstream, result: &RawValue) {
-        let Ok(members) = Members::of(result) else { return };
-        let Some((id, hold)) = members.string("taskId").zip(upstream.hold()) else { return };
-        let kept = members.value("ttlMs").and_then(|ttl| ttl.get().parse::<f64>().ok()).filter(|ttl| *ttl >= 0.0);
-        let kept = kept.and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
-        let longest = kept.map_or(self.limits.max_task_time, |kept| kept.min(self.limits.max_task_time));
-        self.hub.task_begins(Task { server, id: (*id).into() }, hold, longest);
+    /// A task that a call has become, as its client knows it. Nobody ends its server for lack of use until it is over.
+    pub(super) async fn task_made(
+        &self,
+        route: &Route<'_>,
+        held: &Borrowed,
+        call: (CallId, Option<&ClientContext>),
+        result: &RawValue,
+    ) -> Outcome {
+        let (entry, (call, context)) = (route.entry, call);
+        let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server made a task in a malformed way");
+        let members = Members::of(result).ok();
+        let id = members.as_ref().and_then(|members| members.string("taskId"));
+        let Some(id) = id.filter(|id| id.len() <= MAX_ID_BYTES) else { return Outcome::refused(&malformed()) };
+        let origin = Origin { process: held.process.clone(), tool: route.said.name.clone(), call, id: (*id).into() };
+        let token = Sealer::of_process().seal(&bound(entry.name.as_str(), context), &origin.to_bytes());
+        let exposed = format!("{}.{token}", entry.name).into();
+        let work = Work { entry, origin, exposed };
+        let mut observation = Observation::begin(self.observer.as_ref(), TASK_END, None);
+        work.note(&mut observation);
+        if let Some(hold) = held.upstream.hold() {
+            let kept = members.and_then(|members| members.value("ttlMs")?.get().parse::<f64>().ok());
+            let kept = kept.filter(|ttl| *ttl >= 0.0).and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
+            let longest = kept.map_or(self.limits.max_task_time, |kept| kept.min(self.limits.max_task_time));
+            self.hub.task_begins(work.task(), hold, longest, observation);
+        }
+        let told = told(entry, &work.task(), &work.origin.tool, &work.exposed, result).await;
+        let told = told.and_then(|told| ClientCapabilities::of(context).allow_all(&told).map(|()| told));
+        match told {
+            Ok(told) => Outcome::Task(told),
+            Err(error) => Outcome::refused(&error),
+        }
     }
 
     /// Ends what only this client listened to.
     pub(super) fn forget_tasks(&self, client: ClientId) {
         let over = self.hub.tasks.forget(client);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        for Task { server, id } in over {
-            if let Some(ready) = self.entries[server].running() {
-                runtime.spawn(async move { ready.upstream.call(of_task(UNSUBSCRIBE, &id)).await });
+        for Task { server, process, id } in over {
+            if let Some(held) = self.entries[server].process(&process) {
+                runtime.spawn(async move { held.call(of_task(UNSUBSCRIBE, &id)).await });
             }
         }
     }
 
-    fn opened(&self, exposed: &str, context: Option<&ClientContext>) -> Option<(&Arc<Entry>, Box<str>)> {
+    fn opened(&self, exposed: &str, context: Option<&ClientContext>) -> Option<(&Arc<Entry>, Origin)> {
         let (server, token) = exposed.split_once('.')?;
         let entry = &self.entries[*self.by_name.get(server)?];
-        let id = Sealer::of_process().open(&bound(entry.name.as_str(), context), token)?;
-        Some((entry, String::from_utf8(id).ok()?.into()))
+        let plain = Sealer::of_process().open(&bound(entry.name.as_str(), context), token)?;
+        Some((entry, Origin::from_bytes(&plain)?))
     }
 }
 
-/// A task that a call has become, as its client knows it.
-pub(super) fn created(server: &ServerId, context: Option<&ClientContext>, result: &RawValue) -> Outcome {
-    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server made a task in a malformed way");
-    let id = Members::of(result).ok().and_then(|members| members.string("taskId").map(|id| id.into_owned()));
-    let Some(id) = id.filter(|id| id.len() <= MAX_ID_BYTES) else { return Outcome::refused(&malformed()) };
-    let token = Sealer::of_process().seal(&bound(server.as_str(), context), id.as_bytes());
-    match told(server, result, &format!("{server}.{token}")) {
-        Ok(told) => Outcome::Task(told),
-        Err(error) => Outcome::refused(&error),
+/// A task, and how its client knows it.
+struct Work<'a> {
+    entry: &'a Arc<Entry>,
+    origin: Origin,
+    exposed: Box<str>,
+}
+
+impl Work<'_> {
+    fn task(&self) -> Task {
+        self.origin.task(self.entry.index)
+    }
+
+    fn note(&self, observation: &mut Observation) {
+        let Origin { process, tool, call, .. } = &self.origin;
+        let offer = self.entry.offer_now();
+        let named = offer.as_ref().and_then(|offer| offer.catalogue.tools.find_own(tool));
+        observation.is_of_task(*call, named.map_or(tool, |named| &named.exposed));
+        let instance = Some(process.as_str()).filter(|name| !name.starts_with('#'));
+        match named {
+            Some(named) => observation.leads_to(&self.entry.name, Some((instance, &named.said))),
+            None => observation.leads_to(&self.entry.name, None),
+        }
     }
 }
 
-/// What is told of a task, under the id that its client knows, and with the server's name on what it asks.
-fn told(server: &ServerId, result: &RawValue, exposed: &str) -> Result<Box<RawValue>, RpcError> {
+/// What is told of a task, under the id that its client knows, with the server's name on what it asks, and with a result like
+/// any other's. All that a server tells of a task comes through here: the answer that made it, answers, and notifications.
+async fn told(
+    entry: &Entry,
+    task: &Task,
+    tool: &str,
+    exposed: &str,
+    result: &RawValue,
+) -> Result<Box<RawValue>, RpcError> {
     let malformed = |_| RpcError::new(RpcError::INTERNAL_ERROR, "the server tells of a task in a malformed way");
-    let mut told = labelled_requests(server, result)?.unwrap_or_else(|| result.to_owned());
+    entry.hub.tasks.asks(task, result, entry.policy().samplings_per_call)?;
+    let mut told = labelled_requests(&entry.name, result)?.unwrap_or_else(|| result.to_owned());
     for name in ["taskId", "ttlMs", "pollIntervalMs", "result"] {
         let members = Members::of(&told).map_err(malformed)?;
         let Some(value) = members.value(name) else { continue };
         let json = match name {
-            "taskId" => quoted(exposed),
-            "result" => match mended_result("tools/call", None, value) {
-                Some(mended) => mended.get().to_owned(),
-                None => continue,
-            },
-            _ => match whole(value) {
-                Some(json) => json,
-                None => continue,
-            },
+            "taskId" => Some(quoted(exposed)),
+            "result" => {
+                let mended = mended_result("tools/call", None, value);
+                let offer = entry.offer_now();
+                let tools = offer.as_deref().map(|offer: &Offer| &*offer.catalogue.tools);
+                let fitted = fitting(&entry.guard, tools, tool, mended.as_deref().unwrap_or(value)).await;
+                fitted.or(mended).map(|result| result.get().to_owned())
+            }
+            _ => whole(value),
         };
-        told = members.with_raw(name, &json).expect("it is there");
+        if let Some(json) = json {
+            told = Members::of(&told).map_err(malformed)?.with_raw(name, &json).expect("it is there");
+        }
     }
     Ok(told)
 }
@@ -179,18 +259,20 @@ fn whole(value: &RawValue) -> Option<String> {
     (0.0..9.0e15).contains(&number).then(|| format!("{:.0}", number.ceil().max(1.0)))
 }
 
-/// Notifications of a task, one for each client that listens to it.
-pub(super) fn notices(entry: &Entry, event: &Notification) -> Vec<Event> {
+/// Notifications of a task of this process, one for each id under which it is listened to.
+pub(super) async fn notices(entry: &Entry, process: &ProcessId, event: &Notification) -> Vec<Event> {
     let Some(params) = event.params.as_deref() else { return Vec::new() };
     let id = Members::of(params).ok().and_then(|members| members.string("taskId").map(|id| id.into_owned()));
     let Some(id) = id else { return Vec::new() };
-    let task = Task { server: entry.index, id: id.into() };
-    entry.hub.task_is_told(&task, params);
-    let notice = |exposed: Box<str>| {
-        let params = told(&entry.name, params, &exposed).ok()?;
-        Some(Arc::new(Notification { method: event.method.clone(), params: Some(params) }))
-    };
-    entry.hub.tasks.of(&task).into_iter().filter_map(notice).collect()
+    let task = Task { server: entry.index, process: process.clone(), id: id.into() };
+    let mut notices = Vec::new();
+    for Listener { exposed, tool } in entry.hub.tasks.of(&task) {
+        if let Ok(params) = told(entry, &task, &tool, &exposed, params).await {
+            notices.push(Arc::new(Notification { method: event.method.clone(), params: Some(params) }));
+        }
+    }
+    entry.hub.task_is_told(&task, params).await;
+    notices
 }
 
 fn undeclared() -> Outcome {
@@ -199,52 +281,15 @@ fn undeclared() -> Outcome {
     Outcome::refused(&error)
 }
 
-fn bound<'a>(server: &'a str, context: Option<&'a ClientContext>) -> [&'a str; 3] {
-    let owner = context.and_then(|context| context.owner.as_deref()).unwrap_or_default();
-    ["task", owner, server]
-}
-
 fn of_task(method: &str, id: &str) -> Call {
     let params = format!(r#"{{"taskId":{}}}"#, quoted(id));
     Call::new(method, Some(RawValue::from_string(params).expect("it is JSON")))
 }
 
-impl TaskListeners {
-    /// Whether there was room.
-    fn add(&self, task: Task, client: ClientId, exposed: Box<str>) -> bool {
-        let mut listeners = self.lock();
-        if listeners.len() >= MAX_LISTENED && !listeners.contains_key(&task) {
-            return false;
-        }
-        listeners.entry(task).or_default().insert(client, exposed);
-        true
-    }
-
-    fn of(&self, task: &Task) -> Vec<Box<str>> {
-        self.lock().get(task).map(|clients| clients.values().cloned().collect()).unwrap_or_default()
-    }
-
-    /// Forgets a client; what nobody listens to any more.
-    fn forget(&self, client: ClientId) -> Vec<Task> {
-        let mut over = Vec::new();
-        self.lock().retain(|task, clients| {
-            if clients.remove(&client).is_some() && clients.is_empty() {
-                over.push(task.clone());
-            }
-            !clients.is_empty()
-        });
-        over
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Task, BTreeMap<ClientId, Box<str>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Not of the protocol: how a stream of notifications about one task begins and ends on this seam.
 pub(crate) const SUBSCRIBE: &str = "tasks/subscribe";
 pub(crate) const UNSUBSCRIBE: &str = "tasks/unsubscribe";
+/// Not of the protocol: how the end of a task is called in records.
+const TASK_END: &str = "tasks/end";
 /// Longer ids would make headers that no intermediary passes on.
 const MAX_ID_BYTES: usize = 1024;
-/// Of all clients of a profile together.
-const MAX_LISTENED: usize = 10_000;

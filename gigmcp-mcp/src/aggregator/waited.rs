@@ -23,26 +23,21 @@ pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest
         let members = call.params.as_deref().and_then(|params| Members::of(params).ok());
         call.params = members.map(|members| members.set("task", &format!(r#"{{"ttl":{}}}"#, longest.as_millis())));
     }
-    let (sink, token) = (call.sink.clone(), call.params.as_deref().and_then(progress_token));
+    let token = call.params.as_deref().and_then(progress_token);
+    let (sink, made) = (call.sink.clone(), Call { params: None, ..call.clone() });
     let outcome = held.call(call).await;
     let Outcome::Complete(result) = &outcome else { return outcome };
     let Some(task) = Task::created(result) else { return outcome };
-    let progress = sink.clone().zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
+    let progress = sink.zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
     let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()) };
-    let ended = wait(held, task, sink, progress, Instant::now() + longest).await;
+    let ended = wait(held, task, made, progress, Instant::now() + longest).await;
     if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
         waiting.id = None;
     }
     ended
 }
 
-async fn wait(
-    held: &Borrowed,
-    mut task: Task,
-    sink: Option<Arc<dyn Sink>>,
-    mut progress: Option<Progress>,
-    last: Instant,
-) -> Outcome {
+async fn wait(held: &Borrowed, mut task: Task, made: Call, mut progress: Option<Progress>, last: Instant) -> Outcome {
     let begun = Instant::now();
     loop {
         if let Some(progress) = &mut progress {
@@ -50,8 +45,7 @@ async fn wait(
         }
         if task.has_more_to_say() {
             // What the task asks for is asked while its result is waited for.
-            let mut call = Call::new("tasks/result", Some(task.params()));
-            call.sink.clone_from(&sink);
+            let call = Call { method: "tasks/result".into(), params: Some(task.params()), ..made.clone() };
             match held.upstream.call(call).await {
                 // It goes on for longer than one request may take.
                 Outcome::Failed(CallError::Timeout { .. }) => {}

@@ -1,4 +1,4 @@
-//! A server that works on a task is not ended for lack of use, although nobody waits for it.
+//! A server that works on a task is not ended for lack of use, although nobody waits for it; and its end is taken note of.
 
 use std::{
     collections::HashMap,
@@ -9,22 +9,33 @@ use serde_json::value::RawValue;
 use tokio::time::{Duration, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{hub::Hub, tasks::Task};
-use crate::{object::Members, upstream::Hold};
+use super::{hub::Hub, identity::ProcessId, observer::Observation, tasks::Task};
+use crate::{
+    message::RpcError,
+    object::Members,
+    upstream::{Hold, Outcome},
+};
 
 /// The tasks that are not over, as far as is known.
 #[derive(Debug, Default)]
 pub(super) struct Working(Mutex<HashMap<Task, Held>>);
 
-#[derive(Debug)]
 struct Held {
     _hold: Hold,
     _end: AbortOnDropHandle<()>,
+    /// What is told of its end: given up, if nothing else is known when this is dropped.
+    observation: Observation,
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
 }
 
 impl Hub {
     /// A task has begun. Its server is held until it is over, and no longer than this.
-    pub(super) fn task_begins(self: &Arc<Self>, task: Task, hold: Hold, longest: Duration) {
+    pub(super) fn task_begins(self: &Arc<Self>, task: Task, hold: Hold, longest: Duration, observation: Observation) {
         let (hub, over) = (Arc::downgrade(self), task.clone());
         let mut working = self.working.lock();
         if working.len() >= MAX_HELD {
@@ -33,18 +44,50 @@ impl Hub {
         let end = tokio::spawn(async move {
             sleep(longest).await;
             if let Some(hub) = hub.upgrade() {
-                drop(hub.working.lock().remove(&over));
+                let held = hub.working.lock().remove(&over);
+                drop(held); // and not under the lock
             }
         });
-        working.insert(task, Held { _hold: hold, _end: AbortOnDropHandle::new(end) });
+        working.insert(task, Held { _hold: hold, _end: AbortOnDropHandle::new(end), observation });
     }
 
     /// Something is told of a task: it may be over.
-    pub(super) fn task_is_told(&self, task: &Task, told: &RawValue) {
-        let status = Members::of(told).ok().and_then(|members| members.string("status").map(String::from));
-        if matches!(status.as_deref(), Some("completed" | "failed" | "cancelled")) {
-            let held = self.working.lock().remove(task);
-            drop(held); // and not under the lock
+    pub(super) async fn task_is_told(&self, task: &Task, told: &RawValue) {
+        let Ok(members) = Members::of(told) else { return };
+        let Some(status) = members.string("status").filter(|status| ENDS.contains(&&**status)) else { return };
+        let Some(held) = self.working.lock().remove(task) else { return };
+        let member = |name| members.value(name).map(ToOwned::to_owned);
+        let outcome = match &*status {
+            "completed" => Outcome::Complete(member("result").unwrap_or_else(|| told.to_owned())),
+            "cancelled" => Outcome::refused(&RpcError::new(RpcError::REQUEST_CANCELLED, "the task was cancelled")),
+            _ => Outcome::Error(member("error").unwrap_or_else(|| told.to_owned())),
+        };
+        held.observation.end(None, &outcome).await;
+    }
+
+    /// A process has ended, and its tasks with it.
+    pub(super) fn process_ends(&self, server: usize, process: &ProcessId) {
+        self.tasks.end(server, process);
+        let mut working = self.working.lock();
+        let over: Vec<Task> =
+            working.keys().filter(|task| task.server == server && task.process == *process).cloned().collect();
+        let over: Vec<Held> = over.iter().filter_map(|task| working.remove(task)).collect();
+        drop(working);
+        drop(over); // and not under the lock
+    }
+}
+
+/// Tells the hub when it is dropped, with whoever follows a process.
+pub(super) struct Ending {
+    pub(super) hub: std::sync::Weak<Hub>,
+    pub(super) server: usize,
+    pub(super) process: ProcessId,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.process_ends(self.server, &self.process);
         }
     }
 }
@@ -55,5 +98,7 @@ impl Working {
     }
 }
 
+/// What is said of a task that is over.
+const ENDS: [&str; 3] = ["completed", "failed", "cancelled"];
 /// Of all servers of a profile together; the servers of more are not held.
 const MAX_HELD: usize = 1024;

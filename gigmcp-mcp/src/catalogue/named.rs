@@ -8,12 +8,13 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    OddItem, Remedy,
+    OddItem, Remedy, Shown,
     mend::{Subject, mend},
 };
 use crate::{
     check::{Checks, ToolSchemas},
     definition::{Defined, Definition, DefinitionKind},
+    guard::Hints,
     hygiene::folded,
     meta::estimated_tokens,
     mirror::Mirrored,
@@ -36,6 +37,8 @@ pub struct Named {
     pub(crate) needs_task: bool,
     /// Which arguments are sent in headers too.
     pub(crate) mirrored: Arc<[Mirrored]>,
+    /// What the server says itself that makes things stricter.
+    pub(crate) hints: Hints,
 }
 
 /// The tools, or the prompts, of one server: no two have the same exposed name.
@@ -55,43 +58,53 @@ impl NamedList {
     /// The tools of these definitions.
     #[must_use]
     pub fn tools(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::tools_named(&Naming::of(server), definitions)
+        Self::tools_named(&Naming::of(server), definitions, AS_IT_IS)
     }
 
-    pub(crate) fn tools_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
-        Self::of("tools", DefinitionKind::Tool, naming, definitions, mend_tool)
+    pub(crate) fn tools_named(naming: &Naming, definitions: &[Box<RawValue>], shown: Shown<'_>) -> Self {
+        Self::of("tools", DefinitionKind::Tool, naming, (definitions, shown), mend_tool)
     }
 
     /// The prompts of these definitions.
     #[must_use]
     pub fn prompts(server: &ServerId, definitions: &[Box<RawValue>]) -> Self {
-        Self::prompts_named(&Naming::of(server), definitions)
+        Self::prompts_named(&Naming::of(server), definitions, AS_IT_IS)
     }
 
-    pub(crate) fn prompts_named(naming: &Naming, definitions: &[Box<RawValue>]) -> Self {
+    pub(crate) fn prompts_named(naming: &Naming, definitions: &[Box<RawValue>], shown: Shown<'_>) -> Self {
         let mending = |definition: &RawValue| mend(Subject::Prompt, definition);
-        Self::of("prompts", DefinitionKind::Prompt, naming, definitions, mending)
+        Self::of("prompts", DefinitionKind::Prompt, naming, (definitions, shown), mending)
     }
 
     fn of(
         list: &'static str,
         kind: DefinitionKind,
         naming: &Naming,
-        definitions: &[Box<RawValue>],
+        (definitions, shown): (&[Box<RawValue>], Shown<'_>),
         mending: fn(&RawValue) -> Result<Mended, &'static str>,
     ) -> Self {
         let mut found = Self::default();
         let mut fault = |position, reason, remedy| found.odd.push(OddItem { list, position, reason, remedy });
         let mut named = Vec::new();
-        let mut names = HashSet::new();
+        let (mut names, mut hints) = (HashSet::new(), HashMap::new());
         for (position, definition) in definitions.iter().enumerate() {
-            match read_name(definition).and_then(|name| Ok((name, mending(definition)?))) {
+            // What is pinned is what the server wrote, and not what is shown of it.
+            let name = match read_name(definition) {
+                Ok(name) => name,
+                Err(reason) => {
+                    fault(position, reason, Remedy::LeftOut);
+                    continue;
+                }
+            };
+            let Some(shown) = shown(list, definition) else { continue };
+            match mending(&shown).map(|mended| (name, mended)) {
                 Ok((name, _)) if names.contains(&name) => {
                     fault(position, "its name is already taken", Remedy::LeftOut);
                 }
                 Ok((name, (definition, odd))) => {
                     odd.into_iter().for_each(|reason| fault(position, reason, Remedy::Mended));
                     names.insert(name.clone());
+                    hints.insert(name.clone(), Hints::of(&definitions[position]));
                     let said = Arc::new(Definition::new(kind, &name, &definitions[position]));
                     named.push((position, name, definition, said));
                 }
@@ -116,7 +129,16 @@ impl NamedList {
             let needs_task = without.is_some();
             let definition = without.unwrap_or(definition);
             let mirrored = Mirrored::of(&definition).into();
-            found.add(Named { exposed: exposed.into(), name: name.into(), definition, said, needs_task, mirrored });
+            let hints = hints.get(&name).copied().unwrap_or_default();
+            found.add(Named {
+                exposed: exposed.into(),
+                name: name.into(),
+                definition,
+                said,
+                needs_task,
+                mirrored,
+                hints,
+            });
         }
         found
     }
@@ -242,6 +264,7 @@ fn mend_tool(definition: &RawValue) -> Result<Mended, &'static str> {
     Ok((definition, odd))
 }
 
+const AS_IT_IS: Shown<'static> = &|_, item| Some(item.to_owned());
 const ANY_OBJECT: &str = r#"{"type":"object"}"#;
 
 #[cfg(test)]

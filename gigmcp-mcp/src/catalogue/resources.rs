@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::value::RawValue;
 
 use super::{
-    OddItem, Remedy,
+    OddItem, Remedy, Shown,
     mend::{Subject, mend},
     template::Template,
 };
@@ -49,10 +49,17 @@ pub(crate) struct LocatedList {
 }
 
 impl LocatedList {
-    pub(super) fn of(list: &'static str, place: Place, definitions: &[Box<RawValue>]) -> Self {
+    pub(super) fn of(list: &'static str, place: Place, definitions: &[Box<RawValue>], shown: Shown<'_>) -> Self {
         let mut found = Self::default();
         for (position, definition) in definitions.iter().enumerate() {
-            let (reason, remedy) = match read(place, definition) {
+            let read = match read_uri(place, definition) {
+                Ok(_) => match shown(list, definition) {
+                    Some(shown) => read(place, definition, &shown),
+                    None => continue,
+                },
+                Err(reason) => Err(reason),
+            };
+            let (reason, remedy) = match read {
                 Err(reason) => (Some(reason), Remedy::LeftOut),
                 Ok((item, _)) if found.by_uri.contains_key(&item.uri) => {
                     (Some("its URI is already taken"), Remedy::LeftOut)
@@ -138,20 +145,29 @@ impl Located {
     }
 }
 
-fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static str>), &'static str> {
+fn read_uri(place: Place, definition: &RawValue) -> Result<Box<str>, &'static str> {
     if !is_object(definition) {
         return Err("it is not an object");
     }
     let members = Members::of(definition).map_err(|_| "a member is named twice")?;
     let uri = members.string(place.member()).filter(|uri| !uri.is_empty()).ok_or("it has no URI")?;
+    Ok(uri.into())
+}
+
+/// What is pinned is what the server wrote, and not what is `shown` of it.
+fn read(
+    place: Place,
+    definition: &RawValue,
+    shown: &RawValue,
+) -> Result<(Located, Option<&'static str>), &'static str> {
+    let uri = read_uri(place, definition)?;
     let template = (place == Place::Template).then(|| Template::parse(&uri).ok_or("its template cannot be read"));
-    let uri: Box<str> = uri.into();
     let said = match place {
         Place::Uri => Definition::of_resource(&uri, definition),
         Place::Template => Some(Definition::new(DefinitionKind::Template, &uri, definition)),
     };
     let said = said.map(Arc::new);
-    let (mut definition, mut odd) = mend(Subject::Resource, definition)?;
+    let (mut definition, mut odd) = mend(Subject::Resource, shown)?;
     let members = Members::of(&definition).map_err(|_| "a member is named twice")?;
     if members.value("name").is_none_or(|name| string(name).is_none()) {
         definition = members.set("name", &quoted(&uri));
@@ -170,6 +186,8 @@ fn read(place: Place, definition: &RawValue) -> Result<(Located, Option<&'static
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
+
+    const AS_IT_IS: Shown<'static> = &|_, item| Some(item.to_owned());
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
@@ -193,7 +211,7 @@ mod tests {
             ),
             (r#"{"uri":"a:b","name":"n" }"#, None, Some(r#"{"uri":"a:b","name":"n" }"#)),
         ] {
-            let list = LocatedList::of("resources", Place::Uri, &[raw(good), raw(text)]);
+            let list = LocatedList::of("resources", Place::Uri, &[raw(good), raw(text)], AS_IT_IS);
             assert_eq!(list.odd().first().map(|odd| odd.reason), reason, "{text}");
             assert_eq!(list.items()[0].definition.get(), good);
             assert_eq!(list.items().get(1).map(|item| item.definition.get()), offered, "{text}");
@@ -204,7 +222,7 @@ mod tests {
     fn templates_are_known_by_what_they_expand_to() {
         let templates =
             [raw(r#"{"uriTemplate":"a://{id}/data","name":"n"}"#), raw(r#"{"uriTemplate":"b:{","name":"n"}"#)];
-        let list = LocatedList::of("resourceTemplates", Place::Template, &templates);
+        let list = LocatedList::of("resourceTemplates", Place::Template, &templates, AS_IT_IS);
         assert!(list.matches("a://7/data") && !list.matches("a://7/8/data") && list.has("a://{id}/data"));
         assert_eq!(list.odd()[0].reason, "its template cannot be read");
         assert_eq!(list.items()[0].under("x+a").get(), r#"{"uriTemplate":"x+a","name":"n"}"#);
@@ -216,7 +234,7 @@ mod tests {
         let hostile = (0..500).map(|number| raw(&format!(r#"{{"uriTemplate":"{long}{{+y}}{number}","name":"n"}}"#)));
         let mut templates: Vec<_> = hostile.collect();
         templates.insert(0, raw(r#"{"uriTemplate":"a{+z}b","name":"n"}"#));
-        let list = LocatedList::of("resourceTemplates", Place::Template, &templates);
+        let list = LocatedList::of("resourceTemplates", Place::Template, &templates, AS_IT_IS);
         let began = std::time::Instant::now();
         assert!(!list.matches(&"a".repeat(8000)));
         assert!(list.matches(&format!("{}b", "a".repeat(7000))), "twin: the first is still looked at");

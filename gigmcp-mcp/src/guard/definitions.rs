@@ -6,44 +6,15 @@ use super::{Finding, Guard, size::is_shallow};
 use crate::{hygiene::is_dirty, object::Members};
 
 impl Guard {
-    /// One page of a list, as it may be shown. An item is left out if a key in it, or its URI, would have to be changed, or if it is nested
-    /// too deeply.
-    /// Names of tools and prompts are left to the catalogue, which gives them others.
-    pub(super) fn list(&self, method: &str, result: Box<RawValue>) -> Box<RawValue> {
-        let items = match method {
-            "tools/list" => "tools",
-            "prompts/list" => "prompts",
-            "resources/list" => "resources",
-            "resources/templates/list" => "resourceTemplates",
-            _ => return self.shown(result, super::NOTHING),
-        };
-        // Only read if there is anything to do.
-        let deepest = self.policy.limits.nesting;
-        if is_shallow(result.get(), deepest) && self.rewritten_list(&result).is_none() {
-            return result;
-        }
-        let listed = Members::of(&result).ok().and_then(|members| {
-            let list = members.value(items)?;
-            let list: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
-            let kept: Vec<Box<str>> = list.into_iter().filter_map(|item| self.definition(items, item)).collect();
-            let mut json = String::from("[");
-            for (index, item) in kept.iter().enumerate() {
-                json.push_str(if index > 0 { "," } else { "" });
-                json.push_str(item);
-            }
-            json.push(']');
-            members.with_raw(items, &json)
-        });
-        // What is no list is told of by whoever reads it.
-        listed.unwrap_or(result)
+    /// One item of a list, as it may be shown; what is pinned is the item as it came. It is left out if a key in it, or its URI,
+    /// would have to be changed, or if it is nested too deeply. Names of tools and prompts are left to the catalogue, which
+    /// gives them others.
+    pub(crate) fn listed(&self, list: &'static str, item: &RawValue) -> Option<Box<RawValue>> {
+        let shown = self.definition(list, item)?;
+        Some(if list == "tools" { self.without_loose_hints(shown) } else { shown })
     }
 
-    fn rewritten_list(&self, result: &RawValue) -> Option<()> {
-        let mut uncounted = crate::hygiene::Removal::default();
-        crate::hygiene::cleaned_json(result, super::NOTHING, &mut uncounted).map(|_| ())
-    }
-
-    fn definition(&self, list: &str, item: &RawValue) -> Option<Box<str>> {
+    fn definition(&self, list: &str, item: &RawValue) -> Option<Box<RawValue>> {
         if !is_shallow(item.get(), self.policy.limits.nesting) {
             self.tally.add(Finding::DefinitionLeftOut, 1);
             return None;
@@ -58,8 +29,13 @@ impl Guard {
             self.tally.add(Finding::DefinitionLeftOut, 1);
             return None;
         }
-        Some(cleaned.map_or_else(|| item.get().into(), |item| item.json.get().into()))
+        Some(cleaned.map_or_else(|| item.to_owned(), |item| item.json))
     }
+}
+
+/// Whether it is a list of definitions, which have bounds of their own and are read one by one.
+pub(super) fn is_list(method: &str) -> bool {
+    matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list")
 }
 
 /// Whether an argument of a prompt has a name that would have to be changed.

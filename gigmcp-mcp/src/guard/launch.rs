@@ -57,7 +57,7 @@ impl Upstream for Server {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let method = call.method.clone();
-            call.sink = call.sink.map(|sink| Guarding::new(&self.guard, sink) as _);
+            call.sink = call.sink.take().map(|sink| Guarding::new(&self.guard, &call, sink) as _);
             self.guard.outcome(&method, self.upstream.call(call).await)
         })
     }
@@ -94,6 +94,7 @@ impl Upstream for Server {
         Box::pin(async {
             let mut description = self.upstream.describe().await;
             description.instructions = description.instructions.map(|text| self.guard.text(&text));
+            description.extensions = description.extensions.shown(|id, settings| self.guard.declared(id, settings));
             description
         })
     }
@@ -103,7 +104,7 @@ impl Upstream for Server {
     }
 
     fn tell(&self, mut told: Call) {
-        told.sink = told.sink.map(|sink| Guarding::new(&self.guard, sink) as _);
+        told.sink = told.sink.take().map(|sink| Guarding::new(&self.guard, &told, sink) as _);
         self.upstream.tell(told);
     }
 

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use super::{Finding, Guard, NOTHING, secret::secret_field, size};
 use crate::{
     aggregator::host_of,
+    hygiene::is_dirty,
     message::{Request, RpcError},
     object::{Members, quoted},
 };
@@ -40,6 +41,10 @@ impl Guard {
         let requests = Members::of(requests).map_err(|_| malformed())?;
         let (mut all, mut samplings) = (Vec::new(), 0);
         for (key, raw) in requests.iter() {
+            // The answer goes back under it; and one of ours must be nobody else's.
+            if is_dirty(key) || is_ours(key) {
+                return Err(self.refused("the name of a question holds what is not to be seen, or is one of ours"));
+            }
             let request = Members::of(raw).map_err(|_| malformed())?;
             let method = request.string("method").ok_or_else(malformed)?;
             samplings += usize::from(method == "sampling/createMessage");
@@ -91,11 +96,18 @@ impl Guard {
         }
     }
 
-    fn refused(&self, reason: &str) -> RpcError {
+    pub(super) fn refused(&self, reason: &str) -> RpcError {
         self.tally.add(Finding::QuestionRefused, 1);
         RpcError::new(RpcError::INVALID_PARAMS, reason)
     }
 }
 
+/// Whether a question goes by a name that only our own have.
+pub(super) fn is_ours(key: &str) -> bool {
+    key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
+/// What the names of our own questions begin with.
+pub(crate) const OURS: &str = "gigmcp-";
 /// Which server asks for a sampling.
 const SERVER: &str = "gigmcp/server";

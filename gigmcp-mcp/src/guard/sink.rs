@@ -5,11 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::{Finding, Guard};
+use super::{Finding, Guard, questions::is_ours};
 use crate::{
     message::{Notification, Request, RpcError, Verdict},
     sink::Sink,
-    upstream::BoxFuture,
+    upstream::{BoxFuture, Call},
 };
 
 /// A client's sink as one call of a server sees it.
@@ -17,12 +17,13 @@ use crate::{
 pub(super) struct Guarding {
     guard: Arc<Guard>,
     client: Arc<dyn Sink>,
-    samplings: AtomicUsize,
+    /// Of its call.
+    samplings: Arc<AtomicUsize>,
 }
 
 impl Guarding {
-    pub(super) fn new(guard: &Arc<Guard>, client: Arc<dyn Sink>) -> Arc<Self> {
-        Arc::new(Self { guard: Arc::clone(guard), client, samplings: AtomicUsize::new(0) })
+    pub(super) fn new(guard: &Arc<Guard>, call: &Call, client: Arc<dyn Sink>) -> Arc<Self> {
+        Arc::new(Self { guard: Arc::clone(guard), client, samplings: Arc::clone(&call.samplings) })
     }
 
     fn judged(&self, request: Request) -> Result<Request, RpcError> {
@@ -32,13 +33,18 @@ impl Guarding {
             self.guard.tally.add(Finding::QuestionRefused, 1);
             return Err(RpcError::new(RpcError::INVALID_REQUEST, "the call has asked for too many samplings"));
         }
+        if serde_json::from_str::<String>(request.id.as_json()).is_ok_and(|id| is_ours(&id)) {
+            return Err(self.guard.refused("the id of the request is one of ours"));
+        }
         self.guard.question(request)
     }
 }
 
 impl Sink for Guarding {
     fn notify(&self, notification: Notification) {
-        self.client.notify(self.guard.notification(notification));
+        if let Some(notification) = self.guard.notification(notification) {
+            self.client.notify(notification);
+        }
     }
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {

@@ -59,12 +59,14 @@ pub(super) fn fitted(
     tally: &Tally,
 ) -> Result<Option<Box<RawValue>>, usize> {
     let list = match method {
-        "tools/call" => "content",
-        "resources/read" => "contents",
-        "prompts/get" => "messages",
-        _ => return Ok(None),
+        "tools/call" | "tasks/result" => Some("content"),
+        "resources/read" => Some("contents"),
+        "prompts/get" => Some("messages"),
+        // Nothing of it can be cut, and the limit of the whole holds.
+        _ => None,
     };
-    let fitted = if may_be_large(result.get(), limits) { cut(list, result, limits, tally) } else { None };
+    let list = list.filter(|_| may_be_large(result.get(), limits));
+    let fitted = list.and_then(|list| cut(list, result, limits, tally));
     let size = fitted.as_deref().unwrap_or(result).get().len();
     if size > limits.result_bytes { Err(limits.result_bytes) } else { Ok(fitted) }
 }
@@ -259,6 +261,12 @@ mod tests {
                 r#"{"content":[{"type":"x"},{"type":"x"},{"type":"x"},{"type":"text","text":"[gigmcp: 2 more items were left out; 3 are allowed]"}]}"#,
             ),
             (
+                "the result of a task",
+                "tasks/result",
+                r#"{"content":[{"type":"text","text":"0123456789abc"}]}"#,
+                r#"{"content":[{"type":"text","text":"0123456789\n[gigmcp: 3 bytes of text were left out; 10 are allowed]"}]}"#,
+            ),
+            (
                 "a prompt",
                 "prompts/get",
                 r#"{"messages":[{"role":"user","content":{"type":"text","text":"0123456789abc"}}]}"#,
@@ -282,6 +290,11 @@ mod tests {
         let structured = format!(r#"{{"content":[],"structuredContent":"{}"}}"#, "x".repeat(500));
         assert_eq!(fit("tools/call", &structured), Err(400));
         assert_eq!(fit("tools/call", &structured.replace(&"x".repeat(200), "")), Ok(None));
+        for method in ["tasks/result", "completion/complete", "com.example/x/do", "skills/list"] {
+            let answer = format!(r#"{{"x":"{}"}}"#, "x".repeat(400));
+            assert_eq!(fit(method, &answer), Err(400), "{method}");
+            assert_eq!(fit(method, &answer.replace(&"x".repeat(100), "")), Ok(None), "twin: {method}");
+        }
     }
 
     #[test]

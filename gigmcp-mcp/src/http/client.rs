@@ -5,11 +5,12 @@ use serde_json::value::RawValue;
 use crate::{
     message::{Request, RpcError},
     object::{Members, is_object},
+    sink::ClientContext,
 };
 
 /// What a client has declared that it can be asked for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct ClientCapabilities {
+pub(crate) struct ClientCapabilities {
     sampling: bool,
     sampling_tools: bool,
     elicitation_form: bool,
@@ -18,6 +19,11 @@ pub(super) struct ClientCapabilities {
 }
 
 impl ClientCapabilities {
+    /// Of whoever has made a call; nothing, if nobody has said.
+    pub(crate) fn of(context: Option<&ClientContext>) -> Self {
+        Self::read(context.map(|context| &*context.capabilities))
+    }
+
     /// Out of a `capabilities` or `clientCapabilities` object. What cannot be read is not there.
     pub(super) fn read(declared: Option<&RawValue>) -> Self {
         let Some(declared) = declared.and_then(|declared| Members::of(declared).ok()) else { return Self::default() };
@@ -39,6 +45,20 @@ impl ClientCapabilities {
 
     pub(super) fn has_roots(self) -> bool {
         self.roots
+    }
+
+    /// Whether the client may be asked all that a result asks for, or what is told of a task.
+    pub(crate) fn allow_all(self, said: &RawValue) -> Result<(), RpcError> {
+        let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
+        let members = Members::of(said).map_err(|_| malformed())?;
+        let Some(requests) = members.value("inputRequests") else { return Ok(()) };
+        for (_, request) in Members::of(requests).map_err(|_| malformed())?.iter() {
+            let members = Members::of(request).map_err(|_| malformed())?;
+            let method = members.string("method").ok_or_else(malformed)?.into();
+            let params = members.value("params").map(ToOwned::to_owned);
+            self.allow(&Request { id: 0.into(), method, params }).map_err(Undeclared::explained)?;
+        }
+        Ok(())
     }
 
     /// Whether the client may be asked this.
@@ -110,6 +130,9 @@ mod tests {
             let client = ClientCapabilities::read(Some(&raw(declared)));
             let request = Request { id: 1.into(), method: method.into(), params: Some(raw(params)) };
             assert_eq!(client.allow(&request).is_ok(), expected, "{declared} {method} {params}");
+            let asks = |name: &str| raw(&format!(r#"{{"{name}":{{"k":{{"method":"{method}","params":{params}}}}}}}"#));
+            assert_eq!(client.allow_all(&asks("inputRequests")).is_ok(), expected, "{declared} {method} {params}");
+            assert!(client.allow_all(&asks("x")).is_ok(), "twin");
         }
     }
 }

@@ -14,6 +14,15 @@ pub enum ToolMode {
     Auto(ListBudget),
 }
 
+impl ToolMode {
+    /// Whether a name is that of a tool which stands for others, in modes that have those. What has it as an alias could not be
+    /// called there.
+    #[must_use]
+    pub fn reserves(name: &str) -> bool {
+        super::MetaTool::named(name).is_some()
+    }
+}
+
 /// What a list of tools may cost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListBudget {

@@ -107,7 +107,7 @@ impl StdioUpstream {
         match self.verdict(call, context).await {
             Ok(Verdict::Result(result)) => {
                 match sorted(&call.method, result, context.is_some_and(ClientContext::follows_tasks)) {
-                    Outcome::InputRequired(asking) | Outcome::Complete(asking)
+                    Outcome::InputRequired(asking) | Outcome::Complete(asking) | Outcome::Task(asking)
                         if !self.shared.asks_only_what_is_offered(&asking) =>
                     {
                         Outcome::Failed(CallError::Protocol { reason: "the server asks for what is not offered to it" })
@@ -258,7 +258,8 @@ impl Shared {
     /// A server must not ask for what it was told is not there; one that does would reach clients past its owner's refusal.
     /// What no client knows reaches none anyway.
     pub(super) fn asks_only_what_is_offered(&self, said: &RawValue) -> bool {
-        if !said.get().contains("inputRequests") {
+        // A name may be spelled with escapes.
+        if !said.get().contains("inputRequests") && !said.get().contains(r"\u") {
             return true;
         }
         let offered = |request: &RawValue| {

@@ -21,6 +21,7 @@ mod pins;
 mod played;
 mod scripted;
 mod seam;
+mod seams;
 mod serving;
 mod spares;
 mod stdio;

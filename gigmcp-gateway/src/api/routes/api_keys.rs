@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, page::by_time, route, secret::Shown},
+    super::{ApiError, Call, Page, Paging, Reply, Route, Said, State, Text, page::by_time, route, secret::Shown},
     users::UserPath,
 };
 use crate::{
@@ -23,6 +23,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
                 list(&call, &of, &call.query).await
             }),
         route(Method::POST, "/api-keys", "create_api_key", rules::CREATE_API_KEY)
+            .shown_once()
             .summary("A key of one's own, shown once")
             .body::<NewKey>()
             .answers(StatusCode::CREATED, create),
@@ -73,7 +74,7 @@ struct NewKey {
     /// As `servers:read,users:write`.
     scopes: Text<Scopes>,
     /// As 90d; for ever if nothing is said.
-    holds: Option<Text<Lifetime>>,
+    holds: Option<Said<Lifetime>>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -98,7 +99,8 @@ async fn list<P, Q>(
 async fn create(call: Call<State, (), (), NewKey>) -> Result<Reply<Shown>, ApiError> {
     let actor = call.actor()?.clone();
     let NewKey { name, scopes, holds } = call.body;
-    let key = call.state.people.create_api_key(&actor, name.0, scopes.0, holds.map(|holds| holds.0)).await?;
+    let key =
+        call.state.people.create_api_key(&actor, name.0, scopes.0, holds.as_ref().map(Said::read).transpose()?).await?;
     Ok(Reply::of(key.into()))
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::super::{
-    ApiError, Body, Call, Code, Door, Page, Reply, Route, State,
+    ApiError, Body, Call, Code, Door, Page, Plain, Reply, Route, State,
     page::{Limit, cursor, read_cursor},
     route,
     stream::{self, Chunk},
@@ -57,15 +57,15 @@ struct Asked {
     since_ms: Option<i64>,
     /// Before, in milliseconds since 1970.
     until_ms: Option<i64>,
-    kind: Option<String>,
-    owner: Option<String>,
-    profile: Option<String>,
-    server: Option<String>,
-    instance: Option<String>,
+    kind: Option<Plain>,
+    owner: Option<Plain>,
+    profile: Option<Plain>,
+    server: Option<Plain>,
+    instance: Option<Plain>,
     /// Of this tool call.
-    call: Option<String>,
+    call: Option<Plain>,
     /// Of this request of a server.
-    request: Option<String>,
+    request: Option<Plain>,
     /// Only alarms.
     #[serde(default)]
     alarms: bool,
@@ -78,18 +78,18 @@ struct Exported {
     after: Option<i64>,
     since_ms: Option<i64>,
     until_ms: Option<i64>,
-    kind: Option<String>,
-    owner: Option<String>,
-    profile: Option<String>,
-    server: Option<String>,
+    kind: Option<Plain>,
+    owner: Option<Plain>,
+    profile: Option<Plain>,
+    server: Option<Plain>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Followed {
-    kind: Option<String>,
-    profile: Option<String>,
-    server: Option<String>,
+    kind: Option<Plain>,
+    profile: Option<Plain>,
+    server: Option<Plain>,
     /// Only alarms.
     #[serde(default)]
     alarms: bool,
@@ -118,18 +118,19 @@ struct BrokenRow {
 
 async fn list(call: Call<State, (), Asked>) -> Result<Reply<Page<Map<String, Value>>>, ApiError> {
     let asked = call.query;
+    let plain = |asked: Option<Plain>| asked.map(|Plain(text)| text);
     let before = asked.cursor.as_deref().map(read_cursor).transpose()?.map(|text| text.parse());
-    let before = before.transpose().map_err(|_| ApiError::invalid("the cursor is none that a page gave"))?;
+    let before = before.transpose().map_err(|_| ApiError::unacceptable("the cursor is none that a page gave"))?;
     let filter = Filter {
         since_ms: asked.since_ms,
         until_ms: asked.until_ms,
-        kind: asked.kind,
-        owner: asked.owner,
-        profile: asked.profile,
-        server: asked.server,
-        instance: asked.instance,
-        call: asked.call,
-        request: asked.request,
+        kind: plain(asked.kind),
+        owner: plain(asked.owner),
+        profile: plain(asked.profile),
+        server: plain(asked.server),
+        instance: plain(asked.instance),
+        call: plain(asked.call),
+        request: plain(asked.request),
         alarms: asked.alarms,
     };
     let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
@@ -188,19 +189,20 @@ async fn check(call: Call<State>) -> Result<Reply<AuditReport>, ApiError> {
 
 async fn export(call: Call<State, (), Exported>) -> Result<Response<Body>, ApiError> {
     let asked = call.query;
+    let plain = |asked: Option<Plain>| asked.map(|Plain(text)| text);
     let filter = Filter {
         since_ms: asked.since_ms,
         until_ms: asked.until_ms,
-        kind: asked.kind,
-        owner: asked.owner,
-        profile: asked.profile,
-        server: asked.server,
+        kind: plain(asked.kind),
+        owner: plain(asked.owner),
+        profile: plain(asked.profile),
+        server: plain(asked.server),
         ..Filter::default()
     };
     let (place, _) = call.state.desk.tail()?;
     let begun = Exporter::begin(call.state.store(), filter, asked.after).await;
     let (exporter, head) = begun.map_err(|error| match error {
-        ExportError::NoRow { place } => ApiError::invalid(format!("there is no row {place} in the chain")),
+        ExportError::NoRow { place } => ApiError::unacceptable(format!("there is no row {place} in the chain")),
         ExportError::Store(error) => error.into(),
     })?;
     let (state, headers) = (Arc::clone(&call.state), call.raw.headers);
@@ -244,6 +246,7 @@ async fn write(
 
 async fn tail(call: Call<State, (), Followed>) -> Result<Response<Body>, ApiError> {
     let Followed { kind, profile, server, alarms } = call.query;
+    let [kind, profile, server] = [kind, profile, server].map(|asked| asked.map(|Plain(text)| text));
     let filter = Filter { kind, profile, server, alarms, ..Filter::default() };
     let last = call.raw.headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse::<Place>().ok()));
     let after = match last {

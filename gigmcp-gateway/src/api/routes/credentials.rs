@@ -154,7 +154,7 @@ fn check(ValueText(value): &ValueText) -> Result<SecretBytes, ApiError> {
     if value.is_empty() || value.len() > MAX_BYTES {
         return Err(ApiError::invalid(format!("a value has 1 to {MAX_BYTES} bytes")));
     }
-    SecretString::new(value.as_str()).check().map_err(|error| ApiError::invalid(error.to_string()))?;
+    SecretString::new(value.as_str()).check().map_err(|error| ApiError::unacceptable(error.to_string()))?;
     Ok(SecretBytes::new(value.as_bytes().to_vec()))
 }
 

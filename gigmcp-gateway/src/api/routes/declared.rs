@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{ApiError, Call, Reply, Route, State, Text, route},
+    super::{ApiError, Call, Members, Reply, Route, Said, State, Text, route},
     installs,
 };
 use crate::{
@@ -42,16 +42,16 @@ struct Declaration {
     command: Vec<String>,
     /// Hosts it may reach by https: a name, *.SUFFIX (one label) or **.SUFFIX (any depth).
     #[serde(default)]
-    allow: Vec<Text<HostPattern>>,
+    allow: Vec<Said<HostPattern>>,
     /// Hosts it may read from by https.
     #[serde(default)]
-    allow_read: Vec<Text<HostPattern>>,
+    allow_read: Vec<Said<HostPattern>>,
     /// Credentials it uses without holding them, each as ENV=HOST.
     #[serde(default)]
-    secrets: Vec<Text<SecretSlot>>,
+    secrets: Vec<Said<SecretSlot>>,
     /// Plain variables.
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: Members<String>,
     memory_bytes: Option<u64>,
     /// Hundredths of one processor.
     cpu_percent: Option<u32>,
@@ -92,7 +92,7 @@ async fn add(call: Call<State, (), (), Declaration>) -> Result<Reply<Added>, Api
 impl Declaration {
     fn into_spec(self) -> Result<(ServerSpec, Vec<String>), ApiError> {
         let mut env = BTreeMap::new();
-        for (name, value) in self.env {
+        for (name, value) in self.env.0 {
             env.insert(name.parse::<EnvName>()?, value);
         }
         if self.command.first().is_none_or(String::is_empty) {
@@ -109,8 +109,8 @@ impl Declaration {
             wall_seconds: within("wall_seconds", self.wall_seconds, SECONDS)?,
             ..SpecLimits::default()
         };
-        let of = |hosts: Vec<Text<HostPattern>>| hosts.into_iter().map(|Text(host)| host);
-        let mut allow_read: Vec<_> = of(self.allow_read).collect();
+        let allow = read(&self.allow)?;
+        let mut allow_read = read(&self.allow_read)?;
         let mut notes = Vec::new();
         for (launcher, host) in launcher_registries(&self.command) {
             notes.push(format!("{launcher} fetches packages, so {host} may be read from too"));
@@ -118,9 +118,9 @@ impl Declaration {
         }
         let spec = ServerSpec {
             env,
-            allow: once_each(of(self.allow)),
+            allow: once_each(allow),
             allow_read: once_each(allow_read),
-            secrets: self.secrets.into_iter().map(|Text(slot)| slot).collect(),
+            secrets: read(&self.secrets)?,
             limits,
             asks: SpecAsks { sampling: self.sampling, roots: self.client_roots },
             command: self.command,
@@ -131,10 +131,14 @@ impl Declaration {
     }
 }
 
+fn read<T: std::str::FromStr<Err: std::fmt::Display>>(said: &[Said<T>]) -> Result<Vec<T>, ApiError> {
+    said.iter().map(Said::read).collect()
+}
+
 fn within(name: &str, value: Option<u64>, (least, most): (u64, u64)) -> Result<Option<u64>, ApiError> {
     match value {
         Some(value) if !(least..=most).contains(&value) => {
-            Err(ApiError::invalid(format!("{name} is {least} to {most}")))
+            Err(ApiError::unacceptable(format!("{name} is {least} to {most}")))
         }
         value => Ok(value),
     }
@@ -142,7 +146,7 @@ fn within(name: &str, value: Option<u64>, (least, most): (u64, u64)) -> Result<O
 
 impl From<InvalidSpec> for ApiError {
     fn from(error: InvalidSpec) -> Self {
-        Self::invalid(error.to_string())
+        Self::unacceptable(error.to_string())
     }
 }
 

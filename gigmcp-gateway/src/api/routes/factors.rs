@@ -10,10 +10,12 @@ use crate::people::{Confirmation, SecondFactor, rules};
 pub(super) fn routes() -> Vec<Route<State>> {
     vec![
         route(Method::POST, "/factors/totp", "begin_totp", rules::OWN_FACTORS)
+            .shown_once()
             .summary("Begins a second factor: what the device is to be told, once")
             .body::<Confirmed>()
             .answers(StatusCode::CREATED, begin),
         route(Method::POST, "/factors/totp/confirm", "confirm_totp", rules::OWN_FACTORS)
+            .shown_once()
             .summary("Asks for the second factor from now on, as the device shows what it should; other sessions end")
             .body::<Code>()
             .answers(StatusCode::OK, confirm),
@@ -22,6 +24,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .body::<End>()
             .does(end),
         route(Method::POST, "/factors/recovery-codes", "renew_recovery_codes", rules::OWN_FACTORS)
+            .shown_once()
             .summary("Makes new recovery codes; those of before do not work any more")
             .body::<Twice>()
             .answers(StatusCode::CREATED, renew),

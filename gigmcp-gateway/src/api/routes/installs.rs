@@ -1,6 +1,6 @@
 //! Installations: what a server would be, the consent to that, and the way back.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use gigmcp_registry::{Bearing, Change, Digest, Manifest, Progress, PullEvent, Version};
 use http::{Method, StatusCode};
@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::{ApiError, Call, Code, Reply, Route, State, Text, route};
+use super::super::{ApiError, Call, Code, Members, Reply, Route, State, Text, route};
 use crate::{
     host::Host,
     install::{
@@ -81,7 +81,7 @@ struct Wish {
     reference: Text<ServerReference>,
     /// What the manifest asks for; what was said before holds.
     #[serde(default)]
-    variables: BTreeMap<String, String>,
+    variables: Members<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -90,7 +90,7 @@ struct Wish {
 struct Agreed {
     reference: Text<ServerReference>,
     #[serde(default)]
-    variables: BTreeMap<String, String>,
+    variables: Members<String>,
     /// As the plan gave it.
     manifest_hash: Text<Digest>,
     /// Agrees that an entrusted server gets real credentials.
@@ -155,7 +155,7 @@ async fn plan(call: Call<State, (), (), Wish>) -> Result<Reply<Plan>, ApiError> 
     let server = manifest.name.clone();
     one_at_a_time(&call.state, &server, async move {
         let installs = Installs::open(state.host()).await?;
-        let request = Request { variables: variables.into_iter().collect() };
+        let request = Request { variables: variables.0.into_iter().collect() };
         let proposal = installs.propose(&manifest, &request, quiet()).await?;
         let plan = shown(&proposal);
         // The image is kept for who agrees to it soon; the next installation or `images gc` removes what nobody did.
@@ -174,7 +174,7 @@ async fn install(call: Call<State, (), (), Agreed>) -> Result<Reply<Done>, ApiEr
     check_consent(&manifest, &consent)?;
     let state = Arc::clone(&call.state);
     let server = manifest.name.clone();
-    let request = Request { variables: variables.into_iter().collect() };
+    let request = Request { variables: variables.0.into_iter().collect() };
     let done = one_at_a_time(&call.state, &server, async move { put(&state, &manifest, request, consent, by).await });
     let done = done.await?;
     find_out(&call.state, server);
@@ -270,7 +270,7 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
     });
     match work.await {
         Ok(Ok(done)) => done,
-        Ok(Err(_)) => Err(ApiError::new(Code::Unavailable, "it took too long and was given up; look at what is there")),
+        Ok(Err(_)) => Err(ApiError::new(Code::TimedOut, "it took too long and was given up; look at what is there")),
         Err(error) => Err(ApiError::internal(&error)),
     }
 }
@@ -353,10 +353,10 @@ impl From<InstallError> for ApiError {
         let conflict = |text: &str| Self::new(Code::Conflict, text);
         match &error {
             InstallError::NotInstalled { .. } => Self::not_found("thing"),
-            InstallError::Name(invalid) => Self::invalid(invalid.to_string()),
+            InstallError::Name(invalid) => Self::unacceptable(invalid.to_string()),
             InstallError::Variables { faults } => {
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                Self::invalid(format!("the variables cannot be used: {}", faults.join("; ")))
+                Self::unacceptable(format!("the variables cannot be used: {}", faults.join("; ")))
             }
             InstallError::Platform => Self::new(Code::Unavailable, error.to_string()),
             InstallError::OtherManifest { .. } => Self::new(Code::Conflict, error.to_string()),

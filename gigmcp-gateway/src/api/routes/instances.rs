@@ -105,10 +105,11 @@ enum Life {
 async fn list(call: Call<State, (), Asked>) -> Result<Reply<Page<Item>>, ApiError> {
     let actor = call.actor()?;
     let owner = actor.may(&METRICS, None).is_err().then(|| actor.shown().clone());
-    let invalid = || ApiError::invalid("the cursor is none that a page gave");
+    let invalid = || ApiError::unacceptable("the cursor is none that a page gave");
     let after = match call.query.cursor.as_deref().map(read_cursor).transpose()? {
         Some(text) => {
-            let (began, id) = text.split_once('/').ok_or_else(invalid)?;
+            let (began, id) =
+                text.split_once('/').filter(|(_, id)| !id.contains(char::is_control)).ok_or_else(invalid)?;
             Some((began.parse().map_err(|_| invalid())?, id.to_owned()))
         }
         None => None,
@@ -190,7 +191,8 @@ fn item(state: &State, row: InstanceRow) -> Item {
 }
 
 async fn measure(call: Call<State>) -> Result<Response<Body>, ApiError> {
-    let mut response = whole(StatusCode::OK, metrics::text(call.state.store(), &call.state.supervisor().instances));
+    let mut response =
+        whole(StatusCode::OK, metrics::text(call.state.store(), &call.state.supervisor().instances, &call.state.http));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::MEDIA_TYPE));
     Ok(response)
 }

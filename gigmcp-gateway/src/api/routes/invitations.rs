@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        ApiError, Call, Page, Paging, Reply, Route, State, Text,
+        ApiError, Call, Page, Paging, Reply, Route, Said, State, Text,
         page::by_time,
         route,
         secret::{PasswordText, Shown},
@@ -25,6 +25,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/invitations", "invite", rules::CHANGE_ACCOUNT)
+            .shown_once()
             .summary("Invites somebody: the code is shown once")
             .body::<Invite>()
             .answers(StatusCode::CREATED, invite),
@@ -46,10 +47,10 @@ pub(super) fn routes() -> Vec<Route<State>> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Invite {
-    email: Text<Email>,
+    email: Said<Email>,
     role: Role,
     /// As 24h or 7d; a week if nothing is said.
-    holds: Option<Text<Lifetime>>,
+    holds: Option<Said<Lifetime>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -70,7 +71,7 @@ struct Accept {
     code: String,
     password: PasswordText,
     /// Of the first administrator only; everybody else has that of the code.
-    email: Option<Text<Email>>,
+    email: Option<Said<Email>>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -107,7 +108,8 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<InvitationDocu
 async fn invite(call: Call<State, (), (), Invite>) -> Result<Reply<Shown>, ApiError> {
     let actor = call.actor()?.clone();
     let Invite { email, role, holds } = call.body;
-    let code = call.state.people.invite(&actor, email.0, role, holds.map(|holds| holds.0)).await?;
+    let code =
+        call.state.people.invite(&actor, email.read()?, role, holds.as_ref().map(Said::read).transpose()?).await?;
     Ok(Reply::of(code.into()))
 }
 
@@ -123,9 +125,12 @@ async fn look(call: Call<State, (), (), Code>) -> Result<Reply<InvitationDocumen
 }
 
 async fn accept(call: Call<State, (), (), Accept>) -> Result<Reply<Accepted>, ApiError> {
+    // It would be an account that nobody can sign in to, and its address would be taken.
+    call.state.asks_for_passwords()?;
     let origin = Some(origin(&call.raw));
     let Accept { code, password, email } = call.body;
-    let acceptance = Acceptance { code, email: email.map(|email| email.0), password: password.0, origin };
+    let acceptance =
+        Acceptance { code, email: email.as_ref().map(Said::read).transpose()?, password: password.0, origin };
     let user = call.state.people.accept(acceptance, call.state.secrets()).await?;
     Ok(Reply::of(Accepted { user: Text(user) }))
 }

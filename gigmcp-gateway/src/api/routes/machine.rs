@@ -172,8 +172,8 @@ async fn told(state: &State, actor: &Actor, kind: Kind, what: String, server: &s
 impl From<LoginError> for ApiError {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::User { .. } => Self::invalid("this user name is empty, or has a colon or a line break"),
-            LoginError::Password => Self::invalid("the password is not one line of text"),
+            LoginError::User { .. } => Self::unacceptable("this user name is empty, or has a colon or a line break"),
+            LoginError::Password => Self::unacceptable("the password is not one line of text"),
             LoginError::Registry(_) => Self::new(Code::NotFound, "there is no such registry"),
             LoginError::Secret(error) => error.into(),
         }

@@ -1,21 +1,19 @@
 //! Profiles, what is in them and what was said of them.
 
-use std::collections::BTreeMap;
-
 use http::{Method, StatusCode};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{
-    ApiError, Call, Page, Paging, Reply, Route, State, Text,
+    ApiError, Call, Members, Page, Paging, Reply, Route, State, Text,
     page::{cursor, read_cursor},
     route,
     secret::Shown,
 };
 use crate::{
     people::{Access, Deed, Role, Rule, rules},
-    spec::{InvalidProfileSetting, ProfileSettings, ProfileSlug, ServerName},
+    spec::{InvalidProfileSetting, MemberSettings, ProfileSettings, ProfileSlug, ServerName},
     store::Profile,
 };
 
@@ -29,6 +27,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/profiles", "create_profile", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("A profile of one's own, with its first token, shown once")
             .body::<NewProfile>()
             .answers(StatusCode::CREATED, create),
@@ -95,19 +94,46 @@ struct NewProfile {
     slug: Text<ProfileSlug>,
     /// Servers to put into it, each with its revision that was looked at.
     #[serde(default)]
-    servers: BTreeMap<String, i64>,
+    servers: Members<i64>,
 }
 
 /// What is said; what is not named stays.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Said {
-    /// Of the profile, by name: `tools`, `always`, `max_listed_tools`, `max_listed_tokens`, `max_servers`.
+    /// Of the profile, by name.
     #[serde(default)]
-    settings: BTreeMap<String, Value>,
-    /// Of its servers, by server and name: `disabled_tools`, `idle_seconds`, `spares`.
+    #[schemars(schema_with = "of_profile")]
+    settings: Members<Value>,
+    /// Of its servers, by server and name.
     #[serde(default)]
-    servers: BTreeMap<String, BTreeMap<String, Value>>,
+    #[schemars(schema_with = "of_servers")]
+    servers: Members<Members<Value>>,
+}
+
+fn of_profile(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = ProfileSettings::json_schema(generator);
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        // They are said beside it.
+        properties.remove("servers");
+    }
+    nullable(schema)
+}
+
+fn of_servers(generator: &mut SchemaGenerator) -> Schema {
+    let server = nullable(MemberSettings::json_schema(generator));
+    json_schema!({ "type": "object", "additionalProperties": server })
+}
+
+/// Without a value, the default holds again.
+fn nullable(mut schema: Schema) -> Schema {
+    for property in
+        schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(|all| all.values_mut())
+    {
+        let said = property.take();
+        *property = serde_json::json!({ "anyOf": [said, { "type": "null" }] });
+    }
+    schema
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -175,7 +201,10 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiErr
     let owner = actor.may(&everybody, None).is_err().then(|| actor.shown().clone());
     let limit = call.query.limit.unwrap_or_default().get();
     let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
-    let after = after.map(|after| after.parse()).transpose().map_err(|_| ApiError::invalid("no such cursor"))?;
+    let after = after
+        .map(|after| after.parse())
+        .transpose()
+        .map_err(|_| ApiError::unacceptable("the cursor is none that a page gave"))?;
     let mut found = call.state.store().profiles_after(owner, after, limit as u64 + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -189,7 +218,7 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiErr
 
 async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, ApiError> {
     let mut servers = Vec::new();
-    for (name, revision) in call.body.servers {
+    for (name, revision) in call.body.servers.0 {
         servers.push((name.parse().map_err(|_| ApiError::not_found("thing"))?, Some(revision)));
     }
     let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
@@ -207,10 +236,10 @@ async fn change(call: Call<State, ProfilePath, (), Said>) -> Result<Reply<Item>,
     let mut all: Vec<(Option<ServerName>, String, Option<String>)> = Vec::new();
     // Text in quotes, so that what looks like a number stays text.
     let text = |value: Value| (!value.is_null()).then(|| value.to_string());
-    all.extend(settings.into_iter().map(|(name, value)| (None, name, text(value))));
-    for (server, said) in servers {
+    all.extend(settings.0.into_iter().map(|(name, value)| (None, name, text(value))));
+    for (server, said) in servers.0 {
         let server: ServerName = server.parse().map_err(|_| ApiError::not_found("thing"))?;
-        all.extend(said.into_iter().map(|(name, value)| (Some(server.clone()), name, text(value))));
+        all.extend(said.0.into_iter().map(|(name, value)| (Some(server.clone()), name, text(value))));
     }
     let slug = &call.path.slug.0;
     call.state.people.say(actor, slug, all).await?;
@@ -281,7 +310,7 @@ async fn item(state: &State, profile: Profile) -> Result<Item, ApiError> {
 
 impl From<InvalidProfileSetting> for ApiError {
     fn from(error: InvalidProfileSetting) -> Self {
-        Self::invalid(crate::output::whole(&error))
+        Self::unacceptable(crate::output::whole(&error))
     }
 }
 

@@ -4,7 +4,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Reply, Route, State, Text, input::Raw, route, secret::PasswordText};
+use super::super::{ApiError, Call, Reply, Route, Said, State, Text, input::Raw, route, secret::PasswordText};
 use crate::{
     people::{Attempt, Confirmation, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
     store::{LiveSession, now_seconds},
@@ -13,6 +13,7 @@ use crate::{
 pub(super) fn routes() -> Vec<Route<State>> {
     vec![
         route(Method::POST, "/session", "sign_in", rules::SIGN_IN)
+            .shown_once()
             .summary("Signs in with a password, and a code if a second factor is asked for")
             .body::<SignIn>()
             .answers(StatusCode::CREATED, sign_in),
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .body::<Passwords>()
             .does(change_password),
         route(Method::POST, "/session/view", "begin_view", rules::BEGIN_VIEW)
+            .shown_once()
             .summary("Begins to look at somebody's pages; nothing can be changed until it ends")
             .body::<View>()
             .answers(StatusCode::CREATED, begin_view),
@@ -40,7 +42,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
-    email: Text<Email>,
+    email: Said<Email>,
     password: PasswordText,
     /// Six digits, or a recovery code.
     code: Option<Text<SecondFactor>>,
@@ -60,7 +62,7 @@ struct Passwords {
 struct View {
     user: Text<UserId>,
     /// 1m to 60m.
-    holds: Text<Lifetime>,
+    holds: Said<Lifetime>,
 }
 
 /// A session, to whoever is in it.
@@ -94,8 +96,9 @@ struct Viewed {
 
 async fn sign_in(call: Call<State, (), (), SignIn>) -> Result<Reply<SessionDocument>, ApiError> {
     let Call { state, body: SignIn { email, password, code }, raw, .. } = call;
+    state.asks_for_passwords()?;
     let attempt = Attempt {
-        email: email.0,
+        email: email.read()?,
         password: password.0,
         second: code.map(|code| code.0),
         origin: origin(&raw),
@@ -124,7 +127,7 @@ async fn change_password(call: Call<State, (), (), Passwords>) -> Result<Reply<(
 async fn begin_view(call: Call<State, (), (), View>) -> Result<Reply<SessionDocument>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let View { user, holds } = &call.body;
-    let renamed = call.state.people.view(call.actor()?, &token, &user.0, holds.0).await?;
+    let renamed = call.state.people.view(call.actor()?, &token, &user.0, holds.read()?).await?;
     with_cookie(&call.state, &renamed).await
 }
 

@@ -28,7 +28,7 @@ fn every_route_is_described() {
 
 #[test]
 fn what_the_document_refers_to_is_in_it_and_paths_name_their_variables() {
-    let document = openapi::document(&all());
+    let document = openapi::document(&all(), "gig_session");
     let mut references = 0;
     walk(&document, &mut |value| {
         if let Some(reference) = value.get("$ref").and_then(Value::as_str) {

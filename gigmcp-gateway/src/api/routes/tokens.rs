@@ -4,7 +4,9 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, page::by_time, route, secret::Shown};
+use super::super::{
+    ApiError, Call, Page, Paging, Reply, Route, Said, State, Text, page::by_time, route, secret::Shown,
+};
 use crate::{
     people::{Label, Lifetime, TokenScope, TokenWish, rules},
     spec::ProfileSlug,
@@ -19,11 +21,13 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<Paging>()
             .answers(StatusCode::OK, list),
         route(Method::POST, "/profiles/{slug}/tokens", "create_token", rules::CREATE_TOKEN)
+            .shown_once()
             .summary("One more token of one's own profile, shown once")
             .path::<ProfilePath>()
             .body::<NewToken>()
             .answers(StatusCode::CREATED, create),
         route(Method::POST, "/profiles/{slug}/tokens/{name}/replace", "replace_token", rules::CREATE_TOKEN)
+            .shown_once()
             .summary(
                 "A token in the place of the one of that name, which ends at once: good for the same, and for as long",
             )
@@ -54,9 +58,9 @@ struct TokenPath {
 struct NewToken {
     name: Text<Label>,
     /// Servers, or tools as SERVER/TOOL, comma separated; all that the profile has if nothing is said.
-    scope: Option<Text<TokenScope>>,
+    scope: Option<Said<TokenScope>>,
     /// As 90d; for ever if nothing is said.
-    holds: Option<Text<Lifetime>>,
+    holds: Option<Said<Lifetime>>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -89,8 +93,8 @@ async fn list(call: Call<State, ProfilePath, Paging>) -> Result<Reply<Page<Token
 async fn create(call: Call<State, ProfilePath, (), NewToken>) -> Result<Reply<Shown>, ApiError> {
     let actor = call.actor()?.clone();
     let NewToken { name, scope, holds } = call.body;
-    let scope = scope.map(|scope| scope.0).unwrap_or_default();
-    let wish = TokenWish { name: name.0, scope, holds: holds.map(|holds| holds.0) };
+    let scope = scope.as_ref().map(Said::read).transpose()?.unwrap_or_default();
+    let wish = TokenWish { name: name.0, scope, holds: holds.as_ref().map(Said::read).transpose()? };
     let token = call.state.people.create_token(&actor, &call.path.slug.0, wish).await?;
     Ok(Reply::of(token.into()))
 }

@@ -49,6 +49,7 @@ fn accounts() -> Vec<Route<State>> {
             .path::<UserPath>()
             .does(enable),
         route(Method::POST, "/users/{id}/reset", "reset_password", rules::RESET_PASSWORD)
+            .shown_once()
             .summary(
                 "A code for another password, shown once; using it takes the account's secrets, tokens and keys away",
             )
@@ -110,6 +111,8 @@ struct UserDocument {
     /// Since when nobody is let in with it.
     disabled_at: Option<i64>,
     has_password: bool,
+    /// Whether they sign in by an identity provider.
+    has_identity: bool,
     /// Since when a second factor is asked for.
     second_factor_since: Option<i64>,
 }
@@ -219,6 +222,7 @@ impl From<UserRow> for UserDocument {
             last_login_at: row.last_login_at,
             disabled_at: row.disabled_at,
             has_password: row.has_password,
+            has_identity: row.has_identity,
             second_factor_since: row.totp_since,
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Target<'a> {
 pub(super) struct Row {
     pub(super) id: &'static str,
     /// `y` it is done, `c` it is let in, and a conflict, `i` it is let in, and invalid, `u` it is let in, and not possible; `s` sign in first, `f` forbidden, `v` view
-    /// only, `n` not found.
+    /// only, `n` not found, `m` it is let in, and no form.
     pub(super) outcomes: &'static str,
     pub(super) body: fn(&Target<'_>) -> Option<Value>,
 }
@@ -39,6 +39,7 @@ const fn with(id: &'static str, outcomes: &'static str, body: fn(&Target<'_>) ->
 
 pub(super) fn all() -> Vec<Row> {
     let mut rows = sessions();
+    rows.extend(oidc());
     rows.extend(people());
     rows.extend(tokens());
     rows.extend(servers());
@@ -47,6 +48,21 @@ pub(super) fn all() -> Vec<Row> {
     rows.extend(pins());
     rows.extend(machine());
     rows
+}
+
+/// No provider is set: what is let in finds none.
+fn oidc() -> Vec<Row> {
+    vec![
+        row("sign_in_ways", "y yyyyyy yy yyy yyy"),
+        row("begin_oidc", "n nnnnnn vv fff fff"),
+        row("end_oidc", "n nnnnnn vv fff fff"),
+        with("link_identity", "s nnnnnn vv fff fff", password),
+        row("sign_out_oidc", "s yyyyyy yy fff fff"),
+        row("signed_out", "i iiiiii ii iii iii"),
+        row("end_sessions_oidc", "m mmmmmm vv fff fff"),
+        row("identities", "s yyyyyy yy yyf yyf"),
+        with("unlink_identity", "s nnnnnn vv fff fff", password),
+    ]
 }
 
 /// There is no such server.

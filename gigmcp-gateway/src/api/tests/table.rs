@@ -65,7 +65,12 @@ async fn path(world: &World, route: &Route<State>, target: &Target<'_>) -> Strin
     let sessions = world.state.people.sessions(&person(&account.id, Role::Admin), &account.id).await;
     let session = sessions.expect("they can be read").first().map(|session| session.id().to_owned());
     let name = if route.path.starts_with("/profiles/") { label("extra") } else { label("old") };
-    let path = route.path.replace("{server}", "none").replace("{tool}", "any").replace("{host}", "registry.example");
+    let path = route
+        .path
+        .replace("{server}", "none")
+        .replace("{identity}", "none")
+        .replace("{tool}", "any")
+        .replace("{host}", "registry.example");
     let path = if route.id == "pinned_definition" { format!("{path}?kind=tool&name=any") } else { path };
     let path = path.replace("{id}", account.id.as_str()).replace("{session}", session.as_deref().unwrap_or("none"));
     path.replace("{name}", name.as_str()).replace("{slug}", &account.profile.to_string()).replace("{email}", invited)
@@ -81,6 +86,7 @@ fn outcome(answer: &Answer) -> char {
         "view_only" => 'v',
         "not_found" => 'n',
         "unavailable" => 'u',
+        "unsupported_media_type" => 'm',
         other => panic!("{other}: {}", answer.body),
     }
 }

@@ -26,7 +26,7 @@ use crate::{
 pub(super) const PASSWORD: &str = "Apollo 11 1202 alarm";
 
 pub(super) struct World {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     pub(super) state: Arc<State>,
     pub(super) router: Router<State>,
 }
@@ -80,7 +80,7 @@ impl World {
         custody.close().await;
         let state = Arc::new(State::with_people(Arc::new(supervisor), people, &settings));
         let router = Router::new(Arc::clone(&state), routes());
-        let world = Self { _directory: directory, state, router };
+        let world = Self { directory, state, router };
         let code = world.state.people.setup_code().await.expect("it can be made").expect("there is none yet");
         world.accept(code.expose(), Some("root@example.com")).await;
         world
@@ -138,6 +138,14 @@ impl World {
         let new = NewApiKey { user: of.id.clone(), name, hash: key.hash(), scopes, expires_at: None };
         self.state.store().add_api_key(new, AuditRow::default()).await.expect("a new key");
         Proof::Key(key.expose().to_owned())
+    }
+
+    /// Every byte of the database, as text as far as it is.
+    pub(super) fn kept(&self) -> String {
+        let files = std::fs::read_dir(self.directory.path()).expect("it is there");
+        let files = files.map(|file| file.expect("it is there").path()).filter(|path| path.is_file());
+        let database = files.filter(|path| path.to_string_lossy().contains("gigmcp.db"));
+        database.map(|path| String::from_utf8_lossy(&std::fs::read(path).expect("a file")).into_owned()).collect()
     }
 
     /// Asks as our own pages and programs do.

@@ -29,12 +29,8 @@ const LIBRARIES: [&str; 5] = ["libc.so.6", "libgcc_s.so.1", "libm.so.6", "libsec
 fn the_image_has_the_gateway_and_what_it_is_linked_to() {
     let (_origin, internet) = Origin::start();
     let engine = Engine::start(&internet);
-    let installation = Installation::new(&engine);
-    let described = || -> Value {
-        let told = said(&mut engine.docker(["image", "inspect", "gigmcp-gateway"]));
-        serde_json::from_str::<Value>(&told).unwrap()[0].take()
-    };
-    let image = described();
+    let _installation = Installation::new(&engine);
+    let image = described(&engine, "gigmcp-gateway");
     let config = &image["Config"];
     assert_eq!((&config["User"], &config["StopSignal"]), (&json!("1000:1000"), &json!("SIGTERM")));
     assert_eq!(config["Healthcheck"]["Test"], json!(["CMD", "gigmcp-gateway", "health"]));
@@ -73,9 +69,35 @@ fn the_image_has_the_gateway_and_what_it_is_linked_to() {
     for path in FILES {
         assert!(listed.lines().any(|line| line.ends_with(&format!(" {path}"))), "{path} is void: {listed}"); // twin
     }
-    println!("the image has {} bytes, with a gateway that is not optimised", image["Size"]);
+    println!("the image has {} bytes", image["Size"]);
+}
 
-    said(installation.build().arg("--no-cache"));
-    let again = described();
-    assert_eq!(again["RootFS"]["Layers"], image["RootFS"]["Layers"], "the same files make the same image");
+#[test]
+fn the_same_files_make_the_same_image() {
+    let (_origin, internet) = Origin::start();
+    let engine = Engine::start(&internet);
+    let installation = Installation::new(&engine);
+    let made = |name: &str| {
+        said(installation.build(name).arg("--no-cache"));
+        described(&engine, name)["RootFS"]["Layers"].take()
+    };
+    let first = made("first");
+    assert_eq!(made("second"), first);
+    let build = json!({"services": {"gateway": {"image": "third", "build": {
+        "network": "none", "args": {"PROGRAM": "given", "DEBIAN": "debian-of-the-tests", "VERSION": "1.2.3"},
+    }}}});
+    std::fs::write(installation.deploy().join("docker-compose.override.yml"), build.to_string()).unwrap();
+    std::fs::write(installation.deploy().join(".env"), "GIG_PUBLIC_URL=http://localhost:8080").unwrap();
+    said(&mut installation.compose(&["build"]));
+    assert_eq!(described(&engine, "third")["RootFS"]["Layers"], first, "by Compose");
+    let license = installation.deploy().join("../LICENSE-MIT");
+    let mut other = std::fs::read_to_string(&license).unwrap();
+    other.push('.');
+    std::fs::write(&license, other).unwrap();
+    assert_ne!(made("fourth"), first, "twin");
+}
+
+fn described(engine: &Engine, image: &str) -> Value {
+    let told = said(&mut engine.docker(["image", "inspect", image]));
+    serde_json::from_str::<Value>(&told).unwrap()[0].take()
 }

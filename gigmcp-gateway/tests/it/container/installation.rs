@@ -1,4 +1,4 @@
-//! The image, made by the shipped Dockerfile, and the shipped compose file in a directory as somebody has it who runs it.
+//! The image, made by the shipped Dockerfile (of what the tests have compiled, or the one that TEST_GATEWAY_IMAGE names), and the shipped compose file in a directory as somebody has it who runs it.
 
 use std::{
     fs,
@@ -46,13 +46,16 @@ impl<'a> Installation<'a> {
         let base = base.expect("run the tests by ./dev test: TEST_DOCKER_BASE is not set");
         said(engine.docker(["import"]).arg(base).arg("debian-of-the-tests"));
         let installation = Self { engine, directory };
-        said(&mut installation.build());
+        match std::env::var_os("TEST_GATEWAY_IMAGE") {
+            Some(image) => said(engine.docker(["load", "--input"]).arg(image)),
+            None => said(&mut installation.build("gigmcp-gateway")),
+        };
         installation
     }
 
     /// `docker build`, of the program that the tests have compiled.
-    pub(super) fn build(&self) -> Command {
-        let mut build = self.engine.docker(["build", "--network=none", "--tag=gigmcp-gateway"]);
+    pub(super) fn build(&self, name: &str) -> Command {
+        let mut build = self.engine.docker(["build", "--network=none", "--tag", name]);
         build.args(["--build-arg=PROGRAM=given", "--build-arg=DEBIAN=debian-of-the-tests"]);
         build.arg("--build-arg=VERSION=1.2.3").arg("--file").arg(self.deploy().join("docker/Dockerfile"));
         build.arg(self.directory.path());
@@ -131,5 +134,13 @@ impl<'a> Installation<'a> {
         let id = said(&mut self.compose(&["ps", "--all", "--quiet", "gateway"]));
         let told = said(&mut self.engine.docker(["inspect", id.trim()]));
         serde_json::from_str::<Value>(&told).unwrap()[0].take()
+    }
+}
+
+impl Drop for Installation<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- gateway ---\n{}", self.log());
+        }
     }
 }

@@ -47,6 +47,30 @@ fn what_is_missing_or_wrong_is_told_with_what_to_do() {
 }
 
 #[test]
+fn a_container_that_is_too_strict_is_told_of_when_it_starts() {
+    let (_origin, internet) = Origin::start();
+    let (engine, registry) = (Engine::start(&internet), registry());
+    let installation = Installation::new(&engine);
+    installation.make_key();
+    installation.configure(&internet, &registry);
+    let without = |option: &str| {
+        let whole = fs::read_to_string(installation.deploy().join("docker-compose.yml")).unwrap();
+        let less = whole.lines().filter(|line| !line.contains(option)).collect::<Vec<_>>();
+        assert_eq!(less.len(), whole.lines().count() - 1, "{option}");
+        fs::write(installation.deploy().join("less.yml"), less.join("\n")).unwrap();
+        let files = ["--file", "less.yml", "--file", "docker-compose.override.yml"];
+        refused(&mut installation.compose(&[&files[..], &["run", "--rm", "--no-TTY", "gateway"]].concat()))
+    };
+    for (option, expected) in
+        [("- seccomp=", "deploy/docker/seccomp.json"), ("- systempaths=", "/proc is covered or read-only in part")]
+    {
+        let found = without(option);
+        assert!(found.contains(expected), "{option} {found}");
+    }
+    installation.up(); // twin
+}
+
+#[test]
 fn a_gateway_that_does_not_answer_is_not_healthy() {
     let (_origin, internet) = Origin::start();
     let (engine, registry) = (Engine::start(&internet), registry());

@@ -163,13 +163,7 @@ impl Driver {
     fn relayed(&self, result: &RawValue) -> Result<Box<RawValue>, RpcError> {
         let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
         let members = Members::of(result).map_err(|_| malformed())?;
-        if let Some(requests) = members.value("inputRequests") {
-            let requests = Members::of(requests).map_err(|_| malformed())?;
-            for (_, request) in requests.iter() {
-                let request = read_request(request).ok_or_else(malformed)?;
-                self.questions.capabilities().allow(&request).map_err(Undeclared::explained)?;
-            }
-        }
+        self.questions.capabilities().allow_all(result)?;
         let Some(state) = members.value("requestState") else { return Ok(result.to_owned()) };
         let token = self.parking.server_state(&self.principal, &self.request, &self.params, state);
         let too_long = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's state is too long");
@@ -187,13 +181,6 @@ fn status_of(error: &RpcError) -> StatusCode {
         RpcError::MISSING_CAPABILITY => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
     }
-}
-
-/// One of the requests in a result.
-fn read_request(request: &RawValue) -> Option<Request> {
-    let members = Members::of(request).ok()?;
-    let method = members.string("method")?.into();
-    Some(Request { id: 0.into(), method, params: members.value("params").map(ToOwned::to_owned) })
 }
 
 /// What the server asks, what the client has answered, and where it listens now.

@@ -11,7 +11,7 @@ use super::SUBSCRIPTION_ID;
 use crate::{
     aggregator::SUBSCRIBE,
     http::{
-        Principal, StreamableHttp,
+        ClientCapabilities, Principal, StreamableHttp,
         body::{Answer, Part, Parts, ResponseBody, stream},
         reply::rpc_error,
     },
@@ -68,6 +68,7 @@ struct Listening<U: Upstream + ?Sized> {
     filter: Filter,
     parts: Parts,
     client: ClientId,
+    capabilities: ClientCapabilities,
     upstream: std::sync::Weak<U>,
 }
 
@@ -107,10 +108,12 @@ impl StreamableHttp {
             filter,
             parts,
             client: ClientId::new(),
+            capabilities: ClientCapabilities::of(Some(&context)),
             upstream: Arc::downgrade(upstream),
         };
-        listening.subscribe(upstream).await;
-        listening.follow_tasks(upstream, context).await;
+        let context = Arc::new(context);
+        listening.subscribe(upstream, &context).await;
+        listening.follow_tasks(upstream, &context).await;
         let acknowledged = listening.acknowledged();
         let ended = self.streams.child_token();
         tracing::debug!(filter = %listening.filter.to_json(), "a client listens");
@@ -130,11 +133,12 @@ impl StreamableHttp {
 
 impl<U: Upstream + ?Sized> Listening<U> {
     /// Subscribes to each resource; what cannot be subscribed to is not acknowledged.
-    async fn subscribe(&mut self, upstream: &Arc<U>) {
+    async fn subscribe(&mut self, upstream: &Arc<U>, context: &Arc<ClientContext>) {
         let mut accepted = BTreeSet::new();
         for uri in std::mem::take(&mut self.filter.resource_subscriptions) {
             let params = RawValue::from_string(format!(r#"{{"uri":{}}}"#, quoted(&uri))).expect("it is JSON");
-            let call = Call::new("resources/subscribe", Some(params)).of_client(self.client);
+            let mut call = Call::new("resources/subscribe", Some(params)).of_client(self.client);
+            call.context = Some(Arc::clone(context));
             if matches!(upstream.call(call).await, Outcome::Complete(_)) {
                 accepted.insert(uri);
             }
@@ -143,12 +147,11 @@ impl<U: Upstream + ?Sized> Listening<U> {
     }
 
     /// The same with tasks.
-    async fn follow_tasks(&mut self, upstream: &Arc<U>, context: ClientContext) {
-        let context = Arc::new(context);
+    async fn follow_tasks(&mut self, upstream: &Arc<U>, context: &Arc<ClientContext>) {
         for id in std::mem::take(&mut self.filter.task_ids) {
             let params = RawValue::from_string(format!(r#"{{"taskId":{}}}"#, quoted(&id))).expect("it is JSON");
             let mut call = Call::new(SUBSCRIBE, Some(params)).of_client(self.client);
-            call.context = Some(Arc::clone(&context));
+            call.context = Some(Arc::clone(context));
             if matches!(upstream.call(call).await, Outcome::Complete(_)) {
                 self.filter.task_ids.insert(id);
             }
@@ -183,7 +186,9 @@ impl<U: Upstream + ?Sized> Listening<U> {
             }
             None if &*event.method == "notifications/tasks" => {
                 let id = params.and_then(|params| Members::of(params).ok()?.string("taskId").map(String::from));
-                id.is_some_and(|id| self.filter.task_ids.contains(&id))
+                // What it cannot be asked it learns when it looks at the task.
+                let asks = || params.is_none_or(|params| self.capabilities.allow_all(params).is_ok());
+                id.is_some_and(|id| self.filter.task_ids.contains(&id)) && asks()
             }
             None => false,
         };

@@ -11,7 +11,7 @@ use crate::{
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
     sink::Sink,
-    upstream::BoxFuture,
+    upstream::{BoxFuture, List},
 };
 
 /// One call's way back to its client: the stream of its own POST.
@@ -120,9 +120,10 @@ impl Session {
             "notifications/elicitation/complete" => {
                 member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
             }
-            // Of tasks only the newer era knows; whoever follows one says so.
-            "notifications/tasks" => false,
-            _ => true,
+            "notifications/progress" => true,
+            method if List::ALL.into_iter().any(|list| list.changed() == method) => true,
+            // A closed list: of tasks, above all, only the newer era knows, and whoever follows one says so.
+            _ => false,
         }
     }
 

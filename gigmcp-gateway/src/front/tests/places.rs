@@ -1,0 +1,43 @@
+use super::*;
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    stream.write_all(ASK).await.is_ok() && matches!(stream.read(&mut byte).await, Ok(1))
+}
+
+#[tokio::test]
+async fn one_address_has_only_so_many_places() {
+    let limits = Limits { max_connections_per_address: 2, ..Limits::default() };
+    for (proxies, fits) in [(&[][..], false), (&["127.0.0.1"], true)] {
+        let running = Running::new(limits, proxies, None).await;
+        let (mut one, mut two) = (running.connect().await, running.connect().await);
+        assert!(is_answered(&mut one).await && is_answered(&mut two).await);
+        let mut three = running.connect().await;
+        assert_eq!(is_answered(&mut three).await, fits, "{proxies:?}");
+        assert_eq!(running.counts().contains("outcome=\"turned_away\"} 1\n"), !fits);
+        drop(one);
+        // Twin: as soon as it is known that one is gone.
+        while !is_answered(&mut running.connect().await).await {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_nothing_makes_room_when_there_is_none() {
+    let limits = Limits { max_connections: 2, ..Limits::default() };
+    let running = Running::new(limits, &[], None).await;
+    let (mut idle, mut busy) = (running.connect().await, running.connect().await);
+    assert!(is_answered(&mut idle).await);
+    busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is read");
+    running.echo.asked.notified().await;
+    let mut third = running.connect().await;
+    assert!(is_answered(&mut third).await, "there was room in the end");
+    assert!(running.counts().contains("reason=\"full\"} 1\n"), "{}", running.counts());
+    drop(read_all(&mut idle).await);
+    running.echo.go.notify_one();
+    let mut byte = [0];
+    assert_eq!(busy.read(&mut byte).await.expect("twin: it is answered"), 1);
+}

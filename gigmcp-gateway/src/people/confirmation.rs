@@ -1,0 +1,150 @@
+//! Whether a provider still stands by a session that it vouched for.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    People, PeopleError, SessionToken,
+    identities::told,
+    record::{self, Kind},
+};
+use crate::{
+    oidc::{Grant, Oidc, Refreshed},
+    output::whole,
+    store::{Happened, LiveSession, ProviderSession, Store, StoreError, now_seconds},
+};
+
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    Holds,
+    /// The provider does not stand by it, or is none of ours any more.
+    Over,
+    /// The provider could not be asked for long. It may hold again.
+    Unconfirmed,
+}
+
+impl People {
+    /// Asks the provider when it is time to: with the refresh token, which only the browser's own token opens.
+    ///
+    /// One request asks, and others go on meanwhile. A provider that cannot be reached is tried again each minute; a session goes on
+    /// for an hour without it.
+    pub(crate) async fn standing(
+        &self,
+        oidc: Option<&Arc<Oidc>>,
+        token: &SessionToken,
+        session: &LiveSession,
+    ) -> Result<Standing, PeopleError> {
+        let Some(provider) = &session.provider else { return Ok(Standing::Holds) };
+        let Some(oidc) = oidc.filter(|oidc| oidc.config().issuer.as_str() == provider.identity.issuer) else {
+            return Ok(Standing::Over);
+        };
+        let Some(confirmed_at) = provider.confirmed_at else { return Ok(Standing::Holds) };
+        let now = now_seconds();
+        let due = oidc.config().recheck.end(confirmed_at);
+        if now < due {
+            return Ok(Standing::Holds);
+        }
+        let unsure = if now < due.saturating_add(GRACE) { Standing::Holds } else { Standing::Unconfirmed };
+        if provider.tried_at > confirmed_at && now < provider.tried_at.saturating_add(RETRY) {
+            return match unsure {
+                Standing::Unconfirmed => self.await_other(token, provider).await,
+                standing => Ok(standing),
+            };
+        }
+        if !self.store.claim_confirmation(token.hash(), provider.tried_at).await? {
+            return match unsure {
+                Standing::Unconfirmed => self.await_other(token, provider).await,
+                standing => Ok(standing),
+            };
+        }
+        let confirmation = Confirmation {
+            store: self.store.clone(),
+            oidc: Arc::clone(oidc),
+            token: token.copy(),
+            session: session.clone(),
+            provider: provider.clone(),
+        };
+        // Whoever asked may go away; what the provider gives must be kept all the same.
+        let confirmed = tokio::spawn(confirmation.run()).await;
+        match confirmed {
+            Ok(confirmed) => Ok(confirmed?.unwrap_or(unsure)),
+            Err(_) => Ok(unsure),
+        }
+    }
+
+    /// Waits for what another request finds out.
+    async fn await_other(&self, token: &SessionToken, before: &ProviderSession) -> Result<Standing, PeopleError> {
+        for _ in 0..OTHERS_TRIES {
+            let found = self.store.session(token.hash(), self.terms.idle.seconds()).await?;
+            match found.and_then(|found| found.provider) {
+                None => return Ok(Standing::Over),
+                Some(provider) if provider.confirmed_at != before.confirmed_at => return Ok(Standing::Holds),
+                Some(_) => tokio::time::sleep(OTHERS_PAUSE).await,
+            }
+        }
+        Ok(Standing::Unconfirmed)
+    }
+}
+
+struct Confirmation {
+    store: Store,
+    oidc: Arc<Oidc>,
+    token: SessionToken,
+    session: LiveSession,
+    provider: ProviderSession,
+}
+
+impl Confirmation {
+    /// None if the provider could not be asked.
+    async fn run(self) -> Result<Option<Standing>, StoreError> {
+        let (hash, user) = (self.token.hash(), &self.session.row.user);
+        let sealed = self.store.grant(hash.clone()).await?;
+        let Some(grant) = sealed.and_then(|sealed| Grant::open(&sealed, &self.token, user)) else {
+            return self.end("what the provider gave is not there").await;
+        };
+        let proven = match self.oidc.refresh(&self.provider.identity, &grant).await {
+            Ok(Refreshed::Proven(proven)) => proven,
+            Ok(Refreshed::Unsure(grant, error)) => {
+                tracing::warn!("a session could not be confirmed: {}", whole(&error));
+                if let Some(sealed) = grant.seal(&self.token, user) {
+                    self.store.keep_grant(hash, sealed, None).await?;
+                }
+                return Ok(None);
+            }
+            Ok(Refreshed::Ended(error)) => return self.end(error.cause()).await,
+            Err(error) => {
+                tracing::warn!("a session could not be confirmed: {}", whole(&error));
+                return Ok(None);
+            }
+        };
+        let role = match proven.admitted {
+            Ok(role) => role,
+            Err(why) => return self.end(why.cause()).await,
+        };
+        let about = format!("{} when a session was confirmed", self.provider.identity);
+        let changed =
+            self.store.take_role(user.clone(), role, Box::new(move |happened| told(happened, &about))).await?;
+        if let Some(Happened::Role { .. }) = changed {
+            return Ok(Some(Standing::Over));
+        }
+        let Some(sealed) = proven.grant.seal(&self.token, user) else {
+            return self.end("what the provider gave cannot be sealed").await;
+        };
+        self.store.keep_grant(hash, sealed, Some(now_seconds())).await?;
+        Ok(Some(Standing::Holds))
+    }
+
+    async fn end(&self, cause: &str) -> Result<Option<Standing>, StoreError> {
+        let what = format!("ended {}, the provider does not stand by it", self.session.row.id());
+        let row = record::of(Kind::Session, self.session.row.user.as_str(), what, cause);
+        self.store.end_session(self.token.hash(), row).await?;
+        Ok(Some(Standing::Over))
+    }
+}
+
+/// Seconds until a provider that was not reached is tried again.
+const RETRY: i64 = 60;
+/// Seconds that a session goes on without it.
+const GRACE: i64 = 3600;
+const OTHERS_TRIES: u32 = 60;
+const OTHERS_PAUSE: Duration = Duration::from_millis(200);

@@ -1,0 +1,341 @@
+//! Signing in by a provider: whose account it is that the provider vouches for.
+//!
+//! An account is found by issuer and subject alone. An address makes nobody the owner of an account that is there already: whoever is
+//! signed in to it links an identity themselves. It only stands in for the code of an invitation, if the provider has verified it.
+
+use std::time::Duration;
+
+use super::{
+    Access, Actor, ApiScope, Area, Deed, Origin, Password, People, PeopleError, Role, Rule, SessionToken, UserId,
+    factors::OWN,
+    invitations::new_id,
+    record::{self, Kind},
+    throttle::Wait,
+};
+use crate::{
+    oidc::{Answer, Flow, Grant, Identity, LocalPath, Oidc, OidcError, Proven, Purpose},
+    output::whole,
+    store::{
+        AuditRow, EndedBy, Happened, IdentityRow, IdentitySignIn, Linking, NewSession, Outcome, SealedGrant,
+        SessionRow, StoreError, now_seconds,
+    },
+    token::{self, Token},
+};
+
+/// What a browser comes back with from the provider.
+pub(crate) struct Return {
+    /// What it kept of the sign-in that it was sent there for.
+    pub(crate) flow: Option<Flow>,
+    pub(crate) answer: Answer,
+    pub(crate) origin: Origin,
+    /// The session that it had until now; it ends.
+    pub(crate) replaces: Option<SessionToken>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Back {
+    SignedIn { token: SessionToken, expires_at: i64 },
+    Linked,
+}
+
+/// Why somebody is not let in, or an identity not linked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum IdentityError {
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
+    #[error(
+        "nobody was invited with the address that the provider has verified, and GIG_OIDC_NEW_ACCOUNTS is not `anyone`"
+    )]
+    NoAccount,
+    #[error("there is an account with this address; whoever it belongs to signs in to it and links the identity")]
+    AddressTaken,
+    #[error("the account is disabled")]
+    Disabled,
+    #[error("the identity is that of another account")]
+    Anothers,
+    #[error("too many tries; wait {} s", .0.as_secs() + 1)]
+    Wait(Duration),
+    #[error("what the provider gave cannot be sealed")]
+    NotSealed,
+    #[error(transparent)]
+    People(#[from] PeopleError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub(crate) const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
+
+impl People {
+    /// Ends what a browser was sent to the provider for.
+    pub(crate) async fn come_back(&self, oidc: &Oidc, returned: Return) -> Result<(Back, LocalPath), IdentityError> {
+        let Return { flow, answer, origin, replaces } = returned;
+        let source = origin.source();
+        self.sources.begin(&source).map_err(|Wait { for_, first }| {
+            if first {
+                self.store.add_audit_later(record::of(Kind::Login, "", from(&origin), "wait"));
+            }
+            IdentityError::Wait(for_)
+        })?;
+        let (flow, proven) = match self.proven(oidc, flow, answer).await {
+            Ok(proven) => proven,
+            Err(error) => {
+                self.not_let_in("", from(&origin), error.cause(), whole(&error)).await;
+                return Err(error.into());
+            }
+        };
+        let about = format!("{} {}", proven.identity, from(&origin));
+        let known = self.store.identity(proven.identity.clone()).await?.map(|row| row.user);
+        let done = match proven.admitted {
+            Err(why) => {
+                let ended = self.end_all(&proven.identity, why.cause()).await;
+                ended.and(Err(OidcError::NotAdmitted(why).into()))
+            }
+            Ok(role) if flow.purpose() == Purpose::SignIn => {
+                self.let_in_known(oidc, proven, role, origin, replaces).await
+            }
+            Ok(_) => self.linked(&flow, proven.identity).await.map(|()| Back::Linked),
+        };
+        match done {
+            Ok(back) => {
+                self.sources.take_back(&source);
+                Ok((back, flow.return_to().clone()))
+            }
+            Err(error) => {
+                let known = known.as_ref().map(UserId::as_str).unwrap_or_default();
+                self.not_let_in(known, about, error.cause(), whole(&error)).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Who it is. Each state is taken once, before the provider is asked anything.
+    async fn proven(&self, oidc: &Oidc, flow: Option<Flow>, answer: Answer) -> Result<(Flow, Proven), OidcError> {
+        let flow = flow.filter(|flow| flow.purpose() != Purpose::SignOut).ok_or(OidcError::Flow("no-flow"))?;
+        let state = answer.state.as_deref().ok_or(OidcError::Flow("state"))?;
+        if !flow.is_state(state) {
+            return Err(OidcError::Flow("state"));
+        }
+        match self.store.take_once(token::hash(&format!("state {state}")), flow.ends_at()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(OidcError::Flow("state-replayed")),
+            Err(error) => {
+                tracing::error!("the state of a sign-in could not be kept: {}", whole(&error));
+                return Err(OidcError::Busy);
+            }
+        }
+        let proven = oidc.redeem(&flow, answer).await?;
+        Ok((flow, proven))
+    }
+
+    async fn let_in_known(
+        &self,
+        oidc: &Oidc,
+        proven: Proven,
+        role: Option<Role>,
+        origin: Origin,
+        replaces: Option<SessionToken>,
+    ) -> Result<Back, IdentityError> {
+        let token = SessionToken::of(&Token::mint_for(token::Kind::Session));
+        let now = now_seconds();
+        let expires_at = self.terms.longest.end(now);
+        let Proven { identity, email, name, sid, grant, .. } = proven;
+        let told_name = name.or_else(|| email.as_ref().map(|email| email.to_string()));
+        let about = format!("{identity} {}", from(&origin));
+        let given = IdentitySignIn {
+            name: told_name.unwrap_or_else(|| identity.subject.clone()),
+            identity,
+            email,
+            role,
+            new_accounts: oidc.config().new_accounts,
+            new_id: new_id()?,
+            session: self.session_for(token.copy(), origin, replaces, grant, sid),
+            told: Box::new(move |happened| told(happened, &about)),
+        };
+        match self.store.sign_in_identity(given).await? {
+            Outcome::In(_) => Ok(Back::SignedIn { token, expires_at }),
+            Outcome::Disabled(_) => Err(IdentityError::Disabled),
+            Outcome::NoAccount => Err(IdentityError::NoAccount),
+            Outcome::AddressTaken(_) => Err(IdentityError::AddressTaken),
+            Outcome::NotSealed => Err(IdentityError::NotSealed),
+        }
+    }
+
+    /// Makes the session, once it is known whose it is.
+    fn session_for(
+        &self,
+        token: SessionToken,
+        origin: Origin,
+        replaces: Option<SessionToken>,
+        grant: Grant,
+        sid: Option<String>,
+    ) -> Box<dyn FnOnce(&UserId) -> Option<(NewSession, SealedGrant)> + Send> {
+        let terms = self.terms;
+        Box::new(move |user| {
+            let now = now_seconds();
+            let row = SessionRow {
+                hash: token.hash(),
+                user: user.clone(),
+                created_at: now,
+                expires_at: terms.longest.end(now),
+                last_seen_at: now,
+                user_agent: origin.user_agent,
+                address: origin.address.to_string(),
+                viewed: None,
+            };
+            let replaces = replaces.map(|token| token.hash());
+            let session = NewSession { row, replaces, renewed: None, idle_seconds: terms.idle.seconds() };
+            let refreshes = grant.refresh_token.is_some();
+            Some((session, SealedGrant { sealed: grant.seal(&token, user)?, sid, refreshes }))
+        })
+    }
+
+    async fn linked(&self, flow: &Flow, identity: Identity) -> Result<(), IdentityError> {
+        let what = format!("linked {identity}");
+        let told = move |user: &UserId| record::of(Kind::Account, user.as_str(), what.clone(), "allowed");
+        match self.store.link_identity(token::hash(&flow.state()), identity, Box::new(told)).await? {
+            Linking::Linked(_) => Ok(()),
+            Linking::Over => Err(OidcError::Flow("link-over").into()),
+            Linking::Anothers => Err(IdentityError::Anothers),
+        }
+    }
+
+    /// Whoever is signed in is about to add an identity. If there is a password, it is asked for: this is another way in.
+    pub(crate) async fn begin_link(
+        &self,
+        actor: &Actor,
+        session: &SessionToken,
+        password: Option<Password>,
+        flow: &Flow,
+    ) -> Result<(), PeopleError> {
+        actor.may(&OWN, Some(&actor.user))?;
+        self.confirmed_if_kept(actor, password).await?;
+        Ok(self.store.begin_link(token::hash(&flow.state()), session.hash(), flow.ends_at()).await?)
+    }
+
+    /// Who somebody is to providers.
+    pub(crate) async fn identities(&self, actor: &Actor, of: &UserId) -> Result<Vec<IdentityRow>, PeopleError> {
+        actor.may(&READ, Some(of))?;
+        Ok(self.store.identities_of(of.clone()).await?)
+    }
+
+    /// Takes an identity away, by the name under which it is shown.
+    pub(crate) async fn unlink(&self, actor: &Actor, id: &str, password: Option<Password>) -> Result<(), PeopleError> {
+        actor.may(&OWN, Some(&actor.user))?;
+        self.confirmed_if_kept(actor, password).await?;
+        let all = self.store.identities_of(actor.user.clone()).await?;
+        let found = all.into_iter().find(|row| row.id() == id);
+        let missing = || StoreError::Missing { what: "identity", name: id.to_owned(), known: Vec::new() };
+        let identity = found.ok_or_else(missing)?.identity;
+        let row = record::done(Kind::Account, &actor.user, format!("unlinked {identity}"), actor);
+        Ok(self.store.unlink_identity(actor.user.clone(), identity, actor.does(row)).await?)
+    }
+
+    /// What the provider gave with a session, to sign out there too.
+    pub(crate) async fn grant(&self, session: &SessionToken, user: &UserId) -> Result<Option<Grant>, PeopleError> {
+        let sealed = self.store.grant(session.hash()).await?;
+        Ok(sealed.and_then(|sealed| Grant::open(&sealed, session, user)))
+    }
+
+    /// Ends the sessions that a provider says are over. Told once, it is done once.
+    pub(crate) async fn provider_says_over(
+        &self,
+        oidc: &Oidc,
+        token: &str,
+        origin: &Origin,
+    ) -> Result<(), IdentityError> {
+        let source = origin.source();
+        self.sources.begin(&source).map_err(|Wait { for_, .. }| IdentityError::Wait(for_))?;
+        let issuer = oidc.config().issuer.as_str().to_owned();
+        let notice = match oidc.logout_notice(token).await {
+            Ok(notice) => notice,
+            Err(error) => {
+                self.not_let_in("", format!("back-channel logout {}", from(origin)), error.cause(), whole(&error))
+                    .await;
+                return Err(error.into());
+            }
+        };
+        self.sources.take_back(&source);
+        let once = token::hash(&format!("logout {issuer} {}", notice.id));
+        if !self.store.take_once(once, notice.expires_at).await? {
+            let error = OidcError::Flow("logout-replayed");
+            self.not_let_in("", format!("back-channel logout {}", from(origin)), error.cause(), whole(&error)).await;
+            return Err(error.into());
+        }
+        let about = format!("back-channel logout of {}", notice.subject.as_deref().unwrap_or("a session"));
+        let told = move |count: u64| record::of(Kind::Logout, "", format!("{about}, {count} sessions"), "allowed");
+        let ended = EndedBy { issuer, subject: notice.subject, sid: notice.sid };
+        self.store.end_provider_sessions(ended, Box::new(told)).await?;
+        Ok(())
+    }
+
+    /// The provider does not let somebody in any more.
+    async fn end_all(&self, identity: &Identity, cause: &'static str) -> Result<(), IdentityError> {
+        let what = format!("ended those of {identity}");
+        let told = move |count: u64| record::of(Kind::Session, "", format!("{what}, {count} sessions"), cause);
+        let ended = EndedBy { issuer: identity.issuer.clone(), subject: Some(identity.subject.clone()), sid: None };
+        self.store.end_provider_sessions(ended, Box::new(told)).await?;
+        Ok(())
+    }
+
+    async fn not_let_in(&self, about: &str, subject: String, cause: &str, why: String) {
+        tracing::info!("not let in by the provider: {why}");
+        if let Err(error) = self.store.add_audit(record::of(Kind::Login, about, subject, cause)).await {
+            tracing::error!("a failed sign-in could not be audited: {}", whole(&error));
+        }
+    }
+
+    /// One's own password, if there is one.
+    async fn confirmed_if_kept(&self, actor: &Actor, password: Option<Password>) -> Result<(), PeopleError> {
+        match (self.store.user(actor.user.clone()).await?.password, password) {
+            (None, _) => Ok(()),
+            (Some(_), Some(password)) => self.confirmed(actor, password).await.map(drop),
+            (Some(_), None) => Err(PeopleError::Wrong),
+        }
+    }
+}
+
+impl IdentityRow {
+    /// What it is called where it is shown.
+    pub(crate) fn id(&self) -> String {
+        let hash = token::hash(&format!("{}\n{}", self.identity.issuer, self.identity.subject));
+        hash.get(..16).unwrap_or_default().to_owned()
+    }
+}
+
+impl IdentityError {
+    /// For the audit trail.
+    pub(crate) fn cause(&self) -> &'static str {
+        match self {
+            Self::Oidc(error) => error.cause(),
+            Self::NoAccount => "no-account",
+            Self::AddressTaken => "address-taken",
+            Self::Disabled => "disabled",
+            Self::Anothers => "anothers-identity",
+            Self::Wait(_) => "wait",
+            Self::NotSealed | Self::People(_) | Self::Store(_) => "failed",
+        }
+    }
+}
+
+fn from(origin: &Origin) -> String {
+    format!("by the provider, from {}", origin.address)
+}
+
+/// What happened, for the audit trail.
+pub(super) fn told(happened: &Happened, about: &str) -> AuditRow {
+    match happened {
+        Happened::SignedIn { user } => record::of(Kind::Login, user.as_str(), about.to_owned(), "allowed"),
+        Happened::Made { user, role } => {
+            record::of(Kind::Account, user.as_str(), format!("made as {role}, {about}"), "allowed")
+        }
+        Happened::Role { user, from, to } => {
+            record::of(Kind::Account, user.as_str(), format!("role {to} instead of {from}, {about}"), "allowed")
+        }
+        Happened::KeptAdministrator { user, said } => {
+            let what = format!("stays the last administrator, although {said} is said, {about}");
+            AuditRow { alarm: true, ..record::of(Kind::Account, user.as_str(), what, "last-administrator") }
+        }
+    }
+}

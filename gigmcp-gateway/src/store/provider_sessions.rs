@@ -1,0 +1,188 @@
+//! What of a session is the provider's that vouched for somebody.
+
+use sea_query::{Expr, ExprTrait, Query, SimpleExpr};
+
+use super::{
+    Store, StoreError, audit,
+    connection::{Connection, Row},
+    now_seconds,
+    schema::{ProviderSessions, Sessions},
+};
+use crate::{oidc::Identity, trail::AuditRow};
+
+/// Of a session, who vouched for it and when it is to be confirmed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ProviderSession {
+    pub(crate) identity: Identity,
+    /// When the provider stood by it last; none if it cannot be asked.
+    pub(crate) confirmed_at: Option<i64>,
+    pub(crate) tried_at: i64,
+}
+
+/// What a provider gave with a session, sealed for its browser.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedGrant {
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) sid: Option<String>,
+    /// Whether there is a refresh token in it.
+    pub(crate) refreshes: bool,
+}
+
+/// Which sessions a provider says are over.
+#[derive(Clone, Debug)]
+pub(crate) struct EndedBy {
+    pub(crate) issuer: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) sid: Option<String>,
+}
+
+impl Store {
+    /// What the provider gave with a session.
+    pub(crate) async fn grant(&self, hash: String) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |connection| {
+            let select = Query::select()
+                .column(ProviderSessions::Sealed)
+                .from(ProviderSessions::Table)
+                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+                .take();
+            connection.row(&select, |row| Ok(row.get(0)?))
+        })
+        .await
+    }
+
+    /// Takes it upon oneself to have a session confirmed; false if somebody else has in the meantime. A refresh token that is used
+    /// twice is taken for stolen by many providers.
+    pub(crate) async fn claim_confirmation(&self, hash: String, tried_at: i64) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            let claimed = connection.execute(
+                Query::update()
+                    .table(ProviderSessions::Table)
+                    .value(ProviderSessions::TriedAt, now_seconds())
+                    .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+                    .and_where(Expr::col(ProviderSessions::TriedAt).eq(tried_at)),
+            )?;
+            Ok(claimed == 1)
+        })
+        .await
+    }
+
+    /// Keeps what the provider gave; and that it stands by the session, if it does.
+    pub(crate) async fn keep_grant(
+        &self,
+        hash: String,
+        sealed: Vec<u8>,
+        confirmed_at: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let mut update = Query::update()
+                .table(ProviderSessions::Table)
+                .value(ProviderSessions::Sealed, sealed)
+                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+                .take();
+            if let Some(now) = confirmed_at {
+                update.value(ProviderSessions::ConfirmedAt, now).value(ProviderSessions::TriedAt, now);
+            }
+            connection.execute(&update)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends sessions that a provider says are over, and says how many.
+    pub(crate) async fn end_provider_sessions(
+        &self,
+        ended: EndedBy,
+        told: Box<dyn Fn(u64) -> AuditRow + Send>,
+    ) -> Result<u64, StoreError> {
+        self.write(move |connection| {
+            let mut which = Expr::col(ProviderSessions::Issuer).eq(ended.issuer.as_str());
+            if let Some(subject) = &ended.subject {
+                which = which.and(Expr::col(ProviderSessions::Subject).eq(subject.as_str()));
+            }
+            if let Some(sid) = &ended.sid {
+                which = which.and(Expr::col(ProviderSessions::Sid).eq(sid.as_str()));
+            }
+            let count = delete(connection, which)?;
+            audit::append(connection, &told(count))?;
+            Ok(count)
+        })
+        .await
+    }
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    hash: &str,
+    identity: &Identity,
+    grant: &SealedGrant,
+) -> Result<(), StoreError> {
+    let now = now_seconds();
+    connection.execute(
+        Query::insert()
+            .into_table(ProviderSessions::Table)
+            .columns([
+                ProviderSessions::TokenHash,
+                ProviderSessions::Issuer,
+                ProviderSessions::Subject,
+                ProviderSessions::Sid,
+                ProviderSessions::Sealed,
+                ProviderSessions::ConfirmedAt,
+                ProviderSessions::TriedAt,
+            ])
+            .values_panic([
+                hash.into(),
+                identity.issuer.as_str().into(),
+                identity.subject.as_str().into(),
+                grant.sid.as_deref().into(),
+                grant.sealed.clone().into(),
+                grant.refreshes.then_some(now).into(),
+                now.into(),
+            ]),
+    )?;
+    Ok(())
+}
+
+pub(super) fn put_sealed(connection: &Connection, hash: &str, sealed: &[u8]) -> Result<(), StoreError> {
+    connection.execute(
+        Query::update()
+            .table(ProviderSessions::Table)
+            .value(ProviderSessions::Sealed, sealed.to_vec())
+            .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash)),
+    )?;
+    Ok(())
+}
+
+pub(super) fn find(connection: &Connection, hash: &str) -> Result<Option<ProviderSession>, StoreError> {
+    let select = Query::select()
+        .columns([
+            ProviderSessions::Issuer,
+            ProviderSessions::Subject,
+            ProviderSessions::ConfirmedAt,
+            ProviderSessions::TriedAt,
+        ])
+        .from(ProviderSessions::Table)
+        .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+        .take();
+    connection.row(&select, |row: &Row<'_>| {
+        let identity = Identity { issuer: row.get(0)?, subject: row.get(1)? };
+        Ok(ProviderSession { identity, confirmed_at: row.get(2)?, tried_at: row.get(3)? })
+    })
+}
+
+/// Ends the sessions that an identity vouched for.
+pub(super) fn end(connection: &Connection, identity: &Identity) -> Result<u64, StoreError> {
+    let which = Expr::col(ProviderSessions::Issuer)
+        .eq(identity.issuer.as_str())
+        .and(Expr::col(ProviderSessions::Subject).eq(identity.subject.as_str()));
+    delete(connection, which)
+}
+
+fn delete(connection: &Connection, which: SimpleExpr) -> Result<u64, StoreError> {
+    let hashes =
+        Query::select().column(ProviderSessions::TokenHash).from(ProviderSessions::Table).and_where(which).take();
+    let delete = Query::delete()
+        .from_table(Sessions::Table)
+        .and_where(Expr::col(Sessions::TokenHash).in_subquery(hashes))
+        .take();
+    Ok(connection.execute(&delete)?)
+}
