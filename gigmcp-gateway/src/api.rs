@@ -34,7 +34,7 @@ use std::{future::Future, io, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use tracing::Instrument;
 
 use crate::{
@@ -139,6 +139,9 @@ impl<S: Door> Router<S> {
         let (route, path) = self.route(&parts.method, parts.uri.path())?;
         // Before anything is looked up: also who comes with nothing good is told to wait.
         self.state.admit(None, address)?;
+        // Whole, before it is asked who calls: its end can be held back, and whoever held it back would act with rights of
+        // before.
+        let body = Full::new(read(body, route.max_body_bytes).await?);
         let caller = match route.rule.access {
             // Whoever signs in may have a cookie of before, which may have ended, or be of somebody else.
             Access::Public => None,

@@ -20,13 +20,13 @@ use zeroize::Zeroizing;
 use crate::{
     cli::progress,
     host::Host,
-    install::{Catalog, CatalogError, Consent, Freshness, InstallError, Installs, Request as Answers, ServerReference},
+    install::{Catalog, CatalogError, Consent, Freshness, Installs, Request as Answers, ServerReference},
     output::{Failure, whole},
-    people::{Actor, Label, People, Terms},
+    people::{Actor, Label, People, PeopleError, Terms, secret_told},
     serve::{self, Server},
     settings::Settings,
     spec::{Owner, ProfileSlug, ServerName},
-    store::{SecretKey, StoreError},
+    store::{Absent, SecretKey, StoreError},
     token::{self, Token},
 };
 
@@ -67,18 +67,19 @@ async fn prepare(settings: &Settings, host: &Host) -> Result<Zeroizing<String>, 
     }
     let token = profile_token(settings, host).await?;
     let installs = Installs::open(host).await?;
-    install(&catalog, &installs, ECHO, &[]).await?;
+    install(host, &catalog, &installs, ECHO, &[]).await?;
     // Who has it for another site keeps that.
     let new = matches!(host.store.server(FETCH.parse()?).await, Err(StoreError::Missing { .. }));
     let site = new.then_some(("site", FETCH_HOST));
-    let fetch = install(&catalog, &installs, FETCH, site.as_slice()).await?;
+    let fetch = install(host, &catalog, &installs, FETCH, site.as_slice()).await?;
     let slots = host.store.server(fetch.clone()).await?.spec.secrets;
     for slot in slots {
         let key = SecretKey { owner: Owner::local(), server: fetch.clone(), name: slot.name.clone() };
         if host.store.secret(key.clone()).await?.is_none() {
             // A value nobody else knows, so that the demo can show that it left and did not come back.
             let value = format!("demo-{}", Token::mint().expose());
-            secrets.put(key, &slot.sealed_for(), SecretBytes::new(value.into_bytes())).await?;
+            let told = secret_told(&Actor::local(), &key, "sets");
+            secrets.put(key, &slot.sealed_for(), SecretBytes::new(value.into_bytes()), told).await?;
         }
     }
     Ok(token)
@@ -86,21 +87,24 @@ async fn prepare(settings: &Settings, host: &Host) -> Result<Zeroizing<String>, 
 
 /// Whoever starts the demo agrees to its servers as the registry has them today.
 async fn install(
+    host: &Host,
     catalog: &Catalog,
     installs: &Installs<'_>,
     name: &str,
     variables: &[(&str, &str)],
-) -> Result<ServerName, InstallError> {
+) -> Result<ServerName, Failure> {
     let name: ServerName = name.parse().expect("it is one");
     let manifest = ServerReference::latest(name.clone()).find(catalog.index().ok_or(CatalogError::NotSet)?)?;
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let proposal = installs.propose(manifest, &Answers { variables }, progress()).await?;
+    let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
     let profiles = vec![PROFILE.parse().expect("it is one")];
+    let joins = people.joins(&Actor::local(), profiles, &name).await?;
     if proposal.needs_consent() {
         let consent = Consent { manifest: proposal.hash(), entrusted: false };
-        installs.accept(proposal, &consent, &Owner::local(), profiles).await?;
+        installs.accept(proposal, &consent, &Actor::local(), joins).await?;
     } else {
-        installs.use_as_agreed(&proposal, profiles).await?;
+        installs.use_as_agreed(&proposal, joins).await?;
     }
     Ok(name)
 }
@@ -121,14 +125,13 @@ async fn profile_token(settings: &Settings, host: &Host) -> Result<Zeroizing<Str
             return Ok(kept);
         }
     }
-    let mut token = Token::mint();
-    match host.store.create_profile(slug.clone(), Owner::local(), Vec::new(), token.hash()).await {
-        Err(StoreError::Exists { .. }) => {
-            let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
-            token = people.replace_token(&Actor::local(), &slug, Label::first()).await?;
+    let people = People::new(host.store.clone(), Terms::of(settings.session_ttl));
+    let token = match people.create_profile(&Actor::local(), &slug, Vec::new()).await {
+        Err(PeopleError::Store(StoreError::Exists { .. })) => {
+            people.replace_token(&Actor::local(), &slug, Label::first(), Absent::Made).await?.0
         }
         created => created?,
-    }
+    };
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
     writeln!(file, "{}", token.expose())?;
     Ok(Zeroizing::new(token.expose().to_owned()))

@@ -8,18 +8,20 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::{
     api::{self, ApiError, Code, Router, State},
     front::{Answers, Caller},
     output::whole,
-    people::{Origin, Proof, TokenScope},
+    people::{Origin, Shown, TokenScope},
     profiles::Profiles,
     settings::Settings,
     spec::ProfileSlug,
@@ -126,7 +128,11 @@ impl Endpoint {
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
         let request_had_token = bearer(request.headers()).is_some();
-        match self.admit(&mount, &hash).await {
+        let (request, admitted) = match self.let_in(&mount, &hash, request).await {
+            Ok(received) => received,
+            Err(refused) => return refused.map(Until::always),
+        };
+        match admitted {
             Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
                     let principal = Principal::new(format!("{}/{hash}", admitted.profile().slug));
@@ -141,7 +147,7 @@ impl Endpoint {
             },
             Ok(None) => {
                 if request_had_token {
-                    self.state.people.failed.note(Proof::ProfileToken, "", &Origin::new(address, ""));
+                    self.state.people.failed.note(Shown::ProfileToken, "", &Origin::new(address, ""));
                 }
                 unauthorized()
             }
@@ -209,6 +215,29 @@ impl Endpoint {
                     self.streams.end(&(mount, hash));
                 }
             }
+        }
+    }
+
+    /// Reads a request of whoever may come in, and says what they may once it is whole: the end of a body can be held back, and
+    /// the token be revoked meanwhile.
+    async fn let_in(
+        &self,
+        mount: &Mount,
+        hash: &str,
+        request: Request<Incoming>,
+    ) -> Result<(Request<Full<Bytes>>, Result<Option<Admitted>, StoreError>), Response<ResponseBody>> {
+        let (changes, began) = (self.profiles.store().changes(), Instant::now());
+        let admitted = self.admit(mount, hash).await;
+        if !matches!(admitted, Ok(Some(_))) {
+            // Nobody's bodies are not waited for.
+            return Ok((request.map(|_| Full::default()), admitted));
+        }
+        let request = self.transport.receive(request).await?;
+        // An error is a sender that is gone, and with it the store.
+        let changed = changes.has_changed().unwrap_or(true);
+        match changed || began.elapsed() >= REVOCATION_DELAY {
+            true => Ok((request, self.admit(mount, hash).await)),
+            false => Ok((request, admitted)),
         }
     }
 

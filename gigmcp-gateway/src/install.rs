@@ -13,6 +13,7 @@ mod proposal;
 mod reach;
 mod reference;
 mod removal;
+mod revisions;
 
 pub(crate) use catalog::{Catalog, CatalogError, Freshness, words};
 pub(crate) use credentials::{LoginError, RegistryHost, RegistryLogin, forget};
@@ -25,3 +26,4 @@ pub(crate) use proposal::{Consent, Outcome, Proposal, Request, Said, Standing, c
 pub(crate) use reach::Named;
 pub(crate) use reference::{ServerReference, Which};
 pub(crate) use removal::remove;
+pub(crate) use revisions::{Between, Declared, revisions};

@@ -82,6 +82,12 @@ impl ServerLaunch {
         self.starter.edition
     }
 
+    /// Whether a process of it runs, or is being started.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let beside = self.beside().iter().any(|server| server.strong_count() > 0);
+        beside || self.slot().is_some() || self.starting.try_lock().is_err()
+    }
+
     /// Its profile says something else now; what runs goes on.
     pub(crate) fn set(&self, defaults: Defaults, profile: &ProfileSettings, member: &MemberSettings) {
         self.starter.terms.set(defaults, profile, member);
@@ -97,8 +103,7 @@ impl Launch for ServerLaunch {
                 return Ok(server as Arc<dyn Upstream>);
             }
             let spec = self.starter.spec().await?;
-            let of_profile = self.starter.terms.of_profile();
-            let place = self.places.take(&self.starter.profile, of_profile, QUEUE).await?;
+            let place = self.places.take(&self.starter.wants(), QUEUE).await?;
             let server = self.starter.start(spec, Turns::Together, place).await?;
             *self.slot() = Some(Arc::clone(&server));
             // It may have been taken out of the profile while it started.
@@ -115,7 +120,7 @@ impl Launch for ServerLaunch {
                 return Ok(None); // two processes would write to the same files
             }
             // Who would have to wait for a place can as well wait for the first process.
-            let Ok(place) = self.places.try_take(&self.starter.profile, self.starter.terms.of_profile()) else {
+            let Ok(place) = self.places.try_take(&self.starter.wants()) else {
                 return Ok(None);
             };
             let server = self.starter.start(spec, Turns::OneByOne, place).await?;

@@ -14,6 +14,7 @@ mod invitations;
 mod label;
 mod lifetime;
 mod password;
+mod profiles;
 mod record;
 mod role;
 pub(crate) mod rules;
@@ -28,16 +29,17 @@ mod view;
 
 use std::time::Duration;
 
-pub(crate) use access::{Access, Actor, Deed, Refusal, Rule, Via, anybody_may};
+pub(crate) use access::{Access, Actor, Deed, Proof, Refusal, Rule, Via, anybody_may};
 pub(crate) use confirmation::Standing;
 pub(crate) use email::Email;
-pub(crate) use failed::{Failed, Proof};
+pub(crate) use factors::Confirmation;
+pub(crate) use failed::{Failed, Shown};
 pub(crate) use identities::{Back, IdentityError, Return};
 pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
 pub(crate) use lifetime::Lifetime;
 pub(crate) use password::{HashError, Password, WeakPassword};
-pub(crate) use record::{Kind, done};
+pub(crate) use record::{Kind, done, secret_told};
 pub(crate) use role::Role;
 pub(crate) use scope::{ApiScope, Area, Scopes};
 pub(crate) use sessions::{Origin, SessionToken, Terms};
@@ -55,6 +57,7 @@ use self::{
 };
 use crate::{
     secrets::SecretError,
+    spec::InvalidProfileSetting,
     store::{Store, StoreError},
 };
 
@@ -99,6 +102,12 @@ pub(crate) enum PeopleError {
     ViewTime,
     #[error("there is no such session")]
     NoSession,
+    #[error("a code of the second factor is needed too")]
+    FactorNeeded,
+    #[error("the scopes {scopes} are for what an administrator does, and the role of this account is {role}")]
+    ScopesAbove { scopes: String, role: Role },
+    #[error(transparent)]
+    Setting(#[from] InvalidProfileSetting),
     #[error("a second factor is asked for already; end that first")]
     FactorThere,
     #[error("no second factor was begun")]

@@ -11,7 +11,7 @@ use gigmcp_mcp::{
     Aggregator, AggregatorBuilder, AggregatorLimits, Backend, CatalogueStore, FlowPolicy, Launch, Pins, Prefixes,
     ServerId, ServerPolicy,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 mod found;
 mod said;
@@ -24,7 +24,7 @@ use crate::{
     people::{Reach, TokenScope},
     pins::KeptPins,
     settings::Settings,
-    spec::{MemberSettings, ProfileSettings, ProfileSlug, ServerName},
+    spec::{MemberSettings, Owner, ProfileSettings, ProfileSlug, ServerName},
     store::{Edition, Profile, ProfileId, Store, StoreError},
     supervisor::Supervisor,
     tool_audit::ToolAudit,
@@ -48,7 +48,11 @@ struct Entry {
     aggregator: Arc<Aggregator>,
     /// For tokens that are good for less: the same servers, as far as the token reaches. As many as a profile has tokens.
     scoped: HashMap<TokenScope, Arc<Aggregator>>,
+    called: Instant,
 }
+
+/// Of each owner, how often the pins of each server have changed.
+type Generations = HashMap<Owner, HashMap<ServerName, u64>>;
 
 impl Profiles {
     pub(crate) fn new(supervisor: Arc<Supervisor>, settings: &Settings) -> Self {
@@ -56,7 +60,9 @@ impl Profiles {
             start_timeout: Duration::from_secs(settings.start_timeout),
             idle: (settings.idle_timeout > 0).then(|| Duration::from_secs(settings.idle_timeout)),
         };
-        let places = Places::new(usize::try_from(settings.max_servers).unwrap_or(usize::MAX));
+        let [max, of_owner] = [settings.max_servers, settings.max_servers_per_user];
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let places = Places::shared(number(max), number(of_owner));
         Self { supervisor, places, defaults, entries: Mutex::default() }
     }
 
@@ -94,9 +100,18 @@ impl Profiles {
         Some(Arc::clone(&entry.aggregator))
     }
 
+    /// The same for somebody who calls.
+    async fn called(&self, profile: &Profile) -> Result<Arc<Aggregator>, StoreError> {
+        let aggregator = self.aggregator(profile).await?;
+        if let Some(entry) = self.entries().get_mut(&profile.slug) {
+            entry.called = Instant::now();
+        }
+        Ok(aggregator)
+    }
+
     /// The same for a token that is good for less than all of it.
     pub(crate) async fn scoped(&self, profile: &Profile, scope: &TokenScope) -> Result<Arc<Aggregator>, StoreError> {
-        let whole = self.aggregator(profile).await?;
+        let whole = self.called(profile).await?;
         if scope.is_whole() {
             return Ok(whole);
         }
@@ -124,11 +139,12 @@ impl Profiles {
         loop {
             // The store outlives this.
             drop(tokio::time::timeout(REVOCATION_DELAY, changes.changed()).await);
+            self.forget_unused();
             let slugs: Vec<ProfileSlug> = self.entries().keys().cloned().collect();
-            for slug in slugs {
-                let found = self.store().profile(slug.clone()).await;
+            let mut generations = HashMap::new();
+            for (slug, found) in self.read_all(slugs).await {
                 let followed = match found {
-                    Ok(profile) => self.follow(&profile).await.map_err(Unread::Server),
+                    Ok(profile) => self.follow(&profile, &mut generations).await.map_err(Unread::Server),
                     Err(error) => Err(Unread::Profile(error)),
                 };
                 match followed {
@@ -152,19 +168,42 @@ impl Profiles {
         }
     }
 
-    async fn follow(&self, profile: &Profile) -> Result<(), StoreError> {
+    /// Some at a time, so that many profiles are followed as soon as few, and others' turns come in between.
+    async fn read_all(&self, slugs: Vec<ProfileSlug>) -> Vec<(ProfileSlug, Result<Profile, StoreError>)> {
+        let mut read = Vec::with_capacity(slugs.len());
+        for some in slugs.chunks(READ_AT_ONCE) {
+            match self.store().some_profiles(some.to_vec()).await {
+                Ok(found) => read.extend(found),
+                Err(error) => {
+                    tracing::error!("whether profiles have changed cannot be told: {}", whole(&error));
+                    return read;
+                }
+            }
+        }
+        read
+    }
+
+    /// Forgets profiles that nobody uses: the next call makes all that is needed again.
+    fn forget_unused(&self) {
+        self.entries().retain(|_, entry| !entry.is_unused());
+    }
+
+    async fn follow(&self, profile: &Profile, generations: &mut Generations) -> Result<(), StoreError> {
         self.aggregator(profile).await?;
-        self.look_at_pins(profile).await;
+        self.look_at_pins(profile, generations).await;
         Ok(())
     }
 
-    /// What was accepted is seen at once.
-    async fn look_at_pins(&self, profile: &Profile) {
-        let generations = match self.store().pin_generations(profile.owner.clone()).await {
-            Ok(generations) => generations,
-            // The next time; what is held back stays so until then.
-            Err(error) => return tracing::debug!("whether pins have changed cannot be told: {}", whole(&error)),
-        };
+    /// What was accepted is seen at once. Of each owner it is asked once.
+    async fn look_at_pins(&self, profile: &Profile, known: &mut Generations) {
+        if !known.contains_key(&profile.owner) {
+            match self.store().pin_generations(profile.owner.clone()).await {
+                Ok(generations) => drop(known.insert(profile.owner.clone(), generations)),
+                // The next time; what is held back stays so until then.
+                Err(error) => return tracing::debug!("whether pins have changed cannot be told: {}", whole(&error)),
+            }
+        }
+        let Some(generations) = known.get(&profile.owner) else { return };
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(&profile.slug) else { return };
         let mut changed = false;
@@ -226,8 +265,8 @@ impl Profiles {
             })
             .collect();
         let members = Members { servers: &servers, said: &said, pins: &pins };
-        let before = (before.is_some_and(Entry::is_meta), before.map(|entry| &*entry.aggregator));
-        let aggregator = self.aggregate(profile, members, &TokenScope::default(), before);
+        let was = (before.is_some_and(Entry::is_meta), before.map(|entry| &*entry.aggregator));
+        let aggregator = self.aggregate(profile, members, &TokenScope::default(), was);
         if aggregator.has_toxic_flow() && profile.settings.flow_policy() == FlowPolicy::Warn {
             tracing::warn!(
                 profile = %profile.slug,
@@ -236,7 +275,8 @@ impl Profiles {
             );
         }
         let settings = profile.settings.clone();
-        Entry { id: profile.id, servers, said, pins, settings, aggregator, scoped: HashMap::new() }
+        let called = before.map_or_else(Instant::now, |entry| entry.called);
+        Entry { id: profile.id, servers, said, pins, settings, aggregator, scoped: HashMap::new(), called }
     }
 
     /// The servers as far as a token is good for them.
@@ -323,6 +363,13 @@ impl Entry {
         self.scoped.values().chain([&self.aggregator])
     }
 
+    /// Nothing of it runs, nobody listens to it, and it was not called for a while.
+    fn is_unused(&self) -> bool {
+        self.called.elapsed() >= FORGOTTEN
+            && self.aggregators().all(|aggregator| Arc::strong_count(aggregator) == 1)
+            && !self.servers.values().any(|launch| launch.is_at_work())
+    }
+
     fn matches(&self, profile: &Profile) -> bool {
         let same = |(name, edition): &(ServerName, Edition)| {
             self.servers.get(name).is_some_and(|launch| launch.edition() == *edition)
@@ -356,6 +403,10 @@ fn server_id(name: &ServerName) -> ServerId {
     name.as_str().parse().expect("a server name is a prefix of tool names")
 }
 
+/// How long what was made for a profile is kept that nobody calls.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// How many profiles are looked at in one turn.
+const READ_AT_ONCE: usize = 32;
 /// How many different scopes of a profile's tokens are kept ready.
 const MAX_SCOPES: usize = 64;
 /// How long a server that was taken out of a profile may go on without being called.

@@ -17,7 +17,7 @@ use crate::{
     kept::{Kept, KeptError},
     keys::Keys,
     spec::{SealedFor, ServerName},
-    store::{Asker, SecretKey, SecretRow, Store, StoreError, now_seconds},
+    store::{Asker, SecretKey, SecretRow, Store, StoreError, Told, now_seconds},
     trail::{PublicKey, Signer, SignerError},
 };
 use ledger::{Entry, Ledger};
@@ -113,6 +113,7 @@ impl Secrets {
         key: SecretKey,
         sealed_for: &SealedFor,
         value: SecretBytes,
+        told: Told,
     ) -> Result<i64, SecretError> {
         let _change = self.change.lock().await;
         let mut value = Some(value);
@@ -146,7 +147,7 @@ impl Secrets {
                 created_at,
                 sealed: sealed.as_bytes().into(),
             };
-            match self.store.put_secret(row, change).await {
+            match self.store.put_secret(row, change, told.clone()).await {
                 Err(StoreError::Changed) => earlier = Some((context, sealed)),
                 done => return done.map(|()| version).map_err(SecretError::from),
             }
@@ -155,14 +156,14 @@ impl Secrets {
     }
 
     /// Deletes a secret.
-    pub(crate) async fn delete(&self, key: SecretKey) -> Result<(), SecretError> {
+    pub(crate) async fn delete(&self, key: SecretKey, told: Told) -> Result<(), SecretError> {
         let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
             let (ledger, _) = self.current(&self.store, &key).await?;
             let change = ledger.next(&self.keys.vault(), |entries| {
                 entries.retain(|other| other.key != key);
             })?;
-            match self.store.delete_secret(key.clone(), change).await {
+            match self.store.delete_secret(key.clone(), change, told.clone()).await {
                 Err(StoreError::Changed) => {}
                 done => return Ok(done?),
             }
@@ -171,14 +172,14 @@ impl Secrets {
     }
 
     /// Removes a server with its place in profiles and its secrets.
-    pub(crate) async fn remove_server(&self, name: ServerName) -> Result<(), SecretError> {
+    pub(crate) async fn remove_server(&self, name: ServerName, told: Told) -> Result<(), SecretError> {
         let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
             let ledger = self.verify(&self.store).await?;
             let change = ledger.next(&self.keys.vault(), |entries| {
                 entries.retain(|entry| entry.key.server != name);
             })?;
-            match self.store.remove_server(name.clone(), Some(change)).await {
+            match self.store.remove_server(name.clone(), Some(change), told.clone()).await {
                 Err(StoreError::Changed) => {}
                 done => return Ok(done?),
             }

@@ -25,7 +25,7 @@ use crate::{
     front::{Follower, Front, Intake, Tls},
     host::Host,
     output::{Failure, whole},
-    people::People,
+    people::{Actor, Kind, People, done},
     secrets::Secrets,
     settings::{FrontSettings, Settings},
     spec::{Owner, ProfileSlug},
@@ -286,7 +286,9 @@ async fn transitional(settings: &Settings, supervisor: &Supervisor) -> Result<Op
         Ok(_) => {}
         Err(StoreError::Missing { .. }) => {
             // Its own token is never shown; the mounts have the one from the setting.
-            store.create_profile(slug.clone(), Owner::local(), Vec::new(), token::Token::mint().hash()).await?;
+            let (owner, hash) = (Owner::local(), token::Token::mint().hash());
+            let row = done(Kind::Profile, &owner, format!("created {slug} for GIG_BEARER_TOKEN"), &Actor::local());
+            store.create_profile_told(slug.clone(), owner, Vec::new(), hash, row).await?;
             tracing::warn!(
                 "GIG_BEARER_TOKEN is set, so an empty profile `{slug}` was created; fill it with `gigmcp-gateway profile add {slug} SERVER`"
             );

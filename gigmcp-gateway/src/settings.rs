@@ -129,6 +129,13 @@ pub(crate) struct Settings {
     )]
     pub(crate) max_servers: u32,
 
+    /// Processes of servers that the profiles of one person may have together
+    #[arg(
+        long, env = "GIG_MAX_SERVERS_PER_USER", value_name = "NUMBER", default_value = "64", global = true,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub(crate) max_servers_per_user: u32,
+
     /// Days that rows of the audit trail are kept; 0 keeps them for ever
     #[arg(
         long, env = "GIG_AUDIT_DAYS", value_name = "DAYS", default_value = "90", global = true,

@@ -38,6 +38,7 @@ mod servers;
 mod sessions;
 mod sqlite;
 mod tokens;
+mod told;
 mod turns;
 mod users;
 
@@ -77,14 +78,15 @@ pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
 pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
-pub(crate) use profiles::{Profile, ProfileId};
+pub(crate) use profiles::{Joins, Profile, ProfileId};
 pub(crate) use programs::Program;
 pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
-pub(crate) use secrets::{Rewrapped, SecretKey, SecretRow};
+pub(crate) use secrets::{Rewrapped, SecretHead, SecretKey, SecretRow};
 use sent::Sent;
 pub(crate) use servers::ServerRow;
 pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
-pub(crate) use tokens::{NewToken, TokenOwner, TokenRow};
+pub(crate) use tokens::{Absent, NewToken, TokenOwner, TokenRow};
+pub(crate) use told::{Standing, Told};
 pub(crate) use turns::Asker;
 use turns::Turns;
 pub(crate) use users::{NewUser, SignIn, UserRow};
@@ -177,8 +179,18 @@ pub(crate) enum StoreError {
     LastIdentity,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
+    #[error(
+        "the account {0} is disabled, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
+    )]
+    Disabled(crate::spec::Owner),
+    #[error("the account is of the role {role}, which is more than may be given here")]
+    TooMuch { role: crate::people::Role },
+    #[error("whoever asked for this may not do so any more; sign in again")]
+    Revoked,
     #[error("there are {max} {what} already; revoke those that are not used")]
     TooMany { what: &'static str, max: u64 },
+    #[error("{what} would be longer than {max} bytes; say less")]
+    TooLong { what: &'static str, max: usize },
     #[error("the last row of the audit trail could not be written")]
     AuditLost,
     #[error("the database gave no answer where it must give one")]

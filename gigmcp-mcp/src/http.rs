@@ -7,6 +7,7 @@ mod events;
 mod guard;
 mod modern;
 mod polling;
+mod receive;
 mod reply;
 mod service;
 mod session;
@@ -16,8 +17,7 @@ use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::client::ClientCapabilities;
@@ -258,20 +258,9 @@ impl StreamableHttp {
             let error = RpcError::new(RpcError::INVALID_REQUEST, "a header is ambiguous");
             return rpc_error(StatusCode::BAD_REQUEST, None, &error);
         };
-        // A length that is declared need not be waited for.
-        if body.size_hint().lower() > self.limits.max_body_bytes as u64 {
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-        }
-        let reading = Limited::new(body, self.limits.max_body_bytes).collect();
-        let body = match timeout(self.limits.body_timeout, reading).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-            }
-            Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "the body could not be read"),
-            Err(_) => {
-                return plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
-            }
+        let body = match self.whole(body).await {
+            Ok(body) => body,
+            Err(refused) => return refused,
         };
         let events = accepts(&parts.headers, "text/event-stream");
         let headers = dispatch::Headers { version, session, events, all: &parts.headers };

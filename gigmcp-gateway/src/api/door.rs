@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::whole,
-    people::{Actor, Origin, Proof, SessionToken, Standing, UserId, Via},
+    people::{Actor, Origin, SessionToken, Shown, Standing, UserId, Via},
     settings::Settings,
     store::{Begun, Kept, OnceKey},
 };
@@ -106,7 +106,7 @@ impl Door for State {
 
     fn not_let_in(&self, error: &ApiError, headers: &HeaderMap, address: IpAddr) {
         if error.code == Code::Unauthenticated {
-            let proof = if headers.contains_key(header::AUTHORIZATION) { Proof::ApiKey } else { Proof::Session };
+            let proof = if headers.contains_key(header::AUTHORIZATION) { Shown::ApiKey } else { Shown::Session };
             self.people.failed.note(proof, "", &Origin::new(address, ""));
         }
     }

@@ -8,7 +8,7 @@ use super::Body;
 use crate::{
     oidc::{OidcError, ProviderError},
     output::whole,
-    people::{Actor, HashError, IdentityError, Origin, PeopleError, Proof, Refusal, SignInError},
+    people::{Actor, HashError, IdentityError, Origin, PeopleError, Refusal, Shown, SignInError},
     store::StoreError,
 };
 
@@ -178,7 +178,7 @@ pub(super) fn confirmed<T>(
     done: Result<T, PeopleError>,
 ) -> Result<T, ApiError> {
     if let Err(PeopleError::Wrong) = &done {
-        state.people.failed.note(Proof::Confirmation, actor.user.as_str(), &Origin::new(raw.address, ""));
+        state.people.failed.note(Shown::Confirmation, actor.user.as_str(), &Origin::new(raw.address, ""));
     }
     Ok(done?)
 }
@@ -204,12 +204,15 @@ impl From<PeopleError> for ApiError {
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
             PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
-            PeopleError::KeyGrants => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::KeyGrants | PeopleError::ScopesAbove { .. } => Self::new(Code::Forbidden, error.to_string()),
             PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
             PeopleError::EmailNeeded => Self::unacceptable("an address is needed, as `email`"),
             PeopleError::Weak(_) => Self::new(Code::WeakPassword, whole(&error)),
             PeopleError::Code | PeopleError::OwnView | PeopleError::ViewTime => Self::unacceptable(whole(&error)),
-            PeopleError::Random(_) | PeopleError::Secret(_) => Self::internal(&error),
+            PeopleError::FactorNeeded => Self::new(Code::SecondFactor, error.to_string()),
+            PeopleError::Setting(error) => error.into(),
+            PeopleError::Secret(error) => error.into(),
+            PeopleError::Random(_) => Self::internal(&error),
         }
     }
 }
@@ -287,8 +290,12 @@ impl From<StoreError> for ApiError {
             | StoreError::LocalAccount
             | StoreError::LastIdentity
             | StoreError::TooMany { .. }
+            | StoreError::TooLong { .. }
+            | StoreError::Disabled(_)
             | StoreError::Moved { .. }
             | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
+            StoreError::Revoked => Self::unauthenticated(),
             StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
             _ => Self::internal(&error),
         }

@@ -1,6 +1,7 @@
 //! Requests that reach a handler, and those that do not.
 
 mod attacks;
+mod late;
 mod oidc;
 mod once;
 mod rows;
@@ -24,7 +25,13 @@ impl Door for House {
     async fn caller(&self, headers: &HeaderMap) -> Result<Option<Actor>, ApiError> {
         let said = headers.get("actor").map(|value| value.as_bytes());
         let role = |said: &[u8]| if said == b"admin" { Role::Admin } else { Role::User };
-        Ok(said.map(|said| Actor { user: UserId::local(), role: role(said), via: Via::Session, viewing: None }))
+        Ok(said.map(|said| Actor {
+            user: UserId::local(),
+            role: role(said),
+            via: Via::Session,
+            viewing: None,
+            proof: None,
+        }))
     }
 
     fn not_let_in(&self, _: &ApiError, _: &HeaderMap, _: IpAddr) {}

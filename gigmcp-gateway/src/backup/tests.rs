@@ -97,7 +97,7 @@ async fn everything_comes_back_on_either_kind_and_no_id_is_given_again() {
             }
             put_secret(&store, 7).await.expect("there is that server");
             store.add_server(server(999), spec(), Vec::new()).await.expect("it is new");
-            store.remove_server(server(999), None).await.expect("it was added");
+            store.remove_server(server(999), None, AuditRow::default()).await.expect("it was added");
             let backup = backup_of(&from);
             let restored = restore(&backup, &to, Before::Nothing).await.expect("it is empty");
             let (there, here) = (content(&backup_of(&to)), content(&backup));

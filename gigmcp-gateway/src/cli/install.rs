@@ -15,7 +15,8 @@ use crate::{
         Standing, check_consent, hash,
     },
     output::{Failure, Output, harmless, quiet},
-    spec::{Owner, ProfileSlug, ServerName},
+    people::{Actor, People, Terms},
+    spec::{ProfileSlug, ServerName},
 };
 
 #[derive(Args)]
@@ -96,6 +97,8 @@ async fn put(
         // Before anything is asked for.
         check_consent(manifest, consent)?;
     }
+    let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+    let joins = people.joins(&Actor::local(), profiles, &manifest.name).await?;
     let installs = Installs::open(host).await?;
     let request = Request { variables: agreement.variables };
     let proposal = installs.propose(manifest, &request, progress()).await?;
@@ -114,9 +117,9 @@ async fn put(
                 }
             },
         };
-        installs.accept(proposal, &consent, &Owner::local(), profiles).await?
+        installs.accept(proposal, &consent, &Actor::local(), joins).await?
     } else {
-        installs.use_as_agreed(&proposal, profiles).await?
+        installs.use_as_agreed(&proposal, joins).await?
     };
     print_installed(plan, outcome.into(), out)
 }
@@ -347,7 +350,7 @@ pub(super) fn show(plan: &Plan) -> Result<(), Failure> {
 
 /// `server rollback`: to what was agreed to before.
 pub(super) async fn rollback(host: &Host, server: &ServerName, out: &Output) -> Result<(), Failure> {
-    let outcome = Installs::open(host).await?.roll_back(server, &Owner::local(), progress()).await?;
+    let outcome = Installs::open(host).await?.roll_back(server, None, &Actor::local(), progress()).await?;
     print_rolled_back(&outcome.into(), out)
 }
 

@@ -11,6 +11,7 @@ use crate::{
     people::{Actor, Label, People, Terms},
     settings::Settings,
     spec::{ProfileSlug, ServerName},
+    store::Absent,
 };
 
 #[derive(Subcommand)]
@@ -77,31 +78,31 @@ fn setting(text: &str) -> Result<(String, Option<String>), &'static str> {
 /// Does what was asked.
 pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> Result<(), Failure> {
     let host = Host::open(settings)?;
+    let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+    let actor = Actor::local();
     match command {
         Command::Create { name, server } => {
-            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
             let servers = server.into_iter().map(|server| (server, None)).collect();
-            let token = people.create_profile(&Actor::local(), &name, servers).await?;
+            let token = people.create_profile(&actor, &name, servers).await?;
             print_token(&name, token.expose(), out)
         }
         Command::Token { name } => {
-            let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
-            let token = people.replace_token(&Actor::local(), &name, Label::first()).await?;
+            let (token, _) = people.replace_token(&actor, &name, Label::first(), Absent::Made).await?;
             print_token(&name, token.expose(), out)
         }
-        Command::Set { name, said, server } => set(&host, name, server, said, out).await,
+        Command::Set { name, said, server } => set(&host, &people, &name, server, said, out).await,
         Command::Tokens { name } => tokens::run(settings, host, name, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { name } => {
-            host.store.delete_profile(name.clone()).await?;
+            people.delete_profile(&actor, &name).await?;
             print_deleted(&name, out)
         }
         Command::Add { name, server } => {
-            host.store.add_to_profile(name.clone(), server.clone()).await?;
+            people.put_server(&actor, &name, &server, None).await?;
             print_added(&name, &server, out)
         }
         Command::Remove { name, server } => {
-            host.store.remove_from_profile(name.clone(), server.clone()).await?;
+            people.take_server(&actor, &name, &server).await?;
             print_removed(&name, &server, out)
         }
     }
@@ -109,15 +110,19 @@ pub(crate) async fn run(settings: &Settings, command: Command, out: &Output) -> 
 
 async fn set(
     host: &Host,
-    name: ProfileSlug,
+    people: &People,
+    name: &ProfileSlug,
     server: Option<ServerName>,
     said: Vec<(String, Option<String>)>,
     out: &Output,
 ) -> Result<(), Failure> {
-    let mut settings = host.store.profile(name.clone()).await?.settings;
-    for (what, value) in said {
-        settings = host.store.set_of_profile(name.clone(), server.clone(), what, value).await??;
-    }
+    let settings = match said.is_empty() {
+        true => host.store.profile(name.clone()).await?.settings,
+        false => {
+            let said = said.into_iter().map(|(what, value)| (server.clone(), what, value)).collect();
+            people.say(&Actor::local(), name, said).await?
+        }
+    };
     print_settings(&serde_json::to_value(&settings)?, out)
 }
 

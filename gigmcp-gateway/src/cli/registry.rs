@@ -11,6 +11,7 @@ use crate::{
     host::Host,
     install::{RegistryHost, RegistryLogin, forget},
     output::{Failure, Output},
+    people::Actor,
 };
 
 #[derive(Subcommand)]
@@ -39,11 +40,11 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Login { host: registry, username, file } => {
             let password = password(&file)?;
             let login = RegistryLogin { user: username, password: SecretBytes::new(password.to_vec()) };
-            login.keep(&registry, &host.secrets().await?).await?;
+            login.keep(&registry, &host.secrets().await?, &Actor::local()).await?;
             print_kept(&registry, out)
         }
         Command::Logout { host: registry } => {
-            forget(&registry, &host.secrets().await?).await?;
+            forget(&registry, &host.secrets().await?, &Actor::local()).await?;
             print_forgotten(&registry, out)
         }
     }

@@ -12,9 +12,10 @@ use super::read_input;
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
+    people::{Actor, Kind, done, secret_told},
     secrets::SecretError,
     spec::{EXEC, Owner, Place, SecretName, SecretSlot, ServerName},
-    store::SecretKey,
+    store::{SecretKey, Told},
 };
 
 #[derive(Subcommand)]
@@ -58,7 +59,8 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Set { server, name, file } => set(&host, server, &name, &file, out).await,
         Command::List => list(&host, out).await,
         Command::Delete { all: true, .. } => {
-            let deleted = host.store.delete_all_secrets().await?;
+            let told = of_all("deletes all secrets");
+            let deleted = host.store.delete_all_secrets(told).await?;
             out.print(&json!({ "deleted": deleted }), |_| vec![format!("deleted {deleted} secrets")])
         }
         Command::Accept { yes: false } => {
@@ -71,7 +73,8 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::Delete { server, name, all: false } => {
             let (Some(server), Some(name)) = (server, name) else { unreachable!("required without --all") };
             let key = SecretKey { owner: Owner::local(), server, name: name.clone() };
-            host.secrets().await?.delete(key).await?;
+            let told = secret_told(&Actor::local(), &key, "deletes");
+            host.secrets().await?.delete(key, told).await?;
             print_deleted(&name, out)
         }
     }
@@ -86,7 +89,8 @@ async fn set(host: &Host, server: ServerName, name: &str, file: &PathBuf, out: &
     let value = value(slot.name.as_str(), file)?;
     let key = SecretKey { owner: Owner::local(), server: server.clone(), name: slot.name.clone() };
     let sealed_for = slot.sealed_for();
-    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec())).await?;
+    let told = secret_told(&Actor::local(), &key, "sets");
+    let version = host.secrets().await?.put(key, &sealed_for, SecretBytes::new(value.to_vec()), told).await?;
     let whom = match slot.place {
         Place::Environment => Gets::Server,
         _ => Gets::Hosts(sealed_for.hosts().into_iter().map(ToOwned::to_owned).collect()),
@@ -180,7 +184,7 @@ async fn accept(host: &Host, out: &Output) -> Result<(), Failure> {
         }
         Err(_) => {}
     }
-    let accepted = secrets.accept().await?;
+    let accepted = secrets.accept(of_all("accepts the secrets as they are")).await?;
     out.print(&json!({ "accepted": accepted }), |_| vec![format!("accepted {accepted} secrets as they are now")])
 }
 
@@ -203,6 +207,10 @@ pub(super) fn print_list(secrets: &[Listed], out: &Output) -> Result<(), Failure
             .map(|row| vec![row.server.clone(), row.name.clone(), row.host.clone(), row.version.to_string()]);
         columns(&["SERVER", "NAME", "HOST", "VERSION"], &rows.collect::<Vec<_>>())
     })
+}
+
+fn of_all(what: &str) -> Told {
+    done(Kind::Secret, &Owner::local(), what, &Actor::local()).into()
 }
 
 const MAX_SECRET_BYTES: u64 = 16 * 1024;

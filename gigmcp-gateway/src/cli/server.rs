@@ -14,8 +14,10 @@ use crate::{
     install::{ServerReference, Which},
     launch::era,
     output::{Failure, Output, columns, whole},
+    people::{Actor, Kind, People, Terms, done},
     serve,
     spec::{self, InvalidSpec, ProfileSlug, ServerName, ServerSpec, Source},
+    store::AuditRow,
 };
 
 #[derive(Subcommand)]
@@ -113,7 +115,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             install::diff(&host, &ServerReference { name, which }, out).await
         }
         Command::Remove { name } => {
-            let collected = crate::install::remove(&host, &name).await?;
+            let collected = crate::install::remove(&host, &name, &Actor::local()).await?;
             print_removed(&name, Some((collected.trees, collected.leased)), out)
         }
     }
@@ -132,8 +134,12 @@ async fn add(host: &Host, add: Add, out: &Output) -> Result<(), Failure> {
     };
     let (spec, notes) = add.declaration.into_spec(source, words)?;
     host.check_paths(&spec)?;
-    host.store.add_server(add.name.clone(), spec.clone(), add.profile).await?;
-    let name = &add.name;
+    let (name, actor) = (&add.name, Actor::local());
+    let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
+    let joins = people.joins(&actor, add.profile, name).await?;
+    let row = done(Kind::Server, &actor.user, format!("adds {name}, which nobody reviewed"), &actor);
+    let row = AuditRow { server: name.to_string(), ..row };
+    host.store.add_server_told(name.clone(), spec.clone(), joins, row).await?;
     out.print(&json!({ "added": name.as_str(), "spec": spec, "reviewed": false }), |_| {
         let mut lines = vec![format!("added {name}; nobody reviewed it, it runs with what you declared and no more")];
         lines.extend(notes);

@@ -36,7 +36,7 @@ impl World {
         let slot = slot();
         let key = SecretKey { owner: Owner::local(), server: server(), name: slot.name.clone() };
         let value = SecretBytes::new(b"the-real-value-of-it".to_vec());
-        secrets.put(key, &slot.sealed_for(), value).await.expect("a new secret");
+        secrets.put(key, &slot.sealed_for(), value, AuditRow::default().into()).await.expect("a new secret");
         let instances = Arc::<Instances>::default();
         let policy =
             Policy::new(store.clone(), Arc::new(secrets), Arc::clone(&instances), HashMap::new(), Traces::default());

@@ -7,9 +7,10 @@ use gigmcp_vault::{Reason, SecretBytes};
 
 use crate::{
     host::{Host, HostError},
+    people::{Actor, Kind, done},
     secrets::{SecretError, Secrets},
     spec::{InvalidSpec, Owner, REGISTRY, SealedFor, SecretName},
-    store::{Asker, SecretKey, StoreError},
+    store::{Asker, AuditRow, SecretKey, StoreError, Told},
 };
 
 /// The host of a registry, and its port unless that is 443.
@@ -60,16 +61,12 @@ const JOIN: Reason = Reason::new("seal with its user");
 const LOG_IN: Reason = Reason::new("log in to the registry");
 
 impl RegistryLogin {
-    /// Whether it can be kept.
-    pub(crate) fn check(&self) -> Result<(), LoginError> {
-        self.joined().map(drop)
-    }
-
     /// Keeps it for that registry, in place of another.
-    pub(crate) async fn keep(self, host: &RegistryHost, secrets: &Secrets) -> Result<(), LoginError> {
+    pub(crate) async fn keep(self, host: &RegistryHost, secrets: &Secrets, by: &Actor) -> Result<(), LoginError> {
         let joined = self.joined()?;
         let (key, sealed_for) = place(&host.0)?;
-        secrets.put(key, &sealed_for, joined).await?;
+        let told = told(host, "sets", by);
+        secrets.put(key, &sealed_for, joined, told).await?;
         Ok(())
     }
 
@@ -88,9 +85,14 @@ impl RegistryLogin {
 }
 
 /// Forgets the credential of a registry.
-pub(crate) async fn forget(host: &RegistryHost, secrets: &Secrets) -> Result<(), LoginError> {
+pub(crate) async fn forget(host: &RegistryHost, secrets: &Secrets, by: &Actor) -> Result<(), LoginError> {
     let (key, _) = place(&host.0)?;
-    Ok(secrets.delete(key).await?)
+    Ok(secrets.delete(key, told(host, "deletes", by)).await?)
+}
+
+fn told(host: &RegistryHost, what: &str, by: &Actor) -> Told {
+    let row = done(Kind::Secret, &by.user, format!("{what} the credential of {host}"), by);
+    by.does(AuditRow { server: REGISTRY.to_owned(), ..row })
 }
 
 fn place(registry: &Registry) -> Result<(SecretKey, SealedFor), InvalidSpec> {

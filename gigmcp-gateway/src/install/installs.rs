@@ -11,8 +11,9 @@ use super::{
 use crate::{
     host::{Host, HostError},
     output::whole,
-    spec::{self, Owner, ProfileSlug, ServerSpec, Source},
-    store::{AuditRow, InstallRow, NewInstall, PolicyRow, SecretKey, ServerRow, StoreError, now_millis},
+    people::Actor,
+    spec::{self, Owner, ServerSpec, Source},
+    store::{AuditRow, InstallRow, Joins, NewInstall, PolicyRow, SecretKey, ServerRow, StoreError, now_millis},
 };
 
 /// Installs into one data directory.
@@ -85,12 +86,13 @@ impl<'h> Installs<'h> {
         &self,
         proposal: Proposal,
         consent: &Consent,
-        owner: &Owner,
-        profiles: Vec<ProfileSlug>,
+        by: &Actor,
+        profiles: Vec<Joins>,
     ) -> Result<Outcome, InstallError> {
         let done = async {
             proposal.check(consent)?;
-            self.put(&proposal.manifest, &proposal.spec, proposal.found, proposal.found, owner, profiles).await
+            let (manifest, spec) = (&proposal.manifest, &proposal.spec);
+            self.put(manifest, spec, proposal.found, proposal.found, (by, Agreed::Anew), profiles).await
         };
         let done = done.await;
         drop(proposal);
@@ -103,11 +105,9 @@ impl<'h> Installs<'h> {
     pub(crate) async fn use_as_agreed(
         &self,
         proposal: &Proposal,
-        profiles: Vec<ProfileSlug>,
+        profiles: Vec<Joins>,
     ) -> Result<Outcome, InstallError> {
-        for profile in profiles {
-            self.host.store.add_to_profile(profile, proposal.manifest.name.clone()).await?;
-        }
+        self.host.store.join(proposal.manifest.name.clone(), profiles).await?;
         let revision = proposal.found.unwrap_or_default();
         Ok(Outcome::of(&proposal.manifest, revision, false))
     }
@@ -118,14 +118,19 @@ impl<'h> Installs<'h> {
         self.clean_up().await;
     }
 
-    /// Goes back to what was agreed to before. That needs no further consent; what it is was signed then.
+    /// Goes back to what was agreed to before. That needs no further consent; what it is was signed then. With `seen`, only if
+    /// that is the server's revision still.
     pub(crate) async fn roll_back(
         &self,
         server: &ServerName,
-        owner: &Owner,
+        seen: Option<i64>,
+        by: &Actor,
         progress: Arc<dyn Progress>,
     ) -> Result<Outcome, InstallError> {
         let found = self.found(server).await?.ok_or_else(|| InstallError::NotInstalled { server: server.clone() })?;
+        if seen.is_some_and(|seen| seen != found.row.revision) {
+            return Err(StoreError::Moved { server: server.clone() }.into());
+        }
         let nothing = || InstallError::NothingBefore { server: server.clone() };
         let before = found.install.replaces.ok_or_else(nothing)?;
         let earlier = self.host.store.installed(server.clone(), before).await?.ok_or_else(nothing)?;
@@ -135,7 +140,8 @@ impl<'h> Installs<'h> {
         }
         let spec = policy.spec(server)?;
         let _lease = self.files(&earlier, &spec, progress).await?;
-        self.put(&earlier.manifest, &spec, Some(found.row.revision), earlier.replaces, owner, Vec::new()).await
+        let (found, before) = (Some(found.row.revision), earlier.replaces);
+        self.put(&earlier.manifest, &spec, found, before, (by, Agreed::Before), Vec::new()).await
     }
 
     /// The files of a version before; they are fetched again if they were collected.
@@ -165,8 +171,8 @@ impl<'h> Installs<'h> {
         spec: &ServerSpec,
         found: Option<i64>,
         replaces: Option<i64>,
-        owner: &Owner,
-        profiles: Vec<ProfileSlug>,
+        (by, agreed): (&Actor, Agreed),
+        profiles: Vec<Joins>,
     ) -> Result<Outcome, InstallError> {
         let policy = spec.to_json();
         let signer = self.host.secrets().await.map_err(Box::new)?.audit_signer().await?;
@@ -178,16 +184,16 @@ impl<'h> Installs<'h> {
             seal,
             found,
             replaces,
-            owner: owner.clone(),
+            owner: by.user.clone(),
             profiles,
-            audit: consent_row(manifest, spec, owner),
+            told: by.does(consent_row(manifest, spec, by, agreed)),
         };
         if found.is_none() {
             // What a server of that name left behind is not its own.
             self.host.kept().remove(&manifest.name).map_err(HostError::from).map_err(Box::new)?;
         }
         let revision = self.host.store.install(new).await?;
-        let secrets = self.to_set(&manifest.name, spec, owner).await?;
+        let secrets = self.to_set(&manifest.name, spec, &by.user).await?;
         Ok(Outcome { secrets, ..Outcome::of(manifest, revision, true) })
     }
 
@@ -237,15 +243,27 @@ struct Found {
     policy: PolicyRow,
 }
 
-/// That somebody agreed to this, and what they said.
-fn consent_row(manifest: &Manifest, spec: &ServerSpec, owner: &Owner) -> AuditRow {
+/// When somebody agreed to what is put in place.
+#[derive(Clone, Copy)]
+enum Agreed {
+    Anew,
+    /// It is gone back to.
+    Before,
+}
+
+/// That somebody agreed to this, what they said, and with what they came.
+fn consent_row(manifest: &Manifest, spec: &ServerSpec, by: &Actor, agreed: Agreed) -> AuditRow {
+    let kind = match agreed {
+        Agreed::Anew => "consent",
+        Agreed::Before => "rollback",
+    };
     let said = spec.variables.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>();
     AuditRow {
         at_ms: now_millis(),
-        kind: "consent".to_owned(),
-        owner: owner.to_string(),
+        kind: kind.to_owned(),
+        owner: by.user.to_string(),
         server: manifest.name.to_string(),
-        subject: format!("{} {} {}{said}", manifest.version, manifest.tier.as_str(), hash(manifest)),
+        subject: format!("{} {} {}{said}, by {}", manifest.version, manifest.tier.as_str(), hash(manifest), by.told()),
         verdict: "allowed".to_owned(),
         ..AuditRow::default()
     }

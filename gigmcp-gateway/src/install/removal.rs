@@ -8,13 +8,14 @@ use tokio::time;
 use super::{InstallError, images};
 use crate::{
     host::{Host, HostError},
+    people::{Actor, Kind, done},
     spec::Source,
-    store::StoreError,
+    store::{AuditRow, StoreError},
 };
 
 /// Removes a server with everything it had: its place in profiles, its secrets, what it kept, its image. Its running
 /// instances end by themselves within two seconds, and are waited for.
-pub(crate) async fn remove(host: &Host, server: &ServerName) -> Result<Collected, InstallError> {
+pub(crate) async fn remove(host: &Host, server: &ServerName, by: &Actor) -> Result<Collected, InstallError> {
     let source = match host.store.server(server.clone()).await {
         // It was being removed, and that was killed.
         Err(StoreError::Missing { .. }) if host.kept().has(server) => {
@@ -23,14 +24,16 @@ pub(crate) async fn remove(host: &Host, server: &ServerName) -> Result<Collected
         }
         row => row?.spec.source,
     };
+    let row = AuditRow { server: server.to_string(), ..done(Kind::Server, &by.user, format!("removes {server}"), by) };
+    let told = by.does(row);
     // Who has no secrets needs no master key to go.
     let secrets = host.store.secrets().await?;
     match secrets.iter().any(|secret| secret.key.server == *server) {
         true => {
             let secrets = host.secrets().await.map_err(Box::new)?;
-            secrets.remove_server(server.clone()).await.map_err(InstallError::Secret)?;
+            secrets.remove_server(server.clone(), told).await.map_err(InstallError::Secret)?;
         }
-        false => host.store.remove_server(server.clone(), None).await?,
+        false => host.store.remove_server(server.clone(), None, told).await?,
     }
     let collected = match source {
         Source::Image(_) => collect_what_ends(host).await,

@@ -12,7 +12,7 @@ use tokio::{
     time::{self, Instant, MissedTickBehavior},
 };
 
-use crate::spec::ProfileSlug;
+use crate::spec::{Owner, ProfileSlug};
 
 /// Who has a place.
 pub(crate) trait Occupant: Send + Sync {
@@ -35,6 +35,16 @@ pub(crate) struct Places {
     /// A place is free again, or somebody may have to give his up.
     changed: Notify,
     max: usize,
+    of_owner: usize,
+}
+
+/// Who wants a place.
+#[derive(Clone, Debug)]
+pub(crate) struct Wants {
+    pub(crate) owner: Owner,
+    pub(crate) profile: ProfileSlug,
+    /// How many the profile may have.
+    pub(crate) of_profile: usize,
 }
 
 #[derive(Default)]
@@ -44,6 +54,7 @@ struct Table {
 }
 
 struct Taken {
+    owner: Owner,
     profile: ProfileSlug,
     /// Nobody yet, while it starts.
     by: Option<Weak<dyn Occupant>>,
@@ -63,6 +74,10 @@ pub(crate) enum Full {
     )]
     Profile { profile: ProfileSlug, max: usize },
     #[error(
+        "all {max} processes that the servers of one person may have are in use; call again when another call has ended (GIG_MAX_SERVERS_PER_USER allows more)"
+    )]
+    Owner { max: usize },
+    #[error(
         "all {max} processes that servers may have are in use; call again when another call has ended (GIG_MAX_SERVERS allows more)"
     )]
     All { max: usize },
@@ -76,30 +91,31 @@ impl From<Full> for LaunchError {
 }
 
 impl Places {
-    /// So many in all.
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), changed: Notify::new(), max })
+    /// So many in all, and so many of one owner's profiles together.
+    pub(crate) fn shared(max: usize, of_owner: usize) -> Arc<Self> {
+        Arc::new(Self { table: Mutex::default(), changed: Notify::new(), max, of_owner })
     }
 
-    /// A place for a server of this profile, which may have `of_profile` of them. If there is none, the one that was not used
-    /// for longest gives its up; if all are in use, it waits.
-    pub(crate) async fn take(
-        self: &Arc<Self>,
-        profile: &ProfileSlug,
-        of_profile: usize,
-        wait: Duration,
-    ) -> Result<Place, Full> {
+    /// So many in all.
+    #[cfg(test)]
+    pub(crate) fn new(max: usize) -> Arc<Self> {
+        Self::shared(max, usize::MAX)
+    }
+
+    /// A place for a server of a profile. If there is none, the one that was not used for longest gives its up; if all are in
+    /// use, it waits. Who has all that they may have takes nothing from others.
+    pub(crate) async fn take(self: &Arc<Self>, wants: &Wants, wait: Duration) -> Result<Place, Full> {
         let deadline = Instant::now() + wait;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let full = match self.try_take(profile, of_profile) {
+            let full = match self.try_take(wants) {
                 Ok(place) => return Ok(place),
                 Err(full) if Instant::now() >= deadline => return Err(full),
                 Err(full) => full,
             };
-            tracing::debug!(%profile, "a server waits for its place: {full}");
+            tracing::debug!(profile = %wants.profile, "a server waits for its place: {full}");
             // Who was used a moment ago can give his place up a moment later, and tells nobody.
             let soon = deadline.min(Instant::now() + SETTLED);
             tokio::select! {
@@ -110,13 +126,17 @@ impl Places {
     }
 
     /// The same without waiting.
-    pub(crate) fn try_take(self: &Arc<Self>, profile: &ProfileSlug, of_profile: usize) -> Result<Place, Full> {
+    pub(crate) fn try_take(self: &Arc<Self>, wants: &Wants) -> Result<Place, Full> {
         loop {
-            let full = match self.free(profile, of_profile) {
+            let full = match self.free(wants) {
                 Ok(place) => return Ok(place),
                 Err(full) => full,
             };
-            let within = matches!(full, Full::Profile { .. }).then_some(profile);
+            let within = |taken: &Taken| match full {
+                Full::Profile { .. } => taken.profile == wants.profile,
+                Full::Owner { .. } => taken.owner == wants.owner,
+                Full::All { .. } => true,
+            };
             let idlest = self.lock().idlest(within);
             // Not under the lock: whoever retires gives his place up.
             let Some((occupant, since)) = idlest else { return Err(full) };
@@ -125,17 +145,22 @@ impl Places {
     }
 
     /// One that nobody has to give up.
-    pub(crate) fn free(self: &Arc<Self>, profile: &ProfileSlug, of_profile: usize) -> Result<Place, Full> {
+    pub(crate) fn free(self: &Arc<Self>, wants: &Wants) -> Result<Place, Full> {
+        let Wants { owner, profile, of_profile } = wants;
         let mut table = self.lock();
-        if table.taken.values().filter(|taken| taken.profile == *profile).count() >= of_profile {
-            return Err(Full::Profile { profile: profile.clone(), max: of_profile });
+        let count = |of: &dyn Fn(&Taken) -> bool| table.taken.values().filter(|taken| of(taken)).count();
+        if count(&|taken| taken.profile == *profile) >= *of_profile {
+            return Err(Full::Profile { profile: profile.clone(), max: *of_profile });
+        }
+        if count(&|taken| taken.owner == *owner) >= self.of_owner {
+            return Err(Full::Owner { max: self.of_owner });
         }
         if table.taken.len() >= self.max {
             return Err(Full::All { max: self.max });
         }
         table.last += 1;
         let id = table.last;
-        table.taken.insert(id, Taken { profile: profile.clone(), by: None });
+        table.taken.insert(id, Taken { owner: owner.clone(), profile: profile.clone(), by: None });
         Ok(Place { places: Arc::clone(self), id })
     }
 
@@ -150,7 +175,7 @@ impl Places {
     }
 
     fn reap_once(&self) {
-        let occupants = self.lock().occupants(None);
+        let occupants = self.lock().occupants(|_| true);
         for occupant in occupants {
             if let (Some(since), Some(limit)) = (occupant.idle_since(), occupant.idle_limit())
                 && since.elapsed() >= limit
@@ -172,13 +197,13 @@ impl Places {
 }
 
 impl Table {
-    fn occupants(&self, within: Option<&ProfileSlug>) -> Vec<Arc<dyn Occupant>> {
-        let taken = self.taken.values().filter(|taken| within.is_none_or(|profile| taken.profile == *profile));
+    fn occupants(&self, within: impl Fn(&Taken) -> bool) -> Vec<Arc<dyn Occupant>> {
+        let taken = self.taken.values().filter(|taken| within(taken));
         taken.filter_map(|taken| taken.by.as_ref()?.upgrade()).collect()
     }
 
     /// Who was not used for longest, and since when; whoever is listened to comes last.
-    fn idlest(&self, within: Option<&ProfileSlug>) -> Option<(Arc<dyn Occupant>, Instant)> {
+    fn idlest(&self, within: impl Fn(&Taken) -> bool) -> Option<(Arc<dyn Occupant>, Instant)> {
         let idle = self.occupants(within).into_iter().filter_map(|occupant| {
             let since = occupant.idle_since().filter(|since| since.elapsed() >= SETTLED)?;
             Some((occupant, since))
@@ -270,23 +295,49 @@ mod tests {
         name.parse().expect("a profile name")
     }
 
+    /// Each profile is its own owner's.
+    fn wants(name: &str, of_profile: usize) -> Wants {
+        Wants { owner: name.parse().expect("an owner"), profile: profile(name), of_profile }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_takes_more_than_one_persons_places_however_many_profiles_they_have() {
+        let places = Places::shared(5, 2);
+        let of = |owner: &str, name: &str| Wants { owner: owner.parse().expect("an owner"), ..wants(name, 9) };
+        let busy = |wants: &Wants| {
+            let fake = Fake::in_place(places.try_take(wants).expect("there is room"));
+            fake.is_used(true);
+            fake
+        };
+        let mine = [busy(&of("ann", "one")), busy(&of("ann", "two"))];
+        let refused = places.try_take(&of("ann", "three")).err();
+        assert_eq!(refused, Some(Full::Owner { max: 2 }));
+        let others = [busy(&of("bob", "four")), busy(&of("bob", "five"))];
+        others[0].is_used(false);
+        mine[0].is_used(false);
+        time::advance(SETTLED).await;
+        let place = places.try_take(&of("ann", "three")).expect("her own server gives way");
+        assert!(!mine[0].runs() && others[0].runs(), "and nobody else's");
+        drop(place);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_was_not_used_for_longest_gives_its_place_up() {
         let places = Places::new(3);
         let mut fakes = Vec::new();
         for name in ["one", "one", "two"] {
-            fakes.push(Fake::in_place(places.try_take(&profile(name), 9).expect("there is room")));
+            fakes.push(Fake::in_place(places.try_take(&wants(name, 9)).expect("there is room")));
             time::advance(Duration::from_secs(2)).await;
         }
         fakes[0].is_used(false); // a moment ago
-        let third = Fake::in_place(places.try_take(&profile("two"), 9).expect("somebody is idle"));
+        let third = Fake::in_place(places.try_take(&wants("two", 9)).expect("somebody is idle"));
         assert_eq!(fakes.iter().map(|fake| fake.runs()).collect::<Vec<_>>(), [true, false, true]);
         // A profile that has all it may have takes nothing from others.
         third.is_used(true);
-        let refused = places.try_take(&profile("one"), 1).err();
+        let refused = places.try_take(&wants("one", 1)).err();
         assert_eq!(refused, Some(Full::Profile { profile: profile("one"), max: 1 }));
         time::advance(SETTLED).await;
-        let place = places.try_take(&profile("one"), 1).expect("its own server gives way");
+        let place = places.try_take(&wants("one", 1)).expect("its own server gives way");
         assert_eq!(fakes.iter().map(|fake| fake.runs()).collect::<Vec<_>>(), [false, false, true]);
         drop(place);
     }
@@ -294,7 +345,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_used_is_waited_for_and_who_is_listened_to_ends_last() {
         let places = Places::new(2);
-        let take = async || places.take(&profile("one"), 9, Duration::from_secs(20)).await;
+        let take = async || places.take(&wants("one", 9), Duration::from_secs(20)).await;
         let listened = Fake::in_place(take().await.expect("there is room"));
         listened.listened_to.store(true, Ordering::SeqCst);
         time::advance(Duration::from_secs(5)).await;
@@ -319,7 +370,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_was_not_used_for_too_long_ends() {
         let places = Places::new(9);
-        let take = || Fake::in_place(places.try_take(&profile("one"), 9).expect("there is room"));
+        let take = || Fake::in_place(places.try_take(&wants("one", 9)).expect("there is room"));
         let (idle, busy, listened) = (take(), take(), take());
         busy.is_used(true);
         listened.listened_to.store(true, Ordering::SeqCst);
@@ -329,7 +380,7 @@ mod tests {
         time::advance(Duration::from_secs(1)).await;
         places.reap_once();
         assert!(!idle.runs() && busy.runs() && listened.runs());
-        let starting = places.try_take(&profile("one"), 9).expect("there is room");
+        let starting = places.try_take(&wants("one", 9)).expect("there is room");
         time::advance(Duration::from_secs(100)).await;
         places.reap_once();
         drop(starting);

@@ -12,7 +12,7 @@ use tokio::time::{self, Instant};
 
 use super::{
     END, Terms, era,
-    places::Place,
+    places::{Place, Wants},
     server::{Found, Server},
     told::{log_events, log_stderr},
     uses::Uses,
@@ -38,6 +38,12 @@ pub(super) struct Starter {
 }
 
 impl Starter {
+    /// Whose place a process of it takes.
+    pub(super) fn wants(&self) -> Wants {
+        let of_profile = self.terms.of_profile();
+        Wants { owner: self.owner.clone(), profile: self.profile.clone(), of_profile }
+    }
+
     /// What the server is now, if it still is of the revision that this starts.
     pub(super) async fn spec(&self) -> Result<ServerSpec, LaunchError> {
         let row = self.supervisor.host.store.server(self.server.clone()).await.map_err(|error| {
@@ -79,7 +85,7 @@ impl Starter {
         if known.era.is_none() && era == Era::Legacy {
             // It may know both, and then the newer one is better.
             let limit = era::OTHER_ERA + 3 * began.elapsed();
-            if let Ok(place) = place.places().free(&self.profile, self.terms.of_profile()) {
+            if let Ok(place) = place.places().free(&self.wants()) {
                 tokio::spawn(Arc::clone(self).find_out_later(spec.clone(), limit, place));
             }
         } else if known.era != Some(era) {

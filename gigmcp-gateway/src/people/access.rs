@@ -1,6 +1,7 @@
 //! Who may do what: one pure decision.
 
 use super::{ApiScope, Role, Scopes, UserId};
+use crate::store::{AuditRow, Standing, Told};
 
 /// Somebody who has proven who they are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -10,6 +11,15 @@ pub(crate) struct Actor {
     pub(crate) via: Via,
     /// Whose pages somebody looks at, and what that person is. Nothing can be changed meanwhile.
     pub(crate) viewing: Option<(UserId, Role)>,
+    /// What they came with, so that it can be looked at again; on the command line, nothing.
+    pub(crate) proof: Option<Proof>,
+}
+
+/// What somebody came with, as its hash.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Proof {
+    Session(String),
+    ApiKey(String),
 }
 
 /// How somebody has proven it.
@@ -92,7 +102,18 @@ impl Rule {
 impl Actor {
     /// Whoever has the gateway's own data in their hands.
     pub(crate) fn local() -> Self {
-        Self { user: UserId::local(), role: Role::Admin, via: Via::Local, viewing: None }
+        Self { user: UserId::local(), role: Role::Admin, via: Via::Local, viewing: None, proof: None }
+    }
+
+    /// What they do, and as what: it is looked at again where it is written.
+    pub(crate) fn does(&self, row: AuditRow) -> Told {
+        match self.via {
+            Via::Local => row.into(),
+            Via::Session | Via::ApiKey { .. } => {
+                let (user, role, proof) = (self.user.clone(), self.role, self.proof.clone());
+                Told::by(Standing { user, role, proof }, row)
+            }
+        }
     }
 
     /// Whose pages are shown.

@@ -2,7 +2,11 @@
 
 use gigmcp_vault::{Reason, SecretBytes};
 
-use super::{PeopleError, UserId, totp::TotpSecret};
+use super::{
+    Actor, PeopleError, UserId,
+    record::{self, Kind},
+    totp::TotpSecret,
+};
 use crate::{
     secrets::Secrets,
     spec::{ACCOUNT, SealedFor},
@@ -12,9 +16,10 @@ use crate::{
 const CHECK: Reason = Reason::new("check a second factor");
 
 /// Keeps it, in place of another.
-pub(super) async fn keep(secrets: &Secrets, user: &UserId, secret: &TotpSecret) -> Result<(), PeopleError> {
+pub(super) async fn keep(secrets: &Secrets, actor: &Actor, secret: &TotpSecret) -> Result<(), PeopleError> {
     let value = SecretBytes::new(secret.as_bytes().to_vec());
-    secrets.put(key(user), &SealedFor::account(), value).await?;
+    let row = record::done(Kind::Account, &actor.user, "second factor prepared", actor);
+    secrets.put(key(&actor.user), &SealedFor::account(), value, actor.does(row)).await?;
     Ok(())
 }
 

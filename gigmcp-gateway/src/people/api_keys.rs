@@ -1,7 +1,7 @@
 //! Keys of the control plane: for programs, for what they were made for.
 
 use super::{
-    Access, Actor, ApiScope, Area, Deed, Label, Lifetime, People, PeopleError, Role, Rule, Scopes, UserId, Via,
+    Access, Actor, ApiScope, Area, Deed, Label, Lifetime, People, PeopleError, Proof, Role, Rule, Scopes, UserId, Via,
     record::{self, Kind},
 };
 use crate::{
@@ -24,11 +24,15 @@ impl People {
         holds: Option<Lifetime>,
     ) -> Result<Token, PeopleError> {
         actor.may(&CREATE, Some(&actor.user))?;
+        let above = scopes.above(actor.role);
+        if !above.is_empty() {
+            return Err(PeopleError::ScopesAbove { scopes: above.join(", "), role: actor.role });
+        }
         let token = Token::mint_for(token::Kind::ApiKey);
         let row = record::done(Kind::ApiKey, &actor.user, format!("created {name} for {scopes}"), actor);
         let expires_at = holds.map(|holds| holds.end(now_seconds()));
         let new = NewApiKey { user: actor.user.clone(), name, hash: token.hash(), scopes, expires_at };
-        self.store.add_api_key(new, row).await?;
+        self.store.add_api_key(new, actor.does(row)).await?;
         Ok(token)
     }
 
@@ -42,7 +46,7 @@ impl People {
     pub(crate) async fn revoke_api_key(&self, actor: &Actor, of: &UserId, name: Label) -> Result<(), PeopleError> {
         actor.may(&REVOKE, Some(of))?;
         let row = record::done(Kind::ApiKey, of, format!("revoked {name}"), actor);
-        Ok(self.store.revoke_api_key(of.clone(), name, row).await?)
+        Ok(self.store.revoke_api_key(of.clone(), name, actor.does(row)).await?)
     }
 
     /// Who comes with a key, if it works now.
@@ -55,6 +59,7 @@ impl People {
         let Some((row, role)) = found else { return Ok(None) };
         self.store.api_key_used(&row);
         let via = Via::ApiKey { name: row.name.to_string(), scopes: row.scopes };
-        Ok(Some(Actor { user: row.user, role, via, viewing: None }))
+        let proof = Some(Proof::ApiKey(row.hash));
+        Ok(Some(Actor { user: row.user, role, via, viewing: None, proof }))
     }
 }

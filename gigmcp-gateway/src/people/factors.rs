@@ -18,21 +18,28 @@ pub(crate) const OWN: Rule = Rule::new(Access::Own, Deed::Prove);
 /// Whoever lost the device and the codes asks an administrator; the password is needed all the same.
 pub(crate) const LOST: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
 
+/// What somebody says once more who is signed in.
+pub(crate) struct Confirmation {
+    pub(crate) password: Password,
+    pub(crate) code: Option<SecondFactor>,
+}
+
 impl People {
-    /// Changes one's own password. All other sessions end.
+    /// Changes one's own password. All other sessions end; keys and tokens stay.
     pub(crate) async fn change_password(
         &self,
         actor: &Actor,
         session: &SessionToken,
-        old: Password,
+        old: Confirmation,
         new: Password,
+        secrets: &Secrets,
     ) -> Result<(), PeopleError> {
-        let found = self.confirmed(actor, old).await?;
+        let found = self.confirmed_twice(actor, old, secrets).await?;
         let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
         new.check(email)?;
         let hash = self.hasher.hash(new).await?;
         let row = record::done(Kind::Account, &actor.user, "password", actor);
-        Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), row).await?)
+        Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), actor.does(row)).await?)
     }
 
     /// Begins a second factor: what the device is to be told, once. It is asked for after [`confirm_totp`](Self::confirm_totp).
@@ -47,7 +54,7 @@ impl People {
             return Err(PeopleError::FactorThere);
         }
         let secret = TotpSecret::mint()?;
-        account_secret::keep(secrets, &actor.user, &secret).await?;
+        account_secret::keep(secrets, actor, &secret).await?;
         let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
         Ok(secret.uri(email))
     }
@@ -72,7 +79,7 @@ impl People {
         self.factors.succeeded(&actor.user);
         let codes = mint_recovery_codes()?;
         let row = record::done(Kind::Account, &actor.user, "second factor begun", actor);
-        self.store.begin_totp(actor.user.clone(), step, hashes(&codes), Some(session.hash()), row).await?;
+        self.store.begin_totp(actor.user.clone(), step, hashes(&codes), Some(session.hash()), actor.does(row)).await?;
         Ok(codes)
     }
 
@@ -80,15 +87,16 @@ impl People {
     pub(crate) async fn renew_recovery_codes(
         &self,
         actor: &Actor,
-        password: Password,
+        confirmation: Confirmation,
+        secrets: &Secrets,
     ) -> Result<Vec<Zeroizing<String>>, PeopleError> {
-        let found = self.confirmed(actor, password).await?;
+        let found = self.confirmed_twice(actor, confirmation, secrets).await?;
         if found.user.totp_since.is_none() {
             return Err(PeopleError::NoFactor);
         }
         let codes = mint_recovery_codes()?;
         let row = record::done(Kind::Account, &actor.user, "recovery codes", actor);
-        self.store.set_recovery_codes(actor.user.clone(), hashes(&codes), row).await?;
+        self.store.set_recovery_codes(actor.user.clone(), hashes(&codes), actor.does(row)).await?;
         Ok(codes)
     }
 
@@ -96,21 +104,35 @@ impl People {
     pub(crate) async fn end_totp(
         &self,
         actor: &Actor,
-        password: Password,
-        code: SecondFactor,
+        confirmation: Confirmation,
         secrets: &Secrets,
     ) -> Result<(), PeopleError> {
-        let found = self.confirmed(actor, password).await?;
-        self.second_factor(&found, Some(code), secrets).await.map_err(PeopleError::from)?;
+        self.confirmed_twice(actor, confirmation, secrets).await?;
         let row = record::done(Kind::Account, &actor.user, "second factor ended", actor);
-        Ok(self.store.end_totp(actor.user.clone(), row).await?)
+        Ok(self.store.end_totp(actor.user.clone(), actor.does(row)).await?)
     }
 
     /// The same for somebody who has lost it.
     pub(crate) async fn end_lost_totp(&self, actor: &Actor, of: &UserId) -> Result<(), PeopleError> {
         actor.may(&LOST, Some(of))?;
         let row = record::done(Kind::Account, of, "second factor ended", actor);
-        Ok(self.store.end_totp(of.clone(), row).await?)
+        Ok(self.store.end_totp(of.clone(), actor.does(row)).await?)
+    }
+
+    /// Somebody's own account, if the password is right, and the second factor where one is asked for: what changes one of them
+    /// needs both, or who has one of them would get the other.
+    async fn confirmed_twice(
+        &self,
+        actor: &Actor,
+        Confirmation { password, code }: Confirmation,
+        secrets: &Secrets,
+    ) -> Result<SignIn, PeopleError> {
+        let found = self.confirmed(actor, password).await?;
+        match self.second_factor(&found, code, secrets).await {
+            Ok(()) => Ok(found),
+            Err(SignInError::SecondFactor) => Err(PeopleError::FactorNeeded),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Somebody's own account, if the password is right.

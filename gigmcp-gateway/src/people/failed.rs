@@ -20,7 +20,7 @@ use crate::store::Store;
 
 /// What somebody came with.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Proof {
+pub(crate) enum Shown {
     Session,
     ApiKey,
     ProfileToken,
@@ -30,7 +30,7 @@ pub(crate) enum Proof {
     Confirmation,
 }
 
-impl Proof {
+impl Shown {
     const ALL: [Self; 5] = [Self::Session, Self::ApiKey, Self::ProfileToken, Self::Code, Self::Confirmation];
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -51,7 +51,7 @@ pub(crate) struct Failed {
     store: Store,
     hasher: RandomState,
     slots: Mutex<Box<[Option<Slot>]>>,
-    counts: [AtomicU64; Proof::ALL.len()],
+    counts: [AtomicU64; Shown::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ impl Failed {
     }
 
     /// Notes one. Nobody waits for it.
-    pub(crate) fn note(&self, proof: Proof, about: &str, origin: &Origin) {
+    pub(crate) fn note(&self, proof: Shown, about: &str, origin: &Origin) {
         self.counts[proof as usize].fetch_add(1, Ordering::Relaxed);
         let Some(more) = self.is_to_be_told(proof, origin) else { return };
         let more = if more > 0 { format!(", after {more} more") } else { String::new() };
@@ -82,11 +82,11 @@ impl Failed {
 
     /// How many of each there were since the program began.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Proof::ALL.into_iter().map(|proof| (proof.as_str(), self.counts[proof as usize].load(Ordering::Relaxed)))
+        Shown::ALL.into_iter().map(|proof| (proof.as_str(), self.counts[proof as usize].load(Ordering::Relaxed)))
     }
 
     /// If it is: how many were not, since the last that was.
-    fn is_to_be_told(&self, proof: Proof, origin: &Origin) -> Option<u64> {
+    fn is_to_be_told(&self, proof: Shown, origin: &Origin) -> Option<u64> {
         let now = Instant::now();
         let place = self.hasher.hash_one((proof, origin.source())) % SLOTS as u64;
         let place = usize::try_from(place).expect("it is less than a usize");
@@ -115,13 +115,13 @@ mod tests {
         let failed = Failed::new(store);
         let from = |last: u8| Origin::new(std::net::IpAddr::from([192, 0, 2, last]), "");
         let note = |proof, last| failed.is_to_be_told(proof, &from(last));
-        assert_eq!(note(Proof::ApiKey, 1), Some(0));
+        assert_eq!(note(Shown::ApiKey, 1), Some(0));
         for _ in 0..1000 {
-            assert_eq!(note(Proof::ApiKey, 1), None, "a flood");
+            assert_eq!(note(Shown::ApiKey, 1), None, "a flood");
         }
         tokio::time::advance(EVERY).await;
-        assert_eq!(note(Proof::ApiKey, 1), Some(1000), "what the flood was");
-        failed.note(Proof::Code, "", &from(9));
+        assert_eq!(note(Shown::ApiKey, 1), Some(1000), "what the flood was");
+        failed.note(Shown::Code, "", &from(9));
         assert_eq!(failed.counted().find(|(_, count)| *count > 0), Some(("code", 1)));
     }
 }

@@ -229,7 +229,7 @@ impl People {
         let missing = || StoreError::Missing { what: "identity", name: id.to_owned(), known: Vec::new() };
         let identity = found.ok_or_else(missing)?.identity;
         let row = record::done(Kind::Account, &actor.user, format!("unlinked {identity}"), actor);
-        Ok(self.store.unlink_identity(actor.user.clone(), identity, row).await?)
+        Ok(self.store.unlink_identity(actor.user.clone(), identity, actor.does(row)).await?)
     }
 
     /// What the provider gave with a session, to sign out there too.

@@ -62,7 +62,7 @@ impl People {
     pub(crate) async fn revoke_invitation(&self, actor: &Actor, email: Email) -> Result<(), PeopleError> {
         actor.may(&CHANGE, None)?;
         let row = record::of(Kind::Invitation, "", format!("revoked {email}, by {}", actor.told()), "allowed");
-        Ok(self.store.revoke_invitation(email, row).await?)
+        Ok(self.store.revoke_invitation(email, actor.does(row)).await?)
     }
 
     /// A code that gives somebody another password.
@@ -128,7 +128,7 @@ impl People {
     async fn given_code(&self, code: &str, origin: Option<&Origin>) -> Result<InvitationRow, PeopleError> {
         let found = self.find_code(code).await;
         if let (Err(PeopleError::Code), Some(origin)) = (&found, origin) {
-            self.failed.note(super::Proof::Code, "", origin);
+            self.failed.note(super::Shown::Code, "", origin);
         }
         found
     }
@@ -163,7 +163,7 @@ impl People {
             created_at,
             expires_at: holds.end(created_at),
         };
-        self.store.add_invitation(row, audit).await?;
+        self.store.add_invitation(row, actor.does(audit)).await?;
         Ok(token)
     }
 }

@@ -1,7 +1,7 @@
 //! What of all this stands in the audit trail.
 
 use super::{Actor, UserId};
-use crate::store::{AuditRow, now_millis};
+use crate::store::{AuditRow, SecretKey, Told, now_millis};
 
 /// What happened to an account.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,12 @@ pub(super) fn of(kind: Kind, about: &str, subject: String, verdict: &str) -> Aud
         verdict: verdict.to_owned(),
         ..AuditRow::default()
     }
+}
+
+/// What somebody does with a secret; never its value.
+pub(crate) fn secret_told(by: &Actor, key: &SecretKey, does: &str) -> Told {
+    let row = done(Kind::Secret, &key.owner, format!("{does} {} of {}", key.name, key.server), by);
+    by.does(AuditRow { server: key.server.to_string(), ..row })
 }
 
 /// A row about what somebody did to an account, which may be another's.

@@ -7,6 +7,7 @@ pub(crate) use super::{
     factors::{LOST as END_LOST_FACTOR, OWN as OWN_FACTORS},
     identities::READ as IDENTITIES,
     invitations::RESET as RESET_PASSWORD,
+    profiles::{AGREE, CHANGE as CHANGE_PROFILE, READ as PROFILES, TAKE as TAKE_PROFILE},
     sessions::{END as END_SESSION, READ as SESSIONS},
     tokens::{CREATE as CREATE_TOKEN, READ as TOKENS, REVOKE as REVOKE_TOKEN},
     view::{BEGIN as BEGIN_VIEW, END as END_VIEW},

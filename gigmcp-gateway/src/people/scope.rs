@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+use super::Role;
+
 /// A part of the control plane.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Area {
@@ -56,6 +58,15 @@ impl ApiScope {
     pub(crate) const fn write(area: Area) -> Self {
         Self { area, write: true }
     }
+
+    /// The least role that may do something with it. What reads is also of what is one's own.
+    pub(crate) fn least(self) -> Role {
+        match (self.area, self.write) {
+            (Area::Servers | Area::Users, true) => Role::Admin,
+            (Area::Servers | Area::Users, false)
+            | (Area::Profiles | Area::Credentials | Area::Audit | Area::System, _) => Role::User,
+        }
+    }
 }
 
 fn all() -> impl Iterator<Item = ApiScope> {
@@ -64,6 +75,11 @@ fn all() -> impl Iterator<Item = ApiScope> {
 }
 
 impl Scopes {
+    /// Those that are of no use to somebody of that role, whatever they own.
+    pub(crate) fn above(&self, role: Role) -> Vec<String> {
+        self.0.iter().filter(|scope| scope.least() > role).map(ToString::to_string).collect()
+    }
+
     /// Whoever may write may read.
     pub(crate) fn allow(&self, scope: ApiScope) -> bool {
         self.0.contains(&scope) || self.0.contains(&ApiScope::write(scope.area))

@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::{
-    Access, Actor, ApiScope, Area, Deed, Lifetime, People, PeopleError, Role, Rule, UserId, Via,
+    Access, Actor, ApiScope, Area, Deed, Lifetime, People, PeopleError, Proof, Role, Rule, UserId, Via,
     record::{self, Kind},
 };
 use crate::{
@@ -104,7 +104,13 @@ impl fmt::Debug for SessionToken {
 impl LiveSession {
     /// Who is in it.
     pub(crate) fn actor(&self) -> Actor {
-        Actor { user: self.row.user.clone(), role: self.role, via: Via::Session, viewing: self.viewed.clone() }
+        Actor {
+            user: self.row.user.clone(),
+            role: self.role,
+            via: Via::Session,
+            viewing: self.viewed.clone(),
+            proof: Some(Proof::Session(self.row.hash.clone())),
+        }
     }
 }
 
@@ -159,7 +165,7 @@ impl People {
         let sessions = self.store.sessions_of(of.clone()).await?;
         let session = sessions.into_iter().find(|session| session.id() == id).ok_or(PeopleError::NoSession)?;
         let row = record::done(Kind::Session, of, format!("ended {id}"), actor);
-        match self.store.end_session(session.hash, row).await? {
+        match self.store.end_session(session.hash, actor.does(row)).await? {
             true => Ok(()),
             false => Err(PeopleError::NoSession),
         }
@@ -174,7 +180,7 @@ impl People {
     ) -> Result<u64, PeopleError> {
         actor.may(&END, Some(of))?;
         let row = record::done(Kind::Session, of, "ended all", actor);
-        Ok(self.store.end_sessions(of.clone(), keep.map(SessionToken::hash), row).await?)
+        Ok(self.store.end_sessions(of.clone(), keep.map(SessionToken::hash), actor.does(row)).await?)
     }
 }
 

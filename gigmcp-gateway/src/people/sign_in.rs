@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Actor, Email, HashError, Origin, Password, People, PeopleError, SecondFactor, SessionToken, Via, account_secret,
+    Actor, Email, HashError, Origin, Password, People, PeopleError, Proof, SecondFactor, SessionToken, Via,
+    account_secret,
     record::{self, Kind},
     throttle::{Throttle, Wait},
 };
@@ -102,7 +103,8 @@ impl People {
         }
         self.sources.take_back(&source);
         self.accounts.succeeded(&email);
-        self.let_in(found, origin, replaces, kept.zip(compared.renewed)).await
+        let kept = kept.map(|kept| (kept.clone(), compared.renewed.unwrap_or(kept)));
+        self.let_in(found, origin, replaces, kept).await
     }
 
     async fn let_in(
@@ -132,10 +134,11 @@ impl People {
         let new = NewSession { row, replaces, renewed, idle_seconds: self.terms.idle.seconds() };
         match self.store.begin_session(new, audit).await? {
             true => {
-                let actor = Actor { user, role: found.user.role, via: Via::Session, viewing: None };
+                let proof = Some(Proof::Session(token.hash()));
+                let actor = Actor { user, role: found.user.role, via: Via::Session, viewing: None, proof };
                 Ok(SignedIn { token, actor, expires_at })
             }
-            // Disabled or deleted just now.
+            // Disabled or deleted just now, or the password was changed.
             false => Err(SignInError::Refused),
         }
     }

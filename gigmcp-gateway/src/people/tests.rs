@@ -1,6 +1,7 @@
 //! What holds on both kinds of database.
 
 mod accounts;
+mod meanwhile;
 mod sessions;
 mod sign_in;
 mod timing;
@@ -155,6 +156,10 @@ fn password(text: &str) -> Password {
     Password::new(Zeroizing::new(text.to_owned())).expect("it is short")
 }
 
+fn confirmed(text: &str, second: Option<&str>) -> Confirmation {
+    Confirmation { password: password(text), code: second.map(|code| code.parse().expect("a code")) }
+}
+
 fn origin(from: &str) -> Origin {
     Origin::new(from.parse::<IpAddr>().expect("an address"), "Mozilla/5.0 \u{1b}[31m")
 }
@@ -163,9 +168,14 @@ fn label(text: &str) -> Label {
     text.parse().expect("a name")
 }
 
+/// Somebody, with whatever they came.
+fn anyhow_as(actor: Actor) -> Actor {
+    Actor { proof: None, ..actor }
+}
+
 /// As a session has it.
 fn person(user: &UserId, role: Role) -> Actor {
-    Actor { user: user.clone(), role, via: Via::Session, viewing: None }
+    Actor { user: user.clone(), role, via: Via::Session, viewing: None, proof: None }
 }
 
 /// As a key has it.

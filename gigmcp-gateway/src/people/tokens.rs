@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     spec::{ProfileSlug, ServerName},
-    store::{NewToken, StoreError, TokenRow, now_seconds},
+    store::{Absent, NewToken, StoreError, TokenRow, now_seconds},
     token::Token,
 };
 
@@ -38,7 +38,7 @@ impl People {
         let token = Token::mint();
         let row = record::done(Kind::Token, &actor.user, format!("created {} of {profile}", Label::first()), actor);
         let owner = actor.user.clone();
-        self.store.create_profile_told(profile.clone(), owner, servers, token.hash(), row).await?;
+        self.store.create_profile_told(profile.clone(), owner, servers, token.hash(), actor.does(row)).await?;
         Ok(token)
     }
 
@@ -59,23 +59,29 @@ impl People {
         let what = format!("created {} of {profile}{}", wish.name, told(&wish.scope));
         let row = record::done(Kind::Token, &found.owner, what, actor);
         let (token, new) = mint(wish);
-        self.store.add_token(profile.clone(), new, row).await?;
+        self.store.add_token(profile.clone(), new, actor.does(row)).await?;
         Ok(token)
     }
 
-    /// A token in the place of the one of that name; that ends at once.
+    /// A token in the place of the one of that name, which ends at once. It is good for the same, and for as long.
     pub(crate) async fn replace_token(
         &self,
         actor: &Actor,
         profile: &ProfileSlug,
         name: Label,
-    ) -> Result<Token, PeopleError> {
+        absent: Absent,
+    ) -> Result<(Token, NewToken), PeopleError> {
         let found = self.store.profile(profile.clone()).await?;
         actor.may(&CREATE, Some(&found.owner))?;
-        let row = record::done(Kind::Token, &found.owner, format!("replaced {name} of {profile}"), actor);
-        let (token, new) = mint(TokenWish { name, scope: TokenScope::default(), holds: None });
-        self.store.replace_token(profile.clone(), new, row).await?;
-        Ok(token)
+        let token = Token::mint();
+        let (by, slug) = (actor.clone(), profile.clone());
+        let tell = move |new: &NewToken| {
+            let ends = if new.expires_at.is_some() { ", for as long as it held" } else { "" };
+            let what = format!("replaced {} of {slug}{}{ends}", new.name, told(&new.scope));
+            by.does(record::done(Kind::Token, &found.owner, what, &by))
+        };
+        let new = self.store.replace_token(profile.clone(), (name, token.hash()), absent, tell).await?;
+        Ok((token, new))
     }
 
     /// The tokens of a profile, of which nobody can make them again.
@@ -95,7 +101,7 @@ impl People {
         let owner = self.store.profile(profile.clone()).await?.owner;
         actor.may(&REVOKE, Some(&owner))?;
         let row = record::done(Kind::Token, &owner, format!("revoked {name} of {profile}"), actor);
-        Ok(self.store.revoke_token(profile.clone(), name, row).await?)
+        Ok(self.store.revoke_token(profile.clone(), name, actor.does(row)).await?)
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     record::{self, Kind},
 };
 use crate::{
-    store::now_seconds,
+    store::{Told, now_seconds},
     token::{self, Token},
 };
 
@@ -34,14 +34,14 @@ impl People {
         }
         self.store.user(viewed.clone()).await?;
         let row = record::done(Kind::View, viewed, format!("begun, for {holds}"), actor);
-        self.change_view(actor, session, Some((viewed.clone(), holds.end(now_seconds()))), row).await
+        self.change_view(actor, session, Some((viewed.clone(), holds.end(now_seconds()))), actor.does(row)).await
     }
 
     /// Ends it before its time.
     pub(crate) async fn end_view(&self, actor: &Actor, session: &SessionToken) -> Result<SessionToken, PeopleError> {
         actor.may(&END, Some(&actor.user))?;
         let row = record::done(Kind::View, actor.shown(), "ended", actor);
-        self.change_view(actor, session, None, row).await
+        self.change_view(actor, session, None, row.into()).await
     }
 
     async fn change_view(
@@ -49,13 +49,13 @@ impl People {
         actor: &Actor,
         session: &SessionToken,
         viewed: Option<(UserId, i64)>,
-        row: crate::store::AuditRow,
+        told: Told,
     ) -> Result<SessionToken, PeopleError> {
         let renamed = SessionToken::of(&Token::mint_for(token::Kind::Session));
         // What a provider gave opens only with the token that it was sealed for.
         let grant = self.grant(session, &actor.user).await?;
         let sealed = grant.and_then(|grant| grant.seal(&renamed, &actor.user));
-        match self.store.set_view(session.hash(), renamed.hash(), viewed, sealed, row).await? {
+        match self.store.set_view(session.hash(), renamed.hash(), viewed, sealed, told).await? {
             true => Ok(renamed),
             false => Err(PeopleError::NoSession),
         }

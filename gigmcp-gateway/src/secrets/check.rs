@@ -5,8 +5,10 @@ use std::sync::Arc;
 use gigmcp_vault::{KeyId, OpenError, Sealed, Vault};
 
 use super::{SecretError, Secrets, context, ledger::Ledger, refused};
-use crate::spec::SealedFor;
-use crate::store::SecretRow;
+use crate::{
+    spec::SealedFor,
+    store::{SecretRow, Told},
+};
 
 /// All secrets, and which of them open.
 #[derive(Debug)]
@@ -81,11 +83,11 @@ impl Secrets {
     }
 
     /// Seals a ledger of the secrets as they are now, whatever was known of them before. Says how many there are.
-    pub(crate) async fn accept(&self) -> Result<usize, SecretError> {
+    pub(crate) async fn accept(&self, told: Told) -> Result<usize, SecretError> {
         let (rows, from) = self.store.secrets_and_ledger().await?;
         let entries: Vec<_> = rows.iter().map(|row| super::Entry::of(&row.key, row.version, &row.sealed)).collect();
         let change = super::ledger::accept(&self.keys.vault(), from, &entries)?;
-        self.store.accept_ledger(change).await?;
+        self.store.accept_ledger(change, told).await?;
         Ok(entries.len())
     }
 }

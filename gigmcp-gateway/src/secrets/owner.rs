@@ -3,7 +3,7 @@
 use super::{MAX_TRIES, SecretError, Secrets, ledger::Ledger};
 use crate::{
     spec::Owner,
-    store::{AuditRow, LedgerChange, StoreError},
+    store::{LedgerChange, StoreError, Told},
 };
 
 impl Secrets {
@@ -21,10 +21,10 @@ impl Secrets {
     }
 
     /// Deletes an account with all that belongs to it.
-    pub(crate) async fn remove_user(&self, owner: &Owner, audit: AuditRow) -> Result<(), SecretError> {
+    pub(crate) async fn remove_user(&self, owner: &Owner, told: Told) -> Result<(), SecretError> {
         let _change = self.change.lock().await;
         for _ in 0..MAX_TRIES {
-            match self.store.delete_user(owner.clone(), self.without(owner).await?, audit.clone()).await {
+            match self.store.delete_user(owner.clone(), self.without(owner).await?, told.clone()).await {
                 Err(StoreError::Changed) => {}
                 done => return self.forget_kept(owner, done?).await,
             }

@@ -8,7 +8,7 @@ use crate::{
     keys::MasterKey,
     settings::Settings,
     spec::{Owner, SealedFor},
-    store::{LedgerChange, SecretKey},
+    store::{AuditRow, LedgerChange, SecretKey, Told},
 };
 
 /// A data directory with one server, and what one process knows of its secrets.
@@ -54,12 +54,16 @@ fn key(name: &str) -> SecretKey {
     }
 }
 
+fn told() -> Told {
+    AuditRow::default().into()
+}
+
 fn sealed_for() -> SealedFor {
     SealedFor::from_row("api.example.com")
 }
 
 async fn put(secrets: &Secrets, name: &str, value: &str) -> Result<i64, SecretError> {
-    secrets.put(key(name), &sealed_for(), SecretBytes::new(value.into())).await
+    secrets.put(key(name), &sealed_for(), SecretBytes::new(value.into()), told()).await
 }
 
 async fn open(secrets: &Secrets, name: &str) -> Result<Option<SecretBytes>, SecretError> {
@@ -88,7 +92,7 @@ async fn whoever_started_before_a_rotation_seals_with_the_new_key() {
         let value = format!("round {round}");
         put(&running, "A", &value).await.expect("it is stored");
         assert!(holds(&running, "A", &value).await && holds(&other, "A", &value).await);
-        other.delete(key("A")).await.expect("it is there");
+        other.delete(key("A"), told()).await.expect("it is there");
         assert!(open(&running, "A").await.expect("none").is_none());
         put(&other, "A", &value).await.expect("it is stored");
         assert!(holds(&running, "A", &value).await);
@@ -131,15 +135,15 @@ async fn a_change_that_knew_an_older_ledger_is_not_made() {
     let (row, ledger) = (row.expect("it was set"), ledger.expect("there is one"));
     let stale = LedgerChange { from: Some(ledger.clone()), to: ledger.clone() };
     let newer = SecretRow { version: 2, ..row };
-    assert!(matches!(store.put_secret(newer, stale.clone()).await, Err(StoreError::Changed)));
-    assert!(matches!(store.delete_secret(key("A"), stale.clone()).await, Err(StoreError::Changed)));
+    assert!(matches!(store.put_secret(newer, stale.clone(), told()).await, Err(StoreError::Changed)));
+    assert!(matches!(store.delete_secret(key("A"), stale.clone(), told()).await, Err(StoreError::Changed)));
     assert!(matches!(store.exchange_ledger(stale).await, Err(StoreError::Changed)));
     let first = LedgerChange { from: None, to: ledger };
     assert!(matches!(store.exchange_ledger(first).await, Err(StoreError::Changed)));
     assert!(holds(&secrets, "A", "the first").await && holds(&secrets, "B", "the second").await);
     // The twin: nothing of that is wrong with one that knows the newest.
     put(&secrets, "A", "the third").await.expect("it is stored");
-    secrets.delete(key("B")).await.expect("it is there");
+    secrets.delete(key("B"), told()).await.expect("it is there");
     assert!(holds(&secrets, "A", "the third").await);
 }
 

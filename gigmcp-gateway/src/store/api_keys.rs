@@ -3,16 +3,13 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
-    Store, StoreError, audit,
+    Store, StoreError, Told,
     connection::{Connection, Row},
     now_seconds,
     schema::ApiKeys,
     tokens, users,
 };
-use crate::{
-    people::{Label, Role, Scopes, UserId},
-    trail::AuditRow,
-};
+use crate::people::{Label, Role, Scopes, UserId};
 
 /// A key that is to be kept.
 #[derive(Clone, Debug)]
@@ -31,6 +28,8 @@ pub(crate) struct ApiKeyRow {
     pub(crate) user: UserId,
     pub(crate) name: Label,
     pub(crate) scopes: Scopes,
+    /// What its owner was when it was made: it is never good for more.
+    pub(crate) role: Role,
     pub(crate) created_at: i64,
     pub(crate) expires_at: Option<i64>,
     /// Within a minute.
@@ -39,9 +38,9 @@ pub(crate) struct ApiKeyRow {
 
 impl Store {
     /// Keeps one more key of somebody.
-    pub(crate) async fn add_api_key(&self, new: NewApiKey, audit: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
-            users::require(connection, &new.user)?;
+    pub(crate) async fn add_api_key(&self, new: NewApiKey, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.write_told(told, move |connection| {
+            let role = users::require_active(connection, &new.user)?.user.role;
             let known = of(connection, &new.user)?;
             if known.iter().any(|key| key.name == new.name) {
                 return Err(StoreError::Exists { what: "key", name: new.name.to_string() });
@@ -59,6 +58,7 @@ impl Store {
                         ApiKeys::Scopes,
                         ApiKeys::CreatedAt,
                         ApiKeys::ExpiresAt,
+                        ApiKeys::Role,
                     ])
                     .values_panic([
                         new.hash.as_str().into(),
@@ -67,16 +67,22 @@ impl Store {
                         new.scopes.to_string().into(),
                         now_seconds().into(),
                         new.expires_at.into(),
+                        role.as_str().into(),
                     ]),
             )?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
 
     /// Ends a key at once.
-    pub(crate) async fn revoke_api_key(&self, user: UserId, name: Label, audit: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+    pub(crate) async fn revoke_api_key(
+        &self,
+        user: UserId,
+        name: Label,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.write_told(told, move |connection| {
             let deleted = connection.execute(
                 Query::delete()
                     .from_table(ApiKeys::Table)
@@ -87,7 +93,7 @@ impl Store {
                 let known = of(connection, &user)?.iter().map(|key| key.name.to_string()).collect();
                 return Err(StoreError::Missing { what: "key", name: name.to_string(), known });
             }
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -97,14 +103,18 @@ impl Store {
         self.read(move |connection| of(connection, &user)).await
     }
 
-    /// The key of that hash, if it works now, and what its owner is.
+    /// The key of that hash, if it works now, and as what: never as more than its owner is, nor as more than they were when it
+    /// was made, or a key of somebody's past would become an administrator's.
     pub(crate) async fn api_key(&self, hash: String) -> Result<Option<(ApiKeyRow, Role)>, StoreError> {
         self.read(move |connection| {
             let found = connection.row(select().and_where(Expr::col(ApiKeys::Hash).eq(hash)), parse)?;
             let live = found.filter(|key| key.expires_at.is_none_or(|end| now_seconds() < end));
             let Some(key) = live else { return Ok(None) };
             let user = users::find(connection, &key.user)?.map(|found| found.user);
-            Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| (key, user.role)))
+            Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| {
+                let role = key.role.min(user.role);
+                (key, role)
+            }))
         })
         .await
     }
@@ -145,6 +155,7 @@ fn select() -> SelectStatement {
             ApiKeys::CreatedAt,
             ApiKeys::ExpiresAt,
             ApiKeys::LastUsedAt,
+            ApiKeys::Role,
         ])
         .from(ApiKeys::Table)
         .take()
@@ -158,6 +169,7 @@ fn parse(row: &Row<'_>) -> Result<ApiKeyRow, StoreError> {
         user: row.get::<String>(1)?.parse().map_err(|_| corrupt())?,
         name: name.parse().map_err(|_| corrupt())?,
         scopes: row.get::<String>(3)?.parse().map_err(|_| corrupt())?,
+        role: row.get::<String>(7)?.parse().map_err(|_| corrupt())?,
         created_at: row.get(4)?,
         expires_at: row.get(5)?,
         last_used_at: row.get(6)?,

@@ -117,7 +117,7 @@ mod tests {
             assert_eq!((known("local", 7).await, known("local", 8).await.as_deref()), (None, Some("eight")));
             keep(&store, key("local", 8), None).await.expect("it is forgotten");
             assert_eq!((known("local", 8).await, known("other", 7).await.as_deref()), (None, Some("hers")));
-            store.remove_server(server.clone(), None).await.expect("it is there");
+            store.remove_server(server.clone(), None, crate::store::AuditRow::default()).await.expect("it is there");
             assert_eq!(known("other", 7).await, None, "nothing is known of a server that is gone");
             keep(&store, key("other", 7), Some("late")).await.expect_err("there is no such server");
         })

@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    NewSession, SealedGrant, Store, StoreError, audit,
+    NewSession, SealedGrant, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     invitations, now_seconds, provider_sessions,
     schema::{Identities, IdentityLinks, Sessions, TakenOnce},
@@ -216,9 +216,9 @@ impl Store {
         &self,
         user: UserId,
         identity: Identity,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             let all = of(connection, &user)?;
             if !all.iter().any(|row| row.identity == identity) {
                 return Err(StoreError::Missing { what: "identity", name: identity.subject, known: Vec::new() });
@@ -231,7 +231,7 @@ impl Store {
                 .and(Expr::col(Identities::Subject).eq(identity.subject.as_str()));
             connection.execute(Query::delete().from_table(Identities::Table).and_where(of))?;
             provider_sessions::end(connection, &identity)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }

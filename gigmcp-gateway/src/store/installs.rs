@@ -6,14 +6,14 @@ use gigmcp_registry::{Manifest, TreeDigest};
 use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
-    Store, StoreError, audit,
+    Joins, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     now_seconds, policies,
     schema::{Manifests, Servers},
     servers,
 };
 use crate::{
-    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
+    spec::{Owner, ServerName, ServerSpec, Source},
     trail::{AuditRow, PolicySeal},
 };
 
@@ -39,9 +39,9 @@ pub(crate) struct NewInstall {
     /// What to go back to later.
     pub(crate) replaces: Option<i64>,
     pub(crate) owner: Owner,
-    pub(crate) profiles: Vec<ProfileSlug>,
+    pub(crate) profiles: Vec<Joins>,
     /// What the audit says of it; the revision is added.
-    pub(crate) audit: AuditRow,
+    pub(crate) told: Told,
 }
 
 /// The text of a policy, and who signed it.
@@ -64,6 +64,7 @@ impl Store {
     /// Gives its revision.
     pub(crate) async fn install(&self, install: NewInstall) -> Result<i64, StoreError> {
         self.change(move |connection| {
+            install.told.check(connection)?;
             let name = &install.server;
             let found = servers::find(connection, name)?.map(|server| server.revision);
             if found != install.found {
@@ -76,10 +77,10 @@ impl Store {
             }
             insert(connection, name, revision, &install.manifest, install.replaces)?;
             for profile in &install.profiles {
-                super::profiles::add_member(connection, profile, name)?;
+                super::profiles::join(connection, profile, name)?;
             }
             policies::consent(connection, &install.owner, name, revision)?;
-            audit::append(connection, &AuditRow { policy_version: Some(revision), ..install.audit })?;
+            audit::append(connection, &AuditRow { policy_version: Some(revision), ..install.told.row })?;
             Ok(revision)
         })
         .await

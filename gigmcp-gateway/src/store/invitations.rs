@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
-    NewUser, Store, StoreError, audit,
+    NewUser, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     now_seconds,
     schema::{Invitations, Users},
@@ -59,8 +59,8 @@ pub(crate) struct InvitationRow {
 
 impl Store {
     /// Keeps a code. Those of before for the same do not work any more.
-    pub(crate) async fn add_invitation(&self, row: InvitationRow, audit: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+    pub(crate) async fn add_invitation(&self, row: InvitationRow, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.write_told(told, move |connection| {
             if row.kind == InvitationKind::Setup && !users::administrators(connection)?.is_empty() {
                 return Err(StoreError::Exists { what: "account", name: "the first administrator".to_owned() });
             }
@@ -74,7 +74,7 @@ impl Store {
             let over = Expr::col(Invitations::ExpiresAt).lte(now_seconds());
             connection.execute(Query::delete().from_table(Invitations::Table).and_where(same.or(over)))?;
             insert(connection, &row)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -94,8 +94,8 @@ impl Store {
     }
 
     /// Ends the invitation of an address.
-    pub(crate) async fn revoke_invitation(&self, email: Email, audit: AuditRow) -> Result<(), StoreError> {
-        self.write(move |connection| {
+    pub(crate) async fn revoke_invitation(&self, email: Email, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.write_told(told, move |connection| {
             let deleted = connection.execute(
                 Query::delete()
                     .from_table(Invitations::Table)
@@ -105,7 +105,7 @@ impl Store {
             if deleted == 0 {
                 return Err(StoreError::Missing { what: "invitation", name: email.to_string(), known: Vec::new() });
             }
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -133,12 +133,21 @@ impl Store {
                     users::update(connection, &new.id, Users::Password, new.password.as_str().into())?;
                 }
             }
+            // Others for the same account would set another password.
+            delete_for(connection, &new.id)?;
             sessions::delete_of(connection, &new.id, None)?;
             audit::append(connection, &audit)?;
             Ok(true)
         })
         .await
     }
+}
+
+/// Ends the codes that would set the password of somebody.
+pub(super) fn delete_for(connection: &Connection, user: &UserId) -> Result<(), StoreError> {
+    let whose = Expr::col(Invitations::UserId).eq(user.as_str());
+    connection.execute(Query::delete().from_table(Invitations::Table).and_where(whose))?;
+    Ok(())
 }
 
 /// Uses up the invitation of an address, of somebody who has proven to have it otherwise than by the code. Gives the role.

@@ -2,7 +2,7 @@
 
 use sea_query::{Expr, ExprTrait, OnConflict, Query};
 
-use super::{Store, StoreError, connection::Connection, holdings, schema::SecretLedger};
+use super::{Store, StoreError, Told, connection::Connection, holdings, schema::SecretLedger};
 
 /// The ledger as it lies in the database.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,8 +26,8 @@ impl Store {
     }
 
     /// The same where the secrets may be others than those that the ledger of before told of. What holds one itself ends.
-    pub(crate) async fn accept_ledger(&self, ledger: LedgerChange) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn accept_ledger(&self, ledger: LedgerChange, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             exchange(connection, &ledger)?;
             holdings::renew_all(connection)
         })

@@ -3,23 +3,21 @@
 use sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
 use super::{
-    Profile, ProfileId, Store, StoreError, audit,
+    Profile, ProfileId, Store, StoreError, Told,
     connection::Connection,
     profiles,
     schema::{Consents, ProfileServers, Profiles, Servers},
     servers,
 };
-use crate::{
-    spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName},
-    trail::AuditRow,
-};
+use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName};
 
 /// A server in a profile, also one that the owner has not agreed to as it is now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Member {
     pub(crate) server: ServerName,
     pub(crate) revision: i64,
-    pub(crate) agreed: bool,
+    /// The revision that the owner agreed to last; if it is another, the server does not run for them.
+    pub(crate) agreed: Option<i64>,
 }
 
 impl Store {
@@ -29,17 +27,16 @@ impl Store {
         profile: &Profile,
         server: ServerName,
         seen: Option<i64>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         let (slug, id) = (profile.slug.clone(), profile.id);
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require_same(connection, &slug, id)?;
             let revision = servers::require(connection, &server)?.revision;
             if seen.is_some_and(|seen| seen != revision) {
                 return Err(StoreError::Moved { server });
             }
-            profiles::add_member(connection, &slug, &server)?;
-            audit::append(connection, &audit)
+            profiles::add_member(connection, &slug, &server)
         })
         .await
     }
@@ -49,13 +46,12 @@ impl Store {
         &self,
         profile: &Profile,
         server: ServerName,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         let (slug, id) = (profile.slug.clone(), profile.id);
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             let profile = require_same(connection, &slug, id)?;
-            profiles::remove_member(connection, &profile, &server)?;
-            audit::append(connection, &audit)
+            profiles::remove_member(connection, &profile, &server)
         })
         .await
     }
@@ -66,10 +62,12 @@ impl Store {
         profile: &Profile,
         of: Vec<ServerName>,
         edit: impl FnOnce(&mut ProfileSettings) -> Result<(), InvalidProfileSetting> + Send + 'static,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<Result<ProfileSettings, InvalidProfileSetting>, StoreError> {
         let (slug, id) = (profile.slug.clone(), profile.id);
+        let told = told.into();
         self.change(move |connection| {
+            told.check(connection)?;
             let mut profile = require_same(connection, &slug, id)?;
             for server in &of {
                 profiles::require_member(&profile, server)?;
@@ -78,19 +76,18 @@ impl Store {
                 return Ok(Err(invalid));
             }
             profiles::write_settings(connection, &profile)?;
-            audit::append(connection, &audit)?;
+            told.append(connection)?;
             Ok(Ok(profile.settings))
         })
         .await
     }
 
     /// Deletes a profile and its tokens.
-    pub(crate) async fn drop_profile(&self, profile: &Profile, audit: AuditRow) -> Result<(), StoreError> {
+    pub(crate) async fn drop_profile(&self, profile: &Profile, told: impl Into<Told>) -> Result<(), StoreError> {
         let (slug, id) = (profile.slug.clone(), profile.id);
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require_same(connection, &slug, id)?;
-            profiles::delete(connection, id)?;
-            audit::append(connection, &audit)
+            profiles::delete(connection, id)
         })
         .await
     }
@@ -129,7 +126,6 @@ impl Store {
         self.read(move |connection| {
             let agreed = Expr::col((Consents::Table, Consents::Server))
                 .equals((Servers::Table, Servers::Name))
-                .and(Expr::col((Consents::Table, Consents::Revision)).equals((Servers::Table, Servers::Revision)))
                 .and(Expr::col((Consents::Table, Consents::UserId)).eq(owner.as_str()));
             let select = Query::select()
                 .column((Servers::Table, Servers::Name))
@@ -147,7 +143,7 @@ impl Store {
             connection.rows(&select, |row| {
                 let name: String = row.get(0)?;
                 let server = name.parse().map_err(|_| StoreError::Corrupt { what: "server", name })?;
-                Ok(Member { server, revision: row.get(1)?, agreed: row.get::<Option<i64>>(2)?.is_some() })
+                Ok(Member { server, revision: row.get(1)?, agreed: row.get(2)? })
             })
         })
         .await
@@ -168,6 +164,7 @@ mod tests {
     use super::*;
     use crate::{
         spec::{ServerSpec, Source},
+        store::AuditRow,
         store::testing::on_both,
         token,
         trail::testing::row,
@@ -200,7 +197,7 @@ mod tests {
             assert!(matches!(other, Err(StoreError::Moved { .. })), "another revision than was seen: {other:?}");
             store.put_member(&work, server("notes"), Some(seen), row("put")).await.expect("twin: what was seen");
             let members = store.members(&work).await.expect("they can be read");
-            assert_eq!(members, [Member { server: server("notes"), revision: seen, agreed: true }]);
+            assert_eq!(members, [Member { server: server("notes"), revision: seen, agreed: Some(seen) }]);
             let edit = |settings: &mut ProfileSettings| settings.set(None, "tools", Some("meta"));
             let edited = store.edit_settings(&work, vec![server("notes")], edit, row("said")).await;
             assert!(edited.expect("it is written").is_ok());
@@ -231,9 +228,10 @@ mod tests {
             store.put_member(&work, server("notes"), None, row("put")).await.expect("it is there");
             test.sql("DELETE FROM consents");
             let members = store.members(&work).await.expect("they can be read");
-            assert_eq!(members.iter().map(|member| member.agreed).collect::<Vec<_>>(), [false]);
+            assert_eq!(members.iter().map(|member| member.agreed).collect::<Vec<_>>(), [None]);
             store.put_member(&work, server("notes"), None, row("again")).await.expect("it is there");
-            assert!(store.members(&work).await.expect("they can be read")[0].agreed, "twin");
+            let member = store.members(&work).await.expect("they can be read").remove(0);
+            assert_eq!(member.agreed, Some(member.revision), "twin");
         })
         .await;
     }
@@ -254,6 +252,39 @@ mod tests {
             assert_eq!(names(Some(Owner::local()), Some("b"), 2).await, ["c"]);
             let other = "somebody".parse().expect("an owner");
             assert!(names(Some(other), None, 2).await.is_empty());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn nobody_fills_the_database_with_profiles_or_with_what_they_say_of_them() {
+        on_both(async |test| {
+            let store = store_with_notes(&test).await;
+            let new = async |number: usize| {
+                let slug = slug(&format!("n{number}"));
+                let hash = format!("hash {number}");
+                store.create_profile_told(slug, Owner::local(), Vec::new(), hash, AuditRow::default()).await
+            };
+            for number in 1..100 {
+                new(number).await.expect("there is room");
+            }
+            assert!(matches!(new(100).await, Err(StoreError::TooMany { what: "profiles", max: 100 })));
+            store.delete_profile(slug("n1")).await.expect("it is there");
+            new(100).await.expect("twin: in the place of another");
+            store.add_to_profile(slug("work"), server("notes")).await.expect("it is there");
+            let off = async |count: usize, length: usize| {
+                let names: Vec<_> = (0..count).map(|number| format!("{number:0length$}")).collect();
+                let (notes, name) = (Some(server("notes")), "disabled_tools".to_owned());
+                store.set_of_profile(slug("work"), notes, name, Some(names.join(","))).await
+            };
+            assert!(off(1000, 4).await.expect("twin").is_ok());
+            let many = off(1001, 4).await;
+            assert!(matches!(many, Err(StoreError::TooMany { max: 1000, .. })), "{many:?}");
+            assert!(off(600, 100).await.expect("twin").is_ok());
+            let long = off(600, 110).await;
+            assert!(matches!(long, Err(StoreError::TooLong { .. })), "{long:?}");
+            let kept = store.profile(slug("work")).await.expect("it is there").settings;
+            assert_eq!(kept.servers["notes"].disabled_tools.len(), 600, "what was refused is not said");
         })
         .await;
     }

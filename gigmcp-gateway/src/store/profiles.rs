@@ -1,17 +1,18 @@
 //! Profiles and the servers in them.
 
-use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
+use sea_query::{Expr, ExprTrait, Func, OnConflict, Order, Query};
 
 use super::{
-    Edition, Store, StoreError, audit,
+    Edition, Store, StoreError, Told,
     connection::{Connection, Row},
     now_seconds, policies,
     schema::{Consents, Holdings, ProfileServers, Profiles, Servers, Users},
     servers,
     tokens::{self, NewToken},
+    users,
 };
 use crate::{
-    spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName},
+    spec::{Owner, ProfileSettings, ProfileSlug, ServerName},
     trail::AuditRow,
 };
 
@@ -36,28 +37,27 @@ pub(crate) struct Profile {
     pub(crate) settings: ProfileSettings,
 }
 
-impl Store {
-    /// Creates a profile with its first token, of which only the hash is given.
-    pub(crate) async fn create_profile(
-        &self,
-        slug: ProfileSlug,
-        owner: Owner,
-        members: Vec<ServerName>,
-        token_hash: String,
-    ) -> Result<(), StoreError> {
-        self.change(move |connection| create(connection, &slug, &owner, &members, token_hash)).await
-    }
+/// A profile that a server is put into, and what the audit is told of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Joins {
+    pub(crate) profile: ProfileSlug,
+    pub(crate) row: AuditRow,
+}
 
-    /// The same with a row in the audit trail, if each server is of the revision that was seen.
+impl Store {
+    /// Creates a profile with its first token, of which only the hash is given, if each server is of the revision that was seen.
     pub(crate) async fn create_profile_told(
         &self,
         slug: ProfileSlug,
         owner: Owner,
         members: Vec<(ServerName, Option<i64>)>,
         token_hash: String,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
+            if count_of(connection, &owner)? >= MAX_PROFILES {
+                return Err(StoreError::TooMany { what: "profiles", max: MAX_PROFILES });
+            }
             for (server, seen) in &members {
                 let revision = servers::require(connection, server)?.revision;
                 if seen.is_some_and(|seen| seen != revision) {
@@ -65,55 +65,14 @@ impl Store {
                 }
             }
             let members: Vec<_> = members.into_iter().map(|(server, _)| server).collect();
-            create(connection, &slug, &owner, &members, token_hash)?;
-            audit::append(connection, &audit)
+            create(connection, &slug, &owner, &members, token_hash)
         })
         .await
     }
 
-    /// Puts one more server into a profile; one that is there already stays.
-    pub(crate) async fn add_to_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
-        self.change(move |connection| add_member(connection, &slug, &server)).await
-    }
-
-    /// Takes a server out of a profile.
-    pub(crate) async fn remove_from_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            let profile = require(connection, &slug)?;
-            remove_member(connection, &profile, &server)
-        })
-        .await
-    }
-
-    /// Says something of a profile, or of one server in it; without a value, the default holds again.
-    pub(crate) async fn set_of_profile(
-        &self,
-        slug: ProfileSlug,
-        server: Option<ServerName>,
-        name: String,
-        value: Option<String>,
-    ) -> Result<Result<ProfileSettings, InvalidProfileSetting>, StoreError> {
-        self.change(move |connection| {
-            let mut profile = require(connection, &slug)?;
-            if let Some(server) = &server {
-                require_member(&profile, server)?;
-            }
-            if let Err(invalid) = profile.settings.set(server.as_ref(), &name, value.as_deref()) {
-                return Ok(Err(invalid));
-            }
-            write_settings(connection, &profile)?;
-            Ok(Ok(profile.settings))
-        })
-        .await
-    }
-
-    /// Deletes a profile and its tokens.
-    pub(crate) async fn delete_profile(&self, slug: ProfileSlug) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            let profile = require(connection, &slug)?;
-            delete(connection, profile.id)
-        })
-        .await
+    /// Puts a server into more profiles, or into none of them.
+    pub(crate) async fn join(&self, server: ServerName, joins: Vec<Joins>) -> Result<(), StoreError> {
+        self.change(move |connection| joins.iter().try_for_each(|joins| join(connection, joins, &server))).await
     }
 
     /// The profile of that slug, with its servers.
@@ -121,13 +80,29 @@ impl Store {
         self.read(move |connection| require(connection, &slug)).await
     }
 
+    /// Each of these profiles, in one turn.
+    pub(crate) async fn some_profiles(
+        &self,
+        slugs: Vec<ProfileSlug>,
+    ) -> Result<Vec<(ProfileSlug, Result<Profile, StoreError>)>, StoreError> {
+        self.read(move |connection| {
+            let read = |slug: ProfileSlug| {
+                let found = require(connection, &slug);
+                (slug, found)
+            };
+            Ok(slugs.into_iter().map(read).collect())
+        })
+        .await
+    }
+
     /// All profiles by slug.
     pub(crate) async fn profiles(&self) -> Result<Vec<Profile>, StoreError> {
-        self.read(|connection| slugs(connection)?.iter().map(|slug| require(connection, slug)).collect()).await
+        self.read(|connection| slugs(connection, u64::MAX >> 1)?.iter().map(|slug| require(connection, slug)).collect())
+            .await
     }
 }
 
-fn create(
+pub(super) fn create(
     connection: &Connection,
     slug: &ProfileSlug,
     owner: &Owner,
@@ -137,6 +112,7 @@ fn create(
     if find(connection, slug)?.is_some() {
         return Err(StoreError::Exists { what: "profile", name: slug.to_string() });
     }
+    users::require_active(connection, owner)?;
     let insert = Query::insert()
         .into_table(Profiles::Table)
         .columns([Profiles::Slug, Profiles::Owner, Profiles::CreatedAt])
@@ -148,6 +124,22 @@ fn create(
         insert_member(connection, id, owner, server)?;
     }
     tokens::insert(connection, id, &NewToken::first(token_hash))
+}
+
+fn count_of(connection: &Connection, owner: &Owner) -> Result<u64, StoreError> {
+    let count = Query::select()
+        .expr(Func::count(Expr::col(Profiles::Id)))
+        .from(Profiles::Table)
+        .and_where(Expr::col(Profiles::Owner).eq(owner.as_str()))
+        .take();
+    let count: i64 = connection.row(&count, |row| Ok(row.get(0)?))?.ok_or(StoreError::NoAnswer)?;
+    Ok(count.unsigned_abs())
+}
+
+/// Puts a server into a profile, and tells of it.
+pub(super) fn join(connection: &Connection, joins: &Joins, server: &ServerName) -> Result<(), StoreError> {
+    add_member(connection, &joins.profile, server)?;
+    Told::from(joins.row.clone()).append(connection)
 }
 
 pub(super) fn add_member(connection: &Connection, slug: &ProfileSlug, server: &ServerName) -> Result<(), StoreError> {
@@ -188,6 +180,13 @@ pub(super) fn remove_member(connection: &Connection, profile: &Profile, server: 
 
 pub(super) fn write_settings(connection: &Connection, profile: &Profile) -> Result<(), StoreError> {
     let text = serde_json::to_string(&profile.settings).expect("settings are JSON");
+    // They are read at every call.
+    if text.len() > MAX_SETTINGS_BYTES {
+        return Err(StoreError::TooLong { what: "what is said of the profile", max: MAX_SETTINGS_BYTES });
+    }
+    if profile.settings.servers.values().any(|said| said.disabled_tools.len() as u64 > MAX_DISABLED_TOOLS) {
+        return Err(StoreError::TooMany { what: "tools of the server that are switched off", max: MAX_DISABLED_TOOLS });
+    }
     connection.execute(
         Query::update()
             .table(Profiles::Table)
@@ -216,11 +215,17 @@ fn no_member(profile: &Profile, server: &ServerName) -> StoreError {
     StoreError::Missing { what: "server in the profile", name: server.to_string(), known }
 }
 
+/// The same, if the owner's account is not disabled.
+pub(super) fn require_active(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, StoreError> {
+    let profile = require(connection, slug)?;
+    if profile.active { Ok(profile) } else { Err(StoreError::Disabled(profile.owner)) }
+}
+
 pub(super) fn require(connection: &Connection, slug: &ProfileSlug) -> Result<Profile, StoreError> {
     match find(connection, slug)? {
         Some(profile) => Ok(profile),
         None => {
-            let known = slugs(connection)?.iter().map(ProfileSlug::to_string).collect();
+            let known = slugs(connection, KNOWN)?.iter().map(ProfileSlug::to_string).collect();
             Err(StoreError::Missing { what: "profile", name: slug.to_string(), known })
         }
     }
@@ -293,9 +298,13 @@ fn members(connection: &Connection, profile: &Profile) -> Result<Vec<(ServerName
     })
 }
 
-fn slugs(connection: &Connection) -> Result<Vec<ProfileSlug>, StoreError> {
-    let select =
-        Query::select().column(Profiles::Slug).from(Profiles::Table).order_by(Profiles::Slug, Order::Asc).take();
+fn slugs(connection: &Connection, limit: u64) -> Result<Vec<ProfileSlug>, StoreError> {
+    let select = Query::select()
+        .column(Profiles::Slug)
+        .from(Profiles::Table)
+        .order_by(Profiles::Slug, Order::Asc)
+        .limit(limit)
+        .take();
     connection.rows(&select, |row| parse_slug(row, 0))
 }
 
@@ -303,3 +312,12 @@ pub(super) fn parse_slug(row: &Row<'_>, column: usize) -> Result<ProfileSlug, St
     let slug: String = row.get(column)?;
     slug.parse().map_err(|_| StoreError::Corrupt { what: "profile", name: slug })
 }
+
+/// Of one owner: each that was called is followed once a second.
+const MAX_PROFILES: u64 = 100;
+/// As JSON.
+const MAX_SETTINGS_BYTES: usize = 64 << 10;
+/// Of one server in one profile.
+const MAX_DISABLED_TOOLS: u64 = 1000;
+/// How many names somebody is told who misspelled one.
+const KNOWN: u64 = 20;

@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(of(&other).await.era, Some(Era::Modern));
             other.command = vec!["two".to_owned()];
             assert_eq!(of(&other).await, Program::default());
-            store.remove_server(server.clone(), None).await.expect("it is there");
+            store.remove_server(server.clone(), None, crate::store::AuditRow::default()).await.expect("it is there");
             assert_eq!(of(&spec).await, Program::default());
         })
         .await;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    LedgerChange, LedgerRow, Store, StoreError,
+    LedgerChange, LedgerRow, Store, StoreError, Told,
     connection::{Connection, Row},
     holdings, ledger,
     schema::Secrets,
@@ -32,6 +32,15 @@ pub(crate) struct SecretRow {
     pub(crate) sealed: Vec<u8>,
 }
 
+/// What is known of a secret without opening it.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretHead {
+    pub(crate) key: SecretKey,
+    pub(crate) version: i64,
+    pub(crate) policy: String,
+    pub(crate) created_at: i64,
+}
+
 /// A secret whose key was wrapped anew.
 #[derive(Debug)]
 pub(crate) struct Rewrapped {
@@ -45,8 +54,13 @@ impl Store {
     /// itself ends.
     ///
     /// Refused when another writer stored the same or a newer version in between.
-    pub(crate) async fn put_secret(&self, row: SecretRow, ledger: LedgerChange) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn put_secret(
+        &self,
+        row: SecretRow,
+        ledger: LedgerChange,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             ledger::exchange(connection, &ledger)?;
             if ![ACCOUNT, EXEC, REGISTRY].contains(&row.key.server.as_str()) {
                 servers::require(connection, &row.key.server)?;
@@ -106,6 +120,27 @@ impl Store {
         .await
     }
 
+    /// What is known of the secrets of somebody without what was sealed, by server and name.
+    pub(crate) async fn secrets_of(&self, owner: Owner) -> Result<Vec<SecretHead>, StoreError> {
+        self.read(move |connection| {
+            let select = Query::select()
+                .columns([Secrets::Server, Secrets::Name, Secrets::Version, Secrets::Policy, Secrets::CreatedAt])
+                .from(Secrets::Table)
+                .and_where(Expr::col(Secrets::Owner).eq(owner.as_str()))
+                .order_by(Secrets::Server, Order::Asc)
+                .order_by(Secrets::Name, Order::Asc)
+                .take();
+            connection.rows(&select, |row| {
+                let name: String = row.get(1)?;
+                let corrupt = || StoreError::Corrupt { what: "secret", name: name.clone() };
+                let server = row.get::<String>(0)?.parse().map_err(|_| corrupt())?;
+                let key = SecretKey { owner: owner.clone(), server, name: name.parse().map_err(|_| corrupt())? };
+                Ok(SecretHead { key, version: row.get(2)?, policy: row.get(3)?, created_at: row.get(4)? })
+            })
+        })
+        .await
+    }
+
     /// All secrets, still sealed, by server and name.
     pub(crate) async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
         self.read(all).await
@@ -146,8 +181,8 @@ impl Store {
     }
 
     /// Deletes all secrets and the ledger. Needs no key: for when it is lost. What holds one ends.
-    pub(crate) async fn delete_all_secrets(&self) -> Result<u64, StoreError> {
-        self.change(|connection| {
+    pub(crate) async fn delete_all_secrets(&self, told: impl Into<Told>) -> Result<u64, StoreError> {
+        self.change_told(told, |connection| {
             holdings::renew_all(connection)?;
             let deleted = connection.execute(Query::delete().from_table(Secrets::Table))?;
             ledger::delete(connection)?;
@@ -166,8 +201,13 @@ impl Store {
 
     /// Deletes a secret, and puts the ledger in place that does not tell of it any more. What the owner runs and held it itself
     /// ends.
-    pub(crate) async fn delete_secret(&self, key: SecretKey, ledger: LedgerChange) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn delete_secret(
+        &self,
+        key: SecretKey,
+        ledger: LedgerChange,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             ledger::exchange(connection, &ledger)?;
             match connection.execute(
                 Query::delete()

@@ -3,13 +3,13 @@
 use sea_query::{Expr, ExprTrait, Order, Query};
 
 use super::{
-    LedgerChange, Store, StoreError, audit,
+    Joins, LedgerChange, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     ledger, now_millis, now_seconds, policies,
     schema::Servers,
 };
 use crate::{
-    spec::{Owner, ProfileSlug, ServerName, ServerSpec, Source},
+    spec::{Owner, ServerName, ServerSpec, Source},
     trail::AuditRow,
 };
 
@@ -24,33 +24,17 @@ pub(crate) struct ServerRow {
 }
 
 impl Store {
-    /// Adds a server and puts it into these profiles, or does neither.
-    pub(crate) async fn add_server(
-        &self,
-        name: ServerName,
-        spec: ServerSpec,
-        profiles: Vec<ProfileSlug>,
-    ) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            add(connection, &name, &spec)?;
-            for profile in &profiles {
-                super::profiles::add_member(connection, profile, &name)?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// The same with a row in the audit trail; gives its revision.
+    /// Adds a server and puts it into these profiles, or does neither; gives its revision.
     pub(crate) async fn add_server_told(
         &self,
         name: ServerName,
         spec: ServerSpec,
-        audit: AuditRow,
+        profiles: Vec<Joins>,
+        told: impl Into<Told>,
     ) -> Result<i64, StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             let revision = add(connection, &name, &spec)?;
-            audit::append(connection, &audit)?;
+            profiles.iter().try_for_each(|joins| super::profiles::join(connection, joins, &name))?;
             Ok(revision)
         })
         .await
@@ -58,8 +42,13 @@ impl Store {
 
     /// Removes a server with its place in profiles and its secrets. If it has any, the ledger that does not tell of them any
     /// more is given.
-    pub(crate) async fn remove_server(&self, name: ServerName, ledger: Option<LedgerChange>) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn remove_server(
+        &self,
+        name: ServerName,
+        ledger: Option<LedgerChange>,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             let server = require(connection, &name)?;
             if let Some(ledger) = &ledger {
                 ledger::exchange(connection, ledger)?;
@@ -79,6 +68,22 @@ impl Store {
     /// The server of that name.
     pub(crate) async fn server(&self, name: ServerName) -> Result<ServerRow, StoreError> {
         self.read(move |connection| require(connection, &name)).await
+    }
+
+    /// The next servers after a name.
+    pub(crate) async fn servers_after(
+        &self,
+        after: Option<ServerName>,
+        limit: u64,
+    ) -> Result<Vec<ServerRow>, StoreError> {
+        self.read(move |connection| {
+            let mut some = Query::select().columns(COLUMNS).from(Servers::Table).take();
+            if let Some(after) = &after {
+                some.and_where(Expr::col(Servers::Name).gt(after.as_str()));
+            }
+            connection.rows(some.order_by(Servers::Name, Order::Asc).limit(limit), parse)
+        })
+        .await
     }
 
     /// All servers by name.

@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
-    ProviderSession, Store, StoreError, audit,
+    ProviderSession, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     now_seconds, provider_sessions,
     schema::{Sessions, Users},
@@ -45,14 +45,14 @@ pub(crate) struct NewSession {
     pub(crate) row: SessionRow,
     /// The session in whose place it comes.
     pub(crate) replaces: Option<String>,
-    /// The password as it was kept until now, and as it is to be kept.
+    /// The password as it was compared with, which must be kept still, and as it is to be kept.
     pub(crate) renewed: Option<(String, String)>,
     /// A session without use for longer is over.
     pub(crate) idle_seconds: i64,
 }
 
 impl Store {
-    /// Begins a session; false if the account is not there any more, or disabled. What is over goes, and of very many sessions of
+    /// Begins a session; false if the account is not there any more, or disabled, or its password is another. What is over goes, and of very many sessions of
     /// one account those unused for longest.
     pub(crate) async fn begin_session(&self, new: NewSession, audit: AuditRow) -> Result<bool, StoreError> {
         self.write(move |connection| {
@@ -119,11 +119,13 @@ impl Store {
     }
 
     /// Ends a session; whether there was one.
-    pub(crate) async fn end_session(&self, hash: String, audit: AuditRow) -> Result<bool, StoreError> {
+    pub(crate) async fn end_session(&self, hash: String, told: impl Into<Told>) -> Result<bool, StoreError> {
+        let told = told.into();
         self.write(move |connection| {
+            told.check(connection)?;
             let ended = delete(connection, &hash)? > 0;
             if ended {
-                audit::append(connection, &audit)?;
+                audit::append(connection, &told.row)?;
             }
             Ok(ended)
         })
@@ -135,11 +137,10 @@ impl Store {
         &self,
         user: UserId,
         keep: Option<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<u64, StoreError> {
-        self.write(move |connection| {
+        self.write_told(told, move |connection| {
             let ended = delete_of(connection, &user, keep.as_deref())?;
-            audit::append(connection, &audit)?;
             Ok(ended)
         })
         .await
@@ -152,9 +153,11 @@ impl Store {
         renamed: String,
         viewed: Option<(UserId, i64)>,
         sealed: Option<Vec<u8>>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<bool, StoreError> {
+        let told = told.into();
         self.write(move |connection| {
+            told.check(connection)?;
             if let Some(sealed) = &sealed {
                 provider_sessions::put_sealed(connection, &hash, sealed)?;
             }
@@ -168,7 +171,7 @@ impl Store {
                     .and_where(Expr::col(Sessions::TokenHash).eq(hash)),
             )?;
             if updated > 0 {
-                audit::append(connection, &audit)?;
+                audit::append(connection, &told.row)?;
             }
             Ok(updated > 0)
         })
@@ -180,7 +183,10 @@ impl Store {
 pub(super) fn begin(connection: &Connection, new: NewSession) -> Result<bool, StoreError> {
     let now = now_seconds();
     let user = &new.row.user;
-    if users::find(connection, user)?.is_none_or(|found| found.user.disabled_at.is_some()) {
+    let Some(found) = users::find(connection, user)?.filter(|found| found.user.disabled_at.is_none()) else {
+        return Ok(false);
+    };
+    if new.renewed.as_ref().is_some_and(|(compared, _)| found.password.as_ref() != Some(compared)) {
         return Ok(false);
     }
     let over = Expr::col(Sessions::ExpiresAt).lte(now);
@@ -196,7 +202,7 @@ pub(super) fn begin(connection: &Connection, new: NewSession) -> Result<bool, St
     }
     insert(connection, &new.row)?;
     users::update(connection, user, Users::LastLoginAt, now.into())?;
-    if let Some((from, to)) = new.renewed {
+    if let Some((from, to)) = new.renewed.filter(|(from, to)| from != to) {
         connection.execute(
             Query::update()
                 .table(Users::Table)

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::spec::{Owner, ServerSpec};
+use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerSpec};
 
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
@@ -98,6 +98,60 @@ impl Store {
         .await
     }
 
+    /// Creates a profile with its first token, of which only the hash is given.
+    pub(crate) async fn create_profile(
+        &self,
+        slug: ProfileSlug,
+        owner: Owner,
+        members: Vec<ServerName>,
+        token_hash: String,
+    ) -> Result<(), StoreError> {
+        self.change(move |connection| profiles::create(connection, &slug, &owner, &members, token_hash)).await
+    }
+
+    /// Adds a server and puts it into these profiles, or does neither.
+    pub(crate) async fn add_server(
+        &self,
+        name: ServerName,
+        spec: ServerSpec,
+        profiles: Vec<ProfileSlug>,
+    ) -> Result<(), StoreError> {
+        let row = AuditRow::default;
+        let joins = profiles.into_iter().map(|profile| Joins { profile, row: row() }).collect();
+        self.add_server_told(name, spec, joins, row()).await.map(drop)
+    }
+
+    /// Puts one more server into a profile; one that is there already stays.
+    pub(crate) async fn add_to_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
+        self.change(move |connection| profiles::add_member(connection, &slug, &server)).await
+    }
+
+    /// Takes a server out of a profile.
+    pub(crate) async fn remove_from_profile(&self, slug: ProfileSlug, server: ServerName) -> Result<(), StoreError> {
+        let profile = self.profile(slug).await?;
+        self.drop_member(&profile, server, AuditRow::default()).await
+    }
+
+    /// Says something of a profile, or of one server in it; without a value, the default holds again.
+    pub(crate) async fn set_of_profile(
+        &self,
+        slug: ProfileSlug,
+        server: Option<ServerName>,
+        name: String,
+        value: Option<String>,
+    ) -> Result<Result<ProfileSettings, InvalidProfileSetting>, StoreError> {
+        let profile = self.profile(slug).await?;
+        let of = server.iter().cloned().collect();
+        let edit = move |settings: &mut ProfileSettings| settings.set(server.as_ref(), &name, value.as_deref());
+        self.edit_settings(&profile, of, edit, AuditRow::default()).await
+    }
+
+    /// Deletes a profile and its tokens.
+    pub(crate) async fn delete_profile(&self, slug: ProfileSlug) -> Result<(), StoreError> {
+        let profile = self.profile(slug).await?;
+        self.drop_profile(&profile, AuditRow::default()).await
+    }
+
     /// Tests open databases side by side, which SQLite cannot stand while another one is closed: see `Host::open`.
     pub(crate) fn stays_open(&self) {
         std::mem::forget(self.clone());
@@ -154,7 +208,7 @@ impl Store {
             let from = self.read(ledger::find).await?;
             let counter = from.as_ref().map_or(1, |from| from.counter + 1);
             let change = LedgerChange { from, to: LedgerRow { counter, sealed: vec![0, 255] } };
-            match self.put_secret(row.clone(), change).await {
+            match self.put_secret(row.clone(), change, AuditRow::default()).await {
                 // Another one was faster.
                 Err(StoreError::Changed) => {}
                 put => return put,

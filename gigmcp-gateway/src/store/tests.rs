@@ -114,10 +114,12 @@ async fn servers_profiles_and_tokens_are_kept() {
         store.remove_from_profile(slug(), server("b")).await.expect("it was in there");
         let again = store.remove_from_profile(slug(), server("b")).await;
         assert!(matches!(again, Err(StoreError::Missing { .. })), "{again:?}");
-        store.remove_server(server("a-z"), None).await.expect("there is one");
+        store.remove_server(server("a-z"), None, crate::store::AuditRow::default()).await.expect("there is one");
         assert_eq!(store.profile(slug()).await.expect("there is one").servers.len(), 1);
         store
-            .replace_token(slug(), NewToken::first("new".to_owned()), AuditRow::default())
+            .replace_token(slug(), ("default".parse().expect("a name"), "new".to_owned()), Absent::Refused, |_| {
+                AuditRow::default().into()
+            })
             .await
             .expect("there is a profile");
         assert!(store.token_owner("hash".to_owned()).await.expect("it can be read").is_none());
@@ -167,7 +169,7 @@ async fn a_revision_is_never_given_again() {
                 seen.push(store.server(server(name)).await.expect("there is one").revision);
             }
             for name in ["b", "a"] {
-                store.remove_server(server(name), None).await.expect("there is one");
+                store.remove_server(server(name), None, crate::store::AuditRow::default()).await.expect("there is one");
             }
         }
         let mut once = seen.clone();
@@ -275,7 +277,7 @@ fn install(version: &str, tree: u8, found: Option<i64>, replaces: Option<i64>) -
         replaces,
         owner: Owner::local(),
         profiles: Vec::new(),
-        audit: AuditRow { kind: "consent".to_owned(), subject: version.to_owned(), ..AuditRow::default() },
+        told: AuditRow { kind: "consent".to_owned(), subject: version.to_owned(), ..AuditRow::default() }.into(),
     }
 }
 
@@ -309,7 +311,7 @@ async fn what_was_agreed_to_before_is_kept_and_what_was_before_that_is_not() {
         assert_eq!(policy.seal.map(|seal| seal.signature), Some(vec![2; 64]));
         assert!(store.policy(server("tickets"), second).await.is_err(), "of another server");
 
-        store.remove_server(server("notes"), None).await.expect("it was there");
+        store.remove_server(server("notes"), None, crate::store::AuditRow::default()).await.expect("it was there");
         assert_eq!(trees().await, Vec::<String>::new());
         let page = store.audit_page(Place::default(), 100).await.expect("it can be read");
         let rows = page.rows.iter().map(|row| (&*row.row.kind, &*row.row.subject, row.row.policy_version));

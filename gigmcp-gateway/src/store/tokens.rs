@@ -3,16 +3,15 @@
 use sea_query::{Expr, ExprTrait, Order, Query};
 
 use super::{
-    Profile, ProfileId, Store, StoreError, audit,
+    Profile, ProfileId, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     now_seconds,
-    profiles::{parse_slug, require},
+    profiles::{parse_slug, require, require_active},
     schema::{Profiles, Tokens},
 };
 use crate::{
     people::{Label, TokenScope},
     spec::{Owner, ProfileSlug},
-    trail::AuditRow,
 };
 
 /// A token that is to be kept.
@@ -29,6 +28,15 @@ impl NewToken {
     pub(crate) fn first(hash: String) -> Self {
         Self { name: Label::first(), hash, scope: TokenScope::default(), expires_at: None }
     }
+}
+
+/// What becomes of a token that is to be replaced and is not there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Absent {
+    /// One is made all the same, for all that the profile has.
+    Made,
+    /// A name that was mistyped must not leave the old one alive.
+    Refused,
 }
 
 /// What is known of a token. Nobody can make it again.
@@ -53,47 +61,65 @@ pub(crate) struct TokenOwner {
 
 impl Store {
     /// Keeps one more token of a profile.
-    pub(crate) async fn add_token(&self, slug: ProfileSlug, new: NewToken, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            let profile = require(connection, &slug)?;
-            let known = all(connection, profile.id)?;
-            if known.iter().any(|token| token.name == new.name) {
+    pub(crate) async fn add_token(
+        &self,
+        slug: ProfileSlug,
+        new: NewToken,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
+            let profile = require_active(connection, &slug)?;
+            if find(connection, profile.id, &new.name)?.is_some() {
                 return Err(StoreError::Exists { what: "token", name: new.name.to_string() });
             }
-            if known.len() as u64 >= MAX_TOKENS {
-                return Err(StoreError::TooMany { what: "tokens", max: MAX_TOKENS });
-            }
-            insert(connection, profile.id, &new)?;
-            audit::append(connection, &audit)
+            add(connection, profile.id, &new)
         })
         .await
     }
 
-    /// Puts a token in the place of the one of the same name, if there is one; that stops working at once.
+    /// Puts a token, of which the hash is given, in the place of the one of that name, which stops working at once: it is good
+    /// for the same, and for as long as that was from its beginning. `tell` says what the audit is told of it.
     pub(crate) async fn replace_token(
         &self,
         slug: ProfileSlug,
-        new: NewToken,
-        audit: AuditRow,
-    ) -> Result<(), StoreError> {
+        (name, hash): (Label, String),
+        absent: Absent,
+        tell: impl FnOnce(&NewToken) -> Told + Send + 'static,
+    ) -> Result<NewToken, StoreError> {
         self.change(move |connection| {
-            let profile = require(connection, &slug)?;
+            let profile = require_active(connection, &slug)?;
+            let new = match (find(connection, profile.id, &name)?, absent) {
+                (Some(before), _) => {
+                    let holds = before.expires_at.map(|end| end - before.created_at);
+                    let expires_at = holds.map(|holds| now_seconds().saturating_add(holds));
+                    NewToken { name, hash, scope: before.scope, expires_at }
+                }
+                (None, Absent::Made) => NewToken { name, hash, scope: TokenScope::default(), expires_at: None },
+                (None, Absent::Refused) => return Err(missing(connection, profile.id, &name)?),
+            };
+            let told = tell(&new);
+            told.check(connection)?;
             delete(connection, profile.id, &new.name)?;
-            insert(connection, profile.id, &new)?;
-            audit::append(connection, &audit)
+            add(connection, profile.id, &new)?;
+            audit::append(connection, &told.row)?;
+            Ok(new)
         })
         .await
     }
 
     /// Ends a token at once.
-    pub(crate) async fn revoke_token(&self, slug: ProfileSlug, name: Label, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn revoke_token(
+        &self,
+        slug: ProfileSlug,
+        name: Label,
+        told: impl Into<Told>,
+    ) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             let profile = require(connection, &slug)?;
-            if delete(connection, profile.id, &name)? == 0 {
-                let known = all(connection, profile.id)?.iter().map(|token| token.name.to_string()).collect();
-                return Err(StoreError::Missing { what: "token", name: name.to_string(), known });
+            match delete(connection, profile.id, &name)? {
+                0 => Err(missing(connection, profile.id, &name)?),
+                _ => Ok(()),
             }
-            audit::append(connection, &audit)
         })
         .await
     }
@@ -158,6 +184,22 @@ impl TokenRow {
 pub(super) fn stale(now: i64, kept: Option<i64>) -> Option<i64> {
     let stale = now - USE_SECONDS;
     kept.is_none_or(|kept| kept <= stale).then_some(stale)
+}
+
+fn missing(connection: &Connection, profile: ProfileId, name: &Label) -> Result<StoreError, StoreError> {
+    let known = all(connection, profile)?.iter().map(|token| token.name.to_string()).collect();
+    Ok(StoreError::Missing { what: "token", name: name.to_string(), known })
+}
+
+fn find(connection: &Connection, profile: ProfileId, name: &Label) -> Result<Option<TokenRow>, StoreError> {
+    Ok(all(connection, profile)?.into_iter().find(|token| token.name == *name))
+}
+
+fn add(connection: &Connection, profile: ProfileId, new: &NewToken) -> Result<(), StoreError> {
+    if all(connection, profile)?.len() as u64 >= MAX_TOKENS {
+        return Err(StoreError::TooMany { what: "tokens", max: MAX_TOKENS });
+    }
+    insert(connection, profile, new)
 }
 
 pub(super) fn insert(connection: &Connection, profile: ProfileId, new: &NewToken) -> Result<(), StoreError> {

@@ -3,16 +3,13 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr};
 
 use super::{
-    LedgerChange, Store, StoreError, audit,
+    LedgerChange, Store, StoreError, Told,
     connection::{Connection, Row},
     holdings, invitations, ledger, now_seconds,
     schema::{ApiKeys, Identities, RecoveryCodes, Secrets, Sessions, Users},
     sessions, tokens,
 };
-use crate::{
-    people::{Email, Role, UserId},
-    trail::AuditRow,
-};
+use crate::people::{Email, Role, UserId};
 
 /// An account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,6 +56,24 @@ impl Store {
         .await
     }
 
+    /// The next accounts after the one that was created then and has this id, the oldest first.
+    pub(crate) async fn users_after(
+        &self,
+        after: Option<(i64, String)>,
+        limit: u64,
+    ) -> Result<Vec<UserRow>, StoreError> {
+        self.read(move |connection| {
+            let mut some = select();
+            if let Some((created, id)) = after {
+                let same = Expr::col(Users::CreatedAt).eq(created).and(Expr::col(Users::Id).gt(id));
+                some.and_where(Expr::col(Users::CreatedAt).gt(created).or(same));
+            }
+            let some = some.order_by(Users::CreatedAt, Order::Asc).order_by(Users::Id, Order::Asc).limit(limit).take();
+            Ok(connection.rows(&some, parse)?.into_iter().map(|found| found.user).collect())
+        })
+        .await
+    }
+
     /// One account, with what is needed to let somebody in.
     pub(crate) async fn user(&self, id: UserId) -> Result<SignIn, StoreError> {
         self.read(move |connection| require(connection, &id)).await
@@ -98,25 +113,24 @@ impl Store {
     }
 
     /// Gives somebody a role. Their sessions end, so that none goes on with rights of before.
-    pub(crate) async fn set_role(&self, id: UserId, role: Role, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn set_role(&self, id: UserId, role: Role, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
-            put_role(connection, &id, role)?;
-            audit::append(connection, &audit)
+            put_role(connection, &id, role)
         })
         .await
     }
 
     /// Lets somebody in no more: sessions, keys of the control plane and tokens of profiles end for good, and their servers
     /// within two seconds.
-    pub(crate) async fn disable_user(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn disable_user(&self, id: UserId, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             keep_an_administrator(connection, &id)?;
             invitations::delete_by(connection, &id)?;
             update(connection, &id, Users::DisabledAt, now_seconds().into())?;
             delete_proofs(connection, &id)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -134,12 +148,15 @@ impl Store {
         .await
     }
 
-    /// Lets somebody in again, with the password of before and new tokens.
-    pub(crate) async fn enable_user(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
-            require(connection, &id)?;
+    /// Lets somebody in again who is at most of this role, with the password of before and new tokens.
+    pub(crate) async fn enable_user(&self, id: UserId, at_most: Role, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
+            let role = require(connection, &id)?.user.role;
+            if role > at_most {
+                return Err(StoreError::TooMuch { role });
+            }
             update(connection, &id, Users::DisabledAt, None::<i64>.into())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -150,9 +167,9 @@ impl Store {
         &self,
         id: UserId,
         ledger: Option<LedgerChange>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<i64, StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             if id == UserId::local() {
                 return Err(StoreError::LocalAccount);
@@ -163,25 +180,25 @@ impl Store {
             let epoch = holdings::forget(connection, &id)?;
             connection
                 .execute(Query::delete().from_table(Users::Table).and_where(Expr::col(Users::Id).eq(id.as_str())))?;
-            audit::append(connection, &audit)?;
             Ok(epoch)
         })
         .await
     }
 
-    /// Gives somebody a password. Their sessions end, but for the one of that hash.
+    /// Gives somebody a password. Their sessions end, but for the one of that hash, and codes that would give another one.
     pub(crate) async fn set_password(
         &self,
         id: UserId,
         hash: String,
         keep: Option<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::Password, hash.into())?;
+            invitations::delete_for(connection, &id)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -193,15 +210,15 @@ impl Store {
         step: i64,
         codes: Vec<String>,
         keep: Option<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::TotpSince, now_seconds().into())?;
             update(connection, &id, Users::TotpStep, step.into())?;
             put_recovery_codes(connection, &id, &codes)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -211,23 +228,23 @@ impl Store {
         &self,
         id: UserId,
         codes: Vec<String>,
-        audit: AuditRow,
+        told: impl Into<Told>,
     ) -> Result<(), StoreError> {
-        self.change(move |connection| {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             put_recovery_codes(connection, &id, &codes)?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
 
     /// No second factor is asked for any more.
-    pub(crate) async fn end_totp(&self, id: UserId, audit: AuditRow) -> Result<(), StoreError> {
-        self.change(move |connection| {
+    pub(crate) async fn end_totp(&self, id: UserId, told: impl Into<Told>) -> Result<(), StoreError> {
+        self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::TotpSince, None::<i64>.into())?;
             put_recovery_codes(connection, &id, &[])?;
-            audit::append(connection, &audit)
+            Ok(())
         })
         .await
     }
@@ -431,6 +448,12 @@ pub(super) fn keep_an_administrator(connection: &Connection, but: &UserId) -> Re
 pub(super) fn require(connection: &Connection, id: &UserId) -> Result<SignIn, StoreError> {
     let missing = || StoreError::Missing { what: "account", name: id.to_string(), known: Vec::new() };
     find(connection, id)?.ok_or_else(missing)
+}
+
+/// The same, if it is not disabled: nothing is made that lets somebody in who is not let in.
+pub(super) fn require_active(connection: &Connection, id: &UserId) -> Result<SignIn, StoreError> {
+    let found = require(connection, id)?;
+    if found.user.disabled_at.is_none() { Ok(found) } else { Err(StoreError::Disabled(id.clone())) }
 }
 
 pub(super) fn find(connection: &Connection, id: &UserId) -> Result<Option<SignIn>, StoreError> {

@@ -10,7 +10,7 @@ use crate::{
     internet::Internet,
 };
 
-const PASSWORD: &str = "Apollo 11 1202 alarm";
+pub(crate) const PASSWORD: &str = "Apollo 11 1202 alarm";
 
 /// A browser, as far as it matters: a cookie, and what our pages know.
 pub(crate) struct Browser<'a> {

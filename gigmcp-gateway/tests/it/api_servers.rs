@@ -81,7 +81,21 @@ fn a_server_is_installed_by_naming_what_was_looked_at() {
     assert_eq!(install("fetch", &planned["manifest_hash"]).status, StatusCode::OK);
     let reaches = caller.get("/api/v1/servers/fetch")["reaches"].to_string();
     assert!(reaches.contains("other.example.com"), "{reaches}");
-    let back = caller.ask(Method::POST, "/api/v1/servers/fetch/rollback", Value::Null);
+    let revision = |document: &Value| document["revision"].as_i64().unwrap();
+    let (first, second) = (revision(&done.json()), revision(&caller.get("/api/v1/servers/fetch")));
+    // For whoever agreed to the first, and for whoever would go back to it.
+    let since = caller.get(&format!("/api/v1/servers/fetch/diff?from={first}"));
+    assert_eq!((&since["before"], &since["after"], revision(&since)), (&json!("1.0.0"), &json!("1.1.0"), second));
+    assert!(since["changes"].to_string().contains("other.example.com"), "{since}");
+    let nothing = caller.get(&format!("/api/v1/servers/fetch/diff?from={second}"));
+    assert_eq!(nothing["changes"], json!([]), "twin");
+    let before = caller.get("/api/v1/servers/fetch/diff?previous=true");
+    assert_eq!((&before["after"], revision(&before)), (&json!("1.0.0"), first));
+    let unknown = caller.ask(Method::GET, "/api/v1/servers/fetch/diff?from=999", Value::Null);
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let back = |seen: i64| caller.ask(Method::POST, "/api/v1/servers/fetch/rollback", json!({ "revision": seen }));
+    assert_eq!(back(first).status, StatusCode::CONFLICT, "it is another by now");
+    let back = back(second);
     assert_eq!((back.status, &back.json()["version"]), (StatusCode::OK, &json!("1.0.0")), "{back:?}");
     for reference in ["none", "fetch@9.9.9"] {
         assert_eq!(plan(reference).status, StatusCode::NOT_FOUND, "{reference}");
@@ -90,7 +104,10 @@ fn a_server_is_installed_by_naming_what_was_looked_at() {
     let told = caller.get("/api/v1/audit?limit=200");
     let told = told["items"].as_array().unwrap().iter();
     let consents = told.filter(|row| row["kind"] == "consent").map(|row| row["owner"].clone());
-    assert_eq!(consents.collect::<Vec<_>>(), ["local", "local", "local"]);
+    assert_eq!(consents.collect::<Vec<_>>(), ["local", "local"]);
+    let told = caller.get("/api/v1/audit?kind=rollback");
+    let told = told["items"][0]["subject"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("1.0.0 ") && told.ends_with(", by local with the key ci"), "{told}");
 }
 
 #[test]

@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use super::super::{ApiError, Call, Code, Page, Paging, Reply, Route, State, Text, route};
 use crate::{
-    people::{Access, ApiScope, Area, Deed, Kind, Rule, done},
+    people::{Access, ApiScope, Area, Deed, Rule, secret_told},
     secrets::SecretError,
     spec::{ACCOUNT, REGISTRY, SealedFor, SecretName, ServerName},
-    store::{AuditRow, SecretKey, SecretRow},
+    store::{SecretHead, SecretKey},
 };
 
 const READ: Rule = Rule::new(Access::Own, Deed::Read).with_scope(ApiScope::read(Area::Credentials));
@@ -92,13 +92,12 @@ struct Item {
 }
 
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
-    let owner = call.actor()?.shown();
-    let mut rows = call.state.store().secrets().await?;
-    rows.retain(|row| row.key.owner == *owner && ![ACCOUNT, REGISTRY].contains(&row.key.server.as_str()));
+    let mut rows = call.state.store().secrets_of(call.actor()?.shown().clone()).await?;
+    rows.retain(|row| ![ACCOUNT, REGISTRY].contains(&row.key.server.as_str()));
     Ok(Reply::of(Page::of(rows, &call.query, |row| format!("{}/{}", row.key.server, row.key.name), |row| item(&row))?))
 }
 
-fn item(row: &SecretRow) -> Item {
+fn item(row: &SecretHead) -> Item {
     shown(&row.key, &SealedFor::from_row(&row.policy), row.version, row.created_at)
 }
 
@@ -127,10 +126,8 @@ async fn set(call: Call<State, CredentialPath, (), Value>) -> Result<Reply<Item>
         }
     }
     let value = check(&call.body.value)?;
-    // Before it is done, so that it is not done without.
-    let row = done(Kind::Secret, &actor.user, format!("sets {} of {}", key.name, key.server), actor);
-    call.state.store().add_audit(AuditRow { server: key.server.to_string(), ..row }).await?;
-    let version = call.state.secrets().put(key.clone(), &sealed_for, value).await?;
+    let told = secret_told(actor, &key, "sets");
+    let version = call.state.secrets().put(key.clone(), &sealed_for, value, told).await?;
     Ok(Reply::of(shown(&key, &sealed_for, version, crate::store::now_seconds())))
 }
 
@@ -140,9 +137,8 @@ async fn delete(call: Call<State, CredentialPath>) -> Result<Reply<()>, ApiError
     if call.state.store().secret(key.clone()).await?.is_none() {
         return Err(ApiError::not_found("thing"));
     }
-    let row = done(Kind::Secret, &actor.user, format!("deletes {} of {}", key.name, key.server), actor);
-    call.state.store().add_audit(AuditRow { server: key.server.to_string(), ..row }).await?;
-    call.state.secrets().delete(key).await?;
+    let told = secret_told(actor, &key, "deletes");
+    call.state.secrets().delete(key, told).await?;
     Ok(Reply::of(()))
 }
 

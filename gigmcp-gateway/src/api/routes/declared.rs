@@ -84,7 +84,7 @@ async fn add(call: Call<State, (), (), Declaration>) -> Result<Reply<Added>, Api
     let row = done(Kind::Server, &actor.user, format!("adds {name}, which nobody reviewed"), &actor);
     let row = AuditRow { server: name.to_string(), ..row };
     let credentials_to_set = spec.secrets.iter().map(|slot| slot.name.to_string()).collect();
-    let revision = call.state.store().add_server_told(name.clone(), spec, row).await?;
+    let revision = call.state.store().add_server_told(name.clone(), spec, Vec::new(), actor.does(row)).await?;
     installs::find_out(&call.state, name.clone());
     Ok(Reply::of(Added { server: name.to_string(), revision, notes, credentials_to_set }))
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::{ApiError, Call, Reply, Route, State, Text, error::confirmed, route, secret::PasswordText};
-use crate::people::{SecondFactor, rules};
+use crate::people::{Confirmation, SecondFactor, rules};
 
 pub(super) fn routes() -> Vec<Route<State>> {
     vec![
@@ -17,7 +17,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
         route(Method::POST, "/factors/totp/confirm", "confirm_totp", rules::OWN_FACTORS)
             .shown_once()
             .summary("Asks for the second factor from now on, as the device shows what it should; other sessions end")
-            .body::<Confirmation>()
+            .body::<Code>()
             .answers(StatusCode::OK, confirm),
         route(Method::POST, "/factors/totp/end", "end_totp", rules::OWN_FACTORS)
             .summary("Asks for the second factor no more")
@@ -26,7 +26,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
         route(Method::POST, "/factors/recovery-codes", "renew_recovery_codes", rules::OWN_FACTORS)
             .shown_once()
             .summary("Makes new recovery codes; those of before do not work any more")
-            .body::<Confirmed>()
+            .body::<Twice>()
             .answers(StatusCode::CREATED, renew),
     ]
 }
@@ -39,9 +39,18 @@ struct Confirmed {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Confirmation {
+#[schemars(rename = "Confirmation")]
+struct Code {
     /// Six digits.
     code: Text<SecondFactor>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Twice {
+    password: PasswordText,
+    /// Six digits, or a recovery code, if a second factor is asked for.
+    code: Option<Text<SecondFactor>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -75,7 +84,7 @@ async fn begin(call: Call<State, (), (), Confirmed>) -> Result<Reply<Begun>, Api
     Ok(Reply::of(Begun { uri: uri.to_string() }))
 }
 
-async fn confirm(call: Call<State, (), (), Confirmation>) -> Result<Reply<RecoveryCodes>, ApiError> {
+async fn confirm(call: Call<State, (), (), Code>) -> Result<Reply<RecoveryCodes>, ApiError> {
     let actor = call.actor()?.clone();
     let session = call.state.front.session(&call.raw)?;
     let codes = confirmed(
@@ -90,22 +99,17 @@ async fn confirm(call: Call<State, (), (), Confirmation>) -> Result<Reply<Recove
 async fn end(call: Call<State, (), (), End>) -> Result<Reply<()>, ApiError> {
     let actor = call.actor()?.clone();
     let End { password, code } = call.body;
-    confirmed(
-        &call.state,
-        &actor,
-        &call.raw,
-        call.state.people.end_totp(&actor, password.0, code.0, call.state.secrets()).await,
-    )?;
+    let confirmation = Confirmation { password: password.0, code: Some(code.0) };
+    let ended = call.state.people.end_totp(&actor, confirmation, call.state.secrets()).await;
+    confirmed(&call.state, &actor, &call.raw, ended)?;
     Ok(Reply::of(()))
 }
 
-async fn renew(call: Call<State, (), (), Confirmed>) -> Result<Reply<RecoveryCodes>, ApiError> {
+async fn renew(call: Call<State, (), (), Twice>) -> Result<Reply<RecoveryCodes>, ApiError> {
     let actor = call.actor()?.clone();
-    let codes = confirmed(
-        &call.state,
-        &actor,
-        &call.raw,
-        call.state.people.renew_recovery_codes(&actor, call.body.password.0).await,
-    )?;
+    let Twice { password, code } = call.body;
+    let confirmation = Confirmation { password: password.0, code: code.map(|code| code.0) };
+    let renewed = call.state.people.renew_recovery_codes(&actor, confirmation, call.state.secrets()).await;
+    let codes = confirmed(&call.state, &actor, &call.raw, renewed)?;
     Ok(Reply::of(RecoveryCodes { recovery_codes: codes.iter().map(|code| code.to_string()).collect() }))
 }

@@ -11,13 +11,14 @@ use tracing::Instrument;
 
 use super::super::{ApiError, Call, Code, Members, Reply, Route, State, Text, route};
 use crate::{
+    host::Host,
     install::{
-        Consent, Entitlements, InstallError, Installs, Outcome, Proposal, Request, Said, ServerReference, Standing,
-        Which, check_consent, hash,
+        Between, Consent, Declared, Entitlements, InstallError, Installs, Outcome, Proposal, Request, Said,
+        ServerReference, Standing, Which, check_consent, hash, revisions,
     },
     launch::era,
     output::whole,
-    people::{Access, ApiScope, Area, Deed, Role, Rule, UserId},
+    people::{Access, Actor, ApiScope, Area, Deed, Role, Rule},
     spec::ServerName,
 };
 
@@ -35,11 +36,12 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .body::<Agreed>()
             .answers(StatusCode::OK, install),
         route(Method::POST, "/servers/{name}/rollback", "roll_back_server", CHANGE)
-            .summary("Goes back to the version of a server that was agreed to before")
+            .summary("Goes back to the version of a server that was agreed to before, which the difference shows with `previous`")
             .path::<ServerPath>()
+            .body::<Seen>()
             .answers(StatusCode::OK, roll_back),
         route(Method::GET, "/servers/{name}/diff", "diff_server", READ)
-            .summary("What another version of a server would change; the latest, if none is named")
+            .summary("What another version of a server would change, the latest if none is named; or what has changed since a revision that was agreed to; or what going back would change")
             .path::<ServerPath>()
             .query::<With>()
             .answers(StatusCode::OK, diff),
@@ -55,7 +57,21 @@ struct ServerPath {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct With {
+    /// A version of the registry to compare what is installed with.
     version: Option<Text<Version>>,
+    /// A revision of the server, such as the one that oneself agreed to, to compare with what is installed.
+    from: Option<i64>,
+    /// Compares what is installed with what there would be after going back.
+    #[serde(default)]
+    previous: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SeenRevision")]
+struct Seen {
+    /// The server's revision that was looked at; if it is another by now, nothing is done.
+    revision: i64,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -123,9 +139,13 @@ struct Done {
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "ServerDiff")]
 struct Diff {
+    /// The version, or for a server that came from no registry, its revision.
     before: String,
     after: String,
-    manifest_hash: String,
+    /// Of the manifest after it; none of a server that came from no registry.
+    manifest_hash: Option<String>,
+    /// The revision after it, if it is installed or was: what is agreed to by naming it.
+    revision: Option<i64>,
     changes: Vec<Changed>,
 }
 
@@ -147,7 +167,7 @@ async fn plan(call: Call<State, (), (), Wish>) -> Result<Reply<Plan>, ApiError> 
 }
 
 async fn install(call: Call<State, (), (), Agreed>) -> Result<Reply<Done>, ApiError> {
-    let owner = call.actor()?.user.clone();
+    let by = call.actor()?.clone();
     let Agreed { reference: Text(reference), variables, manifest_hash, entrusted } = call.body;
     let manifest = find(&call.state, &reference).await?;
     let consent = Consent { manifest: manifest_hash.0, entrusted };
@@ -156,8 +176,7 @@ async fn install(call: Call<State, (), (), Agreed>) -> Result<Reply<Done>, ApiEr
     let state = Arc::clone(&call.state);
     let server = manifest.name.clone();
     let request = Request { variables: variables.0.into_iter().collect() };
-    let done =
-        one_at_a_time(&call.state, &server, async move { put(&state, &manifest, request, consent, owner).await });
+    let done = one_at_a_time(&call.state, &server, async move { put(&state, &manifest, request, consent, by).await });
     let done = done.await?;
     find_out(&call.state, server);
     Ok(Reply::of(done.into()))
@@ -168,21 +187,21 @@ async fn put(
     manifest: &Manifest,
     request: Request,
     consent: Consent,
-    owner: UserId,
+    by: Actor,
 ) -> Result<Outcome, ApiError> {
     let installs = Installs::open(state.host()).await?;
     let proposal = installs.propose(manifest, &request, quiet()).await?;
     match proposal.needs_consent() {
-        true => Ok(installs.accept(proposal, &consent, &owner, Vec::new()).await?),
+        true => Ok(installs.accept(proposal, &consent, &by, Vec::new()).await?),
         false => Ok(installs.use_as_agreed(&proposal, Vec::new()).await?),
     }
 }
 
-async fn roll_back(call: Call<State, ServerPath>) -> Result<Reply<Done>, ApiError> {
-    let (owner, server) = (call.actor()?.user.clone(), call.path.name.0.clone());
+async fn roll_back(call: Call<State, ServerPath, (), Seen>) -> Result<Reply<Done>, ApiError> {
+    let (by, server, seen) = (call.actor()?.clone(), call.path.name.0.clone(), call.body.revision);
     let (state, of) = (Arc::clone(&call.state), server.clone());
     let done = one_at_a_time(&call.state, &server, async move {
-        Ok(Installs::open(state.host()).await?.roll_back(&of, &owner, quiet()).await?)
+        Ok(Installs::open(state.host()).await?.roll_back(&of, Some(seen), &by, quiet()).await?)
     });
     Ok(Reply::of(done.await?.into()))
 }
@@ -190,16 +209,47 @@ async fn roll_back(call: Call<State, ServerPath>) -> Result<Reply<Done>, ApiErro
 async fn diff(call: Call<State, ServerPath, With>) -> Result<Reply<Diff>, ApiError> {
     let name = call.path.name.0.clone();
     let row = call.state.store().server(name.clone()).await?;
-    let before = call.state.store().installed(name.clone(), row.revision).await?;
-    let before = before.ok_or_else(|| InstallError::ByHand { server: name.clone() })?.manifest;
-    let which = call.query.version.as_ref().map_or(Which::Latest, |version| Which::Version(version.0));
+    let With { version, from, previous } = &call.query;
+    if [version.is_some(), from.is_some(), *previous].iter().filter(|said| **said).count() > 1 {
+        return Err(ApiError::invalid("compare with one of `version`, `from` and `previous`"));
+    }
+    let host = call.state.host();
+    if let Some(from) = from {
+        return Ok(Reply::of(between(host, &name, *from, row.revision).await?));
+    }
+    let by_hand = || InstallError::ByHand { server: name.clone() };
+    let before = call.state.store().installed(name.clone(), row.revision).await?.ok_or_else(by_hand)?;
+    if *previous {
+        let nothing = || InstallError::NothingBefore { server: name.clone() };
+        let earlier = before.replaces.ok_or_else(nothing)?;
+        return Ok(Reply::of(between(host, &name, row.revision, earlier).await?));
+    }
+    let which = version.as_ref().map_or(Which::Latest, |version| Which::Version(version.0));
     let after = find(&call.state, &ServerReference { name, which }).await?;
     Ok(Reply::of(Diff {
-        before: before.version.to_string(),
+        before: before.manifest.version.to_string(),
         after: after.version.to_string(),
-        manifest_hash: hash(&after).to_string(),
-        changes: before.changes_to(&after).iter().map(changed).collect(),
+        manifest_hash: Some(hash(&after).to_string()),
+        revision: None,
+        changes: before.manifest.changes_to(&after).iter().map(changed).collect(),
     }))
+}
+
+/// What differs between two revisions of a server that there are or were.
+async fn between(host: &Host, server: &ServerName, from: i64, to: i64) -> Result<Diff, ApiError> {
+    let Between { before, after, manifest, changes, said, declared } = revisions(host, server, from, to).await?;
+    Ok(Diff {
+        before,
+        after,
+        manifest_hash: manifest.map(|hash| hash.to_string()),
+        revision: Some(to),
+        changes: changes
+            .iter()
+            .map(changed)
+            .chain(said.iter().map(self::said))
+            .chain(declared.into_iter().map(self::declared))
+            .collect(),
+    })
 }
 
 /// The manifest that is meant, as the registry has it now or had it a moment ago.
@@ -268,6 +318,10 @@ fn changed(change: &Change) -> Changed {
         after: change.after.clone(),
         bearing: change.bearing.as_str(),
     }
+}
+
+fn declared(Declared { member, before, after }: Declared) -> Changed {
+    Changed { path: member, before, after, bearing: Bearing::Behaviour.as_str() }
 }
 
 fn said(said: &Said) -> Changed {

@@ -148,9 +148,7 @@ async fn log_in(call: Call<State, RegistryPath, (), Login>) -> Result<Reply<()>,
     let host = &call.path.host.0;
     let Login { username, password } = call.body;
     let login = RegistryLogin { user: username, password: password.into_bytes() };
-    login.check()?;
-    told(&call.state, &actor, Kind::Secret, format!("sets the credential of {host}"), REGISTRY).await?;
-    login.keep(host, call.state.secrets()).await?;
+    login.keep(host, call.state.secrets(), &actor).await?;
     Ok(Reply::of(()))
 }
 
@@ -161,8 +159,7 @@ async fn log_out(call: Call<State, RegistryPath>) -> Result<Reply<()>, ApiError>
     if !rows.iter().any(|row| row.key.server.as_str() == REGISTRY && row.key.name.as_str() == name) {
         return Err(ApiError::not_found("thing"));
     }
-    told(&call.state, call.actor()?, Kind::Secret, format!("deletes the credential of {host}"), REGISTRY).await?;
-    install::forget(host, call.state.secrets()).await?;
+    install::forget(host, call.state.secrets(), call.actor()?).await?;
     Ok(Reply::of(()))
 }
 

@@ -12,22 +12,17 @@ use super::super::{
     secret::Shown,
 };
 use crate::{
-    people::{Access, Actor, ApiScope, Area, Deed, Kind, Role, Rule, done, rules},
+    people::{Access, Deed, Role, Rule, rules},
     spec::{InvalidProfileSetting, MemberSettings, ProfileSettings, ProfileSlug, ServerName},
-    store::{AuditRow, Profile},
+    store::Profile,
 };
 
-const READ: Rule = Rule::new(Access::OwnOr(Role::Auditor), Deed::Read).with_scope(ApiScope::read(Area::Profiles));
-/// What is in a profile gets its owner's credentials.
-const CHANGE: Rule = Rule::new(Access::Own, Deed::Change).with_scope(ApiScope::write(Area::Profiles));
-/// Whoever may only take away what others have.
-const TAKE: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Change).with_scope(ApiScope::write(Area::Profiles));
 /// Starts servers with what is the owner's.
 const START: Rule = Rule::new(Access::Own, Deed::Use);
 
 pub(super) fn routes() -> Vec<Route<State>> {
     vec![
-        route(Method::GET, "/profiles", "profiles", READ)
+        route(Method::GET, "/profiles", "profiles", rules::PROFILES)
             .summary("One's own profiles; for auditors, those of everybody")
             .query::<Paging>()
             .answers(StatusCode::OK, list),
@@ -36,31 +31,31 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .summary("A profile of one's own, with its first token, shown once")
             .body::<NewProfile>()
             .answers(StatusCode::CREATED, create),
-        route(Method::GET, "/profiles/{slug}", "profile", READ)
+        route(Method::GET, "/profiles/{slug}", "profile", rules::PROFILES)
             .summary("One profile, its servers and what was said of it")
             .path::<ProfilePath>()
             .answers(StatusCode::OK, show),
-        route(Method::PATCH, "/profiles/{slug}", "change_profile", CHANGE)
+        route(Method::PATCH, "/profiles/{slug}", "change_profile", rules::CHANGE_PROFILE)
             .summary(
                 "Says something of a profile and of its servers: all of it or nothing; null goes back to the default",
             )
             .path::<ProfilePath>()
             .body::<Said>()
             .answers(StatusCode::OK, change),
-        route(Method::DELETE, "/profiles/{slug}", "delete_profile", TAKE)
+        route(Method::DELETE, "/profiles/{slug}", "delete_profile", rules::TAKE_PROFILE)
             .summary("Deletes a profile and its tokens; its servers end")
             .path::<ProfilePath>()
             .does(delete),
-        route(Method::PUT, "/profiles/{slug}/servers/{name}", "put_profile_server", CHANGE)
+        route(Method::PUT, "/profiles/{slug}/servers/{name}", "put_profile_server", rules::AGREE)
             .summary("Puts a server into a profile, or agrees to it as it is now")
             .path::<MemberPath>()
             .body::<Seen>()
             .does(put),
-        route(Method::DELETE, "/profiles/{slug}/servers/{name}", "remove_profile_server", TAKE)
+        route(Method::DELETE, "/profiles/{slug}/servers/{name}", "remove_profile_server", rules::TAKE_PROFILE)
             .summary("Takes a server out of a profile")
             .path::<MemberPath>()
             .does(remove),
-        route(Method::PUT, "/profiles/{slug}/servers/{name}/tools/{tool}", "switch_tool", CHANGE)
+        route(Method::PUT, "/profiles/{slug}/servers/{name}/tools/{tool}", "switch_tool", rules::CHANGE_PROFILE)
             .summary("Switches a tool of a server on or off in a profile")
             .path::<ToolPath>()
             .body::<Switch>()
@@ -175,6 +170,8 @@ struct MemberItem {
     revision: i64,
     /// If not, the server changed, and does not run for this profile until its owner puts it there again.
     agreed: bool,
+    /// The revision that its owner agreed to last: what has changed since is in the server's difference `from` it.
+    agreed_revision: Option<i64>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -200,7 +197,7 @@ struct ServerTokens {
 
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
     let actor = call.actor()?;
-    let everybody = Rule { access: Access::AtLeast(Role::Auditor), ..READ };
+    let everybody = Rule { access: Access::AtLeast(Role::Auditor), ..rules::PROFILES };
     let owner = actor.may(&everybody, None).is_err().then(|| actor.shown().clone());
     let limit = call.query.limit.unwrap_or_default().get();
     let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
@@ -229,12 +226,12 @@ async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, A
 }
 
 async fn show(call: Call<State, ProfilePath>) -> Result<Reply<Item>, ApiError> {
-    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &READ).await?;
+    let profile = call.state.people.profile_to(call.actor()?, &call.path.slug.0, &rules::PROFILES).await?;
     Ok(Reply::of(item(&call.state, profile).await?))
 }
 
 async fn change(call: Call<State, ProfilePath, (), Said>) -> Result<Reply<Item>, ApiError> {
-    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &CHANGE).await?;
+    let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
     let Said { settings, servers } = call.body;
     let mut all: Vec<(Option<ServerName>, String, Option<String>)> = Vec::new();
     // Text in quotes, so that what looks like a number stays text.
@@ -244,43 +241,26 @@ async fn change(call: Call<State, ProfilePath, (), Said>) -> Result<Reply<Item>,
         let server: ServerName = server.parse().map_err(|_| ApiError::not_found("thing"))?;
         all.extend(said.0.into_iter().map(|(name, value)| (Some(server.clone()), name, text(value))));
     }
-    let names = all.iter().map(|(server, name, _)| match server {
-        Some(server) => format!("{server}.{name}"),
-        None => name.clone(),
-    });
-    let what = format!("said {} of {}", names.collect::<Vec<_>>().join(", "), profile.slug);
-    let of = all.iter().filter_map(|(server, ..)| server.clone()).collect();
-    let edit = move |settings: &mut ProfileSettings| {
-        all.iter().try_for_each(|(server, name, value)| settings.set(server.as_ref(), name, value.as_deref()))
-    };
-    let row = told(call.caller.as_ref(), &profile, what)?;
-    call.state.store().edit_settings(&profile, of, edit, row).await??;
-    let changed = call.state.store().profile(profile.slug).await?;
+    let slug = &call.path.slug.0;
+    call.state.people.say(actor, slug, all).await?;
+    let changed = call.state.store().profile(slug.clone()).await?;
     Ok(Reply::of(item(&call.state, changed).await?))
 }
 
 async fn delete(call: Call<State, ProfilePath>) -> Result<Reply<()>, ApiError> {
-    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &TAKE).await?;
-    let row = told(call.caller.as_ref(), &profile, format!("deleted {}", profile.slug))?;
-    call.state.store().drop_profile(&profile, row).await?;
+    call.state.people.delete_profile(call.actor()?, &call.path.slug.0).await?;
     Ok(Reply::of(()))
 }
 
 async fn put(call: Call<State, MemberPath, (), Seen>) -> Result<Reply<()>, ApiError> {
-    let MemberPath { slug, name: Text(server) } = &call.path;
-    let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
-    let what = format!("put {server} into {}", profile.slug);
-    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
-    call.state.store().put_member(&profile, server.clone(), Some(call.body.revision), row).await?;
+    let MemberPath { slug, name } = &call.path;
+    call.state.people.put_server(call.actor()?, &slug.0, &name.0, Some(call.body.revision)).await?;
     Ok(Reply::of(()))
 }
 
 async fn remove(call: Call<State, MemberPath>) -> Result<Reply<()>, ApiError> {
-    let MemberPath { slug, name: Text(server) } = &call.path;
-    let profile = found(&call.state, call.actor()?, &slug.0, &TAKE).await?;
-    let what = format!("took {server} out of {}", profile.slug);
-    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
-    call.state.store().drop_member(&profile, server.clone(), row).await?;
+    let MemberPath { slug, name } = &call.path;
+    call.state.people.take_server(call.actor()?, &slug.0, &name.0).await?;
     Ok(Reply::of(()))
 }
 
@@ -289,26 +269,12 @@ async fn switch(call: Call<State, ToolPath, (), Switch>) -> Result<Reply<()>, Ap
     if tool.is_empty() || tool.len() > MAX_TOOL_BYTES {
         return Err(ApiError::not_found("thing"));
     }
-    let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
-    let (enabled, of, tool) = (call.body.enabled, server.clone(), tool.clone());
-    let what =
-        format!("switched {} {server}/{} in {}", if enabled { "on" } else { "off" }, harmless(&tool), profile.slug);
-    let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
-    let edit = move |settings: &mut ProfileSettings| {
-        let member = settings.servers.entry(of.to_string()).or_default();
-        match enabled {
-            true => drop(member.disabled_tools.remove(&tool)),
-            false => drop(member.disabled_tools.insert(tool)),
-        }
-        settings.servers.retain(|_, said| *said != MemberSettings::default());
-        Ok(())
-    };
-    call.state.store().edit_settings(&profile, vec![server.clone()], edit, row).await??;
+    call.state.people.switch_tool(call.actor()?, &slug.0, server, tool, call.body.enabled).await?;
     Ok(Reply::of(()))
 }
 
 async fn report(call: Call<State, ProfilePath>) -> Result<Reply<Report>, ApiError> {
-    let profile = found(&call.state, call.actor()?, &call.path.slug.0, &START).await?;
+    let profile = call.state.people.profile_to(call.actor()?, &call.path.slug.0, &START).await?;
     let report = call.state.profiles.aggregator(&profile).await?.token_report().await;
     let servers = report.servers.iter();
     Ok(Reply::of(Report {
@@ -322,29 +288,14 @@ async fn report(call: Call<State, ProfilePath>) -> Result<Reply<Report>, ApiErro
     }))
 }
 
-/// The profile, if this may be done to it by whoever asks.
-async fn found(state: &State, actor: &Actor, slug: &ProfileSlug, rule: &Rule) -> Result<Profile, ApiError> {
-    let profile = state.store().profile(slug.clone()).await?;
-    actor.may(rule, Some(&profile.owner))?;
-    Ok(profile)
-}
-
-fn told(actor: Option<&Actor>, profile: &Profile, what: String) -> Result<AuditRow, ApiError> {
-    let actor = actor.ok_or_else(ApiError::unauthenticated)?;
-    Ok(AuditRow { profile: profile.slug.to_string(), ..done(Kind::Profile, &profile.owner, harmless(&what), actor) })
-}
-
-fn harmless(text: &str) -> String {
-    crate::output::harmless(text).to_string()
-}
-
 async fn item(state: &State, profile: Profile) -> Result<Item, ApiError> {
     let members = state.store().members(&profile).await?;
     let Profile { slug, owner, created_at, active, settings, .. } = profile;
     let servers = members.into_iter().map(|member| MemberItem {
         name: member.server.to_string(),
         revision: member.revision,
-        agreed: member.agreed,
+        agreed: member.agreed == Some(member.revision),
+        agreed_revision: member.agreed,
     });
     Ok(Item {
         endpoint: format!("/mcp/p/{slug}"),

@@ -5,13 +5,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, route};
+use super::super::{
+    ApiError, Call, Page, Paging, Reply, Route, State, Text,
+    page::{cursor, read_cursor},
+    route,
+};
 use super::installs;
 use crate::{
     install,
-    people::{Access, Actor, ApiScope, Area, Deed, Kind, Role, Rule, done},
+    people::{Access, Actor, ApiScope, Area, Deed, Role, Rule},
     spec::{ServerName, ServerSpec, Source},
-    store::{AuditRow, InstancesOf, SecretKey, ServerRow},
+    store::{InstancesOf, SecretKey, ServerRow},
 };
 
 const READ: Rule = Rule::new(Access::SignedIn, Deed::Read).with_scope(ApiScope::read(Area::Servers));
@@ -99,8 +103,14 @@ struct Tool {
 }
 
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
-    let rows = call.state.store().servers().await?;
-    Ok(Reply::of(Page::of(rows, &call.query, |row| row.name.to_string(), |row| item(&row))?))
+    let limit = call.query.limit.unwrap_or_default().get();
+    let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
+    let after = after.map(|after| after.parse()).transpose().map_err(|_| ApiError::invalid("no such cursor"))?;
+    let mut rows = call.state.store().servers_after(after, limit as u64 + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|last| cursor(last.name.as_str()));
+    Ok(Reply::of(Page { items: rows.iter().map(item).collect(), next_cursor }))
 }
 
 async fn show(call: Call<State, ServerPath>) -> Result<Reply<Detail>, ApiError> {
@@ -138,15 +148,11 @@ async fn slots(state: &State, actor: &Actor, row: &ServerRow) -> Result<Vec<Slot
 }
 
 async fn remove(call: Call<State, ServerPath>) -> Result<Reply<()>, ApiError> {
-    let (actor, name) = (call.actor()?, call.path.name.0.clone());
+    let (actor, name) = (call.actor()?.clone(), call.path.name.0.clone());
     call.state.store().server(name.clone()).await?;
     let state = std::sync::Arc::clone(&call.state);
-    let row = done(Kind::Server, &actor.user, format!("removes {name}"), actor);
-    let row = AuditRow { server: name.to_string(), ..row };
     installs::one_at_a_time(&call.state, &name.clone(), async move {
-        // Before it is done, so that it is not done without.
-        state.store().add_audit(row).await?;
-        install::remove(state.host(), &name).await?;
+        install::remove(state.host(), &name, &actor).await?;
         Ok(Reply::of(()))
     })
     .await

@@ -8,7 +8,7 @@ use super::super::{
     ApiError, Call, Reply, Route, Said, State, Text, error::confirmed, input::Raw, route, secret::PasswordText,
 };
 use crate::{
-    people::{Attempt, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
+    people::{Attempt, Confirmation, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
     store::{LiveSession, now_seconds},
 };
 
@@ -27,7 +27,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             }),
         route(Method::DELETE, "/session", "sign_out", rules::SIGN_OUT).summary("Signs out").does(sign_out),
         route(Method::PUT, "/session/password", "change_password", rules::OWN_FACTORS)
-            .summary("Changes one's own password; all other sessions end")
+            .summary("Changes one's own password; all other sessions end, and keys and tokens go on")
             .body::<Passwords>()
             .does(change_password),
         route(Method::POST, "/session/view", "begin_view", rules::BEGIN_VIEW)
@@ -55,6 +55,8 @@ struct SignIn {
 struct Passwords {
     old: PasswordText,
     new: PasswordText,
+    /// Six digits, or a recovery code, if a second factor is asked for.
+    code: Option<Text<SecondFactor>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -118,7 +120,9 @@ async fn sign_out(call: Call<State>) -> Result<Reply<()>, ApiError> {
 async fn change_password(call: Call<State, (), (), Passwords>) -> Result<Reply<()>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    let changed = call.state.people.change_password(&actor, &token, call.body.old.0, call.body.new.0).await;
+    let Passwords { old, new, code } = call.body;
+    let old = Confirmation { password: old.0, code: code.map(|code| code.0) };
+    let changed = call.state.people.change_password(&actor, &token, old, new.0, call.state.secrets()).await;
     confirmed(&call.state, &actor, &call.raw, changed)?;
     Ok(Reply::of(()))
 }

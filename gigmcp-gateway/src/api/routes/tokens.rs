@@ -10,7 +10,7 @@ use super::super::{
 use crate::{
     people::{Label, Lifetime, TokenScope, TokenWish, rules},
     spec::ProfileSlug,
-    store::TokenRow,
+    store::{Absent, TokenRow},
 };
 
 pub(super) fn routes() -> Vec<Route<State>> {
@@ -28,7 +28,9 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .answers(StatusCode::CREATED, create),
         route(Method::POST, "/profiles/{slug}/tokens/{name}/replace", "replace_token", rules::CREATE_TOKEN)
             .shown_once()
-            .summary("A token in the place of the one of that name, which ends at once")
+            .summary(
+                "A token in the place of the one of that name, which ends at once: good for the same, and for as long",
+            )
             .path::<TokenPath>()
             .answers(StatusCode::CREATED, replace),
         route(Method::DELETE, "/profiles/{slug}/tokens/{name}", "revoke_token", rules::REVOKE_TOKEN)
@@ -72,6 +74,17 @@ struct TokenDocument {
     last_used_at: Option<i64>,
 }
 
+/// The token, shown this once, and what it is good for as the one of before was.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ReplacedToken")]
+struct Replaced {
+    #[serde(flatten)]
+    token: Shown,
+    /// Empty for all that the profile has.
+    scope: Text<TokenScope>,
+    expires_at: Option<i64>,
+}
+
 async fn list(call: Call<State, ProfilePath, Paging>) -> Result<Reply<Page<TokenDocument>>, ApiError> {
     let rows = call.state.people.tokens(call.actor()?, &call.path.slug.0).await?;
     Ok(Reply::of(Page::of(rows, &call.query, |row| by_time(row.created_at, &row.name), TokenDocument::from)?))
@@ -86,10 +99,11 @@ async fn create(call: Call<State, ProfilePath, (), NewToken>) -> Result<Reply<Sh
     Ok(Reply::of(token.into()))
 }
 
-async fn replace(call: Call<State, TokenPath>) -> Result<Reply<Shown>, ApiError> {
+async fn replace(call: Call<State, TokenPath>) -> Result<Reply<Replaced>, ApiError> {
     let actor = call.actor()?.clone();
     let TokenPath { slug, name } = call.path;
-    Ok(Reply::of(call.state.people.replace_token(&actor, &slug.0, name.0).await?.into()))
+    let (token, new) = call.state.people.replace_token(&actor, &slug.0, name.0, Absent::Refused).await?;
+    Ok(Reply::of(Replaced { token: token.into(), scope: Text(new.scope), expires_at: new.expires_at }))
 }
 
 async fn revoke(call: Call<State, TokenPath>) -> Result<Reply<()>, ApiError> {

@@ -4,7 +4,12 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{ApiError, Call, Page, Paging, Reply, Route, State, Text, page::by_time, route, secret::Shown};
+use super::super::{
+    ApiError, Call, Page, Paging, Reply, Route, State, Text,
+    page::{by_time, cursor, read_cursor},
+    route,
+    secret::Shown,
+};
 use crate::{
     people::{Email, Role, UserId, rules},
     store::{SessionRow, UserRow},
@@ -131,8 +136,19 @@ struct Ended {
 }
 
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<UserDocument>>, ApiError> {
-    let rows = call.state.people.accounts(call.actor()?).await?;
-    Ok(Reply::of(Page::of(rows, &call.query, |row| by_time(row.created_at, &row.id), UserDocument::from)?))
+    let limit = call.query.limit.unwrap_or_default().get();
+    let after = call.query.cursor.as_deref().map(read_time_cursor).transpose()?;
+    let mut rows = call.state.people.accounts_after(call.actor()?, after, limit as u64 + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = rows.last().filter(|_| more).map(|row| cursor(&by_time(row.created_at, &row.id)));
+    Ok(Reply::of(Page { items: rows.into_iter().map(UserDocument::from).collect(), next_cursor }))
+}
+
+fn read_time_cursor(text: &str) -> Result<(i64, String), ApiError> {
+    let text = read_cursor(text)?;
+    let read = text.split_once('/').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
+    read.ok_or_else(|| ApiError::invalid("the cursor is none that a page gave"))
 }
 
 async fn one(call: Call<State, UserPath>) -> Result<Reply<UserDocument>, ApiError> {

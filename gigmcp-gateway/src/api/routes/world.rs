@@ -101,7 +101,7 @@ pub(super) fn server(name: &str) -> ServerName {
 
 /// Somebody who is signed in.
 pub(super) fn signed_in(user: &str, role: Role) -> Actor {
-    Actor { user: user.parse().expect("an id"), role, via: Via::Local, viewing: None }
+    Actor { user: user.parse().expect("an id"), role, via: Via::Local, viewing: None, proof: None }
 }
 
 /// Who looks at another's pages.

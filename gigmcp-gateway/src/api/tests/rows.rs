@@ -106,7 +106,7 @@ fn servers() -> Vec<Row> {
         row("catalog_server", "s uuuuuu uu ffu ffu"),
         with("plan_install", "s ffffuu vv fff ffu", |_| Some(json!({ "reference": "old" }))),
         with("install", "s ffffuu vv fff ffu", hash),
-        row("roll_back_server", "s ffffnn vv fff ffn"),
+        with("roll_back_server", "s ffffnn vv fff ffn", |_| Some(json!({ "revision": 1 }))),
         row("diff_server", "s nnnnnn nn ffn ffn"),
     ]
 }
@@ -118,7 +118,7 @@ fn profiles() -> Vec<Row> {
         row("profile", "s ynyyyy yn yyf yyf"),
         with("change_profile", "s ynynyn vv fyf fnf", |_| Some(json!({ "settings": { "tools": "meta" } }))),
         row("delete_profile", "s ynynyy vv fyf fyf"),
-        with("put_profile_server", "s nnnnnn vv fnf fnf", |_| Some(json!({ "revision": 1 }))),
+        with("put_profile_server", "s nnnnnn vv fff fff", |_| Some(json!({ "revision": 1 }))),
         row("remove_profile_server", "s nnnnnn vv fnf fnf"),
         with("switch_tool", "s nnnnnn vv fnf fnf", |_| Some(json!({ "enabled": false }))),
         row("profile_token_report", "s ynynyn vv fff fff"),

@@ -25,7 +25,7 @@ fn each(mut look: impl FnMut(&Actor, &Rule, Option<&UserId>, &str)) {
     for role in Role::ALL {
         for via in vias() {
             for viewing in [None].into_iter().chain(Role::ALL.map(|role| Some((viewed.clone(), role)))) {
-                let actor = Actor { user: me.clone(), role, via: via.clone(), viewing };
+                let actor = Actor { user: me.clone(), role, via: via.clone(), viewing, proof: None };
                 for (access, deed) in accesses().flat_map(|access| DEEDS.map(|deed| (access, deed))) {
                     for scope in [None, Some(SCOPE)] {
                         let rule = Rule { access, deed, scope };
@@ -75,7 +75,8 @@ fn who_looks_changes_nothing() {
             Deed::Change | Deed::Use | Deed::Prove => assert!(actor.may(rule, owner).is_err(), "{case}"),
             Deed::Leave => assert_eq!(actor.may(rule, owner), real.may(rule, owner), "{case}: their own view"),
             Deed::Read => {
-                let theirs = Actor { user: viewed.clone(), role: *role, viewing: None, via: actor.via.clone() };
+                let theirs =
+                    Actor { user: viewed.clone(), role: *role, viewing: None, via: actor.via.clone(), proof: None };
                 assert_eq!(actor.may(rule, owner), theirs.may(rule, owner), "{case}: what the other sees");
                 read += usize::from(actor.may(rule, owner).is_ok());
             }

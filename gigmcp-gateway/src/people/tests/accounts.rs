@@ -19,7 +19,7 @@ async fn the_first_administrator_comes_by_a_code_and_by_one_only() {
         assert_eq!(world.accept(&code, root).await.expect("twin"), UserId::local(), "what there is stays theirs");
         assert!(matches!(world.accept(&code, root).await, Err(PeopleError::Code)), "once");
         assert!(world.people.setup_code().await.expect("it can be read").is_none());
-        assert_eq!(world.in_as("root@example.com").await.actor, person(&UserId::local(), Role::Admin));
+        assert_eq!(anyhow_as(world.in_as("root@example.com").await.actor), person(&UserId::local(), Role::Admin));
         assert!(!world.everything().contains(code.expose()), "only its hash was kept");
     })
     .await;
@@ -49,7 +49,7 @@ async fn a_code_ends_with_its_time() {
         assert_eq!(seen.email, Some(address("ann@example.com")));
         // Whoever accepts it cannot be somebody else by it.
         let ann = world.accept(&code, Some("eve@example.com")).await.expect("twin");
-        assert_eq!(world.in_as("ann@example.com").await.actor, person(&ann, Role::Auditor));
+        assert_eq!(anyhow_as(world.in_as("ann@example.com").await.actor), person(&ann, Role::Auditor));
         let again = world.people.invite(&Actor::local(), address("ANN@example.com"), Role::User, None).await;
         assert!(matches!(again, Err(PeopleError::Store(StoreError::Exists { .. }))), "she has an account");
     })

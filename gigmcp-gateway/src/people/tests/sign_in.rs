@@ -7,7 +7,7 @@ async fn the_right_password_lets_in_and_nothing_else_does() {
         let ann = world.invited("ann@example.com", Role::User).await;
         let let_in = world.in_as("Ann@Example.com").await;
         assert!(let_in.expires_at > crate::store::now_seconds() + 167 * 3600);
-        assert_eq!(let_in.actor, person(&ann, Role::User), "twin of the refusals");
+        assert_eq!(anyhow_as(let_in.actor.clone()), person(&ann, Role::User), "twin of the refusals");
         assert_eq!(world.actor(&let_in.token).await, Some(let_in.actor));
         world
             .people
@@ -166,8 +166,8 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         let code = |text: &str| text.parse::<SecondFactor>().expect("a code");
         let far = world.people.confirm_totp(&me, &first.token, code(&shown(9)), &world.secrets).await;
         assert!(matches!(far, Err(PeopleError::Wrong)));
-        let confirmed = world.people.confirm_totp(&me, &first.token, code(&shown(-1)), &world.secrets).await;
-        let codes = confirmed.expect("the code is right");
+        let begun = world.people.confirm_totp(&me, &first.token, code(&shown(-1)), &world.secrets).await;
+        let codes = begun.expect("the code is right");
         assert!(world.actor(&first.token).await.is_some() && world.actor(&other.token).await.is_none());
 
         let sign_in = async |second: Option<&str>| world.sign_in("ann@example.com", PASSWORD, second).await;
@@ -182,17 +182,33 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         assert!(matches!(sign_in(Some(&codes[0])).await, Err(SignInError::Refused)), "once more");
         assert!(matches!(sign_in(Some("aaaa-aaaa-aaaa-aaaa")).await, Err(SignInError::Refused)), "nobody's");
 
-        let renewed = world.people.renew_recovery_codes(&me, password(PASSWORD)).await.expect("she is right");
+        let again = async |second: Option<&str>| {
+            world.people.renew_recovery_codes(&me, confirmed(PASSWORD, second), &world.secrets).await
+        };
+        assert!(
+            matches!(again(None).await, Err(PeopleError::FactorNeeded)),
+            "the password alone gives no second factor"
+        );
+        assert!(matches!(again(Some(&codes[0])).await, Err(PeopleError::Wrong)), "it is used up");
+        let renewed = again(Some(&codes[2])).await.expect("twin");
+        let change = async |second: Option<&str>| {
+            let (old, new) = (confirmed(PASSWORD, second), password("Gemini 8 thruster 8"));
+            world.people.change_password(&me, &first.token, old, new, &world.secrets).await
+        };
+        assert!(matches!(change(None).await, Err(PeopleError::FactorNeeded)));
+        assert!(matches!(change(Some("aaaa-aaaa-aaaa-aaaa")).await, Err(PeopleError::Wrong)));
         assert!(matches!(sign_in(Some(&codes[1])).await, Err(SignInError::Refused)), "of before");
         assert!(sign_in(Some(&renewed[1])).await.is_ok(), "twin");
         for kept in codes.iter().chain(&renewed) {
             assert!(!world.everything().contains(&***kept), "only hashes are kept");
         }
-        let ended = world.people.end_totp(&me, password(PASSWORD), code(&renewed[1]), &world.secrets).await;
-        assert!(matches!(ended, Err(PeopleError::Wrong)), "it is used up");
-        let ended = world.people.end_totp(&me, password(PASSWORD), code(&renewed[2]), &world.secrets).await;
-        ended.expect("twin");
+        let end =
+            async |second: Option<&str>| world.people.end_totp(&me, confirmed(PASSWORD, second), &world.secrets).await;
+        assert!(matches!(end(Some(&renewed[1])).await, Err(PeopleError::Wrong)), "it is used up");
+        assert!(matches!(end(None).await, Err(PeopleError::FactorNeeded)));
+        end(Some(&renewed[2])).await.expect("twin");
         assert!(sign_in(None).await.is_ok());
+        change(None).await.expect("twin: where none is asked for");
     })
     .await;
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::spec::ProfileSlug;
+use crate::{spec::ProfileSlug, store::Absent};
 
 fn slug() -> ProfileSlug {
     "work".parse().expect("a profile name")
@@ -35,7 +35,8 @@ async fn a_profile_has_tokens_for_less_and_for_a_while() {
         assert!(!world.opens(&guest.hash()).await && world.opens(&limited.hash()).await, "its time is over");
         world.people.revoke_token(&me, &slug(), label("phone")).await.expect("there is one");
         assert!(!world.opens(&limited.hash()).await && world.opens(&first).await, "at once, and no other");
-        let replaced = world.people.replace_token(&me, &slug(), Label::first()).await.expect("his own");
+        let replaced =
+            world.people.replace_token(&me, &slug(), Label::first(), Absent::Refused).await.expect("his own").0;
         assert!(!world.opens(&first).await && world.opens(&replaced.hash()).await);
         for token in [&limited, &guest, &replaced] {
             assert!(!world.everything().contains(token.expose()), "only hashes are kept");
@@ -72,7 +73,7 @@ async fn nobody_makes_tokens_for_what_is_anothers() {
     ] {
         for made in [
             world.people.create_token(&by, &slug(), wish("x", "")).await,
-            world.people.replace_token(&by, &slug(), Label::first()).await,
+            world.people.replace_token(&by, &slug(), Label::first(), Absent::Made).await.map(|(token, _)| token),
         ] {
             assert!(matches!(made, Err(PeopleError::Refused(Refusal::NotYours | Refusal::Key))), "{by:?}");
         }

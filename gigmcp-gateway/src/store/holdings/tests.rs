@@ -114,7 +114,7 @@ async fn whatever_changes_what_is_held_ends_what_holds_it_and_nothing_else() {
                 "set what is not held" => world.set("ann", "files", 2).await,
                 "delete what is held" => {
                     let ledger = world.ledger().await;
-                    store.delete_secret(key("ann", "notes"), ledger).await.expect("it is there");
+                    store.delete_secret(key("ann", "notes"), ledger, row()).await.expect("it is there");
                 }
                 // The same version as at first.
                 "set it again" => world.set("ann", "notes", 1).await,
@@ -123,7 +123,7 @@ async fn whatever_changes_what_is_held_ends_what_holds_it_and_nothing_else() {
                     assert_eq!(store.rewrap_secrets(vec![rewrapped]).await.expect("it is there"), 1);
                 }
                 "accept the secrets as they are" => {
-                    store.accept_ledger(world.ledger().await).await.expect("nobody else");
+                    store.accept_ledger(world.ledger().await, row()).await.expect("nobody else");
                 }
                 "reseal the ledger" => store.exchange_ledger(world.ledger().await).await.expect("nobody else"),
                 "forget Ann" => {
@@ -131,12 +131,14 @@ async fn whatever_changes_what_is_held_ends_what_holds_it_and_nothing_else() {
                     assert_eq!(store.forget_user(owner("ann"), ledger).await.expect("she is there"), 1);
                 }
                 "disable Ann" => store.disable_user(owner("ann"), row()).await.expect("she is there"),
-                "enable Ann" => store.enable_user(owner("ann"), row()).await.expect("she is there"),
+                "enable Ann" => {
+                    store.enable_user(owner("ann"), crate::people::Role::Admin, row()).await.expect("she is there")
+                }
                 "take notes out of her profile" => {
                     store.remove_from_profile(slug("ann"), server("notes")).await.expect("it is in it");
                 }
-                "delete all secrets" => drop(store.delete_all_secrets().await.expect("there are some")),
-                "remove files" => store.remove_server(server("files"), None).await.expect("it is there"),
+                "delete all secrets" => drop(store.delete_all_secrets(row()).await.expect("there are some")),
+                "remove files" => store.remove_server(server("files"), None, row()).await.expect("it is there"),
                 "delete Ann's profile" => store.delete_profile(slug("ann")).await.expect("it is there"),
                 other => unreachable!("{other}"),
             }

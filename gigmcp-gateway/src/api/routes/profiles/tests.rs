@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::{super::world::*, *};
+use crate::people::Actor;
 use crate::store::on_both;
 
 async fn with_work(world: &World) {

@@ -29,7 +29,7 @@ async fn only_administrators_change_servers() {
     for (method, path, body, allowed) in [
         (Method::POST, "/installs/plan", json!({ "reference": "files" }), "unavailable"),
         (Method::POST, "/installs", json!({ "reference": "files", "manifest_hash": hash }), "unavailable"),
-        (Method::POST, "/servers/notes/rollback", json!(null), "conflict"),
+        (Method::POST, "/servers/notes/rollback", json!({ "revision": 1 }), "conflict"),
         (Method::DELETE, "/servers/notes", json!(null), "ok"),
     ] {
         for (who, actor, expected) in [
