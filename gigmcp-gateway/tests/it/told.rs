@@ -45,7 +45,6 @@ fn each_command_that_changes_something_leaves_a_row() {
         (&["server", "remove", "b"], "", &["removal: ", "server: removes b"]),
         (&["profile", "delete", "work"], "", &["profile: deleted work"]),
     ];
-    assert_eq!(told(&installation, &mut before), Vec::<String>::new());
     for (command, input, expected) in commands {
         installation.json(command, input);
         let expected: Vec<String> = expected
