@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{
-    ApiError, Call, Members, Page, Paging, Reply, Route, State, Text,
+    ApiError, Call, Members, Page, Paging, Reply, Route, State, Text, Whole,
     page::{cursor, read_cursor},
     route,
     secret::Shown,
@@ -99,7 +99,7 @@ struct NewProfile {
     slug: Text<ProfileSlug>,
     /// Servers to put into it, each with its revision that was looked at.
     #[serde(default)]
-    servers: Members<i64>,
+    servers: Members<Whole>,
 }
 
 /// What is said; what is not named stays.
@@ -145,7 +145,7 @@ fn nullable(mut schema: Schema) -> Schema {
 #[serde(deny_unknown_fields)]
 struct Seen {
     /// The server's revision that was looked at: it is what is agreed to. If it is another by now, nothing is done.
-    revision: i64,
+    revision: Whole,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -221,7 +221,7 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiErr
 
 async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, ApiError> {
     let mut servers = Vec::new();
-    for (name, revision) in call.body.servers.0 {
+    for (name, Whole(revision)) in call.body.servers.0 {
         servers.push((name.parse().map_err(|_| ApiError::not_found("thing"))?, Some(revision)));
     }
     let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
@@ -271,7 +271,7 @@ async fn put(call: Call<State, MemberPath, (), Seen>) -> Result<Reply<()>, ApiEr
     let profile = found(&call.state, call.actor()?, &slug.0, &CHANGE).await?;
     let what = format!("put {server} into {}", profile.slug);
     let row = AuditRow { server: server.to_string(), ..told(call.caller.as_ref(), &profile, what)? };
-    call.state.store().put_member(&profile, server.clone(), Some(call.body.revision), row).await?;
+    call.state.store().put_member(&profile, server.clone(), Some(call.body.revision.0), row).await?;
     Ok(Reply::of(()))
 }
 
