@@ -28,7 +28,7 @@ pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
 pub(crate) use state::State;
-pub(crate) use words::{Plain, Said, Text};
+pub(crate) use words::{Plain, Said, Text, Whole};
 
 use std::{future::Future, io, net::IpAddr, sync::Arc};
 

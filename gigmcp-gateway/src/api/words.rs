@@ -108,6 +108,35 @@ impl JsonSchema for Plain {
     }
 }
 
+/// A whole number, also as JSON writes one with nothing but zeros after the point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole(pub(crate) i64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        let exact = |float: f64| (float.fract() == 0.0 && float.abs() <= MAX_EXACT).then_some(float as i64);
+        let whole = number.as_i64().or_else(|| number.as_f64().and_then(exact));
+        whole.map(Self).ok_or_else(|| D::Error::custom("this is no whole number, or too large"))
+    }
+}
+
+impl JsonSchema for Whole {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Whole".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": -9_007_199_254_740_991_i64, "maximum": 9_007_199_254_740_991_i64 })
+    }
+}
+
+/// Up to here, floating point tells whole numbers apart.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 const MAX_PLAIN: usize = 256;
 
 fn pattern(pattern: &str) -> Schema {
@@ -241,6 +270,23 @@ mod tests {
         }
         let good = texts.iter().filter(|text| looks.is_match(text)).count();
         assert!(good > 0 && good < texts.len(), "some are, and some are not: {}", looks.as_str());
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<Whole>(text).map(|Whole(number)| number).ok();
+        for (text, expected) in [
+            ("204", Some(204)),
+            ("204.0", Some(204)),
+            ("2.04e2", Some(204)),
+            ("-1", Some(-1)),
+            ("204.5", None),
+            ("1e300", None),
+            ("\"204\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -63,7 +63,12 @@ impl Scene {
 }
 
 fn code(answer: &Answer) -> String {
-    if answer.status.is_success() { "ok".into() } else { answer.json()["error"]["code"].as_str().unwrap().into() }
+    if answer.status.is_success() {
+        return "ok".into();
+    }
+    // What is refused before it is led anywhere is told in a line of text.
+    let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    told["error"]["code"].as_str().map_or_else(|| answer.status.as_u16().to_string(), str::to_owned)
 }
 
 #[test]
@@ -175,9 +180,14 @@ fn nothing_that_is_said_becomes_a_header_a_line_of_the_log_or_another_place() {
     }
     let twin = scene.raw(head("GET /api/v1/session") + "x-request-id: forged\r\n\r\n");
     assert!(twin.starts_with("HTTP/1.1 200") && !twin.contains("forged"), "{twin}");
-    // No answer of the document leads anywhere.
-    let document = scene.document().to_string();
-    assert!(document.contains("\"responses\":{\"200\"") && !document.contains("\"responses\":{\"30"), "no redirects");
+    // Of all that the document has, one leads elsewhere: to the operator's identity provider, of which there is none here.
+    let document = scene.document();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|methods| methods.as_object().unwrap().values());
+    let leads = operations
+        .filter(|operation| operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('3')));
+    let leads: Vec<_> = leads.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(leads, ["begin_oidc"]);
     // What is told of names stands in one line, in the log and in the audit trail.
     for (tool, expected) in [("rm%0aERROR%20forged%20line%1b%5b2J", "ok"), ("rm", "ok")] {
         let path = format!("/profiles/of-ann/servers/echo/tools/{tool}");
@@ -212,10 +222,10 @@ fn a_body_is_what_it_is_and_not_what_it_becomes() {
     let bomb = gzip_of_zeros(128 << 20);
     assert!(bomb.len() < 160 << 10, "{}", bomb.len());
     for (case, encoding, bytes, expected) in [
-        ("a bomb", Some("gzip"), bomb.clone(), "too_large"),
-        ("half of it", Some("gzip"), bomb[..32 << 10].to_vec(), "unsupported_media_type"),
-        ("twice", Some("gzip, gzip"), bomb[..32 << 10].to_vec(), "unsupported_media_type"),
-        ("another", Some("br"), body.clone().into_bytes(), "unsupported_media_type"),
+        ("a bomb", Some("gzip"), bomb.clone(), "415"),
+        ("half of it", Some("gzip"), bomb[..32 << 10].to_vec(), "415"),
+        ("twice", Some("gzip, gzip"), bomb[..32 << 10].to_vec(), "415"),
+        ("another", Some("br"), body.clone().into_bytes(), "415"),
         ("twin", None, body.clone().into_bytes(), "ok"),
     ] {
         let mut request = root.request(Method::POST, "/api-keys", Some(json!(null)));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::Instrument;
 
-use super::super::{ApiError, Call, Code, Members, Reply, Route, State, Text, route};
+use super::super::{ApiError, Call, Code, Members, Reply, Route, State, Text, Whole, route};
 use crate::{
     host::Host,
     install::{
@@ -71,7 +71,7 @@ struct With {
 #[schemars(rename = "SeenRevision")]
 struct Seen {
     /// The server's revision that was looked at; if it is another by now, nothing is done.
-    revision: i64,
+    revision: Whole,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -198,7 +198,7 @@ async fn put(
 }
 
 async fn roll_back(call: Call<State, ServerPath, (), Seen>) -> Result<Reply<Done>, ApiError> {
-    let (by, server, seen) = (call.actor()?.clone(), call.path.name.0.clone(), call.body.revision);
+    let (by, server, seen) = (call.actor()?.clone(), call.path.name.0.clone(), call.body.revision.0);
     let (state, of) = (Arc::clone(&call.state), server.clone());
     let done = one_at_a_time(&call.state, &server, async move {
         Ok(Installs::open(state.host()).await?.roll_back(&of, Some(seen), &by, quiet()).await?)

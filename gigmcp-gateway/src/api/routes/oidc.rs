@@ -213,7 +213,7 @@ async fn signed_out(call: Call<State, (), SignedOut>) -> Result<Response<Body>, 
     let flow = cookie.find_flow(&raw.headers)?.filter(|flow| flow.purpose() == Purpose::SignOut);
     let fits = flow.as_ref().zip(query.state.as_deref()).is_some_and(|(flow, given)| flow.is_state(given));
     if !fits {
-        return Err(ApiError::invalid("nobody was signed out in this browser just now"));
+        return Err(ApiError::unacceptable("nobody was signed out in this browser just now"));
     }
     let mut response = lead_on(&LocalPath::default());
     response.headers_mut().insert(header::SET_COOKIE, cookie.clear_flow());

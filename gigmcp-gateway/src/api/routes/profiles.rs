@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{
-    ApiError, Call, Members, Page, Paging, Reply, Route, State, Text,
+    ApiError, Call, Members, Page, Paging, Reply, Route, State, Text, Whole,
     page::{cursor, read_cursor},
     route,
     secret::Shown,
@@ -94,7 +94,7 @@ struct NewProfile {
     slug: Text<ProfileSlug>,
     /// Servers to put into it, each with its revision that was looked at.
     #[serde(default)]
-    servers: Members<i64>,
+    servers: Members<Whole>,
 }
 
 /// What is said; what is not named stays.
@@ -140,7 +140,7 @@ fn nullable(mut schema: Schema) -> Schema {
 #[serde(deny_unknown_fields)]
 struct Seen {
     /// The server's revision that was looked at: it is what is agreed to. If it is another by now, nothing is done.
-    revision: i64,
+    revision: Whole,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -218,7 +218,7 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiErr
 
 async fn create(call: Call<State, (), (), NewProfile>) -> Result<Reply<Shown>, ApiError> {
     let mut servers = Vec::new();
-    for (name, revision) in call.body.servers.0 {
+    for (name, Whole(revision)) in call.body.servers.0 {
         servers.push((name.parse().map_err(|_| ApiError::not_found("thing"))?, Some(revision)));
     }
     let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
@@ -254,7 +254,7 @@ async fn delete(call: Call<State, ProfilePath>) -> Result<Reply<()>, ApiError> {
 
 async fn put(call: Call<State, MemberPath, (), Seen>) -> Result<Reply<()>, ApiError> {
     let MemberPath { slug, name } = &call.path;
-    call.state.people.put_server(call.actor()?, &slug.0, &name.0, Some(call.body.revision)).await?;
+    call.state.people.put_server(call.actor()?, &slug.0, &name.0, Some(call.body.revision.0)).await?;
     Ok(Reply::of(()))
 }
 

@@ -127,8 +127,10 @@ impl Scene {
 
     /// The verdict of the last row of the audit trail.
     async fn cause(&self) -> String {
-        let rows = self.world.state.store().audit_tail(1).await.expect("it can be read");
-        rows.into_iter().next().map(|row| row.row.verdict).unwrap_or_default()
+        // That a session did not let in is told besides.
+        let rows = self.world.state.store().audit_tail(9).await.expect("it can be read");
+        let told = rows.into_iter().rfind(|row| row.row.kind != "proof");
+        told.map(|row| row.row.verdict).unwrap_or_default()
     }
 
     async fn is_in(&mut self, session: &str) -> bool {

@@ -122,6 +122,7 @@ async fn every_route_that_shows_a_secret_says_so() {
     let world = World::new(&[]).await;
     let document = world.ask(&Proof::None, Method::GET, "/openapi.json", None).await.body;
     let text = |value: &Value| value.to_string();
+    let mut found = 0;
     for route in world.router.routes().iter().filter(|route| route.method == Method::POST) {
         let operation = &document["paths"][format!("/api/v1{}", route.path)]["post"];
         let answer = &operation["responses"][route.answer.status.as_str()];
@@ -129,6 +130,8 @@ async fn every_route_that_shows_a_secret_says_so() {
         let schema = &document["components"]["schemas"][name.rsplit('/').next().expect("there is one")];
         let shows = ["\"token\"", "csrf_token", "recovery_codes", "\"uri\"", "\"code\"", "\"location\""].iter();
         let shows = shows.filter(|secret| text(&schema["properties"]).contains(**secret)).count();
-        assert_eq!(shows > 0, route.replay == Replay::Done, "{}: {schema}", route.id);
+        assert!(shows == 0 || route.replay == Replay::Done, "{}: {schema}", route.id);
+        found += shows;
     }
+    assert!(found > 8, "twin: they are found: {found}");
 }

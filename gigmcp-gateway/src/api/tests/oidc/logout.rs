@@ -127,9 +127,9 @@ async fn signing_out_leads_to_the_provider_with_what_it_knows_the_session_by() {
     assert!(!scene.is_in(&session).await);
     let flow = cookie(&answer, "gig_oidc").expect("it is set");
     for (case, query, cookies, expected) in [
-        ("another state", "state=x", &*flow, StatusCode::BAD_REQUEST),
-        ("no state", "", &flow, StatusCode::BAD_REQUEST),
-        ("another browser", &format!("state={}", value("state")), "", StatusCode::BAD_REQUEST),
+        ("another state", "state=x", &*flow, StatusCode::UNPROCESSABLE_ENTITY),
+        ("no state", "", &flow, StatusCode::UNPROCESSABLE_ENTITY),
+        ("another browser", &format!("state={}", value("state")), "", StatusCode::UNPROCESSABLE_ENTITY),
         ("twin", &format!("state={}", value("state")), &flow, StatusCode::OK),
     ] {
         let answer = scene.get(&format!("/oidc/signed-out?{query}"), cookies).await;
