@@ -229,7 +229,7 @@ pub(super) fn cells(spec: &ServerSpec) -> [String; 4] {
 
 pub(super) fn print_list(servers: &[Listed], out: &Output) -> Result<(), Failure> {
     out.print(&servers, |servers| {
-        let rows = servers.iter().map(|server| [&[server.name.clone()], &server.cells[..]].concat());
+        let rows = servers.iter().map(|server| [std::slice::from_ref(&server.name), &server.cells[..]].concat());
         columns(&["NAME", "SOURCE", "HOSTS", "SECRETS", "COMMAND"], &rows.collect::<Vec<_>>())
     })
 }

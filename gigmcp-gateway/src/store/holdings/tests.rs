@@ -168,7 +168,7 @@ async fn to_set_a_value_again_and_again_fills_nothing() {
                 .expr(sea_query::Func::count(Expr::col(sea_query::Asterisk)))
                 .from(sea_query::Alias::new(table))
                 .take();
-            store.read(move |connection| Ok(connection.row(&count, |row| Ok(row.get::<i64>(0)?))?)).await
+            store.read(move |connection| connection.row(&count, |row| Ok(row.get::<i64>(0)?))).await
         };
         for (table, rows) in [("policies", 2), ("manifests", 0), ("holdings", 2)] {
             assert_eq!(count(table).await.expect("it can be read"), Some(rows), "{table}");
