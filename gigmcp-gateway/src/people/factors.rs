@@ -121,7 +121,7 @@ impl People {
 
     /// Somebody's own account, if the password is right, and the second factor where one is asked for: what changes one of them
     /// needs both, or who has one of them would get the other.
-    async fn confirmed_twice(
+    pub(super) async fn confirmed_twice(
         &self,
         actor: &Actor,
         Confirmation { password, code }: Confirmation,
@@ -136,7 +136,7 @@ impl People {
     }
 
     /// Somebody's own account, if the password is right.
-    pub(super) async fn confirmed(&self, actor: &Actor, password: Password) -> Result<SignIn, PeopleError> {
+    async fn confirmed(&self, actor: &Actor, password: Password) -> Result<SignIn, PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
         self.accounts.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let found = self.store.user(actor.user.clone()).await?;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    Access, Actor, ApiScope, Area, Deed, Origin, Password, People, PeopleError, Role, Rule, SessionToken, UserId,
+    Access, Actor, ApiScope, Area, Confirmation, Deed, Origin, People, PeopleError, Role, Rule, SessionToken, UserId,
     factors::OWN,
     invitations::new_id,
     record::{self, Kind},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     oidc::{Answer, Flow, Grant, Identity, LocalPath, Oidc, OidcError, Proven, Purpose},
     output::whole,
+    secrets::Secrets,
     store::{
         AuditRow, EndedBy, Happened, IdentityRow, IdentitySignIn, Linking, NewSession, Outcome, SealedGrant,
         SessionFor, SessionRow, StoreError, now_seconds,
@@ -201,16 +202,18 @@ impl People {
         }
     }
 
-    /// Whoever is signed in is about to add an identity. If there is a password, it is asked for: this is another way in.
+    /// Whoever is signed in is about to add an identity. If there is a password, it is asked for, with the second factor: this is
+    /// another way in, which asks for neither.
     pub(crate) async fn begin_link(
         &self,
         actor: &Actor,
         session: &SessionToken,
-        password: Option<Password>,
+        confirmation: Option<Confirmation>,
         flow: &Flow,
+        secrets: &Secrets,
     ) -> Result<(), PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
-        self.confirmed_if_kept(actor, password).await?;
+        self.confirmed_if_kept(actor, confirmation, secrets).await?;
         Ok(self.store.begin_link(token::hash(&flow.state()), session.hash(), flow.ends_at()).await?)
     }
 
@@ -221,9 +224,15 @@ impl People {
     }
 
     /// Takes an identity away, by the name under which it is shown.
-    pub(crate) async fn unlink(&self, actor: &Actor, id: &str, password: Option<Password>) -> Result<(), PeopleError> {
+    pub(crate) async fn unlink(
+        &self,
+        actor: &Actor,
+        id: &str,
+        confirmation: Option<Confirmation>,
+        secrets: &Secrets,
+    ) -> Result<(), PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
-        self.confirmed_if_kept(actor, password).await?;
+        self.confirmed_if_kept(actor, confirmation, secrets).await?;
         let all = self.store.identities_of(actor.user.clone()).await?;
         let found = all.into_iter().find(|row| row.id() == id);
         let missing = || StoreError::Missing { what: "identity", name: id.to_owned(), known: Vec::new() };
@@ -286,11 +295,16 @@ impl People {
         }
     }
 
-    /// One's own password, if there is one.
-    async fn confirmed_if_kept(&self, actor: &Actor, password: Option<Password>) -> Result<(), PeopleError> {
-        match (self.store.user(actor.user.clone()).await?.password, password) {
+    /// One's own password and second factor, if there are any.
+    async fn confirmed_if_kept(
+        &self,
+        actor: &Actor,
+        confirmation: Option<Confirmation>,
+        secrets: &Secrets,
+    ) -> Result<(), PeopleError> {
+        match (self.store.user(actor.user.clone()).await?.password, confirmation) {
             (None, _) => Ok(()),
-            (Some(_), Some(password)) => self.confirmed(actor, password).await.map(drop),
+            (Some(_), Some(confirmation)) => self.confirmed_twice(actor, confirmation, secrets).await.map(drop),
             (Some(_), None) => Err(PeopleError::Wrong),
         }
     }

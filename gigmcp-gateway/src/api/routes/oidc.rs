@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     oidc::{Answer, Flow, LocalPath, Oidc, Purpose},
-    people::{Back, Return, rules},
+    people::{Back, Confirmation, Return, SecondFactor, rules},
     store::now_seconds,
 };
 
@@ -88,6 +88,8 @@ struct CameBack {
 struct Link {
     /// One's own, if there is one.
     password: Option<PasswordText>,
+    /// Six digits, or a recovery code, if a second factor is asked for.
+    code: Option<Text<SecondFactor>>,
     return_to: Option<Text<LocalPath>>,
 }
 
@@ -96,6 +98,8 @@ struct Link {
 struct Unlink {
     /// One's own, if there is one.
     password: Option<PasswordText>,
+    /// Six digits, or a recovery code, if a second factor is asked for.
+    code: Option<Text<SecondFactor>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -182,12 +186,13 @@ async fn come_back(call: Call<State, (), CameBack>) -> Result<Response<Body>, Ap
 async fn link(call: Call<State, (), (), Link>) -> Result<Reply<Place>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    let Call { state, body: Link { password, return_to }, .. } = call;
+    let Call { state, body: Link { password, code, return_to }, .. } = call;
     let oidc = provider(&state)?;
     let return_to = return_to.map(|path| path.0).unwrap_or_default();
     let flow = Flow::begin(Purpose::Link, return_to).map_err(|error| ApiError::internal(&error))?;
     let location = oidc.authorization_url(&flow)?;
-    state.people.begin_link(&actor, &token, password.map(|text| text.0), &flow).await?;
+    let confirmation = confirmation(password, code);
+    state.people.begin_link(&actor, &token, confirmation, &flow, state.secrets()).await?;
     let reply = Reply::of(Place { location: Some(location) });
     Ok(reply.with_header(header::SET_COOKIE, state.front.cookie.set_flow(&flow)))
 }
@@ -249,8 +254,13 @@ async fn identities(call: Call<State>) -> Result<Reply<IdentitiesDocument>, ApiE
 async fn unlink(call: Call<State, IdentityPath, (), Unlink>) -> Result<Reply<()>, ApiError> {
     let actor = call.actor()?.clone();
     let Call { state, path, body, .. } = call;
-    state.people.unlink(&actor, &path.identity, body.password.map(|text| text.0)).await?;
+    let confirmation = confirmation(body.password, body.code);
+    state.people.unlink(&actor, &path.identity, confirmation, state.secrets()).await?;
     Ok(Reply::of(()))
+}
+
+fn confirmation(password: Option<PasswordText>, code: Option<Text<SecondFactor>>) -> Option<Confirmation> {
+    Some(Confirmation { password: password?.0, code: code.map(|code| code.0) })
 }
 
 fn provider(state: &State) -> Result<&std::sync::Arc<Oidc>, ApiError> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::oidc::{Flow, LocalPath, Purpose};
 
 #[tokio::test]
 async fn the_right_password_lets_in_and_nothing_else_does() {
@@ -202,6 +203,13 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         for kept in codes.iter().chain(&renewed) {
             assert!(!world.everything().contains(&***kept), "only hashes are kept");
         }
+        let flow = Flow::begin(Purpose::Link, LocalPath::default()).expect("it is drawn");
+        let link = async |second: Option<&str>| {
+            let confirmation = Some(confirmed(PASSWORD, second));
+            world.people.begin_link(&me, &first.token, confirmation, &flow, &world.secrets).await
+        };
+        assert!(matches!(link(None).await, Err(PeopleError::FactorNeeded)), "it would be a way around the factor");
+        link(Some(&renewed[3])).await.expect("twin");
         let end =
             async |second: Option<&str>| world.people.end_totp(&me, confirmed(PASSWORD, second), &world.secrets).await;
         assert!(matches!(end(Some(&renewed[1])).await, Err(PeopleError::Wrong)), "it is used up");
