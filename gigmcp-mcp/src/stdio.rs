@@ -47,8 +47,8 @@ pub use self::{
 use crate::{
     describe::Description,
     message::{Verdict, write_notification},
-    sink::{Features, Roots, Turns},
-    upstream::{BoxFuture, Call, Event, List, Outcome, Upstream},
+    sink::{ClientId, Features, Roots, Turns},
+    upstream::{BoxFuture, Call, Event, Hold, List, Outcome, Upstream},
     version::Era,
 };
 
@@ -222,6 +222,10 @@ impl Upstream for StdioUpstream {
         self.is_interactive() && (self.turn.available_permits() == 0 || self.shared.pending.has_callers())
     }
 
+    fn works_for(&self, client: ClientId) -> Hold {
+        Hold::new(Working { id: self.shared.pending.works_on(client), shared: Arc::clone(&self.shared) })
+    }
+
     fn revision(&self, list: List) -> u64 {
         self.shared.revisions[list as usize].load(Ordering::Acquire)
     }
@@ -232,6 +236,18 @@ impl Upstream for StdioUpstream {
 
     fn events(&self) -> Option<broadcast::Receiver<Event>> {
         Some(self.shared.events.subscribe())
+    }
+}
+
+/// A task of the server's that is waited for.
+struct Working {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.shared.pending.works_no_more(self.id);
     }
 }
 

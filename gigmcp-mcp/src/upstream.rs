@@ -54,6 +54,13 @@ pub trait Upstream: Send + Sync {
         Some(Hold::default())
     }
 
+    /// As long as the answer lives, what the server asks and logs may be of this client: it works on a task of its, though no
+    /// request is under way.
+    fn works_for(&self, client: ClientId) -> Hold {
+        let _ = client;
+        Hold::default()
+    }
+
     /// Whether it was ended for lack of use. One that ended otherwise has failed, and is not started again for ever.
     fn is_retired(&self) -> bool {
         false

@@ -9,7 +9,9 @@ use std::{
 };
 
 use gigmcp_egress::Identity;
-use gigmcp_mcp::{BoxFuture, Call, CallError, Description, Hold, List, Mirrored, Outcome, StdioUpstream, Upstream};
+use gigmcp_mcp::{
+    BoxFuture, Call, CallError, ClientId, Description, Hold, List, Mirrored, Outcome, StdioUpstream, Upstream,
+};
 use gigmcp_sandbox::{Event, Events};
 use serde_json::value::RawValue;
 use tokio::{
@@ -167,6 +169,10 @@ impl Upstream for Server {
 
     fn is_occupied(&self) -> bool {
         self.upstream.is_occupied()
+    }
+
+    fn works_for(&self, client: ClientId) -> Hold {
+        self.upstream.works_for(client)
     }
 
     fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {

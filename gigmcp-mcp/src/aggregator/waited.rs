@@ -1,7 +1,7 @@
 //! Tools that answer with a task of the older era, which hardly any client knows: the task is waited for inside the call, and
 //! how far it is told as progress.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use serde_json::value::RawValue;
 use tokio::{
@@ -13,8 +13,8 @@ use super::health::Borrowed;
 use crate::{
     message::{Notification, RpcError},
     object::{Members, is_object, quoted, string},
-    sink::Sink,
-    upstream::{Call, CallError, Outcome, Upstream},
+    sink::{ClientId, Sink},
+    upstream::{Call, CallError, Hold, Outcome, Upstream},
 };
 
 /// Makes a call. With `as_task`, the tool can be called in no other way.
@@ -24,12 +24,15 @@ pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest
         call.params = members.map(|members| members.set("task", &format!(r#"{{"ttl":{}}}"#, longest.as_millis())));
     }
     let token = call.params.as_deref().and_then(progress_token);
-    let (sink, made) = (call.sink.clone(), Call { params: None, ..call.clone() });
+    // Also one without a session: what the task asks for is told apart from what others' calls ask for.
+    let client = call.client.unwrap_or_else(ClientId::new);
+    let (sink, made) = (call.sink.clone(), Call { params: None, client: Some(client), ..call.clone() });
     let outcome = held.call(call).await;
     let Outcome::Complete(result) = &outcome else { return outcome };
     let Some(task) = Task::created(result) else { return outcome };
     let progress = sink.zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
-    let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()) };
+    let working = held.upstream.works_for(client);
+    let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()), working };
     let ended = wait(held, task, made, progress, Instant::now() + longest).await;
     if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
         waiting.id = None;
@@ -139,16 +142,20 @@ impl Progress {
 struct Waiting {
     upstream: Arc<dyn Upstream>,
     id: Option<String>,
+    working: Hold,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let upstream = Arc::clone(&self.upstream);
-        let hold = upstream.hold();
+        let (hold, working) = (upstream.hold(), mem::take(&mut self.working));
         runtime.spawn(async move {
-            let _hold = hold;
-            upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await
+            upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await;
+            drop((upstream, hold));
+            // Some go on though they were told to stop.
+            sleep(GIVEN_UP_FOR).await;
+            drop(working);
         });
     }
 }
@@ -160,6 +167,8 @@ fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     (string(token).is_some() || token.get().parse::<f64>().is_ok()).then(|| token.to_owned())
 }
 
+/// As for calls.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
 const USUAL_POLL: Duration = Duration::from_secs(1);
 const SHORTEST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(10);

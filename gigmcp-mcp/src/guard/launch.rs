@@ -74,6 +74,10 @@ impl Upstream for Server {
         self.upstream.hold()
     }
 
+    fn works_for(&self, client: ClientId) -> Hold {
+        self.upstream.works_for(client)
+    }
+
     fn is_retired(&self) -> bool {
         self.upstream.is_retired()
     }

@@ -223,7 +223,7 @@ impl Received {
 }
 
 /// The rest of a stream that a client can come back to, as the body of a response; it begins with the id to come back with.
-pub(super) fn resumable(reader: Reader, first: Option<Vec<u8>>, keep_alive: Duration) -> Response<ResponseBody> {
+pub(super) fn resumable(mut reader: Reader, first: Option<Vec<u8>>, keep_alive: Duration) -> Response<ResponseBody> {
     let primer = Bytes::from(format!("id: {}\nretry: {}\ndata: \n\n", reader.primer(), RETRY.as_millis()));
     let first = first.map(|first| numbered(&reader.first(first)));
     Source::Kept(reader).into_response(std::iter::once(primer).chain(first).collect(), keep_alive)

@@ -5,7 +5,7 @@ mod line;
 mod room;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -43,7 +43,8 @@ pub(super) struct Told {
 pub(super) struct Reader {
     line: Arc<Line>,
     number: u64,
-    again: VecDeque<(u64, Vec<u8>)>,
+    /// The number of the message that it told last, or after which it began.
+    last: u64,
     until: Option<Pin<Box<Sleep>>>,
     done: bool,
 }
@@ -99,19 +100,19 @@ impl Lines {
 impl Reader {
     /// One that tells first what was told after this number.
     fn new(line: Arc<Line>, last: u64, stay: Option<Duration>) -> Self {
-        let (number, again) = line.begin(last);
-        Self { line, number, again, until: stay.map(|stay| Box::pin(sleep(stay))), done: false }
+        let (number, last) = line.begin(last);
+        Self { line, number, last, until: stay.map(|stay| Box::pin(sleep(stay))), done: false }
     }
 
     /// The id that a client has before it has read anything.
     pub(super) fn primer(&self) -> String {
-        let first = self.again.front().map_or_else(|| self.line.count() + 1, |(number, _)| *number);
-        self.id(first - 1)
+        self.id(self.last)
     }
 
     /// A message that was taken from the stream before it was kept.
-    pub(super) fn first(&self, text: Vec<u8>) -> Told {
-        Told { id: self.id(self.line.note(&text)), text }
+    pub(super) fn first(&mut self, text: Vec<u8>) -> Told {
+        self.last = self.line.note(&text);
+        Told { id: self.id(self.last), text }
     }
 
     /// The next message; nothing at the end, or when the client is to come back for the rest.
@@ -119,12 +120,10 @@ impl Reader {
         if self.done {
             return Poll::Ready(None);
         }
-        if let Some((number, text)) = self.again.pop_front() {
-            return Poll::Ready(Some(Told { id: self.id(number), text }));
-        }
-        match self.line.tell(self.number, context) {
+        match self.line.tell(self.number, self.last, context) {
             Poll::Ready(told) => {
                 self.done = told.as_ref().is_none_or(|told| told.last);
+                self.last = told.as_ref().map_or(self.last, |told| told.number);
                 Poll::Ready(told.map(|told| Told { id: self.id(told.number), text: told.text }))
             }
             Poll::Pending => match self.until.as_mut().map(|until| until.as_mut().poll(context)) {

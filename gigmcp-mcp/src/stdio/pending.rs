@@ -43,7 +43,8 @@ struct Table {
 #[derive(Debug)]
 struct GivenUp {
     client: Option<ClientId>,
-    until: Instant,
+    /// Nothing as long as its task is waited for.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl Pending {
         if let Some(caller) = waiting.as_ref().and_then(|entry| entry.caller.as_ref()) {
             let until = Instant::now() + life;
             if table.given_up.len() < MAX_GIVEN_UP {
-                table.given_up.insert(id, GivenUp { client: caller.client, until });
+                table.given_up.insert(id, GivenUp { client: caller.client, until: Some(until) });
             } else {
                 table.crowded_until = Some(until);
             }
@@ -174,6 +175,19 @@ impl Pending {
         drop(table);
         self.left.notify_waiters();
         waiting.is_some()
+    }
+
+    /// Notes that the server works for a client until [`works_no_more`](Self::works_no_more) is told this number.
+    pub(crate) fn works_on(&self, client: ClientId) -> u64 {
+        let mut table = self.lock();
+        table.last += 1;
+        let id = table.last;
+        table.given_up.insert(id, GivenUp { client: Some(client), until: None });
+        id
+    }
+
+    pub(crate) fn works_no_more(&self, id: u64) {
+        self.lock().given_up.remove(&id);
     }
 
     /// Waits until no request of a client is under way. Cancel safe.
@@ -292,7 +306,7 @@ impl Table {
     /// Whether the server may still be working on a call that was given up.
     fn works_for_anybody(&mut self) -> bool {
         let now = Instant::now();
-        self.given_up.retain(|_, call| call.until > now);
+        self.given_up.retain(|_, call| call.until.is_none_or(|until| until > now));
         self.crowded_until.take_if(|until| *until <= now);
         self.crowded_until.is_some() || !self.given_up.is_empty()
     }

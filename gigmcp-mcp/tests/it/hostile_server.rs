@@ -85,6 +85,66 @@ async fn what_a_call_that_was_given_up_still_causes_reaches_no_other_client() {
     }
 }
 
+#[tokio::test]
+async fn what_a_task_of_one_client_causes_between_requests_reaches_no_other() {
+    let (first, other) = (ClientId::new(), ClientId::new());
+    for (of, is_over, asked) in [(other, false, false), (first, false, true), (other, true, true)] {
+        let (upstream, mut server) = connected(everything()).await;
+        let (client, mut reached) = Client::connect();
+        // Its call was answered with a task, and it is not yet time to ask for that.
+        let task = upstream.works_for(first);
+        if is_over {
+            drop(task);
+        } else {
+            std::mem::forget(task);
+        }
+        let _calling = spawn(&upstream, Call::new("tools/call", None).with_sink(client).of_client(of));
+        server.hear().await;
+        server.say(LOG).await;
+        server.say(ELICIT).await;
+        if asked {
+            assert_eq!(note(&mut reached).await.0, "notifications/message", "twin");
+            question(&mut reached).await;
+        } else {
+            assert!(server.hear_line().await.contains(r#""data":{"code":"request-ambiguous"}"#));
+            assert!(reached.try_recv().is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_the_older_era_is_known_to_be_its_clients_while_it_is_waited_for() {
+    // It asks while nobody asks it for anything; the tool of another client is the only call under way.
+    let mut stage = Stage::new(r#""capabilities":{"tools":{}}"#, |method, params| match method {
+        "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+        "tools/call" if params.contains("\"task\"") => {
+            result(r#"{"task":{"taskId":"t","status":"working","pollInterval":10000}}"#)
+        }
+        _ => Reply::Never,
+    });
+    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+    aggregator.tools().await;
+    let ((one, _heard), (two, mut reached)) = (Client::connect(), Client::connect());
+    let call = |arguments: &str| {
+        Call::new("tools/call", Some(raw(&format!(r#"{{"name":"srv_do","arguments":{arguments}}}"#))))
+    };
+    let first = {
+        let (aggregator, call) =
+            (Arc::clone(&aggregator), call(r#"{"task":1}"#).with_sink(one).of_client(ClientId::new()));
+        tokio::spawn(async move { aggregator.call(call).await })
+    };
+    stage.heard(&["tools/call"]).await;
+    let _second = {
+        let (aggregator, call) = (Arc::clone(&aggregator), call("{}").with_sink(two).of_client(ClientId::new()));
+        tokio::spawn(async move { aggregator.call(call).await })
+    };
+    stage.heard(&["tools/call"]).await;
+    stage.say(LOG.to_owned());
+    stage.say(ELICIT.to_owned());
+    tokio::time::timeout(Duration::from_millis(300), reached.recv()).await.expect_err("it is not of this client");
+    first.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_given_up_is_forgotten_at_last() {
     let (upstream, mut server) = connected(everything()).await;

@@ -59,7 +59,7 @@ fn oidc() -> Vec<Row> {
         row("end_oidc", "n nnnnnn nn nnn nnn"),
         with("link_identity", "s nnnnnn vv fff fff", password),
         row("sign_out_oidc", "s yyyyyy yy fff fff"),
-        row("signed_out", "i iiiiii ii iii iii"),
+        row("signed_out", "a aaaaaa aa aaa aaa"),
         row("end_sessions_oidc", "m mmmmmm mm mmm mmm"),
         row("identities", "s yyyyyy yy yyf yyf"),
         with("unlink_identity", "s nnnnnn vv fff fff", password),

@@ -52,23 +52,20 @@ impl Line {
         self.id
     }
 
-    /// How many messages were told.
-    pub(super) fn count(&self) -> u64 {
-        self.state().count
-    }
-
     pub(super) fn is_over(&self) -> bool {
         self.state().received.is_none()
     }
 
-    /// A new reader: its number, and what was told after the message of this number.
-    pub(super) fn begin(&self, last: u64) -> (u64, VecDeque<(u64, Vec<u8>)>) {
+    /// A new reader: its number, and the number of the message after which it goes on, which may not be one that is still to come.
+    pub(super) fn begin(&self, last: u64) -> (u64, u64) {
         let state = self.state();
         let reader = self.reader.fetch_add(1, Ordering::AcqRel) + 1;
         if let Some(received) = &state.received {
             received.set_away(false);
         }
-        (reader, state.told.iter().filter(|(number, _)| *number > last).cloned().collect())
+        let before = |first: &(u64, Vec<u8>)| first.0 - 1;
+        let last = state.told.iter().find(|(number, _)| *number > last).map_or(state.count, before);
+        (reader, last)
     }
 
     /// This reader has gone. Whoever came after it is there.
@@ -106,12 +103,17 @@ impl Line {
         }
     }
 
-    /// The next message for this reader, with its number and whether it is the last.
-    pub(super) fn tell(&self, reader: u64, context: &mut Context<'_>) -> Poll<Option<Next>> {
+    /// The next message for this reader after the one of this number, with its number and whether it is the last. What was told
+    /// before is taken from what is kept, one message at a time: readers that nobody reads hold nothing.
+    pub(super) fn tell(&self, reader: u64, after: u64, context: &mut Context<'_>) -> Poll<Option<Next>> {
         let mut state = self.state();
         // Whoever comes back is told what has been noted, so what is taken is noted before anybody can come.
         if self.reader.load(Ordering::Acquire) != reader {
             return Poll::Ready(None);
+        }
+        let kept = || state.told.iter().find(|(number, _)| *number > after);
+        if let Some((number, text)) = (state.count > after).then(kept).flatten() {
+            return Poll::Ready(Some(Next { number: *number, text: text.clone(), last: false }));
         }
         let Some(received) = &mut state.received else { return Poll::Ready(None) };
         let Some(part) = std::task::ready!(received.poll(context)) else {
