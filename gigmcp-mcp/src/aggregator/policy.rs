@@ -34,7 +34,7 @@ pub struct ServerPolicy {
     /// How often it is started beside itself at most, if not as often as [`AggregatorLimits`](crate::AggregatorLimits) say.
     pub spares: Option<usize>,
     /// Whether it keeps nothing in memory from one call to the next, so that any process of it can take any call. By default the
-    /// calls of a session go to one process, and so do those of an owner without sessions.
+    /// calls of a session go to one process. Requests without a session stand alone anyway.
     pub stateless: bool,
     /// Whether the text of its results is cleaned. Its definitions, its questions, its notifications, and whatever goes to a
     /// log always are.

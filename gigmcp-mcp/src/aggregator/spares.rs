@@ -67,8 +67,8 @@ impl Wanted<'_> {
 }
 
 impl Entry {
-    /// Which process takes a call: the one that its caller's calls went to before, as the server may keep something in memory
-    /// for them; else the first, unless it is occupied and another is free or can be started. One that was ended for lack of use
+    /// Which process takes a call: the one that its session's calls went to before, as the server may keep something in memory
+    /// for it; else the first, unless it is occupied and another is free or can be started. One that was ended for lack of use
     /// in the very moment is started again. One that says something else of what is called than was agreed to does not get the
     /// call.
     ///

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gigmcp_mcp::{Aggregator, ServerPolicy, StreamableHttpLimits};
+use gigmcp_mcp::{Aggregator, StreamableHttpLimits};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -31,10 +31,7 @@ fn server() -> Stage {
 
 async fn serve_with(limits: StreamableHttpLimits) -> (Endpoint, Stage) {
     let stage = server();
-    let mut policy = ServerPolicy::default();
-    // So that whoever waits in one process keeps no other call of the same owner waiting.
-    policy.stateless = true;
-    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv").with_policy(policy)]).unwrap());
+    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
     aggregator.tools().await;
     (Endpoint::serve(aggregator, limits).await, stage)
 }

@@ -19,7 +19,7 @@ pub(in crate::aggregator) struct Spares(Mutex<Table>);
 struct Table {
     running: Vec<Arc<Spare>>,
     starting: usize,
-    /// Which process the calls of each caller go to: the first, or one beside it. One that has ended is none.
+    /// Which process the calls of each session go to: the first, or one beside it. One that has ended is none.
     bound: HashMap<Caller, ProcessId>,
 }
 
@@ -62,7 +62,10 @@ impl Spares {
 
     pub(super) fn bind(&self, caller: Caller, process: &ProcessId) {
         let mut table = self.lock();
-        if caller == Caller::Unknown || table.bound.len() >= MAX_BOUND && !table.bound.contains_key(&caller) {
+        // Requests without a session stand alone: what a server would have to remember is in each. One that waits for its client
+        // must not keep all others of its owner waiting.
+        let Caller::Client(_) = caller else { return };
+        if table.bound.len() >= MAX_BOUND && !table.bound.contains_key(&caller) {
             return;
         }
         if table.bound.get(&caller) != Some(process) {
