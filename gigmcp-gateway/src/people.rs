@@ -72,6 +72,10 @@ pub(crate) struct People {
     pub(crate) failed: Failed,
     /// Codes from one address. Each has 256 bits: it is their number that is held back, and not a guess.
     codes: Throttle,
+    /// Returns from the provider to one address that were begun there. Not those of passwords, which so nobody locks by them.
+    returns: Throttle,
+    /// What an address says of sessions in the provider's name.
+    notices: Throttle,
     /// Tries for one account, from wherever it was not signed in to lately.
     accounts: Throttle,
     /// Wrong second factors of one account: of somebody who knows the password.
@@ -134,9 +138,10 @@ impl People {
     }
 
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
-        let [sources, codes, accounts, factors] = [SOURCES, CODES, ACCOUNTS, FACTORS].map(Throttle::new);
+        let [sources, codes, returns, notices, accounts, factors] =
+            [SOURCES, CODES, CODES, CODES, ACCOUNTS, FACTORS].map(Throttle::new);
         let failed = Failed::new(store.clone());
-        Self { store, hasher, terms, sources, failed, codes, accounts, factors }
+        Self { store, hasher, terms, sources, failed, codes, returns, notices, accounts, factors }
     }
 }
 
@@ -147,7 +152,8 @@ const SOURCES: Pace = Pace {
     longest: Duration::from_secs(900),
     forgotten: Duration::from_secs(3600),
 };
-/// Many people of one office may be invited on one day.
+/// Many people of one office may be invited on one day, and a provider signs out many at once. Nobody guesses any of it, so nobody
+/// waits for long.
 const CODES: Pace = Pace {
     free: 60,
     first: Duration::from_secs(1),

@@ -237,9 +237,9 @@ impl Looks for TokenScope {
 }
 
 impl Looks for LocalPath {
-    /// Not `//`, not below `/api`, without `.` and `..`.
+    /// Not `//`, not below `/api`, without `.` and `..`, and `%` not before `?` or `#`.
     fn schema() -> Schema {
-        let not = r"(?!//)(?!/api([/?#]|$))(?![^?#]*/\.{1,2}([/?#]|$))";
+        let not = r"(?!//)(?!/api([/?#]|$))(?![^?#]*/\.{1,2}([/?#]|$))(?![^?#]*%)";
         let harmless = r"[!#-&(-;=?-\[\]-_a-~]";
         json_schema!({ "type": "string", "maxLength": 512, "pattern": format!("^{not}/{harmless}*$") })
     }

@@ -16,6 +16,7 @@ use super::{
     provider::{Known, ProviderError},
     verify::Expected,
 };
+use crate::people::Email;
 
 type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 type TokenError = RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>;
@@ -134,6 +135,7 @@ impl Oidc {
     }
 
     /// Adds what the userinfo endpoint says, which some providers say nowhere else. What the token says counts first: it is signed.
+    /// Whether an address is verified is believed only of the document that names the address.
     async fn proven(
         &self,
         identity: Identity,
@@ -142,14 +144,13 @@ impl Oidc {
         response: &CoreTokenResponse,
         refresh_token: Option<Zeroizing<String>>,
     ) -> Result<Proven, OidcError> {
-        for (name, value) in self.userinfo(&identity, response.access_token()).await? {
+        let userinfo = self.userinfo(&identity, response.access_token()).await?;
+        let email = verified_email(if tells_of_address(&claims) { &claims } else { &userinfo });
+        for (name, value) in userinfo {
             claims.entry(name).or_insert(value);
         }
         let renewed = response.refresh_token().map(|token| Zeroizing::new(token.secret().clone()));
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        let verified =
-            matches!(claims.get("email_verified"), Some(Value::Bool(true))) || text("email_verified") == Some("true");
-        let email = text("email").filter(|_| verified).and_then(|email| email.parse().ok());
         Ok(Proven {
             admitted: self.config.admission.judge(&claims, email.as_ref()),
             email,
@@ -201,6 +202,20 @@ impl Oidc {
             Box::pin(async move { http.ask(request).await })
         }
     }
+}
+
+/// Whether it names an address, and says whether that is verified.
+fn tells_of_address(claims: &Claims) -> bool {
+    claims.contains_key("email") && claims.contains_key("email_verified")
+}
+
+/// The address in it that it says is verified.
+fn verified_email(claims: &Claims) -> Option<Email> {
+    let verified = match claims.get("email_verified")? {
+        Value::Bool(verified) => *verified,
+        verified => verified == "true",
+    };
+    claims.get("email").and_then(Value::as_str).filter(|_| verified).and_then(|email| email.parse().ok())
 }
 
 type Asking = std::pin::Pin<Box<dyn Future<Output = Result<Response<Vec<u8>>, HttpError>> + Send>>;

@@ -28,10 +28,13 @@ pub(crate) enum Shown {
     Code,
     /// The password or the code once more, in a session.
     Confirmation,
+    /// What a browser brought back from the provider, begun in no browser or in another.
+    Flow,
 }
 
 impl Shown {
-    const ALL: [Self; 5] = [Self::Session, Self::ApiKey, Self::ProfileToken, Self::Code, Self::Confirmation];
+    const ALL: [Self; 6] =
+        [Self::Session, Self::ApiKey, Self::ProfileToken, Self::Code, Self::Confirmation, Self::Flow];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +43,7 @@ impl Shown {
             Self::ProfileToken => "profile-token",
             Self::Code => "code",
             Self::Confirmation => "confirmation",
+            Self::Flow => "provider-flow",
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    Access, Actor, ApiScope, Area, Confirmation, Deed, Origin, People, PeopleError, Role, Rule, SessionToken, UserId,
+    Access, Actor, ApiScope, Area, Confirmation, Deed, Origin, People, PeopleError, Role, Rule, SessionToken, Shown,
+    UserId,
     factors::OWN,
     invitations::new_id,
     record::{self, Kind},
@@ -72,14 +73,15 @@ impl People {
     /// Ends what a browser was sent to the provider for.
     pub(crate) async fn come_back(&self, oidc: &Oidc, returned: Return) -> Result<(Back, LocalPath), IdentityError> {
         let Return { flow, answer, origin, replaces } = returned;
+        let flow = begun_here(flow, &answer).inspect_err(|_| self.failed.note(Shown::Flow, "", &origin))?;
         let source = origin.source();
-        self.sources.begin(&source).map_err(|Wait { for_, first }| {
+        self.returns.begin(&source).map_err(|Wait { for_, first }| {
             if first {
                 self.store.add_audit_later(record::of(Kind::Login, "", from(&origin), "wait"));
             }
             IdentityError::Wait(for_)
         })?;
-        let (flow, proven) = match self.proven(oidc, flow, answer).await {
+        let proven = match self.proven(oidc, &flow, answer).await {
             Ok(proven) => proven,
             Err(error) => {
                 self.not_let_in("", from(&origin), error.cause(), whole(&error)).await;
@@ -100,7 +102,7 @@ impl People {
         };
         match done {
             Ok(back) => {
-                self.sources.take_back(&source);
+                self.returns.take_back(&source);
                 Ok((back, flow.return_to().clone()))
             }
             Err(error) => {
@@ -112,12 +114,8 @@ impl People {
     }
 
     /// Who it is. Each state is taken once, before the provider is asked anything.
-    async fn proven(&self, oidc: &Oidc, flow: Option<Flow>, answer: Answer) -> Result<(Flow, Proven), OidcError> {
-        let flow = flow.filter(|flow| flow.purpose() != Purpose::SignOut).ok_or(OidcError::Flow("no-flow"))?;
-        let state = answer.state.as_deref().ok_or(OidcError::Flow("state"))?;
-        if !flow.is_state(state) {
-            return Err(OidcError::Flow("state"));
-        }
+    async fn proven(&self, oidc: &Oidc, flow: &Flow, answer: Answer) -> Result<Proven, OidcError> {
+        let state = flow.state();
         match self.store.take_once(token::hash(&format!("state {state}")), flow.ends_at()).await {
             Ok(true) => {}
             Ok(false) => return Err(OidcError::Flow("state-replayed")),
@@ -126,8 +124,7 @@ impl People {
                 return Err(OidcError::Busy);
             }
         }
-        let proven = oidc.redeem(&flow, answer).await?;
-        Ok((flow, proven))
+        oidc.redeem(flow, answer).await
     }
 
     async fn let_in_known(
@@ -255,7 +252,7 @@ impl People {
         origin: &Origin,
     ) -> Result<(), IdentityError> {
         let source = origin.source();
-        self.sources.begin(&source).map_err(|Wait { for_, .. }| IdentityError::Wait(for_))?;
+        self.notices.begin(&source).map_err(|Wait { for_, .. }| IdentityError::Wait(for_))?;
         let issuer = oidc.config().issuer.as_str().to_owned();
         let notice = match oidc.logout_notice(token).await {
             Ok(notice) => notice,
@@ -265,17 +262,16 @@ impl People {
                 return Err(error.into());
             }
         };
-        self.sources.take_back(&source);
         let once = token::hash(&format!("logout {issuer} {}", notice.id));
-        if !self.store.take_once(once, notice.expires_at).await? {
+        let about = format!("back-channel logout of {}", notice.subject.as_deref().unwrap_or("a session"));
+        let told = move |count: u64| record::of(Kind::Logout, "", format!("{about}, {count} sessions"), "allowed");
+        let ended = EndedBy { issuer, subject: notice.subject, sid: notice.sid };
+        if self.store.end_provider_sessions_once(ended, once, notice.expires_at, Box::new(told)).await?.is_none() {
             let error = OidcError::Flow("logout-replayed");
             self.not_let_in("", format!("back-channel logout {}", from(origin)), error.cause(), whole(&error)).await;
             return Err(error.into());
         }
-        let about = format!("back-channel logout of {}", notice.subject.as_deref().unwrap_or("a session"));
-        let told = move |count: u64| record::of(Kind::Logout, "", format!("{about}, {count} sessions"), "allowed");
-        let ended = EndedBy { issuer, subject: notice.subject, sid: notice.sid };
-        self.store.end_provider_sessions(ended, Box::new(told)).await?;
+        self.notices.take_back(&source);
         Ok(())
     }
 
@@ -331,6 +327,14 @@ impl IdentityError {
             Self::NotSealed | Self::People(_) | Self::Store(_) => "failed",
         }
     }
+}
+
+/// What the browser kept, if what it came back with belongs to it. It is asked before anything is counted: nobody guesses a state of
+/// 256 bits.
+fn begun_here(flow: Option<Flow>, answer: &Answer) -> Result<Flow, OidcError> {
+    let flow = flow.filter(|flow| flow.purpose() != Purpose::SignOut).ok_or(OidcError::Flow("no-flow"))?;
+    let fits = answer.state.as_deref().is_some_and(|state| flow.is_state(state));
+    if fits { Ok(flow) } else { Err(OidcError::Flow("state")) }
 }
 
 fn from(origin: &Origin) -> String {

@@ -91,19 +91,7 @@ pub(crate) enum Linking {
 impl Store {
     /// Takes something for the first time; false if it was taken before.
     pub(crate) async fn take_once(&self, hash: String, expires_at: i64) -> Result<bool, StoreError> {
-        self.write(move |connection| {
-            let over = Expr::col(TakenOnce::ExpiresAt).lte(now_seconds());
-            connection.execute(Query::delete().from_table(TakenOnce::Table).and_where(over))?;
-            let inserted = connection.execute(
-                Query::insert()
-                    .into_table(TakenOnce::Table)
-                    .columns([TakenOnce::Hash, TakenOnce::ExpiresAt])
-                    .values_panic([hash.into(), expires_at.into()])
-                    .on_conflict(OnConflict::column(TakenOnce::Hash).do_nothing().to_owned()),
-            )?;
-            Ok(inserted == 1)
-        })
-        .await
+        self.write(move |connection| take(connection, &hash, expires_at)).await
     }
 
     /// Lets somebody in whom a provider vouches for: finds or makes their account, gives it the role that the provider says, and
@@ -252,6 +240,20 @@ impl Store {
         })
         .await
     }
+}
+
+/// Takes something for the first time; false if it was taken before.
+pub(super) fn take(connection: &Connection, hash: &str, expires_at: i64) -> Result<bool, StoreError> {
+    let over = Expr::col(TakenOnce::ExpiresAt).lte(now_seconds());
+    connection.execute(Query::delete().from_table(TakenOnce::Table).and_where(over))?;
+    let inserted = connection.execute(
+        Query::insert()
+            .into_table(TakenOnce::Table)
+            .columns([TakenOnce::Hash, TakenOnce::ExpiresAt])
+            .values_panic([hash.into(), expires_at.into()])
+            .on_conflict(OnConflict::column(TakenOnce::Hash).do_nothing().to_owned()),
+    )?;
+    Ok(inserted == 1)
 }
 
 /// The account of somebody who is new here.

@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, Query, SimpleExpr};
 use super::{
     Store, StoreError, audit,
     connection::{Connection, Row},
-    now_seconds,
+    identities, now_seconds,
     schema::{ProviderSessions, Sessions},
 };
 use crate::{oidc::Identity, trail::AuditRow};
@@ -88,25 +88,53 @@ impl Store {
         .await
     }
 
+    /// Ends sessions that a provider says are over, told of by this for the first time, and says how many; none if it was told of
+    /// before. If they cannot be ended, it was not told of.
+    pub(crate) async fn end_provider_sessions_once(
+        &self,
+        ended: EndedBy,
+        once: String,
+        expires_at: i64,
+        told: Box<dyn Fn(u64) -> AuditRow + Send>,
+    ) -> Result<Option<u64>, StoreError> {
+        self.write(move |connection| {
+            if !identities::take(connection, &once, expires_at)? {
+                return Ok(None);
+            }
+            end_all(connection, &ended, &told).map(Some)
+        })
+        .await
+    }
+
     /// Ends sessions that a provider says are over, and says how many.
     pub(crate) async fn end_provider_sessions(
         &self,
         ended: EndedBy,
         told: Box<dyn Fn(u64) -> AuditRow + Send>,
     ) -> Result<u64, StoreError> {
-        self.write(move |connection| {
-            let mut which = Expr::col(ProviderSessions::Issuer).eq(ended.issuer.as_str());
-            if let Some(subject) = &ended.subject {
-                which = which.and(Expr::col(ProviderSessions::Subject).eq(subject.as_str()));
-            }
-            if let Some(sid) = &ended.sid {
-                which = which.and(Expr::col(ProviderSessions::Sid).eq(sid.as_str()));
-            }
-            let count = delete(connection, which)?;
-            audit::append(connection, &told(count))?;
-            Ok(count)
-        })
-        .await
+        self.write(move |connection| end_all(connection, &ended, &told)).await
+    }
+}
+
+fn end_all(
+    connection: &Connection,
+    ended: &EndedBy,
+    told: &(dyn Fn(u64) -> AuditRow + Send),
+) -> Result<u64, StoreError> {
+    let count = delete(connection, which(ended))?;
+    audit::append(connection, &told(count))?;
+    Ok(count)
+}
+
+/// A session of which the provider gave no `sid` may be any of the person's, so it is over with each of them.
+fn which(ended: &EndedBy) -> SimpleExpr {
+    let issuer = Expr::col(ProviderSessions::Issuer).eq(ended.issuer.as_str());
+    let subject = ended.subject.as_ref().map(|subject| Expr::col(ProviderSessions::Subject).eq(subject.as_str()));
+    let sid = ended.sid.as_ref().map(|sid| Expr::col(ProviderSessions::Sid).eq(sid.as_str()));
+    match (subject, sid) {
+        (Some(subject), Some(sid)) => issuer.and(subject).and(sid.or(Expr::col(ProviderSessions::Sid).is_null())),
+        (Some(one), None) | (None, Some(one)) => issuer.and(one),
+        (None, None) => issuer,
     }
 }
 

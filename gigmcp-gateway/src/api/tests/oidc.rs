@@ -4,6 +4,7 @@ mod accounts;
 mod logout;
 mod provider;
 mod refresh;
+mod throttles;
 mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,6 +27,8 @@ struct Scene {
     _secret: tempfile::NamedTempFile,
     /// From where the next one comes; whoever failed waits.
     next: u8,
+    /// From where all come, if it is one place.
+    from: Option<IpAddr>,
 }
 
 /// What a browser keeps of a sign-in, and what the provider was told.
@@ -51,7 +54,7 @@ impl Scene {
             secret.path().to_str().expect("text"),
         ];
         let world = World::new(&[&given, arguments].concat()).await;
-        Self { world, provider, _secret: secret, next: 0 }
+        Self { world, provider, _secret: secret, next: 0, from: None }
     }
 
     async fn ready(arguments: &[&str]) -> Self {
@@ -69,7 +72,7 @@ impl Scene {
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
         self.next = self.next.wrapping_add(1);
-        let address = IpAddr::V4(Ipv4Addr::new(198, 51, 100, self.next));
+        let address = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::new(198, 51, 100, self.next)));
         let (parts, body) = self.world.router.answer(request, address).await.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         Answer {
@@ -131,6 +134,12 @@ impl Scene {
         let rows = self.world.state.store().audit_tail(9).await.expect("it can be read");
         let told = rows.into_iter().rfind(|row| row.row.kind != "proof");
         told.map(|row| row.row.verdict).unwrap_or_default()
+    }
+
+    /// How many returns there were that were not begun in that browser.
+    fn not_begun(&self) -> u64 {
+        let mut counted = self.world.state.people.failed.counted();
+        counted.find(|(proof, _)| *proof == "provider-flow").expect("it is counted").1
     }
 
     async fn is_in(&mut self, session: &str) -> bool {

@@ -28,6 +28,38 @@ async fn an_address_makes_nobody_the_owner_of_an_account() {
 }
 
 #[tokio::test]
+async fn an_address_is_verified_only_by_the_document_that_names_it() {
+    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone"]).await;
+    let there = "ann@example.com";
+    for (case, sub, token, userinfo, email) in [
+        ("named by the token", "a", json!({ "email_verified": null }), json!({ "email_verified": true }), json!(null)),
+        ("named by userinfo", "b", json!({ "email": null }), json!({ "email": there }), json!(null)),
+        (
+            "the token says that it is not",
+            "c",
+            json!({ "email_verified": false }),
+            json!({ "email": there, "email_verified": true }),
+            json!(null),
+        ),
+        (
+            "twin: both by userinfo",
+            "d",
+            json!({ "email": null, "email_verified": null }),
+            json!({ "email": "dan@example.com", "email_verified": true }),
+            json!("dan@example.com"),
+        ),
+        ("twin: both by the token", "e", json!({}), json!({ "email": "eve@example.com" }), json!(there)),
+    ] {
+        scene.provider.change(|plan| {
+            (plan.claims, plan.userinfo) = (token, userinfo);
+            (plan.claims["sub"], plan.userinfo["sub"]) = (json!(sub), json!(sub));
+        });
+        let session = scene.signed_in().await;
+        assert_eq!(scene.get("/session", &session).await.body["user"]["email"], email, "{case}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_invitation_nobody_is_let_in_unless_anyone_is() {
     let mut scene = Scene::ready(&[]).await;
     let root = Actor::local();
@@ -162,20 +194,6 @@ async fn a_session_of_a_provider_that_is_none_of_ours_any_more_is_over() {
     assert!(scene.is_in(&session).await); // twin
     scene.world.state.store().meddle("UPDATE provider_sessions SET issuer = 'https://before.example'").await;
     assert!(!scene.is_in(&session).await);
-}
-
-#[tokio::test]
-async fn who_tries_often_waits() {
-    let mut scene = Scene::ready(&[]).await;
-    let mut codes = Vec::new();
-    for _ in 0..25 {
-        scene.next = 0;
-        codes.push(scene.get("/oidc/callback?state=x&code=y", "").await.code().to_owned());
-    }
-    assert_eq!((&*codes[0], &*codes[24]), ("invalid", "rate_limited"));
-    assert!(scene.provider.plan().asked.iter().all(|path| path != "/token"), "the provider is not asked");
-    scene.next = 1;
-    assert_eq!(scene.get("/oidc/callback?state=x&code=y", "").await.code(), "invalid", "twin: from elsewhere");
 }
 
 #[tokio::test]
