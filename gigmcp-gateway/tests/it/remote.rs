@@ -164,7 +164,9 @@ fn changes_are_made_at_the_gateway() {
     assert_eq!(there(&["profile", "set", "work"])["client_name"], "tools");
     world.json(&key, &["profile", "remove", "work", "notes"], "");
     assert_eq!(there(&["profile", "list"])[0]["servers"], json!([]));
-    world.json(&key, &["profile", "add", "work", "notes"], "");
+    let refused = world.refused(&key, &["profile", "add", "work", "notes"]);
+    assert_eq!(refused["code"], "forbidden", "a person agrees to what a server may do, and no key");
+    there(&["profile", "add", "work", "notes"]);
     assert_eq!(there(&["profile", "list"])[0]["servers"], json!(["notes"]));
     there(&["token", "create", "work", "phone"]);
     world.json(&key, &["token", "revoke", "work", "phone"], "");

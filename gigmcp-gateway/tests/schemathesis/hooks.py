@@ -16,7 +16,7 @@ class Caller:
     def set(self, case, data, ctx):
         if data.startswith("gigk_"):
             case.headers["Authorization"] = f"Bearer {data}"
-        else:
+        elif ":" in data:
             session, csrf = data.split(":")
             case.cookies["gig_session"] = session
             case.headers["x-csrf-token"] = csrf

@@ -211,7 +211,7 @@ async fn diff(call: Call<State, ServerPath, With>) -> Result<Reply<Diff>, ApiErr
     let row = call.state.store().server(name.clone()).await?;
     let With { version, from, previous } = &call.query;
     if [version.is_some(), from.is_some(), *previous].iter().filter(|said| **said).count() > 1 {
-        return Err(ApiError::invalid("compare with one of `version`, `from` and `previous`"));
+        return Err(ApiError::unacceptable("compare with one of `version`, `from` and `previous`"));
     }
     let host = call.state.host();
     if let Some(from) = from {

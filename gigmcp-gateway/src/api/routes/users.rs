@@ -148,7 +148,7 @@ async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<UserDocument>>
 fn read_time_cursor(text: &str) -> Result<(i64, String), ApiError> {
     let text = read_cursor(text)?;
     let read = text.split_once('/').and_then(|(time, id)| Some((time.parse().ok()?, id.to_owned())));
-    read.ok_or_else(|| ApiError::invalid("the cursor is none that a page gave"))
+    read.ok_or_else(|| ApiError::unacceptable("the cursor is none that a page gave"))
 }
 
 async fn one(call: Call<State, UserPath>) -> Result<Reply<UserDocument>, ApiError> {

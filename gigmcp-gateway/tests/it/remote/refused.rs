@@ -30,7 +30,7 @@ fn who_may_not_is_told_the_code_and_what_to_do() {
         ("what proves", &all, &["api-key", "create", "x", "--scopes", "servers:read"], "forbidden", "signed in"),
         ("what is not there", &all, &["server", "remove", "none"], "not_found", "not shown"),
         ("what is not there", &all, &["profile", "add", "work", "none"], "not_found", "not shown"),
-        ("what is wrong", &all, &["profile", "set", "work", "max_servers=no"], "invalid", "max_servers"),
+        ("what is wrong", &all, &["profile", "set", "work", "max_servers=no"], "unacceptable", "max_servers"),
     ];
     for (case, key, words, code, text) in rows {
         let told = world.refused(key, words);
