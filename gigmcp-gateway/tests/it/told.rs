@@ -10,7 +10,8 @@ fn told(installation: &Installation, before: &mut usize) -> Vec<String> {
     let rows = rows.as_array().unwrap();
     let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
     let new = rows[*before..].iter().map(|row| format!("{}: {}", text(row, "kind"), text(row, "subject")));
-    let new = new.filter(|row| !["secret-use", "key", "credential: ledger"].iter().any(|own| row.starts_with(own))).collect();
+    let new =
+        new.filter(|row| !["secret-use", "key", "credential: ledger"].iter().any(|own| row.starts_with(own))).collect();
     *before = rows.len();
     new
 }

@@ -105,7 +105,10 @@ struct Tool {
 async fn list(call: Call<State, (), Paging>) -> Result<Reply<Page<Item>>, ApiError> {
     let limit = call.query.limit.unwrap_or_default().get();
     let after = call.query.cursor.as_deref().map(read_cursor).transpose()?;
-    let after = after.map(|after| after.parse()).transpose().map_err(|_| ApiError::unacceptable("the cursor is none that a page gave"))?;
+    let after = after
+        .map(|after| after.parse())
+        .transpose()
+        .map_err(|_| ApiError::unacceptable("the cursor is none that a page gave"))?;
     let mut rows = call.state.store().servers_after(after, limit as u64 + 1).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
