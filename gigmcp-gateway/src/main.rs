@@ -1,6 +1,7 @@
 //! `gigmcp-gateway`: runs other people's MCP servers without giving them your keys.
 //!
 //! This binary composes the gigmcp crates. No security mechanism lives here.
+#![allow(rustdoc::bare_urls, reason = "what is said of settings is the help of the program, too")]
 #![forbid(unsafe_code)]
 
 mod api;
