@@ -32,7 +32,7 @@ pub(crate) fn text(store: &Store, instances: &Instances, failed: &Failed, http: 
     head(&mut text, "gigmcp_instances", "gauge", "Servers that run in this gateway.");
     line(&mut text, "gigmcp_instances", instances.count() as f64);
     let name = "gigmcp_failed_proofs_total";
-    head(&mut text, name, "counter", "Tokens, keys, sessions and codes that let nobody in.");
+    head(&mut text, name, "counter", "Tokens, keys, sessions, codes and returns from the provider that let nobody in.");
     for (proof, count) in failed.counted() {
         line(&mut text, &format!("{name}{{proof=\"{proof}\"}}"), count as f64);
     }

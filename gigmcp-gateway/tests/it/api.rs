@@ -20,6 +20,19 @@ pub(crate) struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
+    /// Somebody new who is signed in, with a profile `of-NAME` that has the server `echo`.
+    pub(crate) fn with_echo(internet: &'a Internet, root: &Browser<'_>, name: &str, role: &str) -> Self {
+        let invite = json!({ "email": format!("{name}@example.com"), "role": role });
+        let code = root.ask(Method::POST, "/invitations", Some(invite)).json()["token"].clone();
+        let mut browser = Self::new(internet);
+        browser.accept(&code);
+        browser.sign_in(&format!("{name}@example.com"));
+        let revision = browser.ask(Method::GET, "/servers/echo", None).json()["revision"].clone();
+        let profile = json!({ "slug": format!("of-{name}"), "servers": { "echo": revision } });
+        assert_eq!(browser.ask(Method::POST, "/profiles", Some(profile)).status, StatusCode::CREATED);
+        browser
+    }
+
     pub(crate) fn new(internet: &'a Internet) -> Self {
         Self { internet, cookie: String::new(), csrf: String::new() }
     }

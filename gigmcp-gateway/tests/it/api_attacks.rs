@@ -34,15 +34,7 @@ impl Scene {
     }
 
     fn user(&self, root: &Browser<'_>, name: &str) -> Browser<'_> {
-        let invite = json!({ "email": format!("{name}@example.com"), "role": "user" });
-        let code = root.ask(Method::POST, "/invitations", Some(invite)).json()["token"].clone();
-        let mut browser = Browser::new(&self.internet);
-        browser.accept(&code);
-        browser.sign_in(&format!("{name}@example.com"));
-        let revision = browser.ask(Method::GET, "/servers/echo", None).json()["revision"].clone();
-        let profile = json!({ "slug": format!("of-{name}"), "servers": { "echo": revision } });
-        assert_eq!(browser.ask(Method::POST, "/profiles", Some(profile)).status, StatusCode::CREATED);
-        browser
+        Browser::with_echo(&self.internet, root, name, "user")
     }
 
     /// Sends these bytes and reads what is answered until the end.

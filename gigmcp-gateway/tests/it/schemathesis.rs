@@ -49,15 +49,7 @@ impl Scene {
 
     /// Somebody with something of everything.
     fn account(&self, root: &Browser<'_>, name: &str, role: &str) -> Browser<'_> {
-        let invite = json!({ "email": format!("{name}@example.com"), "role": role });
-        let code = root.ask(Method::POST, "/invitations", Some(invite)).json()["token"].clone();
-        let mut browser = Browser::new(&self.internet);
-        browser.accept(&code);
-        browser.sign_in(&format!("{name}@example.com"));
-        let revision = browser.ask(Method::GET, "/servers/echo", None).json()["revision"].clone();
-        let profile = json!({ "slug": format!("of-{name}"), "servers": { "echo": revision } });
-        assert_eq!(browser.ask(Method::POST, "/profiles", Some(profile)).status, StatusCode::CREATED);
-        browser
+        Browser::with_echo(&self.internet, root, name, role)
     }
 
     /// Runs the tester for so many seconds, with these further words.
