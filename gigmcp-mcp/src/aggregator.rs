@@ -46,7 +46,6 @@ pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
     hub::{Hub, set_level},
-    identity::Caller,
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
     naming::Names,
@@ -280,8 +279,7 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
-                let caller = Caller::of(&call);
-                if let Err((code, refused)) = self.before_call(&route, &params, &caller, call.sink.as_deref()).await {
+                if let Err((code, refused)) = self.before_call(&route, &params, &call).await {
                     return (Some(code), refused);
                 }
                 call.params = Some(params);

@@ -23,6 +23,7 @@ mod scripted;
 mod seam;
 mod seams;
 mod serving;
+mod sessions;
 mod spares;
 mod stdio;
 mod streamable_http;
