@@ -17,6 +17,7 @@ mod modern_server;
 mod names;
 mod offers;
 mod oracle;
+mod oracle_modern;
 mod pins;
 mod played;
 mod scripted;
