@@ -72,16 +72,16 @@ pub(crate) struct Output {
 impl Output {
     /// Prints `value` as JSON, or the lines that `text` gives.
     pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> Vec<String>) -> Result<(), Failure> {
+        let lines = match self.json {
+            true => vec![serde_json::to_string_pretty(value)?],
+            false => text(value),
+        };
         let mut stdout = std::io::stdout().lock();
-        match self.json {
-            true => writeln!(stdout, "{}", serde_json::to_string_pretty(value)?)?,
-            false => {
-                for line in text(value) {
-                    writeln!(stdout, "{line}")?;
-                }
-            }
+        match lines.iter().try_for_each(|line| writeln!(stdout, "{line}")) {
+            // Whoever read it has enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
 }
 

@@ -297,6 +297,10 @@ impl From<StoreError> for ApiError {
             StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
             StoreError::Revoked => Self::unauthenticated(),
             StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
+            StoreError::Query(query) if query.is_passing() => {
+                tracing::error!("a request to the API failed: {}", whole(&error));
+                Self::new(Code::Unavailable, "the database takes nothing at the moment; the gateway's log says why")
+            }
             _ => Self::internal(&error),
         }
     }

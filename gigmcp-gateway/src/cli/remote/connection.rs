@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::RemoteError;
+use super::{Asked, RemoteError};
 use crate::settings::PublicUrl;
 
 /// Where the gateway is, and the connection that is open to it. It is asked for one thing after the other.
@@ -45,10 +45,8 @@ impl Connection {
     /// Sends one request. What could not be sent on a connection that was open for a while is sent on a new one.
     pub(super) async fn send(
         &self,
-        method: &Method,
-        path: &str,
+        asked: &Asked<'_>,
         key: Option<&HeaderValue>,
-        body: Option<Bytes>,
     ) -> Result<Response<Incoming>, RemoteError> {
         let mut open = self.open.lock().await;
         let kept = match open.take() {
@@ -61,18 +59,22 @@ impl Connection {
         };
         let authority = self.url.origin().split_once("://").map_or("", |(_, authority)| authority);
         let mut request = Request::builder()
-            .method(method)
-            .uri(path)
+            .method(&asked.method)
+            .uri(asked.path.text())
             .header(header::HOST, authority)
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("gigmcp-gateway/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = key {
             request = request.header(header::AUTHORIZATION, key);
         }
-        if body.is_some() {
+        if let Some(once) = &asked.once {
+            request = request.header("idempotency-key", once);
+        }
+        if asked.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body.unwrap_or_default())).expect("its parts are valid");
+        let body = Full::new(asked.body.clone().unwrap_or_default());
+        let request = request.body(body).expect("its parts are valid");
         let response = sender.send_request(request).await.map_err(RemoteError::Broken)?;
         *open = Some(sender);
         Ok(response)

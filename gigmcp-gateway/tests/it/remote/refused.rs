@@ -47,32 +47,31 @@ fn what_has_no_route_is_done_nowhere() {
     let key = world.key("all", SCOPES);
     let file = world.elsewhere.path().join("backup");
     let file = file.to_str().unwrap();
-    for words in [
-        &["serve"][..],
-        &["demo"],
-        &["health"],
-        &["exec", "--", "true"],
-        &["doctor", "--runtimes"],
-        &["server", "add", "x", "--", "true"],
-        &["user", "setup"],
-        &["secret", "accept", "--yes"],
-        &["secret", "delete", "--all"],
-        &["secret", "set", "exec", "KEY=api.example.com"],
-        &["key", "create"],
-        &["key", "wrap"],
-        &["key", "rotate"],
-        &["key", "drop-old"],
-        &["key", "export-recovery", "--show-the-keys"],
-        &["key", "import-recovery"],
-        &["audit", "export", "--follow"],
-        &["audit", "verify", "--file", file],
-        &["backup", file],
-        &["restore", file],
+    for (words, reason) in [
+        (&["serve"][..], "about this machine"),
+        (&["demo"], "about this machine"),
+        (&["health"], "about this machine"),
+        (&["exec", "--", "true"], "about this machine"),
+        (&["secret", "set", "exec", "KEY=api.example.com"], "about this machine"),
+        (&["doctor", "--runtimes"], "in a sandbox there"),
+        (&["server", "add", "x", "--", "true"], "nobody reviewed"),
+        (&["server", "install", "x", "--profile", "work"], "the owner of the profile agrees"),
+        (&["catalog", "show", NAME_BY_DIGEST], "by name and version"),
+        (&["user", "setup"], "first administrator"),
+        (&["secret", "accept", "--yes"], "changed in the database"),
+        (&["secret", "delete", "--all"], "changed in the database"),
+        (&["key", "create"], "master key"),
+        (&["key", "wrap"], "master key"),
+        (&["key", "rotate"], "master key"),
+        (&["key", "drop-old"], "master key"),
+        (&["key", "export-recovery", "--show-the-keys"], "master key"),
+        (&["key", "import-recovery"], "master key"),
+        (&["backup", file], "whole database"),
+        (&["restore", file], "whole database"),
     ] {
         let told = world.refused(&key, words);
         let error = told["error"].as_str().unwrap();
-        assert!(error.contains("has no route over the network"), "{words:?}: {error}");
-        assert!(error.contains("GIG_URL"), "{words:?}: {error}");
+        assert!(error.contains("is not done over the network: ") && error.contains(reason), "{words:?}: {error}");
     }
     assert!(!std::path::Path::new(file).exists());
     // Twins: those that are about no gateway.
@@ -108,3 +107,5 @@ fn half_an_address_is_none() {
     }
     assert!(!world.here().exists(), "nothing was done here");
 }
+
+const NAME_BY_DIGEST: &str = "echo@sha256:0000000000000000000000000000000000000000000000000000000000000000";
