@@ -210,9 +210,8 @@ pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str
 }
 
 pub(super) fn print_code(whom: &str, code: &str, out: &Output) -> Result<(), Failure> {
-    out.print(&json!({ "for": whom, "code": code }), |_| {
-        vec![format!("code for {whom} (shown once, works once): {code}")]
-    })
+    let about = format!("code for {whom}, shown once, works once:");
+    out.print_once(&json!({ "for": whom, "code": code }), &[about], code)
 }
 
 pub(super) fn print_uninvited(email: &Email, out: &Output) -> Result<(), Failure> {

@@ -50,7 +50,7 @@ impl Kind {
             Self::Secret => "secret",
             Self::Instance => "instance",
             Self::Proof => "proof",
-            Self::Key => "key",
+            Self::Key => "master-key",
             Self::Backup => "backup",
         }
     }

@@ -34,9 +34,9 @@ pub(crate) struct Export {
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub(crate) until: Option<i64>,
 
-    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, instance, rollback, removal, pin, audit,
-    /// key, backup, or of people: login, logout, account, invitation, session, token, api-key, view, proof, profile, server or
-    /// secret
+    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, rollback, removal, pin, audit,
+    /// master-key, backup, or of people: login, logout, account, invitation, session, token, api-key, view, proof, profile, server,
+    /// secret or instance
     #[arg(long)]
     pub(crate) kind: Option<String>,
 
