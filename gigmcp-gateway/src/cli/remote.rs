@@ -171,9 +171,9 @@ impl Remote {
             }
             let wait = response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
             let body = self.collected(response).await?;
-            let refused = RemoteError::refused(self.connection.host(), status, &body);
+            let refused = RemoteError::refused(self.connection.host(), asked.path, status, &body);
             let passes = status == StatusCode::TOO_MANY_REQUESTS || refused.code() == Some(IN_FLIGHT);
-            match wait.filter(|_| passes) {
+            match wait.filter(|seconds| passes && *seconds <= DEADLINE.as_secs()) {
                 Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
                 None => return Err(refused),
             }
@@ -228,6 +228,7 @@ pub(super) async fn run(remote: &Remote, command: Command, out: &Output) -> Resu
 struct Path {
     text: String,
     needs_key: bool,
+    changes: bool,
 }
 
 impl Path {
@@ -237,12 +238,17 @@ impl Path {
             text.push('/');
             text.extend(percent_encoding::utf8_percent_encode(part, ENCODED));
         }
-        Self { text, needs_key: true }
+        Self { text, needs_key: true, changes: true }
     }
 
     /// Where nobody is anybody yet.
     fn without_key(self) -> Self {
         Self { needs_key: false, ..self }
+    }
+
+    /// Where a body is sent, and nothing is changed.
+    fn that_only_looks(self) -> Self {
+        Self { changes: false, ..self }
     }
 
     fn with(mut self, name: &str, value: Option<impl ToString>) -> Self {
@@ -257,6 +263,12 @@ impl Path {
 
     fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What it names, for people.
+    fn place(&self) -> &str {
+        let path = self.text.split('?').next().unwrap_or_default();
+        path.strip_prefix(api::PREFIX).unwrap_or(path)
     }
 }
 

@@ -15,6 +15,18 @@ pub(crate) struct Break {
     pub(crate) flaw: Flaw,
 }
 
+impl Break {
+    /// What that says of the trail.
+    fn verdict(&self) -> &'static str {
+        match self.flaw {
+            Flaw::Unsigned => {
+                "the audit trail is not signed yet, which a gateway does within 10 seconds; if one has served for longer, what it signed was taken away"
+            }
+            _ => "the audit trail was changed",
+        }
+    }
+}
+
 /// What is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -82,7 +94,7 @@ pub(crate) struct Report {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum VerifyError {
-    #[error("the audit trail was changed")]
+    #[error("{}", .0.verdict())]
     Broken(#[from] Break),
     #[error(
         "nothing of the audit trail is signed, so nobody can say whether it was changed: no gateway has served on this database yet, which signs it (`gigmcp-gateway serve`); or if one has, all it signed was taken away"

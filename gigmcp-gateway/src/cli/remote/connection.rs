@@ -34,8 +34,14 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(url: &PublicUrl, authorities: Option<&Path>) -> Result<Self, RemoteError> {
-        let tls = if url.is_tls() { Some(connector(authorities)?) } else { None };
+        // A file that cannot be read is told of also where it is not needed.
+        let tls = if url.is_tls() || authorities.is_some() { Some(connector(authorities)?) } else { None };
+        let tls = tls.filter(|_| url.is_tls());
         Ok(Self { url: url.clone(), tls, open: Mutex::default() })
+    }
+
+    fn authority(&self) -> &str {
+        self.url.origin().split_once("://").map_or("", |(_, authority)| authority)
     }
 
     pub(super) fn host(&self) -> &str {
@@ -57,11 +63,10 @@ impl Connection {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let authority = self.url.origin().split_once("://").map_or("", |(_, authority)| authority);
         let mut request = Request::builder()
             .method(&asked.method)
             .uri(asked.path.text())
-            .header(header::HOST, authority)
+            .header(header::HOST, self.authority())
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("gigmcp-gateway/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = key {
@@ -88,7 +93,8 @@ impl Connection {
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|error| self.failed(io::Error::other(error)))?;
         let secured = tokio::time::timeout(DIAL_DEADLINE, tls.connect(name, stream)).await;
-        let secured = secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        // What says nothing speaks no TLS.
+        let secured = secured.map_err(|_| self.failed(io::ErrorKind::TimedOut.into()))?;
         shaken(secured.map_err(|source| RemoteError::Tls { host, source })?).await
     }
 
@@ -109,7 +115,7 @@ impl Connection {
     }
 
     fn failed(&self, source: io::Error) -> RemoteError {
-        RemoteError::Connect { host: self.host().to_owned(), source }
+        RemoteError::Connect { authority: self.authority().to_owned(), source }
     }
 }
 

@@ -5,6 +5,8 @@ use std::{fmt, io, path::PathBuf};
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::Path;
+
 /// Why it was not done, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -27,8 +29,8 @@ pub(crate) enum RemoteError {
     Name { host: String, source: io::Error },
     #[error("{host} is not on this machine, and a key is not sent without TLS; use https://")]
     NotHere { host: String },
-    #[error("no gateway answers at {host}")]
-    Connect { host: String, source: io::Error },
+    #[error("no gateway answers at {authority}")]
+    Connect { authority: String, source: io::Error },
     #[error(
         "{host} did not show a certificate that can be believed, so nothing was sent; if its authority is one of your own, name it by GIG_CA_FILE or --ca-file"
     )]
@@ -57,8 +59,8 @@ pub(crate) enum RemoteError {
     NotALine,
     #[error("there is no account `{who}`, or this key does not see it; `gigmcp-gateway user list` shows them")]
     Nobody { who: String },
-    #[error("{message} ({code}){}", hint(.code))]
-    Refused { code: String, message: String, request_id: String },
+    #[error("{message}{} ({code}){}", place(.code, .at), hint(.code))]
+    Refused { code: String, message: String, at: String },
 }
 
 /// Why something is done on one machine only.
@@ -131,9 +133,11 @@ impl RemoteError {
     }
 
     /// What the gateway said in an error.
-    pub(super) fn refused(host: &str, status: StatusCode, body: &[u8]) -> Self {
+    pub(super) fn refused(host: &str, path: &Path, status: StatusCode, body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
-            Ok(Document { error: Said { code, message, request_id } }) => Self::Refused { code, message, request_id },
+            Ok(Document { error: Said { code, message } }) => {
+                Self::Refused { code, message, at: path.place().to_owned() }
+            }
             Err(_) => Self::NotOurs { host: host.to_owned(), status },
         }
     }
@@ -148,7 +152,11 @@ struct Document {
 struct Said {
     code: String,
     message: String,
-    request_id: String,
+}
+
+/// Which thing is not there.
+fn place(code: &str, at: &str) -> String {
+    if code == "not_found" { format!(" as {at}") } else { String::new() }
 }
 
 /// What to do, where the gateway cannot know how it was asked.
@@ -165,7 +173,7 @@ fn hint(code: &str) -> &'static str {
         "idempotency_replayed" | "idempotency_unknown" => {
             "; the connection broke the first time, and this command does not ask a third time"
         }
-        "unavailable" | "upstream" => "; try again later, and see the log of the gateway",
+        "unavailable" | "upstream" => "; the log of the gateway may say more, and it may be possible later",
         "internal" => "; the log of the gateway says why",
         _ => "",
     }

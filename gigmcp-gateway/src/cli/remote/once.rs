@@ -16,7 +16,7 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn new(method: Method, path: &'a Path, body: Option<Bytes>) -> Result<Self, RemoteError> {
-        let once = match path.needs_key && !method.is_safe() {
+        let once = match path.needs_key && path.changes && !method.is_safe() {
             true => Some(key()?),
             false => None,
         };
@@ -35,10 +35,10 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether it may be asked again: by its method (RFC 9110, section 9.2.2), or by its key. A gateway needs none with PATCH,
+    /// Whether it may be asked again: by its method (RFC 9110, section 9.2.2), by its key, or as it changes nothing. A gateway needs none with PATCH,
     /// where what is said becomes what is there, however often.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.once.is_some() || self.method.is_idempotent()
+        self.once.is_some() || self.method.is_idempotent() || !self.path.changes
     }
 }
 

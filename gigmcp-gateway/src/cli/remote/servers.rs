@@ -103,7 +103,8 @@ async fn put(
         agreement.variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let wish = json!({ "reference": reference.to_string(), "variables": variables });
     let waiting = progress::Waiting::begin("the gateway fetches the image");
-    let planned: Result<Planned, _> = remote.send_patiently(&Path::of(&["installs", "plan"]), &wish).await;
+    let planned: Result<Planned, _> =
+        remote.send_patiently(&Path::of(&["installs", "plan"]).that_only_looks(), &wish).await;
     drop(waiting);
     let planned = planned?;
     let (needs_consent, plan) = (planned.needs_consent, planned.plan()?);

@@ -65,7 +65,7 @@ async fn verify(remote: &Remote, asked: verify::Verify, out: &Output) -> Result<
             let shown = verify::Found { report, keys: found.keys, trusted_keys: true };
             verify::print(&shown, found.left_unsigned, asked.strict, out)
         }
-        (_, Some(broken)) => Err(format!("the audit trail was changed: row {}: {}", broken.id, broken.flaw).into()),
+        (_, Some(broken)) => Err(format!("the audit trail is not right: row {}: {}", broken.id, broken.flaw).into()),
         _ => Err("the gateway does not say that its audit trail is right".into()),
     }
 }

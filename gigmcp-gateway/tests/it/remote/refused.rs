@@ -28,7 +28,14 @@ fn who_may_not_is_told_the_code_and_what_to_do() {
         ("what runs tools", &all, &["profile", "create", "more"], "forbidden", "on the machine of the gateway"),
         ("what runs tools", &all, &["token", "create", "work", "phone"], "forbidden", "on the machine of the gateway"),
         ("what proves", &all, &["api-key", "create", "x", "--scopes", "servers:read"], "forbidden", "signed in"),
-        ("what is not there", &all, &["server", "remove", "none"], "not_found", "not shown"),
+        ("what is not there", &all, &["server", "remove", "none"], "not_found", "no such thing as /servers/none"),
+        (
+            "what is not there",
+            &all,
+            &["registry", "logout", "ghcr.io"],
+            "not_found",
+            "no such thing as /registries/ghcr.io",
+        ),
         ("what is not there", &all, &["profile", "add", "work", "none"], "not_found", "not shown"),
         ("what is wrong", &all, &["profile", "set", "work", "max_servers=no"], "unacceptable", "max_servers"),
     ];
@@ -100,7 +107,16 @@ fn half_an_address_is_none() {
         ("two keys", &[("GIG_URL", url.as_str()), ("GIG_API_KEY_FILE", path), ("GIG_API_KEY", "x")], "both set"),
         ("not without TLS", &[("GIG_URL", "http://gig.example.com"), ("GIG_API_KEY_FILE", path)], "http:// is for"),
         ("two words", &[("GIG_URL", url.as_str()), ("GIG_API_KEY", "a b")], "one word"),
-        ("nobody is there", &[("GIG_URL", "http://127.0.0.1:1"), ("GIG_API_KEY_FILE", path)], "no gateway answers"),
+        (
+            "nobody is there",
+            &[("GIG_URL", "http://127.0.0.1:1"), ("GIG_API_KEY_FILE", path)],
+            "no gateway answers at 127.0.0.1:1",
+        ),
+        (
+            "authorities that cannot be read, and are not needed",
+            &[("GIG_URL", url.as_str()), ("GIG_API_KEY_FILE", path), ("GIG_CA_FILE", "/none")],
+            "/none, which GIG_CA_FILE names, cannot be read",
+        ),
     ] {
         let (succeeded, error) = said(variables);
         assert!(!succeeded && error.contains(expected), "{case}: {error}");
