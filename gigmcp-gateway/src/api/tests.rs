@@ -5,6 +5,7 @@ mod late;
 mod oidc;
 mod once;
 mod rows;
+mod scopes;
 mod table;
 mod world;
 
