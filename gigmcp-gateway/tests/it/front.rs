@@ -193,14 +193,14 @@ struct Issued {
 }
 
 fn issue(directory: &Path) -> Issued {
-    issue_for(directory, 365)
+    issue_for(directory, 365 * 24)
 }
 
-/// The same for so many days.
-fn issue_for(directory: &Path, days: i64) -> Issued {
+/// The same for so many hours.
+fn issue_for(directory: &Path, hours: i64) -> Issued {
     let mut wanted = rcgen::CertificateParams::new(["gig.test".to_owned()]).unwrap();
     let now = time::OffsetDateTime::now_utc();
-    (wanted.not_before, wanted.not_after) = (now - time::Duration::days(365), now + time::Duration::days(days));
+    (wanted.not_before, wanted.not_after) = (now - time::Duration::days(365), now + time::Duration::hours(hours));
     let signing_key = rcgen::KeyPair::generate().unwrap();
     let cert = wanted.self_signed(&signing_key).unwrap();
     let made = rcgen::CertifiedKey { cert, signing_key };
@@ -291,7 +291,7 @@ fn tls_is_spoken_and_its_certificate_renewed_while_calls_go_on() {
 fn a_gateway_with_tls_says_whether_it_is_ready_and_when_its_certificate_ends() {
     let (internet, installation) = (Internet::new(), Installation::new());
     let directory = tempfile::tempdir().unwrap();
-    let certificate = issue_for(directory.path(), 3);
+    let certificate = issue_for(directory.path(), 84);
     let tls = [
         ("GIG_TLS_CERT_FILE", certificate.certificates.to_str().unwrap()),
         ("GIG_TLS_KEY_FILE", certificate.key.to_str().unwrap()),
@@ -308,7 +308,7 @@ fn a_gateway_with_tls_says_whether_it_is_ready_and_when_its_certificate_ends() {
     assert_eq!(serde_json::from_slice::<Value>(&ready.stdout).unwrap(), json!({"ready": true}));
     let without = health(&[]);
     assert!(!without.status.success() && said(&without).contains("does not speak HTTP"), "{without:?}");
-    gateway.wait_for_line(&["WARN", "the certificate of GIG_TLS_CERT_FILE expires in 2 days"]);
+    gateway.wait_for_line(&["WARN", "the certificate of GIG_TLS_CERT_FILE expires in 3 days"]);
     let key = installation.json(&["api-key", "create", "monitor", "--scopes", "system:read"], "");
     let key = key["key"].as_str().or(key["token"].as_str()).unwrap_or_else(|| panic!("{key}")).to_owned();
     let expires = || {
@@ -326,9 +326,9 @@ fn a_gateway_with_tls_says_whether_it_is_ready_and_when_its_certificate_ends() {
         })
     };
     let days = (expires() - time::OffsetDateTime::now_utc().unix_timestamp()) / 86_400;
-    assert_eq!(days, 2, "and some hours");
+    assert_eq!(days, 3, "and some hours");
     // Twin: a new one is good for long, and nothing is told of it.
-    issue_for(directory.path(), 365);
+    issue(directory.path());
     let pid = rustix::process::Pid::from_raw(gateway.pid().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     let log = gateway.wait_for("the certificate was read again");
