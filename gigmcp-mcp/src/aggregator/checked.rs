@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{json, value::RawValue};
 
-use super::{Aggregator, Misfit, backend::Ready, identity::Caller, named::Route};
+use super::{Aggregator, Misfit, backend::Ready, flow::Admitted, identity::Caller, named::Route};
 use crate::{
     catalogue::NamedList,
     check::{Checked, Misfitting, Schema, Unchecked},
@@ -19,7 +19,12 @@ pub(super) type Unasked = (&'static str, Outcome);
 
 impl Aggregator {
     /// Whether a call may be made: not too often, with arguments that fit, and not to carry out what was read elsewhere.
-    pub(super) async fn before_call(&self, route: &Route<'_>, params: &RawValue, call: &Call) -> Result<(), Unasked> {
+    pub(super) async fn before_call(
+        &self,
+        route: &Route<'_>,
+        params: &RawValue,
+        call: &Call,
+    ) -> Result<Admitted, Unasked> {
         let guard = &route.entry.guard;
         self.hub.rates.admit(&route.entry.name, guard, &Caller::counted(call)).map_err(|wait| {
             guard.tally.add(Finding::RateLimited, 1);

@@ -16,7 +16,7 @@ use super::{
     pointing::links_of_result,
     rate::Rates,
     skill_uris::{exposed, is_misleading},
-    tasks::TaskListeners,
+    tasks::{Ledger, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(super) struct Hub {
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     pub(super) rates: Arc<Rates>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
     pub(super) working: Working,
@@ -69,11 +70,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy, rates: Arc<Rates>) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, (rates, ledger): (Arc<Rates>, Arc<Ledger>)) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             rates,
+            ledger,
             flow: Flow::new(flow),
             tasks: TaskListeners::default(),
             working: Working::default(),
@@ -105,6 +107,11 @@ impl Hub {
     /// Whoever listens hears the end of it.
     pub(super) fn end_events(&self) {
         drop(lock(&self.events).take());
+    }
+
+    /// Whether another aggregator has taken over.
+    pub(super) fn is_replaced(&self) -> bool {
+        lock(&self.events).is_none()
     }
 
     pub(super) fn publish_changed(&self, list: List) {
