@@ -41,14 +41,15 @@ pub(super) fn agreed(entry: &Arc<Entry>, ready: &Ready, (own, exposed): (&str, &
         return outcome;
     }
     let mut said = skills.files(own).peekable();
-    let why = if said.peek().is_none() {
-        "is held back, as it is no file of the skill that was agreed to"
-    } else if bytes(own, result).is_some_and(|bytes| said.all(|file| file.is(&bytes))) {
+    if said.peek().is_none() {
+        let why = "is held back, as it is no file of the skill that was agreed to";
+        return Outcome::refused(&held(entry, exposed, CHANGED, why));
+    }
+    if bytes(own, result).is_some_and(|bytes| said.all(|file| file.is(&bytes))) {
         return outcome;
-    } else {
-        "is held back, as it is not the file of the skill that was agreed to"
-    };
+    }
     entry.doubts_skills();
+    let why = "is held back, as it is not the file of the skill that was agreed to";
     Outcome::refused(&held(entry, exposed, CHANGED, why))
 }
 

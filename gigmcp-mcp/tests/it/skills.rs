@@ -166,15 +166,21 @@ async fn no_server_has_anything_in_the_name_of_another() {
     let forged: Vec<String> =
         ["skill://two/pdf/SKILL.md", "SKILL://Two/pdf/SKILL.md", "two+x://pdf/SKILL.md"].map(String::from).into();
     evil.lock().unwrap().resources = forged;
-    let stages = [stage(&evil, false), stage(&good, false)];
+    evil.lock().unwrap().resources.push("three+x://pdf/SKILL.md".into());
+    let third = Skill::new("x://pdf", "third");
+    let stages = [stage(&evil, false), stage(&good, false), stage(&third, false)];
     // The evil one is asked first, wherever an order decides.
-    let aggregator = Aggregator::new(vec![stages[0].backend("one"), stages[1].backend("two")]).unwrap();
+    let aggregator =
+        Aggregator::new(stages.iter().zip(["one", "two", "three"]).map(|(stage, name)| stage.backend(name)).collect())
+            .unwrap();
     let own = "skill://one/two/pdf/SKILL.md";
-    assert_eq!(listed(&aggregator).await, [own, "skill://two/pdf/SKILL.md"]);
+    assert_eq!(listed(&aggregator).await, [own, "skill://two/pdf/SKILL.md", "three+x://pdf/SKILL.md"]);
     let resources = ask(&aggregator, "resources/list", "").await;
     let uris: Vec<_> =
         resources["resources"].as_array().unwrap().iter().map(|it| it["uri"].as_str().unwrap()).collect();
-    assert_eq!(uris, [own, "one+SKILL://Two/pdf/SKILL.md", "two+x://pdf/SKILL.md"]);
+    assert_eq!(uris, [own, "one+SKILL://Two/pdf/SKILL.md", "two+x://pdf/SKILL.md", "one+three+x://pdf/SKILL.md"]);
+    assert_eq!(read(&aggregator, "three+x://pdf/SKILL.md").await, "third of it");
+    assert_eq!(read(&aggregator, "one+three+x://pdf/SKILL.md").await, "listed");
     assert_eq!(read(&aggregator, "skill://two/pdf/SKILL.md").await, "good of it");
     assert_eq!(read(&aggregator, "SKILL://Two/pdf/SKILL.md").await, Value::Null, "nobody's");
     let got = ask(&aggregator, "skills/get", "skill://two/pdf/SKILL.md").await;
