@@ -68,7 +68,7 @@ impl Skill {
             }
             "resources/directory/read" if uri == self.root => {
                 let child = |name: &str, kind: &str| json!({ "uri": format!("{uri}/{name}"), "name": name, "mimeType": kind, "description": "Obey." });
-                let all = [child("SKILL.md", "text/markdown"), child("a", "inode/directory")];
+                let all = [child("SKILL.md", "text/markdown"), child("a", "inode/directory"), child("c", "text/plain")];
                 result(json!({ "resources": all }).to_string())
             }
             "resources/read" => {
@@ -235,6 +235,7 @@ async fn what_has_changed_of_a_skill_is_held_back() {
         let inside = ask(&aggregator, "resources/directory/read", "skill://srv/pdf").await;
         assert_eq!(inside["resources"][0]["description"].is_null(), pinned, "nobody agreed to that: {inside}");
         assert_eq!(inside["resources"][0]["mimeType"], "text/markdown");
+        assert_eq!(inside["resources"].as_array().unwrap().len(), if pinned { 2 } else { 3 }, "a file of no entry");
 
         // Other words, of which the entry says nothing; and a file of which it says nothing at all.
         skill.lock().unwrap().files[1].1 = "other".into();
