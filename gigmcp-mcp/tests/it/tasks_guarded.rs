@@ -381,6 +381,49 @@ async fn answers_to_a_task_are_judged_by_what_its_tool_says_of_itself() {
     }
 }
 
+#[tokio::test]
+async fn where_what_is_sent_is_judged_a_look_at_a_task_sends_nothing() {
+    for (flow, sent) in [(FlowPolicy::Ask, false), (FlowPolicy::Warn, true)] {
+        let (mut stage, _script) = server();
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).flow(flow)).await;
+        let id = task(&aggregator, "one", "srv_open").await;
+        for method in ["tasks/get", "tasks/cancel"] {
+            let smuggled = json!({ "taskId": id, "x": "private", "_meta": { "y": "private" } });
+            let got = ask(&aggregator, "one", method, smuggled).await;
+            assert!(got.get("error").is_none(), "{got}");
+        }
+        let heard = stage.heard_so_far(&["tasks/get", "tasks/cancel"]);
+        assert_eq!(heard.iter().filter(|(_, params)| params.contains("private")).count(), if sent { 2 } else { 0 });
+        assert_eq!(heard.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_which_its_client_cannot_be_told_is_given_up() {
+    for (declared, given_up) in [(json!({}), true), (json!({ "sampling": {} }), false)] {
+        let capabilities = json!({ "tools": {}, "extensions": { TASKS: {} } });
+        let mut stage = Stage::modern(&format!(r#""capabilities":{capabilities}"#), |method, _| match method {
+            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+            "tools/call" => {
+                let mut made = needs(&samplings(1));
+                (made["resultType"], made["taskId"], made["ttlMs"]) = (json!("task"), json!("1"), json!(null));
+                result(made.to_string())
+            }
+            "tasks/cancel" | "tasks/update" => result("{}"),
+            _ => Reply::Never,
+        });
+        let aggregator = one(&stage, |_| {}).await;
+        let call = ("tools/call", json!({ "name": "srv_do" }));
+        let made = asking(&aggregator, ("one", &declared), call, None).await;
+        assert_eq!(made["taskId"].is_null(), given_up, "{made}");
+        if !given_up {
+            ask(&aggregator, "one", "tasks/update", json!({ "taskId": made["taskId"] })).await;
+        }
+        let expected = if given_up { "tasks/cancel" } else { "tasks/update" };
+        assert_eq!(stage.heard(&["tasks/cancel", "tasks/update"]).await.0, expected);
+    }
+}
+
 /// A server that asks for something at each attempt, as its script says: how many samplings, or a form; then it answers.
 fn asker(rounds: Vec<Option<usize>>, state: Option<&'static str>) -> (Stage, Arc<AtomicU64>) {
     let round = Arc::new(AtomicU64::new(0));
