@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorBuilder, Backend, BoxFuture, Call, CallVerdict, Definition, FlowLabels, FlowPolicy, Hold,
-    Launch, LaunchError, Outcome, Pins, PinsUnknown, Process, ServerPolicy, Standing, StreamableHttpLimits, Upstream,
-    Verdict,
+    Aggregator, AggregatorBuilder, Backend, BoxFuture, Call, CallObserver, CallRecord, CallVerdict, Definition,
+    FlowLabels, FlowPolicy, Hold, Launch, LaunchError, NotObserved, Outcome, Pins, PinsUnknown, Process, ServerPolicy,
+    Standing, StreamableHttpLimits, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -711,4 +711,46 @@ async fn a_link_in_the_result_of_a_task_leads_where_one_in_a_calls_does() {
     let got = ask(&aggregator, "one", "tasks/get", json!({ "taskId": id })).await;
     let uris: Vec<&Value> = got["result"]["content"].as_array().unwrap().iter().map(|link| &link["uri"]).collect();
     assert_eq!(uris, [&json!("srv+doc:1"), &json!("doc:2")], "the first is another server's too: {got}");
+}
+
+/// Takes note of what is told, while it can.
+#[derive(Default)]
+struct Book {
+    full: AtomicBool,
+    notes: Notes,
+}
+
+impl CallObserver for Book {
+    fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
+        let full = self.full.load(Ordering::SeqCst);
+        Box::pin(async move { if full { Err(NotObserved) } else { Ok(()) } })
+    }
+
+    fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
+        self.notes.finished(record)
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_to_a_task_is_taken_note_of_or_not_told_and_a_refusal_is_too() {
+    for (full, held, code) in
+        [(false, false, None), (true, false, Some("audit-unavailable")), (false, true, Some("definition-changed"))]
+    {
+        let (mut stage, _script) = server();
+        let (book, pins) = (Arc::new(Book::default()), Arc::new(Until::default()));
+        let policy = policy(|policy| policy.pins = Some(pins.clone()));
+        let builder = Aggregator::builder().backends([stage.backend("srv").with_policy(policy)]);
+        let aggregator = built(builder.observed_by(book.clone())).await;
+        let id = task(&aggregator, "one", "srv_do").await;
+        book.full.store(full, Ordering::SeqCst);
+        if held {
+            pins.hold();
+        }
+        let got = ask(&aggregator, "one", "tasks/update", json!({ "taskId": id, "inputResponses": {} })).await;
+        assert_eq!(got["error"]["data"]["code"].as_str(), code, "{got}");
+        assert_eq!(stage.heard_so_far(&["tasks/update"]).is_empty(), code.is_some());
+        let verdict = book.notes.0.lock().unwrap().last().map(|record| (record.method.clone(), record.verdict.clone()));
+        let expected = code.map_or(CallVerdict::Ok, |code| CallVerdict::Failed { code });
+        assert_eq!(verdict, Some(("tasks/update".into(), expected)));
+    }
 }
