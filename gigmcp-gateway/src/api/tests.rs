@@ -1,10 +1,12 @@
 //! Requests that reach a handler, and those that do not.
 
 mod attacks;
+mod bodies;
 mod late;
 mod oidc;
 mod once;
 mod rows;
+mod scopes;
 mod table;
 mod world;
 

@@ -177,7 +177,7 @@ async fn accept(
 ) -> Result<(), Failure> {
     let (code, password) = code_and_password(file)?;
     let password = Password::new(password)?;
-    let acceptance = Acceptance { code, email, password, origin: None };
+    let acceptance = Acceptance { code: code.to_string(), email, password, origin: None };
     let id = people.accept(acceptance, &host.secrets().await?).await?;
     let found = people.account(&Actor::local(), &id).await?;
     done(&found, "role", json!(found.role), "can sign in", out)
@@ -210,9 +210,8 @@ pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str
 }
 
 pub(super) fn print_code(whom: &str, code: &str, out: &Output) -> Result<(), Failure> {
-    out.print(&json!({ "for": whom, "code": code }), |_| {
-        vec![format!("code for {whom} (shown once, works once): {code}")]
-    })
+    let about = format!("code for {whom}, shown once, works once:");
+    out.print_once(&json!({ "for": whom, "code": code }), &[about], code)
 }
 
 pub(super) fn print_uninvited(email: &Email, out: &Output) -> Result<(), Failure> {
@@ -225,14 +224,14 @@ pub(super) fn not_deleted(whom: &str) -> Failure {
 }
 
 /// The code, and the password, in two lines.
-pub(super) fn code_and_password(file: &PathBuf) -> Result<(String, Zeroizing<String>), Failure> {
+pub(super) fn code_and_password(file: &PathBuf) -> Result<(Zeroizing<String>, Zeroizing<String>), Failure> {
     let input = read_input(file, MAX_INPUT_BYTES)?;
     let text = std::str::from_utf8(&input).map_err(|_| "the input is not text")?;
     let mut lines = text.lines();
     let (Some(code), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {
         return Err("give two lines: the code, then the password".into());
     };
-    Ok((code.trim().to_owned(), Zeroizing::new(password.to_owned())))
+    Ok((Zeroizing::new(code.trim().to_owned()), Zeroizing::new(password.to_owned())))
 }
 
 /// An account, in a list.
