@@ -85,7 +85,7 @@ pub struct StreamableHttpLimits {
     pub max_parked_per_principal: usize,
     /// How long a call waits for its client to come back. Default 10 min, because people think.
     pub parked_for: Duration,
-    /// Clients without a session that listen; more are refused. Default 4,096.
+    /// Clients without a session that listen; more are refused. Default 16,384, as many as sessions.
     pub max_listeners: usize,
     /// The same, of one principal. Default 256.
     pub max_listeners_per_principal: usize,
@@ -120,7 +120,7 @@ impl Default for StreamableHttpLimits {
             max_parked: 1024,
             max_parked_per_principal: 64,
             parked_for: Duration::from_secs(600),
-            max_listeners: 4096,
+            max_listeners: 16_384,
             max_listeners_per_principal: 256,
             primed_after: Duration::from_secs(5),
             stream_for: None,
@@ -220,11 +220,12 @@ impl StreamableHttp {
             return plain(StatusCode::FORBIDDEN, "this origin is not allowed");
         }
         match *request.method() {
-            Method::GET | Method::DELETE if names_modern(request.headers()) => not_allowed("POST"),
+            Method::GET | Method::HEAD | Method::DELETE if names_modern(request.headers()) => not_allowed("POST"),
             Method::POST => self.post(principal, upstream, request).await,
             Method::DELETE => self.delete(principal, &request),
             Method::GET => self.listen(principal, upstream, request.headers()),
-            _ => not_allowed("GET, POST, DELETE"),
+            Method::HEAD => self.would_listen(principal, upstream, request.headers()),
+            _ => not_allowed("GET, HEAD, POST, DELETE"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{json, value::RawValue};
 
-use super::{Aggregator, Misfit, backend::Ready, identity::Caller, named::Route};
+use super::{Aggregator, Misfit, backend::Ready, flow::Admitted, identity::Caller, named::Route};
 use crate::{
     catalogue::NamedList,
     check::{Checked, Misfitting, Schema, Unchecked},
@@ -26,7 +26,7 @@ impl Aggregator {
         params: &RawValue,
         caller: &Caller,
         sink: Option<&dyn Sink>,
-    ) -> Result<(), Unasked> {
+    ) -> Result<Admitted, Unasked> {
         let guard = &route.entry.guard;
         self.hub.rates.admit(&route.entry.name, guard, caller).map_err(|wait| {
             guard.tally.add(Finding::RateLimited, 1);

@@ -9,7 +9,13 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use super::{
-    FlowPolicy, backend::Entry, flow::Flow, links::Links, pointing::links_of_result, rate::Rates, tasks::TaskListeners,
+    FlowPolicy,
+    backend::Entry,
+    flow::Flow,
+    links::Links,
+    pointing::links_of_result,
+    rate::Rates,
+    tasks::{Ledger, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -25,6 +31,7 @@ pub(super) struct Hub {
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     pub(super) rates: Arc<Rates>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
     pub(super) working: Working,
@@ -60,11 +67,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy, rates: Arc<Rates>) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, (rates, ledger): (Arc<Rates>, Arc<Ledger>)) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             rates,
+            ledger,
             flow: Flow::new(flow),
             tasks: TaskListeners::default(),
             working: Working::default(),
@@ -96,6 +104,11 @@ impl Hub {
     /// Whoever listens hears the end of it.
     pub(super) fn end_events(&self) {
         drop(lock(&self.events).take());
+    }
+
+    /// Whether another aggregator has taken over.
+    pub(super) fn is_replaced(&self) -> bool {
+        lock(&self.events).is_none()
     }
 
     pub(super) fn publish_changed(&self, list: List) {

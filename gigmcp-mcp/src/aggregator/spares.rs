@@ -57,7 +57,7 @@ pub(super) enum Wanted<'a> {
 
 impl Wanted<'_> {
     /// Whether clients are shown it as it is wanted.
-    fn is_offered(self, offer: &Offer, follows: bool) -> bool {
+    pub(super) fn is_offered(self, offer: &Offer, follows: bool) -> bool {
         match self {
             Self::Said(said) => offer.shows(said, follows),
             Self::Uri(uri) => offer.lists_uri(uri) || offer.held.located(uri).is_none(),

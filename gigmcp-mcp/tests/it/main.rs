@@ -28,3 +28,4 @@ mod stdio;
 mod streamable_http;
 mod strict;
 mod tasks;
+mod tasks_guarded;
