@@ -52,7 +52,6 @@ use self::{
     backend::Entry,
     flow::Admitted,
     hub::{Hub, set_level},
-    identity::Caller,
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
     naming::Names,
@@ -286,8 +285,7 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
-                let caller = Caller::of(&call);
-                let held = match self.before_call(&route, &params, &caller, call.sink.as_deref()).await {
+                let held = match self.before_call(&route, &params, &call).await {
                     Ok(Admitted::AtOnce) => held,
                     Ok(Admitted::Asked) => {
                         let wanted = (&call, Wanted::Said(&route.said));

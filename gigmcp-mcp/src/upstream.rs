@@ -61,6 +61,11 @@ pub trait Upstream: Send + Sync {
         Hold::default()
     }
 
+    /// How long what was given up is taken to be worked on. Default 60 s.
+    fn given_up_for(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     /// Whether it was ended for lack of use. One that ended otherwise has failed, and is not started again for ever.
     fn is_retired(&self) -> bool {
         false

@@ -86,8 +86,8 @@ impl Aggregator {
         let refused = |error: BackendError| (Some(error.code()), entry.refusal(&error));
         let again = entry.ready().await.map_err(refused)?;
         let follows = entry.policy().pins.as_ref().is_none_or(|pins| pins.follows());
-        // Of what has no name and no address, nothing tells whether it is the same.
-        let named = !matches!(wanted, Wanted::Nothing);
+        // Of what an extension's method reaches, nothing tells whether it is the same.
+        let named = !matches!(wanted, Wanted::Declared(_));
         if !Arc::ptr_eq(&ready.offer, &again.offer) && !(named && wanted.is_offered(&again, follows)) {
             return Err((Some(CHANGED), changed_meanwhile()));
         }

@@ -170,12 +170,12 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let upstream = Arc::clone(&self.upstream);
-        let (hold, working) = (upstream.hold(), mem::take(&mut self.working));
+        let (hold, working, life) = (upstream.hold(), mem::take(&mut self.working), upstream.given_up_for());
         runtime.spawn(async move {
             upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await;
             drop((upstream, hold));
             // Some go on though they were told to stop.
-            sleep(GIVEN_UP_FOR).await;
+            sleep(life).await;
             drop(working);
         });
     }
@@ -188,8 +188,6 @@ fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     (string(token).is_some() || token.get().parse::<f64>().is_ok()).then(|| token.to_owned())
 }
 
-/// As for calls.
-const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
 const USUAL_POLL: Duration = Duration::from_secs(1);
 const SHORTEST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(10);

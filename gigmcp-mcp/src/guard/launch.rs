@@ -1,6 +1,6 @@
 //! A server as it is started, with a guard before it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::broadcast;
 
@@ -76,6 +76,10 @@ impl Upstream for Server {
 
     fn works_for(&self, client: ClientId) -> Hold {
         self.upstream.works_for(client)
+    }
+
+    fn given_up_for(&self) -> Duration {
+        self.upstream.given_up_for()
     }
 
     fn is_retired(&self) -> bool {
