@@ -155,10 +155,8 @@ impl Endpoint {
                 if request_had_token {
                     self.state.people.failed.note(Shown::ProfileToken, "", &Origin::new(address, ""));
                 }
-                match self.strangers.turned_away(&hash, address) {
-                    Ok(()) => unauthorized(),
-                    Err(wait) => slow_down(wait),
-                }
+                self.strangers.turned_away(&hash);
+                unauthorized()
             }
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
