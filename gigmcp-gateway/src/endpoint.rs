@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -26,7 +26,7 @@ use crate::{
     settings::Settings,
     spec::ProfileSlug,
     store::{Admission, Asker, Profile, StoreError, TokenOwner},
-    token, tool_audit,
+    token, tool_audit, welcome,
 };
 use streams::{Streams, Until};
 
@@ -122,6 +122,9 @@ impl Endpoint {
                     true => plain(StatusCode::OK, "ready\n"),
                     false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 };
+            }
+            welcome::PATH if request.method() == Method::GET => {
+                return welcome::page(|text| Until::always(ResponseBody::whole(text)));
             }
             _ => {}
         }
@@ -298,6 +301,7 @@ impl Answers for Endpoint {
             "/healthz" => "/healthz",
             "/readyz" => "/readyz",
             "/metrics" => "/metrics",
+            welcome::PATH => welcome::PATH,
             "/" | "/mcp" if self.transitional.is_some() => "/mcp",
             _ if path.starts_with("/mcp/p/") => "/mcp/p/{profile}",
             _ => self.api.template(path).unwrap_or("none"),

@@ -15,6 +15,7 @@ mod cell;
 mod connection;
 mod copy;
 mod counted;
+mod devices;
 mod flush;
 mod heads;
 mod holdings;
@@ -69,10 +70,11 @@ use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 use counted::Counted;
 pub(crate) use counted::Tally;
+pub(crate) use devices::{DEVICE_SECONDS, NewDevice};
 use flush::{Flush, Flusher};
 pub(crate) use holdings::Edition;
 pub(crate) use idempotency::{Begun, Kept, OnceKey};
-pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome, SessionFor};
+pub(crate) use identities::{Fresh, Happened, IdentityRow, IdentitySignIn, LastOne, Linking, Outcome, SessionFor};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
@@ -177,10 +179,12 @@ pub(crate) enum StoreError {
     LastAdministrator,
     #[error("this is the only way to sign in to this account; give it a password or another identity first")]
     LastIdentity,
+    #[error("sign in at the identity provider once more first, beginning with POST /api/v1/oidc/confirm")]
+    NotFresh,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
     #[error(
-        "the account {0} is disabled, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
+        "the account {0} is disabled, or its identity provider refuses it, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
     )]
     Disabled(crate::spec::Owner),
     #[error("the account is of the role {role}, which is more than may be given here")]

@@ -1,6 +1,7 @@
 //! Requests that reach a handler, and those that do not.
 
 mod attacks;
+mod bound;
 mod late;
 mod oidc;
 mod once;

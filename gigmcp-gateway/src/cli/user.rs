@@ -1,4 +1,4 @@
-//! `user invite|list|role|disable|enable|delete|reset-password|sessions|setup|accept|...`.
+//! `user invite|list|role|disable|enable|delete|reset-password|identities|sessions|setup|accept|...`.
 
 use std::path::PathBuf;
 
@@ -83,6 +83,17 @@ pub(crate) enum Command {
         /// Ask for the second factor no more, for somebody who has lost it
         #[arg(long)]
         second_factor: bool,
+        /// Let them in by no identity provider any more, until they link an identity again
+        #[arg(long)]
+        identities: bool,
+    },
+    /// List who somebody is to identity providers, or take one of these identities away
+    Identities {
+        /// Address or id
+        who: String,
+        /// Take this one away; its sessions end
+        #[arg(long)]
+        unlink: Option<String>,
     },
     /// List the sessions of somebody, or end them
     Sessions {
@@ -143,13 +154,34 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             people.delete(&actor, &found.id, &host.secrets().await?).await?;
             done(&found, "deleted", json!(true), "is deleted", out)
         }
-        Command::ResetPassword { who, second_factor } => {
+        Command::ResetPassword { who, second_factor, identities } => {
             let found = find(&who).await?;
             let code = people.reset_password(&actor, &found.id).await?;
+            if identities {
+                for row in people.identities(&actor, &found.id).await? {
+                    people.unlink_of(&actor, &found.id, &row.id()).await?;
+                }
+            }
             if second_factor {
                 people.end_lost_totp(&actor, &found.id).await?;
             }
             print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), out)
+        }
+        Command::Identities { who, unlink: Some(id) } => {
+            let found = find(&who).await?;
+            people.unlink_of(&actor, &found.id, &id).await?;
+            done(&found, "unlinked", json!(id), "has one identity less", out)
+        }
+        Command::Identities { who, unlink: None } => {
+            let found = find(&who).await?;
+            let rows = people.identities(&actor, &found.id).await?.into_iter().map(|row| Linked {
+                id: row.id(),
+                issuer: row.identity.issuer,
+                subject: row.identity.subject,
+                created_at: row.created_at,
+                last_login_at: row.last_login_at,
+            });
+            print_identities(&rows.collect::<Vec<_>>(), out)
         }
         Command::Sessions { who, end: Some(id), .. } => {
             let found = find(&who).await?;
@@ -245,6 +277,7 @@ pub(super) struct Account {
     pub(super) created_at: i64,
     pub(super) last_login_at: Option<i64>,
     pub(super) disabled_at: Option<i64>,
+    pub(super) suspended_at: Option<i64>,
     pub(super) can_sign_in: bool,
     pub(super) second_factor: bool,
 }
@@ -261,6 +294,7 @@ async fn list(people: &People, actor: &Actor, out: &Output) -> Result<(), Failur
         created_at: user.created_at,
         last_login_at: user.last_login_at,
         disabled_at: user.disabled_at,
+        suspended_at: user.suspended_at,
     });
     print_accounts(&listed.collect::<Vec<_>>(), out)
 }
@@ -270,6 +304,7 @@ pub(super) fn print_accounts(users: &[Account], out: &Output) -> Result<(), Fail
         let rows = users.iter().map(|user| {
             let status = match (user.disabled_at, user.can_sign_in, user.second_factor) {
                 (Some(_), ..) => "disabled",
+                _ if user.suspended_at.is_some() => "suspended",
                 (None, false, _) => "cannot sign in",
                 (None, true, false) => "active",
                 (None, true, true) => "active, second factor",
@@ -313,6 +348,26 @@ pub(super) fn print_codes(codes: &[OpenCode], out: &Output) -> Result<(), Failur
             vec![code.kind.clone(), email, code.role.to_string(), when(code.expires_at), code.created_by.clone()]
         });
         columns(&["KIND", "EMAIL", "ROLE", "UNTIL", "BY"], &rows.collect::<Vec<_>>())
+    })
+}
+
+/// Who somebody is to a provider, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Linked {
+    pub(super) id: String,
+    issuer: String,
+    subject: String,
+    created_at: i64,
+    last_login_at: i64,
+}
+
+pub(super) fn print_identities(identities: &[Linked], out: &Output) -> Result<(), Failure> {
+    out.print(&identities, |identities| {
+        let rows = identities.iter().map(|linked| {
+            let [issuer, subject] = [&linked.issuer, &linked.subject].map(|text| harmless(text));
+            vec![linked.id.clone(), issuer, subject, when(linked.last_login_at)]
+        });
+        columns(&["ID", "PROVIDER", "SUBJECT", "LAST SIGN-IN"], &rows.collect::<Vec<_>>())
     })
 }
 

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::{
     Access, Actor, Deed, Password, People, PeopleError, Role, Rule, SecondFactor, SessionToken, SignInError, UserId,
     account_secret,
+    password::Line,
     record::{self, Kind},
     throttle::Wait,
     totp::{TotpSecret, mint_recovery_codes, recovery_hash},
@@ -37,7 +38,7 @@ impl People {
         let found = self.confirmed_twice(actor, old, secrets).await?;
         let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
         new.check(email)?;
-        let hash = self.hasher.hash(new).await?;
+        let hash = self.hasher.hash(new, &Line::of(&actor.user)).await?;
         let row = record::done(Kind::Account, &actor.user, "password", actor);
         Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), actor.does(row)).await?)
     }
@@ -73,10 +74,11 @@ impl People {
             return Err(PeopleError::FactorThere);
         }
         let SecondFactor::Totp(code) = code else { return Err(PeopleError::Wrong) };
-        self.factors.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
+        let counted = (&actor.user, None::<&str>);
+        self.factors.begin(&counted).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let secret = account_secret::open(secrets, &actor.user).await?.ok_or(PeopleError::NoFactor)?;
         let step = secret.check(&code, now_seconds(), found.totp_step).ok_or(PeopleError::Wrong)?;
-        self.factors.succeeded(&actor.user);
+        self.factors.succeeded(&counted);
         let codes = mint_recovery_codes()?;
         let row = record::done(Kind::Account, &actor.user, "second factor begun", actor);
         self.store.begin_totp(actor.user.clone(), step, hashes(&codes), Some(session.hash()), actor.does(row)).await?;
@@ -128,7 +130,7 @@ impl People {
         secrets: &Secrets,
     ) -> Result<SignIn, PeopleError> {
         let found = self.confirmed(actor, password).await?;
-        match self.second_factor(&found, code, secrets).await {
+        match self.second_factor(&found, code, None, secrets).await {
             Ok(()) => Ok(found),
             Err(SignInError::SecondFactor) => Err(PeopleError::FactorNeeded),
             Err(error) => Err(error.into()),
@@ -140,7 +142,7 @@ impl People {
         actor.may(&OWN, Some(&actor.user))?;
         self.accounts.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let found = self.store.user(actor.user.clone()).await?;
-        if !self.hasher.compare(password, found.password.clone()).await?.right {
+        if !self.hasher.compare(password, found.password.clone(), &Line::of(&actor.user)).await?.right {
             return Err(PeopleError::Wrong);
         }
         self.accounts.succeeded(&actor.user);

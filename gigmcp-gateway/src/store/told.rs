@@ -58,10 +58,12 @@ impl Told {
     pub(super) fn check(&self, connection: &Connection) -> Result<(), StoreError> {
         let Some(Standing { user, role, proof }) = &self.by else { return Ok(()) };
         let found = users::find(connection, user)?.map(|found| found.user);
-        let now = found.filter(|found| found.disabled_at.is_none()).ok_or(StoreError::Revoked)?.role;
+        let found = found.filter(|found| found.disabled_at.is_none()).ok_or(StoreError::Revoked)?;
+        let now = found.role;
         let now = match proof {
             None => now,
             Some(Proof::Session(hash)) => session(connection, hash, user)?.then_some(now).ok_or(StoreError::Revoked)?,
+            Some(Proof::ApiKey(_)) if !found.lets_programs_in() => return Err(StoreError::Revoked),
             Some(Proof::ApiKey(hash)) => min(now, key(connection, hash, user)?.ok_or(StoreError::Revoked)?),
         };
         if now == *role { Ok(()) } else { Err(StoreError::Revoked) }

@@ -1,6 +1,6 @@
 //! Signing in and out, who one is, and looking at another's pages.
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,11 +104,13 @@ async fn sign_in(call: Call<State, (), (), SignIn>) -> Result<Reply<SessionDocum
         password: password.0,
         second: code.map(|code| code.0),
         origin: origin(&raw),
+        device: state.front.cookie.find_device(&raw.headers),
         // It ends, so that nobody goes on in a session that somebody else began.
         replaces: state.front.cookie.find(&raw.headers).ok().flatten(),
     };
     let signed_in = state.people.sign_in(attempt, state.secrets()).await?;
-    with_cookie(&state, &signed_in.token).await
+    let reply = with_cookie(&state, &signed_in.token).await?;
+    Ok(reply.with_header(header::SET_COOKIE, state.front.cookie.set_device(&signed_in.device)))
 }
 
 async fn sign_out(call: Call<State>) -> Result<Reply<()>, ApiError> {
@@ -170,6 +172,5 @@ async fn person(state: &State, id: &UserId) -> Result<Person, ApiError> {
 
 /// Where somebody comes from.
 pub(super) fn origin(raw: &Raw) -> Origin {
-    let agent = raw.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-    Origin::new(raw.address, &String::from_utf8_lossy(agent))
+    Origin::new(raw.address, &Origin::agent(&raw.headers))
 }

@@ -242,7 +242,7 @@ async fn a_password_that_was_changed_while_it_was_compared_lets_nobody_in() {
                 viewed: None,
             };
             let renewed = Some((compared.to_owned(), compared.to_owned()));
-            let new = crate::store::NewSession { row, replaces: None, renewed, idle_seconds: 60 };
+            let new = crate::store::NewSession { row, replaces: None, renewed, device: None, idle_seconds: 60 };
             world.store().begin_session(new, AuditRow::default()).await.expect("it can be asked")
         };
         assert!(!begin("the hash of before").await);

@@ -35,6 +35,7 @@ async fn a_session_has_another_name_after_each_change_of_rights() {
         password: password(PASSWORD),
         second: None,
         origin: origin("192.0.2.1"),
+        device: None,
         replaces: SessionToken::parse(before.token.expose()),
     };
     let after = world.people.sign_in(attempt, &world.secrets).await.expect("the password is right");
