@@ -34,7 +34,7 @@ pub(crate) use access::{Access, Actor, Deed, Proof, Refusal, Rule, Via, anybody_
 pub(crate) use confirmation::Standing;
 pub(crate) use devices::DeviceToken;
 pub(crate) use email::Email;
-pub(crate) use factors::Confirmation;
+pub(crate) use factors::{Confirmation, Programs};
 pub(crate) use failed::{Failed, Shown};
 pub(crate) use identities::{Back, IdentityError, OnceMore, Return};
 pub(crate) use invitations::Acceptance;

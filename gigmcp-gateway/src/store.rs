@@ -88,7 +88,7 @@ use sent::Sent;
 pub(crate) use servers::ServerRow;
 pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
 pub(crate) use tokens::{Absent, NewToken, TokenOwner, TokenRow};
-pub(crate) use told::{Standing, Told};
+pub(crate) use told::{By, Standing, Told};
 pub(crate) use turns::Asker;
 use turns::Turns;
 pub(crate) use users::{NewUser, SignIn, UserRow};

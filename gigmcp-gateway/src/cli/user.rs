@@ -13,7 +13,9 @@ use crate::{
     host::Host,
     output::{Failure, Output, columns, harmless},
     people::{Acceptance, Actor, Email, Lifetime, Password, People, Role, Terms},
+    settings::PublicUrl,
     store::UserRow,
+    welcome,
 };
 
 #[derive(Subcommand)]
@@ -111,15 +113,15 @@ pub(crate) enum Command {
 /// Does what was asked.
 pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
     let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
-    let actor = Actor::local();
+    let (actor, url) = (Actor::local(), host.settings().public_url.as_ref());
     let find = async |who: &str| people.find_account(&actor, who).await;
     match command {
         Command::Invite { email, role, expires } => {
             let code = people.invite(&actor, email.clone(), role, expires).await?;
-            print_code(&format!("{email} as {role}"), code.expose(), out)
+            print_code(&format!("{email} as {role}"), code.expose(), url, out)
         }
         Command::Setup => match people.setup_code().await? {
-            Some(code) => print_code("the first administrator", code.expose(), out),
+            Some(code) => print_code("the first administrator", code.expose(), url, out),
             None => {
                 Err("there is an administrator who can sign in; invite others with `gigmcp-gateway user invite`".into())
             }
@@ -165,7 +167,7 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             if second_factor {
                 people.end_lost_totp(&actor, &found.id).await?;
             }
-            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), out)
+            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), url, out)
         }
         Command::Identities { who, unlink: Some(id) } => {
             let found = find(&who).await?;
@@ -241,9 +243,13 @@ pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str
     out.print(&document, |_| vec![format!("{} {text}", whom.called())])
 }
 
-pub(super) fn print_code(whom: &str, code: &str, out: &Output) -> Result<(), Failure> {
-    out.print(&json!({ "for": whom, "code": code }), |_| {
-        vec![format!("code for {whom} (shown once, works once): {code}")]
+/// A code, and the link that it is used up by, if it is known where browsers reach the gateway.
+pub(super) fn print_code(whom: &str, code: &str, url: Option<&PublicUrl>, out: &Output) -> Result<(), Failure> {
+    let link = url.map(|url| welcome::link(url.origin(), code));
+    out.print(&json!({ "for": whom, "code": code, "link": link }), |_| {
+        let mut lines = vec![format!("code for {whom} (shown once, works once): {code}")];
+        lines.extend(link.iter().map(|link| format!("or, with a browser: {link}")));
+        lines
     })
 }
 

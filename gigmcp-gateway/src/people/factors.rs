@@ -25,22 +25,37 @@ pub(crate) struct Confirmation {
     pub(crate) code: Option<SecondFactor>,
 }
 
+/// What becomes of keys of the control plane and tokens of profiles with a new password.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Programs {
+    /// A new password is no reason to set up all programs anew.
+    #[default]
+    GoOn,
+    /// Somebody else may have had the account, and made some for themselves.
+    End,
+}
+
 impl People {
-    /// Changes one's own password. All other sessions end; keys and tokens stay.
+    /// Changes one's own password. All other sessions end, and no browser is known any more.
     pub(crate) async fn change_password(
         &self,
         actor: &Actor,
         session: &SessionToken,
         old: Confirmation,
-        new: Password,
+        (new, programs): (Password, Programs),
         secrets: &Secrets,
     ) -> Result<(), PeopleError> {
         let found = self.confirmed_twice(actor, old, secrets).await?;
         let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
         new.check(email)?;
         let hash = self.hasher.hash(new, &Line::of(&actor.user)).await?;
-        let row = record::done(Kind::Account, &actor.user, "password", actor);
-        Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), actor.does(row)).await?)
+        let what = match programs {
+            Programs::GoOn => "password",
+            Programs::End => "password, and ended all keys and tokens",
+        };
+        let row = record::done(Kind::Account, &actor.user, what, actor);
+        let kept = Some(session.hash());
+        Ok(self.store.set_password((actor.user.clone(), hash), kept, programs, actor.does(row)).await?)
     }
 
     /// Begins a second factor: what the device is to be told, once. It is asked for after [`confirm_totp`](Self::confirm_totp).

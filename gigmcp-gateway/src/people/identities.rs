@@ -230,8 +230,7 @@ impl People {
     ) -> Result<(), PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
         let begun = (token::hash(&flow.state()), flow.ends_at());
-        let by = actor.does(record::done(Kind::Account, &actor.user, "to be proven once more", actor));
-        Ok(self.store.begin_link(begun, session.hash(), None, by).await?)
+        Ok(self.store.begin_link(begun, session.hash(), None, actor.by()).await?)
     }
 
     /// Whoever is signed in is about to add an identity. That is another way in, so it takes more than a session: see
@@ -247,8 +246,7 @@ impl People {
         actor.may(&OWN, Some(&actor.user))?;
         let fresh = self.once_more(actor, session, once_more, secrets).await?;
         let begun = (token::hash(&flow.state()), flow.ends_at());
-        let by = actor.does(record::done(Kind::Account, &actor.user, "an identity to be linked", actor));
-        Ok(self.store.begin_link(begun, session.hash(), fresh, by).await?)
+        Ok(self.store.begin_link(begun, session.hash(), fresh, actor.by()).await?)
     }
 
     /// Who somebody is to providers.

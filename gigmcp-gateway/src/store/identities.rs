@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    NewSession, SealedGrant, Store, StoreError, Told, audit,
+    By, NewSession, SealedGrant, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     invitations, now_seconds, provider_sessions,
     schema::{Identities, IdentityLinks, Sessions, TakenOnce},
@@ -154,7 +154,7 @@ impl Store {
         (state, expires_at): (String, i64),
         session: String,
         fresh: Option<Fresh>,
-        by: Told,
+        by: By,
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
             by.check(connection)?;

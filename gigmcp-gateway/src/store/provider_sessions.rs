@@ -145,6 +145,7 @@ impl Store {
                 Query::update()
                     .table(ProviderSessions::Table)
                     .value(ProviderSessions::ConfirmedAt, due)
+                    .value(ProviderSessions::TriedAt, due)
                     .and_where(Expr::col(ProviderSessions::Issuer).eq(identity.issuer))
                     .and_where(Expr::col(ProviderSessions::Subject).eq(identity.subject))
                     .and_where(Expr::col(ProviderSessions::ConfirmedAt).gt(due)),

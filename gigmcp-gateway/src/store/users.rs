@@ -9,7 +9,7 @@ use super::{
     schema::{ApiKeys, Identities, RecoveryCodes, Secrets, Users},
     sessions, tokens,
 };
-use crate::people::{Email, Role, UserId};
+use crate::people::{Email, Programs, Role, UserId};
 
 /// An account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -182,17 +182,21 @@ impl Store {
         .await
     }
 
-    /// Gives somebody a password. Their sessions end, but for the one of that hash, and codes that would give another one.
+    /// Gives somebody a password. Their sessions end, but for the one of that hash, codes that would give another one, and what
+    /// browsers are known by.
     pub(crate) async fn set_password(
         &self,
-        id: UserId,
-        hash: String,
+        (id, hash): (UserId, String),
         keep: Option<String>,
+        programs: Programs,
         told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::Password, hash.into())?;
+            if programs == Programs::End {
+                delete_programs(connection, &id)?;
+            }
             invitations::delete_for(connection, &id)?;
             devices::delete_of(connection, &id)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
@@ -339,6 +343,11 @@ pub(super) fn update(connection: &Connection, id: &UserId, column: Users, value:
 pub(super) fn delete_proofs(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
     sessions::delete_of(connection, id, None)?;
     devices::delete_of(connection, id)?;
+    delete_programs(connection, id)
+}
+
+/// Ends all with which a program of somebody's comes in.
+fn delete_programs(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
     connection
         .execute(Query::delete().from_table(ApiKeys::Table).and_where(Expr::col(ApiKeys::UserId).eq(id.as_str())))?;
     tokens::delete_of(connection, id)?;

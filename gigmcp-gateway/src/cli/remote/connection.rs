@@ -38,6 +38,10 @@ impl Connection {
         Ok(Self { url: url.clone(), tls, open: Mutex::default() })
     }
 
+    pub(super) fn url(&self) -> &PublicUrl {
+        &self.url
+    }
+
     pub(super) fn host(&self) -> &str {
         self.url.host()
     }

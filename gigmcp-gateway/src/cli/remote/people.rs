@@ -21,7 +21,7 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
         Command::Invite { email, role, expires } => {
             let body = json!({ "email": email.as_str(), "role": role, "holds": expires.map(|time| time.to_string()) });
             let code: Shown = remote.send(Method::POST, &Path::of(&["invitations"]), &body).await?;
-            user::print_code(&format!("{email} as {role}"), &code.token, out)
+            user::print_code(&format!("{email} as {role}"), &code.token, Some(remote.connection.url()), out)
         }
         Command::Invitations => user::print_codes(&remote.all(&Path::of(&["invitations"])).await?, out),
         Command::Uninvite { email } => {
@@ -67,7 +67,12 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
             if second_factor {
                 remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "factor"])).await?;
             }
-            user::print_code(&format!("a new password of {}", found.called()), &code.token, out)
+            user::print_code(
+                &format!("a new password of {}", found.called()),
+                &code.token,
+                Some(remote.connection.url()),
+                out,
+            )
         }
         Command::Identities { who, unlink: Some(id) } => {
             let found = find(remote, &who).await?;

@@ -75,7 +75,7 @@ async fn no_browser_is_known_once_the_password_is_another() {
             let (hash, new) = (let_in.device.hash(), format!("Gemini 8 thruster, {case}"));
             match case {
                 "changed" => {
-                    let (old, new) = (confirmed(&old, None), password(&new));
+                    let (old, new) = (confirmed(&old, None), (password(&new), Programs::GoOn));
                     let changed = world.people.change_password(&let_in.actor, &let_in.token, old, new, &world.secrets);
                     changed.await.expect("it is right");
                 }

@@ -198,7 +198,7 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         assert!(matches!(again(Some(&codes[0])).await, Err(PeopleError::Wrong)), "it is used up");
         let renewed = again(Some(&codes[2])).await.expect("twin");
         let change = async |second: Option<&str>| {
-            let (old, new) = (confirmed(PASSWORD, second), password("Gemini 8 thruster 8"));
+            let (old, new) = (confirmed(PASSWORD, second), (password("Gemini 8 thruster 8"), Programs::GoOn));
             world.people.change_password(&me, &first.token, old, new, &world.secrets).await
         };
         assert!(matches!(change(None).await, Err(PeopleError::FactorNeeded)));
