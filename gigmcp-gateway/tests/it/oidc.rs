@@ -216,19 +216,19 @@ fn the_provider_ends_sessions_and_is_asked_about_them() {
     };
     let made = phone.api(Method::POST, "/profiles", Some(json!({ "slug": "hers" })));
     let token = made.json()["token"].as_str().unwrap().to_owned();
-    let pings = || {
+    let comes_in = || {
         let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
-        send(&internet, post("/mcp/p/hers", Some(&token), body)).status
+        send(&internet, post("/mcp/p/hers", Some(&token), body)).status != StatusCode::UNAUTHORIZED
     };
-    assert_eq!((suspended(), pings()), (false, StatusCode::OK), "twin");
+    assert_eq!((suspended(), comes_in()), (false, true), "twin");
     provider.ask("/test/forget?id=ann", "");
     later();
-    assert_eq!((phone.who(), suspended(), pings()), (None, true, StatusCode::UNAUTHORIZED));
+    assert_eq!((phone.who(), suspended(), comes_in()), (None, true, false));
     let audit = installation.json(&["audit", "--limit", "100"], "").to_string();
     assert!(audit.contains("exchange-refused") && audit.contains("back-channel logout of"), "{audit}");
     provider.put("ann", &person("ann@example.com", &["staff"]));
     sign_in(&mut phone, "ann");
-    assert_eq!((suspended(), pings()), (false, StatusCode::OK), "twin: it knows her again");
+    assert_eq!((suspended(), comes_in()), (false, true), "twin: it knows her again");
 }
 
 #[test]
