@@ -203,9 +203,13 @@ impl Endpoint {
     }
 
     async fn follow_provider(&self) {
-        if let Some(oidc) = &self.state.oidc {
-            Arc::clone(oidc).follow().await;
-        }
+        let Some(oidc) = &self.state.oidc else { return };
+        let unseen = async {
+            if let Some(longest) = oidc.config().programs {
+                self.state.people.follow_unseen(longest).await;
+            }
+        };
+        tokio::join!(Arc::clone(oidc).follow(), unseen);
     }
 
     async fn follow_tokens(&self) {

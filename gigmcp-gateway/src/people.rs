@@ -26,6 +26,7 @@ mod throttle;
 mod token_scope;
 mod tokens;
 mod totp;
+mod unseen;
 mod view;
 
 use std::time::Duration;

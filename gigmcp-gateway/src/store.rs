@@ -41,6 +41,7 @@ mod sqlite;
 mod tokens;
 mod told;
 mod turns;
+mod unseen;
 mod users;
 
 use std::{

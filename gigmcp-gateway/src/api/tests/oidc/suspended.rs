@@ -10,7 +10,7 @@ use super::{
     refresh::LATER,
 };
 use crate::{
-    people::{Actor, UserId},
+    people::{Actor, Lifetime, UserId},
     token::Token,
 };
 
@@ -108,6 +108,33 @@ async fn whom_the_provider_does_not_admit_at_a_sign_in_has_nothing_that_comes_in
     // An administrator, who knows better, lets them in again.
     scene.world.state.people.enable(&Actor::local(), &programs.user).await.expect("done");
     assert!(scene.lets_in(&programs).await);
+}
+
+#[tokio::test]
+async fn programs_of_somebody_who_is_not_seen_any_more_wait() {
+    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone"]).await;
+    let session = scene.member().await;
+    let programs = scene.programs(&session).await;
+    let week = Lifetime::hours(168);
+    let days_ago = |days: i64| format!("- {}", days * 86_400);
+    let (past, recent) = (days_ago(8), days_ago(6));
+    for (case, change, suspended) in [
+        ("twin: seen just now", "UPDATE users SET last_login_at = last_login_at".to_owned(), false),
+        ("twin: a week is not over", format!("UPDATE users SET last_login_at = last_login_at {recent}"), false),
+        ("twin: confirmed since", format!("UPDATE users SET last_login_at = last_login_at {past}"), false),
+        ("not seen", format!("UPDATE provider_sessions SET confirmed_at = confirmed_at {past}"), true),
+    ] {
+        scene.world.state.store().meddle(&change).await;
+        let found = scene.world.state.people.suspend_unseen(week).await.expect("it can be written");
+        assert_eq!(found, if suspended { vec![programs.user.clone()] } else { Vec::new() }, "{case}");
+        assert_eq!(scene.lets_in(&programs).await, !suspended, "{case}");
+    }
+    assert_eq!(scene.world.state.people.suspend_unseen(week).await.expect("it can be read"), [], "once");
+    scene.member().await;
+    assert!(scene.lets_in(&programs).await, "they are seen again");
+    // Who has a password is not the provider's to vouch for.
+    scene.world.state.store().meddle("UPDATE users SET password = 'x', last_login_at = 5").await;
+    assert_eq!(scene.world.state.people.suspend_unseen(week).await.expect("it can be read"), []);
 }
 
 #[tokio::test]
