@@ -277,7 +277,7 @@ impl From<IdentityError> for ApiError {
         match error {
             IdentityError::Oidc(error) => error.into(),
             IdentityError::NoAccount | IdentityError::AddressTaken | IdentityError::Disabled => not_admitted(),
-            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is that of another account"),
+            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is not one of this account"),
             IdentityError::Wait(wait) => Self::wait(wait),
             IdentityError::People(error) => error.into(),
             IdentityError::Store(error) => error.into(),

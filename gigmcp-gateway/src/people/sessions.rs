@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     output::harmless,
-    store::{AuditRow, LiveSession, SessionRow},
+    store::{AuditRow, LiveSession, SessionRow, now_seconds},
     token::{self, Token},
 };
 
@@ -151,6 +151,7 @@ impl People {
         let found = self.look_at_session(token).await?;
         if let Some(found) = &found {
             self.store.session_seen(&found.row);
+            self.note_view_over(found).await?;
         }
         Ok(found)
     }
@@ -160,6 +161,17 @@ impl People {
         let hash = token.hash();
         let found = self.store.session(hash.clone(), self.terms.idle.seconds()).await?;
         Ok(found.filter(|found| token::same(&found.row.hash, &hash)))
+    }
+
+    /// Whoever was looked at is told that it is over, when the session is used next.
+    async fn note_view_over(&self, found: &LiveSession) -> Result<(), PeopleError> {
+        match &found.row.viewed {
+            Some((viewed, until)) if *until <= now_seconds() => {
+                let row = record::done(Kind::View, viewed, "ended by its time", &found.actor());
+                Ok(self.store.end_view_over(found.row.hash.clone(), row).await?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a session if what came with its token is another browser than the one it is of; whether it does.
@@ -191,7 +203,7 @@ impl People {
     /// The sessions of somebody.
     pub(crate) async fn sessions(&self, actor: &Actor, of: &UserId) -> Result<Vec<SessionRow>, PeopleError> {
         actor.may(&READ, Some(of))?;
-        let now = crate::store::now_seconds();
+        let now = now_seconds();
         let mut sessions = self.store.sessions_of(of.clone()).await?;
         sessions.retain(|session| now < session.last_seen_at.saturating_add(self.terms.idle.seconds()));
         Ok(sessions)

@@ -148,6 +148,25 @@ impl Store {
         .await
     }
 
+    /// Notes that a view in a session is over by its time, once.
+    pub(crate) async fn end_view_over(&self, hash: String, told: AuditRow) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let ended = connection.execute(
+                Query::update()
+                    .table(Sessions::Table)
+                    .value(Sessions::ViewedId, None::<&str>)
+                    .value(Sessions::ViewedUntil, None::<i64>)
+                    .and_where(Expr::col(Sessions::TokenHash).eq(hash))
+                    .and_where(Expr::col(Sessions::ViewedUntil).lte(now_seconds())),
+            )?;
+            if ended > 0 {
+                audit::append(connection, &told)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Begins or ends a view in a session, which gets another name with it; what a provider gave is sealed for that.
     pub(crate) async fn set_view(
         &self,

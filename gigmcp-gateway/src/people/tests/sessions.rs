@@ -158,6 +158,29 @@ async fn a_view_that_ends_with_the_session_is_told_to_who_was_looked_at() {
 }
 
 #[tokio::test]
+async fn a_view_that_is_over_by_its_time_is_told_to_who_was_looked_at() {
+    on_both(async |test| {
+        let world = World::set_up(test).await;
+        let ann = world.invited("ann@example.com", Role::User).await;
+        let root = world.in_as("root@example.com").await;
+        let token = world.people.view(&root.actor, &root.token, &ann, Lifetime::minutes(5)).await.expect("he may");
+        for (over, rows) in [(false, 1), (true, 2), (true, 2)] {
+            if over {
+                world.store().meddle("UPDATE sessions SET viewed_until = viewed_until - 300").await;
+            }
+            let viewing = world.actor(&token).await.expect("it goes on").viewing.is_some();
+            let told = world.audit("view").await;
+            assert_eq!((viewing, told.len()), (!over, rows), "{told:?}");
+            assert_eq!(
+                told.last().is_some_and(|row| row.1 == "ended by its time, by local" && row.0 == ann.as_str()),
+                over
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_page_of_another_site_does_not_know_what_ours_send() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let (one, other) = (world.in_as("root@example.com").await.token, world.in_as("root@example.com").await.token);
