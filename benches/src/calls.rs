@@ -2,23 +2,26 @@
 //! server and with the same client. Each way is a process of its own; they take turns.
 
 mod direct;
-mod endpoint;
+pub(crate) mod endpoint;
 mod http;
 mod peers;
 mod start;
 mod subject;
-mod whole;
+pub(crate) mod whole;
 
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-pub(crate) use self::endpoint::{ENDPOINT, part};
 use self::{
     direct::Direct,
     http::{Line, message},
     subject::{Kind, Subject},
+};
+pub(crate) use self::{
+    endpoint::{ENDPOINT, part},
+    http::{INITIALIZE, head_end, is_whole},
 };
 use crate::{
     Failure,

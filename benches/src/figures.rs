@@ -11,6 +11,11 @@ impl Figures {
         self.0.push(taken);
     }
 
+    /// Those of others too.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The value below which `percent` of all lie.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();

@@ -77,7 +77,7 @@ fn available() -> Result<u64, Failure> {
 }
 
 /// A field in KiB of a file of `/proc`, in bytes.
-fn field(path: &str, name: &str) -> Result<u64, Failure> {
+pub(crate) fn field(path: &str, name: &str) -> Result<u64, Failure> {
     let text = fs::read_to_string(path)?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
     Ok(value.ok_or_else(|| format!("{path} has no {name}"))?.parse::<u64>()? * 1024)

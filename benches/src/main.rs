@@ -7,6 +7,7 @@ mod extraction;
 mod figures;
 mod idle;
 mod install;
+mod load;
 mod process;
 mod registry;
 mod spawn;
@@ -27,6 +28,10 @@ async fn main() -> Result<(), Failure> {
         return calls::part().await;
     }
     let chosen = arguments.first();
+    // It takes minutes, and so is no part of all.
+    if chosen.is_some_and(|chosen| chosen == "load") {
+        return load::run(arguments.get(1).map(String::as_str));
+    }
     let wanted = |name: &str| chosen.is_none_or(|chosen| chosen == name);
     if wanted("spawn") {
         spawn::run().await?;

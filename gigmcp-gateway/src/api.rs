@@ -24,20 +24,22 @@ mod words;
 pub(crate) use error::{ApiError, Code};
 pub(crate) use input::{Raw, Variables};
 pub(crate) use members::Members;
+pub(crate) use pace::Pace;
 pub(crate) use page::{Page, Paging};
 pub(crate) use reply::Reply;
 pub(crate) use route::{Call, Route, route};
 pub(crate) use state::State;
 pub(crate) use words::{Plain, Said, Text, Whole};
 
-use std::{future::Future, io, net::IpAddr, sync::Arc};
+use std::{future::Future, io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use tracing::Instrument;
 
 use crate::{
+    bodies::{Bodies, Room},
     people::{Access, Actor, Deed, anybody_may},
     store::{Begun, Kept, OnceKey},
 };
@@ -76,6 +78,7 @@ pub(crate) struct Router<S> {
     /// By path, the places of its methods in `routes`.
     paths: matchit::Router<Vec<usize>>,
     document: Bytes,
+    bodies: Arc<Bodies>,
 }
 
 impl<S: Door> Router<S> {
@@ -93,7 +96,7 @@ impl<S: Door> Router<S> {
             paths.insert(format!("{PREFIX}{path}"), places).expect("no two paths of the table overlap");
         }
         let document = serde_json::to_vec(&openapi::document(&routes, state.session_cookie())).expect("it is JSON");
-        Self { state, routes, paths, document: document.into() }
+        Self { state, routes, paths, document: document.into(), bodies: Arc::default() }
     }
 
     /// The path as the table writes it, if it is there.
@@ -104,6 +107,11 @@ impl<S: Door> Router<S> {
                 self.paths.at(path).ok().and_then(|found| found.value.first()).map(|place| self.routes[*place].path)
             }
         }
+    }
+
+    /// What the bodies of requests may hold together, for others that read some at the same address.
+    pub(crate) fn bodies(&self) -> &Arc<Bodies> {
+        &self.bodies
     }
 
     /// The table, for tests that go through all of it.
@@ -122,9 +130,10 @@ impl<S: Door> Router<S> {
         // Whatever is logged meanwhile can be found by the id that the caller was told.
         let span = tracing::error_span!("request", id = %request_id);
         let answered = async {
-            match request.uri().path() == DOCUMENT && request.method() == Method::GET {
-                true => Ok(self.document()),
-                false => self.lead(request, address, &request_id).await,
+            match (request.uri().path() == DOCUMENT, request.method()) {
+                (true, &Method::GET | &Method::HEAD) => Ok(self.document()),
+                (true, _) => Err(no_such_method("GET, HEAD")),
+                (false, _) => self.lead(request, address, &request_id).await,
             }
         };
         finished(answered.instrument(span).await, &request_id)
@@ -139,22 +148,13 @@ impl<S: Door> Router<S> {
         let (route, path) = self.route(&parts.method, parts.uri.path())?;
         // Before anything is looked up: also who comes with nothing good is told to wait.
         self.state.admit(None, address)?;
-        // Whole, before it is asked who calls: its end can be held back, and whoever held it back would act with rights of
-        // before.
-        let body = Full::new(read(body, route.max_body_bytes).await?);
-        let caller = match route.rule.access {
-            // Whoever signs in may have a cookie of before, which may have ended, or be of somebody else.
-            Access::Public => None,
-            _ => {
-                let caller = self.state.caller(&parts.headers).await;
-                caller.inspect_err(|error| self.state.not_let_in(error, &parts.headers, address))?
-            }
-        };
+        let caller = self.caller(route, &parts.headers, address).await?;
         if let Some(actor) = &caller {
             self.state.admit(Some(actor), address)?;
         }
         let viewed = caller.as_ref().and_then(|actor| actor.viewing.as_ref()).map(|(viewed, _)| viewed.clone());
-        let answered = self.act(route, caller, Request::from_parts(parts, (body, path)), address, request_id).await;
+        let request = Request::from_parts(parts, (body, path));
+        let answered = self.receive(route, caller, request, address, request_id).await;
         match viewed.and_then(|viewed| HeaderValue::from_str(viewed.as_str()).ok()) {
             None => answered,
             // Also on what went wrong: whoever shows it can say whose pages these are.
@@ -166,8 +166,21 @@ impl<S: Door> Router<S> {
         }
     }
 
-    /// What is done for a caller who is known.
-    async fn act<B>(
+    /// Who is calling, if that route asks at all.
+    async fn caller(&self, route: &Route<S>, headers: &HeaderMap, address: IpAddr) -> Result<Option<Actor>, ApiError> {
+        match route.rule.access {
+            // Whoever signs in may have a cookie of before, which may have ended, or be of somebody else.
+            Access::Public => Ok(None),
+            _ => {
+                let caller = self.state.caller(headers).await;
+                caller.inspect_err(|error| self.state.not_let_in(error, headers, address))
+            }
+        }
+    }
+
+    /// Reads the body of whoever may, and acts on it as what they are when it is whole: its end can be held back, and whoever held
+    /// it back would act with rights of before.
+    async fn receive<B>(
         &self,
         route: &Route<S>,
         caller: Option<Actor>,
@@ -180,8 +193,29 @@ impl<S: Door> Router<S> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, (body, path)) = request.into_parts();
-        let caller = self.judge(route, caller, &parts.headers)?;
-        let body = read(body, route.max_body_bytes).await?;
+        let mut caller = self.judge(route, caller, &parts.headers)?;
+        let mut whole = Bytes::new();
+        if !body.is_end_stream() {
+            let room = match &caller {
+                Some(actor) => self.bodies.of(actor.user.as_str()),
+                None => self.bodies.of_stranger(address),
+            };
+            whole = read(body, &room, Bounds::of(route)).await?;
+            caller = self.judge(route, self.caller(route, &parts.headers, address).await?, &parts.headers)?;
+        }
+        self.act(route, caller, Request::from_parts(parts, (whole, path)), address, request_id).await
+    }
+
+    /// What is done for a caller who was let in.
+    async fn act(
+        &self,
+        route: &Route<S>,
+        caller: Option<Actor>,
+        request: Request<(Bytes, Variables)>,
+        address: IpAddr,
+        request_id: &str,
+    ) -> Result<Response<Body>, ApiError> {
+        let (parts, (body, path)) = request.into_parts();
         let path_and_query = parts.uri.path_and_query().map_or("", |path| path.as_str());
         let once = once::key(&parts.headers, &parts.method, path_and_query, caller.as_ref(), &body)?;
         let raw = Raw {
@@ -227,11 +261,12 @@ impl<S: Door> Router<S> {
     fn route(&self, method: &Method, path: &str) -> Result<(&Route<S>, Variables), ApiError> {
         let found = self.paths.at(path).map_err(|_| ApiError::not_found("path"))?;
         let places = found.value;
-        let route = places.iter().map(|place| &self.routes[*place]).find(|route| route.method == method);
-        let route = route.ok_or_else(|| {
-            let allowed = places.iter().map(|place| self.routes[*place].method.as_str()).collect::<Vec<_>>().join(", ");
-            let allowed = HeaderValue::from_str(&allowed).expect("methods are tokens");
-            ApiError::new(Code::MethodNotAllowed, "this path has no such method").with_header(header::ALLOW, allowed)
+        // Answered like GET; the front leaves the body out.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        let routes = places.iter().map(|place| &self.routes[*place]);
+        let route = routes.clone().find(|route| route.method == method).ok_or_else(|| {
+            let head = routes.clone().any(|route| route.method == Method::GET).then_some("HEAD");
+            no_such_method(&routes.map(|route| route.method.as_str()).chain(head).collect::<Vec<_>>().join(", "))
         })?;
         let decoded = |(name, value): (&str, &str)| {
             let value = percent_encoding::percent_decode_str(value).decode_utf8();
@@ -285,20 +320,52 @@ fn finished(answered: Result<Response<Body>, ApiError>, request_id: &str) -> Res
     response
 }
 
-async fn read<B>(body: B, max_bytes: usize) -> Result<Bytes, ApiError>
+/// What the body of a request may cost.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    max_bytes: usize,
+    deadline: Duration,
+}
+
+impl Bounds {
+    fn of<S>(route: &Route<S>) -> Self {
+        match route.rule.access {
+            // Anybody can send one.
+            Access::Public => {
+                Self { max_bytes: route.max_body_bytes.min(STRANGERS_BODY_BYTES), deadline: STRANGERS_BODY_DEADLINE }
+            }
+            _ => Self { max_bytes: route.max_body_bytes, deadline: BODY_DEADLINE },
+        }
+    }
+}
+
+async fn read<B>(body: B, room: &Room, bounds: Bounds) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, max_bytes).collect()).await;
-    match collected {
+    let Bounds { max_bytes, deadline } = bounds;
+    let too_large = || ApiError::new(Code::TooLarge, format!("the body is larger than {max_bytes} bytes"));
+    // A length that is announced need not be waited for.
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(too_large());
+    }
+    let body = room.count(Box::pin(body));
+    match tokio::time::timeout(deadline, Limited::new(body, max_bytes).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::new(Code::TooLarge, format!("the body is larger than {max_bytes} bytes")))
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) if room.is_full() => {
+            Err(ApiError::new(Code::Unavailable, "too many bodies are on their way; try again")
+                .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")))
         }
         Ok(Err(_)) => Err(ApiError::invalid("the body ended early")),
-        Err(_) => Err(ApiError::invalid(format!("the body took longer than {} s", BODY_DEADLINE.as_secs()))),
+        Err(_) => Err(ApiError::invalid(format!("the body took longer than {} s", deadline.as_secs()))),
     }
+}
+
+fn no_such_method(allowed: &str) -> ApiError {
+    let allowed = HeaderValue::from_str(allowed).expect("methods are tokens");
+    ApiError::new(Code::MethodNotAllowed, "this path has no such method").with_header(header::ALLOW, allowed)
 }
 
 /// Finds a request in the log; never the caller's own, which could be made to look like another's.
@@ -329,5 +396,9 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a body may take to arrive.
-const BODY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long the body of somebody who is known may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// The same of anybody.
+const STRANGERS_BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// More than an address, a password, a code, or what a provider signs.
+const STRANGERS_BODY_BYTES: usize = 16 << 10;

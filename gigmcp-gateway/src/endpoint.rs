@@ -1,5 +1,6 @@
 //! The HTTP side: which profile is meant, and whether the caller may.
 
+mod strangers;
 mod streams;
 
 use std::{
@@ -15,11 +16,10 @@ use bytes::Bytes;
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::{
     api::{self, ApiError, Code, Router, State},
-    front::{Answers, Caller},
+    front::{Answers, Arriving, Caller},
     output::whole,
     people::{Origin, Shown, TokenScope},
     profiles::Profiles,
@@ -28,6 +28,7 @@ use crate::{
     store::{Admission, Asker, Profile, StoreError, TokenOwner},
     token, tool_audit, welcome,
 };
+use strangers::Strangers;
 use streams::{Streams, Until};
 
 /// Everything behind the listener.
@@ -38,6 +39,7 @@ pub(crate) struct Endpoint {
     transitional: Option<Transitional>,
     transport: StreamableHttp,
     streams: Streams,
+    strangers: Strangers,
     /// Whether it is about to stop.
     leaving: AtomicBool,
 }
@@ -101,11 +103,12 @@ impl Endpoint {
             transitional,
             transport: transport(address, settings),
             streams: Streams::default(),
+            strangers: Strangers::default(),
             leaving: AtomicBool::new(false),
         }
     }
 
-    async fn answer_at(&self, mut request: Request<Incoming>, address: IpAddr) -> Answer {
+    async fn answer_at(&self, mut request: Request<Arriving>, address: IpAddr) -> Answer {
         if request.uri().path() == "/metrics" {
             // Where monitors look for it; asked for with a key like all else.
             *request.uri_mut() = Uri::from_static(api::METRICS);
@@ -131,6 +134,9 @@ impl Endpoint {
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
         let hash = token::hash(bearer(request.headers()).unwrap_or_default());
         let request_had_token = bearer(request.headers()).is_some();
+        if let Err(wait) = self.strangers.may_ask(&hash, address) {
+            return slow_down(wait);
+        }
         let (request, admitted) = match self.let_in(&mount, &hash, request).await {
             Ok(received) => received,
             Err(refused) => return refused.map(Until::always),
@@ -152,7 +158,10 @@ impl Endpoint {
                 if request_had_token {
                     self.state.people.failed.note(Shown::ProfileToken, "", &Origin::new(address, ""));
                 }
-                unauthorized()
+                match self.strangers.turned_away(&hash, address) {
+                    Ok(()) => unauthorized(),
+                    Err(wait) => slow_down(wait),
+                }
             }
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
@@ -161,7 +170,7 @@ impl Endpoint {
         }
     }
 
-    async fn api(&self, mut request: Request<Incoming>, address: IpAddr) -> Response<api::Body> {
+    async fn api(&self, mut request: Request<Arriving>, address: IpAddr) -> Response<api::Body> {
         // A page that rebinds its own name to our address still sends its own name.
         if !self.transport.serves_host(request.uri(), request.headers()) {
             let text = "this host name is not served here; GIG_ALLOWED_HOSTS and GIG_PUBLIC_URL name those that are";
@@ -231,15 +240,18 @@ impl Endpoint {
         &self,
         mount: &Mount,
         hash: &str,
-        request: Request<Incoming>,
+        request: Request<Arriving>,
     ) -> Result<(Request<Full<Bytes>>, Result<Option<Admitted>, StoreError>), Response<ResponseBody>> {
         let (changes, began) = (self.profiles.store().changes(), Instant::now());
         let admitted = self.admit(mount, hash).await;
-        if !matches!(admitted, Ok(Some(_))) {
+        let Ok(Some(owner)) = &admitted else {
             // Nobody's bodies are not waited for.
             return Ok((request.map(|_| Full::default()), admitted));
-        }
-        let request = self.transport.receive(request).await?;
+        };
+        self.strangers.let_in(hash);
+        let room = self.api.bodies().of(owner.profile().owner.as_str());
+        let received = self.transport.receive(request.map(|body| room.count(body))).await;
+        let request = received.map_err(|refused| if room.is_full() { no_room() } else { refused })?;
         // An error is a sender that is gone, and with it the store.
         let changed = changes.has_changed().unwrap_or(true);
         match changed || began.elapsed() >= REVOCATION_DELAY {
@@ -296,7 +308,7 @@ impl Endpoint {
 impl Answers for Endpoint {
     type Body = Until;
 
-    async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Answer {
+    async fn answer(&self, request: Request<Arriving>, caller: Caller) -> Answer {
         self.answer_at(request, caller.address).await
     }
 
@@ -344,6 +356,21 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn unauthorized() -> Answer {
     let mut answer = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+/// For those without a token that opens something, of whom there are too many from there.
+fn slow_down(wait: Duration) -> Answer {
+    let mut answer = plain(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token; wait\n");
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+    answer
+}
+
+fn no_room() -> Response<ResponseBody> {
+    let mut answer = Response::new(ResponseBody::whole("too many bodies are on their way; try again\n"));
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
 

@@ -4,6 +4,7 @@
 //! answers leaves with the headers that all answers have.
 
 mod answer;
+mod arriving;
 mod connection;
 mod gate;
 mod head;
@@ -22,9 +23,9 @@ use std::{future::Future, io, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use crate::traces::Traces;
+pub(crate) use arriving::Arriving;
 pub(crate) use intake::Intake;
 pub(crate) use limits::Limits;
 pub(crate) use proxies::{Proxies, TrustedNetwork};
@@ -37,7 +38,7 @@ pub(crate) trait Answers: Send + Sync + 'static {
     type Body: http_body::Body<Data = Bytes, Error = io::Error> + Send + Unpin + 'static;
 
     /// Answers one request. Never fails: every fault is an answer.
-    fn answer(&self, request: Request<Incoming>, caller: Caller) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn answer(&self, request: Request<Arriving>, caller: Caller) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// What the path is counted as: one of few, whatever is asked for.
     fn route(&self, path: &str) -> &'static str;

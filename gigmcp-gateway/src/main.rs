@@ -6,6 +6,7 @@
 
 mod api;
 mod backup;
+mod bodies;
 mod calls;
 mod cli;
 mod declare;

@@ -139,13 +139,13 @@ impl Server {
         self.take_until(stop.asked(), &mut connections, &left).await;
         // Whoever asks is sent elsewhere from now on; whoever comes all the same is served as long as that may take.
         self.endpoint.leave();
-        let delay = self.settings.drain_delay();
+        let delay = self.settings.drain_delay;
         if !delay.is_zero() {
             tracing::info!("stopping: new connections are taken for {} s more", delay.as_secs());
             let over = async { drop(tokio::time::timeout(delay, stop.asked()).await) };
             self.take_until(over, &mut connections, &left).await;
         }
-        let drain = self.settings.drain_timeout();
+        let drain = self.settings.drain_timeout;
         tracing::info!("stopping: waiting for calls in flight, at most {} s", drain.as_secs());
         drop((self.intake, leaving, left));
         self.endpoint.end_streams();

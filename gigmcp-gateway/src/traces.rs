@@ -76,8 +76,8 @@ impl Traces {
         let named = [KeyValue::new("service.name", "gigmcp-gateway"), KeyValue::new("service.version", VERSION)];
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
-            // Whoever does not want its own trace recorded says so.
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+            // Whatever a client says about its own recording: what it does here is the gateway's to record. The trace stays its own.
+            .with_sampler(Sampler::AlwaysOn)
             .with_resource(Resource::builder_empty().with_attributes(named).build())
             .build();
         let tracer = provider.tracer("gigmcp");

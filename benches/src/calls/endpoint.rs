@@ -26,8 +26,13 @@ use crate::{
 /// The part that runs as a process of its own.
 pub(crate) const ENDPOINT: &str = "part-endpoint";
 
+/// It, and where it listens.
+pub(crate) fn process() -> Result<(Process, String), Failure> {
+    Process::part(ENDPOINT, &[])
+}
+
 pub(super) fn start() -> Result<Subject, Failure> {
-    let (process, address) = Process::part(ENDPOINT, &[])?;
+    let (process, address) = process()?;
     let (id, running) = (process.id(), Box::new(process));
     Ok(Subject { kind: Kind::Bare, address, path: "/mcp", token: None, tool: "bench_make", id, running })
 }
@@ -44,7 +49,9 @@ pub(crate) async fn part() -> Result<(), Failure> {
             drop(stream.set_nodelay(true));
             let service = service_fn(move |request: Request<Incoming>| {
                 let (endpoint, aggregator) = (Arc::clone(&endpoint), Arc::clone(&aggregator));
-                async move { Ok::<_, Failure>(endpoint.handle(&Principal::new("bench"), &aggregator, request).await) }
+                // Whoever asks at another path counts as somebody else.
+                let principal = Principal::new(request.uri().path());
+                async move { Ok::<_, Failure>(endpoint.handle(&principal, &aggregator, request).await) }
             });
             let server = hyper::server::conn::http1::Builder::new();
             tokio::spawn(server.serve_connection(TokioIo::new(stream), service));

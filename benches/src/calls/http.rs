@@ -10,7 +10,7 @@ use tokio::{
 use super::{Work, subject::Subject};
 use crate::Failure;
 
-pub(super) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":100000000,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+pub(crate) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":100000000,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 /// What stands for the number of a request, and is written over.
 const ID: &str = "100000000";
@@ -126,12 +126,13 @@ pub(super) async fn calls(lines: &mut Vec<Line>, slice: Duration) -> Result<Vec<
     Ok(all)
 }
 
-fn head_end(answer: &[u8]) -> Option<usize> {
+/// Where the head of an answer ends.
+pub(crate) fn head_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
 }
 
 /// Whether an answer is there whole: by its length, or to the last of its chunks.
-fn is_whole(answer: &[u8]) -> bool {
+pub(crate) fn is_whole(answer: &[u8]) -> bool {
     let Some(end) = head_end(answer) else { return false };
     let (head, body) = answer.split_at(end);
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();

@@ -17,9 +17,17 @@ use crate::Failure;
 pub(super) fn start(directory: &Path) -> Result<Subject, Failure> {
     let data = directory.join("gigmcp");
     let token = installed(&data)?;
+    let (address, id, running) = serve(&data)?;
+    let (running, token) = (Box::new(running), Some(token));
+    Ok(Subject { kind: Kind::Whole, address, path: "/mcp/p/bench", token, tool: "bench_make", id, running })
+}
+
+/// Starts it on this data; gives where it listens, its process, and what ends it.
+pub(crate) fn serve(data: &Path) -> Result<(String, u32, Running), Failure> {
     let mut child = program()?
         .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(&data)
+        .arg(data)
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
     let mut log = BufReader::new(child.stderr.take().ok_or("no pipe")?);
@@ -33,9 +41,8 @@ pub(super) fn start(directory: &Path) -> Result<Subject, Failure> {
     let address = line.trim().rsplit("http://").next().unwrap_or_default().to_owned();
     // The pipe must not fill: at the default level a call logs nothing.
     std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    let (id, token) = (child.id(), Some(token));
-    let running = Box::new(Running(child));
-    Ok(Subject { kind: Kind::Whole, address, path: "/mcp/p/bench", token, tool: "bench_make", id, running })
+    let id = child.id();
+    Ok((address, id, Running(child)))
 }
 
 /// Makes a profile with the server in it, once, and gives its token.
@@ -44,26 +51,43 @@ fn installed(data: &Path) -> Result<String, Failure> {
     if let Ok(token) = std::fs::read_to_string(&kept) {
         return Ok(token);
     }
-    let run = |arguments: &[&str]| -> Result<Value, Failure> {
-        let output = program()?.args(["--json", "--data-dir"]).arg(data).args(arguments).output()?;
-        match output.status.success() {
-            true => Ok(serde_json::from_slice(&output.stdout)?),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
-        }
-    };
-    let server = server()?;
-    run(&["server", "add", "bench", "--binary", server.to_str().ok_or("the path is not text")?])?;
-    let created = run(&["profile", "create", "bench", "--server", "bench"])?;
-    let token = created["token"].as_str().ok_or("no token")?.to_owned();
+    add_server(data)?;
+    let token = profile(data, "bench")?;
     std::fs::write(kept, &token)?;
     Ok(token)
+}
+
+/// Makes so many profiles with the server in each, and gives what they are called and their tokens.
+pub(crate) fn profiles(data: &Path, count: usize) -> Result<Vec<(String, String)>, Failure> {
+    add_server(data)?;
+    let named = (0..count).map(|number| format!("bench-{number}"));
+    named.map(|slug| profile(data, &slug).map(|token| (slug, token))).collect()
+}
+
+fn add_server(data: &Path) -> Result<(), Failure> {
+    let server = server()?;
+    run(data, &["server", "add", "bench", "--binary", server.to_str().ok_or("the path is not text")?]).map(drop)
+}
+
+fn profile(data: &Path, slug: &str) -> Result<String, Failure> {
+    let created = run(data, &["profile", "create", slug, "--server", "bench"])?;
+    Ok(created["token"].as_str().ok_or("no token")?.to_owned())
+}
+
+fn run(data: &Path, arguments: &[&str]) -> Result<Value, Failure> {
+    let output = program()?.args(["--json", "--data-dir"]).arg(data).args(arguments).output()?;
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout)?),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
+    }
 }
 
 fn program() -> Result<Command, Failure> {
     Ok(Command::new(std::env::current_exe()?.with_file_name("gigmcp-gateway")))
 }
 
-struct Running(Child);
+/// Ends it when dropped.
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

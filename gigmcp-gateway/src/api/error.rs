@@ -309,7 +309,33 @@ impl From<StoreError> for ApiError {
             StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
             StoreError::Revoked => Self::unauthenticated(),
             StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),
+            StoreError::Query(query) if query.is_passing() => {
+                tracing::error!("a request to the API failed: {}", whole(&error));
+                Self::new(Code::Unavailable, "the database takes nothing at the moment; the gateway's log says why")
+            }
             _ => Self::internal(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SqlError;
+
+    #[test]
+    fn what_the_database_does_not_take_now_is_no_fault_and_what_may_be_written_is_not_said_not_to_be() {
+        let sqlite = |code| SqlError::from(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        for (case, error, expected) in [
+            ("a full disk", SqlError::Full, Code::Unavailable),
+            ("a full disk, found late", sqlite(rusqlite::ffi::SQLITE_FULL), Code::Unavailable),
+            ("another program's lock", sqlite(rusqlite::ffi::SQLITE_BUSY), Code::Unavailable),
+            ("undone with another's change", SqlError::Undone, Code::Unavailable),
+            ("written, and perhaps not on the disk", SqlError::NotFlushed, Code::Internal),
+            ("a connection that was lost, perhaps after the commit", SqlError::Lost, Code::Internal),
+            ("a damaged file", sqlite(rusqlite::ffi::SQLITE_CORRUPT), Code::Internal),
+        ] {
+            assert_eq!(ApiError::from(StoreError::Query(error)).code, expected, "{case}");
         }
     }
 }

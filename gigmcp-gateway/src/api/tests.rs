@@ -1,11 +1,13 @@
 //! Requests that reach a handler, and those that do not.
 
 mod attacks;
+mod bodies;
 mod bound;
 mod late;
 mod oidc;
 mod once;
 mod rows;
+mod scopes;
 mod table;
 mod world;
 

@@ -211,7 +211,7 @@ async fn accept(
 ) -> Result<(), Failure> {
     let (code, password) = code_and_password(file)?;
     let password = Password::new(password)?;
-    let acceptance = Acceptance { code, email, password, origin: None };
+    let acceptance = Acceptance { code: code.to_string(), email, password, origin: None };
     let id = people.accept(acceptance, &host.secrets().await?).await?;
     let found = people.account(&Actor::local(), &id).await?;
     done(&found, "role", json!(found.role), "can sign in", out)
@@ -246,11 +246,9 @@ pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str
 /// A code, and the link that it is used up by, if it is known where browsers reach the gateway.
 pub(super) fn print_code(whom: &str, code: &str, url: Option<&PublicUrl>, out: &Output) -> Result<(), Failure> {
     let link = url.map(|url| welcome::link(url.origin(), code));
-    out.print(&json!({ "for": whom, "code": code, "link": link }), |_| {
-        let mut lines = vec![format!("code for {whom} (shown once, works once): {code}")];
-        lines.extend(link.iter().map(|link| format!("or, with a browser: {link}")));
-        lines
-    })
+    let mut about = vec![format!("code for {whom}, shown once, works once:")];
+    about.extend(link.iter().map(|link| format!("or, with a browser: {link}")));
+    out.print_once(&json!({ "for": whom, "code": code, "link": link }), &about, code)
 }
 
 pub(super) fn print_uninvited(email: &Email, out: &Output) -> Result<(), Failure> {
@@ -263,14 +261,14 @@ pub(super) fn not_deleted(whom: &str) -> Failure {
 }
 
 /// The code, and the password, in two lines.
-pub(super) fn code_and_password(file: &PathBuf) -> Result<(String, Zeroizing<String>), Failure> {
+pub(super) fn code_and_password(file: &PathBuf) -> Result<(Zeroizing<String>, Zeroizing<String>), Failure> {
     let input = read_input(file, MAX_INPUT_BYTES)?;
     let text = std::str::from_utf8(&input).map_err(|_| "the input is not text")?;
     let mut lines = text.lines();
     let (Some(code), Some(password), None) = (lines.next(), lines.next(), lines.next()) else {
         return Err("give two lines: the code, then the password".into());
     };
-    Ok((code.trim().to_owned(), Zeroizing::new(password.to_owned())))
+    Ok((Zeroizing::new(code.trim().to_owned()), Zeroizing::new(password.to_owned())))
 }
 
 /// An account, in a list.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{Answers, Caller, Front, Peer, refused::Refused, target, vitals::UnderWay};
+use super::{Answers, Arriving, Caller, Front, Peer, refused::Refused, target, vitals::UnderWay};
 use crate::traces::RequestSpan;
 
 impl<A: Answers> Front<A> {
@@ -39,6 +39,7 @@ impl<A: Answers> Front<A> {
         let (route, mut response) = match admitted {
             Ok(caller) => {
                 let route = self.answers.route(request.uri().path());
+                let request = request.map(|body| Arriving::new(body, under_way.body()));
                 let answering = self.answers.answer(request, caller);
                 let answer = match span.clone() {
                     Some(span) => span.during(answering).await,
@@ -52,6 +53,9 @@ impl<A: Answers> Front<A> {
             }
         };
         under_way.answered();
+        if method == Method::HEAD {
+            response = without_body(response);
+        }
         finish(response.headers_mut(), is_https);
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -65,7 +69,7 @@ impl<A: Answers> Front<A> {
 
     /// Makes of a request what those behind us count on.
     fn admit(&self, request: &mut Request<Incoming>, peer: Peer) -> Result<Caller, Refused> {
-        if request.method() == http::Method::CONNECT {
+        if request.method() == Method::CONNECT {
             return Err(Refused::Tunnel);
         }
         target::settle(request)?;
@@ -87,8 +91,22 @@ impl<A: Answers> Front<A> {
     }
 }
 
+/// What a request of HEAD is answered: all that GET is, but for the body (RFC 9110, section 9.3.2). One that would go on ends here.
+fn without_body<B: Body>(response: Response<Kind<B>>) -> Response<Kind<B>> {
+    let (mut parts, kind) = response.into_parts();
+    let length = match &kind {
+        Kind::Answer(body) => body.size_hint().exact(),
+        Kind::Ours(body) => body.size_hint().exact(),
+    };
+    let may_have_one = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(length) = length.filter(|_| may_have_one) {
+        parts.headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Kind::Ours(Full::default()))
+}
+
 fn refusal<B>(refused: Refused) -> Response<Kind<B>> {
-    let mut response = Response::new(Kind::Refusal(Full::new(Bytes::from_static(refused.text().as_bytes()))));
+    let mut response = Response::new(Kind::Ours(Full::new(Bytes::from_static(refused.text().as_bytes()))));
     *response.status_mut() = refused.status();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -129,7 +147,7 @@ pub(super) struct Answered<B> {
 
 enum Kind<B> {
     Answer(B),
-    Refusal(Full<Bytes>),
+    Ours(Full<Bytes>),
 }
 
 impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Body for Answered<B> {
@@ -140,7 +158,7 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Body for Answered<B> {
         let this = self.get_mut();
         let polled = match &mut this.kind {
             Kind::Answer(body) => Pin::new(body).poll_frame(context),
-            Kind::Refusal(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Kind::Ours(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
         };
         // Until it is asked for more, it is the client that is waited for.
         this.under_way.unread(matches!(polled, Poll::Ready(Some(Ok(_)))));
@@ -150,14 +168,14 @@ impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Body for Answered<B> {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Answer(body) => body.is_end_stream(),
-            Kind::Refusal(body) => body.is_end_stream(),
+            Kind::Ours(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Answer(body) => body.size_hint(),
-            Kind::Refusal(body) => body.size_hint(),
+            Kind::Ours(body) => body.size_hint(),
         }
     }
 }

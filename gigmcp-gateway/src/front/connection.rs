@@ -36,10 +36,14 @@ impl<A: Answers> Front<A> {
         let Some(tls) = &self.tls else {
             return self.hear_and_speak(stream, peer, &mut stopping, &mut full).await;
         };
+        let arrived = Instant::now();
         let accepted = tokio::select! {
             accepted = timeout(self.limits.handshake, tls.acceptor().accept(stream)) => accepted,
             // Nothing was asked yet.
             _ = stopping.changed() => return,
+            () = pressed(&mut full, || arrived.elapsed() >= SPARED) => {
+                return self.stats.connection_ended(Ended::Pressed);
+            }
         };
         match accepted {
             Ok(Ok(stream)) => {
@@ -64,11 +68,12 @@ impl<A: Answers> Front<A> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let arrived = Instant::now();
         // Whoever sends nothing at all has as long as between two requests.
         let heard = tokio::select! {
             heard = timeout(self.limits.idle, hear(&mut stream)) => heard,
             _ = stopping.changed() => return,
-            () = pressed(full, None) => return self.stats.connection_ended(Ended::Pressed),
+            () = pressed(full, || arrived.elapsed() >= SPARED) => return self.stats.connection_ended(Ended::Pressed),
         };
         match heard {
             Ok(Ok((spoken, read))) => self.speak(spoken, read, stream, peer, stopping, full).await,
@@ -141,7 +146,7 @@ impl<A: Answers> Front<A> {
                     connection.as_mut().leave();
                 }
                 () = vitals.abused() => return self.stats.connection_ended(Ended::Abused),
-                () = pressed(full, Some(vitals)) => return self.stats.connection_ended(Ended::Pressed),
+                () = pressed(full, || is_spare(vitals)) => return self.stats.connection_ended(Ended::Pressed),
                 _ = watch.tick() => match self.outstayed(vitals) {
                     None => {}
                     Some(ended) => return self.stats.connection_ended(ended),
@@ -159,18 +164,23 @@ impl<A: Answers> Front<A> {
     }
 }
 
-/// Ready when there is no place for others and nothing happens here.
-async fn pressed(full: &mut Full, vitals: Option<&Vitals>) {
+/// Ready when there is no place for others and this connection can be spared.
+async fn pressed(full: &mut Full, is_spare: impl Fn() -> bool) {
     loop {
         if full.changed().await.is_err() {
             // The listener is gone, and who needs a place with it.
             std::future::pending::<()>().await;
         }
-        let quiet = vitals.map_or(Some(SPARED), Vitals::quiet_for);
-        if quiet.is_some_and(|quiet| quiet >= SPARED) {
+        if is_spare() {
             return;
         }
     }
+}
+
+/// Whether nothing happens on a connection, or nothing but waiting for its client.
+fn is_spare(vitals: &Vitals) -> bool {
+    let quiet = vitals.quiet_for().is_some_and(|quiet| quiet >= SPARED);
+    quiet || vitals.starved_for().is_some_and(|starved| starved >= BODY_SPARED)
 }
 
 type Stopping = watch::Receiver<()>;
@@ -212,6 +222,8 @@ where
 const WATCH: Duration = Duration::from_secs(5);
 /// Whoever just had an answer is not sent away for others.
 const SPARED: Duration = Duration::from_secs(1);
+/// Nor is whoever has just begun to send a body.
+const BODY_SPARED: Duration = Duration::from_secs(2);
 /// What the library demands.
 const MIN_BUFFER: usize = 8192;
 /// Requests given up before they were even looked at.

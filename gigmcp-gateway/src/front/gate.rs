@@ -113,7 +113,9 @@ impl<S> Gate<S> {
 
     fn refuse(&mut self, refused: Refused) {
         self.vitals.refuse(refused);
-        self.buffer = BytesMut::from(REFUSED);
+        // Whoever asks by HEAD reads no body of an answer (RFC 9110, section 9.3.2).
+        let stands_for_it = if self.buffer.starts_with(b"HEAD ") { REFUSED_HEAD } else { REFUSED };
+        self.buffer = BytesMut::from(stands_for_it);
         self.enter(State::Refused);
     }
 
@@ -312,6 +314,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Before<S> {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Stands for a request that is refused.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+const REFUSED_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,8 @@ pub(crate) struct Stats {
     handshakes_failed: AtomicU64,
     tls_loads: AtomicU64,
     tls_failures: AtomicU64,
+    /// In seconds since 1970; 0 if there is no certificate, or it does not say.
+    tls_expires: AtomicU64,
     under_way: AtomicU64,
     ended: [AtomicU64; Ended::ALL.len()],
     refused: Mutex<BTreeMap<&'static str, u64>>,
@@ -89,6 +91,10 @@ impl Stats {
         counter.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn certificate_expires(&self, at: Option<u64>) {
+        self.tls_expires.store(at.unwrap_or(0), Relaxed);
+    }
+
     pub(super) fn connection_ended(&self, why: Ended) {
         self.ended[why as usize].fetch_add(1, Relaxed);
     }
@@ -144,6 +150,9 @@ impl Stats {
         let loads =
             [("{outcome=\"loaded\"}", number(&self.tls_loads)), ("{outcome=\"refused\"}", number(&self.tls_failures))];
         family(text, "tls_reloads_total", "counter", "New certificates, and those that could not be used.", &loads);
+        let expires = Some(number(&self.tls_expires)).filter(|at| *at > 0).map(|at| ("", at));
+        let help = "When the first certificate of the chain in use expires, in seconds since 1970.";
+        family(text, "tls_certificate_expires_seconds", "gauge", help, expires.as_slice());
         family(text, "http_requests_in_flight", "gauge", "Requests under way.", &[("", number(&self.under_way))]);
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refused: Vec<_> = refused.iter().map(|(word, count)| (format!("{{reason=\"{word}\"}}"), *count)).collect();
@@ -217,10 +226,12 @@ mod tests {
         }
         stats.refused(Refused::Slow);
         stats.connection_ended(Ended::Abused);
+        stats.certificate_expires(Some(1_800_000_000));
         let mut text = String::new();
         stats.write(&mut text);
         for expected in [
             "gigmcp_http_connections 1",
+            "gigmcp_tls_certificate_expires_seconds 1800000000",
             r#"gigmcp_http_connections_ended_total{reason="abused"} 1"#,
             r#"gigmcp_http_requests_refused_total{reason="slow"} 1"#,
             r#"gigmcp_http_requests_total{route="/mcp/p/{profile}",method="GET",status="4xx"} 1"#,
@@ -233,8 +244,11 @@ mod tests {
         }
         assert!(!text.contains("BREW"));
         drop(open);
+        stats.certificate_expires(None);
         let mut text = String::new();
         stats.write(&mut text);
         assert!(text.contains("gigmcp_http_connections 0\n"), "{text}");
+        let expires = text.lines().find(|line| line.starts_with("gigmcp_tls_certificate_expires_seconds"));
+        assert_eq!(expires, None, "twin: without a certificate, there is no time");
     }
 }

@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
@@ -53,7 +53,7 @@ impl http_body::Body for Parts {
 impl Answers for Echo {
     type Body = Parts;
 
-    async fn answer(&self, request: Request<Incoming>, caller: Caller) -> Response<Parts> {
+    async fn answer(&self, request: Request<Arriving>, caller: Caller) -> Response<Parts> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.to_string();
         self.seen.lock().expect("nobody panicked").push((path.clone(), parts.headers, caller));
@@ -87,6 +87,8 @@ struct Running {
     tls: Option<Arc<Tls>>,
     leaving: Option<watch::Sender<()>>,
     serving: tokio::task::JoinHandle<JoinSet<()>>,
+    /// Told of each connection that has ended.
+    ended: mpsc::UnboundedReceiver<()>,
     stop: Arc<Notify>,
 }
 
@@ -102,17 +104,18 @@ impl Running {
         let (leaving, left) = watch::channel(());
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
+        let (told, ended) = mpsc::unbounded_channel();
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
                     arrived = intake.next() => drop(connections.spawn(Arc::clone(&front).serve(arrived, left.clone()))),
-                    Some(_) = connections.join_next() => {}
+                    Some(_) = connections.join_next() => drop(told.send(())),
                     () = stopped.notified() => return connections,
                 }
             }
         });
-        Self { address, echo, stats, tls, leaving: Some(leaving), serving, stop }
+        Self { address, echo, stats, tls, leaving: Some(leaving), serving, ended, stop }
     }
 
     async fn plain() -> Self {

@@ -1,17 +1,19 @@
 //! TLS: a certificate and its key, read again when they change.
 
+mod expiry;
 mod files;
 
 use std::{
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustls::{ServerConfig, crypto::aws_lc_rs, version};
 use tokio::signal::unix::Signal;
 use tokio_rustls::TlsAcceptor;
 
+use expiry::{Expiry, Reminder};
 use files::State;
 pub(crate) use files::TlsFiles;
 
@@ -20,8 +22,13 @@ use super::Stats;
 /// What handshakes are made with.
 pub(crate) struct Tls {
     files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
     stats: Arc<Stats>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    expiry: Option<Expiry>,
 }
 
 /// Why a certificate and its key cannot be used.
@@ -52,26 +59,33 @@ pub(crate) struct Follower {
     seen: Option<State>,
     /// Not usable, which may be because only one of them has changed yet.
     doubted: Option<State>,
+    reminder: Reminder,
 }
 
 impl Tls {
     /// Reads the files for the first time.
     pub(crate) fn open(files: TlsFiles, stats: Arc<Stats>) -> Result<Self, TlsError> {
-        let config = configuration(&files)?;
-        Ok(Self { files, current: RwLock::new(Arc::new(config)), stats })
+        let current = read(&files)?;
+        stats.certificate_expires(current.expiry.map(Expiry::at));
+        Ok(Self { files, current: RwLock::new(current), stats })
     }
 
     /// For the next handshake.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        TlsAcceptor::from(Arc::clone(&current))
+        TlsAcceptor::from(Arc::clone(&current.config))
+    }
+
+    fn expiry(&self) -> Option<Expiry> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).expiry
     }
 
     /// Reads the files again when they change, and on `reload`, until one time they cannot be used, which is told once; what was
     /// in use stays.
     pub(crate) async fn follow(&self, follower: &mut Follower, reload: &mut Signal) -> TlsError {
-        let Follower { seen, doubted } = follower;
+        let Follower { seen, doubted, reminder } = follower;
         loop {
+            reminder.remind(self.expiry(), SystemTime::now());
             let asked = tokio::select! {
                 _ = reload.recv() => true,
                 () = tokio::time::sleep(POLL) => false,
@@ -80,12 +94,13 @@ impl Tls {
             if !asked && seen.as_ref() == Some(&found) {
                 continue;
             }
-            match configuration(&self.files) {
-                Ok(config) => {
+            match read(&self.files) {
+                Ok(current) => {
                     if seen.is_some() || asked {
                         tracing::info!("TLS: the certificate was read again");
                     }
-                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                    self.stats.certificate_expires(current.expiry.map(Expiry::at));
+                    *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
                     self.stats.loaded(true);
                     (*seen, *doubted) = (Some(found), None);
                 }
@@ -101,8 +116,9 @@ impl Tls {
     }
 }
 
-fn configuration(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn read(files: &TlsFiles) -> Result<Current, TlsError> {
     let (chain, key) = files.read()?;
+    let expiry = Expiry::of(&chain);
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("the provider has suites of both versions")
@@ -110,7 +126,7 @@ fn configuration(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .with_single_cert(chain, key)
         .map_err(|source| TlsError::Pair { source })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Current { config: Arc::new(config), expiry })
 }
 
 /// How soon a change of the files is seen.

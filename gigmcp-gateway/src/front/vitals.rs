@@ -26,6 +26,8 @@ struct State {
     quiet_since: Instant,
     /// Answers of which a part was handed out and no more was asked for since.
     unread: HashMap<u64, Instant>,
+    /// Requests whose body is waited for, and since when.
+    awaited: HashMap<u64, Instant>,
     begun: u64,
     abandoned: u64,
     refused: Option<Refused>,
@@ -37,6 +39,7 @@ impl Vitals {
             under_way: 0,
             quiet_since: Instant::now(),
             unread: HashMap::new(),
+            awaited: HashMap::new(),
             begun: 0,
             abandoned: 0,
             refused: None,
@@ -62,6 +65,14 @@ impl Vitals {
     /// How long some answer has been waiting for its client to read on.
     pub(super) fn unread_for(&self) -> Option<Duration> {
         self.lock().unread.values().min().map(Instant::elapsed)
+    }
+
+    /// How long a body has been waited for, if all that is under way waits for one.
+    pub(super) fn starved_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        let all = state.under_way > 0 && state.awaited.len() == state.under_way;
+        // The longest: a new request now and then makes the old ones no younger.
+        state.awaited.values().min().filter(|_| all).map(Instant::elapsed)
     }
 
     /// The next request is one that is refused.
@@ -98,6 +109,11 @@ impl UnderWay {
         self.answered = true;
     }
 
+    /// For its body.
+    pub(super) fn body(&self) -> Awaited {
+        Awaited { vitals: Arc::clone(&self.vitals), id: self.id, begun: false }
+    }
+
     /// Whether it is the client that is waited for.
     pub(super) fn unread(&self, is_unread: bool) {
         let mut state = self.vitals.lock();
@@ -113,6 +129,7 @@ impl Drop for UnderWay {
         let mut state = self.vitals.lock();
         state.under_way -= 1;
         state.unread.remove(&self.id);
+        state.awaited.remove(&self.id);
         if state.under_way == 0 {
             state.quiet_since = Instant::now();
         }
@@ -124,6 +141,38 @@ impl Drop for UnderWay {
         }
         drop(state);
         self.vitals.stats.ended();
+    }
+}
+
+/// A body that may have to be waited for.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    vitals: Arc<Vitals>,
+    id: u64,
+    begun: bool,
+}
+
+impl Awaited {
+    /// It is waited for, from the first time that this is said.
+    pub(super) fn begin(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.vitals.lock().awaited.insert(self.id, Instant::now());
+        }
+    }
+
+    /// It is there, or given up.
+    pub(super) fn end(&mut self) {
+        if self.begun {
+            self.begun = false;
+            self.vitals.lock().awaited.remove(&self.id);
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -154,6 +203,30 @@ mod tests {
         drop(request);
         assert_eq!((vitals.quiet_for(), vitals.unread_for()), (Some(Duration::ZERO), None));
         assert!(!is_abused(&vitals));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_starves_only_if_all_on_it_waits_for_bodies() {
+        let vitals = Vitals::new(2, Arc::default());
+        let second = Duration::from_secs(1);
+        assert_eq!(vitals.starved_for(), None, "nothing is under way");
+        let (one, two) = (vitals.begin(), vitals.begin());
+        let mut body = one.body();
+        body.begin();
+        tokio::time::advance(second).await;
+        body.begin();
+        assert_eq!(vitals.starved_for(), None, "twin: the other does something");
+        drop(two);
+        assert_eq!(vitals.starved_for(), Some(second), "since the first time");
+        let three = vitals.begin();
+        let mut fresh = three.body();
+        fresh.begin();
+        assert_eq!(vitals.starved_for(), Some(second), "a new one makes it no shorter");
+        drop(fresh);
+        assert_eq!(vitals.starved_for(), None, "twin: its body is there");
+        drop(three);
+        body.end();
+        assert_eq!(vitals.starved_for(), None, "twin");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! How the gateway meets the network.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, builder::TypedValueParser};
 
 use super::{PrivateFile, SettingsError};
 use crate::front::{Limits, Proxies, TlsFiles, TrustedNetwork};
@@ -27,31 +27,31 @@ pub(crate) struct FrontSettings {
     /// Connections that are open at once, of all clients together
     #[arg(
         long, env = "GIG_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "10000", global = true,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+        value_parser = connections()
     )]
-    pub(crate) max_connections: u32,
+    pub(crate) max_connections: usize,
 
     /// The same of one address (of IPv6: one /64), unless it is a trusted proxy
     #[arg(
         long, env = "GIG_MAX_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", default_value = "1024", global = true,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+        value_parser = connections()
     )]
-    pub(crate) max_connections_per_address: u32,
+    pub(crate) max_connections_per_address: usize,
 
     /// Seconds that calls in flight may go on when the gateway is told to stop
     #[arg(
         long, env = "GIG_DRAIN_TIMEOUT", value_name = "SECONDS", default_value = "30", global = true,
-        value_parser = clap::value_parser!(u64).range(0..=3600)
+        value_parser = seconds(0..=3600)
     )]
-    pub(crate) drain_timeout: u64,
+    pub(crate) drain_timeout: Duration,
 
     /// Seconds before that in which new connections are still served while /readyz says 503, so that a load balancer can
     /// turn away first
     #[arg(
         long, env = "GIG_DRAIN_DELAY", value_name = "SECONDS", default_value = "0", global = true,
-        value_parser = clap::value_parser!(u64).range(0..=600)
+        value_parser = seconds(0..=600)
     )]
-    pub(crate) drain_delay: u64,
+    pub(crate) drain_delay: Duration,
 }
 
 impl FrontSettings {
@@ -79,19 +79,19 @@ impl FrontSettings {
     /// The bounds in force.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
-            max_connections_per_address: usize::try_from(self.max_connections_per_address).unwrap_or(usize::MAX),
+            max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
             ..Limits::default()
         }
     }
+}
 
-    /// How long calls in flight are waited for.
-    pub(crate) fn drain_timeout(&self) -> Duration {
-        Duration::from_secs(self.drain_timeout)
-    }
+/// A number of connections.
+fn connections() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u32).range(1..=1_000_000).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
 
-    /// How long the end is announced before.
-    pub(crate) fn drain_delay(&self) -> Duration {
-        Duration::from_secs(self.drain_delay)
-    }
+/// A time in whole seconds.
+fn seconds(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = Duration> {
+    clap::value_parser!(u64).range(range).map(Duration::from_secs)
 }

@@ -54,19 +54,46 @@ impl Flusher {
 }
 
 fn run(log: &PathBuf, committed: &Receiver<Committed>, failed: &AtomicBool) {
+    let mut disk = Disk::Sound;
     while let Ok(first) = committed.recv() {
         let mut waiting = first.waiting;
         if waiting.is_empty() {
             wait_for_more(committed, &mut waiting);
         }
         committed.try_iter().for_each(|more| waiting.extend(more.waiting));
-        let flushed = File::open(log).and_then(|log| log.sync_data());
+        let flushed = disk.flush(log);
         failed.store(flushed.is_err(), Ordering::Relaxed);
-        let told = flushed.map_err(|error| {
+        waiting.into_iter().for_each(|finish| finish(flushed.clone()));
+    }
+}
+
+/// What a flush may be believed of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Disk {
+    Sound,
+    /// A flush failed once. Linux tells so once, forgets what it could not write, and says of the next flush that all is well
+    /// (<https://wiki.postgresql.org/wiki/Fsync_Errors>). What was written then may be missing in the middle of the log, and
+    /// what comes after it would not be found again.
+    Failed,
+}
+
+impl Disk {
+    fn flush(&mut self, log: &PathBuf) -> Result<(), SqlError> {
+        if *self == Self::Failed {
+            return Err(SqlError::FlushFailed);
+        }
+        let unwritten = |error| {
             tracing::error!("the database's log {} cannot be written to the disk: {error}", log.display());
             SqlError::NotFlushed
-        });
-        waiting.into_iter().for_each(|finish| finish(told.clone()));
+        };
+        let log = File::open(log).map_err(unwritten)?;
+        log.sync_data().map_err(|error| {
+            *self = Self::Failed;
+            tracing::error!(
+                "no call is made any more that the audit trail could lose: look at the disk, then start again"
+            );
+            unwritten(error)
+        })
     }
 }
 
@@ -104,6 +131,23 @@ mod tests {
         File::create(&log).expect("a file");
         flush().expect("twin: it can be flushed");
         assert!(!failed.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_disk_that_failed_once_is_not_believed_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = directory.path().join("gigmcp.db-wal");
+        let mut disk = Disk::Sound;
+        assert!(matches!(disk.flush(&log), Err(SqlError::NotFlushed)), "there is none");
+        File::create(&log).expect("a file");
+        disk.flush(&log).expect("twin: it was not the disk");
+        std::fs::remove_file(&log).expect("it is there");
+        // What the kernel cannot flush.
+        std::os::unix::fs::symlink("/proc/self/stat", &log).expect("a link");
+        assert!(matches!(disk.flush(&log), Err(SqlError::NotFlushed)));
+        std::fs::remove_file(&log).expect("it is there");
+        File::create(&log).expect("a file");
+        assert!(matches!(disk.flush(&log), Err(SqlError::FlushFailed)), "although it could be flushed now");
     }
 
     #[test]

@@ -82,6 +82,29 @@ async fn spans_go_over_tls_to_the_collector_that_is_believed_and_to_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_not_recorded_where_it_comes_from_is_here() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (port, authority, mut received) = collector(directory.path()).await;
+    let traces = settings(port, &authority).traces().expect("settings");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    for flags in ["00", "01"] {
+        let mut headers = HeaderMap::new();
+        let parent = format!("00-{trace}-b7ad6b7169203331-{flags}");
+        headers.insert("traceparent", parent.parse().expect("a value"));
+        let request = traces.request(&headers).expect("they are on");
+        let span = request.span_for(None);
+        assert!(span.is_sampled(), "what is begun because of it, too");
+        request.answered("/mcp/p/{profile}", &Method::POST, StatusCode::OK);
+    }
+    traces.close().await;
+    for flags in ["not sampled", "twin"] {
+        let span = received.recv().await.expect("it was sent");
+        assert_eq!(hex::encode(&span.trace_id), trace, "{flags}");
+        assert_eq!(hex::encode(&span.parent_span_id), "b7ad6b7169203331", "{flags}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_takes_nothing_makes_nobody_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("it listens"));

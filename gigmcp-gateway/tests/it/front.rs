@@ -19,6 +19,7 @@ use rustls::{
 };
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     sync::{Semaphore, mpsc},
 };
@@ -192,7 +193,17 @@ struct Issued {
 }
 
 fn issue(directory: &Path) -> Issued {
-    let made = rcgen::generate_simple_self_signed(["gig.test".to_owned()]).unwrap();
+    issue_for(directory, 365 * 24)
+}
+
+/// The same for so many hours.
+fn issue_for(directory: &Path, hours: i64) -> Issued {
+    let mut wanted = rcgen::CertificateParams::new(["gig.test".to_owned()]).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    (wanted.not_before, wanted.not_after) = (now - time::Duration::days(365), now + time::Duration::hours(hours));
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = wanted.self_signed(&signing_key).unwrap();
+    let made = rcgen::CertifiedKey { cert, signing_key };
     let (certificates, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
@@ -274,6 +285,174 @@ fn tls_is_spoken_and_its_certificate_renewed_while_calls_go_on() {
     let audit = installation.json(&["audit", "--limit", "10"], "");
     let row = audit.as_array().unwrap().iter().find(|row| row["kind"] == "tls");
     assert_eq!(row.unwrap_or_else(|| panic!("{audit}"))["alarm"], true);
+}
+
+#[test]
+fn a_gateway_with_tls_says_whether_it_is_ready_and_when_its_certificate_ends() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = issue_for(directory.path(), 84);
+    let tls = [
+        ("GIG_TLS_CERT_FILE", certificate.certificates.to_str().unwrap()),
+        ("GIG_TLS_KEY_FILE", certificate.key.to_str().unwrap()),
+    ];
+    let health = |settings: &[(&str, &str)]| {
+        let mut command = installation.command_within(&internet);
+        command.envs(settings.iter().copied()).args(["--json", "health"]).output().unwrap()
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said(&health(&tls)).contains("nothing answers"), "before it runs");
+    let gateway = installation.serve(&internet, &tls);
+    let ready = health(&tls);
+    assert!(ready.status.success(), "{ready:?}");
+    assert_eq!(serde_json::from_slice::<Value>(&ready.stdout).unwrap(), json!({"ready": true}));
+    let without = health(&[]);
+    assert!(!without.status.success() && said(&without).contains("does not speak HTTP"), "{without:?}");
+    gateway.wait_for_line(&["WARN", "the certificate of GIG_TLS_CERT_FILE expires in 3 days"]);
+    let key = installation.json(&["api-key", "create", "monitor", "--scopes", "system:read"], "");
+    let key = key["key"].as_str().or(key["token"].as_str()).unwrap_or_else(|| panic!("{key}")).to_owned();
+    let expires = || {
+        let (der, key) = (certificate.der.clone(), key.clone());
+        internet.near(move || async move {
+            let stream = TokioIo::new(shake(&der, &["http/1.1"]).await.unwrap());
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            let request = Request::get("/metrics").header(header::HOST, ADDRESS);
+            let request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+            let answer = sender.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+            let text = text(answer.into_body()).await;
+            let line = text.lines().find_map(|line| line.strip_prefix("gigmcp_tls_certificate_expires_seconds "));
+            line.unwrap_or_else(|| panic!("{text}")).parse::<i64>().unwrap()
+        })
+    };
+    let days = (expires() - time::OffsetDateTime::now_utc().unix_timestamp()) / 86_400;
+    assert_eq!(days, 3, "and some hours");
+    // Twin: a new one is good for long, and nothing is told of it.
+    issue(directory.path());
+    let pid = rustix::process::Pid::from_raw(gateway.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    let log = gateway.wait_for("the certificate was read again");
+    assert_eq!(log.matches("GIG_TLS_CERT_FILE expires").count(), 1, "{log}");
+    assert!(health(&tls).status.success());
+}
+
+#[test]
+fn a_body_that_does_not_come_holds_nobody_up() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let token = installation.profile("work", &[]);
+    let _gateway = installation.serve(&internet, &[("GIG_MAX_CONNECTIONS", "4")]);
+    internet.near(move || async move {
+        let begin = |path: &str, proof: &str| {
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {ADDRESS}\r\nContent-Type: application/json\r\n{proof}");
+            format!("{head}Accept: application/json, text/event-stream\r\nContent-Length: 60000\r\n\r\n{{")
+        };
+        let send = async |request: String| {
+            let mut stream = TcpStream::connect(ADDRESS).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream
+        };
+        // Who may do nothing is told so, and their body not waited for.
+        let began = std::time::Instant::now();
+        for path in ["/api/v1/users", "/api/v1/profiles", "/mcp/p/work"] {
+            for proof in ["", "Authorization: Bearer gigk_made_up\r\n"] {
+                let mut line = String::new();
+                BufReader::new(send(begin(path, proof)).await).read_line(&mut line).await.unwrap();
+                // Where only GET is, that is told first.
+                assert!(line.contains(" 401 ") || line.contains(" 405 "), "{path}: {line}");
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        // Who may is waited for, until there is no place for others.
+        let proof = format!("Authorization: Bearer {token}\r\n");
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            slow.push(send(begin("/mcp/p/work", &proof)).await);
+        }
+        let began = std::time::Instant::now();
+        let asked = Request::get("/healthz").header(header::HOST, ADDRESS).body(Full::default()).unwrap();
+        assert_eq!(http1().await.send_request(asked).await.unwrap().status(), StatusCode::OK);
+        assert!(began.elapsed() < Duration::from_secs(10), "before a body has to be there: {:?}", began.elapsed());
+        drop(slow);
+        // Twin: a body that comes, if in two parts.
+        let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        let head = begin("/mcp/p/work", &proof).replace("60000", &ping.len().to_string());
+        let mut stream = send(head).await;
+        stream.write_all(&ping.as_bytes()[1..]).await.unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        assert!(line.contains(" 400 "), "it is read: without a session, a ping is not answered: {line}");
+    });
+}
+
+#[test]
+fn who_has_no_token_that_opens_something_waits_after_many_tries() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let token = installation.profile("work", &[]);
+    let _gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token).id().to_owned();
+    internet.near(move || async move {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+        let mut sender = http1().await;
+        let mut ask = async |token: &str| {
+            let mut request = post("/mcp/p/work", Some(token), body.clone());
+            request.headers_mut().insert("mcp-session-id", session.parse().unwrap());
+            let answer = sender.send_request(with_body(request)).await.unwrap();
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            drop(text(answer.into_body()).await);
+            (status, headers)
+        };
+        let made_up = format!("gig_{}", "A".repeat(43));
+        let mut tries = 0;
+        let headers = loop {
+            match ask(&made_up).await {
+                (StatusCode::UNAUTHORIZED, _) => tries += 1,
+                (StatusCode::TOO_MANY_REQUESTS, headers) => break headers,
+                other => panic!("{other:?}"),
+            }
+            assert!(tries < 20_000, "nobody is held back");
+        };
+        assert!(tries >= 200, "twin: at first, one may: {tries}");
+        assert_eq!(headers[header::RETRY_AFTER], "1");
+        assert_eq!(ask(&token).await.0, StatusCode::OK, "twin: whoever has a token, from the same address");
+    });
+}
+
+#[test]
+fn head_is_answered_where_get_is() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let token = installation.profile("work", &[]);
+    let _gateway = installation.serve(&internet, &[]);
+    let session = Session::open(&internet, "/mcp/p/work", &token).id().to_owned();
+    let key = installation.json(&["api-key", "create", "monitor", "--scopes", "system:read"], "");
+    let key = key["key"].as_str().or(key["token"].as_str()).unwrap_or_else(|| panic!("{key}")).to_owned();
+    for (path, bearer) in
+        [("/healthz", None), ("/api/v1/openapi.json", None), ("/mcp/p/work", Some(&token)), ("/metrics", Some(&key))]
+    {
+        for method in [http::Method::HEAD, http::Method::GET] {
+            let mut request = Request::builder().method(&method).uri(path).header(header::HOST, ADDRESS);
+            if let Some(bearer) = bearer {
+                request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
+            }
+            if path.starts_with("/mcp") {
+                if method == http::Method::GET {
+                    continue; // A stream, which has no end.
+                }
+                request = request.header(header::ACCEPT, "text/event-stream").header("mcp-session-id", &session);
+            }
+            let answer = send(&internet, request.body(Bytes::new()).unwrap());
+            assert_eq!(answer.status, StatusCode::OK, "{method} {path}: {answer:?}");
+            assert_eq!(answer.body.is_empty(), method == http::Method::HEAD, "{method} {path}");
+            let length = answer.headers.get(header::CONTENT_LENGTH).map(|length| length.to_str().unwrap());
+            match path {
+                "/healthz" => assert_eq!(length, Some("3"), "{method}"),
+                "/mcp/p/work" => assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream"),
+                _ => assert!(length.is_some_and(|length| length.len() > 2), "{method} {path}: {answer:?}"),
+            }
+        }
+    }
+    let request = Request::head("/api/v1/session/view").header(header::HOST, ADDRESS).body(Bytes::new()).unwrap();
+    let answer = send(&internet, request);
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "twin: where GET is not: {answer:?}");
 }
 
 #[test]

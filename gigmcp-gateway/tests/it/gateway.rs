@@ -178,11 +178,21 @@ impl Gateway {
 
     /// Waits until `text` was printed, and gives everything printed until then.
     pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_until(text, |log| log.contains(text))
+    }
+
+    /// The same for a line with all of these in it.
+    pub(crate) fn wait_for_line(&self, texts: &[&str]) -> String {
+        let is_it = |line: &str| texts.iter().all(|text| line.contains(text));
+        self.wait_until(&texts.join(" ... "), |log| log.lines().any(is_it))
+    }
+
+    fn wait_until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let (log, printed) = &*self.log;
         let log = log.lock().unwrap();
         let limit = Duration::from_secs(60);
-        let (log, waited) = printed.wait_timeout_while(log, limit, |log| !log.contains(text)).unwrap();
-        assert!(!waited.timed_out(), "{text:?} was not printed: {log}");
+        let (log, waited) = printed.wait_timeout_while(log, limit, |log| !is_there(log)).unwrap();
+        assert!(!waited.timed_out(), "{what:?} was not printed: {log}");
         log.clone()
     }
 

@@ -56,6 +56,8 @@ pub(super) struct Entry {
     pub(super) naming: Naming,
     pub(super) index: usize,
     pub(super) hub: Arc<Hub>,
+    /// Whether it was ever started, or found running, by this aggregator.
+    touched: AtomicBool,
     /// A list was answered without this server.
     missed: AtomicBool,
     /// What clients may have seen of it last.
@@ -96,6 +98,7 @@ impl Entry {
             naming,
             index,
             hub: Arc::clone(hub),
+            touched: AtomicBool::new(false),
             missed: AtomicBool::new(false),
             offered: Mutex::default(),
             store,
@@ -214,6 +217,11 @@ impl Entry {
         }
         drop(dead); // ends what is left of the server, and not under the lock
         None
+    }
+
+    /// Whether nobody has asked yet whether it runs.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.touched.load(Ordering::Acquire)
     }
 
     /// What is demanded of it.
@@ -337,6 +345,7 @@ impl Entry {
 
     fn remember(&self, prepared: &Result<Arc<Ready>, BackendError>) {
         if let Ok(ready) = prepared {
+            self.touched.store(true, Ordering::Release);
             // Before anybody can find the server running: what is known is never older than what runs.
             self.announce(&ready.offer);
         }

@@ -9,7 +9,13 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use super::{
-    FlowPolicy, backend::Entry, flow::Flow, links::Links, pointing::links_of_result, rate::Rates, tasks::TaskListeners,
+    FlowPolicy,
+    backend::Entry,
+    flow::Flow,
+    links::Links,
+    pointing::links_of_result,
+    rate::Rates,
+    tasks::{Ledger, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -25,6 +31,7 @@ pub(super) struct Hub {
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     pub(super) rates: Arc<Rates>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
     pub(super) working: Working,
@@ -38,6 +45,8 @@ pub(super) struct Hub {
 struct Subscriptions {
     clients: HashMap<Subscribed, BTreeSet<Option<ClientId>>>,
     of_client: HashMap<ClientId, usize>,
+    /// Bytes of the URIs.
+    bytes: usize,
 }
 
 impl Subscriptions {
@@ -60,11 +69,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy, rates: Arc<Rates>) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, (rates, ledger): (Arc<Rates>, Arc<Ledger>)) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             rates,
+            ledger,
             flow: Flow::new(flow),
             tasks: TaskListeners::default(),
             working: Working::default(),
@@ -96,6 +106,11 @@ impl Hub {
     /// Whoever listens hears the end of it.
     pub(super) fn end_events(&self) {
         drop(lock(&self.events).take());
+    }
+
+    /// Whether another aggregator has taken over.
+    pub(super) fn is_replaced(&self) -> bool {
+        lock(&self.events).is_none()
     }
 
     pub(super) fn publish_changed(&self, list: List) {
@@ -133,9 +148,10 @@ impl Hub {
     /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
     pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
-        let Subscriptions { clients, of_client } = &mut *subscriptions;
+        let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
         let known = clients.get(&to);
-        if known.is_none() && clients.len() >= MAX_SUBSCRIPTIONS {
+        let is_full = || clients.len() >= MAX_SUBSCRIPTIONS || *bytes + to.uri.len() > MAX_SUBSCRIBED_BYTES;
+        if known.is_none() && is_full() {
             return None;
         }
         if known.is_none_or(|known| !known.contains(&client))
@@ -146,6 +162,9 @@ impl Hub {
                 return None;
             }
             *count += 1;
+        }
+        if known.is_none() {
+            *bytes += to.uri.len();
         }
         let subscribed = clients.entry(to).or_default();
         let first = subscribed.is_empty();
@@ -166,6 +185,7 @@ impl Hub {
         let last = clients.is_empty();
         if last {
             subscriptions.clients.remove(to);
+            subscriptions.bytes -= to.uri.len();
         }
         if was_there {
             subscriptions.less_of(client);
@@ -186,9 +206,11 @@ impl Hub {
         self.flow.forget(client);
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
-        subscriptions.of_client.remove(&client);
-        subscriptions.clients.retain(|key, clients| {
+        let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
+        of_client.remove(&client);
+        clients.retain(|key, clients| {
             if clients.remove(&Some(client)) && clients.is_empty() {
+                *bytes -= key.uri.len();
                 over.push(key.clone());
             }
             !clients.is_empty()
@@ -219,5 +241,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const QUEUED_EVENTS: usize = 256;
 /// Of all clients of a profile together; against a client that subscribes to everything it can think of.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
+/// Of the URIs of all these.
+const MAX_SUBSCRIBED_BYTES: usize = 16 << 20;
 /// Of one client, so that it leaves room for the others.
 const MAX_SUBSCRIPTIONS_PER_CLIENT: usize = 1024;

@@ -250,16 +250,21 @@ impl Source {
 
     fn into_response(self, first: VecDeque<Bytes>, keep_alive: Duration) -> Response<ResponseBody> {
         let events = Events { first, source: Some(self), keep_alive, quiet: Box::pin(sleep(keep_alive)) };
-        let mut response = Response::new(ResponseBody(Inner::Events(Box::new(events))));
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-cache, no-transform"),
-            (header::HeaderName::from_static("x-accel-buffering"), "no"),
-        ] {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        response
+        head_of_stream().map(|_| ResponseBody(Inner::Events(Box::new(events))))
     }
+}
+
+/// A response that is a stream, without one.
+pub(super) fn head_of_stream() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(Bytes::new()));
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    body::{Parts, ResponseBody, resumable, stream},
+    body::{Parts, ResponseBody, head_of_stream, resumable, stream},
     guard::{accepts, single_header},
     reply::{not_allowed, plain},
     session::Session,
@@ -25,20 +25,19 @@ impl StreamableHttp {
         upstream: &Arc<U>,
         headers: &HeaderMap,
     ) -> Response<ResponseBody> {
-        let Some(events) = upstream.events() else { return not_allowed("POST, DELETE") };
-        if !accepts(headers, "text/event-stream") {
-            return plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream");
-        }
-        let session = match single_header(headers, SESSION_HEADER) {
-            Ok(Some(id)) => self.sessions.find(principal, id),
-            Ok(None) | Err(_) => return plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"),
+        let (events, session) = match self.may_listen(principal, upstream, headers) {
+            Ok(may) => may,
+            Err(refused) => return refused,
         };
-        let Some(session) = session else { return plain(StatusCode::NOT_FOUND, "there is no such session") };
         // One that comes back for the rest of an answer; an id of anything that is over begins anew.
-        if let Ok(Some(last)) = single_header(headers, "last-event-id")
-            && let Some(reader) = session.lines.resume(last, self.limits.stream_for)
-        {
-            return resumable(reader, None, self.limits.keep_alive);
+        if let Ok(Some(last)) = single_header(headers, "last-event-id") {
+            // Before it takes the stream from whoever reads it now.
+            let Some(share) = self.shares.listener(principal) else {
+                return plain(StatusCode::TOO_MANY_REQUESTS, "too many clients listen");
+            };
+            if let Some(reader) = session.lines.resume(last, self.limits.stream_for) {
+                return resumable(reader.taking(share), None, self.limits.keep_alive);
+            }
         }
         let (parts, received) = stream();
         let replaced = session.listen(parts.clone());
@@ -61,6 +60,38 @@ impl StreamableHttp {
             session.listens_no_more(&parts);
         });
         received.into_response(Vec::new(), self.limits.keep_alive)
+    }
+
+    /// Answers a HEAD: as GET would be, without a stream, so that one that is open goes on.
+    pub(super) fn would_listen<U: Upstream + ?Sized>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        headers: &HeaderMap,
+    ) -> Response<ResponseBody> {
+        match self.may_listen(principal, upstream, headers) {
+            Ok(_) => head_of_stream(),
+            Err(refused) => refused,
+        }
+    }
+
+    /// What a client can listen to, and in which of its sessions.
+    fn may_listen<U: Upstream + ?Sized>(
+        &self,
+        principal: &Principal,
+        upstream: &Arc<U>,
+        headers: &HeaderMap,
+    ) -> Result<(Receiver<Event>, Arc<Session>), Response<ResponseBody>> {
+        let events = upstream.events().ok_or_else(|| not_allowed("POST, DELETE"))?;
+        if !accepts(headers, "text/event-stream") {
+            return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"));
+        }
+        let Ok(Some(id)) = single_header(headers, SESSION_HEADER) else {
+            return Err(plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
+        };
+        let session = self.sessions.find(principal, id);
+        let session = session.ok_or_else(|| plain(StatusCode::NOT_FOUND, "there is no such session"))?;
+        Ok((events, session))
     }
 
     /// Ends every stream of what belongs to no call, so that connections can end. Clients open new ones.

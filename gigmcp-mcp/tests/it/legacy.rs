@@ -221,6 +221,10 @@ async fn between_calls_a_client_hears_what_it_asked_to_hear() {
     };
     post(&one, "resources/subscribe", r#"{"uri":"a:1"}"#).await;
     post(&two, "resources/subscribe", r#"{"uri":"a:2"}"#).await;
+    // It is told what a GET would get, and takes no stream away.
+    let asked = endpoint.send(Method::HEAD, &[("mcp-session-id", &*one)], "").await;
+    assert_eq!((asked.status.as_u16(), &*asked.body), (200, ""));
+    assert_eq!(asked.headers["content-type"], "text/event-stream");
     post(&one, "logging/setLevel", r#"{"level":"error"}"#).await;
     post(&two, "logging/setLevel", r#"{"level":"debug"}"#).await;
     for (method, params) in [
@@ -267,6 +271,7 @@ async fn a_stream_needs_a_session_and_ends_with_it() {
         (&[session, ("origin", "http://evil.test")], 403),
     ] {
         assert_eq!(endpoint.open(Method::GET, headers, "").await.status, status, "{headers:?}");
+        assert_eq!(endpoint.open(Method::HEAD, headers, "").await.status, status, "HEAD {headers:?}");
     }
     let mut first = endpoint.open(Method::GET, &[session], "").await;
     let mut second = endpoint.open(Method::GET, &[session], "").await;

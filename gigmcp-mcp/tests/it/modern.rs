@@ -155,7 +155,7 @@ async fn what_this_revision_has_not_is_not_found() {
         assert_eq!((reply.status.as_u16(), &reply.json()["id"]), (404, &json!("r")), "{method}");
         assert_eq!(reply.json()["error"]["code"], -32601);
     }
-    for method in [Method::GET, Method::DELETE] {
+    for method in [Method::GET, Method::HEAD, Method::DELETE] {
         let reply = endpoint.send(method, &[("mcp-protocol-version", "2026-07-28")], "").await;
         assert_eq!((reply.status.as_u16(), &reply.headers["allow"]), (405, &"POST".parse().unwrap()));
     }

@@ -172,9 +172,10 @@ async fn other_methods_are_not_allowed_and_delete_ends_the_session() {
     let endpoint = serve().await;
     let session = endpoint.initialize("2025-11-25").await;
     let session = [("mcp-session-id", &*session)];
-    let any = "GET, POST, DELETE";
+    let any = "GET, HEAD, POST, DELETE";
     // What never says anything by itself has nothing to be listened to.
-    for (method, allowed) in [(Method::GET, "POST, DELETE"), (Method::PUT, any), (Method::OPTIONS, any)] {
+    let none = "POST, DELETE";
+    for (method, allowed) in [(Method::GET, none), (Method::HEAD, none), (Method::PUT, any), (Method::OPTIONS, any)] {
         let reply = endpoint.send(method, &session, "").await;
         assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(reply.headers["allow"], allowed);

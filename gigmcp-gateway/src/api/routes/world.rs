@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use bytes::Bytes;
 use clap::{Args, FromArgMatches};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::super::{Body, Router, State};
@@ -74,8 +74,9 @@ impl World {
         let (parts, ()) = request.into_parts();
         let answered = async {
             let (route, names) = self.router.route(&method, parts.uri.path())?;
-            let request = Request::from_parts(parts.clone(), (Full::new(bytes), names));
-            self.router.act(route, Some(actor.clone()), request, IpAddr::from([192, 0, 2, 1]), "id").await
+            let actor = self.router.judge(route, Some(actor.clone()), &parts.headers)?;
+            let request = Request::from_parts(parts.clone(), (bytes, names));
+            self.router.act(route, actor, request, IpAddr::from([192, 0, 2, 1]), "id").await
         };
         let response = answered.await.unwrap_or_else(|error| error.into_response("id"));
         (response.status(), response.into_body())

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     super::{api_key, user},
-    Path, Remote, RemoteError,
+    Path, Reason, Remote, RemoteError, said,
 };
 use crate::{
     output::{Failure, Output},
@@ -17,7 +17,7 @@ use crate::{
 pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -> Result<(), Failure> {
     use user::Command;
     match command {
-        Command::Setup => Err(RemoteError::NoRoute { command: "user setup".to_owned() }.into()),
+        Command::Setup => Err(RemoteError::NoRoute { command: "user setup", reason: Reason::First }.into()),
         Command::Invite { email, role, expires } => {
             let body = json!({ "email": email.as_str(), "role": role, "holds": expires.map(|time| time.to_string()) });
             let code: Shown = remote.send(Method::POST, &Path::of(&["invitations"]), &body).await?;
@@ -109,11 +109,9 @@ async fn sessions(remote: &Remote, who: &str, end: Option<String>, end_all: bool
 async fn accept(remote: &Remote, email: Option<Email>, file: &std::path::PathBuf, out: &Output) -> Result<(), Failure> {
     let (code, password) = user::code_and_password(file)?;
     let path = Path::of(&["invitations", "look"]).without_key();
-    let looked: Looked = remote.send(Method::POST, &path, &json!({ "code": code })).await?;
-    let mut body = json!({ "code": code, "password": *password });
-    if let Some(email) = &email {
-        body["email"] = json!(email.as_str());
-    }
+    let looked: Looked = remote.send(Method::POST, &path, &said::Invited { code: &code }).await?;
+    let email_said = email.as_ref().map(Email::as_str);
+    let body = said::Accepting { code: &code, password: &password, email: email_said };
     let path = Path::of(&["invitations", "accept"]).without_key();
     let accepted: Accepted = remote.send(Method::POST, &path, &body).await?;
     let email = looked.email.or(email.map(|email| email.to_string()));

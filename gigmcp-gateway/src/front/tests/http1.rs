@@ -134,15 +134,16 @@ async fn a_head_that_comes_slowly_is_not_waited_for() {
 #[tokio::test]
 async fn who_does_not_read_the_answer_is_not_waited_for() {
     let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
-    let running = Running::new(limits, &[], None).await;
+    let mut running = Running::new(limits, &[], None).await;
     let mut lazy = running.connect().await;
     lazy.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is read");
     let mut eager = running.connect().await;
     eager.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("it is read");
     assert!(read_all(&mut eager).await.len() > 64 << 20, "twin");
-    while !running.counts().contains("reason=\"unread\"} 1\n") {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    for _ in 0..2 {
+        running.ended.recv().await.expect("both connections end");
     }
+    assert!(running.counts().contains("reason=\"unread\"} 1\n"), "{}", running.counts());
     assert!(read_all(&mut lazy).await.len() < 64 << 20, "it was cut");
 }
 
@@ -165,4 +166,19 @@ async fn only_a_declared_proxy_is_believed() {
     let running = Running::new(Limits::default(), &["127.0.0.0/8"], None).await;
     let both = request.replace("Connection", "Forwarded: for=1.1.1.1\r\nConnection");
     assert_eq!(statuses(&running.exchange(both.as_bytes()).await), [400]);
+}
+
+#[tokio::test]
+async fn head_is_answered_without_the_body() {
+    let running = Running::plain().await;
+    let head = "HEAD /large HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let read = running.exchange(format!("{head}{head}{last}").as_bytes()).await;
+    assert_eq!(statuses(&read), [200, 200, 200], "{read}");
+    assert!(!read.contains("xxxx"), "{read}");
+    assert_eq!(running.asked_for("/large"), 2, "who answers is asked as for GET");
+    let refused = running.exchange(b"HEAD / HTTP/1.1\r\n\r\n").await;
+    assert!(statuses(&refused) == [400] && refused.ends_with("\r\n\r\n"), "{refused}");
+    let twin = running.exchange(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(twin.len() > 64 << 20, "twin");
 }

@@ -140,3 +140,20 @@ async fn a_request_of_http2_is_for_one_host() {
     assert!(!is_answered(&mut stream, 1).await);
     assert_eq!(running.asked_for("/"), 0);
 }
+
+#[tokio::test]
+async fn head_is_answered_without_the_body() {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let running = Running::plain().await;
+    let stream = TokioIo::new(running.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    for (method, length) in [(http::Method::HEAD, 0), (http::Method::GET, 64 << 20)] {
+        let request = Request::builder().method(method).uri("http://a/large");
+        let request = request.body(http_body_util::Empty::<Bytes>::new()).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.into_body().collect().await.expect("a body").to_bytes().len(), length);
+    }
+}

@@ -97,7 +97,7 @@ async fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_none() {
     let tls = Arc::clone(running.tls.as_ref().expect("it speaks TLS"));
     let hangup = tokio::signal::unix::SignalKind::user_defined2();
     let mut reload = tokio::signal::unix::signal(hangup).expect("a signal");
-    let (told, mut errors) = tokio::sync::mpsc::unbounded_channel();
+    let (told, mut errors) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut follower = Follower::default();
         loop {

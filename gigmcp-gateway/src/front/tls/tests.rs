@@ -62,14 +62,14 @@ async fn a_new_pair_is_used_and_a_broken_one_is_told_of() {
     let directory = tempfile::tempdir().expect("a directory");
     let files = write(directory.path(), "one.test");
     let tls = Arc::new(opened(&files).expect("a pair"));
-    let first = Arc::clone(&tls.current.read().expect("nobody panicked"));
+    let first = Arc::clone(&tls.current.read().expect("nobody panicked").config);
     // A signal that nobody sends.
     let mut reload = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change()).expect("a signal");
     let mut follower = Follower::default();
     write(directory.path(), "two.test");
     let quiet = tokio::time::timeout(POLL * 3, tls.follow(&mut follower, &mut reload)).await;
     assert!(quiet.is_err(), "nothing is wrong");
-    let second = Arc::clone(&tls.current.read().expect("nobody panicked"));
+    let second = Arc::clone(&tls.current.read().expect("nobody panicked").config);
     assert!(!Arc::ptr_eq(&first, &second));
     // The certificate is there and its key is not yet: that is nobody's fault for a moment.
     let other = tempfile::tempdir().expect("a directory");
@@ -79,11 +79,11 @@ async fn a_new_pair_is_used_and_a_broken_one_is_told_of() {
     assert!(halfway.is_err());
     let told = tokio::time::timeout(POLL + POLL / 2, tls.follow(&mut follower, &mut reload)).await;
     assert!(matches!(told, Ok(TlsError::Pair { .. })), "and then it is");
-    assert!(Arc::ptr_eq(&second, &tls.current.read().expect("nobody panicked")), "what worked is kept");
+    assert!(Arc::ptr_eq(&second, &tls.current.read().expect("nobody panicked").config), "what worked is kept");
     let again = tokio::time::timeout(POLL * 10, tls.follow(&mut follower, &mut reload)).await;
     assert!(again.is_err(), "told once");
     fs::copy(&others.key, &files.key).expect("copied");
     let mended = tokio::time::timeout(POLL * 3, tls.follow(&mut follower, &mut reload)).await;
     assert!(mended.is_err());
-    assert!(!Arc::ptr_eq(&second, &tls.current.read().expect("nobody panicked")), "twin: the key came too");
+    assert!(!Arc::ptr_eq(&second, &tls.current.read().expect("nobody panicked").config), "twin: the key came too");
 }
