@@ -31,6 +31,9 @@ mod rate;
 mod report;
 mod resources;
 mod restarts;
+mod skill_files;
+mod skill_uris;
+mod skills;
 mod spares;
 mod start;
 mod tasks;
@@ -378,6 +381,7 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
+                "skills/list" | "skills/get" | "resources/directory/read" => self.skills(call).await,
                 method if method.starts_with("tasks/") => self.task(call).await,
                 _ => self.extended(call).await,
             }

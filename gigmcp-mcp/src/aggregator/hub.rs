@@ -15,6 +15,7 @@ use super::{
     links::Links,
     pointing::links_of_result,
     rate::Rates,
+    skill_uris::{exposed, is_misleading},
     tasks::{Ledger, TaskListeners},
     working::Working,
 };
@@ -120,8 +121,12 @@ impl Hub {
     /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
     pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
         let entries = self.entries.get()?;
-        let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         let own = entries.get(server)?.upgrade()?;
+        let is_server = |name: &str| entries.iter().filter_map(Weak::upgrade).any(|entry| entry.name.as_str() == name);
+        if is_misleading(uri, is_server) {
+            return Some(exposed(own.name.as_str(), uri));
+        }
+        let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
     }
 

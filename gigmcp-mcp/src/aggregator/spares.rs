@@ -213,8 +213,8 @@ impl Entry {
     async fn check(&self, upstream: &dyn Upstream, pins: &Arc<dyn Pins>) -> Result<Checked, BackendError> {
         let revisions = revisions(upstream);
         let description = Arc::new(upstream.describe().await);
-        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, capabilities, limits, None, &List::ALL)
+        let limits = &self.limits.catalogue;
+        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, &description, limits, None, &List::ALL)
             .await
             .map_err(BackendError::Catalogue)?;
         let Judged { description, catalogue, held, revision } =

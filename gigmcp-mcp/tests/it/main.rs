@@ -25,6 +25,7 @@ mod seam;
 mod seams;
 mod serving;
 mod sessions;
+mod skills;
 mod spares;
 mod stdio;
 mod streamable_http;
