@@ -231,7 +231,7 @@ fn execute(
             Command::Images(command) => {
                 images::run(Host::open(&settings)?, command, out).await.map(|()| ExitCode::SUCCESS)
             }
-            Command::Backup(backup) => backup::backup(&settings, &backup, out),
+            Command::Backup(backup) => backup::backup(&settings, &backup, out).await,
             Command::Restore(restore) => backup::restore(&settings, &restore, out).await,
             Command::Key(command) => key::run(&settings, command, out).await,
             Command::Audit(audit) => audit::run(|| open_existing(&settings), audit, out).await,
@@ -283,7 +283,9 @@ fn start_log(filter: &LogFilter) {
 /// Reads a whole file or, for `-`, standard input, up to `max_bytes`.
 pub(crate) fn read_input(path: &PathBuf, max_bytes: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
     use std::io::Read;
-    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(4096));
+    // Room for all of it: a buffer that grows leaves what it held before, and there may be a secret in it.
+    let room = usize::try_from(max_bytes)?.saturating_add(1).min(ROOM_FOR_SECRETS);
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(room));
     let reader: Box<dyn Read> = match path.as_os_str() == "-" {
         true => Box::new(std::io::stdin().lock()),
         false => {
@@ -298,6 +300,9 @@ pub(crate) fn read_input(path: &PathBuf, max_bytes: u64) -> Result<zeroize::Zero
         false => Err(format!("the input is larger than {max_bytes} bytes").into()),
     }
 }
+
+/// More than any input with a secret in it.
+const ROOM_FOR_SECRETS: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -72,17 +72,42 @@ pub(crate) struct Output {
 impl Output {
     /// Prints `value` as JSON, or the lines that `text` gives.
     pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> Vec<String>) -> Result<(), Failure> {
+        let lines = match self.json {
+            true => vec![serde_json::to_string_pretty(value)?],
+            false => text(value),
+        };
         let mut stdout = std::io::stdout().lock();
-        match self.json {
-            true => writeln!(stdout, "{}", serde_json::to_string_pretty(value)?)?,
-            false => {
-                for line in text(value) {
-                    writeln!(stdout, "{line}")?;
-                }
-            }
+        match lines.iter().try_for_each(|line| writeln!(stdout, "{line}")) {
+            // Whoever read it has enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
         }
-        Ok(())
     }
+}
+
+impl Output {
+    /// Prints what is shown once: it alone goes to standard output, so that it can go on into a file, and what is said of it to
+    /// standard error.
+    pub(crate) fn print_once<T: Serialize>(&self, value: &T, about: &[String], shown: &str) -> Result<(), Failure> {
+        let text = match self.json {
+            true => serde_json::to_string_pretty(value)?,
+            false => {
+                let mut stderr = std::io::stderr().lock();
+                // Nothing is left to be done about a closed standard error.
+                about.iter().for_each(|line| drop(writeln!(stderr, "{line}")));
+                shown.to_owned()
+            }
+        };
+        let written = writeln!(std::io::stdout().lock(), "{text}");
+        Ok(written.map_err(|source| Unshown { source })?)
+    }
+}
+
+/// It is there, and nobody knows it.
+#[derive(Debug, thiserror::Error)]
+#[error("it was made, and could not be shown; make another in its place")]
+struct Unshown {
+    source: std::io::Error,
 }
 
 /// A text of others without what could steer a terminal or hide.

@@ -15,6 +15,8 @@ mod cell;
 mod connection;
 mod copy;
 mod counted;
+mod devices;
+mod error;
 mod flush;
 mod heads;
 mod holdings;
@@ -31,6 +33,7 @@ mod profile_changes;
 mod profiles;
 mod programs;
 mod provider_sessions;
+mod reader;
 mod schema;
 mod secrets;
 mod sent;
@@ -40,14 +43,16 @@ mod sqlite;
 mod tokens;
 mod told;
 mod turns;
+mod unseen;
 mod users;
+mod writer;
 
 use std::{
     fmt, io,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
         mpsc,
     },
     thread,
@@ -61,18 +66,21 @@ pub(crate) use admissions::Admission;
 use admissions::Admissions;
 pub(crate) use api_keys::{ApiKeyRow, NewApiKey};
 pub(crate) use audit::{Page, Prune, Pruned, Tail};
-pub(crate) use audit_search::Search;
+pub(crate) use audit_search::{Ahead, Search};
 pub(crate) use catalogues::CatalogueKey;
 pub(crate) use cell::{Base64, Cell};
+use connection::Connection;
 pub(crate) use connection::SqlError;
-use connection::{Access, Connection};
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 use counted::Counted;
 pub(crate) use counted::Tally;
+pub(crate) use devices::{DEVICE_SECONDS, NewDevice};
+pub(crate) use error::StoreError;
+use error::not_migrated;
 use flush::{Flush, Flusher};
 pub(crate) use holdings::Edition;
 pub(crate) use idempotency::{Begun, Kept, OnceKey};
-pub(crate) use identities::{Happened, IdentityRow, IdentitySignIn, Linking, Outcome, SessionFor};
+pub(crate) use identities::{Fresh, Happened, IdentityRow, IdentitySignIn, LastOne, Linking, Outcome, SessionFor};
 pub(crate) use installs::{InstallRow, NewInstall, PolicyRow};
 pub(crate) use instances::{InstanceRow, InstancesOf};
 pub(crate) use invitations::{InvitationKind, InvitationRow};
@@ -81,17 +89,18 @@ pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Joins, Profile, ProfileId};
 pub(crate) use programs::Program;
 pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
+use reader::{Queue, Served, read_loop};
 pub(crate) use secrets::{Rewrapped, SecretHead, SecretKey, SecretRow};
 use sent::Sent;
 pub(crate) use servers::ServerRow;
 pub(crate) use sessions::{LiveSession, NewSession, SessionRow};
 pub(crate) use tokens::{Absent, NewToken, TokenOwner, TokenRow};
-pub(crate) use told::{Standing, Told};
+pub(crate) use told::{By, Standing, Told};
 pub(crate) use turns::Asker;
 use turns::Turns;
 pub(crate) use users::{NewUser, SignIn, UserRow};
+use writer::{Write, Writer};
 
-use crate::spec::ServerName;
 pub(crate) use crate::trail::AuditRow;
 
 /// Which database.
@@ -126,79 +135,6 @@ impl Database {
         log.push("-wal");
         Some(log.into())
     }
-}
-
-/// Why the database did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum StoreError {
-    #[error("the database {} cannot be opened", .path.display())]
-    Open { path: PathBuf, source: SqlError },
-    #[error("the database {database} cannot be used")]
-    Connect { database: String, source: SqlError },
-    #[error("the database {} cannot be opened for writing; check owner and mode of the file and of its directory", .path.display())]
-    Create { path: PathBuf, source: io::Error },
-    #[error("the database {database} was written by a newer gigmcp; use that version, or restore a backup")]
-    Newer { database: String },
-    #[error(
-        "the database {database} could not be brought to this version's schema: {}",
-        connection::hint_of(&**source).unwrap_or("it may be another program's")
-    )]
-    Migrate { database: String, source: Box<refinery::Error> },
-    #[error("there is no database of gigmcp: {database}")]
-    Absent { database: String },
-    #[error("there is something in the database already ({found}); --replace deletes it")]
-    NotEmpty { found: String },
-    #[error("the table `{table}` is not what it is in a database of that version")]
-    Unlike { table: String },
-    #[error(
-        "a row of the table `{table}` refers to one that is not there, so a backup could not be restored; `PRAGMA foreign_key_check` shows which, delete it"
-    )]
-    Dangling { table: String },
-    #[error("the database's log {} cannot be written to the disk", .path.display())]
-    Sync { path: PathBuf, source: io::Error },
-    #[error("the threads of the database cannot be started")]
-    Runtime { source: io::Error },
-    #[error("the database refused the query")]
-    Query(#[from] SqlError),
-    #[error("{what} `{name}` already exists")]
-    Exists { what: &'static str, name: String },
-    #[error("there is no {what} `{name}`{}", list(known))]
-    Missing { what: &'static str, name: String, known: Vec<String> },
-    #[error("{what} `{name}` in the database cannot be read; it was changed by something else")]
-    Corrupt { what: &'static str, name: String },
-    #[error("the secrets were changed by somebody else at the same time; try again")]
-    Changed,
-    #[error("the server {server} was changed by somebody else at the same time; look at it again")]
-    Moved { server: ServerName },
-    #[error(
-        "this is the last administrator who can sign in; make somebody else one first (`gigmcp-gateway user role WHO admin`)"
-    )]
-    LastAdministrator,
-    #[error("this is the only way to sign in to this account; give it a password or another identity first")]
-    LastIdentity,
-    #[error("the account `local` is that of this machine and stays; disable it instead")]
-    LocalAccount,
-    #[error(
-        "the account {0} is disabled, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
-    )]
-    Disabled(crate::spec::Owner),
-    #[error("the account is of the role {role}, which is more than may be given here")]
-    TooMuch { role: crate::people::Role },
-    #[error("whoever asked for this may not do so any more; sign in again")]
-    Revoked,
-    #[error("there are {max} {what} already; revoke those that are not used")]
-    TooMany { what: &'static str, max: u64 },
-    #[error("{what} would be longer than {max} bytes; say less")]
-    TooLong { what: &'static str, max: usize },
-    #[error("the last row of the audit trail could not be written")]
-    AuditLost,
-    #[error("the database gave no answer where it must give one")]
-    NoAnswer,
-    #[error("too much waits for the database already")]
-    Busy,
-    #[error("the database thread has ended")]
-    Stopped,
 }
 
 /// What is done with the connection, or without one when a transaction could not be begun.
@@ -236,26 +172,10 @@ struct Threads {
     counted: Counted,
 }
 
-/// Something to write, whether others follow it, and how it comes to the disk.
-struct Write {
-    job: Job,
-    followed: bool,
-    flush: Flush,
-}
-
 impl Drop for Threads {
     fn drop(&mut self) {
         self.writer.close();
         self.reader.close();
-    }
-}
-
-/// A thread's side of its queue. Nobody waits for a thread that has ended.
-struct Queue<J>(Arc<Turns<J>>);
-
-impl<J> Drop for Queue<J> {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 
@@ -294,14 +214,7 @@ impl Store {
         let flusher =
             threads.log.clone().map(|log| Flusher::start(log, Arc::clone(&threads.flush_failed))).transpose()?;
         let queue = Queue(Arc::clone(&threads.writer));
-        let mut writer = Writer {
-            served: writing,
-            flusher,
-            changes,
-            generation: Arc::clone(&threads.generation),
-            seen: None,
-            with_commit: None,
-        };
+        let mut writer = Writer::new(writing, flusher, changes, Arc::clone(&threads.generation));
         start("gig-db-write", move || writer.run(&queue))?;
         for connection in reading {
             let queue = Queue(Arc::clone(&threads.reader));
@@ -457,127 +370,6 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreErr
     started.map(drop).map_err(|source| StoreError::Runtime { source })
 }
 
-/// A connection, and the file that it leads to.
-struct Served {
-    connection: Connection,
-    file: Option<Arc<sqlite::Identity>>,
-}
-
-impl Served {
-    fn begin(&self, access: Access) -> Result<&Connection, SqlError> {
-        if let Some(file) = &self.file {
-            file.check()?;
-        }
-        self.connection.begin(access).map(|()| &self.connection)
-    }
-}
-
-fn read_loop(served: &Served, queue: &Queue<Job>) {
-    while let Some(job) = queue.0.next() {
-        match served.begin(Access::Read) {
-            Err(error) => job(Err(error))(Ok(())),
-            Ok(connection) => {
-                let finish = job(Ok(connection));
-                // What was read was read, however the transaction ends.
-                drop(connection.commit(false));
-                finish(Ok(()));
-            }
-        }
-    }
-}
-
-/// The thread that writes.
-struct Writer {
-    served: Served,
-    /// Of SQLite; PostgreSQL flushes by itself.
-    flusher: Option<Flusher>,
-    changes: Arc<watch::Sender<()>>,
-    generation: Arc<AtomicU64>,
-    /// What SQLite said of other programs' changes.
-    seen: Option<i64>,
-    /// Whether commits flush now.
-    with_commit: Option<bool>,
-}
-
-impl Writer {
-    fn run(&mut self, queue: &Queue<Write>) {
-        while let Some(first) = queue.0.next() {
-            let with_commit = first.flush == Flush::WithCommit;
-            match self.begin(with_commit) {
-                Ok(()) => self.transaction(first, queue),
-                Err(error) => (first.job)(Err(error))(Ok(())),
-            }
-        }
-    }
-
-    fn begin(&mut self, with_commit: bool) -> Result<(), SqlError> {
-        if self.with_commit != Some(with_commit) {
-            self.served.connection.flush_with_commit(with_commit)?;
-            self.with_commit = Some(with_commit);
-        }
-        let connection = self.served.begin(Access::Write)?;
-        let seen = connection.changes_of_others()?;
-        if self.seen.replace(seen) != Some(seen) {
-            self.generation.fetch_add(1, Ordering::AcqRel);
-        }
-        Ok(())
-    }
-
-    /// Does all that waits and comes to the disk in the same way. What is undone if it cannot be flushed is not together with
-    /// what is told without.
-    fn transaction(&self, first: Write, queue: &Queue<Write>) {
-        let connection = &self.served.connection;
-        let with_commit = first.flush == Flush::WithCommit;
-        let alike = |next: &Write| (next.flush == Flush::WithCommit) == with_commit;
-        let mut followed = false;
-        let mut finishes = Vec::new();
-        let mut next = Some(first);
-        while let Some(Write { job, followed: is_followed, flush }) = next {
-            followed |= is_followed;
-            finishes.push((flush, job(Ok(connection))));
-            next = if finishes.len() < MAX_BATCH { queue.0.try_next_if(alike) } else { None };
-        }
-        let committed = connection.commit(followed);
-        // Also when it is said to have failed: a connection that was lost may have committed.
-        if with_commit {
-            self.generation.fetch_add(1, Ordering::AcqRel);
-        }
-        if followed {
-            self.changes.send_replace(());
-        }
-        let soon = finishes.iter().any(|(flush, _)| *flush == Flush::Soon);
-        let mut waiting = Vec::new();
-        for (flush, finish) in finishes {
-            match (flush, &self.flusher, &committed) {
-                (Flush::BeforeTold, Some(_), Ok(())) => waiting.push(finish),
-                _ => finish(committed.clone()),
-            }
-        }
-        if let Some(flusher) = &self.flusher
-            && (!waiting.is_empty() || (soon && committed.is_ok()))
-        {
-            flusher.flush(waiting);
-        }
-    }
-}
-
-/// What is to be told of a migration that did not go through.
-fn not_migrated(database: impl fmt::Display, source: refinery::Error) -> StoreError {
-    let database = database.to_string();
-    match source.kind() {
-        // The database has a migration that this program does not know.
-        refinery::error::Kind::MissingVersion(_) => StoreError::Newer { database },
-        _ => StoreError::Migrate { database, source: Box::new(source) },
-    }
-}
-
-fn list(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        names => format!("; there are: {}", names.join(", ")),
-    }
-}
-
 /// Seconds since 1970.
 pub(crate) fn now_seconds() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
@@ -592,8 +384,6 @@ fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// How many waiting changes share one transaction, and so how many of others' one may have to wait for.
-const MAX_BATCH: usize = 32;
 /// How many read at once from PostgreSQL; SQLite has one.
 const READERS: usize = 4;
 
@@ -613,3 +403,5 @@ pub(crate) mod testing;
 pub(crate) use testing::{TestDatabase, on_both};
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+use writer::MAX_BATCH;

@@ -1,5 +1,6 @@
 //! Many servers as one.
 
+mod again;
 mod backend;
 mod builder;
 mod checked;
@@ -30,13 +31,20 @@ mod rate;
 mod report;
 mod resources;
 mod restarts;
+mod skill_files;
+mod skill_uris;
+mod skills;
 mod spares;
 mod start;
 mod tasks;
 mod waited;
 mod working;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
@@ -45,8 +53,8 @@ pub(crate) use self::passing::host_of;
 pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,
+    flow::Admitted,
     hub::{Hub, set_level},
-    identity::Caller,
     meta::{Asked, Presentation},
     named::{Kind, Refusal},
     naming::Names,
@@ -280,20 +288,31 @@ impl Aggregator {
                     }
                 };
                 observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
-                let caller = Caller::of(&call);
-                if let Err((code, refused)) = self.before_call(&route, &params, &caller, call.sink.as_deref()).await {
-                    return (Some(code), refused);
-                }
+                let held = match self.before_call(&route, &params, &call).await {
+                    Ok(Admitted::AtOnce) => held,
+                    Ok(Admitted::Asked) => {
+                        let wanted = (&call, Wanted::Said(&route.said));
+                        match self.borrowed_again(entry, ready, wanted).await {
+                            Ok(held) => {
+                                observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
+                                held
+                            }
+                            Err((code, error)) => return (code, Outcome::refused(&error)),
+                        }
+                    }
+                    Err((code, refused)) => return (Some(code), refused),
+                };
                 call.params = Some(params);
                 call.id = Some(observation.id());
                 call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
-                let context = call.context.clone();
+                let (context, samplings) = (call.context.clone(), Arc::clone(&call.samplings));
                 let as_task = ready.catalogue.tools.find_own(&route.said.name).is_some_and(|tool| tool.needs_task);
-                let outcome = waited::call(&held, call, as_task, self.limits.max_task_time).await;
+                let of = (entry, &*route.said.name);
+                let outcome = waited::call(of, &held, call, (as_task, self.limits.max_task_time)).await;
                 match mended("tools/call", None, outcome) {
                     Outcome::Failed(error) => (Some(error.code()), Outcome::refused(&error.to_rpc(&entry.name))),
                     Outcome::Task(result) => {
-                        let call = (observation.id(), context.as_deref());
+                        let call = (observation.id(), samplings.load(Ordering::Relaxed), context.as_deref());
                         (None, self.task_made(&route, &held, call, &result).await)
                     }
                     outcome => {
@@ -362,6 +381,7 @@ impl Upstream for Aggregator {
                 "resources/unsubscribe" => self.unsubscribe(call).await,
                 "completion/complete" => self.complete(call).await,
                 "logging/setLevel" => self.set_level(&call).await,
+                "skills/list" | "skills/get" | "resources/directory/read" => self.skills(call).await,
                 method if method.starts_with("tasks/") => self.task(call).await,
                 _ => self.extended(call).await,
             }

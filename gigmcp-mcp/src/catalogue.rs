@@ -5,6 +5,7 @@ mod mend;
 mod named;
 mod pages;
 mod resources;
+mod skills;
 mod template;
 
 use std::{sync::Arc, time::Duration};
@@ -16,10 +17,15 @@ pub use self::{
     named::{Named, NamedList},
 };
 use self::{definitions::Items, pages::Pages, resources::Place};
-pub(crate) use self::{mend::mended_resource, resources::LocatedList};
+pub(crate) use self::{
+    mend::mended_resource,
+    resources::LocatedList,
+    skills::{Skill, SkillList, entry_under},
+};
 use crate::{
     definition::Defined,
-    describe::Capabilities,
+    describe::{Capabilities, Description},
+    extension::SKILLS,
     guard::Guard,
     name::Naming,
     upstream::{CallError, List, Upstream},
@@ -84,6 +90,7 @@ pub(crate) struct Catalogue {
     pub(crate) prompts: Arc<NamedList>,
     pub(crate) resources: Arc<LocatedList>,
     pub(crate) templates: Arc<LocatedList>,
+    pub(crate) skills: Arc<SkillList>,
     /// What all of that was made of, and what was left out of it.
     pub(crate) definitions: Definitions,
     errors: Vec<CatalogueError>,
@@ -99,7 +106,7 @@ impl Catalogue {
     pub(crate) async fn read(
         (naming, guard): (&Naming, &Guard),
         upstream: &dyn Upstream,
-        capabilities: Capabilities,
+        description: &Description,
         limits: &CatalogueLimits,
         before: Option<&Self>,
         changed: &[List],
@@ -113,13 +120,16 @@ impl Catalogue {
                 None => Pages { list: name, upstream, limits }.within(limit).await.map(Items::from),
             };
         let (first, other) = (limits.timeout, limits.other_timeout);
-        let (prompts, resources) = (capabilities.prompts, capabilities.resources);
-        let (tools, prompts, resources, templates) = tokio::join!(
+        let Capabilities { prompts, resources, .. } = description.capabilities;
+        let skills = description.extensions.has(SKILLS);
+        let (tools, prompts, resources, templates, skills) = tokio::join!(
             // A server may have tools without saying so; old ones do.
             items(List::Tools, "tools", true, first, |kept| &kept.tools),
             items(List::Prompts, "prompts", prompts, other, |kept| &kept.prompts),
             items(List::Resources, "resources", resources, other, |kept| &kept.resources),
             items(List::Resources, "resourceTemplates", resources, other, |kept| &kept.templates),
+            // Of which nothing says that they have changed; their files are resources.
+            items(List::Resources, skills::LIST, skills, other, |kept| &kept.skills),
         );
         let mut errors = Vec::new();
         let definitions = Definitions {
@@ -127,6 +137,7 @@ impl Catalogue {
             prompts: or_none(prompts, &mut errors),
             resources: or_none(resources, &mut errors),
             templates: or_none(templates, &mut errors),
+            skills: or_none(skills, &mut errors),
         };
         Ok(Self { errors, ..Self::of((naming, guard), definitions, before) })
     }
@@ -148,6 +159,9 @@ impl Catalogue {
             templates: made(&now.templates, before.map(|(made, from)| (&made.templates, &from.templates)), |items| {
                 LocatedList::of("resourceTemplates", Place::Template, items, shown)
             }),
+            skills: made(&now.skills, before.map(|(made, from)| (&made.skills, &from.skills)), |items| {
+                SkillList::of(items, shown)
+            }),
             errors: Vec::new(),
             definitions,
         }
@@ -156,7 +170,7 @@ impl Catalogue {
     /// What is not as it should be.
     pub(crate) fn odd(&self) -> impl Iterator<Item = &OddItem> {
         let named = self.tools.odd().iter().chain(self.prompts.odd());
-        named.chain(self.resources.odd()).chain(self.templates.odd())
+        named.chain(self.resources.odd()).chain(self.templates.odd()).chain(self.skills.odd())
     }
 
     /// Which lists, other than that of the tools, could not be read.
@@ -168,7 +182,8 @@ impl Catalogue {
     pub(crate) fn said(&self) -> Vec<Defined> {
         let named = self.tools.items().iter().chain(self.prompts.items()).map(|item| &item.said);
         let located = self.resources.items().iter().chain(self.templates.items()).filter_map(|item| item.said.as_ref());
-        named.chain(located).cloned().collect()
+        let skills = self.skills.skills().iter().map(|skill| &skill.said);
+        named.chain(located).chain(skills).cloned().collect()
     }
 
     /// What is left of it when only this is kept.
@@ -178,6 +193,7 @@ impl Catalogue {
             prompts: Arc::new(self.prompts.only(&kept)),
             resources: Arc::new(self.resources.only(&kept)),
             templates: Arc::new(self.templates.only(&kept)),
+            skills: Arc::new(self.skills.only(&kept)),
             definitions: self.definitions.clone(),
             errors: self.errors.clone(),
         }
@@ -197,7 +213,8 @@ impl Catalogue {
         if !self.prompts.same(&before.prompts) {
             changed.push(List::Prompts);
         }
-        if !(self.resources.same(&before.resources) && self.templates.same(&before.templates)) {
+        let located = self.resources.same(&before.resources) && self.templates.same(&before.templates);
+        if !(located && self.skills.same(&before.skills)) {
             changed.push(List::Resources);
         }
         changed

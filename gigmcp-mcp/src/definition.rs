@@ -21,7 +21,8 @@ pub enum DefinitionKind {
     Resource,
     /// A template of resources.
     Template,
-    /// How a model is to use the server; with a name, what the server declares of the extension of that name.
+    /// How a model is to use the server; with a name, what the server declares of the extension of that name, or a skill whose
+    /// `SKILL.md` has this URI.
     Instructions,
 }
 
@@ -67,8 +68,8 @@ impl fmt::Display for DefinitionKind {
 pub struct Definition {
     /// What it is of.
     pub kind: DefinitionKind,
-    /// The server's own name for it, or its URI, or its template of URIs; nothing for instructions, and the identifier for an
-    /// extension.
+    /// The server's own name for it, or its URI, or its template of URIs; nothing for instructions, the identifier for an
+    /// extension, and the URI for a skill.
     pub name: Box<str>,
     /// All of it as canonical JSON: RFC 8785, but numbers stay as written.
     pub text: Box<str>,
@@ -92,6 +93,11 @@ impl Definition {
     /// Of what a server declares of an extension.
     pub(crate) fn of_extension(id: &str, settings: &RawValue) -> Self {
         Self::new(DefinitionKind::Instructions, id, settings)
+    }
+
+    /// Of the entry of a skill, which is instructions too.
+    pub(crate) fn of_skill(uri: &str, listed: &RawValue) -> Self {
+        Self::new(DefinitionKind::Instructions, uri, listed)
     }
 
     /// Of a resource, if it says anything in words. Its size and when it was changed last are of its contents and not of it.

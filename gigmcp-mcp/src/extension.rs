@@ -63,6 +63,12 @@ impl Extensions {
         all.filter(|(id, settings)| *id != TASKS || settings.get().bytes().any(|byte| byte == b':'))
     }
 
+    /// Whether a setting of this one is switched on.
+    pub(crate) fn is_on(&self, id: &str, setting: &str) -> bool {
+        let settings = self.0.get(id).and_then(|settings| Members::of(settings).ok());
+        settings.and_then(|settings| settings.value(setting)).is_some_and(|value| value.get() == "true")
+    }
+
     pub(crate) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
         self.0.retain(|id, _| kept(id));
     }

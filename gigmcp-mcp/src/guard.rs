@@ -9,7 +9,7 @@ mod secret;
 mod sink;
 mod size;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use serde_json::value::RawValue;
 
@@ -79,15 +79,15 @@ impl Guard {
     }
 
     /// What a call came to, as it may be passed on. Whatever the method is: only lists of definitions are read by whoever
-    /// judges them one by one.
-    fn outcome(&self, method: &str, outcome: Outcome) -> Outcome {
+    /// judges them one by one. `samplings` is how many the call has asked for.
+    fn outcome(&self, method: &str, outcome: Outcome, samplings: &AtomicUsize) -> Outcome {
         let judged = match outcome {
             Outcome::Complete(result) if is_list(method) => Ok(Outcome::Complete(result)),
             Outcome::Complete(result) if method.starts_with("tasks/") && method != "tasks/result" => {
                 self.of_task(result).map(Outcome::Complete)
             }
             Outcome::Complete(result) => self.result(method, result).map(Outcome::Complete),
-            Outcome::InputRequired(result) => self.input_required(result).map(Outcome::InputRequired),
+            Outcome::InputRequired(result) => self.input_required(result, samplings).map(Outcome::InputRequired),
             Outcome::Task(result) => self.of_task(result).map(Outcome::Task),
             Outcome::Error(error) => self.bounded(error).map(|error| Outcome::Error(self.shown(error, NOTHING))),
             Outcome::Failed(error) => Ok(Outcome::Failed(error)),
@@ -134,7 +134,8 @@ impl Guard {
             .ok_or(broken("the result is no object, or names a member twice"))?,
             None => told,
         };
-        let told = self.questions(&told)?.unwrap_or(told);
+        // What it asks for is told again and again; who knows the task counts it.
+        let told = self.questions(&told, &AtomicUsize::new(0))?.unwrap_or(told);
         let Some(result) = member(&told, "result") else { return self.within(told) };
         let fitted = self.fitted("tools/call", result.to_owned())?;
         let told = match fitted.get() == result.get() {
@@ -147,14 +148,14 @@ impl Guard {
     }
 
     /// A server's own state goes back to it as it came, and so do the names of its questions.
-    fn input_required(&self, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+    fn input_required(&self, result: Box<RawValue>, samplings: &AtomicUsize) -> Result<Box<RawValue>, Refused> {
         let result = self.bounded(result)?;
         let result = match self.rewritten(&result, &|depth, name| depth == 1 && name == "requestState") {
             Some(clean) if clean.keys => return Err(broken("the name of a question holds what is not to be seen")),
             Some(clean) => clean.json,
             None => result,
         };
-        Ok(self.questions(&result)?.unwrap_or(result))
+        Ok(self.questions(&result, samplings)?.unwrap_or(result))
     }
 
     fn fitted(&self, method: &str, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {

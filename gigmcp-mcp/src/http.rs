@@ -89,6 +89,9 @@ pub struct StreamableHttpLimits {
     pub max_listeners: usize,
     /// The same, of one principal. Default 256.
     pub max_listeners_per_principal: usize,
+    /// Bytes of the URIs that clients of one principal are subscribed to, in all its sessions and on all its streams; more
+    /// subscriptions are refused. Default 4 MiB.
+    pub max_subscribed_bytes_per_principal: usize,
     /// How long an answer may take before its stream is opened, if the client can come back to it (from 2025-11-25 on).
     /// Default 5 s.
     pub primed_after: Duration,
@@ -122,6 +125,7 @@ impl Default for StreamableHttpLimits {
             parked_for: Duration::from_secs(600),
             max_listeners: 16_384,
             max_listeners_per_principal: 256,
+            max_subscribed_bytes_per_principal: 4 << 20,
             primed_after: Duration::from_secs(5),
             stream_for: None,
             resumable_for: Duration::from_secs(300),
@@ -166,16 +170,17 @@ impl StreamableHttp {
     /// `127.0.0.1`, `[::1]`, any port), and browsers only from pages of such an origin.
     #[must_use]
     pub fn new(identity: ServerIdentity, limits: StreamableHttpLimits) -> Self {
+        let shares = Shares::new(limits);
         Self {
             identity,
-            sessions: Sessions::new(limits),
+            sessions: Sessions::new(limits, &shares),
             limits,
             hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
             origins: HashSet::new(),
             streams: CancellationToken::new(),
             parking: Parking::new(limits),
             listeners: Arc::new(Semaphore::new(limits.max_listeners)),
-            shares: Shares::new(limits),
+            shares,
         }
     }
 

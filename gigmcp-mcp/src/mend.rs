@@ -121,7 +121,7 @@ fn completion(result: &RawValue) -> Option<Box<RawValue>> {
 }
 
 /// The error object, if a strict client could not read it.
-fn mended_error(error: &RawValue) -> Option<Box<RawValue>> {
+pub(crate) fn mended_error(error: &RawValue) -> Option<Box<RawValue>> {
     let members = Members::of(error).ok()?;
     let (code, message) = (members.value("code"), members.value("message"));
     let known = code.is_some_and(|code| code.get().parse::<i32>().is_ok());

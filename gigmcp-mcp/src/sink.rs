@@ -58,7 +58,7 @@ pub struct ClientContext {
     pub state: Option<Box<RawValue>>,
     /// How it is asked for input.
     pub asked: Asked,
-    /// Whose it is, for what must not reach anybody else: ids of tasks open for their owner only.
+    /// Whose it is, for what must not reach anybody else (ids of tasks open for their owner only) and for what is counted.
     pub owner: Option<Arc<str>>,
 }
 

@@ -226,6 +226,10 @@ impl Upstream for StdioUpstream {
         Hold::new(Working { id: self.shared.pending.works_on(client), shared: Arc::clone(&self.shared) })
     }
 
+    fn given_up_for(&self) -> std::time::Duration {
+        self.limits.given_up_for
+    }
+
     fn revision(&self, list: List) -> u64 {
         self.shared.revisions[list as usize].load(Ordering::Acquire)
     }

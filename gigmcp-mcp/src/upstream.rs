@@ -61,6 +61,11 @@ pub trait Upstream: Send + Sync {
         Hold::default()
     }
 
+    /// How long what was given up is taken to be worked on. Default 60 s.
+    fn given_up_for(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     /// Whether it was ended for lack of use. One that ended otherwise has failed, and is not started again for ever.
     fn is_retired(&self) -> bool {
         false
@@ -167,7 +172,7 @@ pub struct Call {
     pub client: Option<ClientId>,
     /// What a server of the newer era is told of it.
     pub context: Option<Arc<ClientContext>>,
-    /// How many samplings it has asked for, with all the requests that it takes.
+    /// How many samplings it has asked for, with all the requests that it takes. Clones count together.
     pub(crate) samplings: Arc<AtomicUsize>,
 }
 
@@ -202,7 +207,7 @@ impl Call {
 
 /// The id of a call of a tool, as in its [`CallRecord`](crate::CallRecord). No two are the same, in this process or another. As
 /// text, 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CallId(u128);
 
 impl CallId {
@@ -237,7 +242,7 @@ pub enum Outcome {
     /// The server's result, as written.
     Complete(Box<RawValue>),
     /// The server needs input first: a result of the newer era with `resultType` `input_required`, as written. The same
-    /// request is to be made again with the answers.
+    /// request is to be made again with the answers: by a clone of its [`Call`], which counts what it asks for on and on.
     InputRequired(Box<RawValue>),
     /// The work goes on as a task: a result of the newer era with `resultType` `task`, as written. Only a client that has
     /// declared the extension gets one.

@@ -2,10 +2,12 @@
 
 mod attacks;
 mod bodies;
+mod bound;
 mod late;
 mod oidc;
 mod once;
 mod rows;
+mod scopes;
 mod table;
 mod world;
 

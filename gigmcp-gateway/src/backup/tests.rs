@@ -25,7 +25,7 @@ fn executables_of(test: &TestDatabase) -> PathBuf {
 pub(crate) async fn restore(bytes: &[u8], test: &TestDatabase, before: Before) -> Result<Store, BackupError> {
     let read = beside(|| read(bytes, "backup".as_ref(), &executables_of(test)))?;
     let store = test.open();
-    store.restore(read.database, before).await?;
+    store.restore(read.database, before, AuditRow::default(), || {}).await?;
     read.executables.keep()?;
     Ok(store)
 }
@@ -311,4 +311,35 @@ async fn what_could_not_be_restored_is_not_backed_up() {
     test.sql("PRAGMA foreign_keys = off; INSERT INTO tokens (hash, profile_id, created_at) VALUES ('hash', 99, 1)");
     let refused = records();
     assert!(matches!(&refused, Err(StoreError::Dangling { table }) if table == "tokens"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_was_restored_tells_so_itself() {
+    for kind in [TestDatabase::sqlite as fn() -> TestDatabase, TestDatabase::postgres] {
+        let test = kind();
+        add(&test.open(), 1).await.expect("it is new");
+        let backup = backup_of(&test);
+        for (before, expected) in [(Before::Nothing, false), (Before::Replaced, true)] {
+            let to = kind();
+            let store = to.open();
+            if before == Before::Replaced {
+                add(&store, 2).await.expect("it is new");
+            }
+            let ended = store.audit_tail(1).await.expect("an answer").pop().and_then(|row| row.link());
+            let read = beside(|| read(&backup[..], "backup".as_ref(), &executables_of(&to))).expect("it is whole");
+            let told = AuditRow { kind: "backup".to_owned(), subject: "restores".to_owned(), ..row(3) };
+            let rows = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let seen = Arc::clone(&rows);
+            let seen = move || {
+                seen.fetch_add(1, Ordering::Relaxed);
+            };
+            store.restore(read.database, before, told, seen).await.expect("it can be put back");
+            let trail = store.audit_tail(9).await.expect("an answer");
+            let last = trail.last().expect("there is one");
+            assert_eq!((last.row.kind.as_str(), trail.len()), ("backup", 2), "after what was in the backup");
+            let replaced = ended.map(|ended| format!("; it replaces {ended}")).unwrap_or_default();
+            assert_eq!((last.row.subject.clone(), expected), (format!("restores{replaced}"), ended.is_some()));
+            assert!(rows.load(Ordering::Relaxed) > 3, "each row is heard of");
+        }
+    }
 }

@@ -83,9 +83,9 @@ pub(super) struct Listed {
 
 pub(super) fn print_key(name: &Label, scopes: &Scopes, key: &str, out: &Output) -> Result<(), Failure> {
     let document = json!({ "name": name.as_str(), "scopes": scopes.to_string(), "key": key });
-    out.print(&document, |_| {
-        vec![format!("key {name} for {scopes}"), format!("(shown once, only its hash is kept): {key}")]
-    })
+    let about =
+        format!("key {name} for {scopes}, shown once, as only its hash is kept; only you should be able to read it:");
+    out.print_once(&document, &[about], key)
 }
 
 pub(super) fn print_list(keys: &[Listed], out: &Output) -> Result<(), Failure> {

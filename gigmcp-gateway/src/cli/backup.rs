@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,14 +10,19 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::progress::Counted;
+use super::{
+    progress::{Count, Counted},
+    user::when,
+};
 use crate::{
     backup::{self, BackupError, NewFile, Older, Restored, Written, beside},
     host::{self, Host},
     keys::MasterKey,
-    output::{Failure, Output},
+    output::{Failure, Output, whole},
+    people::{Actor, Kind, done},
     settings::Settings,
-    store::{Before, Moment},
+    spec::Owner,
+    store::{Before, Moment, newest_version},
 };
 
 #[derive(Args)]
@@ -42,7 +47,7 @@ pub(crate) struct Restore {
 }
 
 /// Writes a backup of the database as it is at this moment.
-pub(crate) fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Result<ExitCode, Failure> {
+pub(crate) async fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Result<ExitCode, Failure> {
     let older = if asked.force { Older::Overwritten } else { Older::Kept };
     let executables = host::executables(settings.data_dir());
     let database = settings.database()?;
@@ -51,18 +56,22 @@ pub(crate) fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Resul
     if to_stdout && io::stdout().is_terminal() {
         return Err("a backup is not for a terminal; name a file, or another program with `|`".into());
     }
-    let written = beside(|| {
+    let (written, version) = beside(|| {
         let moment = Moment::of(&database)?;
-        match to_stdout {
-            true => backup::write(&moment, &executables, &mut Counted::new(io::stdout().lock()), failed),
+        let written = match to_stdout {
+            true => backup::write(&moment, &executables, &mut Counted::new(io::stdout().lock()), failed)?,
             false => {
                 let mut file = NewFile::create(&asked.file, older)?;
-                let written = backup::write(&moment, &executables, &mut Counted::new(&mut file), failed)?;
+                let written = backup::write(&moment, &executables, &mut Counted::file(&mut file), failed)?;
                 file.keep()?;
-                Ok(written)
+                written
             }
-        }
+        };
+        Ok::<_, BackupError>((written, moment.version))
     })?;
+    if let Err(error) = told(settings, &written, version).await {
+        tracing::warn!("the backup is whole, but the audit trail does not tell of it: {}", whole(&*error));
+    }
     for sha256 in &written.missing {
         tracing::warn!(
             "the executable {sha256} is not in the backup: it is missing from the data directory, or changed"
@@ -72,6 +81,17 @@ pub(crate) fn backup(settings: &Settings, asked: &Backup, out: &Output) -> Resul
         true => Ok(ExitCode::SUCCESS),
         false => tell(&asked.file, settings, &written, out).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// Whoever can read the database can copy it without a trace, so one that cannot be written to is no reason to have no backup.
+async fn told(settings: &Settings, written: &Written, version: i64) -> Result<(), Failure> {
+    if version != newest_version() {
+        return Err("the database is of an older version, and a backup changes nothing of it".into());
+    }
+    let rows: u64 = written.rows.values().sum();
+    let what = format!("makes a backup of {rows} rows, sha256 {}", written.sha256);
+    let store = Host::open(settings)?.store;
+    Ok(store.add_audit(done(Kind::Backup, &Owner::local(), what, &Actor::local())).await?)
 }
 
 fn tell(file: &Path, settings: &Settings, written: &Written, out: &Output) -> Result<(), Failure> {
@@ -94,15 +114,14 @@ fn tell(file: &Path, settings: &Settings, written: &Written, out: &Output) -> Re
 pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) -> Result<ExitCode, Failure> {
     let executables = host::executables(settings.data_dir());
     let Restored { database, executables, made_at } = beside(|| {
-        let from: Box<dyn BufRead> = match asked.file.as_os_str() == "-" {
+        let from: Box<dyn Read> = match asked.file.as_os_str() == "-" {
             true => Box::new(io::stdin().lock()),
             false => {
-                let opened = File::open(&asked.file);
                 let failed = |source| BackupError::Read { path: asked.file.clone(), source };
-                Box::new(BufReader::with_capacity(1 << 16, opened.map_err(failed)?))
+                Box::new(File::open(&asked.file).map_err(failed)?)
             }
         };
-        backup::read(from, &asked.file, &executables)
+        backup::read(BufReader::with_capacity(1 << 16, Counted::file(from)), &asked.file, &executables)
     })?;
     let host = Host::open(settings)?;
     let before = match asked.replace {
@@ -116,7 +135,10 @@ pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) 
     let counts = json!({
         "servers": rows("servers")?, "profiles": rows("profiles")?, "secrets": rows("secrets")?, "audit": rows("audit")?,
     });
-    host.store.restore(database, before).await?;
+    let what = format!("restores a backup of {}", when(made_at));
+    let row = done(Kind::Backup, &Owner::local(), what, &Actor::local());
+    let mut count = Count::of_rows();
+    host.store.restore(database, before, row, move || count.add(1)).await?;
     let executables = executables.keep()?;
     let opened = opens(settings, &host).await;
     let document = json!({

@@ -3,10 +3,13 @@
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
+use super::progress::Waiting;
 use crate::{
     host::Host,
     install,
     output::{Failure, Output},
+    people::{Actor, Kind, done},
+    spec::Owner,
 };
 
 #[derive(Subcommand)]
@@ -17,7 +20,13 @@ pub(crate) enum Command {
 
 /// Does what was asked.
 pub(crate) async fn run(host: Host, Command::Gc: Command, out: &Output) -> Result<(), Failure> {
-    let collected = install::collect(&host).await?;
+    // As by the API: before it is done, so that it is not done without.
+    let row = done(Kind::Server, &Owner::local(), "removes images that nothing needs", &Actor::local());
+    host.store.add_audit(row).await?;
+    let waiting = Waiting::begin("looking for images that nothing needs");
+    let collected = install::collect(&host).await;
+    drop(waiting);
+    let collected = collected?;
     let collected = Collected { trees: collected.trees, blobs: collected.blobs, in_use: collected.leased };
     print(&collected, out)
 }

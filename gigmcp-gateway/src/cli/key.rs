@@ -12,10 +12,12 @@ use serde_json::json;
 use crate::{
     host::{Host, HostError},
     keys::{MasterKey, environment_ring},
-    output::{Failure, Output},
+    output::{Failure, Output, whole},
+    people::{Actor, Kind, done},
     secrets::Rotation,
     settings::Settings,
-    store::SecretKey,
+    spec::Owner,
+    store::{AuditRow, SecretKey},
 };
 
 #[derive(Subcommand)]
@@ -108,6 +110,7 @@ async fn wrap(settings: &Settings, out: &Output) -> Result<(), Failure> {
         );
     }
     let file = key.lock()?;
+    tell(settings, "wraps the master key").await;
     // A file that is wrapped already is not plain, and its error is the one that matters if it does not open either.
     match file.load_plain() {
         Ok(ring) => file.replace(&ring).await?,
@@ -122,7 +125,8 @@ async fn wrap(settings: &Settings, out: &Output) -> Result<(), Failure> {
 async fn rotate(settings: &Settings, dry_run: bool, prepare: bool, out: &Output) -> Result<(), Failure> {
     let file = MasterKey::of(settings)?.lock()?;
     let path = file.path().display().to_string();
-    let mut rotation = Rotation::look(Host::open(settings)?.store, file).await?;
+    let store = Host::open(settings)?.store;
+    let mut rotation = Rotation::look(store.clone(), file).await?;
     let goes_on = rotation.unfinished;
     if dry_run {
         let version = if goes_on { rotation.version } else { rotation.version + 1 };
@@ -138,7 +142,9 @@ async fn rotate(settings: &Settings, dry_run: bool, prepare: bool, out: &Output)
             )]
         });
     }
+    let next = if goes_on { rotation.version } else { rotation.version + 1 };
     if prepare {
+        store.add_audit(told(format!("puts version {next} of the master key into its file"))).await?;
         rotation.prepare().await?;
         let document = json!({ "prepared": true, "version": rotation.version, "behind": rotation.behind });
         return out.print(&document, |_| {
@@ -151,6 +157,7 @@ async fn rotate(settings: &Settings, dry_run: bool, prepare: bool, out: &Output)
     if goes_on {
         eprintln!("going on with the rotation to version {} of the key", rotation.version);
     }
+    store.add_audit(told(format!("rotates the master key to version {next}"))).await?;
     let rotated = rotation.run(|done, all| eprintln!("rewrapped {done} of {all} secrets")).await?;
     let document = json!({
         "version": rotated.version, "key": rotated.key.to_string(), "rewrapped": rotated.rewrapped,
@@ -168,10 +175,32 @@ async fn rotate(settings: &Settings, dry_run: bool, prepare: bool, out: &Output)
     })
 }
 
+/// What the audit trail says of the key, before it is done.
+fn told(what: impl std::fmt::Display) -> AuditRow {
+    done(Kind::Key, &Owner::local(), what, &Actor::local())
+}
+
+/// The same where there may be no database, or one that cannot be used: then the log says so, and it is done all the same, as
+/// whoever has the key file needs no command for it.
+async fn tell(settings: &Settings, what: &str) {
+    let tell = async {
+        if !settings.database()?.exists() {
+            return Ok(());
+        }
+        Ok::<_, Failure>(Host::open(settings)?.store.add_audit(told(what)).await?)
+    };
+    if let Err(error) = tell.await {
+        tracing::warn!("the audit trail does not tell of this: {}", whole(&*error));
+    }
+}
+
 async fn drop_old(settings: &Settings, out: &Output) -> Result<(), Failure> {
     let file = MasterKey::of(settings)?.lock()?;
     let path = file.path().display().to_string();
-    let dropped = Rotation::look(Host::open(settings)?.store, file).await?.drop_old().await?;
+    let store = Host::open(settings)?.store;
+    let rotation = Rotation::look(store.clone(), file).await?;
+    store.add_audit(told("takes the old master keys out of the file")).await?;
+    let dropped = rotation.drop_old().await?;
     out.print(&json!({ "dropped": dropped }), |_| {
         vec![format!("took {dropped} old keys out of {path}; gateways that run know them until they are started again")]
     })

@@ -149,12 +149,8 @@ pub(super) fn print_removed(name: &ProfileSlug, server: &ServerName, out: &Outpu
 pub(super) fn print_token(name: &ProfileSlug, token: &str, out: &Output) -> Result<(), Failure> {
     let endpoint = format!("/mcp/p/{name}");
     let document = json!({ "profile": name.as_str(), "endpoint": endpoint, "token": token });
-    out.print(&document, |_| {
-        vec![
-            format!("profile {name}, endpoint {endpoint}"),
-            format!("token (shown once, only its hash is kept): {token}"),
-        ]
-    })
+    let about = format!("profile {name}, endpoint {endpoint}; token, shown once, as only its hash is kept:");
+    out.print_once(&document, &[about], token)
 }
 
 /// A profile, in a list.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Read, Write},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use gigmcp_registry::{Digest, Progress, PullEvent};
 
 /// Shows it on standard error, if somebody looks at that.
 pub(crate) fn progress() -> Arc<dyn Progress> {
-    match std::io::stderr().is_terminal() {
+    match io::stderr().is_terminal() {
         true => Arc::new(Line::default()),
         false => Arc::new(|_: PullEvent| {}),
     }
@@ -22,7 +22,7 @@ pub(super) struct Waiting(Option<tokio::task::JoinHandle<()>>);
 
 impl Waiting {
     pub(super) fn begin(what: &'static str) -> Self {
-        let task = std::io::stderr().is_terminal().then(|| {
+        let task = io::stderr().is_terminal().then(|| {
             tokio::spawn(async move {
                 let (begun, mut ticks) = (Instant::now(), tokio::time::interval(Duration::from_secs(1)));
                 loop {
@@ -55,12 +55,17 @@ pub(crate) struct Count {
 impl Count {
     /// Of rows, of which a few lines are printed in the end.
     pub(crate) fn of_rows() -> Self {
-        Self::new("rows", std::io::stderr().is_terminal())
+        Self::new("rows", io::stderr().is_terminal())
     }
 
     /// Of bytes that are written where somebody may be looking already.
     pub(crate) fn of_bytes() -> Self {
-        Self::new("bytes", std::io::stderr().is_terminal() && !std::io::stdout().is_terminal())
+        Self::new("bytes", io::stderr().is_terminal() && !io::stdout().is_terminal())
+    }
+
+    /// Of bytes of a file.
+    pub(crate) fn of_file() -> Self {
+        Self::new("bytes", io::stderr().is_terminal())
     }
 
     fn new(what: &'static str, is_shown: bool) -> Self {
@@ -83,27 +88,41 @@ impl Count {
     }
 }
 
-/// Counts what is written through it.
-pub(super) struct Counted<W> {
-    into: W,
+/// Counts what is written or read through it.
+pub(super) struct Counted<T> {
+    inner: T,
     count: Count,
 }
 
-impl<W> Counted<W> {
-    pub(super) fn new(into: W) -> Self {
-        Self { into, count: Count::of_bytes() }
+impl<T> Counted<T> {
+    /// What goes to standard output.
+    pub(super) fn new(inner: T) -> Self {
+        Self { inner, count: Count::of_bytes() }
+    }
+
+    /// What goes to a file, or comes from one.
+    pub(super) fn file(inner: T) -> Self {
+        Self { inner, count: Count::of_file() }
     }
 }
 
 impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.into.write(bytes)?;
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
         self.count.add(written as u64);
         Ok(written)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.into.flush()
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.count.add(read as u64);
+        Ok(read)
     }
 }
 
@@ -158,7 +177,7 @@ fn mib(bytes: u64) -> f64 {
 
 fn draw(text: &str) {
     // Nothing is left to be done about a closed standard error.
-    drop(write!(std::io::stderr().lock(), "\r\x1b[K{text}"));
+    drop(write!(io::stderr().lock(), "\r\x1b[K{text}"));
 }
 
 const REDRAW: Duration = Duration::from_millis(100);
@@ -173,6 +192,18 @@ mod tests {
         let count = |what, done| Count { done, ..Count::new(what, false) }.text();
         assert_eq!(count("bytes", 3 << 19), "1.5 MiB");
         assert_eq!(count("rows", 12_345), "12345 rows");
+    }
+
+    #[test]
+    fn what_goes_through_is_counted_and_stays_what_it_is() {
+        let counted = |inner: &'static [u8]| Counted { inner, count: Count::new("bytes", false) };
+        let mut reader = counted(b"0123456789");
+        let mut read = String::new();
+        reader.read_to_string(&mut read).expect("it is in memory");
+        assert_eq!((read.as_str(), reader.count.done), ("0123456789", 10));
+        let mut writer = Counted { inner: Vec::new(), count: Count::new("bytes", false) };
+        writer.write_all(b"01234").expect("it is in memory");
+        assert_eq!((writer.inner.as_slice(), writer.count.done), (&b"01234"[..], 5));
     }
 
     #[test]

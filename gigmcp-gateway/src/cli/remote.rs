@@ -3,9 +3,11 @@
 mod connection;
 mod error;
 mod machine;
+mod once;
 mod people;
 mod pins;
 mod profiles;
+mod said;
 mod servers;
 mod trail;
 
@@ -18,7 +20,9 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use connection::Connection;
+use error::Reason;
 pub(crate) use error::RemoteError;
+use once::Asked;
 
 use super::Command;
 use crate::{
@@ -93,7 +97,7 @@ impl Remote {
         path: &Path,
         body: &impl Serialize,
     ) -> Result<T, RemoteError> {
-        self.read(method, path, Some(text(body)), DEADLINE).await
+        self.read(method, path, Some(said::body(body)), DEADLINE).await
     }
 
     /// Has something made that is all said by its path, and reads the answer.
@@ -103,7 +107,7 @@ impl Remote {
 
     /// The same for what takes long.
     async fn send_patiently<T: DeserializeOwned>(&self, path: &Path, body: &impl Serialize) -> Result<T, RemoteError> {
-        self.read(Method::POST, path, Some(text(body)), PATIENCE).await
+        self.read(Method::POST, path, Some(said::body(body)), PATIENCE).await
     }
 
     /// Has something done that says nothing and answers nothing.
@@ -113,7 +117,7 @@ impl Remote {
 
     /// Has something done that answers nothing.
     async fn say(&self, method: Method, path: &Path, body: &impl Serialize) -> Result<(), RemoteError> {
-        self.whole(method, path, Some(text(body)), DEADLINE).await.map(drop)
+        self.whole(method, path, Some(said::body(body)), DEADLINE).await.map(drop)
     }
 
     async fn read<T: DeserializeOwned>(
@@ -134,30 +138,44 @@ impl Remote {
         deadline: Duration,
     ) -> Result<Bytes, RemoteError> {
         let late = |_| RemoteError::Late { seconds: deadline.as_secs() };
-        let answered = async {
-            let response = self.ask(method, path, body).await?;
-            self.collected(response).await
-        };
-        tokio::time::timeout(deadline, answered).await.map_err(late)?
+        tokio::time::timeout(deadline, self.done(&Asked::new(method, path, body)?)).await.map_err(late)?
     }
 
-    /// Asks, and gives an answer that says yes. Whoever asked too often waits, as nothing was done then.
-    async fn ask(&self, method: Method, path: &Path, body: Option<Bytes>) -> Result<Response<Incoming>, RemoteError> {
-        let key = match path.needs_key {
+    /// Asks, and once more if the connection broke: with the same key, so that what is done is done once.
+    async fn done(&self, asked: &Asked<'_>) -> Result<Bytes, RemoteError> {
+        match self.try_done(asked).await {
+            Err(broken @ RemoteError::Broken(_)) if asked.is_repeatable() => {
+                asked.again(broken, self.try_done(asked).await)
+            }
+            done => done,
+        }
+    }
+
+    async fn try_done(&self, asked: &Asked<'_>) -> Result<Bytes, RemoteError> {
+        let response = self.ask(asked).await?;
+        self.collected(response).await
+    }
+
+    /// Asks, and gives an answer that says yes. Whoever asked too often waits, as nothing was done then; and so does whoever
+    /// asked for what is being done.
+    async fn ask(&self, asked: &Asked<'_>) -> Result<Response<Incoming>, RemoteError> {
+        let key = match asked.path.needs_key {
             true => Some(self.key.as_ref().ok_or(RemoteError::NoKey)?),
             false => None,
         };
         loop {
-            let response = self.connection.send(&method, path.text(), key, body.clone()).await?;
+            let response = self.connection.send(asked, key).await?;
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
             }
             let wait = response.headers().get(header::RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
             let body = self.collected(response).await?;
-            match wait.filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
+            let refused = RemoteError::refused(self.connection.host(), asked.path, status, &body);
+            let passes = status == StatusCode::TOO_MANY_REQUESTS || refused.code() == Some(IN_FLIGHT);
+            match wait.filter(|seconds| passes && *seconds <= DEADLINE.as_secs()) {
                 Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-                None => return Err(RemoteError::refused(self.connection.host(), status, &body)),
+                None => return Err(refused),
             }
         }
     }
@@ -178,7 +196,7 @@ impl Remote {
 
 /// Does what was asked, at a gateway elsewhere. Never here: what has no route there is refused.
 pub(super) async fn run(remote: &Remote, command: Command, out: &Output) -> Result<ExitCode, Failure> {
-    let no_route = |command: &str| Err(RemoteError::NoRoute { command: command.to_owned() }.into());
+    let no_route = |command, reason| Err(RemoteError::NoRoute { command, reason }.into());
     match command {
         Command::Catalog(command) => servers::catalog(remote, command, out).await?,
         Command::Server(command) => servers::run(remote, command, out).await?,
@@ -193,14 +211,14 @@ pub(super) async fn run(remote: &Remote, command: Command, out: &Output) -> Resu
         Command::Key(command) => return machine::key(remote, &command, out).await,
         Command::Doctor(command) => return machine::doctor(remote, &command, out).await,
         Command::Audit(command) => return trail::run(remote, command, out).await,
-        Command::Serve => return no_route("serve"),
-        Command::Config(_) => return no_route("config"),
-        Command::Demo => return no_route("demo"),
-        Command::Exec(_) => return no_route("exec"),
-        Command::Health => return no_route("health"),
-        Command::Completions { .. } => return no_route("completions"),
-        Command::Backup(_) => return no_route("backup"),
-        Command::Restore(_) => return no_route("restore"),
+        Command::Serve => return no_route("serve", Reason::Here),
+        Command::Config(_) => return no_route("config", Reason::Here),
+        Command::Demo => return no_route("demo", Reason::Here),
+        Command::Exec(_) => return no_route("exec", Reason::Here),
+        Command::Health => return no_route("health", Reason::Here),
+        Command::Completions { .. } => return no_route("completions", Reason::Here),
+        Command::Backup(_) => return no_route("backup", Reason::Database),
+        Command::Restore(_) => return no_route("restore", Reason::Database),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -210,6 +228,7 @@ pub(super) async fn run(remote: &Remote, command: Command, out: &Output) -> Resu
 struct Path {
     text: String,
     needs_key: bool,
+    changes: bool,
 }
 
 impl Path {
@@ -219,12 +238,17 @@ impl Path {
             text.push('/');
             text.extend(percent_encoding::utf8_percent_encode(part, ENCODED));
         }
-        Self { text, needs_key: true }
+        Self { text, needs_key: true, changes: true }
     }
 
     /// Where nobody is anybody yet.
     fn without_key(self) -> Self {
         Self { needs_key: false, ..self }
+    }
+
+    /// Where a body is sent, and nothing is changed.
+    fn that_only_looks(self) -> Self {
+        Self { changes: false, ..self }
     }
 
     fn with(mut self, name: &str, value: Option<impl ToString>) -> Self {
@@ -240,16 +264,18 @@ impl Path {
     fn text(&self) -> &str {
         &self.text
     }
+
+    /// What it names, for people.
+    fn place(&self) -> &str {
+        let path = self.text.split('?').next().unwrap_or_default();
+        path.strip_prefix(api::PREFIX).unwrap_or(path)
+    }
 }
 
 #[derive(Deserialize)]
 struct Page<T> {
     items: Vec<T>,
     next_cursor: Option<String>,
-}
-
-fn text(body: &impl Serialize) -> Bytes {
-    serde_json::to_vec(body).expect("what is said is JSON").into()
 }
 
 /// All but what RFC 3986 calls unreserved.
@@ -259,6 +285,8 @@ const PAGE: usize = 200;
 /// More of anything is more than somebody reads.
 const MAX_ITEMS: usize = 20_000;
 const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// What is asked twice with one key is being done for the first time.
+const IN_FLIGHT: &str = "idempotency_in_flight";
 const DEADLINE: Duration = Duration::from_secs(60);
 /// For what pulls an image: longer than the gateway itself waits.
 const PATIENCE: Duration = Duration::from_secs(630);

@@ -7,7 +7,7 @@ use gigmcp_registry::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::install;
+use super::{install, progress::Waiting};
 use crate::{
     declare::Declaration,
     host::Host,
@@ -160,7 +160,10 @@ async fn find_out(host: Host, name: &ServerName) {
         let limit = FINDING_OUT.min(Duration::from_secs(settings.start_timeout));
         Ok::<_, Failure>(era::find_out(&supervisor, name, limit).await?)
     };
-    match found.await {
+    let waiting = Waiting::begin("finding out what it speaks; it is there already");
+    let found = found.await;
+    drop(waiting);
+    match found {
         Ok(Some(_)) => {}
         Ok(None) => tracing::info!("{name} did not answer within {} s, or not what it should", FINDING_OUT.as_secs()),
         Err(error) => tracing::debug!("what {name} speaks is not known yet: {}", whole(&*error)),

@@ -84,12 +84,8 @@ pub(super) struct Listed {
 pub(super) fn print_token(profile: &ProfileSlug, name: &Label, token: &str, out: &Output) -> Result<(), Failure> {
     let endpoint = format!("/mcp/p/{profile}");
     let document = json!({ "profile": profile.as_str(), "endpoint": endpoint, "name": name.as_str(), "token": token });
-    out.print(&document, |_| {
-        vec![
-            format!("profile {profile}, endpoint {endpoint}"),
-            format!("token {name} (shown once, only its hash is kept): {token}"),
-        ]
-    })
+    let about = format!("profile {profile}, endpoint {endpoint}; token {name}, shown once, as only its hash is kept:");
+    out.print_once(&document, &[about], token)
 }
 
 pub(super) fn print_list(tokens: &[Listed], out: &Output) -> Result<(), Failure> {

@@ -51,6 +51,8 @@ pub(crate) enum LoginError {
     User { user: String },
     #[error("the password is not one line of text, or empty")]
     Password,
+    #[error("there is no credential for the registry {host}")]
+    Absent { host: String },
     #[error(transparent)]
     Registry(#[from] InvalidSpec),
     #[error(transparent)]
@@ -87,7 +89,10 @@ impl RegistryLogin {
 /// Forgets the credential of a registry.
 pub(crate) async fn forget(host: &RegistryHost, secrets: &Secrets, by: &Actor) -> Result<(), LoginError> {
     let (key, _) = place(&host.0)?;
-    Ok(secrets.delete(key, told(host, "deletes", by)).await?)
+    match secrets.delete(key, told(host, "deletes", by)).await {
+        Err(SecretError::Store(StoreError::Missing { .. })) => Err(LoginError::Absent { host: host.to_string() }),
+        done => Ok(done?),
+    }
 }
 
 fn told(host: &RegistryHost, what: &str, by: &Actor) -> Told {

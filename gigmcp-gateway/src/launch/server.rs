@@ -175,6 +175,10 @@ impl Upstream for Server {
         self.upstream.works_for(client)
     }
 
+    fn given_up_for(&self) -> Duration {
+        self.upstream.given_up_for()
+    }
+
     fn describe<'a>(&'a self) -> BoxFuture<'a, Description> {
         self.upstream.describe()
     }

@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     Instance,
     /// Somebody came with what lets nobody in.
     Proof,
+    /// The master key was changed, or shown.
+    Key,
+    /// Everything was written into a file, or put back from one.
+    Backup,
 }
 
 impl Kind {
@@ -46,6 +50,8 @@ impl Kind {
             Self::Secret => "secret",
             Self::Instance => "instance",
             Self::Proof => "proof",
+            Self::Key => "master-key",
+            Self::Backup => "backup",
         }
     }
 }

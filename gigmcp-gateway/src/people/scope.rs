@@ -34,7 +34,7 @@ pub(crate) struct Scopes(BTreeSet<ApiScope>);
 
 /// A text that is no list of scopes.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{text}` is not a scope; there are: {}", all().map(|scope| scope.to_string()).collect::<Vec<_>>().join(", "))]
+#[error("`{text}` is not a scope; there are: {}", ApiScope::all().map(|scope| scope.to_string()).collect::<Vec<_>>().join(", "))]
 pub(crate) struct InvalidScope {
     text: String,
 }
@@ -59,6 +59,12 @@ impl ApiScope {
         Self { area, write: true }
     }
 
+    /// All there are.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let both = Area::ALL.into_iter().flat_map(|(area, _)| [Self::read(area), Self::write(area)]);
+        both.filter(|scope| *scope != Self::write(Area::Audit))
+    }
+
     /// The least role that may do something with it. What reads is also of what is one's own.
     pub(crate) fn least(self) -> Role {
         match (self.area, self.write) {
@@ -67,11 +73,6 @@ impl ApiScope {
             | (Area::Profiles | Area::Credentials | Area::Audit | Area::System, _) => Role::User,
         }
     }
-}
-
-fn all() -> impl Iterator<Item = ApiScope> {
-    let both = Area::ALL.into_iter().flat_map(|(area, _)| [ApiScope::read(area), ApiScope::write(area)]);
-    both.filter(|scope| *scope != ApiScope::write(Area::Audit))
 }
 
 impl Scopes {
@@ -97,7 +98,7 @@ impl FromStr for ApiScope {
     type Err = InvalidScope;
 
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        all().find(|scope| scope.to_string() == text).ok_or_else(|| InvalidScope { text: text.to_owned() })
+        Self::all().find(|scope| scope.to_string() == text).ok_or_else(|| InvalidScope { text: text.to_owned() })
     }
 }
 
@@ -122,15 +123,15 @@ mod tests {
 
     #[test]
     fn writing_is_reading_too_and_nothing_is_another_area() {
-        for given in all() {
+        for given in ApiScope::all() {
             let scopes: Scopes = given.to_string().parse().expect("it has one");
-            for asked in all() {
+            for asked in ApiScope::all() {
                 let expected = given.area == asked.area && (given.write || !asked.write);
                 assert_eq!(scopes.allow(asked), expected, "{given} {asked}");
             }
             assert_eq!(scopes.to_string().parse(), Ok(scopes));
         }
-        assert_eq!(all().count(), 11);
+        assert_eq!(ApiScope::all().count(), 11);
     }
 
     #[test]

@@ -79,7 +79,8 @@ pub(crate) fn secret(name: &'static str, file: Option<&Path>) -> Result<Option<Z
         Some(Kept::File(path) | Kept::Credential(path)) => path,
     };
     let unreadable = |source| SettingsError::Unreadable { name: name.to_owned(), path: path.clone(), source };
-    let mut text = Zeroizing::new(String::with_capacity(4096));
+    // Room for all of it: what grows leaves what it held before.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES as usize + 1));
     let opened = File::open(&path).map_err(unreadable)?;
     opened.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_BYTES {

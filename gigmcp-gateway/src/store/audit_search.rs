@@ -1,4 +1,4 @@
-//! Looks for rows of the audit trail, newest first.
+//! Looks for rows of the audit trail: back from the newest, or on from some row.
 
 use sea_query::{Condition, Expr, ExprTrait, Order, Query};
 
@@ -23,7 +23,51 @@ pub(crate) struct Found {
     pub(crate) before: Option<Place>,
 }
 
+/// Which rows are looked for after another, as they come.
+#[derive(Clone, Debug)]
+pub(crate) struct Ahead {
+    pub(crate) filter: Filter,
+    pub(crate) after: Place,
+    pub(crate) limit: u64,
+}
+
+/// What was found ahead, and how far was looked.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundAhead {
+    /// Oldest first.
+    pub(crate) rows: Vec<ChainedRow>,
+    /// What is wanted up to here was found.
+    pub(crate) upto: Place,
+    /// There are no more rows by now.
+    pub(crate) last: bool,
+}
+
 impl Store {
+    /// The next rows that are wanted. Looks at a bounded number of them, as [`search_audit`](Self::search_audit) does.
+    pub(crate) async fn audit_ahead(&self, ahead: Ahead) -> Result<FoundAhead, StoreError> {
+        self.audit_ahead_within(ahead, AT_ONCE).await
+    }
+
+    async fn audit_ahead_within(&self, ahead: Ahead, at_once: i64) -> Result<FoundAhead, StoreError> {
+        let Ahead { filter, after, limit } = ahead;
+        self.read(move |connection| {
+            let ends = (bound(connection, Order::Asc)?, bound(connection, Order::Desc)?);
+            let (Some(oldest), Some(newest)) = ends else {
+                return Ok(FoundAhead { rows: Vec::new(), upto: after, last: true });
+            };
+            let after = Ord::max(after, oldest.saturating_sub(1));
+            let end = Ord::min(newest, after.saturating_add(at_once));
+            let wanted = condition(&filter).add(Expr::col(Audit::Id).gt(after)).add(Expr::col(Audit::Id).lte(end));
+            let mut select = audit::select();
+            select.cond_where(wanted).order_by(Audit::Id, Order::Asc).limit(limit);
+            let rows = connection.rows(&select, audit::parse)?;
+            let full = rows.len() as u64 >= limit;
+            let upto = Ord::max(after, rows.last().filter(|_| full).map_or(end, |row| row.id));
+            Ok(FoundAhead { rows, upto, last: upto >= newest })
+        })
+        .await
+    }
+
     /// Looks at a bounded number of rows, so that a search for what is rare holds up nobody: it may find nothing and say
     /// where to look on.
     pub(crate) async fn search_audit(&self, search: Search) -> Result<Found, StoreError> {
@@ -83,8 +127,9 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(Expr::col(Audit::Alarm).ne(0_i64));
     }
     if let Some(call) = &filter.call {
-        // Among ids with commas between them. An id has none of the signs that mean something in a pattern; what has is none.
-        let id = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        // Among ids with commas between them. An id has none of the signs that mean something in a pattern, and no capital letter,
+        // which SQLite takes for the small one there; what has is none.
+        let id = call.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-');
         let like = |pattern: String| Expr::col(Audit::Calls).like(pattern);
         let among = Condition::any()
             .add(Expr::col(Audit::Calls).eq(call.as_str()))
@@ -125,6 +170,7 @@ mod tests {
                 Filter { kind: Some("tool".to_owned()), ..Filter::default() },
                 Filter { owner: Some("bob".to_owned()), ..Filter::default() },
                 Filter { call: Some("one".to_owned()), ..Filter::default() },
+                Filter { call: Some("ONE".to_owned()), ..Filter::default() },
                 Filter { call: Some("o%".to_owned()), ..Filter::default() },
                 Filter { call: Some("o_e".to_owned()), ..Filter::default() },
                 Filter { alarms: true, ..Filter::default() },
@@ -167,6 +213,41 @@ mod tests {
             let then = Search { before: first.before, ..rare };
             let second = store.search_audit_within(then, 5).await.expect("they can be read");
             assert_eq!((second.rows.iter().map(|row| row.id).collect::<Vec<_>>(), second.before), (vec![2], None));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_comes_is_found_by_the_same_filter_and_nothing_is_left_out() {
+        on_both(async |test| {
+            let store = test.open();
+            let ahead = |filter: &Filter, after| Ahead { filter: filter.clone(), after, limit: 2 };
+            let filter = Filter { owner: Some("ann".to_owned()), ..Filter::default() };
+            let empty = store.audit_ahead(ahead(&filter, Place::MIN)).await.expect("it can be read");
+            assert!(empty.last && empty.rows.is_empty());
+            for owner in ["ann", "bob", "ann", "bob", "bob", "bob", "bob", "ann", "bob"] {
+                store.add_audit(AuditRow { owner: owner.to_owned(), ..row("a") }).await.expect("it is kept");
+            }
+            let all = async |filter: &Filter| {
+                let (mut after, mut found) = (empty.upto, Vec::new());
+                loop {
+                    let next = store.audit_ahead_within(ahead(filter, after), 3).await.expect("it can be read");
+                    assert!(next.rows.len() <= 2 && (next.upto > after || next.last), "it gets on");
+                    found.extend(next.rows.iter().map(|row| row.id));
+                    after = next.upto;
+                    if next.last {
+                        return (found, after);
+                    }
+                }
+            };
+            let (found, upto) = all(&filter).await;
+            assert_eq!((found, upto), (vec![1, 3, 8], 9), "what is another's is left out in the database");
+            assert_eq!(all(&Filter::default()).await.0, (1..=9).collect::<Vec<_>>(), "twin");
+            store.add_audit(AuditRow { owner: "ann".to_owned(), ..row("a") }).await.expect("it is kept");
+            let more = store.audit_ahead(ahead(&filter, upto)).await.expect("it can be read");
+            assert_eq!(more.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [10]);
+            let beyond = store.audit_ahead(ahead(&filter, 99)).await.expect("it can be read");
+            assert!(beyond.rows.is_empty() && beyond.last && beyond.upto == 99, "it never goes back");
         })
         .await;
     }

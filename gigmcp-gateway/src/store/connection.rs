@@ -237,6 +237,8 @@ pub(crate) enum SqlError {
     Replaced,
     #[error("what was written could not be flushed to the disk")]
     NotFlushed,
+    #[error("the disk failed to keep what was written before; look at it, then start the gateway again")]
+    FlushFailed,
     #[error("the transaction has ended already")]
     NoTransaction,
 }
@@ -250,6 +252,27 @@ impl From<rusqlite::Error> for SqlError {
 impl From<tokio_postgres::Error> for SqlError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Postgres(Arc::new(error))
+    }
+}
+
+impl SqlError {
+    /// Whether SQLite asked the disk to keep something, and the disk said that it could not.
+    pub(super) fn is_failed_flush(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
+    }
+
+    /// Whether nothing was written, and the same may be possible soon: a full disk, a lock of another program, a database that
+    /// cannot be reached.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy))
+            }
+            Self::Full | Self::ReadOnly | Self::Undone | Self::Connect(_) | Self::Unreachable(_) => true,
+            Self::Postgres(_) | Self::Lost | Self::Replaced | Self::NotFlushed | Self::FlushFailed => false,
+            Self::NoTransaction => false,
+        }
     }
 }
 

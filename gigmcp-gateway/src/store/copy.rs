@@ -7,7 +7,7 @@ use fill::Filler;
 pub(crate) use scratch::{Complete, Scratch};
 
 use super::{
-    Database, Store, StoreError,
+    Database, Store, StoreError, Told, audit,
     catalog::{Table, quoted},
     cell::Cell,
     connection::{Access, Connection, Row, SqlError},
@@ -81,19 +81,34 @@ impl Moment {
 }
 
 impl Store {
-    /// Makes the database hold what that one holds and nothing else, or leaves it as it is. No id that was ever given in
-    /// either of them is given again.
-    pub(crate) async fn restore(&self, from: Complete, before: Before) -> Result<(), StoreError> {
+    /// Makes the database hold what that one holds and the row that tells of it, and nothing else; or leaves it as it is. No id
+    /// that was ever given in either of them is given again. `seen` hears of every row.
+    pub(crate) async fn restore(
+        &self,
+        from: Complete,
+        before: Before,
+        told: impl Into<Told>,
+        mut seen: impl FnMut() + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let mut told = told.into();
         self.change(move |connection| {
             connection.takes_its_time()?;
             let tables = from.0.tables()?;
-            if before == Before::Nothing {
-                nothing_in(connection, &tables)?;
+            match before {
+                Before::Nothing => nothing_in(connection, &tables)?,
+                // Whoever kept a head of it finds that it ended here.
+                Before::Replaced => told.row.subject.push_str(&format!("; it replaces {}", audit::tip(connection)?)),
             }
             fill::clear(connection, &tables)?;
             let mut filler = Filler::default();
-            records(&from.0, &tables, |record| filler.take(connection, record))?;
-            filler.finish(connection)
+            records(&from.0, &tables, |record| {
+                if matches!(record, Record::Row(_)) {
+                    seen();
+                }
+                filler.take(connection, record)
+            })?;
+            filler.finish(connection)?;
+            told.append(connection)
         })
         .await
     }

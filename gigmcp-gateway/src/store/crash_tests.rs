@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{testing::on_both, *};
-use crate::spec::{Owner, ServerSpec};
+use crate::spec::{Owner, ServerName, ServerSpec};
 
 /// The test below that is the program to be killed.
 const PROGRAM: &str = "store::crash_tests::writes_until_it_is_killed";

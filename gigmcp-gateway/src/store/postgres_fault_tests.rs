@@ -1,5 +1,7 @@
 //! PostgreSQL that fails.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     fault_tests::{Small, add, rows, told, until_refused},
     testing::{Postgres, Stop, name},

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerSpec};
+use crate::spec::{InvalidProfileSetting, Owner, ProfileSettings, ProfileSlug, ServerName, ServerSpec};
 
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;

@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{AuditRow, ChainedRow, Link, Place, PublicKey, Statement};
+#[cfg(test)]
+use super::AuditRow;
+use super::{ChainedRow, Link, Place, PublicKey, Statement};
 
 /// What is exported.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -51,7 +53,9 @@ pub(crate) struct Filter {
     pub(crate) alarms: bool,
 }
 
+#[cfg(test)]
 impl Filter {
+    /// What the condition that the database is given must mean.
     pub(crate) fn takes(&self, row: &AuditRow) -> bool {
         let is = |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| wanted == text);
         let among = |id: &String| row.calls.iter().flat_map(|calls| calls.split(',')).any(|call| call == id);

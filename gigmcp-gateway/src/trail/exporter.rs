@@ -1,7 +1,7 @@
 //! Goes through the trail as an export has it, with few rows in memory.
 
 use super::{ExportHead, Filter, Line, Link, PAGE_ROWS, Place, Statement};
-use crate::store::{Store, StoreError};
+use crate::store::{Ahead, Store, StoreError};
 
 /// An export under way.
 pub(crate) struct Exporter {
@@ -53,28 +53,32 @@ impl Exporter {
 
     /// The lines that come next; asked again after the last, those that were added since.
     pub(crate) async fn next(&mut self) -> Result<Lines, StoreError> {
+        if let Some(filter) = &self.filter {
+            let ahead = Ahead { filter: filter.clone(), after: self.end, limit: PAGE_ROWS };
+            let found = self.store.audit_ahead(ahead).await?;
+            self.end = found.upto;
+            let lines = found.rows.into_iter().map(Line::Row).collect();
+            return Ok(Lines { lines, last: found.last, rest: Vec::new() });
+        }
         let mut lines = Vec::new();
         let page = self.store.audit_page(self.end, PAGE_ROWS).await?;
         // A head may be signed after its row was exported.
-        if page.last && self.head < self.end && self.filter.is_none() {
+        if page.last && self.head < self.end {
             for statement in self.store.audit_heads(self.head, self.end).await? {
                 self.head = statement.link.place;
                 lines.push(Line::Statement(statement));
             }
         }
-        let whole = self.filter.is_none();
-        let mut statements = page.heads.into_iter().filter(|_| whole).peekable();
+        let mut statements = page.heads.into_iter().peekable();
         // The first time, or when rows were deleted that were not exported yet.
         let moved = page.base.filter(|moved| moved.link.place > self.end && self.base.as_ref() != Some(moved));
-        if let Some(moved) = moved.filter(|_| whole) {
+        if let Some(moved) = moved {
             lines.push(Line::Statement(moved.clone()));
             self.base = Some(moved);
         }
         for row in page.rows {
             self.end = row.id;
-            if self.filter.as_ref().is_none_or(|filter| filter.takes(&row.row)) {
-                lines.push(Line::Row(row));
-            }
+            lines.push(Line::Row(row));
             while let Some(statement) = statements.next_if(|statement| statement.link.place <= self.end) {
                 self.head = statement.link.place;
                 lines.push(Line::Statement(statement));

@@ -15,6 +15,18 @@ pub(crate) struct Break {
     pub(crate) flaw: Flaw,
 }
 
+impl Break {
+    /// What that says of the trail.
+    fn verdict(&self) -> &'static str {
+        match self.flaw {
+            Flaw::Unsigned => {
+                "the audit trail is not signed yet, which a gateway does within 10 seconds; if one has served for longer, what it signed was taken away"
+            }
+            _ => "the audit trail was changed",
+        }
+    }
+}
+
 /// What is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -82,8 +94,12 @@ pub(crate) struct Report {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum VerifyError {
-    #[error("the audit trail was changed")]
+    #[error("{}", .0.verdict())]
     Broken(#[from] Break),
+    #[error(
+        "nothing of the audit trail is signed, so nobody can say whether it was changed: no gateway has served on this database yet, which signs it (`gigmcp-gateway serve`); or if one has, all it signed was taken away"
+    )]
+    NeverSigned,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,6 +120,10 @@ pub(crate) async fn verify_while(
     let mut after = Place::MIN;
     loop {
         let page = store.audit_page(after, PAGE_ROWS).await?;
+        let is_first = after == Place::MIN;
+        if is_first && keys.is_empty() && kept.is_none() && is_never_signed(store, &page).await? {
+            return Err(VerifyError::NeverSigned);
+        }
         verifier.page(&page)?;
         seen(page.rows.len() as u64);
         match page.rows.last() {
@@ -111,6 +131,12 @@ pub(crate) async fn verify_while(
             _ => return Ok(verifier.finish()?),
         }
     }
+}
+
+/// Whether there are rows, and nothing that a gateway makes as soon as it serves.
+async fn is_never_signed(store: &Store, page: &Page) -> Result<bool, StoreError> {
+    let unsigned = page.base.is_none() && page.heads.is_empty() && !page.rows.is_empty();
+    Ok(unsigned && store.audit_keys().await?.is_empty())
 }
 
 /// Goes through rows and heads in their order.

@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) passed: usize,
     /// What failed and why. A warning counts as a failure, as it does for the suite's own lists.
     pub(crate) failed: Vec<String>,
+    /// What the suite has skipped, or only told, and why.
+    pub(crate) uncounted: Vec<String>,
 }
 
 impl Scenario {
@@ -47,7 +49,7 @@ impl Results {
         };
         // What the suite could not even run has no directory.
         for name in &required {
-            let not_run = Scenario { passed: 0, failed: vec!["not run".to_owned()] };
+            let not_run = Scenario { passed: 0, failed: vec!["not run".to_owned()], uncounted: Vec::new() };
             scenarios.entry(name.clone()).or_insert(not_run);
         }
         Self { requirements, mode, required, scenarios }
@@ -106,7 +108,11 @@ impl Scenario {
                 "FAILURE" | "WARNING" => {
                     scenario.failed.push(format!("{}: {}", check["id"], check["errorMessage"]));
                 }
-                _ => {} // for information, or skipped
+                status => {
+                    let why = check["errorMessage"].as_str().or(check["description"].as_str()).unwrap_or_default();
+                    let (id, why) = (check["id"].as_str().unwrap(), why.replace(['\n', '|'], " "));
+                    scenario.uncounted.push(format!("`{id}` ({}): {why}", status.to_lowercase()));
+                }
             }
         }
         scenario

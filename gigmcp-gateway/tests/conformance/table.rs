@@ -41,6 +41,15 @@ fn section(page: &mut String, title: &str, modes: &[&str], results: &[&Results])
     for name in others {
         row(page, &format!("{name} (not required)"), &|results| cell(results.scenarios.get(name)));
     }
+    let uncounted: BTreeSet<_> = results
+        .iter()
+        .flat_map(|results| results.scenarios.values())
+        .flat_map(|scenario| &scenario.uncounted)
+        .collect();
+    if !uncounted.is_empty() {
+        writeln!(page, "\nChecks that the suite has neither passed nor failed, in its own words:\n").unwrap();
+        uncounted.into_iter().for_each(|check| writeln!(page, "- {check}").unwrap());
+    }
 }
 
 /// How many checks a scenario that passes has; how many a failing one passed depends on where it failed.

@@ -95,3 +95,38 @@ fn where_there_is_no_database_nothing_is_shown_and_nothing_made() {
     installation.json(&["server", "list"], "");
     assert!(audit(&installation, &["verify"]).0, "twin: there is one");
 }
+
+#[test]
+fn a_trail_that_nobody_signed_yet_is_not_said_to_be_changed() {
+    let (internet, installation) = (Internet::new(), Installation::on_sqlite());
+    installation.profile("work", &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("trail");
+    let export = |installation: &Installation| {
+        fs::write(&file, installation.run(&["audit", "export"], "").stdout).unwrap();
+        audit(installation, &["verify", "--file", file.to_str().unwrap()])
+    };
+    for (right, told) in [audit(&installation, &["verify"]), export(&installation)] {
+        assert!(
+            !right
+                && told.contains("nothing of the audit trail is signed")
+                && !told.contains("the audit trail was changed"),
+            "{told}"
+        );
+    }
+    assert!(!installation.data().join("master.key").exists(), "whoever only looks makes no key");
+    let (right, told) = audit(&installation, &["verify", "--head", &format!("1:{}", "0".repeat(64))]);
+    assert!(!right && told.contains("was changed"), "whoever kept a head knows that somebody signed it: {told}");
+
+    drop(installation.serve(&internet, &[]));
+    for (right, told) in [audit(&installation, &["verify"]), export(&installation)] {
+        assert!(right, "twin: {told}");
+    }
+    let database = Connection::open(installation.data().join("gigmcp.db")).unwrap();
+    database.execute("DELETE FROM audit_heads WHERE kind = 'head'", []).unwrap();
+    let (right, told) = audit(&installation, &["verify"]);
+    assert!(!right && told.contains("is not signed yet") && told.contains("taken away"), "{told}");
+    database.execute("DELETE FROM audit_heads", []).unwrap();
+    let (right, told) = audit(&installation, &["verify"]);
+    assert!(!right && told.contains("was changed"), "there is a key that signed it: {told}");
+}

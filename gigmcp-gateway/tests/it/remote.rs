@@ -1,7 +1,10 @@
 //! The command line for a gateway elsewhere: the same answers as on its machine, and never anything here.
 
+mod broken;
+mod installs;
 mod refused;
 mod tls;
+mod trail;
 
 use std::{
     fs,
@@ -31,12 +34,23 @@ impl World {
         let add = ["server", "add", "notes", "--secret", "API_KEY=api.example.com", "--", "true"];
         installation.json(&add, "");
         installation.profile("work", &["notes"]);
+        Self::of(installation, &[])
+    }
+
+    /// A gateway with these settings, and an administrator.
+    fn of(installation: Installation, settings: &[(&str, String)]) -> Self {
         let code = installation.json(&["user", "setup"], "")["code"].as_str().unwrap().to_owned();
         installation.json(&["user", "accept", "--email", "root@example.com"], &format!("{code}\n{PASSWORD}\n"));
-        let gateway = Gateway::start(installation.command().env("GIG_LISTEN", "127.0.0.1:0").arg("serve"));
-        let log = gateway.log();
-        let address = log.split("listening on http://").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        let (gateway, address) = serve(&installation, settings);
         Self { installation, _gateway: gateway, address, elsewhere: tempfile::tempdir().unwrap() }
+    }
+
+    /// The same after its gateway was stopped and started with these settings.
+    fn restarted(self, settings: &[(&str, String)]) -> Self {
+        let Self { installation, _gateway: gateway, elsewhere, .. } = self;
+        drop(gateway);
+        let (gateway, address) = serve(&installation, settings);
+        Self { installation, _gateway: gateway, address, elsewhere }
     }
 
     /// A new key with these scopes, in a file.
@@ -44,6 +58,14 @@ impl World {
         let made = self.installation.json(&["api-key", "create", name, "--scopes", scopes], "");
         let path = self.elsewhere.path().join(name);
         fs::write(&path, format!("{}\n", made["key"].as_str().unwrap())).unwrap();
+        path
+    }
+
+    /// The same as the README says it.
+    fn key_by_redirection(&self, name: &str, scopes: &str) -> PathBuf {
+        let output = self.installation.run(&["api-key", "create", name, "--scopes", scopes], "");
+        let path = self.elsewhere.path().join(name);
+        fs::write(&path, output.stdout).unwrap();
         path
     }
 
@@ -98,6 +120,17 @@ impl World {
     }
 }
 
+/// Starts a gateway, and gives where it listens.
+fn serve(installation: &Installation, settings: &[(&str, String)]) -> (Gateway, String) {
+    let mut command = installation.command();
+    command.env("GIG_LISTEN", "127.0.0.1:0").envs(settings.iter().map(|(name, value)| (name, value)));
+    let gateway = Gateway::start(command.arg("serve"));
+    let log = gateway.log();
+    let listening = log.split("listening on ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let address = listening.split_once("://").unwrap().1.to_owned();
+    (gateway, address)
+}
+
 fn run(command: &mut Command, input: &str) -> Output {
     use std::io::Write;
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -109,7 +142,7 @@ fn run(command: &mut Command, input: &str) -> Output {
 #[test]
 fn a_list_is_the_same_as_on_the_machine_of_the_gateway() {
     let world = World::new();
-    let key = world.key("all", SCOPES);
+    let key = world.key_by_redirection("all", SCOPES);
     world.installation.json(&["secret", "set", "notes", "API_KEY"], "a-value-of-some-length");
     world.installation.json(&["user", "invite", "ann@example.com"], "");
     for words in [
@@ -121,6 +154,7 @@ fn a_list_is_the_same_as_on_the_machine_of_the_gateway() {
         &["user", "list"],
         &["user", "invitations"],
         &["user", "sessions", "root@example.com"],
+        &["user", "identities", "root@example.com"],
         &["secret", "list"],
         &["pin", "list"],
         &["pin", "diff", "notes"],

@@ -68,3 +68,48 @@ fn each_command_that_changes_something_leaves_a_row() {
         assert_eq!(told(&installation, &mut before), Vec::<String>::new(), "{command:?}");
     }
 }
+
+/// What is done with the machine in one's hands is told too, although nobody could be kept from doing it in another way.
+#[test]
+fn what_is_done_with_the_key_and_with_everything_leaves_a_row() {
+    let installation = Installation::on_sqlite();
+    installation.profile("work", &[]);
+    installation.json(&["key", "create"], "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    let file = file.to_str().unwrap();
+    let mut before = 0;
+    told(&installation, &mut before);
+    let commands: [(&[&str], &str); 9] = [
+        (&["key", "rotate", "--dry-run"], ""), // twin: nothing is done
+        (&["key", "rotate", "--prepare"], "master-key: puts version 2 of the master key into its file, by"),
+        (&["key", "rotate"], "master-key: rotates the master key to version "),
+        (&["key", "drop-old"], "master-key: takes the old master keys out of the file, by"),
+        (&["key", "export-recovery"], ""), // twin: it is refused
+        (&["key", "export-recovery", "--show-the-keys"], "master-key: shows the master key for its recovery, by"),
+        (&["images", "gc"], "server: removes images that nothing needs, by"),
+        (&["backup", file], "backup: makes a backup of "),
+        (&["restore", file, "--replace"], ""), // twin: it is refused
+    ];
+    for (command, expected) in commands {
+        installation.run(command, "");
+        let rows = told(&installation, &mut before);
+        let right = match expected {
+            "" => rows.is_empty(),
+            expected => rows.len() == 1 && rows[0].starts_with(expected) && rows[0].contains("by the command line"),
+        };
+        assert!(right, "{command:?}: {rows:?}");
+    }
+    let rows = installation.json(&["audit", "list", "--limit", "1"], "");
+    let ended = format!("{}:{}", rows[0]["id"], rows[0]["hash"].as_str().unwrap());
+    installation.json(&["restore", file, "--replace", "--yes"], "");
+    let rows = installation.json(&["audit", "list", "--limit", "1"], "");
+    let last = rows[0]["subject"].as_str().unwrap();
+    assert!(last.starts_with("restores a backup") && last.contains("by the command line"), "{last}");
+    assert!(last.ends_with(&format!("; it replaces {ended}")), "the head that is gone is named: {last} {ended}");
+    let other = Installation::on_sqlite();
+    other.run(&["restore", file], "");
+    let rows = other.json(&["audit", "list", "--limit", "1"], "");
+    let last = rows[0]["subject"].as_str().unwrap();
+    assert!(last.starts_with("restores a backup") && !last.contains("it replaces"), "{last}");
+}

@@ -56,8 +56,12 @@ pub(super) struct Entry {
     pub(super) naming: Naming,
     pub(super) index: usize,
     pub(super) hub: Arc<Hub>,
+    /// Whether it was ever started, or found running, by this aggregator.
+    touched: AtomicBool,
     /// A list was answered without this server.
     missed: AtomicBool,
+    /// A skill is not what it was, though nobody has said so.
+    skills_doubted: AtomicBool,
     /// What clients may have seen of it last.
     offered: Mutex<Option<Arc<Offer>>>,
     store: Option<Arc<dyn CatalogueStore>>,
@@ -96,7 +100,9 @@ impl Entry {
             naming,
             index,
             hub: Arc::clone(hub),
+            touched: AtomicBool::new(false),
             missed: AtomicBool::new(false),
+            skills_doubted: AtomicBool::new(false),
             offered: Mutex::default(),
             store,
             loaded: OnceCell::new(),
@@ -216,6 +222,11 @@ impl Entry {
         None
     }
 
+    /// Whether nobody has asked yet whether it runs.
+    pub(super) fn is_untouched(&self) -> bool {
+        !self.touched.load(Ordering::Acquire)
+    }
+
     /// What is demanded of it.
     pub(super) fn policy(&self) -> &ServerPolicy {
         self.guard.policy()
@@ -228,7 +239,18 @@ impl Entry {
     }
 
     pub(super) fn is_stale(&self, ready: &Ready) -> bool {
-        !ready.upstream.is_open() || revisions(&*ready.upstream) != ready.revisions || self.is_to_judge(ready)
+        let changed = revisions(&*ready.upstream) != ready.revisions || self.skills_doubted.load(Ordering::Acquire);
+        !ready.upstream.is_open() || changed || self.is_to_judge(ready)
+    }
+
+    /// Something of a skill is not as it was listed: the list is read again.
+    pub(super) fn doubts_skills(self: &Arc<Self>) {
+        self.skills_doubted.store(true, Ordering::Release);
+        self.read_again();
+    }
+
+    pub(super) fn takes_doubt(&self) -> bool {
+        self.skills_doubted.swap(false, Ordering::AcqRel)
     }
 
     /// Whether something may be agreed to that was not, or no longer.
@@ -337,6 +359,7 @@ impl Entry {
 
     fn remember(&self, prepared: &Result<Arc<Ready>, BackendError>) {
         if let Ok(ready) = prepared {
+            self.touched.store(true, Ordering::Release);
             // Before anybody can find the server running: what is known is never older than what runs.
             self.announce(&ready.offer);
         }

@@ -11,6 +11,7 @@ use super::{
     meta::Presentation,
     naming::{Names, Prefixes},
     rate::Rates,
+    tasks::Ledger,
 };
 use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
@@ -26,6 +27,7 @@ pub struct AggregatorBuilder {
     presentation: Presentation,
     flow: FlowPolicy,
     rates: Arc<Rates>,
+    ledger: Arc<Ledger>,
 }
 
 impl AggregatorBuilder {
@@ -100,8 +102,10 @@ impl AggregatorBuilder {
         self
     }
 
-    /// Calls are counted together with those of another aggregator: of the same servers, before it or beside it.
+    /// Calls are counted together with those of another aggregator, and so is what tasks ask for: of the same servers, before it
+    /// or beside it.
     pub fn counting_with(mut self, other: &Aggregator) -> Self {
+        self.ledger = Arc::clone(&other.hub.ledger);
         self.rates = Arc::clone(&other.hub.rates);
         self
     }
@@ -111,9 +115,9 @@ impl AggregatorBuilder {
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow, rates } = self;
+        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow, rates, ledger } = self;
         let mut names = Names::new(prefixes, client_prefix, &backends);
-        let hub = Hub::new(flow, rates);
+        let hub = Hub::new(flow, (rates, ledger));
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for backend in backends {

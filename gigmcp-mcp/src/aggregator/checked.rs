@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{json, value::RawValue};
 
-use super::{Aggregator, Misfit, backend::Ready, identity::Caller, named::Route};
+use super::{Aggregator, Misfit, backend::Ready, flow::Admitted, identity::Caller, named::Route};
 use crate::{
     catalogue::NamedList,
     check::{Checked, Misfitting, Schema, Unchecked},
     guard::{Finding, Guard},
     message::RpcError,
     object::{Members, is_object, quoted},
-    sink::Sink,
-    upstream::Outcome,
+    upstream::{Call, Outcome},
 };
 
 /// A call that the server does not hear of: the stable code, and what the client gets.
@@ -24,11 +23,10 @@ impl Aggregator {
         &self,
         route: &Route<'_>,
         params: &RawValue,
-        caller: &Caller,
-        sink: Option<&dyn Sink>,
-    ) -> Result<(), Unasked> {
+        call: &Call,
+    ) -> Result<Admitted, Unasked> {
         let guard = &route.entry.guard;
-        self.hub.rates.admit(&route.entry.name, guard, caller).map_err(|wait| {
+        self.hub.rates.admit(&route.entry.name, guard, &Caller::counted(call)).map_err(|wait| {
             guard.tally.add(Finding::RateLimited, 1);
             let data = json!({ "code": RATE_LIMITED, "server": route.entry.name.as_str(), "retryAfterMs": wait.as_millis() as u64 });
             let text = format!("server {} is called too often; try again in {} s", route.entry.name, wait.as_secs() + 1);
@@ -36,7 +34,7 @@ impl Aggregator {
         })?;
         arguments(guard, &route.ready, &route.said.name, params).await?;
         let labels = guard.policy().labels_of(route.ready.catalogue.tools.find_own(&route.said.name));
-        self.hub.flow.admit(&route.entry.name, (guard, labels), caller, sink).await
+        self.hub.flow.admit(&route.entry.name, (guard, labels), &Caller::of(call), call.sink.as_deref()).await
     }
 
     /// What a call came to, checked against the schema of what the tool gives.

@@ -69,7 +69,7 @@ impl Aggregator {
             let exposed = uri.as_deref().unwrap_or_default();
             return (Some(held.code()), Outcome::refused(&held.to_rpc(&entry.name, exposed)));
         }
-        let wanted = uri.as_deref().map_or(Wanted::Nothing, Wanted::Uri);
+        let wanted = uri.as_deref().map_or(Wanted::Declared(id), Wanted::Uri);
         (None, self.pass(entry, &ready, wanted, call).await)
     }
 }

@@ -30,6 +30,14 @@ pub enum FlowPolicy {
     Ask,
 }
 
+/// That something may be asked of a server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Admitted {
+    AtOnce,
+    /// The client's user was asked first: whatever was judged before may be otherwise by now.
+    Asked,
+}
+
 /// What each caller has read: a session, or somebody without sessions. Requests of nobody are taken together.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
@@ -48,6 +56,11 @@ impl Flow {
         Self { policy, sessions: Mutex::default() }
     }
 
+    /// Whether anything is refused that nobody agrees to.
+    pub(super) fn asks(&self) -> bool {
+        self.policy == FlowPolicy::Ask
+    }
+
     /// Whether this server may be asked for anything. What the server reads counts from now on.
     pub(super) async fn admit(
         &self,
@@ -55,9 +68,9 @@ impl Flow {
         (guard, labels): (&Guard, FlowLabels),
         caller: &Caller,
         sink: Option<&dyn Sink>,
-    ) -> Result<(), Unasked> {
+    ) -> Result<Admitted, Unasked> {
         if self.policy == FlowPolicy::Off || labels == FlowLabels::default() {
-            return Ok(());
+            return Ok(Admitted::AtOnce);
         }
         let session = self.session(caller, |session| {
             // What it reads by this very call cannot be sent by it, but a server that does all three can do so in the next.
@@ -66,11 +79,11 @@ impl Flow {
         });
         let agreed = session.agreed.is_some_and(|at| at.elapsed() < CONSENT);
         if !labels.can_send || agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
-            return Ok(());
+            return Ok(Admitted::AtOnce);
         }
         guard.tally.add(Finding::Flow, 1);
         if self.policy == FlowPolicy::Warn {
-            return Ok(());
+            return Ok(Admitted::AtOnce);
         }
         let agreed = match sink {
             Some(sink) => agrees(server, sink).await,
@@ -78,7 +91,7 @@ impl Flow {
         };
         if agreed {
             self.session(caller, |session| session.agreed = Some(Instant::now()));
-            return Ok(());
+            return Ok(Admitted::Asked);
         }
         let text = format!(
             "server {server} can send data out, and this session has read both private data and text of strangers; start a \

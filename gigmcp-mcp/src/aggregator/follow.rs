@@ -16,6 +16,7 @@ use super::{
     identity::ProcessId,
     pace::{Settling, Talk},
     passing::{named, uri_of},
+    skill_uris,
     tasks::notices,
     working::Ending,
 };
@@ -109,8 +110,16 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Notification, talk: &m
             else {
                 return;
             };
-            let params = params.and_then(|params| Members::of(params).ok()?.with("uri", &exposed));
-            Notification { params, ..event.clone() }
+            let told = |uri: &str| {
+                let params = params.and_then(|params| Members::of(params).ok()?.with("uri", uri));
+                Notification { params, ..event.clone() }
+            };
+            // A file of a skill has two names.
+            let as_skill = skill_uris::exposed(entry.name.as_str(), &own);
+            if as_skill != exposed && entry.has_skill_around(&own) {
+                entry.hub.publish(Arc::new(told(&as_skill)));
+            }
+            told(&exposed)
         }
         _ => event.clone(),
     };

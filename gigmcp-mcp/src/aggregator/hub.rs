@@ -9,7 +9,14 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 
 use super::{
-    FlowPolicy, backend::Entry, flow::Flow, links::Links, pointing::links_of_result, rate::Rates, tasks::TaskListeners,
+    FlowPolicy,
+    backend::Entry,
+    flow::Flow,
+    links::Links,
+    pointing::links_of_result,
+    rate::Rates,
+    skill_uris::{exposed, is_misleading},
+    tasks::{Ledger, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -25,6 +32,7 @@ pub(super) struct Hub {
     events: Mutex<Option<broadcast::Sender<Event>>>,
     pub(super) links: Links,
     pub(super) rates: Arc<Rates>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
     pub(super) working: Working,
@@ -38,6 +46,8 @@ pub(super) struct Hub {
 struct Subscriptions {
     clients: HashMap<Subscribed, BTreeSet<Option<ClientId>>>,
     of_client: HashMap<ClientId, usize>,
+    /// Bytes of the URIs.
+    bytes: usize,
 }
 
 impl Subscriptions {
@@ -60,11 +70,12 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy, rates: Arc<Rates>) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, (rates, ledger): (Arc<Rates>, Arc<Ledger>)) -> Arc<Self> {
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             rates,
+            ledger,
             flow: Flow::new(flow),
             tasks: TaskListeners::default(),
             working: Working::default(),
@@ -98,6 +109,11 @@ impl Hub {
         drop(lock(&self.events).take());
     }
 
+    /// Whether another aggregator has taken over.
+    pub(super) fn is_replaced(&self) -> bool {
+        lock(&self.events).is_none()
+    }
+
     pub(super) fn publish_changed(&self, list: List) {
         self.publish(Arc::new(Notification { method: list.changed().into(), params: None }));
     }
@@ -105,8 +121,12 @@ impl Hub {
     /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
     pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
         let entries = self.entries.get()?;
-        let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         let own = entries.get(server)?.upgrade()?;
+        let is_server = |name: &str| entries.iter().filter_map(Weak::upgrade).any(|entry| entry.name.as_str() == name);
+        if is_misleading(uri, is_server) {
+            return Some(exposed(own.name.as_str(), uri));
+        }
+        let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
     }
 
@@ -133,9 +153,10 @@ impl Hub {
     /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
     pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
-        let Subscriptions { clients, of_client } = &mut *subscriptions;
+        let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
         let known = clients.get(&to);
-        if known.is_none() && clients.len() >= MAX_SUBSCRIPTIONS {
+        let is_full = || clients.len() >= MAX_SUBSCRIPTIONS || *bytes + to.uri.len() > MAX_SUBSCRIBED_BYTES;
+        if known.is_none() && is_full() {
             return None;
         }
         if known.is_none_or(|known| !known.contains(&client))
@@ -146,6 +167,9 @@ impl Hub {
                 return None;
             }
             *count += 1;
+        }
+        if known.is_none() {
+            *bytes += to.uri.len();
         }
         let subscribed = clients.entry(to).or_default();
         let first = subscribed.is_empty();
@@ -166,6 +190,7 @@ impl Hub {
         let last = clients.is_empty();
         if last {
             subscriptions.clients.remove(to);
+            subscriptions.bytes -= to.uri.len();
         }
         if was_there {
             subscriptions.less_of(client);
@@ -186,9 +211,11 @@ impl Hub {
         self.flow.forget(client);
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
-        subscriptions.of_client.remove(&client);
-        subscriptions.clients.retain(|key, clients| {
+        let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
+        of_client.remove(&client);
+        clients.retain(|key, clients| {
             if clients.remove(&Some(client)) && clients.is_empty() {
+                *bytes -= key.uri.len();
                 over.push(key.clone());
             }
             !clients.is_empty()
@@ -219,5 +246,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const QUEUED_EVENTS: usize = 256;
 /// Of all clients of a profile together; against a client that subscribes to everything it can think of.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
+/// Of the URIs of all these.
+const MAX_SUBSCRIBED_BYTES: usize = 16 << 20;
 /// Of one client, so that it leaves room for the others.
 const MAX_SUBSCRIPTIONS_PER_CLIENT: usize = 1024;

@@ -45,6 +45,12 @@ pub(super) enum Caller {
 }
 
 impl Caller {
+    /// Whose calls are counted together: somebody's, whatever sessions they are in, so that a new one gives no new ones.
+    pub(super) fn counted(call: &Call) -> Self {
+        let owner = call.context.as_deref().and_then(|context| context.owner.clone());
+        owner.map_or_else(|| Self::of(call), Self::Owner)
+    }
+
     pub(super) fn of(call: &Call) -> Self {
         let stateless = call.context.as_deref().filter(|context| context.asked == Asked::ByOutcome);
         match (stateless.and_then(|context| context.owner.clone()), call.client) {

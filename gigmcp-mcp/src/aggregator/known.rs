@@ -38,6 +38,9 @@ struct Document<T> {
     resources: T,
     #[serde(rename = "resourceTemplates")]
     templates: T,
+    /// Of before there were any.
+    #[serde(default)]
+    skills: T,
 }
 
 impl Known {
@@ -55,6 +58,7 @@ impl Known {
             prompts: &*of.prompts,
             resources: &*of.resources,
             templates: &*of.templates,
+            skills: &*of.skills,
         };
         serde_json::to_string(&document).expect("JSON is JSON")
     }
@@ -70,6 +74,7 @@ impl Known {
             prompts: document.prompts.into(),
             resources: document.resources.into(),
             templates: document.templates.into(),
+            skills: document.skills.into(),
         };
         Ok(Self { description: Description::read(&document.description), definitions })
     }

@@ -14,6 +14,7 @@ use super::{
     named::Kind,
     naming::Shown,
     offer::Offer,
+    skill_uris::{exposed, is_misleading},
 };
 use crate::{
     catalogue::{Catalogue, LocatedList},
@@ -103,11 +104,11 @@ impl Aggregator {
                 shown.iter().map(AsRef::as_ref).collect()
             }
             "resources" => {
-                renamed = located(&gathered, |catalogue| &catalogue.resources);
+                renamed = self.located(&gathered, |catalogue| &catalogue.resources);
                 renamed.iter().map(AsRef::as_ref).collect()
             }
             _ => {
-                renamed = located(&gathered, |catalogue| &catalogue.templates);
+                renamed = self.located(&gathered, |catalogue| &catalogue.templates);
                 renamed.iter().map(AsRef::as_ref).collect()
             }
         };
@@ -120,7 +121,29 @@ impl Aggregator {
         shown.map(|Shown { entry, item, name, .. }| self.definition(kind, entry.index, item, name)).collect()
     }
 
-    fn page(&self, list: &'static str, items: &[&RawValue], params: Option<&RawValue>) -> Outcome {
+    /// Definitions of resources or templates. Of two servers with the same URI, the second one's is changed, and so is any that
+    /// could be taken for one with a server's name in it.
+    fn located(&self, gathered: &Gathered, of: fn(&Catalogue) -> &LocatedList) -> Vec<Box<RawValue>> {
+        let mut taken = std::collections::HashSet::new();
+        let mut items = Vec::new();
+        for (entry, ready) in &gathered.servers {
+            for item in of(&ready.catalogue).items() {
+                let name = entry.name.as_str();
+                let misleading = is_misleading(&item.uri, |name| self.by_name.contains_key(name));
+                if !misleading && taken.insert(item.uri.to_string()) {
+                    items.push(item.definition.clone());
+                    continue;
+                }
+                let uri = if misleading { exposed(name, &item.uri) } else { prefixed(name, &item.uri) };
+                if taken.insert(uri.clone()) {
+                    items.push(item.under(&uri));
+                }
+            }
+        }
+        items
+    }
+
+    pub(super) fn page(&self, list: &'static str, items: &[&RawValue], params: Option<&RawValue>) -> Outcome {
         let cursor = params.and_then(|params| Members::of(params).ok()?.value("cursor"));
         let start = match cursor.filter(|cursor| cursor.get() != "null") {
             None => 0,
@@ -197,25 +220,6 @@ impl Aggregator {
             ..Description::default()
         }
     }
-}
-
-/// Definitions of resources or templates. Of two servers with the same URI, the second one's is changed.
-fn located(gathered: &Gathered, of: fn(&Catalogue) -> &LocatedList) -> Vec<Box<RawValue>> {
-    let mut taken = std::collections::HashSet::new();
-    let mut items = Vec::new();
-    for (entry, ready) in &gathered.servers {
-        for item in of(&ready.catalogue).items() {
-            if taken.insert(item.uri.to_string()) {
-                items.push(item.definition.clone());
-                continue;
-            }
-            let uri = prefixed(entry.name.as_str(), &item.uri);
-            if taken.insert(uri.clone()) {
-                items.push(item.under(&uri));
-            }
-        }
-    }
-    items
 }
 
 /// What tells a list from any other.

@@ -8,6 +8,7 @@ use super::{
     Aggregator,
     backend::{Entry, Ready},
     fault::BackendError,
+    flow::Admitted,
     identity::Caller,
     offer::Offer,
     passing::{FromServer, labelled_outcome, uri_of},
@@ -84,7 +85,7 @@ impl Refusal<'_> {
     }
 }
 
-fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
+pub(super) fn disabled<'a>(entry: &'a Entry, exposed: &str) -> Refusal<'a> {
     let text = format!("The tool {exposed} is switched off here; whoever set this up can switch it on");
     let error = RpcError::new(RpcError::INVALID_PARAMS, text).with_data(&serde_json::json!({ "code": DISABLED }));
     Refusal { entry: Some(entry), code: Some(DISABLED), error }
@@ -221,18 +222,23 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, wanted: Wanted<'_>, mut call: Call) -> Outcome {
+        let mut asked = false;
         // Whatever is asked of a server can tell it something, and what it answers is read. Only an end says nothing new.
         if &*call.method != "resources/unsubscribe" {
             let caller = Caller::of(&call);
             let guarded = (&*entry.guard, entry.policy().labels);
-            let admitted = self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await;
-            if let Err((_, refused)) = admitted {
-                return refused;
+            match self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await {
+                Ok(admitted) => asked |= admitted == Admitted::Asked,
+                Err((_, refused)) => return refused,
             }
         }
-        let held = match entry.upstream_for(ready, &call, wanted).await {
+        let held = match asked {
+            true => self.borrowed_again(entry, ready, (&call, wanted)).await.map_err(|(_, error)| error),
+            false => entry.upstream_for(ready, &call, wanted).await.map_err(|error| entry.refusal(&error)),
+        };
+        let held = match held {
             Ok(held) => held,
-            Err(error) => return Outcome::refused(&entry.refusal(&error)),
+            Err(error) => return Outcome::refused(&error),
         };
         call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
         let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));

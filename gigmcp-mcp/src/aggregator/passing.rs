@@ -112,9 +112,13 @@ pub(super) fn labelled_outcome(server: &ServerId, context: Option<&ClientContext
 }
 
 /// An error of a server, as one of a server. Some errors are of an endpoint: a client would take its revision or its headers
-/// for refused, by all servers. And one has addresses in it, which are shown to people.
-fn labelled_error(server: &ServerId, error: Box<RawValue>) -> Box<RawValue> {
+/// for refused, by all servers. And one has addresses in it, which are shown to people. Of one that names a member twice, a
+/// client might read another code than we do.
+pub(super) fn labelled_error(server: &ServerId, error: Box<RawValue>) -> Box<RawValue> {
     let instead = match error_code(&error) {
+        _ if Members::of(&error).is_err() => {
+            Err(RpcError::new(RpcError::INTERNAL_ERROR, format!("server {server} answered with a malformed error")))
+        }
         Some(RpcError::HEADER_MISMATCH | RpcError::UNSUPPORTED_VERSION) => Err(RpcError::new(
             RpcError::INTERNAL_ERROR,
             format!("server {server} answered with an error of an endpoint"),

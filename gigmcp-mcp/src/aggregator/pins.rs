@@ -8,7 +8,7 @@ use std::{
 
 use super::fault::{BackendError, FaultKind};
 use crate::{
-    catalogue::{Catalogue, LocatedList, NamedList},
+    catalogue::{Catalogue, LocatedList, NamedList, SkillList},
     definition::{Defined, Definition, DefinitionKind},
     describe::Description,
     message::RpcError,
@@ -190,6 +190,9 @@ pub(super) struct Held {
     prompts: HashMap<Box<str>, HeldItem>,
     located: HashMap<Box<str>, HeldItem>,
     instructions: Option<HeldItem>,
+    /// Skills, by URI, and what was said of them.
+    skills: HashMap<Box<str>, HeldItem>,
+    in_skills: Option<Arc<SkillList>>,
     /// By identifier.
     extensions: HashMap<Box<str>, HeldItem>,
     /// What it was before some of it was held back, for URIs that a template fits.
@@ -212,6 +215,8 @@ impl Held {
         let located = catalogue.resources.items().iter().chain(catalogue.templates.items());
         let located = located.filter_map(|located| Some((located.uri.clone(), item(located.said.as_ref()?)?)));
         let templates = catalogue.templates.only(|said| standings.contains_key(&key(said)));
+        let skills = catalogue.skills.only(|said| standings.contains_key(&key(said)));
+        let held_skills = skills.skills().iter().filter_map(|skill| Some((skill.uri.clone(), item(&skill.said)?)));
         let instructions = standings.get(&(DefinitionKind::Instructions, "".into())).map(|standing| {
             let said = Arc::new(Definition::of_instructions(""));
             HeldItem { advice: pins.advice(&said, *standing).into(), said, standing: *standing }
@@ -221,6 +226,8 @@ impl Held {
             prompts: named(&catalogue.prompts),
             located: located.collect(),
             instructions,
+            skills: held_skills.collect(),
+            in_skills: (!skills.skills().is_empty()).then(|| Arc::new(skills.clone())),
             extensions: declared(description).filter_map(|said| Some((said.name.clone(), item(&said)?))).collect(),
             templates: (!templates.items().is_empty()).then(|| Arc::new(templates)),
         }
@@ -253,10 +260,16 @@ impl Held {
         })
     }
 
+    /// A skill that is held back, in whose directory this is.
+    pub(super) fn skill(&self, uri: &str) -> Option<&HeldItem> {
+        let around = self.in_skills.as_ref()?.around(uri).next()?;
+        self.skills.get(&around.uri)
+    }
+
     /// All of it.
     pub(super) fn items(&self) -> impl Iterator<Item = &HeldItem> {
         let all = self.tools.values().chain(self.prompts.values()).chain(self.located.values());
-        all.chain(&self.instructions).chain(self.extensions.values())
+        all.chain(&self.instructions).chain(self.skills.values()).chain(self.extensions.values())
     }
 }
 

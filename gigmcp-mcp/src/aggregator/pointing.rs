@@ -29,8 +29,8 @@ pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> O
 
 /// A result whose links lead to what clients know.
 pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Option<Box<RawValue>> {
-    // Of the first server nothing is ever changed, and most results name nothing.
-    if server == 0 || !result.get().contains(r#""resource"#) {
+    // Of the first server nothing is changed but what looks like a skill, and most results name nothing.
+    if !result.get().contains(r#""resource"#) || server == 0 && !result.get().to_ascii_lowercase().contains("skill") {
         return None;
     }
     let members = Members::of(result).ok()?;

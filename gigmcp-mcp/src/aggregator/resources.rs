@@ -12,6 +12,8 @@ use super::{
     lists::Gathered,
     offer::Offer,
     passing::uri_of,
+    skill_files::agreed,
+    skill_uris::is_misleading,
     spares::Wanted,
 };
 use crate::{
@@ -36,7 +38,8 @@ impl Location {
         if !ready.description.capabilities.resources {
             return Err(is_missing(exposed));
         }
-        match ready.held.located(&self.uri).filter(|_| !ready.lists_uri(&self.uri)) {
+        let held = ready.held.located(&self.uri).filter(|_| !ready.lists_uri(&self.uri));
+        match held.or_else(|| ready.held_skill(&self.uri)) {
             Some(held) => Err(held.to_rpc(&self.entry.name, exposed)),
             None => Ok(ready),
         }
@@ -48,6 +51,13 @@ impl Aggregator {
     /// a result; whose template fits; and the only server with resources, if there is only one.
     /// Only if there is none, who holds it back.
     pub(super) async fn locate(&self, uri: &str) -> Vec<Location> {
+        // Before anybody is asked: whoever lists such a URI has no right to it.
+        if let Some((entry, own)) = self.named_in(uri) {
+            return vec![Location { entry: Arc::clone(entry), uri: own }];
+        }
+        if is_misleading(uri, |name| self.by_name.contains_key(name)) {
+            return Vec::new();
+        }
         let mut known = Vec::new();
         for entry in &self.entries {
             known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
@@ -112,7 +122,10 @@ impl Aggregator {
         while let Some(location) = locations.next() {
             let Location { entry, uri } = &location;
             let outcome = match location.reach(&exposed).await {
-                Ok(ready) => self.pass(entry, &ready, Wanted::Uri(uri), renamed(&call, uri)).await,
+                Ok(ready) => {
+                    let read = self.pass(entry, &ready, Wanted::Uri(uri), renamed(&call, uri)).await;
+                    agreed(entry, &ready, (uri, &exposed), read)
+                }
                 Err(_) if locations.peek().is_some() => continue,
                 Err(error) => Outcome::refused(&error),
             };
@@ -200,7 +213,7 @@ impl Drop for Noted<'_> {
 }
 
 /// The call with the server's own URI.
-fn renamed(call: &Call, uri: &str) -> Call {
+pub(super) fn renamed(call: &Call, uri: &str) -> Call {
     let params = call.params.as_deref().and_then(|params| Members::of(params).ok()?.with("uri", uri));
     Call { params, ..call.clone() }
 }
@@ -235,7 +248,7 @@ fn is_not_found(error: &RawValue) -> bool {
     matches!(error_code(error), Some(RpcError::RESOURCE_NOT_FOUND | RpcError::INVALID_PARAMS))
 }
 
-fn no_uri() -> Outcome {
+pub(super) fn no_uri() -> Outcome {
     let text = "params.uri is not a string, or a member is named twice";
     Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, text))
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     catalogue::Catalogue,
     definition::{Defined, DefinitionDigest},
+    extension::Extensions,
     upstream::{Call, List, Upstream},
 };
 
@@ -40,6 +41,8 @@ struct Spare {
 struct Checked {
     agreed: HashMap<Key, DefinitionDigest>,
     held: Held,
+    /// Those of which it declares what was agreed to.
+    extensions: Extensions,
     revisions: [u64; List::ALL.len()],
     judged_at: u64,
 }
@@ -51,17 +54,17 @@ pub(super) enum Wanted<'a> {
     Said(&'a Defined),
     /// The server's own URI.
     Uri(&'a str),
-    /// Nothing that anybody agrees to by itself.
-    Nothing,
+    /// What is declared of the extension of this name, and nothing more that anybody agrees to.
+    Declared(&'a str),
 }
 
 impl Wanted<'_> {
     /// Whether clients are shown it as it is wanted.
-    fn is_offered(self, offer: &Offer, follows: bool) -> bool {
+    pub(super) fn is_offered(self, offer: &Offer, follows: bool) -> bool {
         match self {
             Self::Said(said) => offer.shows(said, follows),
             Self::Uri(uri) => offer.lists_uri(uri) || offer.held.located(uri).is_none(),
-            Self::Nothing => true,
+            Self::Declared(id) => offer.description.extensions.has(id),
         }
     }
 }
@@ -210,14 +213,15 @@ impl Entry {
     async fn check(&self, upstream: &dyn Upstream, pins: &Arc<dyn Pins>) -> Result<Checked, BackendError> {
         let revisions = revisions(upstream);
         let description = Arc::new(upstream.describe().await);
-        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
-        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, capabilities, limits, None, &List::ALL)
+        let limits = &self.limits.catalogue;
+        let catalogue = Catalogue::read((&self.naming, &self.guard), upstream, &description, limits, None, &List::ALL)
             .await
             .map_err(BackendError::Catalogue)?;
-        let Judged { catalogue, held, revision, .. } =
+        let Judged { description, catalogue, held, revision } =
             Judged::of(Some(pins), &description, &catalogue, Process::Beside).await?;
         let agreed = catalogue.said().iter().map(|said| (key(said), said.digest)).collect();
-        Ok(Checked { agreed, held, revisions, judged_at: revision })
+        let extensions = description.extensions.clone();
+        Ok(Checked { agreed, held, extensions, revisions, judged_at: revision })
     }
 }
 
@@ -226,7 +230,7 @@ impl Checked {
         match wanted {
             Wanted::Said(said) => self.agreed.get(&key(said)).is_some_and(|digest| follows || *digest == said.digest),
             Wanted::Uri(uri) => self.held.located(uri).is_none(),
-            Wanted::Nothing => true,
+            Wanted::Declared(id) => self.extensions.has(id),
         }
     }
 }

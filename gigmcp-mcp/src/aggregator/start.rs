@@ -35,6 +35,8 @@ pub(super) struct Start {
     limits: AggregatorLimits,
     hub: Arc<Hub>,
     guard: Arc<Guard>,
+    /// A skill is not what it was, though nobody has said so.
+    skills_doubted: bool,
 }
 
 impl Start {
@@ -46,6 +48,7 @@ impl Start {
             limits: entry.limits,
             hub: Arc::clone(&entry.hub),
             guard: Arc::clone(&entry.guard),
+            skills_doubted: entry.takes_doubt(),
         }
     }
 
@@ -83,14 +86,16 @@ impl Start {
     ) -> Result<Arc<Ready>, BackendError> {
         // Before the lists: a change during the reading makes them stale, never lost.
         let revisions = revisions(&*upstream);
-        let changed =
-            |list: &List| before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize]);
+        let changed = |list: &List| {
+            before.is_none_or(|before| before.revisions[*list as usize] != revisions[*list as usize])
+                || *list == List::Resources && self.skills_doubted
+        };
         let changed: Vec<List> = List::ALL.into_iter().filter(changed).collect();
         let health = before.map(|before| Arc::clone(&before.health)).unwrap_or_default();
         let before = before.map(|before| &before.said.catalogue);
-        let (capabilities, limits) = (description.capabilities, &self.limits.catalogue);
+        let limits = &self.limits.catalogue;
         let catalogue =
-            Catalogue::read((&self.naming, &self.guard), &*upstream, capabilities, limits, before, &changed)
+            Catalogue::read((&self.naming, &self.guard), &*upstream, &description, limits, before, &changed)
                 .await
                 .map_err(BackendError::Catalogue)?;
         let said = Said { description, catalogue };

@@ -1,39 +1,51 @@
 //! Tasks: work that goes on in a server after the answer. Clients know a task as `<server>.<token>`: the token holds the
 //! server's own id and the process that has it, and opens only for whom it was made.
 
+mod ledger;
 mod listeners;
 mod origin;
+mod shares;
+mod told;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
 use self::{
+    ledger::Begun,
     listeners::Listener,
     origin::{Origin, bound},
+    work::Work,
 };
-pub(super) use self::{listeners::TaskListeners, origin::Task};
+pub(super) use self::{
+    ledger::Ledger,
+    listeners::TaskListeners,
+    origin::Task,
+    shares::{Owner, Shares},
+    told::notices,
+};
 use super::{
-    Aggregator,
+    Aggregator, FlowLabels,
     backend::Entry,
-    checked::fitting,
+    checked::Unasked,
+    flow::Admitted,
     health::Borrowed,
-    identity::{Caller, ProcessId},
-    named::Route,
+    identity::Caller,
+    named::{Refusal, Route},
     not_observed,
     observer::Observation,
-    offer::Offer,
-    passing::labelled_requests,
+    passing::labelled_error,
 };
 use crate::{
     extension::{TASKS, required},
     http::ClientCapabilities,
-    mend::mended_result,
-    message::{Notification, RpcError, beginning},
-    object::{Members, quoted, string},
+    mend::mended,
+    message::{RpcError, beginning},
+    object::{Members, quoted},
     seal::Sealer,
     sink::{Asked, ClientContext, ClientId},
-    upstream::{Call, CallId, Event, Outcome},
+    upstream::{Call, CallId, Outcome},
 };
 
 impl Aggregator {
@@ -55,17 +67,37 @@ impl Aggregator {
         };
         let opened = self.opened(&exposed, call.context.as_deref());
         let Some((entry, origin)) = opened else { return refused(RpcError::INVALID_PARAMS, "there is no such task") };
-        let params = members.with("taskId", &origin.id);
+        // Where what is sent is judged, what nobody judges holds nothing that could be sent.
+        let params = match &*call.method {
+            "tasks/update" => members.with("taskId", &origin.id),
+            method if self.hub.flow.asks() => of_task(method, &origin.id).params,
+            _ => members.with("taskId", &origin.id),
+        };
+        let owner = call.context.as_deref().and_then(|context| context.owner.clone());
+        let work = Work { entry, origin, exposed: (*exposed).into(), owner };
         // A process that has ended has no tasks, and the one after it has others, perhaps under the same ids.
-        let Some(held) = entry.process(&origin.process) else {
+        let Some(held) = work.process().await else {
             return refused(RpcError::INVALID_PARAMS, "there is no such task any more: its server has ended");
         };
-        let work = Work { entry, origin, exposed: (*exposed).into() };
         match &*call.method {
             SUBSCRIBE => self.follow_task(&work, &held, call.client).await,
-            "tasks/get" => self.asked_of_task(&work, &held, Call { params, ..call }).await,
+            "tasks/get" => {
+                if let Err(refused) = self.may_look(&work, &call).await {
+                    return refused;
+                }
+                self.asked_of_task(&work, &held, Call { params, ..call }).await
+            }
             _ => self.told_to_task(&work, &held, Call { params, ..call }).await,
         }
+    }
+
+    /// Whether a task may still be looked at. What it tells counts as read.
+    async fn may_look(&self, work: &Work<'_>, call: &Call) -> Result<(), Outcome> {
+        work.entry.allows(&work.origin.tool).await.map_err(|refusal| Outcome::refused(&refusal.error))?;
+        let labels = FlowLabels { can_send: false, ..work.labels() };
+        let (entry, caller) = (work.entry, Caller::of(call));
+        let read = self.hub.flow.admit(&entry.name, (&*entry.guard, labels), &caller, None).await;
+        read.map(drop).map_err(|(_, refused)| refused)
     }
 
     /// What changes a task is taken note of, like the call that made it.
@@ -77,30 +109,42 @@ impl Aggregator {
             observation.end(Some(super::NOT_OBSERVED), &refused).await;
             return refused;
         }
-        // Answers may hold what was read elsewhere.
-        let admitted = match &*call.method {
-            "tasks/update" => {
-                let (entry, caller) = (work.entry, Caller::of(&call));
-                let guarded = (&*entry.guard, entry.policy().labels);
-                self.hub.flow.admit(&entry.name, guarded, &caller, call.sink.as_deref()).await
-            }
-            _ => Ok(()),
-        };
-        let (failure, outcome) = match admitted {
+        let (failure, outcome) = match self.may_tell(work, &call).await {
             Ok(()) => (None, self.asked_of_task(work, held, call).await),
-            Err((code, refused)) => (Some(code), refused),
+            Err((code, refused)) => (code, refused),
         };
         observation.end(failure, &outcome).await;
         outcome
     }
 
+    /// Whether this may be told to a task. To stop one that was begun is no use of its tool.
+    async fn may_tell(&self, work: &Work<'_>, call: &Call) -> Result<(), (Option<&'static str>, Outcome)> {
+        let (entry, tool) = (work.entry, &*work.origin.tool);
+        let refused = |Refusal { code, error, .. }: Refusal<'_>| (code, Outcome::refused(&error));
+        if &*call.method == "tasks/cancel" {
+            let none = || (None, Outcome::refused(&RpcError::new(RpcError::INVALID_PARAMS, "there is no such task")));
+            return if entry.may_use(tool) { Ok(()) } else { Err(none()) };
+        }
+        entry.allows(tool).await.map_err(refused)?;
+        // Answers may hold what was read elsewhere.
+        let guarded = (&*entry.guard, work.labels());
+        let admitted = self.hub.flow.admit(&entry.name, guarded, &Caller::of(call), call.sink.as_deref()).await;
+        match admitted.map_err(|(code, refused): Unasked| (Some(code), refused))? {
+            Admitted::AtOnce => Ok(()),
+            Admitted::Asked => {
+                self.still_serves().map_err(|(code, error)| (code, Outcome::refused(&error)))?;
+                entry.allows(tool).await.map_err(refused)
+            }
+        }
+    }
+
     async fn asked_of_task(&self, work: &Work<'_>, held: &Borrowed, call: Call) -> Outcome {
-        let context = call.context.clone();
-        match held.call(call).await {
+        let (context, method) = (call.context.clone(), call.method.clone());
+        match mended(&method, None, held.call(call).await) {
             Outcome::Complete(result) => {
                 let (entry, task) = (work.entry, work.task());
-                let told = told(entry, &task, &work.origin.tool, &work.exposed, &result).await;
-                self.hub.task_is_told(&task, &result).await;
+                let told = work.told(&result).await;
+                self.hub.task_is_told(&entry.name, &task, &result).await;
                 let told = told.and_then(|told| {
                     let context = context.as_deref();
                     ClientCapabilities::of(context).allow_all(&told).map(|()| told)
@@ -116,16 +160,17 @@ impl Aggregator {
                     Err(error) => Outcome::refused(&error),
                 }
             }
-            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&work.entry.name)),
-            Outcome::Error(error) => Outcome::Error(error),
-            Outcome::InputRequired(_) | Outcome::Task(_) => {
-                Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "the server answers as if it were a call"))
-            }
+            outcome => settled(work.entry, outcome),
         }
     }
 
     async fn follow_task(&self, work: &Work<'_>, held: &Borrowed, client: Option<ClientId>) -> Outcome {
-        let listener = Listener { exposed: work.exposed.clone(), tool: work.origin.tool.clone() };
+        if let Err(refusal) = work.entry.allows(&work.origin.tool).await {
+            return Outcome::refused(&refusal.error);
+        }
+        let Origin { tool, call, .. } = &work.origin;
+        let (exposed, owner) = (work.exposed.clone(), work.owner.clone());
+        let listener = Listener { exposed, tool: tool.clone(), call: *call, owner };
         let task = work.task();
         if let Some(client) = client
             && !self.hub.tasks.add(task.clone(), client, listener)
@@ -133,8 +178,13 @@ impl Aggregator {
             return Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "too many tasks are listened to"));
         }
         match held.call(of_task(SUBSCRIBE, &task.id)).await {
-            Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&work.entry.name)),
-            outcome => outcome,
+            Outcome::Complete(result) => Outcome::Complete(result),
+            outcome => {
+                if let Some(client) = client {
+                    self.hub.tasks.remove(&task, client);
+                }
+                settled(work.entry, outcome)
+            }
         }
     }
 
@@ -143,10 +193,10 @@ impl Aggregator {
         &self,
         route: &Route<'_>,
         held: &Borrowed,
-        call: (CallId, Option<&ClientContext>),
+        (call, samplings, context): (CallId, usize, Option<&ClientContext>),
         result: &RawValue,
     ) -> Outcome {
-        let (entry, (call, context)) = (route.entry, call);
+        let entry = route.entry;
         let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server made a task in a malformed way");
         let members = Members::of(result).ok();
         let id = members.as_ref().and_then(|members| members.string("taskId"));
@@ -154,20 +204,31 @@ impl Aggregator {
         let origin = Origin { process: held.process.clone(), tool: route.said.name.clone(), call, id: (*id).into() };
         let token = Sealer::of_process().seal(&bound(entry.name.as_str(), context), &origin.to_bytes());
         let exposed = format!("{}.{token}", entry.name).into();
-        let work = Work { entry, origin, exposed };
+        let owner = context.and_then(|context| context.owner.clone());
+        let work = Work { entry, origin, exposed, owner: owner.clone() };
+        let longest = longest(members.and_then(|members| members.value("ttlMs")), self.limits.max_task_time);
+        let begun = Begun { owner: owner.clone(), call, longest, samplings };
+        if let Err(error) = self.hub.ledger.begins(&entry.name, &work.task(), begun) {
+            return Outcome::refused(&error);
+        }
         let mut observation = Observation::begin(self.observer.as_ref(), TASK_END, None);
         work.note(&mut observation);
         if let Some(hold) = held.upstream.hold() {
-            let kept = members.and_then(|members| members.value("ttlMs")?.get().parse::<f64>().ok());
-            let kept = kept.filter(|ttl| *ttl >= 0.0).and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
-            let longest = kept.map_or(self.limits.max_task_time, |kept| kept.min(self.limits.max_task_time));
-            self.hub.task_begins(work.task(), hold, longest, observation);
+            self.hub.task_begins((work.task(), owner), hold, longest, observation);
         }
-        let told = told(entry, &work.task(), &work.origin.tool, &work.exposed, result).await;
+        let told = work.told(result).await;
         let told = told.and_then(|told| ClientCapabilities::of(context).allow_all(&told).map(|()| told));
         match told {
             Ok(told) => Outcome::Task(told),
-            Err(error) => Outcome::refused(&error),
+            Err(error) => {
+                // Its client does not hear of it.
+                self.hub.task_is_given_up(&entry.name, &work.task());
+                if let Some(held) = entry.process(&held.process) {
+                    let id = work.origin.id;
+                    tokio::spawn(async move { held.call(of_task("tasks/cancel", &id)).await });
+                }
+                Outcome::refused(&error)
+            }
         }
     }
 
@@ -182,97 +243,34 @@ impl Aggregator {
         }
     }
 
+    /// Where an id leads, if it is this client's, and the server has not given it to another task since.
     fn opened(&self, exposed: &str, context: Option<&ClientContext>) -> Option<(&Arc<Entry>, Origin)> {
         let (server, token) = exposed.split_once('.')?;
         let entry = &self.entries[*self.by_name.get(server)?];
         let plain = Sealer::of_process().open(&bound(entry.name.as_str(), context), token)?;
-        Some((entry, Origin::from_bytes(&plain)?))
+        let origin = Origin::from_bytes(&plain)?;
+        let own = self.hub.ledger.is_of(&entry.name, &origin.task(entry.index), origin.call);
+        own.then_some((entry, origin))
     }
 }
 
-/// A task, and how its client knows it.
-struct Work<'a> {
-    entry: &'a Arc<Entry>,
-    origin: Origin,
-    exposed: Box<str>,
-}
-
-impl Work<'_> {
-    fn task(&self) -> Task {
-        self.origin.task(self.entry.index)
-    }
-
-    fn note(&self, observation: &mut Observation) {
-        let Origin { process, tool, call, .. } = &self.origin;
-        let offer = self.entry.offer_now();
-        let named = offer.as_ref().and_then(|offer| offer.catalogue.tools.find_own(tool));
-        observation.is_of_task(*call, named.map_or(tool, |named| &named.exposed));
-        let instance = Some(process.as_str()).filter(|name| !name.starts_with('#'));
-        match named {
-            Some(named) => observation.leads_to(&self.entry.name, Some((instance, &named.said))),
-            None => observation.leads_to(&self.entry.name, None),
+/// What a client gets for an answer of a server about a task that tells nothing of it.
+fn settled(entry: &Entry, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
+        Outcome::Error(error) => Outcome::Error(labelled_error(&entry.name, error)),
+        Outcome::Complete(_) | Outcome::InputRequired(_) | Outcome::Task(_) => {
+            Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "the server answers as if it were a call"))
         }
     }
 }
 
-/// What is told of a task, under the id that its client knows, with the server's name on what it asks, and with a result like
-/// any other's. All that a server tells of a task comes through here: the answer that made it, answers, and notifications.
-async fn told(
-    entry: &Entry,
-    task: &Task,
-    tool: &str,
-    exposed: &str,
-    result: &RawValue,
-) -> Result<Box<RawValue>, RpcError> {
-    let malformed = |_| RpcError::new(RpcError::INTERNAL_ERROR, "the server tells of a task in a malformed way");
-    entry.hub.tasks.asks(task, result, entry.policy().samplings_per_call)?;
-    let mut told = labelled_requests(&entry.name, result)?.unwrap_or_else(|| result.to_owned());
-    for name in ["taskId", "ttlMs", "pollIntervalMs", "result"] {
-        let members = Members::of(&told).map_err(malformed)?;
-        let Some(value) = members.value(name) else { continue };
-        let json = match name {
-            "taskId" => Some(quoted(exposed)),
-            "result" => {
-                let mended = mended_result("tools/call", None, value);
-                let offer = entry.offer_now();
-                let tools = offer.as_deref().map(|offer: &Offer| &*offer.catalogue.tools);
-                let fitted = fitting(&entry.guard, tools, tool, mended.as_deref().unwrap_or(value)).await;
-                fitted.or(mended).map(|result| result.get().to_owned())
-            }
-            _ => whole(value),
-        };
-        if let Some(json) = json {
-            told = Members::of(&told).map_err(malformed)?.with_raw(name, &json).expect("it is there");
-        }
-    }
-    Ok(told)
-}
-
-/// A number of milliseconds that is not a whole one, made one.
-fn whole(value: &RawValue) -> Option<String> {
-    let text = value.get();
-    if text == "null" || text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number: f64 = string(value).as_deref().unwrap_or(text).parse().ok()?;
-    // Beyond that, a float is no whole number of milliseconds any more.
-    (0.0..9.0e15).contains(&number).then(|| format!("{:.0}", number.ceil().max(1.0)))
-}
-
-/// Notifications of a task of this process, one for each id under which it is listened to.
-pub(super) async fn notices(entry: &Entry, process: &ProcessId, event: &Notification) -> Vec<Event> {
-    let Some(params) = event.params.as_deref() else { return Vec::new() };
-    let id = Members::of(params).ok().and_then(|members| members.string("taskId").map(|id| id.into_owned()));
-    let Some(id) = id else { return Vec::new() };
-    let task = Task { server: entry.index, process: process.clone(), id: id.into() };
-    let mut notices = Vec::new();
-    for Listener { exposed, tool } in entry.hub.tasks.of(&task) {
-        if let Ok(params) = told(entry, &task, &tool, &exposed, params).await {
-            notices.push(Arc::new(Notification { method: event.method.clone(), params: Some(params) }));
-        }
-    }
-    entry.hub.task_is_told(&task, params).await;
-    notices
+/// How long a server is held for a task: as long as it keeps the task, but for long enough to work on it. One that says it keeps
+/// it for no time has said nothing of that.
+fn longest(ttl: Option<&RawValue>, most: Duration) -> Duration {
+    let milliseconds = ttl.and_then(|ttl| ttl.get().parse::<f64>().ok()).filter(|ttl| *ttl > 0.0);
+    let kept = milliseconds.and_then(|ttl| Duration::try_from_secs_f64(ttl / 1000.0).ok());
+    kept.map_or(most, |kept| kept.max(SHORTEST_HOLD).min(most))
 }
 
 fn undeclared() -> Outcome {
@@ -293,3 +291,5 @@ pub(crate) const UNSUBSCRIBE: &str = "tasks/unsubscribe";
 const TASK_END: &str = "tasks/end";
 /// Longer ids would make headers that no intermediary passes on.
 const MAX_ID_BYTES: usize = 1024;
+/// Against a server that keeps its tasks for less time than it works on them.
+const SHORTEST_HOLD: Duration = Duration::from_secs(60);

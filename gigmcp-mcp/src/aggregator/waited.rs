@@ -9,7 +9,7 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 
-use super::health::Borrowed;
+use super::{backend::Entry, health::Borrowed};
 use crate::{
     message::{Notification, RpcError},
     object::{Members, is_object, quoted, string},
@@ -17,8 +17,14 @@ use crate::{
     upstream::{Call, CallError, Hold, Outcome, Upstream},
 };
 
-/// Makes a call. With `as_task`, the tool can be called in no other way.
-pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest: Duration) -> Outcome {
+/// Makes a call of this tool. With `as_task`, it can be called in no other way. If it may not be used any more before its task is
+/// over, the task is given up.
+pub(super) async fn call(
+    of: (&Arc<Entry>, &str),
+    held: &Borrowed,
+    mut call: Call,
+    (as_task, longest): (bool, Duration),
+) -> Outcome {
     if as_task {
         let members = call.params.as_deref().and_then(|params| Members::of(params).ok());
         call.params = members.map(|members| members.set("task", &format!(r#"{{"ttl":{}}}"#, longest.as_millis())));
@@ -33,38 +39,53 @@ pub(super) async fn call(held: &Borrowed, mut call: Call, as_task: bool, longest
     let progress = sink.zip(token).map(|(sink, token)| Progress { sink, token, steps: 0 });
     let working = held.upstream.works_for(client);
     let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()), working };
-    let ended = wait(held, task, made, progress, Instant::now() + longest).await;
-    if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
-        waiting.id = None;
+    match wait(of, held, (task, made), progress, Instant::now() + longest).await {
+        Ok(ended) => {
+            if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
+                waiting.id = None;
+            }
+            ended
+        }
+        Err(withdrawn) => Outcome::refused(&withdrawn),
     }
-    ended
 }
 
-async fn wait(held: &Borrowed, mut task: Task, made: Call, mut progress: Option<Progress>, last: Instant) -> Outcome {
+/// Waits for the end of a task.
+///
+/// # Errors
+/// If its tool may not be used any more.
+async fn wait(
+    (entry, tool): (&Arc<Entry>, &str),
+    held: &Borrowed,
+    (mut task, made): (Task, Call),
+    mut progress: Option<Progress>,
+    last: Instant,
+) -> Result<Outcome, RpcError> {
     let begun = Instant::now();
     loop {
         if let Some(progress) = &mut progress {
             progress.tell(&task);
         }
+        entry.allows(tool).await.map_err(|refusal| refusal.error)?;
         if task.has_more_to_say() {
             // What the task asks for is asked while its result is waited for.
             let call = Call { method: "tasks/result".into(), params: Some(task.params()), ..made.clone() };
             match held.upstream.call(call).await {
                 // It goes on for longer than one request may take.
                 Outcome::Failed(CallError::Timeout { .. }) => {}
-                outcome => return outcome,
+                outcome => return Ok(outcome),
             }
         }
         if Instant::now() >= last {
-            return Outcome::Failed(CallError::Timeout { after: begun.elapsed() });
+            return Ok(Outcome::Failed(CallError::Timeout { after: begun.elapsed() }));
         }
         sleep(task.poll).await;
         match held.call(Call::new("tasks/get", Some(task.params()))).await {
             Outcome::Complete(result) => match task.update(&result) {
                 Some(()) => {}
-                None => return broken(),
+                None => return Ok(broken()),
             },
-            outcome => return outcome,
+            outcome => return Ok(outcome),
         }
     }
 }
@@ -149,12 +170,12 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let upstream = Arc::clone(&self.upstream);
-        let (hold, working) = (upstream.hold(), mem::take(&mut self.working));
+        let (hold, working, life) = (upstream.hold(), mem::take(&mut self.working), upstream.given_up_for());
         runtime.spawn(async move {
             upstream.call(Call::new("tasks/cancel", Some(of_task(&id)))).await;
             drop((upstream, hold));
             // Some go on though they were told to stop.
-            sleep(GIVEN_UP_FOR).await;
+            sleep(life).await;
             drop(working);
         });
     }
@@ -167,8 +188,6 @@ fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     (string(token).is_some() || token.get().parse::<f64>().is_ok()).then(|| token.to_owned())
 }
 
-/// As for calls.
-const GIVEN_UP_FOR: Duration = Duration::from_secs(60);
 const USUAL_POLL: Duration = Duration::from_secs(1);
 const SHORTEST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(10);

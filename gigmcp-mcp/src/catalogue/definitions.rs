@@ -19,6 +19,8 @@ pub struct Definitions {
     pub resources: Items,
     /// Of `resources/templates/list`.
     pub templates: Items,
+    /// Of `skills/list`.
+    pub skills: Items,
 }
 
 impl Definitions {
@@ -32,5 +34,6 @@ impl Definitions {
             && same(&self.prompts, &other.prompts)
             && same(&self.resources, &other.resources)
             && same(&self.templates, &other.templates)
+            && same(&self.skills, &other.skills)
     }
 }

@@ -85,6 +85,7 @@ impl Pages<'_> {
             "tools" => "tools/list",
             "prompts" => "prompts/list",
             "resources" => "resources/list",
+            super::skills::LIST => "skills/list",
             _ => "resources/templates/list",
         }
     }

@@ -35,7 +35,7 @@ impl Guard {
 
 /// Whether it is a list of definitions, which have bounds of their own and are read one by one.
 pub(super) fn is_list(method: &str) -> bool {
-    matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list")
+    matches!(method, "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "skills/list")
 }
 
 /// Whether an argument of a prompt has a name that would have to be changed.

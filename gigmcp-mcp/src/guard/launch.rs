@@ -1,6 +1,6 @@
 //! A server as it is started, with a guard before it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::broadcast;
 
@@ -56,9 +56,9 @@ struct Server {
 impl Upstream for Server {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let method = call.method.clone();
+            let (method, samplings) = (call.method.clone(), Arc::clone(&call.samplings));
             call.sink = call.sink.take().map(|sink| Guarding::new(&self.guard, &call, sink) as _);
-            self.guard.outcome(&method, self.upstream.call(call).await)
+            self.guard.outcome(&method, self.upstream.call(call).await, &samplings)
         })
     }
 
@@ -76,6 +76,10 @@ impl Upstream for Server {
 
     fn works_for(&self, client: ClientId) -> Hold {
         self.upstream.works_for(client)
+    }
+
+    fn given_up_for(&self) -> Duration {
+        self.upstream.given_up_for()
     }
 
     fn is_retired(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What a server asks of clients.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::value::RawValue;
 
 use super::{Finding, Guard, NOTHING, secret::secret_field, size};
@@ -33,13 +35,18 @@ impl Guard {
         Ok(Request { params: Some(params), ..request })
     }
 
-    /// The questions in a result of the newer era; `None` if they may be as they are.
-    pub(super) fn questions(&self, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
+    /// The questions in a result of the newer era; `None` if they may be as they are. `samplings` is how many were asked for
+    /// before, and grows.
+    pub(super) fn questions(
+        &self,
+        result: &RawValue,
+        samplings: &AtomicUsize,
+    ) -> Result<Option<Box<RawValue>>, RpcError> {
         let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
         let members = Members::of(result).map_err(|_| malformed())?;
         let Some(requests) = members.value("inputRequests") else { return Ok(None) };
         let requests = Members::of(requests).map_err(|_| malformed())?;
-        let (mut all, mut samplings) = (Vec::new(), 0);
+        let mut all = Vec::new();
         for (key, raw) in requests.iter() {
             // The answer goes back under it; and one of ours must be nobody else's.
             if is_dirty(key) || is_ours(key) {
@@ -47,8 +54,9 @@ impl Guard {
             }
             let request = Members::of(raw).map_err(|_| malformed())?;
             let method = request.string("method").ok_or_else(malformed)?;
-            samplings += usize::from(method == "sampling/createMessage");
-            if samplings > self.policy.samplings_per_call {
+            if method == "sampling/createMessage"
+                && samplings.fetch_add(1, Ordering::Relaxed) >= self.policy.samplings_per_call
+            {
                 return Err(self.refused("the call has asked for too many samplings"));
             }
             let params = request.value("params").map(ToOwned::to_owned);

@@ -332,6 +332,16 @@ async fn answer<U: Upstream + ?Sized + 'static>(
     sink: Option<CallStream>,
 ) -> Verdict {
     let lasting = Lasting::of(&request);
+    let room = match &lasting {
+        Some(Lasting::Subscribe(uri)) if !lock(&session.subscribed).contains_key(uri) => match session.room_for(uri) {
+            Some(room) => Some(room),
+            None => {
+                let text = "there are too many subscriptions; end some, or the sessions that have them";
+                return Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text));
+            }
+        },
+        _ => None,
+    };
     if (lasting.is_some() || session.has_asked_for_something()) && session.is_served_by(upstream) {
         // What takes longer goes on meanwhile: a call of one server does not wait for another.
         let moving = tokio::spawn(Session::move_to(Arc::clone(session), Arc::clone(upstream)));
@@ -342,7 +352,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
     call.sink = sink.map(|sink| Arc::new(sink) as _);
     match upstream.call(call).await {
         Outcome::Complete(result) => {
-            lasting.into_iter().for_each(|lasting| lasting.note(session));
+            if let Some(lasting) = lasting {
+                lasting.note(session, room);
+            }
             Verdict::Result(result)
         }
         Outcome::InputRequired(_) | Outcome::Task(_) => Verdict::refused(&RpcError::new(
@@ -378,13 +390,16 @@ impl Lasting {
         }
     }
 
-    fn note(self, session: &Session) {
+    /// With the room that a new subscription takes.
+    fn note(self, session: &Session, room: Option<Taken>) {
         match self {
             Self::Level(level) => {
                 *lock(&session.level) = Some(level);
                 Arc::make_mut(&mut lock(&session.context)).level = Some(level);
             }
-            Self::Subscribe(uri) => drop(lock(&session.subscribed).insert(uri)),
+            Self::Subscribe(uri) => {
+                room.and_then(|room| lock(&session.subscribed).insert(uri, room));
+            }
             Self::Unsubscribe(uri) => drop(lock(&session.subscribed).remove(&uri)),
         }
     }
@@ -397,7 +412,7 @@ impl Session {
 
     /// Makes sure that what serves the session now knows what its client asked for.
     pub(super) async fn move_to<U: Upstream + ?Sized + 'static>(self: Arc<Self>, upstream: Arc<U>) {
-        let (level, subscribed) = (*lock(&self.level), lock(&self.subscribed).clone());
+        let (level, subscribed) = (*lock(&self.level), lock(&self.subscribed).keys().cloned().collect::<Vec<_>>());
         let level = level.map(|level| ("logging/setLevel", json!({ "level": level.as_str() })));
         let subscribed = subscribed.into_iter().map(|uri| ("resources/subscribe", json!({ "uri": uri })));
         for (method, params) in level.into_iter().chain(subscribed) {

@@ -30,10 +30,14 @@ impl StreamableHttp {
             Err(refused) => return refused,
         };
         // One that comes back for the rest of an answer; an id of anything that is over begins anew.
-        if let Ok(Some(last)) = single_header(headers, "last-event-id")
-            && let Some(reader) = session.lines.resume(last, self.limits.stream_for)
-        {
-            return resumable(reader, None, self.limits.keep_alive);
+        if let Ok(Some(last)) = single_header(headers, "last-event-id") {
+            // Before it takes the stream from whoever reads it now.
+            let Some(share) = self.shares.listener(principal) else {
+                return plain(StatusCode::TOO_MANY_REQUESTS, "too many clients listen");
+            };
+            if let Some(reader) = session.lines.resume(last, self.limits.stream_for) {
+                return resumable(reader.taking(share), None, self.limits.keep_alive);
+            }
         }
         let (parts, received) = stream();
         let replaced = session.listen(parts.clone());

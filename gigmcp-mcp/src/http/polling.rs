@@ -18,7 +18,7 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 pub(super) use self::{line::Line, room::Room};
-use super::{Principal, body::Received};
+use super::{Principal, body::Received, shares::Taken};
 
 /// The streams of one session that a client can come back to.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(super) struct Reader {
     last: u64,
     until: Option<Pin<Box<Sleep>>>,
     done: bool,
+    /// Its part of its principal's share, if it is a connection of its own.
+    share: Option<Taken>,
 }
 
 impl Lines {
@@ -101,7 +103,13 @@ impl Reader {
     /// One that tells first what was told after this number.
     fn new(line: Arc<Line>, last: u64, stay: Option<Duration>) -> Self {
         let (number, last) = line.begin(last);
-        Self { line, number, last, until: stay.map(|stay| Box::pin(sleep(stay))), done: false }
+        Self { line, number, last, until: stay.map(|stay| Box::pin(sleep(stay))), done: false, share: None }
+    }
+
+    /// The same, as long as which this is taken.
+    pub(super) fn taking(mut self, share: Taken) -> Self {
+        self.share = Some(share);
+        self
     }
 
     /// The id that a client has before it has read anything.

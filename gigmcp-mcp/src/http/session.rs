@@ -5,7 +5,7 @@ mod asks;
 pub(super) mod laws;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
@@ -24,6 +24,7 @@ use super::{
     body::Parts,
     client::ClientCapabilities,
     polling::{Lines, Room},
+    shares::{Shares, Taken},
 };
 use crate::{
     level::LogLevel,
@@ -44,6 +45,7 @@ pub(super) struct Sessions {
     max_in_flight: usize,
     /// What all of them keep for clients that lose a connection.
     room: Arc<Room>,
+    shares: Arc<Shares>,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,9 @@ pub(super) struct Session {
     asks: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
     last_ask: AtomicU64,
     pub(super) level: Mutex<Option<LogLevel>>,
-    pub(super) subscribed: Mutex<BTreeSet<String>>,
+    /// What it is subscribed to, and what that takes of its principal's share.
+    pub(super) subscribed: Mutex<BTreeMap<String, Taken>>,
+    shares: Arc<Shares>,
     elicitations: Mutex<VecDeque<String>>,
     /// Streams that the client can come back to.
     pub(super) lines: Arc<Lines>,
@@ -97,7 +101,7 @@ impl fmt::Debug for ServedBy {
 }
 
 impl Sessions {
-    pub(super) fn new(limits: StreamableHttpLimits) -> Self {
+    pub(super) fn new(limits: StreamableHttpLimits, shares: &Arc<Shares>) -> Self {
         Self {
             table: Mutex::default(),
             max: limits.max_sessions.max(1),
@@ -105,6 +109,7 @@ impl Sessions {
             idle: limits.session_idle,
             max_in_flight: limits.max_in_flight_per_session,
             room: Room::new(limits.max_resumable_bytes, limits.resumable_for),
+            shares: Arc::clone(shares),
         }
     }
 
@@ -122,6 +127,7 @@ impl Sessions {
         let none = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
         let mut context = ClientContext::new(declared.map_or_else(none, ToOwned::to_owned));
         context.asked = Asked::BySink;
+        context.owner = Some(principal.as_str().into());
         let session = Session {
             principal: principal.clone(),
             version,
@@ -132,6 +138,7 @@ impl Sessions {
             last_ask: AtomicU64::new(0),
             level: Mutex::default(),
             subscribed: Mutex::default(),
+            shares: Arc::clone(&self.shares),
             elicitations: Mutex::default(),
             lines: Lines::new(&self.room, principal),
             stream: Mutex::default(),
@@ -282,6 +289,11 @@ impl Session {
         before.map(|before| (before.goodbye)()).is_some()
     }
 
+    /// Room for one more subscription; none if its principal has too many, in all its sessions.
+    pub(super) fn room_for(&self, uri: &String) -> Option<Taken> {
+        self.shares.subscribed(&self.principal, [uri])
+    }
+
     /// Gives up what is under way and forgets what was asked for.
     fn end(&self) {
         self.ended.cancel();
@@ -332,12 +344,13 @@ mod tests {
     use crate::LATEST_LEGACY;
 
     fn sessions() -> Sessions {
-        Sessions::new(StreamableHttpLimits {
+        let limits = StreamableHttpLimits {
             max_sessions: 3,
             max_sessions_per_principal: 2,
             session_idle: Duration::from_secs(60),
             ..StreamableHttpLimits::default()
-        })
+        };
+        Sessions::new(limits, &Shares::new(limits))
     }
 
     #[tokio::test(start_paused = true)]

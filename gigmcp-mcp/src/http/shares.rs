@@ -19,6 +19,8 @@ struct Share {
     requests: usize,
     bytes: usize,
     listeners: usize,
+    /// Bytes of what it is subscribed to.
+    subscribed: usize,
 }
 
 impl Shares {
@@ -30,7 +32,7 @@ impl Shares {
     /// alone may be longer than all together.
     pub(super) fn request(self: &Arc<Self>, principal: &Principal, bytes: usize) -> Option<Taken> {
         let limits = &self.limits;
-        self.take(principal, Share { requests: 1, bytes, listeners: 0 }, |taken| {
+        self.take(principal, Share { requests: 1, bytes, ..Share::default() }, |taken| {
             taken.requests < limits.max_in_flight_per_principal
                 && (taken.bytes == 0 || taken.bytes.saturating_add(bytes) <= limits.max_bytes_per_principal)
         })
@@ -40,6 +42,17 @@ impl Shares {
     pub(super) fn listener(self: &Arc<Self>, principal: &Principal) -> Option<Taken> {
         let max = self.limits.max_listeners_per_principal;
         self.take(principal, Share { listeners: 1, ..Share::default() }, |taken| taken.listeners < max)
+    }
+
+    /// Room for the texts that say what a client is subscribed to, in one of its sessions or without one.
+    pub(super) fn subscribed<'a>(
+        self: &Arc<Self>,
+        principal: &Principal,
+        texts: impl IntoIterator<Item = &'a String>,
+    ) -> Option<Taken> {
+        let subscribed = texts.into_iter().map(|text| text.len() + BESIDE_A_TEXT).sum();
+        let max = self.limits.max_subscribed_bytes_per_principal;
+        self.take(principal, Share { subscribed, ..Share::default() }, |taken| taken.subscribed + subscribed <= max)
     }
 
     fn take(
@@ -57,6 +70,7 @@ impl Shares {
             requests: taken.requests + part.requests,
             bytes: taken.bytes + part.bytes,
             listeners: taken.listeners + part.listeners,
+            subscribed: taken.subscribed + part.subscribed,
         };
         match table.get_mut(principal) {
             Some(share) => *share = more,
@@ -86,11 +100,15 @@ impl Drop for Taken {
         share.requests -= self.part.requests;
         share.bytes -= self.part.bytes;
         share.listeners -= self.part.listeners;
+        share.subscribed -= self.part.subscribed;
         if *share == Share::default() {
             table.remove(&self.principal);
         }
     }
 }
+
+/// What is kept with each text.
+const BESIDE_A_TEXT: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +121,7 @@ mod tests {
             max_in_flight_per_principal: 2,
             max_bytes_per_principal: 10,
             max_listeners_per_principal: 1,
+            max_subscribed_bytes_per_principal: 2 * BESIDE_A_TEXT + 10,
             ..StreamableHttpLimits::default()
         };
         let (shares, one, two) = (Shares::new(limits), Principal::new("one"), Principal::new("two"));
@@ -112,10 +131,14 @@ mod tests {
         assert!(shares.request(&one, 0).is_none(), "too many");
         let listener = shares.listener(&one).unwrap();
         assert!(shares.listener(&one).is_none());
+        let texts = |text: &str| [text.to_owned(), text.to_owned()];
+        let subscribed = shares.subscribed(&one, &texts("12345")).unwrap();
+        assert!(shares.subscribed(&one, [&String::new()]).is_none());
+        assert!(shares.subscribed(&two, &texts("123456")).is_none());
         let others = (shares.request(&two, 9).unwrap(), shares.listener(&two).unwrap());
         drop(first);
         let alone = shares.request(&one, 6).unwrap();
-        drop((second, alone, listener, others));
+        drop((second, alone, listener, others, subscribed));
         assert!(shares.lock().is_empty());
         assert!(shares.request(&one, 1000).is_some(), "alone it may be longer");
     }

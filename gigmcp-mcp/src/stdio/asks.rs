@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -128,6 +128,11 @@ impl Shared {
         };
         self.pending.go_on(asking.id, self.limits.call_timeout);
         let Some(verdict) = verdict else { return };
+        if asking.id != 0 {
+            // What others have called meanwhile ends first, if that is soon: while several calls are under way, the server's next
+            // question would be nobody's.
+            drop(timeout(BESIDE_FOR, self.pending.alone(Some(asking.id))).await);
+        }
         self.asks.end(&id);
         let line = write_response(Some(&id), &verdict);
         // A server that does not read what it asked for has ended, or is told nothing more.
@@ -150,5 +155,7 @@ impl Shared {
     }
 }
 
+/// How long an answer waits for what was called while its client thought about it.
+const BESIDE_FOR: Duration = Duration::from_secs(1);
 /// Why a request reaches no client when calls of several are under way, or of one that was given up and may go on.
 const AMBIGUOUS: &str = "several calls are under way, and nothing tells to which this request belongs";

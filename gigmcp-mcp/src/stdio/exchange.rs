@@ -6,13 +6,16 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout_at},
+};
 
 use super::{StdioUpstream, notes::progress_token, pending::Caller, shared::Shared};
 use crate::{
     message::{Verdict, write_notification, write_request},
     object::quoted,
-    sink::ClientContext,
+    sink::{ClientContext, ClientId},
     upstream::{Call, CallError},
     version::Era,
 };
@@ -58,15 +61,28 @@ impl StdioUpstream {
         }
     }
 
+    /// The turn of a call of which the server may ask something. None beside a question that another client has not answered
+    /// yet: that may take minutes, and the server may remember something for this one that no other process would. What the
+    /// server asks while both are under way reaches nobody.
+    async fn turn(&self, client: Option<ClientId>) -> Result<Option<SemaphorePermit<'_>>, CallError> {
+        let pending = &self.shared.pending;
+        let turn = async {
+            let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
+            // Those that began before it was known hold no turn.
+            pending.alone(None).await;
+            Ok(Some(turn))
+        };
+        tokio::select! {
+            biased;
+            turn = turn => turn,
+            () = pending.asks_another_than(client) => Ok(None),
+        }
+    }
+
     async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
         let Asked { method, params, caller, context, giving_up } = asked;
         let _turn = match &caller {
-            Some(caller) if caller.can_be_asked() && self.is_interactive() => {
-                let turn = self.turn.acquire().await.map_err(|_| CallError::Exited)?;
-                // Those that began before it was known hold no turn.
-                self.shared.pending.quiet().await;
-                Some(turn)
-            }
+            Some(caller) if caller.can_be_asked() && self.is_interactive() => self.turn(caller.client()).await?,
             _ => None,
         };
         let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;

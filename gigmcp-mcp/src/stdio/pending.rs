@@ -25,8 +25,8 @@ pub(crate) type Answer = Result<Verdict, CallError>;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     table: Mutex<Table>,
-    /// A request has ended.
-    left: Notify,
+    /// A request has ended, or has made its server ask.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ pub(crate) struct Caller {
     progress: f64,
     lives_until: Option<Instant>,
     asked: usize,
+    /// Of these, those that its client has not answered yet.
+    open: usize,
     ended: Ended,
 }
 
@@ -113,13 +115,26 @@ pub(crate) struct Asking {
 
 impl Caller {
     pub(crate) fn new(sink: Option<Arc<dyn Sink>>, client: Option<ClientId>, token: Option<Box<RawValue>>) -> Self {
-        Self { sink, client, token, progress: f64::NEG_INFINITY, lives_until: None, asked: 0, ended: Ended::default() }
+        Self {
+            sink,
+            client,
+            token,
+            progress: f64::NEG_INFINITY,
+            lives_until: None,
+            asked: 0,
+            open: 0,
+            ended: Ended::default(),
+        }
     }
 }
 
 impl Caller {
     pub(crate) fn wants_progress(&self) -> bool {
         self.token.is_some()
+    }
+
+    pub(crate) fn client(&self) -> Option<ClientId> {
+        self.client
     }
 
     pub(crate) fn can_be_asked(&self) -> bool {
@@ -148,14 +163,14 @@ impl Pending {
         table.given_up.remove(&id);
         let waiting = table.waiting.remove(&id);
         drop(table);
-        self.left.notify_waiters();
+        self.changed.notify_waiters();
         waiting.is_some_and(|entry| entry.answer.send(answer).is_ok())
     }
 
     /// Gives a request up; whether it was still waiting.
     pub(crate) fn forget(&self, id: u64) -> bool {
         let was_waiting = self.lock().waiting.remove(&id).is_some();
-        self.left.notify_waiters();
+        self.changed.notify_waiters();
         was_waiting
     }
 
@@ -173,7 +188,7 @@ impl Pending {
             }
         }
         drop(table);
-        self.left.notify_waiters();
+        self.changed.notify_waiters();
         waiting.is_some()
     }
 
@@ -190,21 +205,34 @@ impl Pending {
         self.lock().given_up.remove(&id);
     }
 
-    /// Waits until no request of a client is under way. Cancel safe.
-    pub(crate) async fn quiet(&self) {
+    /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one.
+    /// Cancel safe.
+    pub(crate) async fn asks_another_than(&self, client: Option<ClientId>) {
         loop {
-            let left = self.left.notified();
-            if !self.has_callers() {
+            let changed = self.changed.notified();
+            let asks = |caller: &Caller| caller.open > 0 && caller.client != client;
+            if self.lock().waiting.values().any(|entry| entry.caller.as_ref().is_some_and(asks)) {
                 return;
             }
-            left.await;
+            changed.await;
+        }
+    }
+
+    /// Waits until no other request of a client is under way than this one, or none at all without one. Cancel safe.
+    pub(crate) async fn alone(&self, id: Option<u64>) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.lock().waiting.iter().any(|(other, entry)| Some(*other) != id && entry.caller.is_some()) {
+                return;
+            }
+            changed.await;
         }
     }
 
     /// Fails every waiting request.
     pub(crate) fn fail_all(&self, error: &CallError) {
         let waiting = std::mem::take(&mut self.lock().waiting);
-        self.left.notify_waiters();
+        self.changed.notify_waiters();
         for entry in waiting.into_values() {
             // The other end may just have given up.
             let _ = entry.answer.send(Err(error.clone()));
@@ -262,8 +290,11 @@ impl Pending {
         if caller.asked > max_asked {
             return Cause::TooMany;
         }
+        caller.open += 1;
         caller.lives_until = Some(Instant::now() + life);
         let ended = caller.ended.0.get_or_insert_default().clone();
+        drop(table);
+        self.changed.notify_waiters();
         Cause::One(Asking { id, sink, ended })
     }
 
@@ -284,9 +315,10 @@ impl Pending {
         if table.works_for_another_than(client) { Listener::Unknown } else { Listener::One(sink) }
     }
 
-    /// Lets a request live on for `life`, because what it waited for has come.
+    /// Lets a request live on for `life`, because the answer to what it made the server ask has come.
     pub(crate) fn go_on(&self, id: u64, life: Duration) {
         if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
+            caller.open = caller.open.saturating_sub(1);
             caller.lives_until = Some(Instant::now() + life);
         }
     }

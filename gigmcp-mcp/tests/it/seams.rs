@@ -17,7 +17,7 @@ use crate::{
     serving::Endpoint,
 };
 
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
 const ODD: &str = "com.example/odd";
 
 /// A server of the newer era that makes a task of every call of `do`; what it tells of the task is the argument `told`.
@@ -56,19 +56,19 @@ fn server() -> Stage {
     })
 }
 
-fn policy(change: impl FnOnce(&mut ServerPolicy)) -> ServerPolicy {
+pub(crate) fn policy(change: impl FnOnce(&mut ServerPolicy)) -> ServerPolicy {
     let mut policy = ServerPolicy::default();
     change(&mut policy);
     policy
 }
 
-async fn built(builder: AggregatorBuilder) -> Arc<Aggregator> {
+pub(crate) async fn built(builder: AggregatorBuilder) -> Arc<Aggregator> {
     let aggregator = Arc::new(builder.build().unwrap());
     aggregator.tools().await;
     aggregator
 }
 
-async fn one(stage: &Stage, change: impl FnOnce(&mut ServerPolicy)) -> Arc<Aggregator> {
+pub(crate) async fn one(stage: &Stage, change: impl FnOnce(&mut ServerPolicy)) -> Arc<Aggregator> {
     built(Aggregator::builder().backends([stage.backend("srv").with_policy(policy(change))])).await
 }
 
@@ -81,12 +81,12 @@ fn context(owner: &str, capabilities: &Value) -> Arc<ClientContext> {
 }
 
 /// What this owner gets, who can be asked everything.
-async fn ask(aggregator: &Aggregator, owner: &str, method: &str, params: Value) -> Value {
+pub(crate) async fn ask(aggregator: &Aggregator, owner: &str, method: &str, params: Value) -> Value {
     let all = json!({ "elicitation": {}, "sampling": {}, "roots": {} });
     asking(aggregator, (owner, &all), (method, params), None).await
 }
 
-async fn asking(
+pub(crate) async fn asking(
     aggregator: &Aggregator,
     (owner, capabilities): (&str, &Value),
     (method, params): (&str, Value),
@@ -114,7 +114,7 @@ async fn task(aggregator: &Aggregator, owner: &str, told: &Value) -> String {
     }
 }
 
-fn needs(requests: &Value) -> Value {
+pub(crate) fn needs(requests: &Value) -> Value {
     json!({ "status": "input_required", "inputRequests": requests })
 }
 
@@ -123,7 +123,7 @@ fn form(field: &str) -> Value {
     json!({ "method": "elicitation/create", "params": { "message": "?", "requestedSchema": schema } })
 }
 
-fn samplings(count: usize) -> Value {
+pub(crate) fn samplings(count: usize) -> Value {
     (0..count).map(|n| (n.to_string(), json!({ "method": "sampling/createMessage", "params": { "n": n } }))).collect()
 }
 
@@ -184,7 +184,7 @@ async fn a_task_asks_for_no_more_samplings_in_all_its_life_than_a_call_may() {
     assert_eq!(next(&mut events).await["status"], "working", "the fifth is not told");
 }
 
-async fn listen(aggregator: &Aggregator, stage: &mut Stage, owner: &str, id: &str) {
+pub(crate) async fn listen(aggregator: &Aggregator, stage: &mut Stage, owner: &str, id: &str) {
     let mut call = Call::new("tasks/subscribe", Some(raw(&json!({ "taskId": id }).to_string())));
     call.context = Some(context(owner, &json!({})));
     call.client = Some(gigmcp_mcp::ClientId::new());
@@ -198,7 +198,7 @@ fn notice(told: &Value) -> String {
     json!({ "jsonrpc": "2.0", "method": "notifications/tasks", "params": params }).to_string()
 }
 
-async fn next(events: &mut Receiver<Event>) -> Value {
+pub(crate) async fn next(events: &mut Receiver<Event>) -> Value {
     loop {
         let event = events.recv().await.unwrap();
         if &*event.method == "notifications/tasks" {
@@ -464,7 +464,7 @@ async fn the_consent_of_one_owner_is_no_others_and_calls_are_counted_for_each() 
 
 /// Keeps what is told.
 #[derive(Default)]
-struct Notes(Mutex<Vec<CallRecord>>);
+pub(crate) struct Notes(pub(crate) Mutex<Vec<CallRecord>>);
 
 impl CallObserver for Notes {
     fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {

@@ -18,7 +18,7 @@ use super::super::{
 use crate::{
     output::whole,
     people::{Access, Actor, ApiScope, Area, Deed, Role, Rule, UserId},
-    store::{Search, now_millis},
+    store::{Ahead, Search, now_millis},
     trail::{ChainedRow, ExportError, Exporter, Filter, Line, PAGE_ROWS, Place, Report, VerifyError, verify},
 };
 
@@ -82,6 +82,14 @@ struct Exported {
     owner: Option<Plain>,
     profile: Option<Plain>,
     server: Option<Plain>,
+    instance: Option<Plain>,
+    /// Of this tool call.
+    call: Option<Plain>,
+    /// Of this request of a server.
+    request: Option<Plain>,
+    /// Only alarms.
+    #[serde(default)]
+    alarms: bool,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -184,6 +192,7 @@ async fn check(call: Call<State>) -> Result<Reply<AuditReport>, ApiError> {
             keys: Vec::new(),
         },
         Err(VerifyError::Store(error)) => return Err(error.into()),
+        Err(error @ VerifyError::NeverSigned) => return Err(ApiError::new(Code::Unavailable, error.to_string())),
     };
     Ok(Reply::of(AuditReport { keys: told, ..answer }))
 }
@@ -198,7 +207,10 @@ async fn export(call: Call<State, (), Exported>) -> Result<Response<Body>, ApiEr
         owner: plain(asked.owner),
         profile: plain(asked.profile),
         server: plain(asked.server),
-        ..Filter::default()
+        instance: plain(asked.instance),
+        call: plain(asked.call),
+        request: plain(asked.request),
+        alarms: asked.alarms,
     };
     let actor = call.caller.as_ref().ok_or_else(ApiError::unauthenticated)?;
     let (place, _) = call.state.desk.tail(&actor.user, true)?;
@@ -289,15 +301,13 @@ async fn follow(
         if actor.shown() != shown || chunks.is_closed() {
             return None;
         }
-        let page = state.store().audit_page(after, PAGE_ROWS).await.ok()?;
         let filter = seen_by(&actor, filter.clone())?;
+        let found = state.store().audit_ahead(Ahead { filter, after, limit: PAGE_ROWS }).await.ok()?;
+        after = found.upto;
         let mut text = String::new();
-        for row in &page.rows {
-            after = row.id;
-            if filter.takes(&row.row) {
-                let json = serde_json::to_string(row).ok()?;
-                text.push_str(&format!("id: {}\nevent: row\ndata: {json}\n\n", row.id));
-            }
+        for row in &found.rows {
+            let json = serde_json::to_string(row).ok()?;
+            text.push_str(&format!("id: {}\nevent: row\ndata: {json}\n\n", row.id));
         }
         if text.is_empty() && quiet >= KEEP_ALIVE {
             text.push_str(": still here\n\n");
@@ -306,7 +316,7 @@ async fn follow(
         if !text.is_empty() {
             send(chunks, text).await?;
         }
-        if page.last {
+        if found.last {
             tokio::select! {
                 () = chunks.closed() => return None,
                 () = tokio::time::sleep(POLL) => {}

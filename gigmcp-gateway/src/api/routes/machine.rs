@@ -175,6 +175,7 @@ impl From<LoginError> for ApiError {
             LoginError::User { .. } => Self::unacceptable("this user name is empty, or has a colon or a line break"),
             LoginError::Password => Self::unacceptable("the password is not one line of text"),
             LoginError::Registry(_) => Self::new(Code::NotFound, "there is no such registry"),
+            LoginError::Absent { .. } => Self::not_found("thing"),
             LoginError::Secret(error) => error.into(),
         }
     }

@@ -34,8 +34,9 @@ pub(crate) struct Export {
     #[arg(long, value_name = "TIME", value_parser = millis)]
     pub(crate) until: Option<i64>,
 
-    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, removal, pin, audit, or of
-    /// people: login, logout, account, invitation, session, token, api-key, view, profile, server or secret
+    /// Only rows of this kind: request, connect, dns, tcp, tool, credential, tripwire, consent, rollback, removal, pin, audit,
+    /// master-key, backup, or of people: login, logout, account, invitation, session, token, api-key, view, proof, profile, server,
+    /// secret or instance
     #[arg(long)]
     pub(crate) kind: Option<String>,
 
@@ -78,6 +79,11 @@ pub(super) async fn run(host: Host, asked: &Export) -> Result<(), Failure> {
 }
 
 impl Export {
+    /// Whether rows are left out.
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter() != Filter::default()
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             since_ms: self.since,
@@ -117,7 +123,7 @@ fn line(out: &mut impl Write, line: &Line) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn is_broken_pipe(error: &io::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -55,23 +55,55 @@ pub(super) async fn run(
     asked: Verify,
     out: &Output,
 ) -> Result<ExitCode, Failure> {
-    let given = !asked.key.is_empty();
-    let (report, keys) = match &asked.file {
-        Some(path) => {
-            let opened = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            check(BufReader::new(opened), asked.key, asked.head)?
-        }
-        None => {
-            let host = open()?;
-            let keys = if given { asked.key } else { host.secrets().await?.audit_keys().await? };
-            let mut count = Count::of_rows();
-            (verify_while(&host.store, &keys, asked.head, |rows| count.add(rows)).await?, keys)
-        }
+    if asked.file.is_some() {
+        return of_file(asked, out);
+    }
+    let host = open()?;
+    let keys = match asked.key.is_empty() {
+        false => asked.key,
+        // Nothing is made for whoever only looks, not even a key.
+        true if host.store.audit_keys().await?.is_empty() => Vec::new(),
+        true => host.existing_secrets().await?.audit_keys().await?,
     };
-    let trusted_keys = given || asked.file.is_none();
-    let found = Found { report, keys: keys.iter().map(ToString::to_string).collect(), trusted_keys };
-    let left = found.report.is_left_unsigned(now_millis());
-    print(&found, left, asked.strict, out)
+    let mut count = Count::of_rows();
+    let report = verify_while(&host.store, &keys, asked.head, |rows| count.add(rows)).await?;
+    drop(count);
+    print_found(&Found::new(report, &keys, Trust::Kept), asked.strict, out)
+}
+
+/// Checks an export in a file.
+pub(crate) fn of_file(asked: Verify, out: &Output) -> Result<ExitCode, Failure> {
+    let path = asked.file.as_deref().unwrap_or(Path::new(""));
+    let opened = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    print_found(&of_lines(BufReader::new(opened), asked.key, asked.head)?, asked.strict, out)
+}
+
+/// Checks an export, with these keys or with those that it names itself.
+pub(crate) fn of_lines(lines: impl BufRead, keys: Vec<PublicKey>, kept: Option<Link>) -> Result<Found, Failure> {
+    let trust = if keys.is_empty() { Trust::Named } else { Trust::Kept };
+    let (report, keys) = check(lines, keys, kept)?;
+    Ok(Found::new(report, &keys, trust))
+}
+
+/// Who vouches for the keys.
+#[derive(Clone, Copy, Debug)]
+enum Trust {
+    /// The operator, or the master key.
+    Kept,
+    /// Only what is checked.
+    Named,
+}
+
+impl Found {
+    fn new(report: Report, keys: &[PublicKey], trust: Trust) -> Self {
+        let keys = keys.iter().map(ToString::to_string).collect();
+        Self { report, keys, trusted_keys: matches!(trust, Trust::Kept) }
+    }
+}
+
+/// Prints what was found here.
+pub(crate) fn print_found(found: &Found, strict: bool, out: &Output) -> Result<ExitCode, Failure> {
+    print(found, found.report.is_left_unsigned(now_millis()), strict, out)
 }
 
 /// Prints what was found; `left` says whether more rows are signed by nobody than a gateway leaves unsigned.
@@ -116,6 +148,9 @@ pub(super) fn check(
     head.after()?.into_iter().for_each(|after| verifier.assume(after));
     let mut count = Count::of_rows();
     let mut before = next()?;
+    if keys.is_empty() && kept.is_none() && matches!(before, Some(Line::Row(_))) {
+        return Err(VerifyError::NeverSigned.into());
+    }
     while let Some(line) = before {
         count.add(1);
         before = next()?;
@@ -153,7 +188,7 @@ fn text(found: &Found) -> Vec<String> {
     lines.extend(keys.iter().map(|key| format!("key {key}")));
     lines.push(match trusted_keys {
         true => "keep these lines elsewhere: with --head and --key, `audit verify` also sees that the newest rows are gone".to_owned(),
-        false => "these keys are vouched for by the file alone: compare them with what `audit verify` prints at the gateway, or give --key".to_owned(),
+        false => "these keys are vouched for by the export alone: compare them with what `audit verify` prints at the gateway, or give --key".to_owned(),
     });
     lines
 }

@@ -53,6 +53,7 @@ pub(crate) async fn export(settings: &Settings, export: &Export, out: &Output) -
     }
     let ring = MasterKey::of(settings)?.load().await?;
     let forms = ring.recovery_forms(needed, parts)?;
+    super::tell(settings, "shows the master key for its recovery").await;
     eprintln!("gigmcp: this is the master key; clear the screen, and what the terminal keeps of it, afterwards");
     let reason = || Reason::new("print for recovery");
     // What goes to the terminal or the printer is the reader's to keep secret from here on.

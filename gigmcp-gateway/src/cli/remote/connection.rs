@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::RemoteError;
+use super::{Asked, RemoteError};
 use crate::settings::PublicUrl;
 
 /// Where the gateway is, and the connection that is open to it. It is asked for one thing after the other.
@@ -34,8 +34,18 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(url: &PublicUrl, authorities: Option<&Path>) -> Result<Self, RemoteError> {
-        let tls = if url.is_tls() { Some(connector(authorities)?) } else { None };
+        // A file that cannot be read is told of also where it is not needed.
+        let tls = if url.is_tls() || authorities.is_some() { Some(connector(authorities)?) } else { None };
+        let tls = tls.filter(|_| url.is_tls());
         Ok(Self { url: url.clone(), tls, open: Mutex::default() })
+    }
+
+    pub(super) fn url(&self) -> &PublicUrl {
+        &self.url
+    }
+
+    fn authority(&self) -> &str {
+        self.url.origin().split_once("://").map_or("", |(_, authority)| authority)
     }
 
     pub(super) fn host(&self) -> &str {
@@ -45,10 +55,8 @@ impl Connection {
     /// Sends one request. What could not be sent on a connection that was open for a while is sent on a new one.
     pub(super) async fn send(
         &self,
-        method: &Method,
-        path: &str,
+        asked: &Asked<'_>,
         key: Option<&HeaderValue>,
-        body: Option<Bytes>,
     ) -> Result<Response<Incoming>, RemoteError> {
         let mut open = self.open.lock().await;
         let kept = match open.take() {
@@ -59,20 +67,23 @@ impl Connection {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let authority = self.url.origin().split_once("://").map_or("", |(_, authority)| authority);
         let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, authority)
+            .method(&asked.method)
+            .uri(asked.path.text())
+            .header(header::HOST, self.authority())
             .header(header::ACCEPT, "application/json")
             .header(header::USER_AGENT, concat!("gigmcp-gateway/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = key {
             request = request.header(header::AUTHORIZATION, key);
         }
-        if body.is_some() {
+        if let Some(once) = &asked.once {
+            request = request.header("idempotency-key", once);
+        }
+        if asked.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body.unwrap_or_default())).expect("its parts are valid");
+        let body = Full::new(asked.body.clone().unwrap_or_default());
+        let request = request.body(body).expect("its parts are valid");
         let response = sender.send_request(request).await.map_err(RemoteError::Broken)?;
         *open = Some(sender);
         Ok(response)
@@ -86,7 +97,8 @@ impl Connection {
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|error| self.failed(io::Error::other(error)))?;
         let secured = tokio::time::timeout(DIAL_DEADLINE, tls.connect(name, stream)).await;
-        let secured = secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        // What says nothing speaks no TLS.
+        let secured = secured.map_err(|_| self.failed(io::ErrorKind::TimedOut.into()))?;
         shaken(secured.map_err(|source| RemoteError::Tls { host, source })?).await
     }
 
@@ -107,7 +119,7 @@ impl Connection {
     }
 
     fn failed(&self, source: io::Error) -> RemoteError {
-        RemoteError::Connect { host: self.host().to_owned(), source }
+        RemoteError::Connect { authority: self.authority().to_owned(), source }
     }
 }
 

@@ -1,18 +1,18 @@
 //! Why a gateway elsewhere did not do what was asked.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use http::StatusCode;
 use serde::Deserialize;
+
+use super::Path;
 
 /// Why it was not done, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum RemoteError {
-    #[error(
-        "`{command}` has no route over the network; run it on the machine of the gateway, without --url and with GIG_URL unset"
-    )]
-    NoRoute { command: String },
+    #[error("`{command}` is not done over the network: {reason}")]
+    NoRoute { command: &'static str, reason: Reason },
     #[error("{setting} is set, but no GIG_URL that it would be for; set that or give --url, or unset {setting}")]
     NoUrl { setting: &'static str },
     #[error(
@@ -29,8 +29,8 @@ pub(crate) enum RemoteError {
     Name { host: String, source: io::Error },
     #[error("{host} is not on this machine, and a key is not sent without TLS; use https://")]
     NotHere { host: String },
-    #[error("no gateway answers at {host}")]
-    Connect { host: String, source: io::Error },
+    #[error("no gateway answers at {authority}")]
+    Connect { authority: String, source: io::Error },
     #[error(
         "{host} did not show a certificate that can be believed, so nothing was sent; if its authority is one of your own, name it by GIG_CA_FILE or --ca-file"
     )]
@@ -41,6 +41,12 @@ pub(crate) enum RemoteError {
         "the gateway did not answer within {seconds} s; whether it does what was asked is not known, so look before you ask again"
     )]
     Late { seconds: u64 },
+    #[error(
+        "the connection broke, and asked again the gateway says that this is not there: it was taken away the first time, or never was there"
+    )]
+    GoneMeanwhile,
+    #[error("the kernel gave no random bytes for a key that nobody guesses")]
+    Random(getrandom::Error),
     #[error("the answer has more than {bytes} bytes")]
     TooLarge { bytes: usize },
     #[error("there are more than {items} of them; ask for less")]
@@ -49,13 +55,75 @@ pub(crate) enum RemoteError {
     NotOurs { host: String, status: StatusCode },
     #[error("what the gateway answered is not understood; its version may be another")]
     Answer(#[source] serde_json::Error),
+    #[error("what the gateway sent is no line of an export; its version may be another, or it was cut off")]
+    NotALine,
     #[error("there is no account `{who}`, or this key does not see it; `gigmcp-gateway user list` shows them")]
     Nobody { who: String },
-    #[error("{message} ({code}){}", hint(.code))]
-    Refused { code: String, message: String, request_id: String },
+    #[error("{message}{} ({code}){}", place(.code, .at), hint(.code))]
+    Refused { code: String, message: String, at: String },
 }
 
+/// Why something is done on one machine only.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
+    /// It is about the machine where it is said.
+    Here,
+    /// It tries programs in the sandbox.
+    Runtimes,
+    /// It reads or writes the whole database.
+    Database,
+    /// It reads or writes the master key.
+    MasterKey,
+    /// It mends what whoever has the database can damage.
+    Mending,
+    /// It makes the first administrator.
+    First,
+    /// Nobody reviewed what would run.
+    Unreviewed,
+    /// Somebody agrees to what a server may do with what is theirs.
+    Agreement,
+    /// The index is searched by name and version.
+    Digest,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (why, what) = match self {
+            Self::Here => ("it is about this machine, and no gateway elsewhere", HERE),
+            Self::Runtimes => ("it tries the programs of one machine in a sandbox there", THERE),
+            Self::Database => ("it needs the whole database", THERE),
+            Self::MasterKey => ("the master key stays on the machine of the gateway", THERE),
+            Self::Mending => ("it says that what somebody changed in the database is right, or gone", THERE),
+            Self::First => ("whoever has the machine makes the first administrator", THERE),
+            Self::Unreviewed => (
+                "nobody reviewed such a server, so a person adds it and no key: signed in, by POST /api/v1/servers, or by this command",
+                THERE,
+            ),
+            Self::Agreement => (
+                "what a server in a profile may do, the owner of the profile agrees to and no key",
+                "install it without --profile, then put it there signed in, or on the machine of the gateway by `gigmcp-gateway profile add`",
+            ),
+            Self::Digest => ("a catalogue elsewhere is asked by name and version", "say NAME or NAME@VERSION"),
+        };
+        write!(formatter, "{why}; {what}")
+    }
+}
+
+const HERE: &str = "leave out --url and unset GIG_URL";
+const THERE: &str = "run it on the machine of the gateway, without --url and with GIG_URL unset";
+
 impl RemoteError {
+    /// Whether it says nothing of what a gateway did with an earlier request.
+    pub(super) fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Broken(_) | Self::Connect { .. } | Self::Name { .. } | Self::Tls { .. } | Self::NotOurs { .. } => {
+                true
+            }
+            Self::Refused { code, .. } => code == "unavailable",
+            _ => false,
+        }
+    }
+
     /// What programs go by, if the gateway said no.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {
@@ -65,9 +133,11 @@ impl RemoteError {
     }
 
     /// What the gateway said in an error.
-    pub(super) fn refused(host: &str, status: StatusCode, body: &[u8]) -> Self {
+    pub(super) fn refused(host: &str, path: &Path, status: StatusCode, body: &[u8]) -> Self {
         match serde_json::from_slice(body) {
-            Ok(Document { error: Said { code, message, request_id } }) => Self::Refused { code, message, request_id },
+            Ok(Document { error: Said { code, message } }) => {
+                Self::Refused { code, message, at: path.place().to_owned() }
+            }
             Err(_) => Self::NotOurs { host: host.to_owned(), status },
         }
     }
@@ -82,7 +152,11 @@ struct Document {
 struct Said {
     code: String,
     message: String,
-    request_id: String,
+}
+
+/// Which thing is not there.
+fn place(code: &str, at: &str) -> String {
+    if code == "not_found" { format!(" as {at}") } else { String::new() }
 }
 
 /// What to do, where the gateway cannot know how it was asked.
@@ -96,7 +170,10 @@ fn hint(code: &str) -> &'static str {
         }
         "not_found" => "; what belongs to somebody else is not shown either",
         "conflict" => "; look at what is there now",
-        "unavailable" | "upstream" => "; try again later, and see the log of the gateway",
+        "idempotency_replayed" | "idempotency_unknown" => {
+            "; the connection broke the first time, and this command does not ask a third time"
+        }
+        "unavailable" | "upstream" => "; the log of the gateway may say more, and it may be possible later",
         "internal" => "; the log of the gateway says why",
         _ => "",
     }

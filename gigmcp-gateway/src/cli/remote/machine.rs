@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use http::Method;
-use serde_json::json;
 
 use super::{
-    super::{images, key, registry},
-    Path, Remote, RemoteError,
+    super::{images, key, progress, registry},
+    Path, Reason, Remote, RemoteError, said,
 };
 use crate::{
     doctor,
@@ -17,7 +16,7 @@ use crate::{
 /// `doctor`.
 pub(super) async fn doctor(remote: &Remote, asked: &doctor::Doctor, out: &Output) -> Result<ExitCode, Failure> {
     if asked.runtimes {
-        return Err(RemoteError::NoRoute { command: "doctor --runtimes".to_owned() }.into());
+        return Err(RemoteError::NoRoute { command: "doctor --runtimes", reason: Reason::Runtimes }.into());
     }
     let report: doctor::HostReport = remote.get(&Path::of(&["host"])).await?;
     doctor::print(&report, out)
@@ -40,7 +39,7 @@ pub(super) async fn key(remote: &Remote, command: &key::Command, out: &Output) -
         Command::ExportRecovery(_) => "key export-recovery",
         Command::ImportRecovery(_) => "key import-recovery",
     };
-    Err(RemoteError::NoRoute { command: command.to_owned() }.into())
+    Err(RemoteError::NoRoute { command, reason: Reason::MasterKey }.into())
 }
 
 /// `registry`.
@@ -50,7 +49,7 @@ pub(super) async fn registry(remote: &Remote, command: registry::Command, out: &
         Command::Login { host, username, file } => {
             let password = registry::password(&file)?;
             let password = std::str::from_utf8(&password).map_err(|_| "the password is not text")?;
-            let body = json!({ "username": username, "password": password });
+            let body = said::Login { username: &username, password };
             remote.say(Method::PUT, &Path::of(&["registries", &host.to_string()]), &body).await?;
             registry::print_kept(&host, out)
         }
@@ -63,5 +62,8 @@ pub(super) async fn registry(remote: &Remote, command: registry::Command, out: &
 
 /// `images`.
 pub(super) async fn images(remote: &Remote, images::Command::Gc: images::Command, out: &Output) -> Result<(), Failure> {
-    images::print(&remote.make(&Path::of(&["images", "collect"])).await?, out)
+    let waiting = progress::Waiting::begin("the gateway looks for images that nothing needs");
+    let collected = remote.make(&Path::of(&["images", "collect"])).await;
+    drop(waiting);
+    images::print(&collected?, out)
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     super::{api_key, user},
-    Path, Remote, RemoteError,
+    Path, Reason, Remote, RemoteError, said,
 };
 use crate::{
     output::{Failure, Output},
@@ -17,11 +17,11 @@ use crate::{
 pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -> Result<(), Failure> {
     use user::Command;
     match command {
-        Command::Setup => Err(RemoteError::NoRoute { command: "user setup".to_owned() }.into()),
+        Command::Setup => Err(RemoteError::NoRoute { command: "user setup", reason: Reason::First }.into()),
         Command::Invite { email, role, expires } => {
             let body = json!({ "email": email.as_str(), "role": role, "holds": expires.map(|time| time.to_string()) });
             let code: Shown = remote.send(Method::POST, &Path::of(&["invitations"]), &body).await?;
-            user::print_code(&format!("{email} as {role}"), &code.token, out)
+            user::print_code(&format!("{email} as {role}"), &code.token, Some(remote.connection.url()), out)
         }
         Command::Invitations => user::print_codes(&remote.all(&Path::of(&["invitations"])).await?, out),
         Command::Uninvite { email } => {
@@ -56,16 +56,39 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
             remote.tell(Method::DELETE, &Path::of(&["users", &found.id])).await?;
             user::done(found, "deleted", json!(true), "is deleted", out)
         }
-        Command::ResetPassword { who, second_factor } => {
+        Command::ResetPassword { who, second_factor, identities } => {
             let found = find(remote, &who).await?;
             let code: Shown = remote.make(&Path::of(&["users", &found.id, "reset"])).await?;
+            if identities {
+                for linked in linked(remote, &found).await? {
+                    remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &linked.id])).await?;
+                }
+            }
             if second_factor {
                 remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "factor"])).await?;
             }
-            user::print_code(&format!("a new password of {}", found.called()), &code.token, out)
+            user::print_code(
+                &format!("a new password of {}", found.called()),
+                &code.token,
+                Some(remote.connection.url()),
+                out,
+            )
+        }
+        Command::Identities { who, unlink: Some(id) } => {
+            let found = find(remote, &who).await?;
+            remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &id])).await?;
+            user::done(found, "unlinked", json!(id), "has one identity less", out)
+        }
+        Command::Identities { who, unlink: None } => {
+            user::print_identities(&linked(remote, &find(remote, &who).await?).await?, out)
         }
         Command::Sessions { who, end, end_all } => sessions(remote, &who, end, end_all, out).await,
     }
+}
+
+async fn linked(remote: &Remote, of: &user::Person) -> Result<Vec<user::Linked>, RemoteError> {
+    let Identities { items } = remote.get(&Path::of(&["users", &of.id, "identities"])).await?;
+    Ok(items)
 }
 
 async fn sessions(remote: &Remote, who: &str, end: Option<String>, end_all: bool, out: &Output) -> Result<(), Failure> {
@@ -86,11 +109,9 @@ async fn sessions(remote: &Remote, who: &str, end: Option<String>, end_all: bool
 async fn accept(remote: &Remote, email: Option<Email>, file: &std::path::PathBuf, out: &Output) -> Result<(), Failure> {
     let (code, password) = user::code_and_password(file)?;
     let path = Path::of(&["invitations", "look"]).without_key();
-    let looked: Looked = remote.send(Method::POST, &path, &json!({ "code": code })).await?;
-    let mut body = json!({ "code": code, "password": *password });
-    if let Some(email) = &email {
-        body["email"] = json!(email.as_str());
-    }
+    let looked: Looked = remote.send(Method::POST, &path, &said::Invited { code: &code }).await?;
+    let email_said = email.as_ref().map(Email::as_str);
+    let body = said::Accepting { code: &code, password: &password, email: email_said };
     let path = Path::of(&["invitations", "accept"]).without_key();
     let accepted: Accepted = remote.send(Method::POST, &path, &body).await?;
     let email = looked.email.or(email.map(|email| email.to_string()));
@@ -148,6 +169,8 @@ struct Account {
     created_at: i64,
     last_login_at: Option<i64>,
     disabled_at: Option<i64>,
+    #[serde(default)]
+    suspended_at: Option<i64>,
     has_password: bool,
     /// Whether a provider vouches for them.
     #[serde(default)]
@@ -167,6 +190,7 @@ impl From<Account> for user::Account {
             created_at: user.created_at,
             last_login_at: user.last_login_at,
             disabled_at: user.disabled_at,
+            suspended_at: user.suspended_at,
         }
     }
 }
@@ -186,6 +210,11 @@ struct Looked {
 #[derive(Deserialize)]
 struct Accepted {
     user: String,
+}
+
+#[derive(Deserialize)]
+struct Identities {
+    items: Vec<user::Linked>,
 }
 
 #[derive(Deserialize)]

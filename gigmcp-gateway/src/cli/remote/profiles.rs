@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    super::{profile, secret, token, tokens},
-    Path, Remote, RemoteError,
+    super::{profile, progress, secret, token, tokens},
+    Path, Reason, Remote, RemoteError,
     people::Shown,
+    said,
 };
 use crate::{
     output::{Failure, Output},
@@ -54,19 +55,22 @@ pub(super) async fn run(remote: &Remote, command: profile::Command, out: &Output
         }
         Command::Set { name, said, server } => set(remote, &name, said, server, out).await,
         Command::Tokens { name } => {
-            let report: Report = remote.make(&Path::of(&["profiles", name.as_str(), "token-report"])).await?;
-            tokens::print(&report.costs(&name), out)
+            let waiting = progress::Waiting::begin("the gateway asks the servers what they offer");
+            let path = Path::of(&["profiles", name.as_str(), "token-report"]).that_only_looks();
+            let report: Result<Report, _> = remote.make(&path).await;
+            drop(waiting);
+            tokens::print(&report?.costs(&name), out)
         }
     }
 }
 
 /// Puts a server, as it is now, into a profile.
-pub(super) async fn put(remote: &Remote, profile: &ProfileSlug, server: &ServerName) -> Result<(), RemoteError> {
+async fn put(remote: &Remote, profile: &ProfileSlug, server: &ServerName) -> Result<(), RemoteError> {
     let path = Path::of(&["profiles", profile.as_str(), "servers", server.as_str()]);
     remote.say(Method::PUT, &path, &json!({ "revision": revision(remote, server).await? })).await
 }
 
-async fn revision(remote: &Remote, server: &ServerName) -> Result<i64, RemoteError> {
+pub(super) async fn revision(remote: &Remote, server: &ServerName) -> Result<i64, RemoteError> {
     let found: Revision = remote.get(&Path::of(&["servers", server.as_str()])).await?;
     Ok(found.revision)
 }
@@ -126,15 +130,15 @@ pub(super) async fn token(remote: &Remote, command: token::Command, out: &Output
 /// `secret`.
 pub(super) async fn secret(remote: &Remote, command: secret::Command, out: &Output) -> Result<(), Failure> {
     use secret::Command;
-    let no_route = |command: &str| Err(RemoteError::NoRoute { command: command.to_owned() }.into());
+    let no_route = |command, reason| Err(RemoteError::NoRoute { command, reason }.into());
     match command {
         // Those of `exec` are used on the machine where it runs.
-        Command::Set { server, .. } if server.as_str() == EXEC => no_route("secret set exec"),
+        Command::Set { server, .. } if server.as_str() == EXEC => no_route("secret set exec", Reason::Here),
         Command::Set { server, name, file } => {
             let value = secret::value(&name, &file)?;
             let value = std::str::from_utf8(&value).expect("it was checked");
             let path = Path::of(&["credentials", server.as_str(), &name]);
-            let set: Credential = remote.send(Method::PUT, &path, &json!({ "value": value })).await?;
+            let set: Credential = remote.send(Method::PUT, &path, &said::Value { value }).await?;
             let gets = match set.place.as_str() {
                 HELD_BY_SERVER => secret::Gets::Server,
                 _ => secret::Gets::Hosts(set.hosts.clone()),
@@ -145,13 +149,13 @@ pub(super) async fn secret(remote: &Remote, command: secret::Command, out: &Outp
             let found: Vec<Credential> = remote.all(&Path::of(&["credentials"])).await?;
             secret::print_list(&found.into_iter().map(Credential::listed).collect::<Vec<_>>(), out)
         }
-        Command::Delete { all: true, .. } => no_route("secret delete --all"),
+        Command::Delete { all: true, .. } => no_route("secret delete --all", Reason::Mending),
         Command::Delete { server: Some(server), name: Some(name), .. } => {
             remote.tell(Method::DELETE, &Path::of(&["credentials", server.as_str(), name.as_str()])).await?;
             secret::print_deleted(&name, out)
         }
         Command::Delete { .. } => Err("name the server and the secret".into()),
-        Command::Accept { .. } => no_route("secret accept"),
+        Command::Accept { .. } => no_route("secret accept", Reason::Mending),
     }
 }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::{
     super::{catalog, install, progress, server},
-    Path, Remote, RemoteError, profiles,
+    Path, Reason, Remote, RemoteError, profiles,
 };
 use crate::{
     install::{Entitlements, ServerReference, Which},
     output::{Failure, Output},
-    spec::ServerSpec,
+    spec::{ServerName, ServerSpec},
 };
 
 /// `catalog`.
@@ -27,7 +27,11 @@ pub(super) async fn catalog(remote: &Remote, command: catalog::Command, out: &Ou
                 Which::Latest => None,
                 Which::Version(version) => Some(version),
                 Which::Digest(_) => {
-                    return Err(RemoteError::NoRoute { command: "catalog show NAME@sha256:HEX".to_owned() }.into());
+                    return Err(RemoteError::NoRoute {
+                        command: "catalog show NAME@sha256:HEX",
+                        reason: Reason::Digest,
+                    }
+                    .into());
                 }
             };
             let path = Path::of(&["catalog", server.name.as_str()]).with("version", version);
@@ -40,7 +44,7 @@ pub(super) async fn catalog(remote: &Remote, command: catalog::Command, out: &Ou
 pub(super) async fn run(remote: &Remote, command: server::Command, out: &Output) -> Result<(), Failure> {
     use server::Command;
     match command {
-        Command::Add(_) => Err(RemoteError::NoRoute { command: "server add".to_owned() }.into()),
+        Command::Add(_) => Err(RemoteError::NoRoute { command: "server add", reason: Reason::Unreviewed }.into()),
         Command::List => list(remote, out).await,
         Command::Instances { limit } => {
             let limit = usize::try_from(limit)?;
@@ -48,10 +52,12 @@ pub(super) async fn run(remote: &Remote, command: server::Command, out: &Output)
         }
         Command::Install(asked) => {
             let install::Install { server, profile, agreement } = asked;
-            let (plan, installed) = put(remote, &server, agreement, out).await?;
-            for profile in &profile {
-                profiles::put(remote, profile, &server.name).await?;
+            // Before anything is installed.
+            if !profile.is_empty() {
+                let command = "server install --profile";
+                return Err(RemoteError::NoRoute { command, reason: Reason::Agreement }.into());
             }
+            let (plan, installed) = put(remote, &server, agreement, out).await?;
             install::print_installed(plan, installed, out)
         }
         Command::Upgrade(asked) => {
@@ -63,7 +69,7 @@ pub(super) async fn run(remote: &Remote, command: server::Command, out: &Output)
         }
         Command::Rollback { name } => {
             let waiting = progress::Waiting::begin("going back");
-            let installed = remote.make(&Path::of(&["servers", name.as_str(), "rollback"])).await;
+            let installed = roll_back(remote, &name).await;
             drop(waiting);
             install::print_rolled_back(&installed?, out)
         }
@@ -79,6 +85,13 @@ pub(super) async fn run(remote: &Remote, command: server::Command, out: &Output)
     }
 }
 
+/// Goes back from the revision that is there now, and from no other.
+async fn roll_back(remote: &Remote, server: &ServerName) -> Result<install::Installed, RemoteError> {
+    let revision = profiles::revision(remote, server).await?;
+    let path = Path::of(&["servers", server.as_str(), "rollback"]);
+    remote.send_patiently(&path, &json!({ "revision": revision })).await
+}
+
 /// Looks at what the gateway would install, agrees to exactly that, and has it installed.
 async fn put(
     remote: &Remote,
@@ -90,7 +103,8 @@ async fn put(
         agreement.variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let wish = json!({ "reference": reference.to_string(), "variables": variables });
     let waiting = progress::Waiting::begin("the gateway fetches the image");
-    let planned: Result<Planned, _> = remote.send_patiently(&Path::of(&["installs", "plan"]), &wish).await;
+    let planned: Result<Planned, _> =
+        remote.send_patiently(&Path::of(&["installs", "plan"]).that_only_looks(), &wish).await;
     drop(waiting);
     let planned = planned?;
     let (needs_consent, plan) = (planned.needs_consent, planned.plan()?);

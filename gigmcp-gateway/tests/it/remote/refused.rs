@@ -28,7 +28,14 @@ fn who_may_not_is_told_the_code_and_what_to_do() {
         ("what runs tools", &all, &["profile", "create", "more"], "forbidden", "on the machine of the gateway"),
         ("what runs tools", &all, &["token", "create", "work", "phone"], "forbidden", "on the machine of the gateway"),
         ("what proves", &all, &["api-key", "create", "x", "--scopes", "servers:read"], "forbidden", "signed in"),
-        ("what is not there", &all, &["server", "remove", "none"], "not_found", "not shown"),
+        ("what is not there", &all, &["server", "remove", "none"], "not_found", "no such thing as /servers/none"),
+        (
+            "what is not there",
+            &all,
+            &["registry", "logout", "ghcr.io"],
+            "not_found",
+            "no such thing as /registries/ghcr.io",
+        ),
         ("what is not there", &all, &["profile", "add", "work", "none"], "not_found", "not shown"),
         ("what is wrong", &all, &["profile", "set", "work", "max_servers=no"], "unacceptable", "max_servers"),
     ];
@@ -47,32 +54,31 @@ fn what_has_no_route_is_done_nowhere() {
     let key = world.key("all", SCOPES);
     let file = world.elsewhere.path().join("backup");
     let file = file.to_str().unwrap();
-    for words in [
-        &["serve"][..],
-        &["demo"],
-        &["health"],
-        &["exec", "--", "true"],
-        &["doctor", "--runtimes"],
-        &["server", "add", "x", "--", "true"],
-        &["user", "setup"],
-        &["secret", "accept", "--yes"],
-        &["secret", "delete", "--all"],
-        &["secret", "set", "exec", "KEY=api.example.com"],
-        &["key", "create"],
-        &["key", "wrap"],
-        &["key", "rotate"],
-        &["key", "drop-old"],
-        &["key", "export-recovery", "--show-the-keys"],
-        &["key", "import-recovery"],
-        &["audit", "export", "--follow"],
-        &["audit", "verify", "--file", file],
-        &["backup", file],
-        &["restore", file],
+    for (words, reason) in [
+        (&["serve"][..], "about this machine"),
+        (&["demo"], "about this machine"),
+        (&["health"], "about this machine"),
+        (&["exec", "--", "true"], "about this machine"),
+        (&["secret", "set", "exec", "KEY=api.example.com"], "about this machine"),
+        (&["doctor", "--runtimes"], "in a sandbox there"),
+        (&["server", "add", "x", "--", "true"], "nobody reviewed"),
+        (&["server", "install", "x", "--profile", "work"], "the owner of the profile agrees"),
+        (&["catalog", "show", NAME_BY_DIGEST], "by name and version"),
+        (&["user", "setup"], "first administrator"),
+        (&["secret", "accept", "--yes"], "changed in the database"),
+        (&["secret", "delete", "--all"], "changed in the database"),
+        (&["key", "create"], "master key"),
+        (&["key", "wrap"], "master key"),
+        (&["key", "rotate"], "master key"),
+        (&["key", "drop-old"], "master key"),
+        (&["key", "export-recovery", "--show-the-keys"], "master key"),
+        (&["key", "import-recovery"], "master key"),
+        (&["backup", file], "whole database"),
+        (&["restore", file], "whole database"),
     ] {
         let told = world.refused(&key, words);
         let error = told["error"].as_str().unwrap();
-        assert!(error.contains("has no route over the network"), "{words:?}: {error}");
-        assert!(error.contains("GIG_URL"), "{words:?}: {error}");
+        assert!(error.contains("is not done over the network: ") && error.contains(reason), "{words:?}: {error}");
     }
     assert!(!std::path::Path::new(file).exists());
     // Twins: those that are about no gateway.
@@ -101,10 +107,21 @@ fn half_an_address_is_none() {
         ("two keys", &[("GIG_URL", url.as_str()), ("GIG_API_KEY_FILE", path), ("GIG_API_KEY", "x")], "both set"),
         ("not without TLS", &[("GIG_URL", "http://gig.example.com"), ("GIG_API_KEY_FILE", path)], "http:// is for"),
         ("two words", &[("GIG_URL", url.as_str()), ("GIG_API_KEY", "a b")], "one word"),
-        ("nobody is there", &[("GIG_URL", "http://127.0.0.1:1"), ("GIG_API_KEY_FILE", path)], "no gateway answers"),
+        (
+            "nobody is there",
+            &[("GIG_URL", "http://127.0.0.1:1"), ("GIG_API_KEY_FILE", path)],
+            "no gateway answers at 127.0.0.1:1",
+        ),
+        (
+            "authorities that cannot be read, and are not needed",
+            &[("GIG_URL", url.as_str()), ("GIG_API_KEY_FILE", path), ("GIG_CA_FILE", "/none")],
+            "/none, which GIG_CA_FILE names, cannot be read",
+        ),
     ] {
         let (succeeded, error) = said(variables);
         assert!(!succeeded && error.contains(expected), "{case}: {error}");
     }
     assert!(!world.here().exists(), "nothing was done here");
 }
+
+const NAME_BY_DIGEST: &str = "echo@sha256:0000000000000000000000000000000000000000000000000000000000000000";

@@ -1,24 +1,24 @@
-//! Who listens to which task, and what tasks have asked for.
+//! Who listens to which task.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
+use super::{
+    Task,
+    shares::{Owner, Shares},
+};
+use crate::{aggregator::identity::ProcessId, sink::ClientId, upstream::CallId};
 
-use super::Task;
-use crate::{aggregator::identity::ProcessId, message::RpcError, object::Members, sink::ClientId};
-
-/// Who listens to which task, and what tasks have asked for; nothing of a process that has ended.
-#[derive(Debug, Default)]
+/// Who listens to which task; nothing of a process that has ended.
+#[derive(Debug)]
 pub(in crate::aggregator) struct TaskListeners(Mutex<Known>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     listeners: HashMap<Task, BTreeMap<ClientId, Listener>>,
-    samplings: HashMap<Task, HashSet<[u8; 32]>>,
+    shares: Shares<usize>,
 }
 
 /// How a task is known to who listens.
@@ -27,17 +27,33 @@ pub(super) struct Listener {
     pub(super) exposed: Box<str>,
     /// The tool that was called.
     pub(super) tool: Box<str>,
+    /// The call that the task was.
+    pub(super) call: CallId,
+    pub(super) owner: Owner,
+}
+
+impl Default for TaskListeners {
+    fn default() -> Self {
+        Self(Mutex::new(Known { listeners: HashMap::new(), shares: Shares::new(MAX_LISTENERS) }))
+    }
 }
 
 impl TaskListeners {
     /// Whether there was room.
     pub(super) fn add(&self, task: Task, client: ClientId, listener: Listener) -> bool {
-        let listeners = &mut self.lock().listeners;
-        if listeners.len() >= MAX_LISTENED && !listeners.contains_key(&task) {
-            return false;
+        let Known { listeners, shares } = &mut *self.lock();
+        let known = listeners.get(&task).is_some_and(|clients| clients.contains_key(&client));
+        let room = known || shares.take(&task.server, &listener.owner);
+        if room {
+            listeners.entry(task).or_default().insert(client, listener);
         }
-        listeners.entry(task).or_default().insert(client, listener);
-        true
+        room
+    }
+
+    /// A client does not listen to it after all; whether nobody does any more.
+    pub(super) fn remove(&self, task: &Task, client: ClientId) -> bool {
+        let mut known = self.lock();
+        known.let_go(|of, listening| of == task && listening == client).contains(task)
     }
 
     /// Each of the ids under which it is listened to, once.
@@ -47,54 +63,12 @@ impl TaskListeners {
 
     /// Forgets a client; what nobody listens to any more.
     pub(super) fn forget(&self, client: ClientId) -> Vec<Task> {
-        let mut over = Vec::new();
-        self.lock().listeners.retain(|task, clients| {
-            if clients.remove(&client).is_some() && clients.is_empty() {
-                over.push(task.clone());
-            }
-            !clients.is_empty()
-        });
-        over
+        self.lock().let_go(|_, listening| listening == client)
     }
 
     /// A process has ended, and its tasks with it.
     pub(in crate::aggregator) fn end(&self, server: usize, process: &ProcessId) {
-        let mut known = self.lock();
-        let goes_on = |task: &Task| task.server != server || task.process != *process;
-        known.listeners.retain(|task, _| goes_on(task));
-        known.samplings.retain(|task, _| goes_on(task));
-    }
-
-    /// A task asks for no more samplings in all its life than a call may.
-    pub(super) fn asks(&self, task: &Task, told: &RawValue, most: usize) -> Result<(), RpcError> {
-        let members = Members::of(told).ok();
-        let Some(requests) = members.and_then(|members| Members::of(members.value("inputRequests")?).ok()) else {
-            return Ok(());
-        };
-        let samplings = requests.iter().filter(|(_, request)| {
-            let method = Members::of(request).ok().and_then(|request| request.string("method").map(String::from));
-            method.as_deref() == Some("sampling/createMessage")
-        });
-        // The same question may be told again.
-        let samplings = samplings.map(|(key, request)| Sha256::digest(format!("{key}\0{request}")).into());
-        let samplings: Vec<[u8; 32]> = samplings.collect();
-        if samplings.is_empty() {
-            return Ok(());
-        }
-        let known = &mut self.lock().samplings;
-        let room = known.len() < MAX_LISTENED || known.contains_key(task);
-        let asked = known.entry(task.clone()).or_default();
-        if asked.len() <= most {
-            asked.extend(samplings);
-        }
-        let refused = !room || asked.len() > most;
-        if !room {
-            known.remove(task);
-        }
-        match refused {
-            true => Err(RpcError::new(RpcError::INVALID_PARAMS, "the task has asked for too many samplings")),
-            false => Ok(()),
-        }
+        self.lock().let_go(|task, _| task.server == server && task.process == *process);
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -102,5 +76,57 @@ impl TaskListeners {
     }
 }
 
-/// Of all clients of a profile together.
-const MAX_LISTENED: usize = 10_000;
+impl Known {
+    /// Forgets some; what nobody listens to any more.
+    fn let_go(&mut self, goes: impl Fn(&Task, ClientId) -> bool) -> Vec<Task> {
+        let Self { listeners, shares } = self;
+        let mut over = Vec::new();
+        listeners.retain(|task, clients| {
+            clients.retain(|client, listener| {
+                let stays = !goes(task, *client);
+                if !stays {
+                    shares.give_back(&task.server, &listener.owner);
+                }
+                stays
+            });
+            if clients.is_empty() {
+                over.push(task.clone());
+            }
+            !clients.is_empty()
+        });
+        over
+    }
+}
+
+/// To tasks of one server.
+const MAX_LISTENERS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn one_owner_listens_to_so_much_and_what_is_let_go_is_free_again() {
+        let listeners = TaskListeners::default();
+        let task = |id: usize| Task { server: 0, process: ProcessId::named("p"), id: id.to_string().into() };
+        let of = |owner: &str| {
+            let (exposed, tool, owner) = ("s.x".into(), "t".into(), Some(Arc::from(owner)));
+            Listener { exposed, tool, call: CallId::next(), owner }
+        };
+        let (one, two) = (ClientId::new(), ClientId::new());
+        let taken = (0..MAX_LISTENERS).filter(|id| listeners.add(task(*id), one, of("a"))).count();
+        assert_eq!(taken, MAX_LISTENERS / 4);
+        assert!(listeners.add(task(0), one, of("a")), "twin: the same again takes no place");
+        assert!(!listeners.add(task(0), two, of("a")), "another stream of the same owner does");
+        assert!(listeners.add(task(0), two, of("b")), "twin: another owner has its own");
+        assert!(!listeners.remove(&task(0), one), "somebody else listens to it");
+        assert!(listeners.add(task(MAX_LISTENERS), one, of("a")));
+        assert_eq!(listeners.forget(one).len(), MAX_LISTENERS / 4);
+        assert!(listeners.add(task(1), one, of("a")));
+        listeners.end(0, &ProcessId::named("p"));
+        assert!(listeners.lock().listeners.is_empty());
+        assert!((0..MAX_LISTENERS / 4).all(|id| listeners.add(task(id), one, of("a"))));
+    }
+}

@@ -12,6 +12,12 @@ pub(in crate::aggregator) struct Task {
     pub(in crate::aggregator) id: Box<str>,
 }
 
+impl Task {
+    pub(super) fn own(&self) -> (ProcessId, Box<str>) {
+        (self.process.clone(), self.id.clone())
+    }
+}
+
 /// All that is to be known of a task later. The client keeps it, sealed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Origin {

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use tokio::{
 use super::{
     check::Checked,
     finished,
-    parked::Parking,
+    parked::{Parking, SoFar},
     result::{Cached, has_failed},
 };
 use crate::{
@@ -65,14 +68,21 @@ impl Begun {
     }
 
     /// Makes the call. Whoever waits for its first message need not wait for its end.
-    pub(super) fn start<U: Upstream + ?Sized + 'static>(self, upstream: &Arc<U>, parking: &Arc<Parking>) -> Attended {
+    pub(super) fn start<U: Upstream + ?Sized + 'static>(
+        self,
+        upstream: &Arc<U>,
+        parking: &Arc<Parking>,
+        so_far: SoFar,
+    ) -> Attended {
         let Self { principal, request, checked: Checked { params, context, .. }, parts, events, share } = self;
         let questions = Arc::new(Questions::default());
         let mut call = Call::new(request.method.clone(), Some(params.clone()));
         call.sink = Some(Arc::clone(&questions) as _);
         call.context = Some(Arc::new(context.clone()));
+        call.samplings = Arc::new(AtomicUsize::new(so_far.samplings));
         questions.attach(&parts, events, &context);
-        let driver = Driver { principal, request, params, parts, questions, parking: Arc::clone(parking), share };
+        let (parking, samplings, rounds) = (Arc::clone(parking), Arc::clone(&call.samplings), so_far.rounds);
+        let driver = Driver { principal, request, params, parts, questions, parking, share, samplings, rounds };
         let upstream = Arc::clone(upstream);
         Attended::new(async move { driver.drive(upstream.call(call)).await })
     }
@@ -86,6 +96,10 @@ struct Driver {
     questions: Arc<Questions>,
     parking: Arc<Parking>,
     share: Option<Taken>,
+    /// How many the call has asked for, at earlier attempts too.
+    samplings: Arc<AtomicUsize>,
+    /// Of earlier attempts.
+    rounds: usize,
 }
 
 impl Driver {
@@ -159,15 +173,24 @@ impl Driver {
     }
 
     /// A modern server's own questions, with its state under our seal: to it, all our clients are one. It must ask only what
-    /// the client has declared.
+    /// the client has declared, and not for ever: what it has asked for until now comes back with the client.
     fn relayed(&self, result: &RawValue) -> Result<Box<RawValue>, RpcError> {
         let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");
         let members = Members::of(result).map_err(|_| malformed())?;
         self.questions.capabilities().allow_all(result)?;
-        let Some(state) = members.value("requestState") else { return Ok(result.to_owned()) };
-        let token = self.parking.server_state(&self.principal, &self.request, &self.params, state);
+        let (requests, state) = (members.value("inputRequests"), members.value("requestState"));
+        if requests.or(state).is_none() {
+            return Ok(result.to_owned());
+        }
+        let asks = requests.is_some_and(|requests| requests.get() != "{}");
+        let rounds = self.rounds + usize::from(asks);
+        if rounds > MAX_ROUNDS {
+            return Err(RpcError::new(RpcError::INTERNAL_ERROR, "the server asks again and again"));
+        }
+        let so_far = SoFar { samplings: self.samplings.load(Ordering::Relaxed), rounds };
+        let token = self.parking.server_state(&self.principal, &self.request, &self.params, (state, so_far));
         let too_long = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's state is too long");
-        Ok(members.with("requestState", &token.ok_or_else(too_long)?).expect("it has one"))
+        Ok(members.set("requestState", &quoted(&token.ok_or_else(too_long)?)))
     }
 
     async fn send(&self, status: StatusCode, verdict: &Verdict) {
@@ -333,3 +356,5 @@ impl Sink for Questions {
 
 /// How long a server's questions are waited for, once there is one.
 const GATHERING: Duration = Duration::from_millis(10);
+/// How often a server may ask for something before it answers. Whoever fills in a long form step by step is not at its end.
+const MAX_ROUNDS: usize = 32;

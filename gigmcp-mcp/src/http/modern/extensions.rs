@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Cached, Checked, check::Refused};
 use crate::{
-    extension::{Extensions, required},
+    extension::{Extensions, SKILLS, required},
     http::{StreamableHttp, body::ResponseBody, guard::single_header, reply::rpc_error},
     message::{Request, RpcError, beginning},
     mirror::Said,
@@ -34,7 +34,8 @@ impl StreamableHttp {
         }
         let description = upstream.describe().await;
         let Some(id) = description.extensions.owner_of(method) else { return unknown() };
-        if !Extensions::read(&checked.context.capabilities).has(id) {
+        // Skills ask for nothing that a client would have to be able to do.
+        if id != SKILLS && !Extensions::read(&checked.context.capabilities).has(id) {
             let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
             error.data = Some(required(id));
             return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);

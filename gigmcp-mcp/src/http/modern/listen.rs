@@ -96,6 +96,12 @@ impl StreamableHttp {
             let error = RpcError::new(RpcError::INVALID_PARAMS, "params.notifications is no filter, or too long");
             return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);
         };
+        let texts = filter.resource_subscriptions.iter().chain(&filter.task_ids);
+        let Some(room) = self.shares.subscribed(principal, texts) else {
+            let text = "params.notifications is too long with what is subscribed to on other streams";
+            let error = RpcError::new(RpcError::INTERNAL_ERROR, text);
+            return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&request.id), &error);
+        };
         let place = Arc::clone(&self.listeners).try_acquire_owned().ok();
         let Some(place) = place.zip(self.shares.listener(principal)) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many clients listen");
@@ -118,7 +124,7 @@ impl StreamableHttp {
         let ended = self.streams.child_token();
         tracing::debug!(filter = %listening.filter.to_json(), "a client listens");
         tokio::spawn(async move {
-            let _place = place;
+            let _place = (place, room);
             let parts = listening.parts.clone();
             tokio::select! {
                 () = listening.feed(events) => {}

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{json, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -47,8 +48,28 @@ struct Parked {
 enum State {
     /// A call that is parked here.
     Parked(u64),
-    /// The state of a server that keeps none of ours.
-    Server(Box<RawValue>),
+    /// The state of a server that keeps none of ours, if it has any, and what the call has asked for until then.
+    Server(Option<Box<RawValue>>, SoFar),
+}
+
+/// What a call has asked its client for at all its attempts: each is a request of its own, and only the client goes from one to
+/// the next.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct SoFar {
+    /// Samplings.
+    pub(super) samplings: usize,
+    /// How often it has asked for anything.
+    pub(super) rounds: usize,
+}
+
+/// What a token says.
+#[derive(Deserialize, Serialize)]
+struct Said {
+    until: u64,
+    parked: Option<u64>,
+    /// As written.
+    server: Option<String>,
+    so_far: SoFar,
 }
 
 impl Parking {
@@ -64,12 +85,12 @@ impl Parking {
     ) -> Result<Option<Attended>, RpcError> {
         let unknown = || RpcError::new(RpcError::INVALID_PARAMS, STATE);
         let Some(token) = begun.checked.state.take() else {
-            return Ok(Some(begun.start(upstream, self)));
+            return Ok(Some(begun.start(upstream, self, SoFar::default())));
         };
         match self.open(&begun.principal, &begun.request.method, &begun.checked.params, &token).ok_or_else(unknown)? {
-            State::Server(state) => {
-                begun.checked.context.state = Some(state);
-                Ok(Some(begun.start(upstream, self)))
+            State::Server(state, so_far) => {
+                begun.checked.context.state = state;
+                Ok(Some(begun.start(upstream, self, so_far)))
             }
             State::Parked(id) => {
                 let parked = self.lock().parked.remove(&id).ok_or_else(unknown)?;
@@ -96,42 +117,48 @@ impl Parking {
         let id = table.last;
         table.parked.insert(id, Parked { principal: principal.clone(), resume });
         drop(table);
-        let token = self.seal(principal, &request.method, params, &json!({ "parked": id }));
+        let token = self.seal(principal, &request.method, params, (Some(id), None, SoFar::default()));
         Some((Ticket { parking: self, id }, token, resumed))
     }
 
-    /// A token for the state of a server; none if it would be longer than what is taken back.
+    /// A token for the state of a server, and for what its call has asked for; none if it would be longer than what is taken
+    /// back.
     pub(super) fn server_state(
         &self,
         principal: &Principal,
         request: &Request,
         params: &RawValue,
-        state: &RawValue,
+        (state, so_far): (Option<&RawValue>, SoFar),
     ) -> Option<String> {
-        let token = self.seal(principal, &request.method, params, &json!({ "server": state.get() }));
+        let token =
+            self.seal(principal, &request.method, params, (None, state.map(|state| state.get().to_owned()), so_far));
         (token.len() <= MAX_TOKEN_BYTES).then_some(token)
     }
 
-    fn seal(&self, principal: &Principal, method: &str, params: &RawValue, what: &serde_json::Value) -> String {
+    fn seal(
+        &self,
+        principal: &Principal,
+        method: &str,
+        params: &RawValue,
+        (parked, server, so_far): (Option<u64>, Option<String>, SoFar),
+    ) -> String {
         let expires = (started().elapsed() + self.limits.parked_for).as_millis();
-        let plain = json!({ "until": u64::try_from(expires).unwrap_or(u64::MAX), "what": what }).to_string();
+        let said = Said { until: u64::try_from(expires).unwrap_or(u64::MAX), parked, server, so_far };
+        let plain = serde_json::to_vec(&said).expect("numbers and what was read are JSON");
         let digest = digest(params);
-        self.sealer.seal(&["state", principal.as_str(), method, &digest], plain.as_bytes())
+        self.sealer.seal(&["state", principal.as_str(), method, &digest], &plain)
     }
 
     /// What a token stands for, if it is this principal's, for this request, and not too old.
     fn open(&self, principal: &Principal, method: &str, params: &RawValue, token: &str) -> Option<State> {
         let digest = digest(params);
         let plain = self.sealer.open(&["state", principal.as_str(), method, &digest], token)?;
-        let plain: serde_json::Value = serde_json::from_slice(&plain).ok()?;
-        if started().elapsed() > Duration::from_millis(plain["until"].as_u64()?) {
+        let Said { until, parked, server, so_far } = serde_json::from_slice(&plain).ok()?;
+        if started().elapsed() > Duration::from_millis(until) {
             return None;
         }
-        match (&plain["what"]["parked"], &plain["what"]["server"]) {
-            (serde_json::Value::Number(id), _) => id.as_u64().map(State::Parked),
-            (_, serde_json::Value::String(state)) => RawValue::from_string(state.clone()).ok().map(State::Server),
-            _ => None,
-        }
+        let server = server.map(RawValue::from_string).transpose().ok()?;
+        Some(parked.map_or(State::Server(server, so_far), State::Parked))
     }
 
     pub(in crate::http) fn len(&self) -> usize {

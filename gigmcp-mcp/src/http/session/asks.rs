@@ -116,7 +116,9 @@ impl Session {
                 let level = member("level").and_then(|level| level.parse::<LogLevel>().ok());
                 level.is_none_or(|level| level >= wanted)
             }
-            "notifications/resources/updated" => member("uri").is_some_and(|uri| lock(&self.subscribed).contains(&uri)),
+            "notifications/resources/updated" => {
+                member("uri").is_some_and(|uri| lock(&self.subscribed).contains_key(&uri))
+            }
             "notifications/elicitation/complete" => {
                 member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
             }

@@ -55,7 +55,7 @@ impl World {
             ..StreamableHttpLimits::default()
         };
         let principals = ["one", "two", "three"].map(Principal::new);
-        Self { sessions: Sessions::new(limits), principals, known: Vec::new(), over: Vec::new() }
+        Self { sessions: Sessions::new(limits, &Shares::new(limits)), principals, known: Vec::new(), over: Vec::new() }
     }
 
     async fn step(&mut self, what: u8, which: usize) {

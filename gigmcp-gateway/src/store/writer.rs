@@ -1,0 +1,115 @@
+//! The thread that writes: writes that wait together share one transaction.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Flush, Job, SqlError,
+    connection::Access,
+    flush::Flusher,
+    reader::{Queue, Served},
+};
+
+/// Something to write, whether others follow it, and how it comes to the disk.
+pub(super) struct Write {
+    pub(super) job: Job,
+    pub(super) followed: bool,
+    pub(super) flush: Flush,
+}
+
+/// The thread that writes.
+pub(super) struct Writer {
+    served: Served,
+    /// Of SQLite; PostgreSQL flushes by itself.
+    flusher: Option<Flusher>,
+    changes: Arc<watch::Sender<()>>,
+    generation: Arc<AtomicU64>,
+    /// What SQLite said of other programs' changes.
+    seen: Option<i64>,
+    /// Whether commits flush now.
+    with_commit: Option<bool>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        served: Served,
+        flusher: Option<Flusher>,
+        changes: Arc<watch::Sender<()>>,
+        generation: Arc<AtomicU64>,
+    ) -> Self {
+        Self { served, flusher, changes, generation, seen: None, with_commit: None }
+    }
+
+    /// The life of the thread.
+    pub(super) fn run(&mut self, queue: &Queue<Write>) {
+        while let Some(first) = queue.0.next() {
+            let with_commit = first.flush == Flush::WithCommit;
+            match self.begin(with_commit) {
+                Ok(()) => self.transaction(first, queue),
+                Err(error) => (first.job)(Err(error))(Ok(())),
+            }
+        }
+    }
+
+    fn begin(&mut self, with_commit: bool) -> Result<(), SqlError> {
+        if self.with_commit != Some(with_commit) {
+            self.served.connection.flush_with_commit(with_commit)?;
+            self.with_commit = Some(with_commit);
+        }
+        let connection = self.served.begin(Access::Write)?;
+        let seen = connection.changes_of_others()?;
+        if self.seen.replace(seen) != Some(seen) {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Does all that waits and comes to the disk in the same way. What is undone if it cannot be flushed is not together with
+    /// what is told without.
+    fn transaction(&self, first: Write, queue: &Queue<Write>) {
+        let connection = &self.served.connection;
+        let with_commit = first.flush == Flush::WithCommit;
+        let alike = |next: &Write| (next.flush == Flush::WithCommit) == with_commit;
+        let mut followed = false;
+        let mut finishes = Vec::new();
+        let mut next = Some(first);
+        while let Some(Write { job, followed: is_followed, flush }) = next {
+            followed |= is_followed;
+            finishes.push((flush, job(Ok(connection))));
+            next = if finishes.len() < MAX_BATCH { queue.0.try_next_if(alike) } else { None };
+        }
+        let committed = connection.commit(followed);
+        // Also when it is said to have failed: a connection that was lost may have committed.
+        if with_commit {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        if followed {
+            self.changes.send_replace(());
+        }
+        let soon = finishes.iter().any(|(flush, _)| *flush == Flush::Soon);
+        let mut waiting = Vec::new();
+        for (flush, finish) in finishes {
+            match (flush, &self.flusher, &committed) {
+                (Flush::BeforeTold, Some(_), Ok(())) => waiting.push(finish),
+                _ => finish(committed.clone()),
+            }
+        }
+        if let (Some(flusher), Err(error)) = (&self.flusher, &committed)
+            && error.is_failed_flush()
+        {
+            flusher.distrust();
+        }
+        if let Some(flusher) = &self.flusher
+            && (!waiting.is_empty() || (soon && committed.is_ok()))
+        {
+            flusher.flush(waiting);
+        }
+    }
+}
+
+/// How many waiting changes share one transaction, and so how many of others' one may have to wait for.
+pub(super) const MAX_BATCH: usize = 32;
