@@ -134,7 +134,11 @@ async fn a_handshake_that_does_not_come_makes_room_when_there_is_none() {
     let mut silent = running.connect().await;
     let began = std::time::Instant::now();
     assert!(shake(&running, &certificate, &[&version::TLS13], &[]).await.is_ok());
-    assert!(began.elapsed() < limits.handshake, "twin: where nobody needs it, there is more time: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < limits.handshake,
+        "twin: where nobody needs it, there is more time: {:?}",
+        began.elapsed()
+    );
     assert_eq!(read_all(&mut silent).await, "");
     assert!(running.counts().contains("reason=\"full\"} 1\n"), "{}", running.counts());
 }
