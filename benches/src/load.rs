@@ -91,7 +91,7 @@ async fn prepare(target: Arc<Target>) -> Result<Way, Failure> {
 
 async fn watch(ways: &mut [Way], taken: Duration) -> Result<(), Failure> {
     println!("\n  memory in MiB: resident, proportional (PSS), anonymous (heap and stacks)");
-    let (clock, mut shown) = (Instant::now(), None);
+    let (clock, mut next) = (Instant::now(), Duration::ZERO);
     let mut often = tokio::time::interval(SAMPLE);
     loop {
         often.tick().await;
@@ -99,8 +99,9 @@ async fn watch(ways: &mut [Way], taken: Duration) -> Result<(), Failure> {
         for way in &mut *ways {
             way.memory.add(elapsed, memory::now(way.target.pid)?);
         }
-        if shown.is_none_or(|shown| elapsed >= shown + SHOWN) || elapsed >= taken {
-            shown = Some(elapsed);
+        // A tick may come a moment early or late.
+        if elapsed + SAMPLE / 2 >= next || elapsed >= taken {
+            next += SHOWN;
             print!("  {:>4} s", elapsed.as_secs());
             for way in &*ways {
                 let now = way.memory.last();

@@ -198,7 +198,7 @@ where
 /// Of those who sign in, mostly: each body is of 16 KiB at most, and has some seconds.
 const STRANGERS: Bounds = Bounds { of_all: 8 << 20, of_one: 1 << 20 };
 /// What one calls tools with comes to 4 MiB at most; several programs of one person may do so at once.
-const KNOWN: Bounds = Bounds { of_all: 128 << 20, of_one: 64 << 20 };
+const KNOWN: Bounds = Bounds { of_all: 128 << 20, of_one: 32 << 20 };
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use gigmcp_mcp::{Principal, ResponseBody, ServerIdentity, StreamableHttp, StreamableHttpLimits};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     settings::Settings,
     spec::ProfileSlug,
     store::{Admission, Asker, Profile, StoreError, TokenOwner},
-    token, tool_audit,
+    token, tool_audit, welcome,
 };
 use strangers::Strangers;
 use streams::{Streams, Until};
@@ -126,6 +126,9 @@ impl Endpoint {
                     false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 };
             }
+            welcome::PATH if request.method() == Method::GET => {
+                return welcome::page(|text| Until::always(ResponseBody::whole(text)));
+            }
             _ => {}
         }
         let Some(mount) = self.mount(path) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
@@ -155,10 +158,8 @@ impl Endpoint {
                 if request_had_token {
                     self.state.people.failed.note(Shown::ProfileToken, "", &Origin::new(address, ""));
                 }
-                match self.strangers.turned_away(&hash, address) {
-                    Ok(()) => unauthorized(),
-                    Err(wait) => slow_down(wait),
-                }
+                self.strangers.turned_away(&hash);
+                unauthorized()
             }
             Err(error) => {
                 tracing::error!("the token could not be checked: {}", whole(&error));
@@ -209,9 +210,13 @@ impl Endpoint {
     }
 
     async fn follow_provider(&self) {
-        if let Some(oidc) = &self.state.oidc {
-            Arc::clone(oidc).follow().await;
-        }
+        let Some(oidc) = &self.state.oidc else { return };
+        let unseen = async {
+            if let Some(longest) = oidc.config().programs {
+                self.state.people.follow_unseen(longest).await;
+            }
+        };
+        tokio::join!(Arc::clone(oidc).follow(), unseen);
     }
 
     async fn follow_tokens(&self) {
@@ -310,6 +315,7 @@ impl Answers for Endpoint {
             "/healthz" => "/healthz",
             "/readyz" => "/readyz",
             "/metrics" => "/metrics",
+            welcome::PATH => welcome::PATH,
             "/" | "/mcp" if self.transitional.is_some() => "/mcp",
             _ if path.starts_with("/mcp/p/") => "/mcp/p/{profile}",
             _ => self.api.template(path).unwrap_or("none"),

@@ -43,6 +43,7 @@ mod tool_audit;
 mod traces;
 mod trail;
 mod tripwires;
+mod welcome;
 
 use std::process::ExitCode;
 

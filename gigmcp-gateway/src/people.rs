@@ -6,6 +6,7 @@ mod account_secret;
 mod accounts;
 mod api_keys;
 mod confirmation;
+mod devices;
 mod email;
 mod factors;
 mod failed;
@@ -25,16 +26,18 @@ mod throttle;
 mod token_scope;
 mod tokens;
 mod totp;
+mod unseen;
 mod view;
 
 use std::time::Duration;
 
 pub(crate) use access::{Access, Actor, Deed, Proof, Refusal, Rule, Via, anybody_may};
 pub(crate) use confirmation::Standing;
+pub(crate) use devices::DeviceToken;
 pub(crate) use email::Email;
-pub(crate) use factors::Confirmation;
+pub(crate) use factors::{Confirmation, Programs};
 pub(crate) use failed::{Failed, Shown};
-pub(crate) use identities::{Back, IdentityError, Return};
+pub(crate) use identities::{Back, IdentityError, OnceMore, Return};
 pub(crate) use invitations::Acceptance;
 pub(crate) use label::Label;
 pub(crate) use lifetime::Lifetime;
@@ -76,8 +79,10 @@ pub(crate) struct People {
     returns: Throttle,
     /// What an address says of sessions in the provider's name.
     notices: Throttle,
-    /// Tries for one account, from wherever it was not signed in to lately.
+    /// Tries for one account, in whatever browser is not known to it.
     accounts: Throttle,
+    /// Tries in a browser that is known to the account.
+    devices: Throttle,
     /// Wrong second factors of one account: of somebody who knows the password.
     factors: Throttle,
 }
@@ -114,6 +119,8 @@ pub(crate) enum PeopleError {
     Setting(#[from] InvalidProfileSetting),
     #[error("a second factor is asked for already; end that first")]
     FactorThere,
+    #[error("one's own identity is taken away where one proves once more who one is, at /identities/ID/unlink")]
+    OwnIdentity,
     #[error("no second factor was begun")]
     NoFactor,
     #[error("the kernel gave no random bytes")]
@@ -138,10 +145,10 @@ impl People {
     }
 
     fn with_hasher(store: Store, terms: Terms, hasher: Hasher) -> Self {
-        let [sources, codes, returns, notices, accounts, factors] =
-            [SOURCES, CODES, CODES, CODES, ACCOUNTS, FACTORS].map(Throttle::new);
+        let [sources, codes, returns, notices, accounts, devices, factors] =
+            [SOURCES, CODES, CODES, CODES, ACCOUNTS, DEVICES, FACTORS].map(Throttle::new);
         let failed = Failed::new(store.clone());
-        Self { store, hasher, terms, sources, failed, codes, returns, notices, accounts, factors }
+        Self { store, hasher, terms, sources, failed, codes, returns, notices, accounts, devices, factors }
     }
 }
 
@@ -166,6 +173,13 @@ const ACCOUNTS: Pace = Pace {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(60),
     forgotten: Duration::from_secs(900),
+};
+/// One browser that is known to one account. It may be in other hands; its owner signs in elsewhere then, or without it.
+const DEVICES: Pace = Pace {
+    free: 10,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(900),
+    forgotten: Duration::from_secs(86_400),
 };
 /// Three of a million codes are good at once, so who knows the password and tries after each wait needs six years for an even chance.
 const FACTORS: Pace = Pace {

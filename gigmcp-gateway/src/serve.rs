@@ -33,6 +33,7 @@ use crate::{
     supervisor::Supervisor,
     token,
     trail::{self, Custody},
+    welcome,
 };
 
 /// Serves until a signal says to stop.
@@ -42,20 +43,21 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let server = Server::open(&settings, host).await?;
     // Nobody could sign in with the password that it is for.
     if server.state.local_login {
-        print_setup_code(&server.state.people).await;
+        print_setup_code(&server.state.people, &server.origin(&settings)).await;
     }
     tracing::info!("listening on {}", server.url());
     server.run().await
 }
 
 /// On standard output, for whoever starts it: logs are kept, and read by others.
-async fn print_setup_code(people: &People) {
+async fn print_setup_code(people: &People, origin: &str) {
     match people.setup_code().await {
         Ok(None) => {}
         Ok(Some(code)) => {
             let told = writeln!(
                 io::stdout(),
-                "there is no administrator yet; for a day, this code makes you one, once: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` reads it, and a password on the next line",
+                "there is no administrator yet; for a day, this link makes you one, once:\n  {}\n  or, without a browser, this code: {}\n  `gigmcp-gateway user accept --email YOU@EXAMPLE.COM` reads it, and a password on the next line",
+                welcome::link(origin, code.expose()),
                 code.expose()
             );
             if let Err(error) = told {
@@ -112,6 +114,18 @@ impl Server {
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    /// Where browsers reach it, as far as was said.
+    fn origin(&self, settings: &Settings) -> String {
+        match &settings.public_url {
+            Some(url) => url.origin().to_owned(),
+            None if self.address.ip().is_unspecified() => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://127.0.0.1:{}", self.address.port())
+            }
+            None => self.url(),
+        }
     }
 
     /// Answers until a signal says to stop, then lets calls in flight end and stops every server.

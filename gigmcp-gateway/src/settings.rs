@@ -264,7 +264,7 @@ impl Settings {
         files.push(self.data_dir().to_owned());
         files.extend(self.db_path.clone());
         if let Some(path) = &self.db_path {
-            for end in ["-wal", "-shm"] {
+            for end in ["-wal", "-shm", "-lock"] {
                 let mut beside = path.clone().into_os_string();
                 beside.push(end);
                 files.push(beside.into());

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     ApiKey,
     /// A code that works once.
     Invitation,
+    /// A browser in which somebody has signed in before. Nobody comes in with it.
+    Device,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
             Self::Session => "gigs_",
             Self::ApiKey => "gigk_",
             Self::Invitation => "gigi_",
+            Self::Device => "gigd_",
         }
     }
 
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_token_says_what_it_is_for() {
-        let kinds = [Kind::Profile, Kind::Session, Kind::ApiKey, Kind::Invitation];
+        let kinds = [Kind::Profile, Kind::Session, Kind::ApiKey, Kind::Invitation, Kind::Device];
         for minted in kinds {
             let token = Token::mint_for(minted);
             for asked in kinds {

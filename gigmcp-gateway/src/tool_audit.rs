@@ -117,6 +117,9 @@ impl ToolAudit {
 }
 
 #[cfg(test)]
+mod of_tasks;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -293,7 +293,10 @@ impl Aggregator {
                     Ok(Admitted::Asked) => {
                         let wanted = (&call, Wanted::Said(&route.said));
                         match self.borrowed_again(entry, ready, wanted).await {
-                            Ok(held) => held,
+                            Ok(held) => {
+                                observation.leads_to(&entry.name, Some((held.upstream.instance(), &route.said)));
+                                held
+                            }
                             Err((code, error)) => return (code, Outcome::refused(&error)),
                         }
                     }

@@ -5,7 +5,8 @@ use http::{HeaderMap, HeaderValue, header};
 use super::error::ApiError;
 use crate::{
     oidc::{FLOW_SECONDS, Flow},
-    people::SessionToken,
+    people::{DeviceToken, SessionToken},
+    store::DEVICE_SECONDS,
 };
 
 /// How browsers are told to keep it.
@@ -29,6 +30,23 @@ impl Cookie {
     pub(crate) fn find(self, headers: &HeaderMap) -> Result<Option<SessionToken>, ApiError> {
         let Some(value) = single(headers, self.name())? else { return Ok(None) };
         SessionToken::parse(value).map(Some).ok_or_else(ApiError::unauthenticated)
+    }
+
+    /// What the browser is known by. Two are none: it only makes somebody wait.
+    pub(crate) fn find_device(self, headers: &HeaderMap) -> Option<DeviceToken> {
+        DeviceToken::parse(single(headers, self.device_name()).ok()??)
+    }
+
+    /// Tells the browser to keep what it is known by. It stays when somebody signs out: it is for when they sign in again.
+    pub(crate) fn set_device(self, device: &DeviceToken) -> HeaderValue {
+        self.strict(self.device_name(), device.expose(), DEVICE_SECONDS)
+    }
+
+    fn device_name(self) -> &'static str {
+        match self {
+            Self::Tls => "__Host-gig_device",
+            Self::Loopback => "gig_device",
+        }
     }
 
     /// What a browser keeps while it is at an identity provider.
@@ -73,8 +91,11 @@ impl Cookie {
     }
 
     fn value(self, value: &str, seconds: i64) -> HeaderValue {
+        self.strict(self.name(), value, seconds)
+    }
+
+    fn strict(self, name: &str, value: &str, seconds: i64) -> HeaderValue {
         let secure = if self == Self::Tls { "; Secure" } else { "" };
-        let name = self.name();
         let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
         let mut value = HeaderValue::from_str(&text).expect("tokens are ASCII");
         value.set_sensitive(true);

@@ -88,6 +88,9 @@ impl State {
                 // A browser need not keep what lets nobody in.
                 let ended = || ApiError::unauthenticated().with_header(header::SET_COOKIE, self.front.cookie.clear());
                 let session = session.ok_or_else(ended)?;
+                if self.people.is_elsewhere(&session, &Origin::agent(headers)).await? {
+                    return Err(ended());
+                }
                 match self.people.standing(self.oidc.as_ref(), &token, &session).await? {
                     Standing::Holds => Ok(Some(session.actor())),
                     Standing::Over => Err(ended()),

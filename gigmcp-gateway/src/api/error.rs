@@ -20,6 +20,10 @@ pub(crate) enum Code {
     Unauthenticated,
     /// The password is right, and a code of the second factor is needed too.
     SecondFactor,
+    /// The password is right, and a code of the second factor is needed too. The session goes on.
+    FactorNeeded,
+    /// Who this is must be proven once more, at the identity provider. The session goes on.
+    FreshSignIn,
     /// The caller may not do this.
     Forbidden,
     /// Somebody else is being viewed, so nothing can be changed.
@@ -69,7 +73,12 @@ impl Code {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated | Self::SecondFactor => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ViewOnly | Self::CrossSite | Self::WrongProof => StatusCode::FORBIDDEN,
+            Self::Forbidden
+            | Self::ViewOnly
+            | Self::CrossSite
+            | Self::WrongProof
+            | Self::FactorNeeded
+            | Self::FreshSignIn => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Invalid => StatusCode::BAD_REQUEST,
@@ -205,11 +214,13 @@ impl From<PeopleError> for ApiError {
             PeopleError::NoSession => Self::not_found("session"),
             PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
             PeopleError::KeyGrants | PeopleError::ScopesAbove { .. } => Self::new(Code::Forbidden, error.to_string()),
-            PeopleError::FactorThere | PeopleError::NoFactor => Self::new(Code::Conflict, error.to_string()),
+            PeopleError::FactorThere | PeopleError::NoFactor | PeopleError::OwnIdentity => {
+                Self::new(Code::Conflict, error.to_string())
+            }
             PeopleError::EmailNeeded => Self::unacceptable("an address is needed, as `email`"),
             PeopleError::Weak(_) => Self::new(Code::WeakPassword, whole(&error)),
             PeopleError::Code | PeopleError::OwnView | PeopleError::ViewTime => Self::unacceptable(whole(&error)),
-            PeopleError::FactorNeeded => Self::new(Code::SecondFactor, error.to_string()),
+            PeopleError::FactorNeeded => Self::new(Code::FactorNeeded, error.to_string()),
             PeopleError::Setting(error) => error.into(),
             PeopleError::Secret(error) => error.into(),
             PeopleError::Random(_) => Self::internal(&error),
@@ -266,7 +277,7 @@ impl From<IdentityError> for ApiError {
         match error {
             IdentityError::Oidc(error) => error.into(),
             IdentityError::NoAccount | IdentityError::AddressTaken | IdentityError::Disabled => not_admitted(),
-            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is that of another account"),
+            IdentityError::Anothers => Self::new(Code::Conflict, "this identity is not one of this account"),
             IdentityError::Wait(wait) => Self::wait(wait),
             IdentityError::People(error) => error.into(),
             IdentityError::Store(error) => error.into(),
@@ -294,6 +305,7 @@ impl From<StoreError> for ApiError {
             | StoreError::Disabled(_)
             | StoreError::Moved { .. }
             | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            StoreError::NotFresh => Self::new(Code::FreshSignIn, error.to_string()),
             StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
             StoreError::Revoked => Self::unauthenticated(),
             StoreError::Busy => Self::new(Code::Unavailable, error.to_string()),

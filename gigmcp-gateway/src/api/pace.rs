@@ -30,16 +30,6 @@ impl Pace {
 
     /// Takes one, or says how long to wait. To insist costs nothing more.
     pub(crate) fn take(&self, who: &impl Hash) -> Result<(), Duration> {
-        self.with_slot(who, |slot, full| *slot = Some(full))
-    }
-
-    /// Whether there is one to take.
-    pub(crate) fn look(&self, who: &impl Hash) -> Result<(), Duration> {
-        self.with_slot(who, |_, _| {})
-    }
-
-    /// Does something with the slot if there is one to take, and when it would be full again.
-    fn with_slot(&self, who: &impl Hash, take: impl FnOnce(&mut Option<Instant>, Instant)) -> Result<(), Duration> {
         let now = Instant::now();
         let place = usize::try_from(self.hasher.hash_one(who) % SLOTS as u64).expect("it is less than a usize");
         let slot = &mut self.slots.lock().unwrap_or_else(PoisonError::into_inner)[place];
@@ -47,7 +37,7 @@ impl Pace {
         let latest = now + self.interval * self.burst;
         match full <= latest {
             true => {
-                take(slot, full);
+                *slot = Some(full);
                 Ok(())
             }
             false => Err(full - latest),
@@ -70,10 +60,6 @@ mod tests {
         }
         for _ in 0..100 {
             assert_eq!(pace.take(&"ann"), Err(Duration::from_millis(100)), "to insist makes it no longer");
-        }
-        assert_eq!(pace.look(&"ann"), Err(Duration::from_millis(100)));
-        for _ in 0..100 {
-            assert_eq!(pace.look(&"ben"), Ok(()), "to look takes nothing");
         }
         assert_eq!(pace.take(&"ben"), Ok(()), "twin: somebody else");
         tokio::time::advance(Duration::from_millis(100)).await;

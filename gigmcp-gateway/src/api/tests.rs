@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bodies;
+mod bound;
 mod late;
 mod oidc;
 mod once;

@@ -10,7 +10,10 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::progress::{Count, Counted};
+use super::{
+    progress::{Count, Counted},
+    user::when,
+};
 use crate::{
     backup::{self, BackupError, NewFile, Older, Restored, Written, beside},
     host::{self, Host},
@@ -132,7 +135,7 @@ pub(crate) async fn restore(settings: &Settings, asked: &Restore, out: &Output) 
     let counts = json!({
         "servers": rows("servers")?, "profiles": rows("profiles")?, "secrets": rows("secrets")?, "audit": rows("audit")?,
     });
-    let what = format!("restores a backup that was made at {} in seconds since 1970", made_at);
+    let what = format!("restores a backup of {}", when(made_at));
     let row = done(Kind::Backup, &Owner::local(), what, &Actor::local());
     let mut count = Count::of_rows();
     host.store.restore(database, before, row, move || count.add(1)).await?;

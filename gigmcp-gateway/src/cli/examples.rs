@@ -65,6 +65,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("user enable", "gigmcp-gateway user enable ann@example.com"),
     ("user delete", "gigmcp-gateway user delete ann@example.com --yes"),
     ("user reset-password", "gigmcp-gateway user reset-password ann@example.com --second-factor"),
+    ("user identities", "gigmcp-gateway user identities ann@example.com"),
     ("user sessions", "gigmcp-gateway user sessions ann@example.com --end-all"),
     ("api-key create", "gigmcp-gateway api-key create ci --scopes servers:read,audit:read --expires 90d"),
     ("api-key list", "gigmcp-gateway api-key list"),

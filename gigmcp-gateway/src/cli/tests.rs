@@ -40,6 +40,7 @@ const ROUTES: &[(&str, &[&str])] = &[
     ("user enable", &["enable_user"]),
     ("user delete", &["delete_user"]),
     ("user reset-password", &["reset_password", "end_lost_factor"]),
+    ("user identities", &["user_identities", "unlink_user_identity"]),
     ("user sessions", &["user_sessions", "end_session", "end_sessions"]),
     ("api-key create", &["create_api_key"]),
     ("api-key list", &["api_keys", "user_api_keys"]),

@@ -1,4 +1,4 @@
-//! `user invite|list|role|disable|enable|delete|reset-password|sessions|setup|accept|...`.
+//! `user invite|list|role|disable|enable|delete|reset-password|identities|sessions|setup|accept|...`.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,9 @@ use crate::{
     host::Host,
     output::{Failure, Output, columns, harmless},
     people::{Acceptance, Actor, Email, Lifetime, Password, People, Role, Terms},
+    settings::PublicUrl,
     store::UserRow,
+    welcome,
 };
 
 #[derive(Subcommand)]
@@ -83,6 +85,17 @@ pub(crate) enum Command {
         /// Ask for the second factor no more, for somebody who has lost it
         #[arg(long)]
         second_factor: bool,
+        /// Let them in by no identity provider any more, until they link an identity again
+        #[arg(long)]
+        identities: bool,
+    },
+    /// List who somebody is to identity providers, or take one of these identities away
+    Identities {
+        /// Address or id
+        who: String,
+        /// Take this one away; its sessions end
+        #[arg(long)]
+        unlink: Option<String>,
     },
     /// List the sessions of somebody, or end them
     Sessions {
@@ -100,15 +113,15 @@ pub(crate) enum Command {
 /// Does what was asked.
 pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<(), Failure> {
     let people = People::new(host.store.clone(), Terms::of(host.settings().session_ttl));
-    let actor = Actor::local();
+    let (actor, url) = (Actor::local(), host.settings().public_url.as_ref());
     let find = async |who: &str| people.find_account(&actor, who).await;
     match command {
         Command::Invite { email, role, expires } => {
             let code = people.invite(&actor, email.clone(), role, expires).await?;
-            print_code(&format!("{email} as {role}"), code.expose(), out)
+            print_code(&format!("{email} as {role}"), code.expose(), url, out)
         }
         Command::Setup => match people.setup_code().await? {
-            Some(code) => print_code("the first administrator", code.expose(), out),
+            Some(code) => print_code("the first administrator", code.expose(), url, out),
             None => {
                 Err("there is an administrator who can sign in; invite others with `gigmcp-gateway user invite`".into())
             }
@@ -143,13 +156,34 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
             people.delete(&actor, &found.id, &host.secrets().await?).await?;
             done(&found, "deleted", json!(true), "is deleted", out)
         }
-        Command::ResetPassword { who, second_factor } => {
+        Command::ResetPassword { who, second_factor, identities } => {
             let found = find(&who).await?;
             let code = people.reset_password(&actor, &found.id).await?;
+            if identities {
+                for row in people.identities(&actor, &found.id).await? {
+                    people.unlink_of(&actor, &found.id, &row.id()).await?;
+                }
+            }
             if second_factor {
                 people.end_lost_totp(&actor, &found.id).await?;
             }
-            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), out)
+            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), url, out)
+        }
+        Command::Identities { who, unlink: Some(id) } => {
+            let found = find(&who).await?;
+            people.unlink_of(&actor, &found.id, &id).await?;
+            done(&found, "unlinked", json!(id), "has one identity less", out)
+        }
+        Command::Identities { who, unlink: None } => {
+            let found = find(&who).await?;
+            let rows = people.identities(&actor, &found.id).await?.into_iter().map(|row| Linked {
+                id: row.id(),
+                issuer: row.identity.issuer,
+                subject: row.identity.subject,
+                created_at: row.created_at,
+                last_login_at: row.last_login_at,
+            });
+            print_identities(&rows.collect::<Vec<_>>(), out)
         }
         Command::Sessions { who, end: Some(id), .. } => {
             let found = find(&who).await?;
@@ -209,9 +243,12 @@ pub(super) fn done(whom: impl Into<Person>, what: &str, value: Value, text: &str
     out.print(&document, |_| vec![format!("{} {text}", whom.called())])
 }
 
-pub(super) fn print_code(whom: &str, code: &str, out: &Output) -> Result<(), Failure> {
-    let about = format!("code for {whom}, shown once, works once:");
-    out.print_once(&json!({ "for": whom, "code": code }), &[about], code)
+/// A code, and the link that it is used up by, if it is known where browsers reach the gateway.
+pub(super) fn print_code(whom: &str, code: &str, url: Option<&PublicUrl>, out: &Output) -> Result<(), Failure> {
+    let link = url.map(|url| welcome::link(url.origin(), code));
+    let mut about = vec![format!("code for {whom}, shown once, works once:")];
+    about.extend(link.iter().map(|link| format!("or, with a browser: {link}")));
+    out.print_once(&json!({ "for": whom, "code": code, "link": link }), &about, code)
 }
 
 pub(super) fn print_uninvited(email: &Email, out: &Output) -> Result<(), Failure> {
@@ -244,6 +281,7 @@ pub(super) struct Account {
     pub(super) created_at: i64,
     pub(super) last_login_at: Option<i64>,
     pub(super) disabled_at: Option<i64>,
+    pub(super) suspended_at: Option<i64>,
     pub(super) can_sign_in: bool,
     pub(super) second_factor: bool,
 }
@@ -260,6 +298,7 @@ async fn list(people: &People, actor: &Actor, out: &Output) -> Result<(), Failur
         created_at: user.created_at,
         last_login_at: user.last_login_at,
         disabled_at: user.disabled_at,
+        suspended_at: user.suspended_at,
     });
     print_accounts(&listed.collect::<Vec<_>>(), out)
 }
@@ -269,6 +308,7 @@ pub(super) fn print_accounts(users: &[Account], out: &Output) -> Result<(), Fail
         let rows = users.iter().map(|user| {
             let status = match (user.disabled_at, user.can_sign_in, user.second_factor) {
                 (Some(_), ..) => "disabled",
+                _ if user.suspended_at.is_some() => "suspended",
                 (None, false, _) => "cannot sign in",
                 (None, true, false) => "active",
                 (None, true, true) => "active, second factor",
@@ -312,6 +352,26 @@ pub(super) fn print_codes(codes: &[OpenCode], out: &Output) -> Result<(), Failur
             vec![code.kind.clone(), email, code.role.to_string(), when(code.expires_at), code.created_by.clone()]
         });
         columns(&["KIND", "EMAIL", "ROLE", "UNTIL", "BY"], &rows.collect::<Vec<_>>())
+    })
+}
+
+/// Who somebody is to a provider, in a list.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Linked {
+    pub(super) id: String,
+    issuer: String,
+    subject: String,
+    created_at: i64,
+    last_login_at: i64,
+}
+
+pub(super) fn print_identities(identities: &[Linked], out: &Output) -> Result<(), Failure> {
+    out.print(&identities, |identities| {
+        let rows = identities.iter().map(|linked| {
+            let [issuer, subject] = [&linked.issuer, &linked.subject].map(|text| harmless(text));
+            vec![linked.id.clone(), issuer, subject, when(linked.last_login_at)]
+        });
+        columns(&["ID", "PROVIDER", "SUBJECT", "LAST SIGN-IN"], &rows.collect::<Vec<_>>())
     })
 }
 

@@ -1,7 +1,7 @@
-//! How often those may ask whose token opens nothing.
+//! How often those may ask whose token is not known to open anything.
 //!
-//! Only what fails is counted, so whoever has a token is never slowed down by what they do with it. From an address that failed too
-//! often, only tokens that opened something lately are looked up: others do not reach the database.
+//! A token that opened something lately is looked up whatever others do from the same address. Any other takes one of few tries of its
+//! address before it reaches the database; one that then turns out to be good is known from there on.
 
 use std::{
     collections::HashSet,
@@ -14,25 +14,24 @@ use crate::{api::Pace, people::Origin};
 
 #[derive(Debug)]
 pub(super) struct Strangers {
-    failed: Pace,
+    tries: Pace,
     /// Hashes of tokens that opened something lately. What is in here is still looked up: it opens nothing by itself.
     known: Mutex<HashSet<Box<str>>>,
 }
 
 impl Default for Strangers {
     fn default() -> Self {
-        Self { failed: Pace::new(PER_SECOND, BURST), known: Mutex::default() }
+        Self { tries: Pace::new(PER_SECOND, BURST), known: Mutex::default() }
     }
 }
 
 impl Strangers {
     /// Whether a token is looked up that comes from there, or how long it has to wait.
     pub(super) fn may_ask(&self, hash: &str, address: IpAddr) -> Result<(), Duration> {
-        let looked = self.failed.look(&source(address));
-        if looked.is_err() && self.known().contains(hash) {
-            return Ok(());
+        match self.known().contains(hash) {
+            true => Ok(()),
+            false => self.tries.take(&Origin::new(address, "").source()),
         }
-        looked
     }
 
     /// A token opened something.
@@ -46,10 +45,9 @@ impl Strangers {
         }
     }
 
-    /// What came from there opened nothing; an error if that was too often.
-    pub(super) fn turned_away(&self, hash: &str, address: IpAddr) -> Result<(), Duration> {
+    /// A token opened nothing.
+    pub(super) fn turned_away(&self, hash: &str) {
         self.known().remove(hash);
-        self.failed.take(&source(address))
     }
 
     fn known(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
@@ -57,13 +55,9 @@ impl Strangers {
     }
 }
 
-fn source(address: IpAddr) -> [u8; 8] {
-    Origin::new(address, "").source()
-}
-
 /// Many clients may share one address, and one whose token has expired asks now and then.
-const PER_SECOND: u32 = 20;
-const BURST: u32 = 200;
+const PER_SECOND: u32 = 50;
+const BURST: u32 = 500;
 /// 64 hexadecimal digits each.
 const MAX_KNOWN: usize = 10_000;
 
@@ -79,14 +73,16 @@ mod tests {
         let strangers = Strangers::default();
         strangers.let_in("good");
         for _ in 0..BURST {
-            assert_eq!(strangers.may_ask("bad", HERE), Ok(()));
-            assert_eq!(strangers.turned_away("bad", HERE), Ok(()));
+            assert_eq!(strangers.may_ask("bad", HERE), Ok(()), "before it is known how it ends");
         }
+        strangers.turned_away("bad");
         assert!(strangers.may_ask("bad", HERE).is_err());
         assert!(strangers.may_ask("other", HERE).is_err(), "whatever token it is");
-        assert_eq!(strangers.may_ask("good", HERE), Ok(()), "twin: it opened something");
+        for _ in 0..10 * BURST {
+            assert_eq!(strangers.may_ask("good", HERE), Ok(()), "twin: it opened something");
+        }
         assert_eq!(strangers.may_ask("bad", THERE), Ok(()), "twin: from elsewhere");
-        assert!(strangers.turned_away("good", HERE).is_err());
+        strangers.turned_away("good");
         assert!(strangers.may_ask("good", HERE).is_err(), "and now it opens nothing any more");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(strangers.may_ask("bad", HERE), Ok(()), "twin: after the wait");

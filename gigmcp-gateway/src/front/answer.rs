@@ -40,7 +40,8 @@ impl<A: Answers> Front<A> {
             Ok(caller) => {
                 let route = self.answers.route(request.uri().path());
                 let request = request.map(|body| Arriving::new(body, under_way.body()));
-                let answering = self.answers.answer(request, caller);
+                // For as long as it takes only: what a connection has of its own, thousands have that do nothing.
+                let answering = Box::pin(self.answers.answer(request, caller));
                 let answer = match span.clone() {
                     Some(span) => span.during(answering).await,
                     None => answering.await,

@@ -38,7 +38,7 @@ impl<A: Answers> Front<A> {
         };
         let arrived = Instant::now();
         let accepted = tokio::select! {
-            accepted = timeout(self.limits.handshake, tls.acceptor().accept(stream)) => accepted,
+            accepted = timeout(self.limits.handshake, Box::pin(tls.acceptor().accept(stream))) => accepted,
             // Nothing was asked yet.
             _ = stopping.changed() => return,
             () = pressed(&mut full, || arrived.elapsed() >= SPARED) => {
@@ -51,7 +51,7 @@ impl<A: Answers> Front<A> {
                     Some(b"h2") => Spoken::Http2,
                     _ => Spoken::Http1,
                 };
-                self.speak(spoken, BytesMut::new(), stream, peer, &mut stopping, &mut full).await;
+                Box::pin(self.speak(spoken, BytesMut::new(), stream, peer, &mut stopping, &mut full)).await;
             }
             Ok(Err(error)) => {
                 self.stats.handshake_failed();
@@ -76,7 +76,7 @@ impl<A: Answers> Front<A> {
             () = pressed(full, || arrived.elapsed() >= SPARED) => return self.stats.connection_ended(Ended::Pressed),
         };
         match heard {
-            Ok(Ok((spoken, read))) => self.speak(spoken, read, stream, peer, stopping, full).await,
+            Ok(Ok((spoken, read))) => Box::pin(self.speak(spoken, read, stream, peer, stopping, full)).await,
             Ok(Err(error)) => tracing::debug!("connection: {error}"),
             Err(_) => self.stats.connection_ended(Ended::Idle),
         }
@@ -105,7 +105,7 @@ impl<A: Answers> Front<A> {
                 // The gate sees to the deadlines, and to what a head may be.
                 builder.timer(TokioTimer::new()).header_read_timeout(None).max_headers(self.limits.max_fields + 1);
                 builder.max_buf_size((2 * self.limits.max_head_bytes).max(MIN_BUFFER));
-                let connection = builder.serve_connection(TokioIo::new(gate), service);
+                let connection = Box::pin(builder.serve_connection(TokioIo::new(gate), service));
                 self.drive(connection, &vitals, stopping, full).await;
             }
             Spoken::Http2 => {
@@ -121,14 +121,19 @@ impl<A: Answers> Front<A> {
                     .max_send_buf_size(MAX_UNSENT)
                     .keep_alive_interval(PING)
                     .keep_alive_timeout(PONG);
-                let connection = builder.serve_connection(TokioIo::new(Before::new(read, stream)), service);
+                let connection = Box::pin(builder.serve_connection(TokioIo::new(Before::new(read, stream)), service));
                 self.drive(connection, &vitals, stopping, full).await;
             }
         }
     }
 
-    async fn drive<C: Graceful>(&self, connection: C, vitals: &Vitals, stopping: &mut Stopping, full: &mut Full) {
-        tokio::pin!(connection);
+    async fn drive<C: Graceful>(
+        &self,
+        mut connection: Pin<Box<C>>,
+        vitals: &Vitals,
+        stopping: &mut Stopping,
+        full: &mut Full,
+    ) {
         let mut watch = interval_at(Instant::now() + WATCH, WATCH);
         let mut leaving = false;
         loop {
@@ -146,13 +151,20 @@ impl<A: Answers> Front<A> {
                     connection.as_mut().leave();
                 }
                 () = vitals.abused() => return self.stats.connection_ended(Ended::Abused),
-                () = pressed(full, || is_spare(vitals)) => return self.stats.connection_ended(Ended::Pressed),
+                () = pressed(full, || self.is_spare(vitals)) => return self.stats.connection_ended(Ended::Pressed),
                 _ = watch.tick() => match self.outstayed(vitals) {
                     None => {}
                     Some(ended) => return self.stats.connection_ended(ended),
                 },
             }
         }
+    }
+
+    /// Whether others need its place more: nothing happens on it, or nothing but waiting for its client.
+    fn is_spare(&self, vitals: &Vitals) -> bool {
+        let quiet = vitals.quiet_for().is_some_and(|quiet| quiet >= SPARED);
+        let starved = vitals.starved_for().is_some_and(|starved| starved >= BODY_SPARED);
+        quiet || starved || vitals.unread_for().is_some_and(|unread| unread >= self.limits.unread / UNREAD_SPARED)
     }
 
     /// Whether a connection is to end that does nothing, or whose client does nothing.
@@ -175,12 +187,6 @@ async fn pressed(full: &mut Full, is_spare: impl Fn() -> bool) {
             return;
         }
     }
-}
-
-/// Whether nothing happens on a connection, or nothing but waiting for its client.
-fn is_spare(vitals: &Vitals) -> bool {
-    let quiet = vitals.quiet_for().is_some_and(|quiet| quiet >= SPARED);
-    quiet || vitals.starved_for().is_some_and(|starved| starved >= BODY_SPARED)
 }
 
 type Stopping = watch::Receiver<()>;
@@ -224,6 +230,8 @@ const WATCH: Duration = Duration::from_secs(5);
 const SPARED: Duration = Duration::from_secs(1);
 /// Nor is whoever has just begun to send a body.
 const BODY_SPARED: Duration = Duration::from_secs(2);
+/// Nor is whoever reads on within this part of the time there is for it.
+const UNREAD_SPARED: u32 = 6;
 /// What the library demands.
 const MIN_BUFFER: usize = 8192;
 /// Requests given up before they were even looked at.

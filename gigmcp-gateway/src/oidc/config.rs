@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) authorities: Vec<u8>,
     /// How often a session is confirmed.
     pub(crate) recheck: Lifetime,
+    /// How long programs go on of somebody for whom it does not vouch any more; none if it is to refuse them.
+    pub(crate) programs: Option<Lifetime>,
 }
 
 impl Config {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{store::now_seconds, token};
 
-/// One sign-in, link or sign-out.
+/// One sign-in, link, proof or sign-out.
 pub(crate) struct Flow {
     secret: Zeroizing<String>,
     began_at: i64,
@@ -25,16 +25,19 @@ pub(crate) enum Purpose {
     SignIn,
     /// To add how somebody who is signed in signs in.
     Link,
+    /// To prove once more that it is they who are signed in: the provider asks again, whatever it knows.
+    Confirm,
     SignOut,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::SignIn, Self::Link, Self::SignOut];
+    const ALL: [Self; 4] = [Self::SignIn, Self::Link, Self::Confirm, Self::SignOut];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "in",
             Self::Link => "link",
+            Self::Confirm => "confirm",
             Self::SignOut => "out",
         }
     }
@@ -74,6 +77,11 @@ impl Flow {
 
     pub(crate) fn return_to(&self) -> &LocalPath {
         &self.return_to
+    }
+
+    /// When the browser was sent there.
+    pub(super) fn began_at(&self) -> i64 {
+        self.began_at
     }
 
     /// Until when it can be ended.

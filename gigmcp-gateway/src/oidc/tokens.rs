@@ -1,5 +1,7 @@
 //! Where browsers are sent, and what becomes of the code they bring back.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use openidconnect::{
     AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
@@ -11,12 +13,12 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
-    Answer, Claims, Flow, Grant, Identity, Oidc, OidcError, Proven,
+    Answer, Claims, Flow, Grant, Identity, Oidc, OidcError, Proven, Purpose,
     http::HttpError,
     provider::{Known, ProviderError},
-    verify::Expected,
+    verify::{CLOCKS, Expected},
 };
-use crate::people::Email;
+use crate::{people::Email, store::now_seconds};
 
 type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 type TokenError = RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>;
@@ -27,7 +29,9 @@ pub(crate) enum Refreshed {
     Proven(Box<Proven>),
     /// It gave this, and could then not be asked for more.
     Unsure(Grant, OidcError),
-    /// The provider does not any more.
+    /// The provider says that it does not any more.
+    Refused(OidcError),
+    /// What it says is not believed, so nothing holds that depended on it.
     Ended(OidcError),
 }
 
@@ -44,10 +48,17 @@ impl Oidc {
                 move || Nonce::new(nonce),
             )
             .set_pkce_challenge(challenge);
-        for scope in self.config.scopes.iter().filter(|scope| *scope != "openid") {
+        let proves = flow.purpose() == Purpose::Confirm;
+        // What is proven once needs no refresh token.
+        let scopes = || self.config.scopes.iter().filter(|scope| !proves || *scope != OFFLINE);
+        for scope in scopes().filter(|scope| *scope != "openid") {
             request = request.add_scope(Scope::new(scope.clone()));
         }
-        if self.config.scopes.iter().any(|scope| scope == "offline_access") {
+        if proves {
+            // OpenID Connect Core 1.0, section 3.1.2.1: with `max_age`, the token must say when it asked.
+            request = request.add_prompt(CoreAuthPrompt::Login).set_max_age(Duration::ZERO);
+        }
+        if scopes().any(|scope| scope == OFFLINE) {
             // OpenID Connect Core 1.0, section 11: without, providers may leave it out.
             request = request.add_prompt(CoreAuthPrompt::Consent);
         }
@@ -79,6 +90,9 @@ impl Oidc {
             response.extra_fields().id_token().ok_or_else(|| OidcError::token("no-id-token", "there is none"))?;
         let expected = Expected { nonce: Some(flow.nonce()), access_token: Some(response.access_token()) };
         let (identity, claims) = self.id_token(known, token, expected).await?;
+        if flow.purpose() == Purpose::Confirm {
+            asked_since(flow.began_at(), &claims)?;
+        }
         self.proven(identity, claims, Zeroizing::new(token.to_string()), &response, None).await
     }
 
@@ -94,7 +108,7 @@ impl Oidc {
             Err(RequestTokenError::ServerResponse(refused))
                 if *refused.error() == CoreErrorResponseType::InvalidGrant =>
             {
-                return Ok(Refreshed::Ended(OidcError::Exchange { error: "invalid_grant".to_owned() }));
+                return Ok(Refreshed::Refused(OidcError::Exchange { error: "invalid_grant".to_owned() }));
             }
             Err(error) => return Err(exchange_error(error)),
         };
@@ -204,6 +218,16 @@ impl Oidc {
     }
 }
 
+/// Whether the provider has asked who it is since the browser was sent there. One that does not say when has not.
+fn asked_since(began_at: i64, claims: &Claims) -> Result<(), OidcError> {
+    let asked_at = claims.get("auth_time").and_then(Value::as_i64);
+    let asked_at = asked_at.ok_or_else(|| OidcError::token("no-auth-time", "it does not say when it asked"))?;
+    match (began_at.saturating_sub(CLOCKS)..=now_seconds().saturating_add(CLOCKS)).contains(&asked_at) {
+        true => Ok(()),
+        false => Err(OidcError::token("auth-time", "it asked who it is before, and not now")),
+    }
+}
+
 /// Whether it names an address, and says whether that is verified.
 fn tells_of_address(claims: &Claims) -> bool {
     claims.contains_key("email") && claims.contains_key("email_verified")
@@ -234,6 +258,8 @@ pub(super) fn told(text: &str) -> String {
     text.trim().chars().filter(|character| !character.is_control()).take(MAX_TOLD).collect()
 }
 
+/// The scope by which a provider gives a refresh token.
+const OFFLINE: &str = "offline_access";
 const MAX_TOLD: usize = 200;
 /// Providers name their sessions with a few dozen characters.
 const MAX_SID: usize = 255;

@@ -1,7 +1,7 @@
 //! Who may do what: one pure decision.
 
 use super::{ApiScope, Role, Scopes, UserId};
-use crate::store::{AuditRow, Standing, Told};
+use crate::store::{AuditRow, By, Standing, Told};
 
 /// Somebody who has proven who they are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -107,12 +107,22 @@ impl Actor {
 
     /// What they do, and as what: it is looked at again where it is written.
     pub(crate) fn does(&self, row: AuditRow) -> Told {
+        match self.standing() {
+            None => row.into(),
+            Some(standing) => Told::by(standing, row),
+        }
+    }
+
+    /// The same for what makes its own row.
+    pub(crate) fn by(&self) -> By {
+        By { told: self.told(), standing: self.standing() }
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let (user, role, proof) = (self.user.clone(), self.role, self.proof.clone());
         match self.via {
-            Via::Local => row.into(),
-            Via::Session | Via::ApiKey { .. } => {
-                let (user, role, proof) = (self.user.clone(), self.role, self.proof.clone());
-                Told::by(Standing { user, role, proof }, row)
-            }
+            Via::Local => None,
+            Via::Session | Via::ApiKey { .. } => Some(Standing { user, role, proof }),
         }
     }
 

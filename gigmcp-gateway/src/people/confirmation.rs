@@ -10,7 +10,7 @@ use super::{
 use crate::{
     oidc::{Grant, Oidc, Refreshed},
     output::whole,
-    store::{Happened, LiveSession, ProviderSession, Store, StoreError, now_seconds},
+    store::{AuditRow, Happened, LiveSession, ProviderSession, Store, StoreError, now_seconds},
 };
 
 /// What is known of a session.
@@ -111,6 +111,7 @@ impl Confirmation {
                 }
                 return Ok(None);
             }
+            Ok(Refreshed::Refused(error)) => return self.refused(error.cause()).await,
             Ok(Refreshed::Ended(error)) => return self.end(error.cause()).await,
             Err(error) => {
                 tracing::warn!("a session could not be confirmed: {}", whole(&error));
@@ -119,7 +120,7 @@ impl Confirmation {
         };
         let role = match proven.admitted {
             Ok(role) => role,
-            Err(why) => return self.end(why.cause()).await,
+            Err(why) => return self.not_admitted(why.cause()).await,
         };
         let about = format!("{} when a session was confirmed", self.provider.identity);
         let changed =
@@ -134,6 +135,30 @@ impl Confirmation {
         Ok(Some(Standing::Holds))
     }
 
+    /// The provider refuses what it gave with the session, and with it whoever is in it, until it says otherwise.
+    async fn refused(&self, cause: &str) -> Result<Option<Standing>, StoreError> {
+        let row = self.told(cause);
+        let due = now_seconds().saturating_sub(self.oidc.config().recheck.seconds());
+        let (session, identity) = (self.session.row.clone(), self.provider.identity.clone());
+        self.store.refuse_session(session, identity, due, row).await?;
+        Ok(Some(Standing::Over))
+    }
+
+    /// The provider knows them, and does not let them in here.
+    async fn not_admitted(&self, cause: &'static str) -> Result<Option<Standing>, StoreError> {
+        let (user, what) = (self.session.row.user.clone(), format!("ended those of {}", self.provider.identity));
+        let told = move |count: u64| {
+            record::of(Kind::Session, user.as_str(), format!("{what}, {count} sessions; {SUSPENDED}"), cause)
+        };
+        self.store.refuse_identity(self.provider.identity.clone(), Box::new(told)).await?;
+        Ok(Some(Standing::Over))
+    }
+
+    fn told(&self, cause: &str) -> AuditRow {
+        let what = format!("ended {}, the provider refuses it; {SUSPENDED}", self.session.row.id());
+        record::of(Kind::Session, self.session.row.user.as_str(), what, cause)
+    }
+
     async fn end(&self, cause: &str) -> Result<Option<Standing>, StoreError> {
         let what = format!("ended {}, the provider does not stand by it", self.session.row.id());
         let row = record::of(Kind::Session, self.session.row.user.as_str(), what, cause);
@@ -146,5 +171,7 @@ impl Confirmation {
 const RETRY: i64 = 60;
 /// Seconds that a session goes on without it.
 const GRACE: i64 = 3600;
+/// For the audit trail.
+pub(super) const SUSPENDED: &str = "keys, tokens and servers wait until the provider stands by them";
 const OTHERS_TRIES: u32 = 60;
 const OTHERS_PAUSE: Duration = Duration::from_millis(200);

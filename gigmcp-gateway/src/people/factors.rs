@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::{
     Access, Actor, Deed, Password, People, PeopleError, Role, Rule, SecondFactor, SessionToken, SignInError, UserId,
     account_secret,
+    password::Line,
     record::{self, Kind},
     throttle::Wait,
     totp::{TotpSecret, mint_recovery_codes, recovery_hash},
@@ -24,22 +25,37 @@ pub(crate) struct Confirmation {
     pub(crate) code: Option<SecondFactor>,
 }
 
+/// What becomes of keys of the control plane and tokens of profiles with a new password.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Programs {
+    /// A new password is no reason to set up all programs anew.
+    #[default]
+    GoOn,
+    /// Somebody else may have had the account, and made some for themselves.
+    End,
+}
+
 impl People {
-    /// Changes one's own password. All other sessions end; keys and tokens stay.
+    /// Changes one's own password. All other sessions end, and no browser is known any more.
     pub(crate) async fn change_password(
         &self,
         actor: &Actor,
         session: &SessionToken,
         old: Confirmation,
-        new: Password,
+        (new, programs): (Password, Programs),
         secrets: &Secrets,
     ) -> Result<(), PeopleError> {
         let found = self.confirmed_twice(actor, old, secrets).await?;
         let email = found.user.email.as_ref().ok_or(PeopleError::EmailNeeded)?;
         new.check(email)?;
-        let hash = self.hasher.hash(new).await?;
-        let row = record::done(Kind::Account, &actor.user, "password", actor);
-        Ok(self.store.set_password(actor.user.clone(), hash, Some(session.hash()), actor.does(row)).await?)
+        let hash = self.hasher.hash(new, &Line::of(&actor.user)).await?;
+        let what = match programs {
+            Programs::GoOn => "password",
+            Programs::End => "password, and ended all keys and tokens",
+        };
+        let row = record::done(Kind::Account, &actor.user, what, actor);
+        let kept = Some(session.hash());
+        Ok(self.store.set_password((actor.user.clone(), hash), kept, programs, actor.does(row)).await?)
     }
 
     /// Begins a second factor: what the device is to be told, once. It is asked for after [`confirm_totp`](Self::confirm_totp).
@@ -73,10 +89,11 @@ impl People {
             return Err(PeopleError::FactorThere);
         }
         let SecondFactor::Totp(code) = code else { return Err(PeopleError::Wrong) };
-        self.factors.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
+        let counted = (&actor.user, None::<&str>);
+        self.factors.begin(&counted).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let secret = account_secret::open(secrets, &actor.user).await?.ok_or(PeopleError::NoFactor)?;
         let step = secret.check(&code, now_seconds(), found.totp_step).ok_or(PeopleError::Wrong)?;
-        self.factors.succeeded(&actor.user);
+        self.factors.succeeded(&counted);
         let codes = mint_recovery_codes()?;
         let row = record::done(Kind::Account, &actor.user, "second factor begun", actor);
         self.store.begin_totp(actor.user.clone(), step, hashes(&codes), Some(session.hash()), actor.does(row)).await?;
@@ -128,7 +145,7 @@ impl People {
         secrets: &Secrets,
     ) -> Result<SignIn, PeopleError> {
         let found = self.confirmed(actor, password).await?;
-        match self.second_factor(&found, code, secrets).await {
+        match self.second_factor(&found, code, None, secrets).await {
             Ok(()) => Ok(found),
             Err(SignInError::SecondFactor) => Err(PeopleError::FactorNeeded),
             Err(error) => Err(error.into()),
@@ -140,7 +157,7 @@ impl People {
         actor.may(&OWN, Some(&actor.user))?;
         self.accounts.begin(&actor.user).map_err(|Wait { for_, .. }| PeopleError::Wait(for_))?;
         let found = self.store.user(actor.user.clone()).await?;
-        if !self.hasher.compare(password, found.password.clone()).await?.right {
+        if !self.hasher.compare(password, found.password.clone(), &Line::of(&actor.user)).await?.right {
             return Err(PeopleError::Wrong);
         }
         self.accounts.succeeded(&actor.user);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     Access, Actor, ApiScope, Area, Confirmation, Deed, Origin, People, PeopleError, Role, Rule, SessionToken, Shown,
-    UserId,
+    UserId, Via,
+    confirmation::SUSPENDED,
     factors::OWN,
     invitations::new_id,
     record::{self, Kind},
@@ -18,8 +19,8 @@ use crate::{
     output::whole,
     secrets::Secrets,
     store::{
-        AuditRow, EndedBy, Happened, IdentityRow, IdentitySignIn, Linking, NewSession, Outcome, SealedGrant,
-        SessionFor, SessionRow, StoreError, now_seconds,
+        AuditRow, EndedBy, Fresh, Happened, IdentityRow, IdentitySignIn, LastOne, Linking, NewSession, Outcome,
+        SealedGrant, SessionFor, SessionRow, StoreError, now_seconds,
     },
     token::{self, Token},
 };
@@ -37,8 +38,21 @@ pub(crate) struct Return {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Back {
-    SignedIn { token: SessionToken, expires_at: i64 },
+    SignedIn {
+        token: SessionToken,
+        expires_at: i64,
+    },
     Linked,
+    /// It is they who are in the session. What the browser keeps of it is good for one change.
+    Confirmed,
+}
+
+/// By what somebody who is signed in proves once more that it is they.
+#[derive(Default)]
+pub(crate) struct OnceMore {
+    pub(crate) confirmation: Option<Confirmation>,
+    /// What the browser keeps of a sign-in at the provider.
+    pub(crate) flow: Option<Flow>,
 }
 
 /// Why somebody is not let in, or an identity not linked.
@@ -69,6 +83,9 @@ pub(crate) enum IdentityError {
 
 pub(crate) const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
 
+/// Who is that to a provider, an administrator says no more.
+pub(crate) const UNLINK: Rule = Rule::new(Access::AtLeast(Role::Admin), Deed::Prove);
+
 impl People {
     /// Ends what a browser was sent to the provider for.
     pub(crate) async fn come_back(&self, oidc: &Oidc, returned: Return) -> Result<(Back, LocalPath), IdentityError> {
@@ -92,11 +109,14 @@ impl People {
         let known = self.store.identity(proven.identity.clone()).await?.map(|row| row.user);
         let done = match proven.admitted {
             Err(why) => {
-                let ended = self.end_all(&proven.identity, why.cause()).await;
+                let ended = self.end_all(&proven.identity, known.as_ref(), why.cause()).await;
                 ended.and(Err(OidcError::NotAdmitted(why).into()))
             }
             Ok(role) if flow.purpose() == Purpose::SignIn => {
                 self.let_in_known(oidc, proven, role, origin, replaces).await
+            }
+            Ok(_) if flow.purpose() == Purpose::Confirm => {
+                self.proven_once_more(&flow, proven.identity).await.map(|()| Back::Confirmed)
             }
             Ok(_) => self.linked(&flow, proven.identity).await.map(|()| Back::Linked),
         };
@@ -183,7 +203,7 @@ impl People {
                 viewed: None,
             };
             let replaces = replaces.map(|token| token.hash());
-            let session = NewSession { row, replaces, renewed: None, idle_seconds: terms.idle.seconds() };
+            let session = NewSession { row, replaces, renewed: None, device: None, idle_seconds: terms.idle.seconds() };
             let refreshes = grant.refresh_token.is_some();
             Some((session, SealedGrant { sealed: grant.seal(&token, user)?, sid, refreshes }))
         })
@@ -192,26 +212,41 @@ impl People {
     async fn linked(&self, flow: &Flow, identity: Identity) -> Result<(), IdentityError> {
         let what = format!("linked {identity}");
         let told = move |user: &UserId| record::of(Kind::Account, user.as_str(), what.clone(), "allowed");
-        match self.store.link_identity(token::hash(&flow.state()), identity, Box::new(told)).await? {
-            Linking::Linked(_) => Ok(()),
-            Linking::Over => Err(OidcError::Flow("link-over").into()),
-            Linking::Anothers => Err(IdentityError::Anothers),
-        }
+        done(self.store.link_identity(token::hash(&flow.state()), identity, Box::new(told)).await?)
     }
 
-    /// Whoever is signed in is about to add an identity. If there is a password, it is asked for, with the second factor: this is
-    /// another way in, which asks for neither.
+    async fn proven_once_more(&self, flow: &Flow, identity: Identity) -> Result<(), IdentityError> {
+        let what = format!("proven once more by {identity}");
+        let told = move |user: &UserId| record::of(Kind::Account, user.as_str(), what.clone(), "allowed");
+        done(self.store.prove_session(token::hash(&flow.state()), identity, Box::new(told)).await?)
+    }
+
+    /// Whoever is signed in is about to prove once more who they are, at the provider.
+    pub(crate) async fn begin_proof(
+        &self,
+        actor: &Actor,
+        session: &SessionToken,
+        flow: &Flow,
+    ) -> Result<(), PeopleError> {
+        actor.may(&OWN, Some(&actor.user))?;
+        let begun = (token::hash(&flow.state()), flow.ends_at());
+        Ok(self.store.begin_link(begun, session.hash(), None, actor.by()).await?)
+    }
+
+    /// Whoever is signed in is about to add an identity. That is another way in, so it takes more than a session: see
+    /// [`once_more`](Self::once_more).
     pub(crate) async fn begin_link(
         &self,
         actor: &Actor,
         session: &SessionToken,
-        confirmation: Option<Confirmation>,
+        once_more: OnceMore,
         flow: &Flow,
         secrets: &Secrets,
     ) -> Result<(), PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
-        self.confirmed_if_kept(actor, confirmation, secrets).await?;
-        Ok(self.store.begin_link(token::hash(&flow.state()), session.hash(), flow.ends_at()).await?)
+        let fresh = self.once_more(actor, session, once_more, secrets).await?;
+        let begun = (token::hash(&flow.state()), flow.ends_at());
+        Ok(self.store.begin_link(begun, session.hash(), fresh, actor.by()).await?)
     }
 
     /// Who somebody is to providers.
@@ -224,18 +259,40 @@ impl People {
     pub(crate) async fn unlink(
         &self,
         actor: &Actor,
+        session: &SessionToken,
         id: &str,
-        confirmation: Option<Confirmation>,
+        once_more: OnceMore,
         secrets: &Secrets,
     ) -> Result<(), PeopleError> {
         actor.may(&OWN, Some(&actor.user))?;
-        self.confirmed_if_kept(actor, confirmation, secrets).await?;
-        let all = self.store.identities_of(actor.user.clone()).await?;
+        let fresh = self.once_more(actor, session, once_more, secrets).await?;
+        self.take_identity(actor, &actor.user, id, LastOne::Stays, fresh).await
+    }
+
+    /// The same for somebody else: they have lost it, or it is not theirs. With the last one they are let in no more until they are
+    /// given a code for a password. On the command line, of anybody.
+    pub(crate) async fn unlink_of(&self, actor: &Actor, of: &UserId, id: &str) -> Result<(), PeopleError> {
+        actor.may(&UNLINK, Some(of))?;
+        if *of == actor.user && actor.via != Via::Local {
+            return Err(PeopleError::OwnIdentity);
+        }
+        self.take_identity(actor, of, id, LastOne::Goes, None).await
+    }
+
+    async fn take_identity(
+        &self,
+        actor: &Actor,
+        of: &UserId,
+        id: &str,
+        last: LastOne,
+        fresh: Option<Fresh>,
+    ) -> Result<(), PeopleError> {
+        let all = self.store.identities_of(of.clone()).await?;
         let found = all.into_iter().find(|row| row.id() == id);
         let missing = || StoreError::Missing { what: "identity", name: id.to_owned(), known: Vec::new() };
         let identity = found.ok_or_else(missing)?.identity;
-        let row = record::done(Kind::Account, &actor.user, format!("unlinked {identity}"), actor);
-        Ok(self.store.unlink_identity(actor.user.clone(), identity, actor.does(row)).await?)
+        let row = record::done(Kind::Account, of, format!("unlinked {identity}"), actor);
+        Ok(self.store.unlink_identity((of.clone(), identity), last, fresh, actor.does(row)).await?)
     }
 
     /// What the provider gave with a session, to sign out there too.
@@ -275,12 +332,18 @@ impl People {
         Ok(())
     }
 
-    /// The provider does not let somebody in any more.
-    async fn end_all(&self, identity: &Identity, cause: &'static str) -> Result<(), IdentityError> {
-        let what = format!("ended those of {identity}");
-        let told = move |count: u64| record::of(Kind::Session, "", format!("{what}, {count} sessions"), cause);
-        let ended = EndedBy { issuer: identity.issuer.clone(), subject: Some(identity.subject.clone()), sid: None };
-        self.store.end_provider_sessions(ended, Box::new(told)).await?;
+    /// The provider does not let somebody in any more: their sessions by it end, and all else that is theirs waits.
+    async fn end_all(
+        &self,
+        identity: &Identity,
+        of: Option<&UserId>,
+        cause: &'static str,
+    ) -> Result<(), IdentityError> {
+        let (about, what) = (of.map(UserId::to_string).unwrap_or_default(), format!("ended those of {identity}"));
+        let suspended = if of.is_some() { format!("; {SUSPENDED}") } else { String::new() };
+        let told =
+            move |count: u64| record::of(Kind::Session, &about, format!("{what}, {count} sessions{suspended}"), cause);
+        self.store.refuse_identity(identity.clone(), Box::new(told)).await?;
         Ok(())
     }
 
@@ -291,17 +354,22 @@ impl People {
         }
     }
 
-    /// One's own password and second factor, if there are any.
-    async fn confirmed_if_kept(
+    /// Proves once more who is in a session, which may be in other hands: by one's own password and second factor, if there is a
+    /// password; otherwise by a sign-in at the provider just now, in this browser. That is used up with what it is for.
+    async fn once_more(
         &self,
         actor: &Actor,
-        confirmation: Option<Confirmation>,
+        session: &SessionToken,
+        OnceMore { confirmation, flow }: OnceMore,
         secrets: &Secrets,
-    ) -> Result<(), PeopleError> {
+    ) -> Result<Option<Fresh>, PeopleError> {
         match (self.store.user(actor.user.clone()).await?.password, confirmation) {
-            (None, _) => Ok(()),
-            (Some(_), Some(confirmation)) => self.confirmed_twice(actor, confirmation, secrets).await.map(drop),
+            (Some(_), Some(confirmation)) => self.confirmed_twice(actor, confirmation, secrets).await.map(|_| None),
             (Some(_), None) => Err(PeopleError::Wrong),
+            (None, _) => {
+                let flow = flow.filter(|flow| flow.purpose() == Purpose::Confirm).ok_or(StoreError::NotFresh)?;
+                Ok(Some(Fresh { state: token::hash(&flow.state()), session: session.hash() }))
+            }
         }
     }
 }
@@ -335,6 +403,14 @@ fn begun_here(flow: Option<Flow>, answer: &Answer) -> Result<Flow, OidcError> {
     let flow = flow.filter(|flow| flow.purpose() != Purpose::SignOut).ok_or(OidcError::Flow("no-flow"))?;
     let fits = answer.state.as_deref().is_some_and(|state| flow.is_state(state));
     if fits { Ok(flow) } else { Err(OidcError::Flow("state")) }
+}
+
+fn done(linking: Linking) -> Result<(), IdentityError> {
+    match linking {
+        Linking::Done(_) => Ok(()),
+        Linking::Over => Err(OidcError::Flow("link-over").into()),
+        Linking::Anothers => Err(IdentityError::Anothers),
+    }
 }
 
 fn from(origin: &Origin) -> String {

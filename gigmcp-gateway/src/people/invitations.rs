@@ -3,6 +3,7 @@
 use super::{
     Access, Actor, Deed, Email, Lifetime, Origin, Password, People, PeopleError, Role, Rule, UserId, Via,
     accounts::{CHANGE, may_grant},
+    password::Line,
     record::{self, Kind},
     throttle::Wait,
 };
@@ -99,7 +100,8 @@ impl People {
             }
         };
         password.check(&email)?;
-        let password = self.hasher.hash(password).await?;
+        let line = origin.as_ref().map_or_else(|| Line::of(&()), |origin| Line::of(&origin.source()));
+        let password = self.hasher.hash(password, &line).await?;
         let id = match row.user {
             Some(user) => user,
             None => new_id()?,

@@ -1,11 +1,15 @@
 //! Passwords: what one must be, and how it is kept.
 
+mod line;
+
 use std::sync::Arc;
 
 use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
 use tokio::{sync::Semaphore, task};
 use zeroize::Zeroizing;
 
+pub(crate) use self::line::Line;
+use self::line::Lines;
 use super::Email;
 
 /// What somebody typed as a password: 1 to 256 characters.
@@ -71,6 +75,8 @@ pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     /// Whoever waits or runs.
     queue: Arc<Semaphore>,
+    /// Of those, how many of each line.
+    lines: Lines,
     #[cfg(test)]
     hashed: Arc<std::sync::atomic::AtomicUsize>,
 }
@@ -93,15 +99,16 @@ impl Hasher {
             cost,
             running: Arc::new(Semaphore::new(AT_ONCE)),
             queue: Arc::new(Semaphore::new(MAX_QUEUE)),
+            lines: Lines::default(),
             #[cfg(test)]
             hashed: Arc::default(),
         }
     }
 
     /// What is kept of a password.
-    pub(crate) async fn hash(&self, password: Password) -> Result<String, HashError> {
+    pub(crate) async fn hash(&self, password: Password, line: &Line) -> Result<String, HashError> {
         let cost = self.cost.clone();
-        self.run(move || hash(&password, cost)).await
+        self.run(line, move || hash(&password, cost)).await
     }
 
     /// How often something was hashed: what signing in takes its time for.
@@ -111,9 +118,14 @@ impl Hasher {
     }
 
     /// Compares a password with what is kept of one. Where nothing is kept, the work and the answer are those of a wrong one.
-    pub(crate) async fn compare(&self, password: Password, kept: Option<String>) -> Result<Compared, HashError> {
+    pub(crate) async fn compare(
+        &self,
+        password: Password,
+        kept: Option<String>,
+        line: &Line,
+    ) -> Result<Compared, HashError> {
         let cost = self.cost.clone();
-        self.run(move || {
+        self.run(line, move || {
             let Some(kept) = kept else {
                 hash(&password, cost)?;
                 return Ok(Compared { right: false, renewed: None });
@@ -136,14 +148,16 @@ impl Hasher {
     /// Goes on when nobody waits for it any more, and keeps its place until then.
     async fn run<T: Send + 'static>(
         &self,
+        line: &Line,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
+        let stands = self.lines.enter(line).ok_or(HashError::Busy)?;
         let queued = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| HashError::Busy)?;
         let place = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Failed)?;
         #[cfg(test)]
         self.hashed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let done = task::spawn_blocking(move || {
-            let _places = (queued, place);
+            let _places = (stands, queued, place);
             work()
         });
         done.await.map_err(|_| HashError::Failed)?
@@ -167,6 +181,8 @@ const PASSES: u32 = 3;
 const AT_ONCE: usize = 2;
 /// How many may wait for it.
 const MAX_QUEUE: usize = 32;
+/// How many of them may be of one line: what one address does leaves room for others.
+const MAX_LINE: usize = 8;
 
 /// Those of 12 characters and more that lists of leaked passwords begin with. In lower case.
 const COMMON: [&str; 44] = [
@@ -224,6 +240,10 @@ mod tests {
         Password::new(Zeroizing::new(text.to_owned())).expect("it is short")
     }
 
+    fn anybody() -> Line {
+        Line::of(&())
+    }
+
     fn cheap(passes: u32) -> Hasher {
         Hasher::with_cost(argon2::Params::new(64, passes, 1, None).expect("they are valid"))
     }
@@ -251,25 +271,26 @@ mod tests {
     #[tokio::test]
     async fn only_the_password_that_was_kept_is_right() {
         let hasher = cheap(1);
-        let kept = hasher.hash(password("the right one")).await.expect("a hash");
+        let kept = hasher.hash(password("the right one"), &anybody()).await.expect("a hash");
         assert!(kept.starts_with("$argon2id$v=19$"), "{kept}");
-        assert_ne!(kept, hasher.hash(password("the right one")).await.expect("a hash"), "salted");
+        assert_ne!(kept, hasher.hash(password("the right one"), &anybody()).await.expect("a hash"), "salted");
         for (given, right) in [("the right one", true), ("the wrong one", false), ("The right one", false)] {
-            let compared = hasher.compare(password(given), Some(kept.clone())).await.expect("it can be compared");
+            let compared =
+                hasher.compare(password(given), Some(kept.clone()), &anybody()).await.expect("it can be compared");
             assert_eq!((compared.right, compared.renewed), (right, None), "{given}");
         }
-        let none = hasher.compare(password("the right one"), None).await.expect("it takes the same steps");
+        let none = hasher.compare(password("the right one"), None, &anybody()).await.expect("it takes the same steps");
         assert!(!none.right && none.renewed.is_none());
-        let corrupt = hasher.compare(password("the right one"), Some("x".to_owned())).await;
+        let corrupt = hasher.compare(password("the right one"), Some("x".to_owned()), &anybody()).await;
         assert_eq!(corrupt.err(), Some(HashError::Corrupt));
     }
 
     #[tokio::test]
     async fn a_password_of_other_parameters_is_hashed_anew_when_it_is_right() {
-        let kept = cheap(1).hash(password("the right one")).await.expect("a hash");
+        let kept = cheap(1).hash(password("the right one"), &anybody()).await.expect("a hash");
         let today = cheap(2);
         let compare = async |given: &str, kept: &str| {
-            today.compare(password(given), Some(kept.to_owned())).await.expect("it can be compared")
+            today.compare(password(given), Some(kept.to_owned()), &anybody()).await.expect("it can be compared")
         };
         assert!(compare("the wrong one", &kept).await.renewed.is_none(), "twin");
         let renewed = compare("the right one", &kept).await.renewed.expect("it has other parameters");
@@ -281,28 +302,33 @@ mod tests {
     async fn more_than_can_wait_are_turned_away() {
         let hasher = cheap(1);
         let places = hasher.running.clone().acquire_many_owned(AT_ONCE as u32).await.expect("all of them");
-        let mut waiting: Vec<_> = (0..MAX_QUEUE)
-            .map(|_| {
-                tokio::spawn({
-                    let hasher = hasher.clone();
-                    async move { hasher.hash(password("x")).await }
-                })
-            })
-            .collect();
-        while hasher.queue.available_permits() > 0 {
-            task::yield_now().await;
-        }
-        assert_eq!(hasher.hash(password("x")).await.err(), Some(HashError::Busy));
+        let waits = |line: usize| {
+            let hasher = hasher.clone();
+            tokio::spawn(async move { hasher.hash(password("x"), &Line::of(&line)).await })
+        };
+        let until = async |free: usize| {
+            while hasher.queue.available_permits() > free {
+                task::yield_now().await;
+            }
+        };
+        let mut waiting: Vec<_> = (0..MAX_LINE).map(|_| waits(0)).collect();
+        until(MAX_QUEUE - MAX_LINE).await;
+        let of_line = async |line: usize| hasher.hash(password("x"), &Line::of(&line)).await.err();
+        assert_eq!(of_line(0).await, Some(HashError::Busy), "its places are taken, and not those of others");
+        waiting.extend((MAX_LINE..MAX_QUEUE).map(waits));
+        until(0).await;
+        assert_eq!(of_line(MAX_QUEUE).await, Some(HashError::Busy), "all places are taken");
         drop(places);
         for waits in waiting.drain(..) {
             waits.await.expect("no panic").expect("twin: those who waited are served");
         }
-        hasher.hash(password("x")).await.expect("twin");
+        assert_eq!(of_line(0).await, None, "twin: its places are free again");
+        assert!(hasher.lines.is_empty());
     }
 
     #[tokio::test]
     async fn the_parameters_of_today_work() {
-        let kept = Hasher::new().hash(password("the right one")).await.expect("a hash");
+        let kept = Hasher::new().hash(password("the right one"), &anybody()).await.expect("a hash");
         assert!(kept.starts_with("$argon2id$v=19$m=65536,t=3,p=1$"), "{kept}");
     }
 }

@@ -5,7 +5,7 @@ pub(crate) use super::{
     accounts::{CHANGE as CHANGE_ACCOUNT, READ as ACCOUNTS, READ_OWN as ACCOUNT},
     api_keys::{CREATE as CREATE_API_KEY, READ as API_KEYS, REVOKE as REVOKE_API_KEY},
     factors::{LOST as END_LOST_FACTOR, OWN as OWN_FACTORS},
-    identities::READ as IDENTITIES,
+    identities::{READ as IDENTITIES, UNLINK},
     invitations::RESET as RESET_PASSWORD,
     profiles::{AGREE, CHANGE as CHANGE_PROFILE, READ as PROFILES, TAKE as TAKE_PROFILE},
     sessions::{END as END_SESSION, READ as SESSIONS},

@@ -1,9 +1,10 @@
 //! Sessions: what a browser holds, and how long.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
 
 use super::{
@@ -11,7 +12,8 @@ use super::{
     record::{self, Kind},
 };
 use crate::{
-    store::{LiveSession, SessionRow},
+    output::harmless,
+    store::{AuditRow, LiveSession, SessionRow, now_seconds},
     token::{self, Token},
 };
 
@@ -42,6 +44,12 @@ impl Origin {
     pub(crate) fn new(address: IpAddr, user_agent: &str) -> Self {
         let harmless = user_agent.chars().filter(|character| !character.is_control()).take(MAX_USER_AGENT).collect();
         Self { address: address.to_canonical(), user_agent: harmless }
+    }
+
+    /// What a browser says of itself, whatever the request is.
+    pub(crate) fn agent(headers: &HeaderMap) -> Cow<'_, str> {
+        let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+        String::from_utf8_lossy(agent)
     }
 
     /// What counts as one source: of IPv6, the network that one customer is given.
@@ -119,6 +127,19 @@ impl SessionRow {
     pub(crate) fn id(&self) -> &str {
         self.hash.get(..ID_LENGTH).unwrap_or(&self.hash)
     }
+
+    /// Whether a browser that says this of itself is of the kind that the session began in: its name, its engine and its system.
+    /// Versions are left out, as browsers are renewed while somebody is signed in; so is the address, as people move.
+    fn fits(&self, agent: &str) -> bool {
+        traits(&self.user_agent).eq(traits(agent))
+    }
+}
+
+/// What of a browser's own description stays when it is renewed.
+fn traits(agent: &str) -> impl Iterator<Item = char> + '_ {
+    let told = agent.chars().filter(|character| !character.is_control()).take(MAX_USER_AGENT);
+    // So that of a long one the same is looked at, however long its numbers are.
+    told.filter(|character| !character.is_ascii_digit() && !matches!(character, '.' | '_')).take(MAX_TRAITS)
 }
 
 pub(crate) const READ: Rule = Rule::new(Access::OwnOr(Role::Admin), Deed::Read).with_scope(ApiScope::read(Area::Users));
@@ -130,6 +151,7 @@ impl People {
         let found = self.look_at_session(token).await?;
         if let Some(found) = &found {
             self.store.session_seen(&found.row);
+            self.note_view_over(found).await?;
         }
         Ok(found)
     }
@@ -141,10 +163,38 @@ impl People {
         Ok(found.filter(|found| token::same(&found.row.hash, &hash)))
     }
 
+    /// Whoever was looked at is told that it is over, when the session is used next.
+    async fn note_view_over(&self, found: &LiveSession) -> Result<(), PeopleError> {
+        match &found.row.viewed {
+            Some((viewed, until)) if *until <= now_seconds() => {
+                let row = record::done(Kind::View, viewed, "ended by its time", &found.actor());
+                Ok(self.store.end_view_over(found.row.hash.clone(), row).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a session if what came with its token is another browser than the one it is of; whether it does.
+    pub(crate) async fn is_elsewhere(&self, session: &LiveSession, agent: &str) -> Result<bool, PeopleError> {
+        if session.row.fits(agent) {
+            return Ok(false);
+        }
+        let what = format!("ended {}, it came from another browser: {}", session.row.id(), harmless(agent));
+        let what = what.chars().take(MAX_USER_AGENT).collect();
+        let row = record::of(Kind::Session, session.row.user.as_str(), what, "elsewhere");
+        self.store.end_session(session.row.hash.clone(), AuditRow { alarm: true, ..row }).await?;
+        Ok(true)
+    }
+
     /// Ends the session of a token. One that does not hold any more is ended as well.
     pub(crate) async fn sign_out(&self, token: &SessionToken) -> Result<(), PeopleError> {
         if let Some(session) = self.store.session(token.hash(), self.terms.idle.seconds()).await? {
-            let row = record::done(Kind::Logout, &session.row.user, session.row.id(), &session.actor());
+            let actor = session.actor();
+            if let Some((viewed, _)) = &session.viewed {
+                // It ends with the session, and whoever was looked at is told.
+                self.store.add_audit(record::done(Kind::View, viewed, "ended", &actor)).await?;
+            }
+            let row = record::done(Kind::Logout, &session.row.user, session.row.id(), &actor);
             self.store.end_session(session.row.hash, row).await?;
         }
         Ok(())
@@ -153,7 +203,7 @@ impl People {
     /// The sessions of somebody.
     pub(crate) async fn sessions(&self, actor: &Actor, of: &UserId) -> Result<Vec<SessionRow>, PeopleError> {
         actor.may(&READ, Some(of))?;
-        let now = crate::store::now_seconds();
+        let now = now_seconds();
         let mut sessions = self.store.sessions_of(of.clone()).await?;
         sessions.retain(|session| now < session.last_seen_at.saturating_add(self.terms.idle.seconds()));
         Ok(sessions)
@@ -187,3 +237,4 @@ impl People {
 const CSRF: &[u8] = b"gigmcp csrf v1";
 const ID_LENGTH: usize = 16;
 const MAX_USER_AGENT: usize = 256;
+const MAX_TRAITS: usize = 128;

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Actor, Email, HashError, Origin, Password, People, PeopleError, Proof, SecondFactor, SessionToken, Via,
-    account_secret,
+    Actor, DeviceToken, Email, HashError, Origin, Password, People, PeopleError, Proof, SecondFactor, SessionToken,
+    Via, account_secret,
+    password::Line,
     record::{self, Kind},
     throttle::{Throttle, Wait},
 };
 use crate::{
     output::whole,
     secrets::{SecretError, Secrets},
-    store::{NewSession, SessionRow, SignIn, StoreError, now_seconds},
+    store::{NewDevice, NewSession, SessionRow, SignIn, StoreError, now_seconds},
     token::{self, Token},
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Attempt {
     pub(crate) password: Password,
     pub(crate) second: Option<SecondFactor>,
     pub(crate) origin: Origin,
+    /// What the browser is known by, if somebody has signed in there.
+    pub(crate) device: Option<DeviceToken>,
     /// The session that the browser had until now; it ends.
     pub(crate) replaces: Option<SessionToken>,
 }
@@ -30,6 +33,8 @@ pub(crate) struct Attempt {
 pub(crate) struct SignedIn {
     /// For the browser; what is kept is its hash.
     pub(crate) token: SessionToken,
+    /// What the browser is known by from now on.
+    pub(crate) device: DeviceToken,
     #[cfg_attr(not(test), expect(dead_code, reason = "the session says it"))]
     pub(crate) actor: Actor,
     #[cfg_attr(not(test), expect(dead_code, reason = "the session says it"))]
@@ -59,18 +64,14 @@ pub(crate) enum SignInError {
 impl People {
     /// Lets somebody in, or not. An account that is not there takes the same steps and gets the same answers as a wrong password.
     ///
-    /// Whoever insists waits: one address longer each time, one account at most a minute, so that nobody is locked out for good;
-    /// and whoever is signed in from the same address already does not wait for those who try from elsewhere.
+    /// Whoever insists waits: one address longer each time, one account at most a minute, so that nobody is locked out for good.
+    /// In a browser in which somebody has signed in to the account before, tries are counted apart: they wait for nobody else.
     pub(crate) async fn sign_in(&self, attempt: Attempt, secrets: &Secrets) -> Result<SignedIn, SignInError> {
-        let Attempt { email, password, second, origin, replaces } = attempt;
-        let source = origin.source();
-        self.hold_back(&self.sources, &source, &email, &origin)?;
-        let (found, is_known) = self.store.signs_in(email.clone(), origin.address.to_string()).await?;
-        if !is_known && let Err(wait) = self.hold_back(&self.accounts, &email, &email, &origin) {
-            // Nothing was tried, so those who share the address do not wait for it.
-            self.sources.take_back(&source);
-            return Err(wait);
-        }
+        let Attempt { email, password, second, origin, device, replaces } = attempt;
+        let device = device.map(|device| device.hash());
+        let (found, is_known) = self.store.signs_in(email.clone(), device.clone().unwrap_or_default()).await?;
+        let tries = Tries { known: device.clone().filter(|_| is_known), email: &email, origin: &origin };
+        self.begin_try(&tries)?;
         let found = found.filter(|found| found.user.disabled_at.is_none());
         let kept = found.as_ref().and_then(|found| found.password.clone());
         let about = found.as_ref().map(|found| found.user.id.to_string()).unwrap_or_default();
@@ -80,7 +81,7 @@ impl People {
                 tracing::error!("a failed sign-in could not be audited: {}", whole(&error));
             }
         };
-        let compared = self.hasher.compare(password, kept.clone()).await?;
+        let compared = self.hasher.compare(password, kept.clone(), &tries.queue()).await?;
         let found = match found.filter(|_| compared.right) {
             Some(found) => found,
             None => {
@@ -88,33 +89,65 @@ impl People {
                 return Err(SignInError::Refused);
             }
         };
-        if let Err(error) = self.second_factor(&found, second, secrets).await {
+        if let Err(error) = self.second_factor(&found, second, tries.known.as_deref(), secrets).await {
             let verdict = match &error {
                 SignInError::SecondFactor => "second-factor",
                 SignInError::Wait(_) => "wait",
                 _ => "wrong-code",
             };
             if let SignInError::SecondFactor = error {
-                self.sources.take_back(&source);
-                self.accounts.take_back(&email);
+                self.take_back(&tries);
             }
             not_let_in(verdict).await;
             return Err(error);
         }
-        self.sources.take_back(&source);
-        self.accounts.succeeded(&email);
+        self.succeeded(&tries);
         let kept = kept.map(|kept| (kept.clone(), compared.renewed.unwrap_or(kept)));
-        self.let_in(found, origin, replaces, kept).await
+        self.let_in(found, origin, (replaces, device), kept).await
+    }
+
+    /// Counts a try before it is made, where it counts, or says how long to wait.
+    fn begin_try(&self, tries: &Tries<'_>) -> Result<(), SignInError> {
+        let Tries { known, email, origin } = tries;
+        if let Some(device) = known {
+            return self.hold_back(&self.devices, device, email, origin);
+        }
+        let source = origin.source();
+        self.hold_back(&self.sources, &source, email, origin)?;
+        self.hold_back(&self.accounts, email, email, origin)
+            // Nothing was tried, so those who share the address do not wait for it.
+            .inspect_err(|_| self.sources.take_back(&source))
+    }
+
+    fn take_back(&self, Tries { known, email, origin }: &Tries<'_>) {
+        match known {
+            Some(device) => self.devices.take_back(device),
+            None => {
+                self.sources.take_back(&origin.source());
+                self.accounts.take_back(email);
+            }
+        }
+    }
+
+    fn succeeded(&self, Tries { known, email, origin }: &Tries<'_>) {
+        match known {
+            Some(device) => self.devices.succeeded(device),
+            None => {
+                self.sources.take_back(&origin.source());
+                self.accounts.succeeded(email);
+            }
+        }
     }
 
     async fn let_in(
         &self,
         found: SignIn,
         origin: Origin,
-        replaces: Option<SessionToken>,
+        (replaces, known): (Option<SessionToken>, Option<String>),
         renewed: Option<(String, String)>,
     ) -> Result<SignedIn, SignInError> {
         let token = SessionToken::of(&Token::mint_for(token::Kind::Session));
+        let device = DeviceToken::mint();
         let now = now_seconds();
         let user = found.user.id;
         let row = SessionRow {
@@ -131,23 +164,26 @@ impl People {
         let audit = record::of(Kind::Login, user.as_str(), subject, "allowed");
         let expires_at = row.expires_at;
         let replaces = replaces.map(|token| token.hash());
-        let new = NewSession { row, replaces, renewed, idle_seconds: self.terms.idle.seconds() };
+        let kept = Some(NewDevice { hash: device.hash(), replaces: known });
+        let new = NewSession { row, replaces, renewed, device: kept, idle_seconds: self.terms.idle.seconds() };
         match self.store.begin_session(new, audit).await? {
             true => {
                 let proof = Some(Proof::Session(token.hash()));
                 let actor = Actor { user, role: found.user.role, via: Via::Session, viewing: None, proof };
-                Ok(SignedIn { token, actor, expires_at })
+                Ok(SignedIn { token, device, actor, expires_at })
             }
             // Disabled or deleted just now, or the password was changed.
             false => Err(SignInError::Refused),
         }
     }
 
-    /// Checks the second factor of somebody whose password was right, if one is asked for. No code is good twice.
+    /// Checks the second factor of somebody whose password was right, if one is asked for. No code is good twice. What is tried in a
+    /// browser that is known is counted apart, as passwords are.
     pub(super) async fn second_factor(
         &self,
         found: &SignIn,
         given: Option<SecondFactor>,
+        known: Option<&str>,
         secrets: &Secrets,
     ) -> Result<(), SignInError> {
         if found.user.totp_since.is_none() {
@@ -155,7 +191,8 @@ impl People {
         }
         let user = &found.user.id;
         let given = given.ok_or(SignInError::SecondFactor)?;
-        self.factors.begin(user).map_err(|wait| SignInError::Wait(wait.for_))?;
+        let counted = (user, known);
+        self.factors.begin(&counted).map_err(|wait| SignInError::Wait(wait.for_))?;
         let right = match given {
             SecondFactor::Recovery(hash) => self.store.take_recovery_code(user.clone(), hash).await?,
             SecondFactor::Totp(code) => {
@@ -168,7 +205,7 @@ impl People {
         };
         match right {
             true => {
-                self.factors.succeeded(user);
+                self.factors.succeeded(&counted);
                 Ok(())
             }
             false => Err(SignInError::Refused),
@@ -191,6 +228,24 @@ impl People {
             }
             SignInError::Wait(for_)
         })
+    }
+}
+
+/// Where a try counts.
+struct Tries<'a> {
+    /// The browser, if somebody has signed in to this account there.
+    known: Option<String>,
+    email: &'a Email,
+    origin: &'a Origin,
+}
+
+impl Tries<'_> {
+    /// Whose place it takes in the line of passwords that are to be compared.
+    fn queue(&self) -> Line {
+        match &self.known {
+            Some(device) => Line::of(device),
+            None => Line::of(&self.origin.source()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What holds on both kinds of database.
 
 mod accounts;
+mod devices;
 mod meanwhile;
 mod sessions;
 mod sign_in;
@@ -94,11 +95,33 @@ impl World {
         password_: &str,
         second: Option<&str>,
     ) -> Result<SignedIn, SignInError> {
+        self.try_in(None, from, email, (password_, second)).await
+    }
+
+    /// In a browser that is known to somebody.
+    async fn sign_in_in(
+        &self,
+        device: DeviceToken,
+        from: &str,
+        email: &str,
+        password_: &str,
+    ) -> Result<SignedIn, SignInError> {
+        self.try_in(Some(device), from, email, (password_, None)).await
+    }
+
+    async fn try_in(
+        &self,
+        device: Option<DeviceToken>,
+        from: &str,
+        email: &str,
+        (password_, second): (&str, Option<&str>),
+    ) -> Result<SignedIn, SignInError> {
         let attempt = Attempt {
             email: address(email),
             password: password(password_),
             second: second.map(|code| code.parse().expect("a code")),
             origin: origin(from),
+            device,
             replaces: None,
         };
         self.people.sign_in(attempt, &self.secrets).await

@@ -152,7 +152,7 @@ pub(crate) async fn accept(
     }
     let definitions = accepted.iter().map(|(key, _)| key.to_string()).collect();
     // What a server says may change at any moment; only what was looked at is accepted.
-    store.accept_pins(of, accepted, by.told()).await?;
+    store.accept_pins(of, accepted, by.by()).await?;
     Ok(Accepted { server: server.to_string(), definitions, digest: digest.to_string() })
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn pinned_digest(set: &PinSet) -> Option<DefinitionDigest> {
 
 /// Forgets what was agreed to: what the server says next is pinned unseen.
 pub(crate) async fn reset(store: &Store, owner: &Owner, server: &ServerName, by: &Actor) -> Result<(), PinError> {
-    Ok(store.reset_pins(PinnedServer { owner: owner.clone(), server: server.clone() }, None, by.told()).await?)
+    Ok(store.reset_pins(PinnedServer { owner: owner.clone(), server: server.clone() }, None, by.by()).await?)
 }
 
 /// The same, if what is forgotten has this digest.
@@ -185,7 +185,7 @@ pub(crate) async fn reset_seen(
     by: &Actor,
 ) -> Result<(), PinError> {
     let of = PinnedServer { owner: owner.clone(), server: server.clone() };
-    Ok(store.reset_pins(of, Some(seen), by.told()).await?)
+    Ok(store.reset_pins(of, Some(seen), by.by()).await?)
 }
 
 fn difference(row: &PinRow, standing: &'static str, before: Option<&str>) -> Difference {

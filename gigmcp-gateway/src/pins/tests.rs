@@ -9,11 +9,15 @@ use super::{admin::PinError, *};
 use crate::{
     people::Actor,
     spec::{Owner, ProfileSlug, SaidTool, ServerName, ServerSpec, Source},
-    store::{Store, StoreError, on_both},
+    store::{By, Store, StoreError, on_both},
 };
 
 fn notes() -> ServerName {
     "notes".parse().expect("a name")
+}
+
+fn by() -> By {
+    By { told: "a test".to_owned(), standing: None }
 }
 
 fn slug() -> ProfileSlug {
@@ -131,10 +135,10 @@ async fn what_changes_between_look_and_consent_is_not_accepted() {
         standings(&kept, &[then]).await;
         let of = crate::store::PinnedServer { owner: Owner::local(), server: notes() };
         let key = PinKey::of(&looked_at);
-        let refused = store.accept_pins(of.clone(), vec![(key.clone(), looked_at.digest)], "a test".to_owned()).await;
+        let refused = store.accept_pins(of.clone(), vec![(key.clone(), looked_at.digest)], by()).await;
         assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
         standings(&kept, std::slice::from_ref(&looked_at)).await;
-        store.accept_pins(of, vec![(key, looked_at.digest)], "a test".to_owned()).await.expect("twin");
+        store.accept_pins(of, vec![(key, looked_at.digest)], by()).await.expect("twin");
     })
     .await;
 }

@@ -82,6 +82,11 @@ pub(crate) struct OidcSettings {
     /// How often a session is confirmed by the provider, where it gave a refresh token
     #[arg(long, env = "GIG_OIDC_RECHECK", value_name = "TIME", default_value = "15m", global = true)]
     oidc_recheck: Lifetime,
+
+    /// How long keys, tokens and servers of somebody without a password go on after the provider has vouched for them last, at a
+    /// sign-in or when a session was confirmed; without it, until it refuses them
+    #[arg(long, env = "GIG_OIDC_PROGRAMS_TTL", value_name = "TIME", global = true)]
+    oidc_programs_ttl: Option<Lifetime>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -135,6 +140,7 @@ impl OidcSettings {
             reach: self.oidc_reach.clone(),
             authorities: self.authorities()?,
             recheck: self.oidc_recheck,
+            programs: self.oidc_programs_ttl,
         }))
     }
 

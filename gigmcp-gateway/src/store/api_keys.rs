@@ -111,7 +111,7 @@ impl Store {
             let live = found.filter(|key| key.expires_at.is_none_or(|end| now_seconds() < end));
             let Some(key) = live else { return Ok(None) };
             let user = users::find(connection, &key.user)?.map(|found| found.user);
-            Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| {
+            Ok(user.filter(users::UserRow::lets_programs_in).map(|user| {
                 let role = key.role.min(user.role);
                 (key, role)
             }))

@@ -127,8 +127,9 @@ fn condition(filter: &Filter) -> Condition {
         all = all.add(Expr::col(Audit::Alarm).ne(0_i64));
     }
     if let Some(call) = &filter.call {
-        // Among ids with commas between them. An id has none of the signs that mean something in a pattern; what has is none.
-        let id = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        // Among ids with commas between them. An id has none of the signs that mean something in a pattern, and no capital letter,
+        // which SQLite takes for the small one there; what has is none.
+        let id = call.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-');
         let like = |pattern: String| Expr::col(Audit::Calls).like(pattern);
         let among = Condition::any()
             .add(Expr::col(Audit::Calls).eq(call.as_str()))
@@ -169,6 +170,7 @@ mod tests {
                 Filter { kind: Some("tool".to_owned()), ..Filter::default() },
                 Filter { owner: Some("bob".to_owned()), ..Filter::default() },
                 Filter { call: Some("one".to_owned()), ..Filter::default() },
+                Filter { call: Some("ONE".to_owned()), ..Filter::default() },
                 Filter { call: Some("o%".to_owned()), ..Filter::default() },
                 Filter { call: Some("o_e".to_owned()), ..Filter::default() },
                 Filter { alarms: true, ..Filter::default() },

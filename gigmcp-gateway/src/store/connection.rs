@@ -256,6 +256,12 @@ impl From<tokio_postgres::Error> for SqlError {
 }
 
 impl SqlError {
+    /// Whether SQLite asked the disk to keep something, and the disk said that it could not.
+    pub(super) fn is_failed_flush(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
+    }
+
     /// Whether nothing was written, and the same may be possible soon: a full disk, a lock of another program, a database that
     /// cannot be reached.
     pub(crate) fn is_passing(&self) -> bool {

@@ -54,10 +54,12 @@ pub(crate) enum StoreError {
     LastAdministrator,
     #[error("this is the only way to sign in to this account; give it a password or another identity first")]
     LastIdentity,
+    #[error("sign in at the identity provider once more first, beginning with POST /api/v1/oidc/confirm")]
+    NotFresh,
     #[error("the account `local` is that of this machine and stays; disable it instead")]
     LocalAccount,
     #[error(
-        "the account {0} is disabled, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
+        "the account {0} is disabled, or its identity provider refuses it, so nothing is made that lets it in; enable it first (`gigmcp-gateway user enable {0}`)"
     )]
     Disabled(crate::spec::Owner),
     #[error("the account is of the role {role}, which is more than may be given here")]

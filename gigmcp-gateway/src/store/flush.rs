@@ -30,9 +30,10 @@ pub(super) enum Flush {
     Nothing,
 }
 
-/// What was committed together and not flushed.
+/// What was committed together and not flushed, and whether SQLite found that the disk failed.
 struct Committed {
     waiting: Vec<Finish>,
+    disk: Disk,
 }
 
 /// The way to the thread that flushes. It ends with this.
@@ -49,21 +50,35 @@ impl Flusher {
     /// Flushes what was committed, and then tells those who wait.
     pub(super) fn flush(&self, waiting: Vec<Finish>) {
         // The thread lives as long as this; if it does not, who waits is told that nobody is there.
-        drop(self.0.send(Committed { waiting }));
+        drop(self.0.send(Committed { waiting, disk: Disk::Sound }));
+    }
+
+    /// Believes the disk no more: a flush with a commit failed.
+    pub(super) fn distrust(&self) {
+        drop(self.0.send(Committed { waiting: Vec::new(), disk: Disk::Failed }));
     }
 }
 
 fn run(log: &PathBuf, committed: &Receiver<Committed>, failed: &AtomicBool) {
     let mut disk = Disk::Sound;
     while let Ok(first) = committed.recv() {
-        let mut waiting = first.waiting;
-        if waiting.is_empty() {
-            wait_for_more(committed, &mut waiting);
+        let mut all = first;
+        if all.waiting.is_empty() {
+            wait_for_more(committed, &mut all);
         }
-        committed.try_iter().for_each(|more| waiting.extend(more.waiting));
+        committed.try_iter().for_each(|more| all.add(more));
+        let Committed { waiting, disk: found } = all;
+        disk = disk.and(found);
         let flushed = disk.flush(log);
         failed.store(flushed.is_err(), Ordering::Relaxed);
         waiting.into_iter().for_each(|finish| finish(flushed.clone()));
+    }
+}
+
+impl Committed {
+    fn add(&mut self, more: Self) {
+        self.waiting.extend(more.waiting);
+        self.disk = self.disk.and(more.disk);
     }
 }
 
@@ -78,6 +93,10 @@ enum Disk {
 }
 
 impl Disk {
+    fn and(self, other: Self) -> Self {
+        if other == Self::Failed { other } else { self }
+    }
+
     fn flush(&mut self, log: &PathBuf) -> Result<(), SqlError> {
         if *self == Self::Failed {
             return Err(SqlError::FlushFailed);
@@ -98,11 +117,11 @@ impl Disk {
 }
 
 /// While nobody waits, one flush is made for all that is committed in a few milliseconds.
-fn wait_for_more(committed: &Receiver<Committed>, waiting: &mut Vec<Finish>) {
+fn wait_for_more(committed: &Receiver<Committed>, all: &mut Committed) {
     let until = Instant::now() + SOON;
-    while waiting.is_empty() {
+    while all.waiting.is_empty() {
         match committed.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(more) => waiting.extend(more.waiting),
+            Ok(more) => all.add(more),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -131,6 +150,9 @@ mod tests {
         File::create(&log).expect("a file");
         flush().expect("twin: it can be flushed");
         assert!(!failed.load(Ordering::SeqCst));
+        flusher.distrust();
+        assert!(matches!(flush(), Err(SqlError::FlushFailed)), "SQLite found that the disk failed");
+        assert!(failed.load(Ordering::SeqCst));
     }
 
     #[test]
@@ -155,7 +177,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let failed = Arc::<AtomicBool>::default();
         let (sender, committed) = channel();
-        sender.send(Committed { waiting: Vec::new() }).expect("it is read");
+        sender.send(Committed { waiting: Vec::new(), disk: Disk::Sound }).expect("it is read");
         drop(sender);
         run(&directory.path().join("absent"), &committed, &failed);
         assert!(failed.load(Ordering::SeqCst), "it was tried");

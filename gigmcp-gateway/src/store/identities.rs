@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    NewSession, SealedGrant, Store, StoreError, Told, audit,
+    By, NewSession, SealedGrant, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     invitations, now_seconds, provider_sessions,
     schema::{Identities, IdentityLinks, Sessions, TakenOnce},
@@ -79,13 +79,29 @@ pub(crate) enum Outcome {
     NotSealed,
 }
 
-/// What came of a link.
+/// What came of a link, or of a proof that it is they.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Linking {
-    Linked(UserId),
+    Done(UserId),
     /// The session that began it does not hold any more, or it is too old, or was done already.
     Over,
     Anothers,
+}
+
+/// A sign-in at the provider by which somebody has just proven once more who is in their session, by the hash of its state. It is
+/// good for one change.
+#[derive(Clone, Debug)]
+pub(crate) struct Fresh {
+    pub(crate) state: String,
+    pub(crate) session: String,
+}
+
+/// What becomes of the last way to sign in to an account.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LastOne {
+    Stays,
+    /// Whoever takes it away is an administrator. One who can sign in is left.
+    Goes,
 }
 
 impl Store {
@@ -131,9 +147,18 @@ impl Store {
         .await
     }
 
-    /// Keeps that whoever is in a session is about to add an identity.
-    pub(crate) async fn begin_link(&self, state: String, session: String, expires_at: i64) -> Result<(), StoreError> {
+    /// Keeps that whoever is in a session is about to add an identity, or to prove once more who they are; if that is to be proven
+    /// first, it is used up. Nothing is told: it is when it is done.
+    pub(crate) async fn begin_link(
+        &self,
+        (state, expires_at): (String, i64),
+        session: String,
+        fresh: Option<Fresh>,
+        by: By,
+    ) -> Result<(), StoreError> {
         self.write(move |connection| {
+            by.check(connection)?;
+            take_fresh(connection, fresh.as_ref())?;
             let over = Expr::col(IdentityLinks::ExpiresAt).lte(now_seconds());
             // Only the last that was begun in a session counts.
             let before = Expr::col(IdentityLinks::SessionHash).eq(session.as_str());
@@ -157,34 +182,41 @@ impl Store {
         told: Box<dyn Fn(&UserId) -> AuditRow + Send>,
     ) -> Result<Linking, StoreError> {
         self.change(move |connection| {
-            let now = now_seconds();
-            let link = Query::select()
-                .column((Sessions::Table, Sessions::UserId))
-                .from(IdentityLinks::Table)
-                .inner_join(
-                    Sessions::Table,
-                    Expr::col((IdentityLinks::Table, IdentityLinks::SessionHash))
-                        .equals((Sessions::Table, Sessions::TokenHash)),
-                )
-                .and_where(Expr::col((IdentityLinks::Table, IdentityLinks::StateHash)).eq(state.as_str()))
-                .and_where(Expr::col((IdentityLinks::Table, IdentityLinks::ExpiresAt)).gt(now))
-                .and_where(Expr::col((Sessions::Table, Sessions::ExpiresAt)).gt(now))
-                .take();
-            let Some(user) = connection.row(&link, |row| Ok(row.get::<String>(0)?))? else { return Ok(Linking::Over) };
+            let Some(user) = who_began(connection, &state)? else { return Ok(Linking::Over) };
             let taken = Expr::col(IdentityLinks::StateHash).eq(state);
             connection.execute(Query::delete().from_table(IdentityLinks::Table).and_where(taken))?;
-            let user: UserId =
-                user.parse().map_err(|_| StoreError::Corrupt { what: "session of", name: user.clone() })?;
-            if users::require(connection, &user)?.user.disabled_at.is_some() {
-                return Ok(Linking::Over);
-            }
             match find(connection, &identity)? {
                 Some(row) if row.user != user => return Ok(Linking::Anothers),
-                Some(_) => return Ok(Linking::Linked(user)),
+                Some(_) => return Ok(Linking::Done(user)),
                 None => insert(connection, &identity, &user)?,
             }
             audit::append(connection, &told(&user))?;
-            Ok(Linking::Linked(user))
+            Ok(Linking::Done(user))
+        })
+        .await
+    }
+
+    /// Keeps that whoever is in the session which began that has just signed in at the provider, as somebody who the account is of.
+    pub(crate) async fn prove_session(
+        &self,
+        state: String,
+        identity: Identity,
+        told: Box<dyn Fn(&UserId) -> AuditRow + Send>,
+    ) -> Result<Linking, StoreError> {
+        self.write(move |connection| {
+            let Some(user) = who_began(connection, &state)? else { return Ok(Linking::Over) };
+            if find(connection, &identity)?.is_none_or(|row| row.user != user) {
+                return Ok(Linking::Anothers);
+            }
+            connection.execute(
+                Query::update()
+                    .table(IdentityLinks::Table)
+                    .value(IdentityLinks::ProvenAt, now_seconds())
+                    .and_where(Expr::col(IdentityLinks::StateHash).eq(state)),
+            )?;
+            seen(connection, &identity)?;
+            audit::append(connection, &told(&user))?;
+            Ok(Linking::Done(user))
         })
         .await
     }
@@ -199,20 +231,26 @@ impl Store {
         self.read(move |connection| of(connection, &user)).await
     }
 
-    /// Takes an identity from an account, and ends the sessions that it vouched for. The last way to sign in stays.
+    /// Takes an identity from an account, and ends the sessions that it vouched for. If it is to be proven first who asks for that,
+    /// that is used up.
     pub(crate) async fn unlink_identity(
         &self,
-        user: UserId,
-        identity: Identity,
+        (user, identity): (UserId, Identity),
+        last: LastOne,
+        fresh: Option<Fresh>,
         told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         self.change_told(told, move |connection| {
+            take_fresh(connection, fresh.as_ref())?;
             let all = of(connection, &user)?;
             if !all.iter().any(|row| row.identity == identity) {
                 return Err(StoreError::Missing { what: "identity", name: identity.subject, known: Vec::new() });
             }
             if all.len() == 1 && users::require(connection, &user)?.password.is_none() {
-                return Err(StoreError::LastIdentity);
+                match last {
+                    LastOne::Stays => return Err(StoreError::LastIdentity),
+                    LastOne::Goes => users::keep_an_administrator(connection, &user)?,
+                }
             }
             let of = Expr::col(Identities::Issuer)
                 .eq(identity.issuer.as_str())
@@ -301,6 +339,48 @@ fn insert(connection: &Connection, identity: &Identity, user: &UserId) -> Result
     Ok(())
 }
 
+/// Nobody vouches for the account any more.
+pub(super) fn delete_of(connection: &Connection, user: &UserId) -> Result<(), StoreError> {
+    let whose = Expr::col(Identities::UserId).eq(user.as_str());
+    connection.execute(Query::delete().from_table(Identities::Table).and_where(whose))?;
+    Ok(())
+}
+
+/// Whose session it was that began this, if it holds and this is not over.
+fn who_began(connection: &Connection, state: &str) -> Result<Option<UserId>, StoreError> {
+    let now = now_seconds();
+    let began = Query::select()
+        .column((Sessions::Table, Sessions::UserId))
+        .from(IdentityLinks::Table)
+        .inner_join(
+            Sessions::Table,
+            Expr::col((IdentityLinks::Table, IdentityLinks::SessionHash))
+                .equals((Sessions::Table, Sessions::TokenHash)),
+        )
+        .and_where(Expr::col((IdentityLinks::Table, IdentityLinks::StateHash)).eq(state))
+        .and_where(Expr::col((IdentityLinks::Table, IdentityLinks::ExpiresAt)).gt(now))
+        .and_where(Expr::col((Sessions::Table, Sessions::ExpiresAt)).gt(now))
+        .take();
+    let Some(user) = connection.row(&began, |row| Ok(row.get::<String>(0)?))? else { return Ok(None) };
+    let user: UserId = user.parse().map_err(|_| StoreError::Corrupt { what: "session of", name: user.clone() })?;
+    let found = users::require(connection, &user)?.user;
+    Ok(found.disabled_at.is_none().then_some(user))
+}
+
+/// Uses a proof up: it must be of that session, and not be over.
+fn take_fresh(connection: &Connection, fresh: Option<&Fresh>) -> Result<(), StoreError> {
+    let Some(Fresh { state, session }) = fresh else { return Ok(()) };
+    let taken = connection.execute(
+        Query::delete()
+            .from_table(IdentityLinks::Table)
+            .and_where(Expr::col(IdentityLinks::StateHash).eq(state.as_str()))
+            .and_where(Expr::col(IdentityLinks::SessionHash).eq(session.as_str()))
+            .and_where(Expr::col(IdentityLinks::ExpiresAt).gt(now_seconds()))
+            .and_where(Expr::col(IdentityLinks::ProvenAt).is_not_null()),
+    )?;
+    if taken == 1 { Ok(()) } else { Err(StoreError::NotFresh) }
+}
+
 fn seen(connection: &Connection, identity: &Identity) -> Result<(), StoreError> {
     connection.execute(
         Query::update()
@@ -312,7 +392,7 @@ fn seen(connection: &Connection, identity: &Identity) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn find(connection: &Connection, identity: &Identity) -> Result<Option<IdentityRow>, StoreError> {
+pub(super) fn find(connection: &Connection, identity: &Identity) -> Result<Option<IdentityRow>, StoreError> {
     let select = Query::select()
         .columns(COLUMNS)
         .from(Identities::Table)

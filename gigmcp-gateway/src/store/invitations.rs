@@ -5,7 +5,7 @@ use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 use super::{
     NewUser, Store, StoreError, Told, audit,
     connection::{Connection, Row},
-    now_seconds,
+    devices, identities, now_seconds,
     schema::{Invitations, Users},
     sessions, users,
 };
@@ -127,12 +127,18 @@ impl Store {
                 InvitationKind::Setup => {
                     users::adopt(connection, &new)?;
                     users::update(connection, &new.id, Users::DisabledAt, None::<i64>.into())?;
+                    users::update(connection, &new.id, Users::SuspendedAt, None::<i64>.into())?;
                 }
                 InvitationKind::Invitation => users::insert(connection, &new)?,
-                InvitationKind::Reset | InvitationKind::Replacement => {
-                    users::update(connection, &new.id, Users::Password, new.password.as_str().into())?;
+                InvitationKind::Reset => set_password(connection, &new)?,
+                InvitationKind::Replacement => {
+                    // What whoever had the account before could still come in with, until this very moment.
+                    users::delete_proofs(connection, &new.id)?;
+                    identities::delete_of(connection, &new.id)?;
+                    set_password(connection, &new)?;
                 }
             }
+            devices::delete_of(connection, &new.id)?;
             // Others for the same account would set another password.
             delete_for(connection, &new.id)?;
             sessions::delete_of(connection, &new.id, None)?;
@@ -141,6 +147,10 @@ impl Store {
         })
         .await
     }
+}
+
+fn set_password(connection: &Connection, new: &NewUser) -> Result<(), StoreError> {
+    users::update(connection, &new.id, Users::Password, new.password.as_str().into())
 }
 
 /// Ends the codes that would set the password of somebody.

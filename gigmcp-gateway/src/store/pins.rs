@@ -6,7 +6,7 @@ use gigmcp_mcp::{Definition, DefinitionDigest, DefinitionKind};
 use sea_query::{Expr, ExprTrait, Iden, OnConflict, Order, Query, SelectStatement};
 
 use super::{
-    Store, StoreError, audit,
+    By, Store, StoreError, audit,
     connection::{Connection, Row},
     now_seconds,
     schema::{Consents, HeldDefinitions, PinSets, Pins},
@@ -98,9 +98,10 @@ impl Store {
         &self,
         of: PinnedServer,
         accepted: Vec<(PinKey, DefinitionDigest)>,
-        by: String,
+        by: By,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
+            by.check(connection)?;
             let moved = || StoreError::Moved { server: of.server.clone() };
             let (revision, _) = set(connection, &of)?.ok_or_else(moved)?;
             for (key, digest) in &accepted {
@@ -115,7 +116,7 @@ impl Store {
                 insert_pin(connection, &of, &held)?;
             }
             keep_set(connection, &of, revision)?;
-            audit::append(connection, &accepted_row(&of, revision, &accepted, &by))
+            audit::append(connection, &accepted_row(&of, revision, &accepted, &by.told))
         })
         .await
     }
@@ -126,9 +127,10 @@ impl Store {
         &self,
         of: PinnedServer,
         seen: Option<DefinitionDigest>,
-        by: String,
+        by: By,
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
+            by.check(connection)?;
             servers::require(connection, &of.server)?;
             if let Some(seen) = seen {
                 let pinned = connection.rows(&pin_rows(&of), parse_digest)?;
@@ -137,7 +139,7 @@ impl Store {
                 }
             }
             keep_set(connection, &of, 0)?;
-            audit::append(connection, &reset_row(&of, &by))
+            audit::append(connection, &reset_row(&of, &by.told))
         })
         .await
     }

@@ -26,7 +26,7 @@ pub(crate) struct Profile {
     pub(crate) id: ProfileId,
     pub(crate) slug: ProfileSlug,
     pub(crate) owner: Owner,
-    /// The owner's account is not disabled. If it is, there are no servers, and nobody is let in.
+    /// The owner's account is neither disabled nor suspended. If it is, there are no servers, and nobody is let in.
     pub(crate) active: bool,
     /// Each server that the owner has agreed to as it is, by name, and which instances of it are theirs.
     pub(crate) servers: Vec<(ServerName, Edition)>,
@@ -236,7 +236,7 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
         .columns(
             [Profiles::Id, Profiles::Owner, Profiles::CreatedAt, Profiles::Settings].map(|of| (Profiles::Table, of)),
         )
-        .columns([Users::DisabledAt, Users::Epoch].map(|of| (Users::Table, of)))
+        .columns([Users::DisabledAt, Users::Epoch, Users::SuspendedAt].map(|of| (Users::Table, of)))
         .from(Profiles::Table)
         .inner_join(Users::Table, Expr::col((Profiles::Table, Profiles::Owner)).equals((Users::Table, Users::Id)))
         .and_where(Expr::col(Profiles::Slug).eq(slug.as_str()))
@@ -251,7 +251,7 @@ fn find(connection: &Connection, slug: &ProfileSlug) -> Result<Option<Profile>, 
             id: ProfileId(row.get(0)?),
             slug: slug.clone(),
             owner,
-            active: row.get::<Option<i64>>(4)?.is_none(),
+            active: row.get::<Option<i64>>(4)?.is_none() && row.get::<Option<i64>>(6)?.is_none(),
             servers: Vec::new(),
             epoch: row.get(5)?,
             created_at: row.get(2)?,

@@ -3,10 +3,11 @@
 use sea_query::{Expr, ExprTrait, Query, SimpleExpr};
 
 use super::{
-    Store, StoreError, audit,
+    SessionRow, Store, StoreError, audit,
     connection::{Connection, Row},
     identities, now_seconds,
-    schema::{ProviderSessions, Sessions},
+    schema::{ProviderSessions, Sessions, Users},
+    sessions, users,
 };
 use crate::{oidc::Identity, trail::AuditRow};
 
@@ -66,7 +67,7 @@ impl Store {
         .await
     }
 
-    /// Keeps what the provider gave; and that it stands by the session, if it does.
+    /// Keeps what the provider gave; and that it stands by the session, if it does, and so by whoever is in it.
     pub(crate) async fn keep_grant(
         &self,
         hash: String,
@@ -77,10 +78,13 @@ impl Store {
             let mut update = Query::update()
                 .table(ProviderSessions::Table)
                 .value(ProviderSessions::Sealed, sealed)
-                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash.as_str()))
                 .take();
             if let Some(now) = confirmed_at {
                 update.value(ProviderSessions::ConfirmedAt, now).value(ProviderSessions::TriedAt, now);
+                if let Some(user) = sessions::user_of(connection, &hash)? {
+                    users::update(connection, &user, Users::SuspendedAt, None::<i64>.into())?;
+                }
             }
             connection.execute(&update)?;
             Ok(())
@@ -106,13 +110,49 @@ impl Store {
         .await
     }
 
-    /// Ends sessions that a provider says are over, and says how many.
-    pub(crate) async fn end_provider_sessions(
+    /// The provider does not let somebody in any more: the sessions that it vouched for end, and whatever else comes in for them
+    /// waits, if there is an account. Says how many sessions.
+    pub(crate) async fn refuse_identity(
         &self,
-        ended: EndedBy,
+        identity: Identity,
         told: Box<dyn Fn(u64) -> AuditRow + Send>,
     ) -> Result<u64, StoreError> {
-        self.write(move |connection| end_all(connection, &ended, &told)).await
+        self.change(move |connection| {
+            if let Some(row) = identities::find(connection, &identity)? {
+                users::suspend(connection, &row.user)?;
+            }
+            let Identity { issuer, subject } = identity;
+            end_all(connection, &EndedBy { issuer, subject: Some(subject), sid: None }, &told)
+        })
+        .await
+    }
+
+    /// The provider does not stand by a session any more: it ends, and whatever else comes in for whoever is in it waits until the
+    /// provider stands by them again. Their other sessions are to be confirmed as of then, which is now.
+    pub(crate) async fn refuse_session(
+        &self,
+        session: SessionRow,
+        identity: Identity,
+        due: i64,
+        told: AuditRow,
+    ) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            if sessions::delete(connection, &session.hash)? == 0 {
+                return Ok(());
+            }
+            users::suspend(connection, &session.user)?;
+            connection.execute(
+                Query::update()
+                    .table(ProviderSessions::Table)
+                    .value(ProviderSessions::ConfirmedAt, due)
+                    .value(ProviderSessions::TriedAt, due)
+                    .and_where(Expr::col(ProviderSessions::Issuer).eq(identity.issuer))
+                    .and_where(Expr::col(ProviderSessions::Subject).eq(identity.subject))
+                    .and_where(Expr::col(ProviderSessions::ConfirmedAt).gt(due)),
+            )?;
+            audit::append(connection, &told)
+        })
+        .await
     }
 }
 

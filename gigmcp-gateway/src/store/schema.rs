@@ -222,6 +222,7 @@ pub(super) enum Users {
     TotpSince,
     TotpStep,
     Epoch,
+    SuspendedAt,
 }
 
 #[derive(Iden)]
@@ -319,6 +320,15 @@ pub(super) enum IdentityLinks {
     StateHash,
     SessionHash,
     ExpiresAt,
+    ProvenAt,
+}
+
+#[derive(Iden)]
+pub(super) enum Devices {
+    Table,
+    Hash,
+    UserId,
+    LastUsedAt,
 }
 
 #[derive(Iden)]

@@ -3,9 +3,9 @@
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
-    ProviderSession, Store, StoreError, Told, audit,
+    NewDevice, ProviderSession, Store, StoreError, Told, audit,
     connection::{Connection, Row},
-    now_seconds, provider_sessions,
+    devices, now_seconds, provider_sessions,
     schema::{Sessions, Users},
     tokens, users,
 };
@@ -47,6 +47,8 @@ pub(crate) struct NewSession {
     pub(crate) replaces: Option<String>,
     /// The password as it was compared with, which must be kept still, and as it is to be kept.
     pub(crate) renewed: Option<(String, String)>,
+    /// The browser, if it is to be known from now on.
+    pub(crate) device: Option<NewDevice>,
     /// A session without use for longer is over.
     pub(crate) idle_seconds: i64,
 }
@@ -146,6 +148,25 @@ impl Store {
         .await
     }
 
+    /// Notes that a view in a session is over by its time, once.
+    pub(crate) async fn end_view_over(&self, hash: String, told: AuditRow) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let ended = connection.execute(
+                Query::update()
+                    .table(Sessions::Table)
+                    .value(Sessions::ViewedId, None::<&str>)
+                    .value(Sessions::ViewedUntil, None::<i64>)
+                    .and_where(Expr::col(Sessions::TokenHash).eq(hash))
+                    .and_where(Expr::col(Sessions::ViewedUntil).lte(now_seconds())),
+            )?;
+            if ended > 0 {
+                audit::append(connection, &told)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Begins or ends a view in a session, which gets another name with it; what a provider gave is sealed for that.
     pub(crate) async fn set_view(
         &self,
@@ -202,6 +223,11 @@ pub(super) fn begin(connection: &Connection, new: NewSession) -> Result<bool, St
     }
     insert(connection, &new.row)?;
     users::update(connection, user, Users::LastLoginAt, now.into())?;
+    // Whoever vouches for them does so again.
+    users::update(connection, user, Users::SuspendedAt, None::<i64>.into())?;
+    if let Some(device) = &new.device {
+        devices::keep(connection, user, device)?;
+    }
     if let Some((from, to)) = new.renewed.filter(|(from, to)| from != to) {
         connection.execute(
             Query::update()
@@ -227,6 +253,12 @@ fn insert(connection: &Connection, row: &SessionRow) -> Result<(), StoreError> {
         row.viewed.as_ref().map(|(_, until)| *until).into(),
     ]))?;
     Ok(())
+}
+
+/// Who is in the session of that hash, if there is one.
+pub(super) fn user_of(connection: &Connection, hash: &str) -> Result<Option<UserId>, StoreError> {
+    let found = connection.row(select().and_where(Expr::col(Sessions::TokenHash).eq(hash)), parse)?;
+    Ok(found.map(|row| row.user))
 }
 
 pub(super) fn delete(connection: &Connection, hash: &str) -> Result<u64, StoreError> {

@@ -26,6 +26,15 @@ pub(crate) struct Told {
     by: Option<Standing>,
 }
 
+/// Who does something of which the row is made where it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct By {
+    /// As the row tells it.
+    pub(crate) told: String,
+    /// None is whoever has the database in their hands.
+    pub(crate) standing: Option<Standing>,
+}
+
 /// As what somebody was let in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Standing {
@@ -56,16 +65,29 @@ impl Told {
 
     /// Refuses what was asked by somebody who is not any more what they were let in as.
     pub(super) fn check(&self, connection: &Connection) -> Result<(), StoreError> {
-        let Some(Standing { user, role, proof }) = &self.by else { return Ok(()) };
-        let found = users::find(connection, user)?.map(|found| found.user);
-        let now = found.filter(|found| found.disabled_at.is_none()).ok_or(StoreError::Revoked)?.role;
-        let now = match proof {
-            None => now,
-            Some(Proof::Session(hash)) => session(connection, hash, user)?.then_some(now).ok_or(StoreError::Revoked)?,
-            Some(Proof::ApiKey(hash)) => min(now, key(connection, hash, user)?.ok_or(StoreError::Revoked)?),
-        };
-        if now == *role { Ok(()) } else { Err(StoreError::Revoked) }
+        check(connection, self.by.as_ref())
     }
+}
+
+impl By {
+    /// Refuses what was asked by somebody who is not any more what they were let in as.
+    pub(super) fn check(&self, connection: &Connection) -> Result<(), StoreError> {
+        check(connection, self.standing.as_ref())
+    }
+}
+
+fn check(connection: &Connection, by: Option<&Standing>) -> Result<(), StoreError> {
+    let Some(Standing { user, role, proof }) = by else { return Ok(()) };
+    let found = users::find(connection, user)?.map(|found| found.user);
+    let found = found.filter(|found| found.disabled_at.is_none()).ok_or(StoreError::Revoked)?;
+    let now = found.role;
+    let now = match proof {
+        None => now,
+        Some(Proof::Session(hash)) => session(connection, hash, user)?.then_some(now).ok_or(StoreError::Revoked)?,
+        Some(Proof::ApiKey(_)) if !found.lets_programs_in() => return Err(StoreError::Revoked),
+        Some(Proof::ApiKey(hash)) => min(now, key(connection, hash, user)?.ok_or(StoreError::Revoked)?),
+    };
+    if now == *role { Ok(()) } else { Err(StoreError::Revoked) }
 }
 
 impl Store {

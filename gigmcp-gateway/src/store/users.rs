@@ -5,11 +5,11 @@ use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement, SimpleExpr};
 use super::{
     LedgerChange, Store, StoreError, Told,
     connection::{Connection, Row},
-    holdings, invitations, ledger, now_seconds,
-    schema::{ApiKeys, Identities, RecoveryCodes, Secrets, Sessions, Users},
+    devices, holdings, invitations, ledger, now_seconds,
+    schema::{ApiKeys, Identities, RecoveryCodes, Secrets, Users},
     sessions, tokens,
 };
-use crate::people::{Email, Role, UserId};
+use crate::people::{Email, Programs, Role, UserId};
 
 /// An account.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +21,8 @@ pub(crate) struct UserRow {
     pub(crate) created_at: i64,
     pub(crate) last_login_at: Option<i64>,
     pub(crate) disabled_at: Option<i64>,
+    /// Since when the provider that vouched for them refuses them: what does not sign in waits until they do.
+    pub(crate) suspended_at: Option<i64>,
     /// Whether there is a password to sign in with.
     pub(crate) has_password: bool,
     /// Whether a provider vouches for whoever it belongs to.
@@ -44,6 +46,13 @@ pub(crate) struct NewUser {
     pub(crate) email: Email,
     pub(crate) role: Role,
     pub(crate) password: String,
+}
+
+impl UserRow {
+    /// Whether what comes in by itself, as keys and tokens do, comes in.
+    pub(super) fn lets_programs_in(&self) -> bool {
+        self.disabled_at.is_none() && self.suspended_at.is_none()
+    }
 }
 
 impl Store {
@@ -84,25 +93,12 @@ impl Store {
         self.read(move |connection| find_email(connection, &email)).await
     }
 
-    /// The account of an address, if there is one, and whether a session of it comes from that source. Takes the same steps
-    /// if there is none.
-    pub(crate) async fn signs_in(&self, email: Email, address: String) -> Result<(Option<SignIn>, bool), StoreError> {
+    /// The account of an address, if there is one, and whether the browser of that hash is known to it. Takes the same steps if
+    /// there is none.
+    pub(crate) async fn signs_in(&self, email: Email, device: String) -> Result<(Option<SignIn>, bool), StoreError> {
         self.read(move |connection| {
             let found = find_email(connection, &email)?;
-            let known = Query::select()
-                .column((Sessions::Table, Sessions::UserId))
-                .from(Sessions::Table)
-                .inner_join(
-                    Users::Table,
-                    Expr::col((Sessions::Table, Sessions::UserId)).equals((Users::Table, Users::Id)),
-                )
-                .and_where(Expr::col((Users::Table, Users::Email)).eq(email.as_str()))
-                .and_where(Expr::col((Sessions::Table, Sessions::Address)).eq(address))
-                .and_where(Expr::col((Sessions::Table, Sessions::ExpiresAt)).gt(now_seconds()))
-                .limit(1)
-                .take();
-            let known = connection.row(&known, |row| Ok(row.get::<String>(0)?))?.is_some();
-            Ok((found, known))
+            Ok((found, devices::is_known(connection, &email, &device)?))
         })
         .await
     }
@@ -156,6 +152,7 @@ impl Store {
                 return Err(StoreError::TooMuch { role });
             }
             update(connection, &id, Users::DisabledAt, None::<i64>.into())?;
+            update(connection, &id, Users::SuspendedAt, None::<i64>.into())?;
             Ok(())
         })
         .await
@@ -185,18 +182,23 @@ impl Store {
         .await
     }
 
-    /// Gives somebody a password. Their sessions end, but for the one of that hash, and codes that would give another one.
+    /// Gives somebody a password. Their sessions end, but for the one of that hash, codes that would give another one, and what
+    /// browsers are known by.
     pub(crate) async fn set_password(
         &self,
-        id: UserId,
-        hash: String,
+        (id, hash): (UserId, String),
         keep: Option<String>,
+        programs: Programs,
         told: impl Into<Told>,
     ) -> Result<(), StoreError> {
         self.change_told(told, move |connection| {
             require(connection, &id)?;
             update(connection, &id, Users::Password, hash.into())?;
+            if programs == Programs::End {
+                delete_programs(connection, &id)?;
+            }
             invitations::delete_for(connection, &id)?;
+            devices::delete_of(connection, &id)?;
             sessions::delete_of(connection, &id, keep.as_deref())?;
             Ok(())
         })
@@ -292,32 +294,8 @@ pub(super) fn put_role(connection: &Connection, id: &UserId, role: Role) -> Resu
 }
 
 pub(super) fn insert(connection: &Connection, new: &NewUser) -> Result<(), StoreError> {
-    check_free(connection, &new.email, None)?;
-    connection.execute(
-        Query::insert()
-            .into_table(Users::Table)
-            .columns([
-                Users::Id,
-                Users::Issuer,
-                Users::Subject,
-                Users::Email,
-                Users::DisplayName,
-                Users::Role,
-                Users::CreatedAt,
-                Users::Password,
-            ])
-            .values_panic([
-                new.id.as_str().into(),
-                LOCAL_ISSUER.into(),
-                new.id.as_str().into(),
-                new.email.as_str().into(),
-                new.email.as_str().into(),
-                new.role.as_str().into(),
-                now_seconds().into(),
-                new.password.as_str().into(),
-            ]),
-    )?;
-    Ok(())
+    insert_known(connection, &new.id, Some(&new.email), new.email.as_str(), new.role)?;
+    update(connection, &new.id, Users::Password, new.password.as_str().into())
 }
 
 /// Refuses an address that another account has.
@@ -344,6 +322,17 @@ pub(super) fn adopt(connection: &Connection, new: &NewUser) -> Result<(), StoreE
     Ok(())
 }
 
+/// Whatever comes in by itself for somebody waits, from now on or as long as it has.
+pub(super) fn suspend(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::SuspendedAt, now_seconds())
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .and_where(Expr::col(Users::SuspendedAt).is_null())
+        .take();
+    Ok(connection.execute(&update).map(drop)?)
+}
+
 pub(super) fn update(connection: &Connection, id: &UserId, column: Users, value: SimpleExpr) -> Result<(), StoreError> {
     let update =
         Query::update().table(Users::Table).value(column, value).and_where(Expr::col(Users::Id).eq(id.as_str())).take();
@@ -351,8 +340,14 @@ pub(super) fn update(connection: &Connection, id: &UserId, column: Users, value:
 }
 
 /// Ends all with which somebody, or a program of theirs, comes in.
-fn delete_proofs(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
+pub(super) fn delete_proofs(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
     sessions::delete_of(connection, id, None)?;
+    devices::delete_of(connection, id)?;
+    delete_programs(connection, id)
+}
+
+/// Ends all with which a program of somebody's comes in.
+fn delete_programs(connection: &Connection, id: &UserId) -> Result<(), StoreError> {
     connection
         .execute(Query::delete().from_table(ApiKeys::Table).and_where(Expr::col(ApiKeys::UserId).eq(id.as_str())))?;
     tokens::delete_of(connection, id)?;
@@ -477,6 +472,7 @@ fn select() -> SelectStatement {
             Users::Password,
             Users::TotpSince,
             Users::TotpStep,
+            Users::SuspendedAt,
         ])
         .expr(Expr::SubQuery(None, Box::new(identities().into())))
         .from(Users::Table)
@@ -506,7 +502,8 @@ fn parse(row: &Row<'_>) -> Result<SignIn, StoreError> {
         last_login_at: row.get(5)?,
         disabled_at: row.get(6)?,
         has_password: password.is_some(),
-        has_identity: row.get::<i64>(10)? > 0,
+        suspended_at: row.get(10)?,
+        has_identity: row.get::<i64>(11)? > 0,
         totp_since: row.get(8)?,
     };
     Ok(SignIn { user, password, totp_step: row.get(9)? })

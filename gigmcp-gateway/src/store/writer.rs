@@ -98,6 +98,11 @@ impl Writer {
                 _ => finish(committed.clone()),
             }
         }
+        if let (Some(flusher), Err(error)) = (&self.flusher, &committed)
+            && error.is_failed_flush()
+        {
+            flusher.distrust();
+        }
         if let Some(flusher) = &self.flusher
             && (!waiting.is_empty() || (soon && committed.is_ok()))
         {

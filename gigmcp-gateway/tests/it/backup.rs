@@ -164,3 +164,32 @@ fn a_backup_goes_through_a_pipe() {
         assert_eq!(to.json(&["server", "list"], ""), from.json(&["server", "list"], ""));
     }
 }
+
+/// Somebody at a terminal sees how far it is; a program that reads the document reads nothing else.
+#[test]
+fn a_backup_and_a_restore_show_how_far_they_are_and_only_to_who_looks() {
+    let (from, to) = (Installation::on_sqlite(), Installation::on_sqlite());
+    fill(&from);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("backup");
+    let at_terminal = |installation: &Installation, words: &str| {
+        let line =
+            format!("{} --json {words} 2>&1 >{}", crate::gateway::GATEWAY, directory.path().join("document").display());
+        let mut command = Command::new("script");
+        installation.settings(&mut command);
+        let output =
+            command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).stdin(Stdio::null()).output();
+        let document = fs::read(directory.path().join("document")).unwrap();
+        (String::from_utf8_lossy(&output.unwrap().stdout).into_owned(), document)
+    };
+    for (installation, words, shown) in
+        [(&from, "backup", "MiB"), (&to, "restore", "MiB"), (&to, "restore --replace --yes", "rows")]
+    {
+        let (seen, document) = at_terminal(installation, &format!("{words} {}", file.display()));
+        assert!(seen.contains("\r\u{1b}[K") && seen.contains(shown), "{words}: {seen:?}");
+        let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+        assert!(document["rows"].is_object(), "{words}: {document}");
+    }
+    let quiet = from.run(&["--json", "backup", file.to_str().unwrap(), "--force"], ""); // twin
+    assert!(quiet.status.success() && quiet.stderr.is_empty(), "{}", error(&quiet));
+}

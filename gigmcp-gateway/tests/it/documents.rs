@@ -1,6 +1,6 @@
 //! Every command prints one document with `--json`.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
 use serde_json::Value;
 
@@ -58,4 +58,27 @@ fn what_is_wrong_is_a_document_too() {
         assert_eq!(output.status.code(), Some(status), "{words:?}: {told}");
         assert!(told["error"].as_str().unwrap().contains(expected) && told["causes"].is_array(), "{words:?}: {told}");
     }
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_error_but_what_nobody_saw_is() {
+    let installation = Installation::on_sqlite();
+    let run = |words: &[&str], stdout: Stdio| {
+        let output = installation.command().args(words).stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let full = || Stdio::from(fs::File::create("/dev/full").unwrap());
+    for words in [&["server", "list"][..], &["--json", "server", "list"]] {
+        assert!(run(words, closed()).0, "{words:?}");
+        let (done, error) = run(words, full()); // twin: it was to be kept
+        assert!(!done && error.contains("No space left"), "{words:?}: {error}");
+    }
+    let (done, error) = run(&["profile", "create", "lost"], closed());
+    assert!(!done && error.contains("could not be shown"), "{error}");
+    assert!(run(&["profile", "create", "seen"], Stdio::piped()).0, "twin");
 }

@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
+    client::{post, send},
     gateway::{Gateway, Installation},
     internet::Internet,
 };
@@ -207,12 +208,47 @@ fn the_provider_ends_sessions_and_is_asked_about_them() {
     assert_eq!(phone.who(), None, "they sign in anew as what they are");
     sign_in(&mut phone, "ann");
     assert_eq!(phone.who().unwrap().1, "admin");
-    // The provider does not know her any more.
+    // The provider does not know her any more: nothing of hers comes in until it does.
+    let suspended = || {
+        let users = installation.json(&["user", "list"], "");
+        let ann = users.as_array().unwrap().iter().find(|user| user["email"] == "ann@example.com").unwrap().clone();
+        !ann["suspended_at"].is_null()
+    };
+    let made = phone.api(Method::POST, "/profiles", Some(json!({ "slug": "hers" })));
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let comes_in = || {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+        send(&internet, post("/mcp/p/hers", Some(&token), body)).status != StatusCode::UNAUTHORIZED
+    };
+    assert_eq!((suspended(), comes_in()), (false, true), "twin");
     provider.ask("/test/forget?id=ann", "");
     later();
-    assert_eq!(phone.who(), None);
+    assert_eq!((phone.who(), suspended(), comes_in()), (None, true, false));
     let audit = installation.json(&["audit", "--limit", "100"], "").to_string();
     assert!(audit.contains("exchange-refused") && audit.contains("back-channel logout of"), "{audit}");
+    provider.put("ann", &person("ann@example.com", &["staff"]));
+    sign_in(&mut phone, "ann");
+    assert_eq!((suspended(), comes_in()), (false, true), "twin: it knows her again");
+}
+
+#[test]
+fn who_has_no_password_proves_at_the_provider_once_more_who_they_are() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let provider = Provider::start(&internet, ISSUER, None);
+    let gateway = serve(&internet, &installation, &[]);
+    gateway.wait_for("people can sign in by");
+    provider.put("ann", &person("ann@example.com", &["staff"]));
+    let mut ann = Browser::new(&internet, ISSUER);
+    sign_in(&mut ann, "ann");
+    let link = |ann: &mut Browser<'_>| ann.api(Method::POST, "/oidc/link", Some(json!({}))).json();
+    assert_eq!(link(&mut ann)["error"]["code"], "fresh_sign_in", "the session alone");
+    let began = ann.api(Method::POST, "/oidc/confirm", Some(json!({ "return_to": "/account" }))).json();
+    let page = ann.open(began["location"].as_str().unwrap());
+    assert!(page.text().contains("name=\"login\""), "it asks, although it knows: {}", page.text());
+    let page = through(&mut ann, page, "ann");
+    assert_eq!(page.url, format!("{GATEWAY}/account"), "{}", page.text());
+    assert!(link(&mut ann)["location"].as_str().is_some_and(|location| location.starts_with(ISSUER)), "twin");
+    assert_eq!(link(&mut ann)["error"]["code"], "fresh_sign_in", "once");
 }
 
 #[test]

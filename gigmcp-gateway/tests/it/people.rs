@@ -34,6 +34,32 @@ fn account<'a>(list: &'a Value, email: &str) -> &'a Value {
     list.as_array().unwrap().iter().find(|user| user["email"] == email).unwrap_or_else(|| panic!("{email}: {list}"))
 }
 
+/// Runs the script of the page in Node.js, with as much of a browser as it asks for.
+fn follow(internet: &Internet, link: &str, email: &str, password: &str) -> String {
+    let node = crate::gateway::real_servers().join("node/node_modules/.bin/node");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/welcome/browser.mjs");
+    let output = internet.command(node.to_str().unwrap()).args([script, link, email, password]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_first_administrator_comes_by_a_link_that_works_once() {
+    let (internet, installation) = (Internet::new(), Installation::new());
+    let gateway = installation.serve(&internet, &[("GIG_PUBLIC_URL", "http://127.0.0.1:8080")]);
+    let log = gateway.wait_for("and a password on the next line");
+    let link = log.split_whitespace().find(|word| word.contains("/welcome#")).unwrap_or_else(|| panic!("{log}"));
+    assert!(link.starts_with("http://127.0.0.1:8080/welcome#gigi_"), "{link}");
+    let other = link.replace("gigi_", "gigi_x");
+    assert!(follow(&internet, &other, "root@example.com", PASSWORD).contains("does not work"));
+    assert!(follow(&internet, link, "root@example.com", "password1234").contains("tried first"));
+    let done = follow(&internet, link, "root@example.com", PASSWORD);
+    assert!(done.contains("root@example.com can sign in") && !done.contains("gigi_"), "twin: {done}");
+    assert!(follow(&internet, link, "eve@example.com", PASSWORD).contains("does not work"), "once");
+    let users = installation.json(&["user", "list"], "");
+    assert_eq!(account(&users, "root@example.com")["role"], "admin");
+}
+
 #[test]
 fn the_first_administrator_comes_by_the_code_that_serve_prints() {
     let (internet, installation) = (Internet::new(), Installation::new());
@@ -41,6 +67,14 @@ fn the_first_administrator_comes_by_the_code_that_serve_prints() {
     let log = gateway.wait_for("and a password on the next line");
     let code =
         log.split_whitespace().find(|word| word.starts_with("gigi_")).unwrap_or_else(|| panic!("{log}")).to_owned();
+    // The link leads to a page that no other script runs in, and the code is sent to nobody on the way there.
+    assert!(log.contains(&format!("http://{ADDRESS}/welcome#{code}\n")), "{log}");
+    let page = send(&internet, Request::get("/welcome").header(header::HOST, ADDRESS).body(Bytes::new()).unwrap());
+    let policy = page.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'sha256-")
+            && String::from_utf8_lossy(&page.body).contains("<script>")
+    );
     let accept = |code: &str, password: &str| {
         installation.run(&["user", "accept", "--email", "Root@Example.com"], &format!("{code}\n{password}\n"))
     };

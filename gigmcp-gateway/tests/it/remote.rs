@@ -154,6 +154,7 @@ fn a_list_is_the_same_as_on_the_machine_of_the_gateway() {
         &["user", "list"],
         &["user", "invitations"],
         &["user", "sessions", "root@example.com"],
+        &["user", "identities", "root@example.com"],
         &["secret", "list"],
         &["pin", "list"],
         &["pin", "diff", "notes"],

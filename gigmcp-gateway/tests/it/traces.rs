@@ -174,20 +174,23 @@ fn a_context_in_the_head_counts_and_a_malformed_one_does_not() {
     let (_installation, gateway, token) = fetching(&internet, &[ON]);
     let session = Session::open(&internet, "/mcp/p/work", &token).id().to_owned();
     let good = format!("00-{TRACE}-{PARENT}-01");
-    let quiet = "00-11111111111111111111111111111111-b7ad6b7169203331-00";
+    let unsampled = "00-11111111111111111111111111111111-b7ad6b7169203331-00";
     for (meta, head) in [
         (None, Some(good.as_str())),
         (Some("00-xyz"), Some("no context")),
         (Some("00-ABCDEF00000000000000000000000000-b7ad6b7169203331-01"), None),
-        (None, Some(quiet)),
+        (None, Some(unsampled)),
     ] {
         call(&internet, &token, &session, meta, head);
     }
     let spans = got.after(gateway);
     let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "tools/call").collect();
-    assert_eq!(calls.len(), 3, "who does not want to be recorded is not: {spans:#?}");
-    let of_trace: Vec<&&Span> = calls.iter().filter(|span| hex::encode(&span.trace_id) == TRACE).collect();
-    assert_eq!(of_trace.len(), 1, "{spans:#?}");
+    assert_eq!(calls.len(), 4, "{spans:#?}");
+    // Whether a client records its own is told by the last digit, and is no matter here.
+    for trace in [TRACE, "11111111111111111111111111111111"] {
+        let of_trace = calls.iter().filter(|span| hex::encode(&span.trace_id) == trace);
+        assert_eq!(of_trace.count(), 1, "{spans:#?}");
+    }
     for span in calls {
         let request = spans.iter().find(|request| request.span_id == span.parent_span_id);
         assert_eq!(request.unwrap_or_else(|| panic!("{span:?}")).name, "POST /mcp/p/{profile}");

@@ -88,7 +88,8 @@ impl Aggregator {
         let follows = entry.policy().pins.as_ref().is_none_or(|pins| pins.follows());
         // Of what an extension's method reaches, nothing tells whether it is the same.
         let named = !matches!(wanted, Wanted::Declared(_));
-        if !Arc::ptr_eq(&ready.offer, &again.offer) && !(named && wanted.is_offered(&again, follows)) {
+        let same = Arc::ptr_eq(&ready.offer, &again.offer) || named && wanted.is_offered(&again, follows);
+        if !same {
             return Err((Some(CHANGED), changed_meanwhile()));
         }
         entry.upstream_for(&again, call, wanted).await.map_err(refused)

@@ -56,6 +56,11 @@ impl Flow {
         Self { policy, sessions: Mutex::default() }
     }
 
+    /// Whether anything is refused that nobody agrees to.
+    pub(super) fn asks(&self) -> bool {
+        self.policy == FlowPolicy::Ask
+    }
+
     /// Whether this server may be asked for anything. What the server reads counts from now on.
     pub(super) async fn admit(
         &self,

@@ -6,6 +6,7 @@ mod listeners;
 mod origin;
 mod shares;
 mod told;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use self::{
     ledger::Begun,
     listeners::Listener,
     origin::{Origin, bound},
-    told::Work,
+    work::Work,
 };
 pub(super) use self::{
     ledger::Ledger,
@@ -66,11 +67,16 @@ impl Aggregator {
         };
         let opened = self.opened(&exposed, call.context.as_deref());
         let Some((entry, origin)) = opened else { return refused(RpcError::INVALID_PARAMS, "there is no such task") };
-        let params = members.with("taskId", &origin.id);
+        // Where what is sent is judged, what nobody judges holds nothing that could be sent.
+        let params = match &*call.method {
+            "tasks/update" => members.with("taskId", &origin.id),
+            method if self.hub.flow.asks() => of_task(method, &origin.id).params,
+            _ => members.with("taskId", &origin.id),
+        };
         let owner = call.context.as_deref().and_then(|context| context.owner.clone());
         let work = Work { entry, origin, exposed: (*exposed).into(), owner };
         // A process that has ended has no tasks, and the one after it has others, perhaps under the same ids.
-        let Some(held) = process(&work).await else {
+        let Some(held) = work.process().await else {
             return refused(RpcError::INVALID_PARAMS, "there is no such task any more: its server has ended");
         };
         match &*call.method {
@@ -214,7 +220,15 @@ impl Aggregator {
         let told = told.and_then(|told| ClientCapabilities::of(context).allow_all(&told).map(|()| told));
         match told {
             Ok(told) => Outcome::Task(told),
-            Err(error) => Outcome::refused(&error),
+            Err(error) => {
+                // Its client does not hear of it.
+                self.hub.task_is_given_up(&entry.name, &work.task());
+                if let Some(held) = entry.process(&held.process) {
+                    let id = work.origin.id;
+                    tokio::spawn(async move { held.call(of_task("tasks/cancel", &id)).await });
+                }
+                Outcome::refused(&error)
+            }
         }
     }
 
@@ -237,44 +251,6 @@ impl Aggregator {
         let origin = Origin::from_bytes(&plain)?;
         let own = self.hub.ledger.is_of(&entry.name, &origin.task(entry.index), origin.call);
         own.then_some((entry, origin))
-    }
-}
-
-impl Work<'_> {
-    /// What the server can see and do by the task's tool. One that is not there any more may have said that it deals with the
-    /// world.
-    fn labels(&self) -> FlowLabels {
-        let offer = self.entry.offer_now();
-        let tool = offer.as_ref().and_then(|offer| offer.catalogue.tools.find_own(&self.origin.tool));
-        let labels = self.entry.policy().labels_of(tool);
-        match tool {
-            Some(_) => labels,
-            None => FlowLabels { reads_untrusted: true, can_send: true, ..labels },
-        }
-    }
-
-    fn note(&self, observation: &mut Observation) {
-        let Origin { process, tool, call, .. } = &self.origin;
-        let offer = self.entry.offer_now();
-        let named = offer.as_ref().and_then(|offer| offer.catalogue.tools.find_own(tool));
-        observation.is_of_task(*call, named.map_or(tool, |named| &named.exposed));
-        let instance = Some(process.as_str()).filter(|name| !name.starts_with('#'));
-        match named {
-            Some(named) => observation.leads_to(&self.entry.name, Some((instance, &named.said))),
-            None => observation.leads_to(&self.entry.name, None),
-        }
-    }
-}
-
-/// The process that works on a task. An aggregator that has just taken another's place has not looked yet which runs.
-async fn process(work: &Work<'_>) -> Option<Borrowed> {
-    let (entry, process) = (work.entry, &work.origin.process);
-    match entry.process(process) {
-        None if entry.is_untouched() => {
-            entry.ready().await.ok()?;
-            entry.process(process)
-        }
-        held => held,
     }
 }
 

@@ -85,6 +85,13 @@ impl Hub {
         held.observation.end(None, &outcome).await;
     }
 
+    /// Nobody follows a task.
+    pub(super) fn task_is_given_up(&self, server: &ServerId, task: &Task) {
+        self.ledger.ends(server, task);
+        let held = self.working.lock().remove(task);
+        drop(held); // and not under the lock
+    }
+
     /// A process has ended, and its tasks with it.
     pub(super) fn process_ends(&self, server: usize, process: &ProcessId) {
         self.tasks.end(server, process);

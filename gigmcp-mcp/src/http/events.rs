@@ -27,7 +27,7 @@ impl StreamableHttp {
     ) -> Response<ResponseBody> {
         let (events, session) = match self.may_listen(principal, upstream, headers) {
             Ok(may) => may,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         // One that comes back for the rest of an answer; an id of anything that is over begins anew.
         if let Ok(Some(last)) = single_header(headers, "last-event-id") {
@@ -71,7 +71,7 @@ impl StreamableHttp {
     ) -> Response<ResponseBody> {
         match self.may_listen(principal, upstream, headers) {
             Ok(_) => head_of_stream(),
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 
@@ -81,13 +81,13 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         headers: &HeaderMap,
-    ) -> Result<(Receiver<Event>, Arc<Session>), Response<ResponseBody>> {
+    ) -> Result<(Receiver<Event>, Arc<Session>), Box<Response<ResponseBody>>> {
         let events = upstream.events().ok_or_else(|| not_allowed("POST, DELETE"))?;
         if !accepts(headers, "text/event-stream") {
-            return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"));
+            return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream").into());
         }
         let Ok(Some(id)) = single_header(headers, SESSION_HEADER) else {
-            return Err(plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
+            return Err(plain(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing").into());
         };
         let session = self.sessions.find(principal, id);
         let session = session.ok_or_else(|| plain(StatusCode::NOT_FOUND, "there is no such session"))?;

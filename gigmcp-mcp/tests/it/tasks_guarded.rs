@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorBuilder, Backend, BoxFuture, Call, CallVerdict, Definition, FlowLabels, FlowPolicy, Hold,
-    Launch, LaunchError, Outcome, Pins, PinsUnknown, Process, ServerPolicy, Standing, StreamableHttpLimits, Upstream,
-    Verdict,
+    Aggregator, AggregatorBuilder, Backend, BoxFuture, Call, CallObserver, CallRecord, CallVerdict, Definition,
+    FlowLabels, FlowPolicy, Hold, Launch, LaunchError, NotObserved, Outcome, Pins, PinsUnknown, Process, ServerPolicy,
+    Standing, StreamableHttpLimits, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -381,6 +381,49 @@ async fn answers_to_a_task_are_judged_by_what_its_tool_says_of_itself() {
     }
 }
 
+#[tokio::test]
+async fn where_what_is_sent_is_judged_a_look_at_a_task_sends_nothing() {
+    for (flow, sent) in [(FlowPolicy::Ask, false), (FlowPolicy::Warn, true)] {
+        let (mut stage, _script) = server();
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).flow(flow)).await;
+        let id = task(&aggregator, "one", "srv_open").await;
+        for method in ["tasks/get", "tasks/cancel"] {
+            let smuggled = json!({ "taskId": id, "x": "private", "_meta": { "y": "private" } });
+            let got = ask(&aggregator, "one", method, smuggled).await;
+            assert!(got.get("error").is_none(), "{got}");
+        }
+        let heard = stage.heard_so_far(&["tasks/get", "tasks/cancel"]);
+        assert_eq!(heard.iter().filter(|(_, params)| params.contains("private")).count(), if sent { 2 } else { 0 });
+        assert_eq!(heard.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_which_its_client_cannot_be_told_is_given_up() {
+    for (declared, given_up) in [(json!({}), true), (json!({ "sampling": {} }), false)] {
+        let capabilities = json!({ "tools": {}, "extensions": { TASKS: {} } });
+        let mut stage = Stage::modern(&format!(r#""capabilities":{capabilities}"#), |method, _| match method {
+            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+            "tools/call" => {
+                let mut made = needs(&samplings(1));
+                (made["resultType"], made["taskId"], made["ttlMs"]) = (json!("task"), json!("1"), json!(null));
+                result(made.to_string())
+            }
+            "tasks/cancel" | "tasks/update" => result("{}"),
+            _ => Reply::Never,
+        });
+        let aggregator = one(&stage, |_| {}).await;
+        let call = ("tools/call", json!({ "name": "srv_do" }));
+        let made = asking(&aggregator, ("one", &declared), call, None).await;
+        assert_eq!(made["taskId"].is_null(), given_up, "{made}");
+        if !given_up {
+            ask(&aggregator, "one", "tasks/update", json!({ "taskId": made["taskId"] })).await;
+        }
+        let expected = if given_up { "tasks/cancel" } else { "tasks/update" };
+        assert_eq!(stage.heard(&["tasks/cancel", "tasks/update"]).await.0, expected);
+    }
+}
+
 /// A server that asks for something at each attempt, as its script says: how many samplings, or a form; then it answers.
 fn asker(rounds: Vec<Option<usize>>, state: Option<&'static str>) -> (Stage, Arc<AtomicU64>) {
     let round = Arc::new(AtomicU64::new(0));
@@ -668,4 +711,46 @@ async fn a_link_in_the_result_of_a_task_leads_where_one_in_a_calls_does() {
     let got = ask(&aggregator, "one", "tasks/get", json!({ "taskId": id })).await;
     let uris: Vec<&Value> = got["result"]["content"].as_array().unwrap().iter().map(|link| &link["uri"]).collect();
     assert_eq!(uris, [&json!("srv+doc:1"), &json!("doc:2")], "the first is another server's too: {got}");
+}
+
+/// Takes note of what is told, while it can.
+#[derive(Default)]
+struct Book {
+    full: AtomicBool,
+    notes: Notes,
+}
+
+impl CallObserver for Book {
+    fn ready<'a>(&'a self) -> BoxFuture<'a, Result<(), NotObserved>> {
+        let full = self.full.load(Ordering::SeqCst);
+        Box::pin(async move { if full { Err(NotObserved) } else { Ok(()) } })
+    }
+
+    fn finished<'a>(&'a self, record: &'a CallRecord) -> BoxFuture<'a, ()> {
+        self.notes.finished(record)
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_to_a_task_is_taken_note_of_or_not_told_and_a_refusal_is_too() {
+    for (full, held, code) in
+        [(false, false, None), (true, false, Some("audit-unavailable")), (false, true, Some("definition-changed"))]
+    {
+        let (mut stage, _script) = server();
+        let (book, pins) = (Arc::new(Book::default()), Arc::new(Until::default()));
+        let policy = policy(|policy| policy.pins = Some(pins.clone()));
+        let builder = Aggregator::builder().backends([stage.backend("srv").with_policy(policy)]);
+        let aggregator = built(builder.observed_by(book.clone())).await;
+        let id = task(&aggregator, "one", "srv_do").await;
+        book.full.store(full, Ordering::SeqCst);
+        if held {
+            pins.hold();
+        }
+        let got = ask(&aggregator, "one", "tasks/update", json!({ "taskId": id, "inputResponses": {} })).await;
+        assert_eq!(got["error"]["data"]["code"].as_str(), code, "{got}");
+        assert_eq!(stage.heard_so_far(&["tasks/update"]).is_empty(), code.is_some());
+        let verdict = book.notes.0.lock().unwrap().last().map(|record| (record.method.clone(), record.verdict.clone()));
+        let expected = code.map_or(CallVerdict::Ok, |code| CallVerdict::Failed { code });
+        assert_eq!(verdict, Some(("tasks/update".into(), expected)));
+    }
 }

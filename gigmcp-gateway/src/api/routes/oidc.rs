@@ -5,13 +5,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{ApiError, Body, Call, Code, Reply, Route, State, Text, reply::whole, route, secret::PasswordText},
+    super::{
+        ApiError, Body, Call, Code, Raw, Reply, Route, State, Text, error::confirmed, reply::whole, route,
+        secret::PasswordText,
+    },
     session::origin,
+    users::UserPath,
 };
 use crate::{
     oidc::{Answer, Flow, LocalPath, Oidc, Purpose},
-    people::{Back, Confirmation, Return, SecondFactor, rules},
-    store::now_seconds,
+    people::{Back, Confirmation, OnceMore, Return, SecondFactor, UserId, rules},
+    store::{IdentityRow, now_seconds},
 };
 
 pub(super) fn routes() -> Vec<Route<State>> {
@@ -32,6 +36,13 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .summary("Begins to add an identity to one's own account: where the browser is to go")
             .body::<Link>()
             .answers(StatusCode::OK, link),
+        route(Method::POST, "/oidc/confirm", "confirm_oidc", rules::OWN_FACTORS)
+            .shown_once()
+            .summary(
+                "Begins to prove once more who one is, at the identity provider, for one change in this browser that needs it: where the browser is to go",
+            )
+            .body::<Confirm>()
+            .answers(StatusCode::OK, confirm),
         route(Method::POST, "/oidc/logout", "sign_out_oidc", rules::SIGN_OUT)
             .shown_once()
             .summary("Signs out, and says where the browser is to go to be signed out at the identity provider too")
@@ -47,6 +58,14 @@ pub(super) fn routes() -> Vec<Route<State>> {
         route(Method::GET, "/identities", "identities", rules::IDENTITIES)
             .summary("Who one is to identity providers")
             .answers(StatusCode::OK, identities),
+        route(Method::GET, "/users/{id}/identities", "user_identities", rules::IDENTITIES)
+            .summary("Who somebody is to identity providers")
+            .path::<UserPath>()
+            .answers(StatusCode::OK, identities_of),
+        route(Method::DELETE, "/users/{id}/identities/{identity}", "unlink_user_identity", rules::UNLINK)
+            .summary("Takes an identity from somebody else's account, and ends its sessions")
+            .path::<OfUser>()
+            .does(unlink_of),
         route(Method::POST, "/identities/{identity}/unlink", "unlink_identity", rules::OWN_FACTORS)
             .summary("Takes an identity from one's own account, and ends its sessions")
             .path::<IdentityPath>()
@@ -86,7 +105,7 @@ struct CameBack {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Link {
-    /// One's own, if there is one.
+    /// One's own, if there is one. Without one, the browser comes from /oidc/confirm.
     password: Option<PasswordText>,
     /// Six digits, or a recovery code, if a second factor is asked for.
     code: Option<Text<SecondFactor>>,
@@ -95,8 +114,14 @@ struct Link {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+struct Confirm {
+    return_to: Option<Text<LocalPath>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Unlink {
-    /// One's own, if there is one.
+    /// One's own, if there is one. Without one, the browser comes from /oidc/confirm.
     password: Option<PasswordText>,
     /// Six digits, or a recovery code, if a second factor is asked for.
     code: Option<Text<SecondFactor>>,
@@ -115,6 +140,13 @@ struct LogoutToken {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct IdentityPath {
+    identity: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OfUser {
+    id: Text<UserId>,
     identity: String,
 }
 
@@ -176,7 +208,10 @@ async fn come_back(call: Call<State, (), CameBack>) -> Result<Response<Body>, Ap
         Err(error) => return Err(ApiError::from(error).with_header(header::SET_COOKIE, cookie.clear_flow())),
     };
     let mut response = lead_on(&return_to);
-    response.headers_mut().append(header::SET_COOKIE, cookie.clear_flow());
+    // What is proven is proven for this browser, which keeps what shows that it is.
+    if !matches!(back, Back::Confirmed) {
+        response.headers_mut().append(header::SET_COOKIE, cookie.clear_flow());
+    }
     if let Back::SignedIn { token, expires_at } = back {
         response.headers_mut().append(header::SET_COOKIE, cookie.set(&token, expires_at - now_seconds()));
     }
@@ -186,13 +221,27 @@ async fn come_back(call: Call<State, (), CameBack>) -> Result<Response<Body>, Ap
 async fn link(call: Call<State, (), (), Link>) -> Result<Reply<Place>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    let Call { state, body: Link { password, code, return_to }, .. } = call;
+    let Call { state, body: Link { password, code, return_to }, raw, .. } = call;
     let oidc = provider(&state)?;
     let return_to = return_to.map(|path| path.0).unwrap_or_default();
     let flow = Flow::begin(Purpose::Link, return_to).map_err(|error| ApiError::internal(&error))?;
     let location = oidc.authorization_url(&flow)?;
-    let confirmation = confirmation(password, code);
-    state.people.begin_link(&actor, &token, confirmation, &flow, state.secrets()).await?;
+    let once_more = once_more(&state, &raw, password, code)?;
+    let begun = state.people.begin_link(&actor, &token, once_more, &flow, state.secrets()).await;
+    confirmed(&state, &actor, &raw, begun)?;
+    let reply = Reply::of(Place { location: Some(location) });
+    Ok(reply.with_header(header::SET_COOKIE, state.front.cookie.set_flow(&flow)))
+}
+
+async fn confirm(call: Call<State, (), (), Confirm>) -> Result<Reply<Place>, ApiError> {
+    let token = call.state.front.session(&call.raw)?;
+    let actor = call.actor()?.clone();
+    let Call { state, body, .. } = call;
+    let oidc = provider(&state)?;
+    let return_to = body.return_to.map(|path| path.0).unwrap_or_default();
+    let flow = Flow::begin(Purpose::Confirm, return_to).map_err(|error| ApiError::internal(&error))?;
+    let location = oidc.authorization_url(&flow)?;
+    state.people.begin_proof(&actor, &token, &flow).await?;
     let reply = Reply::of(Place { location: Some(location) });
     Ok(reply.with_header(header::SET_COOKIE, state.front.cookie.set_flow(&flow)))
 }
@@ -240,7 +289,20 @@ async fn backchannel_logout(call: Call<State, (), (), LogoutToken>) -> Result<Re
 
 async fn identities(call: Call<State>) -> Result<Reply<IdentitiesDocument>, ApiError> {
     let actor = call.actor()?;
-    let rows = call.state.people.identities(actor, actor.shown()).await?;
+    Ok(Reply::of(document(call.state.people.identities(actor, actor.shown()).await?)))
+}
+
+async fn identities_of(call: Call<State, UserPath>) -> Result<Reply<IdentitiesDocument>, ApiError> {
+    Ok(Reply::of(document(call.state.people.identities(call.actor()?, &call.path.id.0).await?)))
+}
+
+async fn unlink_of(call: Call<State, OfUser>) -> Result<Reply<()>, ApiError> {
+    let OfUser { id, identity } = &call.path;
+    call.state.people.unlink_of(call.actor()?, &id.0, identity).await?;
+    Ok(Reply::of(()))
+}
+
+fn document(rows: Vec<IdentityRow>) -> IdentitiesDocument {
     let items = rows.into_iter().map(|row| IdentityDocument {
         id: row.id(),
         issuer: row.identity.issuer,
@@ -248,19 +310,27 @@ async fn identities(call: Call<State>) -> Result<Reply<IdentitiesDocument>, ApiE
         created_at: row.created_at,
         last_login_at: row.last_login_at,
     });
-    Ok(Reply::of(IdentitiesDocument { items: items.collect() }))
+    IdentitiesDocument { items: items.collect() }
 }
 
 async fn unlink(call: Call<State, IdentityPath, (), Unlink>) -> Result<Reply<()>, ApiError> {
+    let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    let Call { state, path, body, .. } = call;
-    let confirmation = confirmation(body.password, body.code);
-    state.people.unlink(&actor, &path.identity, confirmation, state.secrets()).await?;
-    Ok(Reply::of(()))
+    let Call { state, path, body, raw, .. } = call;
+    let once_more = once_more(&state, &raw, body.password, body.code)?;
+    let unlinked = state.people.unlink(&actor, &token, &path.identity, once_more, state.secrets()).await;
+    confirmed(&state, &actor, &raw, unlinked)?;
+    Ok(Reply::of(()).with_header(header::SET_COOKIE, state.front.cookie.clear_flow()))
 }
 
-fn confirmation(password: Option<PasswordText>, code: Option<Text<SecondFactor>>) -> Option<Confirmation> {
-    Some(Confirmation { password: password?.0, code: code.map(|code| code.0) })
+fn once_more(
+    state: &State,
+    raw: &Raw,
+    password: Option<PasswordText>,
+    code: Option<Text<SecondFactor>>,
+) -> Result<OnceMore, ApiError> {
+    let confirmation = password.map(|password| Confirmation { password: password.0, code: code.map(|code| code.0) });
+    Ok(OnceMore { confirmation, flow: state.front.cookie.find_flow(&raw.headers)? })
 }
 
 fn provider(state: &State) -> Result<&std::sync::Arc<Oidc>, ApiError> {

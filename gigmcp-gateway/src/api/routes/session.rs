@@ -1,6 +1,6 @@
 //! Signing in and out, who one is, and looking at another's pages.
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,9 @@ use super::super::{
     ApiError, Call, Reply, Route, Said, State, Text, error::confirmed, input::Raw, route, secret::PasswordText,
 };
 use crate::{
-    people::{Attempt, Confirmation, Email, Lifetime, Origin, Role, SecondFactor, SessionToken, UserId, rules},
+    people::{
+        Attempt, Confirmation, Email, Lifetime, Origin, Programs, Role, SecondFactor, SessionToken, UserId, rules,
+    },
     store::{LiveSession, now_seconds},
 };
 
@@ -27,7 +29,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             }),
         route(Method::DELETE, "/session", "sign_out", rules::SIGN_OUT).summary("Signs out").does(sign_out),
         route(Method::PUT, "/session/password", "change_password", rules::OWN_FACTORS)
-            .summary("Changes one's own password; all other sessions end, and keys and tokens go on")
+            .summary("Changes one's own password; all other sessions end, and keys and tokens if that is asked for")
             .body::<Passwords>()
             .does(change_password),
         route(Method::POST, "/session/view", "begin_view", rules::BEGIN_VIEW)
@@ -57,6 +59,9 @@ struct Passwords {
     new: PasswordText,
     /// Six digits, or a recovery code, if a second factor is asked for.
     code: Option<Text<SecondFactor>>,
+    /// Whether all keys of the API and all tokens of profiles end too, as is right if somebody else may have had the account. If
+    /// nothing is said, they go on.
+    end_programs: Option<bool>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -104,11 +109,13 @@ async fn sign_in(call: Call<State, (), (), SignIn>) -> Result<Reply<SessionDocum
         password: password.0,
         second: code.map(|code| code.0),
         origin: origin(&raw),
+        device: state.front.cookie.find_device(&raw.headers),
         // It ends, so that nobody goes on in a session that somebody else began.
         replaces: state.front.cookie.find(&raw.headers).ok().flatten(),
     };
     let signed_in = state.people.sign_in(attempt, state.secrets()).await?;
-    with_cookie(&state, &signed_in.token).await
+    let reply = with_cookie(&state, &signed_in.token).await?;
+    Ok(reply.with_header(header::SET_COOKIE, state.front.cookie.set_device(&signed_in.device)))
 }
 
 async fn sign_out(call: Call<State>) -> Result<Reply<()>, ApiError> {
@@ -120,9 +127,10 @@ async fn sign_out(call: Call<State>) -> Result<Reply<()>, ApiError> {
 async fn change_password(call: Call<State, (), (), Passwords>) -> Result<Reply<()>, ApiError> {
     let token = call.state.front.session(&call.raw)?;
     let actor = call.actor()?.clone();
-    let Passwords { old, new, code } = call.body;
+    let Passwords { old, new, code, end_programs } = call.body;
+    let programs = if end_programs.unwrap_or_default() { Programs::End } else { Programs::GoOn };
     let old = Confirmation { password: old.0, code: code.map(|code| code.0) };
-    let changed = call.state.people.change_password(&actor, &token, old, new.0, call.state.secrets()).await;
+    let changed = call.state.people.change_password(&actor, &token, old, (new.0, programs), call.state.secrets()).await;
     confirmed(&call.state, &actor, &call.raw, changed)?;
     Ok(Reply::of(()))
 }
@@ -170,6 +178,5 @@ async fn person(state: &State, id: &UserId) -> Result<Person, ApiError> {
 
 /// Where somebody comes from.
 pub(super) fn origin(raw: &Raw) -> Origin {
-    let agent = raw.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
-    Origin::new(raw.address, &String::from_utf8_lossy(agent))
+    Origin::new(raw.address, &Origin::agent(&raw.headers))
 }

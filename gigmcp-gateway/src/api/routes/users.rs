@@ -110,6 +110,8 @@ struct UserDocument {
     last_login_at: Option<i64>,
     /// Since when nobody is let in with it.
     disabled_at: Option<i64>,
+    /// Since when the identity provider refuses them: keys, tokens and servers wait until they sign in again.
+    suspended_at: Option<i64>,
     has_password: bool,
     /// Whether they sign in by an identity provider.
     has_identity: bool,
@@ -221,6 +223,7 @@ impl From<UserRow> for UserDocument {
             created_at: row.created_at,
             last_login_at: row.last_login_at,
             disabled_at: row.disabled_at,
+            suspended_at: row.suspended_at,
             has_password: row.has_password,
             has_identity: row.has_identity,
             second_factor_since: row.totp_since,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{
     super::PREFIX,
-    world::{ADDRESS, HOST, Proof, World, proof},
+    world::{ADDRESS, AGENT, HOST, Proof, World, proof},
 };
 use crate::people::{Actor, Role};
 
@@ -43,6 +43,7 @@ async fn late(
     meanwhile: impl Future,
 ) -> String {
     let mut request = http::Request::builder().method(method).uri(format!("{PREFIX}{path}")).header(header::HOST, HOST);
+    request = request.header(header::USER_AGENT, AGENT);
     request = match proof {
         Proof::Session(cookie, csrf) => {
             request.header(header::COOKIE, format!("gig_session={cookie}")).header(super::super::CSRF_HEADER, csrf)

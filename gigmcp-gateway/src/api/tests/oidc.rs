@@ -1,22 +1,24 @@
 //! Signing in by a provider that lies in one thing, each beside the same without the lie.
 
 mod accounts;
+mod fresh;
 mod logout;
 mod provider;
 mod refresh;
+mod suspended;
 mod throttles;
 mod tokens;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::{
     super::PREFIX,
-    world::{Answer, HOST, World},
+    world::{AGENT, Answer, HOST, World},
 };
 use provider::{CLIENT_ID, CLIENT_SECRET, Provider};
 
@@ -70,7 +72,8 @@ impl Scene {
         self.send(request.body(Full::default()).expect("a request")).await
     }
 
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Answer {
+        request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         self.next = self.next.wrapping_add(1);
         let address = self.from.unwrap_or(IpAddr::V4(Ipv4Addr::new(198, 51, 100, self.next)));
         let (parts, body) = self.world.router.answer(request, address).await.into_parts();

@@ -58,11 +58,14 @@ fn oidc() -> Vec<Row> {
         row("begin_oidc", "n nnnnnn nn nnn nnn"),
         row("end_oidc", "n nnnnnn nn nnn nnn"),
         with("link_identity", "s nnnnnn vv fff fff", password),
+        with("confirm_oidc", "s nnnnnn vv fff fff", |_| Some(json!({}))),
         row("sign_out_oidc", "s yyyyyy yy fff fff"),
         row("signed_out", "a aaaaaa aa aaa aaa"),
         row("end_sessions_oidc", "m mmmmmm mm mmm mmm"),
         row("identities", "s yyyyyy yy yyf yyf"),
         with("unlink_identity", "s nnnnnn vv fff fff", password),
+        row("user_identities", "s ynynyy yn yyf yyf"),
+        row("unlink_user_identity", "s ffffcn vv fff fff"),
     ]
 }
 

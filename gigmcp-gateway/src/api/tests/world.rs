@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use clap::{Args, FromArgMatches};
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -115,7 +115,8 @@ impl World {
             email: email.parse().expect("an address"),
             password: password(),
             second: None,
-            origin: Origin::new(ADDRESS, "a test"),
+            origin: Origin::new(ADDRESS, AGENT),
+            device: None,
             replaces: None,
         };
         self.state.people.sign_in(attempt, self.state.secrets()).await.expect("the password is right").token
@@ -153,7 +154,8 @@ impl World {
         self.send(request(proof, method, path, body)).await
     }
 
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    pub(super) async fn send(&self, mut request: Request<Full<Bytes>>) -> Answer {
+        request.headers_mut().entry(header::USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         let (parts, body) = self.router.answer(request, ADDRESS).await.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -202,4 +204,6 @@ pub(super) fn fresh(number: usize) -> String {
 }
 
 pub(super) const HOST: &str = "127.0.0.1:8080";
+/// What all browsers here say of themselves.
+pub(super) const AGENT: &str = "a test";
 pub(super) const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));

@@ -40,6 +40,10 @@ impl Connection {
         Ok(Self { url: url.clone(), tls, open: Mutex::default() })
     }
 
+    pub(super) fn url(&self) -> &PublicUrl {
+        &self.url
+    }
+
     fn authority(&self) -> &str {
         self.url.origin().split_once("://").map_or("", |(_, authority)| authority)
     }

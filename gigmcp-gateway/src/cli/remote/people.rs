@@ -21,7 +21,7 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
         Command::Invite { email, role, expires } => {
             let body = json!({ "email": email.as_str(), "role": role, "holds": expires.map(|time| time.to_string()) });
             let code: Shown = remote.send(Method::POST, &Path::of(&["invitations"]), &body).await?;
-            user::print_code(&format!("{email} as {role}"), &code.token, out)
+            user::print_code(&format!("{email} as {role}"), &code.token, Some(remote.connection.url()), out)
         }
         Command::Invitations => user::print_codes(&remote.all(&Path::of(&["invitations"])).await?, out),
         Command::Uninvite { email } => {
@@ -56,16 +56,39 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
             remote.tell(Method::DELETE, &Path::of(&["users", &found.id])).await?;
             user::done(found, "deleted", json!(true), "is deleted", out)
         }
-        Command::ResetPassword { who, second_factor } => {
+        Command::ResetPassword { who, second_factor, identities } => {
             let found = find(remote, &who).await?;
             let code: Shown = remote.make(&Path::of(&["users", &found.id, "reset"])).await?;
+            if identities {
+                for linked in linked(remote, &found).await? {
+                    remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &linked.id])).await?;
+                }
+            }
             if second_factor {
                 remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "factor"])).await?;
             }
-            user::print_code(&format!("a new password of {}", found.called()), &code.token, out)
+            user::print_code(
+                &format!("a new password of {}", found.called()),
+                &code.token,
+                Some(remote.connection.url()),
+                out,
+            )
+        }
+        Command::Identities { who, unlink: Some(id) } => {
+            let found = find(remote, &who).await?;
+            remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &id])).await?;
+            user::done(found, "unlinked", json!(id), "has one identity less", out)
+        }
+        Command::Identities { who, unlink: None } => {
+            user::print_identities(&linked(remote, &find(remote, &who).await?).await?, out)
         }
         Command::Sessions { who, end, end_all } => sessions(remote, &who, end, end_all, out).await,
     }
+}
+
+async fn linked(remote: &Remote, of: &user::Person) -> Result<Vec<user::Linked>, RemoteError> {
+    let Identities { items } = remote.get(&Path::of(&["users", &of.id, "identities"])).await?;
+    Ok(items)
 }
 
 async fn sessions(remote: &Remote, who: &str, end: Option<String>, end_all: bool, out: &Output) -> Result<(), Failure> {
@@ -146,6 +169,8 @@ struct Account {
     created_at: i64,
     last_login_at: Option<i64>,
     disabled_at: Option<i64>,
+    #[serde(default)]
+    suspended_at: Option<i64>,
     has_password: bool,
     /// Whether a provider vouches for them.
     #[serde(default)]
@@ -165,6 +190,7 @@ impl From<Account> for user::Account {
             created_at: user.created_at,
             last_login_at: user.last_login_at,
             disabled_at: user.disabled_at,
+            suspended_at: user.suspended_at,
         }
     }
 }
@@ -184,6 +210,11 @@ struct Looked {
 #[derive(Deserialize)]
 struct Accepted {
     user: String,
+}
+
+#[derive(Deserialize)]
+struct Identities {
+    items: Vec<user::Linked>,
 }
 
 #[derive(Deserialize)]

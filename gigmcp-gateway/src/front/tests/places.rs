@@ -79,3 +79,20 @@ async fn who_sends_a_body_slowly_makes_room_when_there_is_none() {
     slow.write_all(b"y").await.expect("it is read");
     assert_eq!(statuses(&read_all(&mut slow).await), [200]);
 }
+
+#[tokio::test]
+async fn who_does_not_read_makes_room_when_there_is_none() {
+    let limits = Limits { max_connections: 2, unread: Duration::from_secs(6), ..Limits::default() };
+    let running = Running::new(limits, &[], None).await;
+    let (mut lazy, mut busy) = (running.connect().await, running.connect().await);
+    lazy.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is read");
+    busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is read");
+    running.echo.asked.notified().await;
+    let began = std::time::Instant::now();
+    assert!(is_answered(&mut running.connect().await).await, "there was room in the end");
+    assert!(began.elapsed() < limits.unread, "twin: where nobody needs it, there is more time: {:?}", began.elapsed());
+    assert!(running.counts().contains("reason=\"full\"} 1\n"), "{}", running.counts());
+    running.echo.go.notify_one();
+    let mut byte = [0];
+    assert_eq!(busy.read(&mut byte).await.expect("twin: it is answered"), 1);
+}

@@ -124,3 +124,21 @@ async fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_none() {
     let read = read_all(&mut open).await;
     assert!(statuses(&read) == [200] && read.contains("waited"), "twin: what was open went on: {read}");
 }
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_makes_room_when_there_is_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (files, certificate) = issue(directory.path());
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let running = Running::new(limits, &[], Some(files)).await;
+    let mut silent = running.connect().await;
+    let began = std::time::Instant::now();
+    assert!(shake(&running, &certificate, &[&version::TLS13], &[]).await.is_ok());
+    assert!(
+        began.elapsed() < limits.handshake,
+        "twin: where nobody needs it, there is more time: {:?}",
+        began.elapsed()
+    );
+    assert_eq!(read_all(&mut silent).await, "");
+    assert!(running.counts().contains("reason=\"full\"} 1\n"), "{}", running.counts());
+}

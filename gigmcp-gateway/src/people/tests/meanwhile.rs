@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    oidc::{Flow, LocalPath, Purpose},
     spec::ProfileSlug,
     store::{Absent, NewToken},
 };
@@ -21,7 +22,7 @@ enum Lost {
 const ALL: [Lost; 5] = [Lost::Nothing, Lost::Disabled, Lost::Role, Lost::Session, Lost::Sessions];
 
 /// Whatever lets somebody in, or changes people and what is theirs.
-const DEEDS: [&str; 23] = [
+const DEEDS: [&str; 27] = [
     "set_role",
     "disable",
     "enable",
@@ -45,6 +46,10 @@ const DEEDS: [&str; 23] = [
     "switch_tool",
     "delete_profile",
     "change_password",
+    "begin_link",
+    "begin_proof",
+    "unlink_of",
+    "reset_pins",
 ];
 
 struct Case {
@@ -56,6 +61,10 @@ struct Case {
     fresh: String,
 }
 
+fn flow(purpose: Purpose) -> Flow {
+    Flow::begin(purpose, LocalPath::default()).expect("it is drawn")
+}
+
 impl World {
     async fn case(&self, number: usize) -> Case {
         let name = format!("n{number}");
@@ -65,6 +74,8 @@ impl World {
         self.profile(&format!("p-{name}"), &mine).await;
         let invited = address(&format!("new-{name}@example.com"));
         self.people.invite(&Actor::local(), invited.clone(), Role::User, None).await.expect("it is free");
+        let identity = format!("INSERT INTO identities VALUES ('https://id.example', '{name}', '{other}', 1, 1)");
+        self.store().meddle(&identity).await;
         let me = self.in_as(&format!("adm-{name}@example.com")).await;
         let scopes = "servers:read".parse().expect("scopes");
         self.people.create_api_key(&me.actor, label("old"), scopes, None).await.expect("his own");
@@ -127,8 +138,22 @@ impl World {
             "delete_profile" => people.delete_profile(me, profile).await,
             "change_password" => {
                 let new = password("Gemini 8 thruster 8");
+                let new = (new, Programs::GoOn);
                 people.change_password(me, token, confirmed(PASSWORD, None), new, &self.secrets).await
             }
+            "begin_link" => {
+                let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, None)), flow: None };
+                people.begin_link(me, token, once_more, &flow(Purpose::Link), &self.secrets).await
+            }
+            "begin_proof" => people.begin_proof(me, token, &flow(Purpose::Confirm)).await,
+            "unlink_of" => {
+                let identities = people.identities(&Actor::local(), other).await.expect("they can be read");
+                people.unlink_of(me, other, &identities[0].id()).await
+            }
+            "reset_pins" => crate::pins::reset(self.store(), &me.user, &notes, me).await.map_err(|error| match error {
+                crate::pins::PinError::Store(error) => error.into(),
+                error => panic!("{error:?}"),
+            }),
             other => unreachable!("{other}"),
         }
     }
@@ -242,7 +267,7 @@ async fn a_password_that_was_changed_while_it_was_compared_lets_nobody_in() {
                 viewed: None,
             };
             let renewed = Some((compared.to_owned(), compared.to_owned()));
-            let new = crate::store::NewSession { row, replaces: None, renewed, idle_seconds: 60 };
+            let new = crate::store::NewSession { row, replaces: None, renewed, device: None, idle_seconds: 60 };
             world.store().begin_session(new, AuditRow::default()).await.expect("it can be asked")
         };
         assert!(!begin("the hash of before").await);

@@ -35,6 +35,7 @@ async fn a_session_has_another_name_after_each_change_of_rights() {
         password: password(PASSWORD),
         second: None,
         origin: origin("192.0.2.1"),
+        device: None,
         replaces: SessionToken::parse(before.token.expose()),
     };
     let after = world.people.sign_in(attempt, &world.secrets).await.expect("the password is right");
@@ -93,7 +94,13 @@ async fn a_new_password_ends_other_sessions() {
     let change = async |old: &str, new: &str| {
         world
             .people
-            .change_password(&this.actor, &this.token, confirmed(old, None), password(new), &world.secrets)
+            .change_password(
+                &this.actor,
+                &this.token,
+                confirmed(old, None),
+                (password(new), Programs::GoOn),
+                &world.secrets,
+            )
             .await
     };
     assert!(matches!(change("not the password", "Gemini 8 thruster 8").await, Err(PeopleError::Wrong)));
@@ -105,8 +112,72 @@ async fn a_new_password_ends_other_sessions() {
     assert!(world.sign_in("root@example.com", "Gemini 8 thruster 8", None).await.is_ok());
     let key = with_key(&UserId::local(), Role::Admin, "users:write");
     let old = confirmed(PASSWORD, None);
-    let with_a_key = world.people.change_password(&key, &this.token, old, password(PASSWORD), &world.secrets).await;
+    let new = (password(PASSWORD), Programs::GoOn);
+    let with_a_key = world.people.change_password(&key, &this.token, old, new, &world.secrets).await;
     assert!(matches!(with_a_key, Err(PeopleError::Refused(Refusal::Key))));
+}
+
+#[tokio::test]
+async fn a_new_password_ends_keys_and_tokens_if_that_is_asked_for() {
+    on_both(async |test| {
+        let world = World::set_up(test).await;
+        let ann = world.invited("ann@example.com", Role::User).await;
+        let token = world.profile("hers", &ann).await;
+        let roots = world.profile("work", &UserId::local()).await;
+        let me = world.in_as("ann@example.com").await;
+        let scopes = "servers:read".parse().expect("scopes");
+        let key = world.people.create_api_key(&me.actor, label("ci"), scopes, None).await.expect("her own");
+        let (first, second) = ("Gemini 8 thruster 8", "Gemini 9 angry alligator");
+        for (old, new, programs) in [(PASSWORD, first, Programs::GoOn), (first, second, Programs::End)] {
+            let (old, new) = (confirmed(old, None), (password(new), programs));
+            world.people.change_password(&me.actor, &me.token, old, new, &world.secrets).await.expect("it is right");
+            let works = world.people.api_key(key.expose()).await.expect("it can be read").is_some();
+            let expected = programs == Programs::GoOn;
+            assert_eq!((world.opens(&token).await, works), (expected, expected), "{programs:?}");
+        }
+        assert!(world.opens(&roots).await, "twin: another's");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_view_that_ends_with_the_session_is_told_to_who_was_looked_at() {
+    let world = World::set_up(TestDatabase::sqlite()).await;
+    let ann = world.invited("ann@example.com", Role::User).await;
+    for (viewing, expected) in [(false, vec![]), (true, vec!["begun, for 5m, by local", "ended, by local"])] {
+        let mut me = world.in_as("root@example.com").await;
+        if viewing {
+            let holds = Lifetime::minutes(5);
+            me.token = world.people.view(&me.actor, &me.token, &ann, holds).await.expect("an administrator may");
+        }
+        world.people.sign_out(&me.token).await.expect("done");
+        let told = world.audit("view").await;
+        let told: Vec<_> = told.iter().map(|(about, what, _)| (about.as_str(), what.as_str())).collect();
+        assert_eq!(told, expected.into_iter().map(|what| (ann.as_str(), what)).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_is_over_by_its_time_is_told_to_who_was_looked_at() {
+    on_both(async |test| {
+        let world = World::set_up(test).await;
+        let ann = world.invited("ann@example.com", Role::User).await;
+        let root = world.in_as("root@example.com").await;
+        let token = world.people.view(&root.actor, &root.token, &ann, Lifetime::minutes(5)).await.expect("he may");
+        for (over, rows) in [(false, 1), (true, 2), (true, 2)] {
+            if over {
+                world.store().meddle("UPDATE sessions SET viewed_until = viewed_until - 300").await;
+            }
+            let viewing = world.actor(&token).await.expect("it goes on").viewing.is_some();
+            let told = world.audit("view").await;
+            assert_eq!((viewing, told.len()), (!over, rows), "{told:?}");
+            assert_eq!(
+                told.last().is_some_and(|row| row.1 == "ended by its time, by local" && row.0 == ann.as_str()),
+                over
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -48,7 +48,8 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     world.invited("ann@example.com", Role::User).await;
     let at_home = "2001:db8:1:2::3";
-    world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await.expect("she is right");
+    let hers = world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await.expect("she is right").device;
+    let roots = world.in_as("root@example.com").await.device;
     // From everywhere, for one account.
     let from = |number: usize| format!("198.51.{}.{}", number / 250, number % 250);
     let mut tried = 0;
@@ -63,8 +64,12 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     assert!(held_back <= Duration::from_secs(60), "{held_back:?}");
     let elsewhere = world.sign_in_from("203.0.113.9", "ann@example.com", PASSWORD, None).await;
     assert!(matches!(elsewhere, Err(SignInError::Wait(_))), "also the right one has to wait there");
-    let let_in = world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await;
-    assert!(let_in.is_ok(), "where she is signed in she does not wait for others");
+    let there = world.sign_in_from(at_home, "ann@example.com", PASSWORD, None).await;
+    assert!(matches!(there, Err(SignInError::Wait(_))), "her address is not her browser");
+    let roots = world.sign_in_in(roots, "203.0.113.9", "ann@example.com", PASSWORD).await;
+    assert!(matches!(roots, Err(SignInError::Wait(_))), "nor is a browser that another is known in");
+    let let_in = world.sign_in_in(hers, &from(0), "ann@example.com", PASSWORD).await;
+    assert!(let_in.is_ok(), "twin: in her browser she does not wait for others, wherever she is");
     world.sign_in_from("203.0.113.9", "root@example.com", PASSWORD, None).await.expect("twin: another account");
     // An account that is not there is held back in the same way.
     for number in 0..10 {
@@ -193,7 +198,7 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         assert!(matches!(again(Some(&codes[0])).await, Err(PeopleError::Wrong)), "it is used up");
         let renewed = again(Some(&codes[2])).await.expect("twin");
         let change = async |second: Option<&str>| {
-            let (old, new) = (confirmed(PASSWORD, second), password("Gemini 8 thruster 8"));
+            let (old, new) = (confirmed(PASSWORD, second), (password("Gemini 8 thruster 8"), Programs::GoOn));
             world.people.change_password(&me, &first.token, old, new, &world.secrets).await
         };
         assert!(matches!(change(None).await, Err(PeopleError::FactorNeeded)));
@@ -205,8 +210,8 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         }
         let flow = Flow::begin(Purpose::Link, LocalPath::default()).expect("it is drawn");
         let link = async |second: Option<&str>| {
-            let confirmation = Some(confirmed(PASSWORD, second));
-            world.people.begin_link(&me, &first.token, confirmation, &flow, &world.secrets).await
+            let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, second)), flow: None };
+            world.people.begin_link(&me, &first.token, once_more, &flow, &world.secrets).await
         };
         assert!(matches!(link(None).await, Err(PeopleError::FactorNeeded)), "it would be a way around the factor");
         link(Some(&renewed[3])).await.expect("twin");
@@ -243,6 +248,7 @@ async fn who_guesses_codes_waits() {
         password: password(PASSWORD),
         second: Some(codes[0].parse().expect("a code")),
         origin: origin("192.0.2.1"),
+        device: None,
         replaces: None,
     };
     assert!(another.sign_in(attempt, &world.secrets).await.is_ok(), "twin: the code was good");
@@ -280,6 +286,7 @@ async fn a_password_of_yesterdays_parameters_is_kept_anew() {
         password: password(given),
         second: None,
         origin: origin("192.0.2.1"),
+        device: None,
         replaces: None,
     };
     assert!(today.sign_in(attempt("not the password"), &world.secrets).await.is_err());

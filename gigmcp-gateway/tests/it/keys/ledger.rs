@@ -19,6 +19,7 @@ const BEFORE_THE_LEDGER: &str = "DROP TABLE secret_ledger; DROP TABLE audit_head
     DROP TABLE manifests; CREATE TABLE manifests (server TEXT PRIMARY KEY);
     ALTER TABLE policies DROP COLUMN signer; ALTER TABLE policies DROP COLUMN signature;
     DROP TABLE catalogues; DROP TABLE programs; DROP TABLE idempotency_keys;
+    DROP TABLE devices; ALTER TABLE users DROP COLUMN suspended_at;
     DROP TABLE holdings; ALTER TABLE users DROP COLUMN epoch; ALTER TABLE api_keys DROP COLUMN role;
     DROP TABLE identities; DROP TABLE provider_sessions; DROP TABLE identity_links; DROP TABLE taken_once;
     DROP INDEX users_by_email; DROP INDEX tokens_by_name; DROP TABLE recovery_codes; DROP TABLE invitations;

@@ -23,7 +23,6 @@ fn a_trail_is_verified_here_with_what_was_kept_here() {
 
     let (place, hash) = head.split_once(':').unwrap();
     let wrong = format!("{place}:{}{}", if hash.starts_with('0') { '1' } else { '0' }, &hash[1..]);
-    let other = format!("{}{}", &signer[..62], if signer.ends_with("00") { "01" } else { "00" });
     for (case, words, expected) in [
         ("another head", ["audit", "verify", "--head", &wrong], "whose head you gave"),
         (
@@ -31,10 +30,10 @@ fn a_trail_is_verified_here_with_what_was_kept_here() {
             ["audit", "verify", "--head", &format!("99999:{hash}")],
             "newest rows are missing",
         ),
-        ("another key", ["audit", "verify", "--key", &other], "for which nobody vouches"),
+        ("another key", ["audit", "verify", "--key", OTHER_KEY], "for which nobody vouches"),
     ] {
         let told = world.refused(&key, &words).to_string();
-        assert!(told.contains(expected) || told.contains("is no key") || told.contains("not a"), "{case}: {told}");
+        assert!(told.contains(expected), "{case}: {told}");
     }
 }
 
@@ -97,3 +96,6 @@ fn an_export_that_is_followed_can_be_verified_up_to_where_it_was_ended() {
     let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
     assert_eq!(found["unsigned"], 0, "{found}");
 }
+
+/// A point of the curve, whose secret key nobody has here.
+const OTHER_KEY: &str = "5866666666666666666666666666666666666666666666666666666666666666";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Owner, Task, listeners::Listener, origin::Origin};
+use super::{Task, listeners::Listener};
 use crate::{
     aggregator::{
         backend::Entry,
@@ -20,27 +20,9 @@ use crate::{
     upstream::Event,
 };
 
-/// A task, and how its client knows it.
-pub(super) struct Work<'a> {
-    pub(super) entry: &'a Arc<Entry>,
-    pub(super) origin: Origin,
-    pub(super) exposed: Box<str>,
-    pub(super) owner: Owner,
-}
-
-impl Work<'_> {
-    pub(super) fn task(&self) -> Task {
-        self.origin.task(self.entry.index)
-    }
-
-    pub(super) async fn told(&self, result: &RawValue) -> Result<Box<RawValue>, RpcError> {
-        told(self.entry, &self.task(), &self.origin.tool, &self.exposed, result).await
-    }
-}
-
 /// What is told of a task, under the id that its client knows, with the server's name on what it asks, and with a result and an
 /// error like those of any call. All that a server tells of a task comes through here.
-async fn told(
+pub(super) async fn told(
     entry: &Entry,
     task: &Task,
     tool: &str,

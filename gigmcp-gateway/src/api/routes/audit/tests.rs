@@ -170,7 +170,8 @@ async fn session(world: &World) -> HeaderMap {
         address: String::new(),
         viewed: None,
     };
-    let new = crate::store::NewSession { row: begun, replaces: None, renewed: None, idle_seconds: 86_400 };
+    let new =
+        crate::store::NewSession { row: begun, replaces: None, renewed: None, device: None, idle_seconds: 86_400 };
     assert!(world.store().begin_session(new, row("begun")).await.expect("it is kept"));
     let cookie = HeaderValue::from_str(&format!("gig_session={}", token.expose())).expect("a header");
     HeaderMap::from_iter([(header::COOKIE, cookie)])

@@ -6,8 +6,12 @@ use serde_json::json;
 use super::{
     super::world::{PASSWORD, Proof, proof},
     Scene, cookie,
+    fresh::asked,
 };
-use crate::people::{Actor, Role};
+use crate::{
+    people::{Actor, Role},
+    store::now_seconds,
+};
 
 #[tokio::test]
 async fn an_address_makes_nobody_the_owner_of_an_account() {
@@ -140,7 +144,9 @@ async fn the_last_way_to_sign_in_stays() {
     let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone"]).await;
     let session = scene.signed_in().await;
     let id = scene.get("/identities", &session).await.body["items"][0]["id"].as_str().expect("text").to_owned();
-    let answer = scene.ask(&session, Method::POST, &format!("/identities/{id}/unlink"), Some(json!({}))).await;
+    let (_, flow) = scene.prove(&session, asked("ann", now_seconds())).await;
+    let cookies = format!("{session}; {flow}");
+    let answer = scene.ask(&cookies, Method::POST, &format!("/identities/{id}/unlink"), Some(json!({}))).await;
     assert_eq!(answer.code(), "conflict");
     assert!(scene.is_in(&session).await);
 }

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::people::{SessionToken, Standing};
 
-const LATER: &str = "UPDATE provider_sessions SET confirmed_at = confirmed_at - 1000, tried_at = tried_at - 1000";
+pub(super) const LATER: &str =
+    "UPDATE provider_sessions SET confirmed_at = confirmed_at - 1000, tried_at = tried_at - 1000";
 
 impl Scene {
     /// A session that the provider can be asked about, some time ago.
