@@ -342,7 +342,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
         },
         _ => None,
     };
-    if (lasting.is_some() || session.has_asked_for_something()) && session.is_served_by(upstream) {
+    // Always noted, so that what serves it forgets the session with its end, whatever was asked for in it.
+    let moved = session.is_served_by(upstream);
+    if moved && (lasting.is_some() || session.has_asked_for_something()) {
         // What takes longer goes on meanwhile: a call of one server does not wait for another.
         let moving = tokio::spawn(Session::move_to(Arc::clone(session), Arc::clone(upstream)));
         drop(timeout(MOVING, moving).await);

@@ -51,11 +51,14 @@ impl StdioUpstream {
                 return answer;
             }
             let now = Instant::now();
-            match self.shared.pending.lives_until(entered.load(Ordering::Relaxed)) {
+            let entered = entered.load(Ordering::Relaxed);
+            match self.shared.pending.lives_until(entered) {
                 // What lets it live on may come to an end before that time, so it is looked at again.
                 Some(until) if until > now && last > now => {
                     deadline = until.min(last).min(now + self.limits.call_timeout);
                 }
+                // Our own ids begin with 1.
+                _ if entered == 0 => return Err(CallError::NoTurn { after: timeout }),
                 _ => return Err(CallError::Timeout { after: timeout }),
             }
         }

@@ -205,12 +205,12 @@ impl Pending {
         self.lock().given_up.remove(&id);
     }
 
-    /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one.
-    /// Cancel safe.
+    /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one. Of two
+    /// that have not said who they are, nothing tells that they are the same. Cancel safe.
     pub(crate) async fn asks_another_than(&self, client: Option<ClientId>) {
         loop {
             let changed = self.changed.notified();
-            let asks = |caller: &Caller| caller.open > 0 && caller.client != client;
+            let asks = |caller: &Caller| caller.open > 0 && (client.is_none() || caller.client != client);
             if self.lock().waiting.values().any(|entry| entry.caller.as_ref().is_some_and(asks)) {
                 return;
             }
