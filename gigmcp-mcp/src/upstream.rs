@@ -43,7 +43,7 @@ pub trait Upstream: Send + Sync {
     }
 
     /// Whether a further call with a [`Sink`] would wait for those under way, because the server's requests say nothing of
-    /// the call they belong to.
+    /// the call they belong to; or could not be asked anything, because the server may still work on what was given up.
     fn is_occupied(&self) -> bool {
         false
     }

@@ -426,7 +426,8 @@ impl Session {
 
 fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, notification: &Notification) {
     if &*notification.method == ROOTS_CHANGED && session.capabilities.has_roots() {
-        let mut told = Call::new(ROOTS_CHANGED, notification.params.clone()).of_client(session.client);
+        // It says nothing more than that, and nobody judges or bounds what else a client would say with it.
+        let mut told = Call::new(ROOTS_CHANGED, None).of_client(session.client);
         // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
         told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
         return upstream.tell(told);

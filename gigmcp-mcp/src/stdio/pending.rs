@@ -258,6 +258,11 @@ impl Pending {
         self.lock().waiting.values().any(|entry| entry.caller.is_some())
     }
 
+    /// Whether the server may still be working on what nobody waits for.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.lock().works_for_anybody()
+    }
+
     /// Notes progress of a request, which lets it live on for a while, and says where it is to be told and under which
     /// token. Nothing for a request that is over, wants none, or did not get on.
     pub(crate) fn progress(&self, id: u64, value: f64, life: Duration) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
@@ -320,6 +325,13 @@ impl Pending {
         if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
             caller.open = caller.open.saturating_sub(1);
             caller.lives_until = Some(Instant::now() + life);
+        }
+    }
+
+    /// What a request made the server ask was not put to its client after all.
+    pub(crate) fn does_not_ask(&self, id: u64) {
+        if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
+            caller.open = caller.open.saturating_sub(1);
         }
     }
 

@@ -319,3 +319,25 @@ async fn who_comes_back_for_the_rest_of_an_answer_takes_a_share_of_what_may_list
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn a_change_of_roots_and_the_end_of_a_subscription_say_nothing_but_that() {
+    for private in ["", r#","x":"private""#] {
+        let mut stage = server();
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+        let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+        let session = endpoint.session(r#"{"roots":{"listChanged":true}}"#).await;
+        let session = [("mcp-session-id", &*session)];
+        let subscribed = endpoint.post(&session, &subscribe("resources/subscribe", "a:1")).await.json();
+        assert!(subscribed["result"].is_object(), "{subscribed}");
+        let ended = subscribe("resources/unsubscribe", "a:1").replace(r#""a:1""#, &format!(r#""a:1"{private}"#));
+        let ended = endpoint.post(&session, &ended).await.json();
+        assert!(ended["result"].is_object(), "{ended}");
+        assert_eq!(stage.heard(&["resources/unsubscribe"]).await.1, r#"{"uri":"a:1"}"#);
+        let changed = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":{{"_meta":{{}}{private}}}}}"#
+        );
+        assert_eq!(endpoint.post(&session, &changed).await.status, 202);
+        assert_eq!(stage.heard(&["notifications/roots/list_changed"]).await.1, "");
+    }
+}
