@@ -71,6 +71,9 @@ called `test`, so that the gateway's ordinary names are the ones that the suite 
 never silent. The columns are what the fixture speaks: `legacy` with sessions until 2025-11-25, `modern` 2026-07-28,
 `dual` both. Each set of requirements is run on its own revision's wire, so every column is a translation or none.
 
+Of 2026-07-28, the suite can count 197 checks: one more, `server-sse-streams-functional`, for servers that answer `tools/list` by a stream
+of events. Here an answer that is all there is to say is JSON, which the suite takes note of and does not count.
+
 This page is generated: `GIGMCP_WRITE_CONFORMANCE=1 ./dev test -p gigmcp-gateway --test conformance`. The same test
 fails when the page is not what happens.
 ";

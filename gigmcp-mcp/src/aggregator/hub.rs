@@ -15,7 +15,7 @@ use super::{
     links::Links,
     pointing::links_of_result,
     rate::Rates,
-    skill_uris::{exposed, is_misleading},
+    skill_uris::exposed,
     tasks::{Ledger, TaskListeners},
     working::Working,
 };
@@ -118,12 +118,16 @@ impl Hub {
         self.publish(Arc::new(Notification { method: list.changed().into(), params: None }));
     }
 
+    /// The servers, in their order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Arc<Entry>> {
+        self.entries.get().into_iter().flatten().filter_map(Weak::upgrade)
+    }
+
     /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
     pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
         let entries = self.entries.get()?;
         let own = entries.get(server)?.upgrade()?;
-        let is_server = |name: &str| entries.iter().filter_map(Weak::upgrade).any(|entry| entry.name.as_str() == name);
-        if is_misleading(uri, is_server) {
+        if self.is_misleading(uri) {
             return Some(exposed(own.name.as_str(), uri));
         }
         let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));

@@ -14,7 +14,7 @@ use super::{
     named::Kind,
     naming::Shown,
     offer::Offer,
-    skill_uris::{exposed, is_misleading},
+    skill_uris::exposed,
 };
 use crate::{
     catalogue::{Catalogue, LocatedList},
@@ -129,7 +129,7 @@ impl Aggregator {
         for (entry, ready) in &gathered.servers {
             for item in of(&ready.catalogue).items() {
                 let name = entry.name.as_str();
-                let misleading = is_misleading(&item.uri, |name| self.by_name.contains_key(name));
+                let misleading = self.hub.is_misleading(&item.uri);
                 if !misleading && taken.insert(item.uri.to_string()) {
                     items.push(item.definition.clone());
                     continue;

@@ -13,7 +13,6 @@ use super::{
     offer::Offer,
     passing::uri_of,
     skill_files::agreed,
-    skill_uris::is_misleading,
     spares::Wanted,
 };
 use crate::{
@@ -55,8 +54,8 @@ impl Aggregator {
         if let Some((entry, own)) = self.named_in(uri) {
             return vec![Location { entry: Arc::clone(entry), uri: own }];
         }
-        if is_misleading(uri, |name| self.by_name.contains_key(name)) {
-            return Vec::new();
+        if self.hub.is_misleading(uri) {
+            return self.prefixed(uri).await.into_iter().collect();
         }
         let mut known = Vec::new();
         for entry in &self.entries {

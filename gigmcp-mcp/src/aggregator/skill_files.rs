@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     hygiene::is_dirty,
-    object::{Members, items},
+    object::{Members, items, quoted},
     upstream::Outcome,
 };
 
@@ -41,14 +41,15 @@ pub(super) fn agreed(entry: &Arc<Entry>, ready: &Ready, (own, exposed): (&str, &
         return outcome;
     }
     let mut said = skills.files(own).peekable();
-    let why = if said.peek().is_none() {
-        "is held back, as it is no file of the skill that was agreed to"
-    } else if bytes(own, result).is_some_and(|bytes| said.all(|file| file.is(&bytes))) {
+    if said.peek().is_none() {
+        let why = "is held back, as it is no file of the skill that was agreed to";
+        return Outcome::refused(&held(entry, exposed, CHANGED, why));
+    }
+    if bytes(own, result).is_some_and(|bytes| said.all(|file| file.is(&bytes))) {
         return outcome;
-    } else {
-        "is held back, as it is not the file of the skill that was agreed to"
-    };
+    }
     entry.doubts_skills();
+    let why = "is held back, as it is not the file of the skill that was agreed to";
     Outcome::refused(&held(entry, exposed, CHANGED, why))
 }
 
@@ -66,8 +67,8 @@ fn bytes(own: &str, result: &RawValue) -> Option<Vec<u8>> {
     }
 }
 
-/// What is in a directory, under the URIs that clients know, without what is held back. Where skills are pinned, nothing is told
-/// of a file but what it is called and how large it is: nobody has agreed to more.
+/// What is in a directory, under the URIs that clients know, without what is held back. Where skills are pinned, only what leads to
+/// files that were agreed to is told, and only what it is called and how large it is.
 pub(super) fn agreed_children(
     entry: &Entry,
     ready: &Ready,
@@ -85,15 +86,18 @@ pub(super) fn agreed_children(
         if inside.is_empty() || inside.contains('/') || is_dirty(inside) {
             return None;
         }
-        if ready.held_skill(&own).is_some() {
+        if ready.held_skill(&own).is_some() || pinned && !ready.catalogue.skills.leads_to(&own) {
             continue;
         }
         let shown = if pinned { bare(&child, inside) } else { child.with("uri", &own)? };
         kept.push(Members::of(&shown).ok()?.with("uri", &name(&own))?.get().to_owned());
     }
-    let kept = members.with_raw("resources", &format!("[{}]", kept.join(",")))?;
-    let members = Members::of(&kept).ok()?;
-    Some(if pinned && members.value("_meta").is_some() { members.without("_meta") } else { kept.clone() })
+    let kept = format!("[{}]", kept.join(","));
+    if !pinned {
+        return members.with_raw("resources", &kept);
+    }
+    let next = members.string("nextCursor").map(|cursor| format!(r#","nextCursor":{}"#, quoted(&cursor)));
+    RawValue::from_string(format!(r#"{{"resources":{kept}{}}}"#, next.unwrap_or_default())).ok()
 }
 
 fn bare(child: &Members<'_>, inside: &str) -> Box<RawValue> {
@@ -113,5 +117,5 @@ fn bare(child: &Members<'_>, inside: &str) -> Box<RawValue> {
 /// The stable code of what is not as it was agreed to.
 const CHANGED: &str = "definition-changed";
 /// Of one page of a directory.
-const MAX_CHILDREN: usize = 10_000;
+const MAX_CHILDREN: usize = 5_000;
 const MAX_TYPE: usize = 100;

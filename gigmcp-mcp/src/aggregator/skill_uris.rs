@@ -4,7 +4,12 @@
 
 use std::sync::Arc;
 
-use super::{Aggregator, backend::Entry, hub::prefixed};
+use super::{
+    Aggregator,
+    backend::Entry,
+    hub::{Hub, prefixed},
+    offer::Offer,
+};
 
 /// The URI under which clients know a skill, or a file of one.
 pub(super) fn exposed(server: &str, own: &str) -> String {
@@ -14,9 +19,13 @@ pub(super) fn exposed(server: &str, own: &str) -> String {
     }
 }
 
-/// Whether a server's own URI could be taken for one that has a server's name in it. Schemes and hosts are the same in capital
-/// letters, and nobody else writes them in digits.
-pub(super) fn is_misleading(uri: &str, is_server: impl Fn(&str) -> bool) -> bool {
+/// Whether a server's own URI could be taken for one that has a server's name in it: of one that `is_server`, or before the `+`,
+/// where `git+ssh` is a scheme too, of one that `has_others`, skills of which the URI is no `skill://`. Schemes and hosts are the same in
+/// capital letters, and nobody else writes them in digits.
+pub(super) fn is_misleading(uri: &str, is_server: impl Fn(&str) -> bool, has_others: impl Fn(&str) -> bool) -> bool {
+    if uri.split_once('+').is_some_and(|(name, _)| has_others(name)) {
+        return true;
+    }
     let Some((scheme, path)) = uri.split_at_checked(SCHEME.len()) else { return false };
     let first = path.split(['/', '?', '#']).next().unwrap_or_default();
     let host = first.to_ascii_lowercase();
@@ -26,8 +35,23 @@ pub(super) fn is_misleading(uri: &str, is_server: impl Fn(&str) -> bool) -> bool
 impl Entry {
     /// Whether clients may know this as something of a skill.
     pub(super) fn has_skill_around(&self, own: &str) -> bool {
-        self.offer_now()
-            .is_some_and(|offer| offer.held.skill(own).is_some() || offer.catalogue.skills.around(own).next().is_some())
+        self.offer_now().is_some_and(|offer| offer.said.catalogue.skills.around(own).next().is_some())
+    }
+
+    /// Whether one of its skills has another URI than `skill://`.
+    fn has_other_skills(&self) -> bool {
+        let others =
+            |offer: &Offer| offer.said.catalogue.skills.skills().iter().any(|skill| !skill.uri.starts_with(SCHEME));
+        self.offer_now().is_some_and(|offer| others(&offer))
+    }
+}
+
+impl Hub {
+    /// Whether a server's own URI could be taken for one that has a server's name in it.
+    pub(super) fn is_misleading(&self, uri: &str) -> bool {
+        let named = |name: &str| self.entries().find(|entry| entry.name.as_str() == name);
+        let has_others = |name: &str| named(name).is_some_and(|entry| entry.has_other_skills());
+        is_misleading(uri, |name| named(name).is_some(), has_others)
     }
 }
 
@@ -41,7 +65,6 @@ impl Aggregator {
         }
         let (name, own) = uri.split_once('+')?;
         let entry = named(name)?;
-        // `git+ssh` is a scheme too, whatever a server is called.
         entry.has_skill_around(own).then(|| (entry, own.into()))
     }
 }
@@ -66,10 +89,16 @@ mod tests {
             ("skill://docs2/pdf", false),
             ("skills://docs/pdf", false),
             ("a://docs/pdf", false),
+            ("others+x://pdf", true),
+            ("docs+x://pdf", false),
             ("skill:", false),
             ("", false),
         ] {
-            assert_eq!(is_misleading(uri, |name| matches!(name, "docs" | "a-1")), expected, "{uri}");
+            assert_eq!(
+                is_misleading(uri, |name| matches!(name, "docs" | "a-1"), |name| name == "others"),
+                expected,
+                "{uri}"
+            );
         }
     }
 

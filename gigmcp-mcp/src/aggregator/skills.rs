@@ -27,6 +27,9 @@ use crate::{
     upstream::{Call, Outcome},
 };
 
+/// A server that has skills, and what clients are shown of it.
+type Skilled = (Arc<Entry>, Arc<Offer>);
+
 /// What is asked of one server about a skill, or a directory of one.
 struct Asked<'a> {
     entry: &'a Arc<Entry>,
@@ -81,7 +84,7 @@ impl Aggregator {
     }
 
     /// Whose skill is meant. Without a server's name in it, a URI says so only while one server has any.
-    fn asked<'a>(&'a self, having: &[&'a (Arc<Entry>, Arc<Offer>)], uri: &'a str) -> Result<Asked<'a>, RpcError> {
+    fn asked<'a>(&'a self, having: &[&'a Skilled], uri: &'a str) -> Result<Asked<'a>, RpcError> {
         if let Some((entry, own)) = self.named_in(uri) {
             return Ok(Asked { entry, uri: own, exposed: uri, named: true });
         }
@@ -160,7 +163,11 @@ fn entry_of(asked: &Asked<'_>, ready: &Ready, result: &RawValue) -> Result<Box<R
         return Err(Untold::Held(code, held(asked.entry, asked.exposed, code, why)));
     }
     let renamed = entry_under(entry, &|own| asked.name(own)).ok_or(Untold::Malformed)?;
-    members.with_raw("skill", renamed.get()).ok_or(Untold::Malformed)
+    let told = match is_pinned(asked.entry) {
+        true => RawValue::from_string(format!(r#"{{"skill":{}}}"#, renamed.get())).ok(),
+        false => members.with_raw("skill", renamed.get()),
+    };
+    told.ok_or(Untold::Malformed)
 }
 
 pub(super) fn held(entry: &Entry, exposed: &str, code: &str, why: &str) -> RpcError {
@@ -169,8 +176,8 @@ pub(super) fn held(entry: &Entry, exposed: &str, code: &str, why: &str) -> RpcEr
 }
 
 /// The servers that have skills.
-fn having<'a>(gathered: &'a Gathered, method: &str) -> Result<Vec<&'a (Arc<Entry>, Arc<Offer>)>, Outcome> {
-    let has = |(_, offer): &&(Arc<Entry>, Arc<Offer>)| offer.description.extensions.has(SKILLS);
+fn having<'a>(gathered: &'a Gathered, method: &str) -> Result<Vec<&'a Skilled>, Outcome> {
+    let has = |(_, offer): &&Skilled| offer.description.extensions.has(SKILLS);
     let having: Vec<_> = gathered.servers.iter().filter(has).collect();
     if !having.is_empty() {
         return Ok(having);

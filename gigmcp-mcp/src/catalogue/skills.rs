@@ -83,6 +83,13 @@ impl SkillList {
         })
     }
 
+    /// Whether this is a file of a skill, a directory on the way to one, or of a skill whose files nobody knows.
+    pub(crate) fn leads_to(&self, uri: &str) -> bool {
+        let inside = |file: &str| file.strip_prefix(uri).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let within = |skill: &Skill| skill.is_made_anew() || skill.files.keys().any(|file| inside(file));
+        self.skills.iter().any(|skill| inside(&skill.uri)) || self.around(uri).any(within)
+    }
+
     /// Those that are kept.
     pub(crate) fn only(&self, kept: impl Fn(&Defined) -> bool) -> Self {
         let mut only = Self { odd: self.odd.clone(), ..Self::default() };
@@ -315,6 +322,9 @@ mod tests {
         assert_eq!(fits("skill://acme/pdf/a/b.md", b"words"), [true]);
         assert_eq!(fits("skill://acme/pdf/a/b.md", b"worse"), [false]);
         assert!(fits("skill://acme/pdf/a/c.md", b"words").is_empty());
+        for (uri, leads) in [("skill://acme", true), ("skill://acme/pdf/a", true), ("skill://acme/pdf/c", false)] {
+            assert_eq!(list.leads_to(uri), leads, "{uri}");
+        }
         let around = |uri: &str| list.around(uri).count();
         let inside = ["skill://acme/pdf", "skill://acme/pdf/SKILL.md", "skill://acme/pdf/x"];
         assert_eq!(inside.map(around), [1; 3]);
