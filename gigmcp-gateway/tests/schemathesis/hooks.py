@@ -20,5 +20,5 @@ class Caller:
             session, csrf = data.split(":")
             case.cookies["gig_session"] = session
             case.headers["x-csrf-token"] = csrf
-            # What the browser said of itself in which the session began, which is nothing: it ends where another says something else.
+            # A session is good in the browser that it began in, which said nothing of itself.
             case.headers["User-Agent"] = ""
