@@ -17,8 +17,8 @@ use crate::{
     upstream::{Event, List, Upstream},
 };
 
-/// What is heard, and the session that hears it.
-type Listener = (Receiver<Event>, Arc<Session>);
+/// What a client can listen to, and in which session.
+type Listened = (Receiver<Event>, Arc<Session>);
 
 impl StreamableHttp {
     /// Answers a GET: a stream of changed lists and resources, and of log lines.
@@ -84,7 +84,7 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         headers: &HeaderMap,
-    ) -> Result<Listener, Box<Response<ResponseBody>>> {
+    ) -> Result<Listened, Box<Response<ResponseBody>>> {
         let events = upstream.events().ok_or_else(|| not_allowed("POST, DELETE"))?;
         if !accepts(headers, "text/event-stream") {
             return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream").into());
