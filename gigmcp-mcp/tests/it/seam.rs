@@ -261,11 +261,10 @@ async fn a_request_of_nobodys_call_is_refused_and_calls_then_go_one_at_a_time() 
     first.await.unwrap();
     second.await.unwrap();
 
-    // Now the second of the same client waits for the first, and the same request is the first's.
-    let client = ClientId::new();
-    let first = spawn(&upstream, Call::new("first", None).with_sink(one).of_client(client));
+    // Now the second waits for the first, whose client answers at once, and the same request is the first's.
+    let first = spawn(&upstream, Call::new("first", None).with_sink(one));
     let first_id = server.hear().await.id;
-    let second = spawn(&upstream, Call::new("second", None).with_sink(two).of_client(client));
+    let second = spawn(&upstream, Call::new("second", None).with_sink(two));
     server.say(ELICIT).await;
     question(&mut ones).await.1.send(Verdict::Result(raw("1"))).unwrap();
     assert_eq!(server.hear_line().await, r#"{"jsonrpc":"2.0","id":"user_name","result":1}"#);
