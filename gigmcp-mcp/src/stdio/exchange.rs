@@ -66,8 +66,8 @@ impl StdioUpstream {
 
     /// The turn of a call of which the server may ask something. None beside a question that another client has not answered
     /// yet: that may take minutes, and the server may remember something for this one that no other process would. What the
-    /// server asks while both are under way reaches nobody; so one without a session waits a little
-    /// before, as many questions are answered by programs.
+    /// server asks while both are under way reaches nobody; so one without a session waits a little before, as many questions
+    /// are answered by programs.
     async fn turn(&self, client: Option<ClientId>) -> Result<Option<SemaphorePermit<'_>>, CallError> {
         let pending = &self.shared.pending;
         let turn = async {
