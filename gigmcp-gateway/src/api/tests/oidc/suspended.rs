@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     people::{Actor, Lifetime, Role, SessionToken, Standing, UserId},
+    store::{AuditRow, StoreError},
     token::Token,
 };
 
@@ -286,6 +287,22 @@ async fn a_session_renamed_while_the_provider_was_asked_suspends_nobody() {
         assert_eq!(left.is_some(), renewed.is_none(), "{case}: what it has would be taken for stolen");
         assert!(scene.lets_in(&programs).await, "{case}");
     }
+}
+
+#[tokio::test]
+async fn a_view_does_not_put_back_what_the_provider_gave_before() {
+    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone"]).await;
+    let hash = hash_of(&scene.member().await);
+    let store = scene.world.state.store().clone();
+    let before = store.grant(hash.clone()).await.expect("it can be read").expect("it is there");
+    assert!(store.keep_grant(hash.clone(), b"newer".to_vec(), None).await.expect("done"));
+    let rename = |before: &[u8]| {
+        let sealed = Some((before.to_vec(), b"sealed anew".to_vec()));
+        store.set_view(hash.clone(), "renamed".to_owned(), None, sealed, AuditRow::default())
+    };
+    assert!(matches!(rename(&before).await, Err(StoreError::Confirmed)));
+    assert!(rename(b"newer").await.expect("twin"));
+    assert_eq!(store.grant("renamed".to_owned()).await.expect("it can be read"), Some(b"sealed anew".to_vec()));
 }
 
 fn hash_of(session: &str) -> String {
