@@ -17,6 +17,9 @@ use crate::{
     upstream::{Event, List, Upstream},
 };
 
+/// What a client can listen to, and in which session.
+type Listened = (Receiver<Event>, Arc<Session>);
+
 impl StreamableHttp {
     /// Answers a GET: a stream of changed lists and resources, and of log lines.
     pub(super) fn listen<U: Upstream + ?Sized + 'static>(
@@ -81,7 +84,7 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         headers: &HeaderMap,
-    ) -> Result<(Receiver<Event>, Arc<Session>), Box<Response<ResponseBody>>> {
+    ) -> Result<Listened, Box<Response<ResponseBody>>> {
         let events = upstream.events().ok_or_else(|| not_allowed("POST, DELETE"))?;
         if !accepts(headers, "text/event-stream") {
             return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream").into());
