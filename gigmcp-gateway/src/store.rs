@@ -88,7 +88,7 @@ pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Joins, Profile, ProfileId};
 pub(crate) use programs::Program;
-pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
+pub(crate) use provider_sessions::{Claim, EndedBy, ProviderSession, SealedGrant};
 use reader::{Queue, Served, read_loop};
 pub(crate) use secrets::{Rewrapped, SecretHead, SecretKey, SecretRow};
 use sent::Sent;

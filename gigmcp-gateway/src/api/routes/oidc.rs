@@ -330,7 +330,8 @@ fn once_more(
     code: Option<Text<SecondFactor>>,
 ) -> Result<OnceMore, ApiError> {
     let confirmation = password.map(|password| Confirmation { password: password.0, code: code.map(|code| code.0) });
-    Ok(OnceMore { confirmation, flow: state.front.cookie.find_flow(&raw.headers)? })
+    let flow = state.front.cookie.find_flow(&raw.headers)?;
+    Ok(OnceMore { confirmation, flow, by_provider_only: !state.local_login })
 }
 
 fn provider(state: &State) -> Result<&std::sync::Arc<Oidc>, ApiError> {
