@@ -99,6 +99,11 @@ impl Bodies {
 
 #[cfg(test)]
 impl Bodies {
+    /// In which strangers have taken all their room.
+    pub(crate) fn full_of_strangers() -> Self {
+        Self { strangers: Pool::new(Bounds { of_all: 0, of_one: 0 }), ..Self::default() }
+    }
+
     /// With so little room.
     pub(crate) fn small(bytes: usize) -> Self {
         let bounds = Bounds { of_all: bytes, of_one: bytes };
