@@ -52,6 +52,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<SignedOut>()
             .responds(StatusCode::OK, "text/html", signed_out),
         route(Method::POST, "/oidc/backchannel-logout", "end_sessions_oidc", rules::SIGN_IN)
+            .own_room()
             .summary("The identity provider says that sessions are over")
             .form::<LogoutToken>()
             .responds(StatusCode::OK, "text/plain", backchannel_logout),
