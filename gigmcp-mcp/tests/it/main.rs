@@ -32,3 +32,4 @@ mod streamable_http;
 mod strict;
 mod tasks;
 mod tasks_guarded;
+mod waiting;
