@@ -5,6 +5,7 @@ mod aggregator;
 mod apps;
 mod embedding;
 mod fidelity;
+mod flow;
 mod guarded;
 mod hostile_client;
 mod hostile_server;
