@@ -81,7 +81,7 @@ impl StreamableHttp {
         principal: &Principal,
         upstream: &Arc<U>,
         headers: &HeaderMap,
-    ) -> Result<(Receiver<Event>, Arc<Session>), Box<Response<ResponseBody>>> {
+    ) -> Result<Listened, Box<Response<ResponseBody>>> {
         let events = upstream.events().ok_or_else(|| not_allowed("POST, DELETE"))?;
         if !accepts(headers, "text/event-stream") {
             return Err(plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream").into());
@@ -99,6 +99,9 @@ impl StreamableHttp {
         self.streams.cancel();
     }
 }
+
+/// What a client listens to, in one of its sessions.
+type Listened = (Receiver<Event>, Arc<Session>);
 
 /// Tells a client what it wants to see, until there is nobody to tell it.
 async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
