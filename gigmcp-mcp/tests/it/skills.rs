@@ -23,6 +23,7 @@ use crate::{
     oracle_modern::{client_of, discover},
     played::{Reply, Stage, result},
     seam::raw,
+    seams::ask as of_client,
 };
 
 /// What a server has: the files of its skill by name, what its entry says of them, and what else it lists.
@@ -337,6 +338,45 @@ async fn what_is_told_of_a_skill_is_clean_whatever_results_may_be() {
         let read = read(&aggregator, "skill://srv/pdf/a/b.md").await;
         let written = read.as_str().is_some_and(|text| text.contains('\u{200b}'));
         assert_eq!(written, !pins, "twin: a file is as it was written, if it is the one that was agreed to: {read}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_else_leads_to_a_skill_that_is_held_back() {
+    for pins in [true, false] {
+        let skill = Skill::new("skill://pdf", "words");
+        let answering = Arc::clone(&skill);
+        let capabilities = json!({
+            "tools": {}, "resources": { "subscribe": true },
+            "extensions": { "io.modelcontextprotocol/skills": {}, "com.example/odd": {} },
+        });
+        let table = move |method: &str, params: &str| match method {
+            "com.example/odd/do" => result("{}"),
+            _ => answering.lock().unwrap().answer(method, params),
+        };
+        let mut stage = Stage::new(&format!(r#""capabilities":{capabilities}"#), table);
+        let policy = if pins { pinned() } else { ServerPolicy::default() };
+        let aggregator = Aggregator::new(vec![stage.backend("srv").with_policy(policy)]).unwrap();
+        assert_eq!(listed(&aggregator).await.len(), 1);
+        let own = "skill://pdf/a/b.md";
+        let odd = async || of_client(&aggregator, "one", "com.example/odd/do", json!({ "uri": own })).await;
+        assert_eq!(odd().await, json!({}), "twin: it is not held back");
+        assert_eq!(ask(&aggregator, "resources/subscribe", "skill://srv/pdf/a/b.md").await, json!({}));
+        assert_eq!(stage.heard_so_far(&["resources/subscribe"]).len(), 1);
+        skill.lock().unwrap().entry[1].1 = "other".into();
+        stage.stop();
+        // Until it is noticed that the process has ended, and the next one has said what it has.
+        let mut heard = Vec::new();
+        while !heard.iter().any(|(method, _)| method == "skills/list") {
+            odd().await;
+            tokio::task::yield_now().await;
+            heard.extend(stage.heard_so_far(&["skills/list", "resources/subscribe"]));
+        }
+        assert_eq!(odd().await["error"]["data"]["code"] == "definition-changed", pins);
+        assert_eq!(listed(&aggregator).await.is_empty(), pins);
+        heard.extend(stage.heard_so_far(&["resources/subscribe"]));
+        let resumed = heard.iter().any(|(method, _)| method == "resources/subscribe");
+        assert_eq!(resumed, !pins, "twin: what is not held back is subscribed to again");
     }
 }
 
