@@ -20,3 +20,5 @@ class Caller:
             session, csrf = data.split(":")
             case.cookies["gig_session"] = session
             case.headers["x-csrf-token"] = csrf
+            # A session is good in the browser that it began in, which said nothing of itself.
+            case.headers["User-Agent"] = ""

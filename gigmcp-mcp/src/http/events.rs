@@ -17,6 +17,9 @@ use crate::{
     upstream::{Event, List, Upstream},
 };
 
+/// What a client can listen to, and in which session.
+type Listened = (Receiver<Event>, Arc<Session>);
+
 impl StreamableHttp {
     /// Answers a GET: a stream of changed lists and resources, and of log lines.
     pub(super) fn listen<U: Upstream + ?Sized + 'static>(
