@@ -363,9 +363,10 @@ impl Entry {
         self.scoped.values().chain([&self.aggregator])
     }
 
-    /// Nothing of it runs, nobody listens to it, and it was not called for a while.
+    /// Nothing of it runs, nobody listens to it, and it was not called for a while: as long as a session may live, if it knows
+    /// what sessions have read.
     fn is_unused(&self) -> bool {
-        self.called.elapsed() >= FORGOTTEN
+        is_forgotten(self.called.elapsed(), self.aggregator.remembers_flow())
             && self.aggregators().all(|aggregator| Arc::strong_count(aggregator) == 1)
             && !self.servers.values().any(|launch| launch.is_at_work())
     }
@@ -403,11 +404,37 @@ fn server_id(name: &ServerName) -> ServerId {
     name.as_str().parse().expect("a server name is a prefix of tool names")
 }
 
+fn is_forgotten(unused: Duration, remembers_flow: bool) -> bool {
+    unused >= if remembers_flow { SESSION } else { FORGOTTEN }
+}
+
 /// How long what was made for a profile is kept that nobody calls.
 const FORGOTTEN: Duration = Duration::from_secs(600);
+/// How long a session of a profile that nobody calls may live.
+const SESSION: Duration = Duration::from_secs(12 * 3600);
 /// How many profiles are looked at in one turn.
 const READ_AT_ONCE: usize = 32;
 /// How many different scopes of a profile's tokens are kept ready.
 const MAX_SCOPES: usize = 64;
 /// How long a server that was taken out of a profile may go on without being called.
 const REVOCATION_DELAY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use gigmcp_mcp::StreamableHttpLimits;
+
+    use super::*;
+
+    #[test]
+    fn what_sessions_have_read_is_kept_for_as_long_as_they_live() {
+        assert!(SESSION >= StreamableHttpLimits::default().session_idle);
+        for (unused, remembers, forgotten) in [
+            (FORGOTTEN, true, false),
+            (FORGOTTEN, false, true), // the twin
+            (SESSION, true, true),    // nor for longer
+            (Duration::ZERO, false, false),
+        ] {
+            assert_eq!(is_forgotten(unused, remembers), forgotten, "{unused:?}, {remembers}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ use self::{
     naming::Names,
     observer::Observation,
     offer::Offer,
-    passing::{FromServer, labelled_outcome},
+    passing::labelled_outcome,
     resources::nothing,
     spares::Wanted,
 };
@@ -236,6 +236,13 @@ impl Aggregator {
         }
     }
 
+    /// Whether sessions have read something that a later call has to be judged by ([`FlowPolicy::Ask`]). Whoever drops the aggregator
+    /// without another that [counts with](AggregatorBuilder::counting_with) it forgets that.
+    #[must_use]
+    pub fn remembers_flow(&self) -> bool {
+        self.hub.flow.remembers()
+    }
+
     /// Another aggregator takes its place for new requests: streams of events end, so that clients listen to that one and list
     /// everything anew. Calls under way go on.
     pub fn is_replaced(&self) {
@@ -304,7 +311,8 @@ impl Aggregator {
                 };
                 call.params = Some(params);
                 call.id = Some(observation.id());
-                call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
+                let labels = entry.policy().labels_of(ready.catalogue.tools.find_own(&route.said.name));
+                self.names_server(&mut call, entry, labels);
                 let (context, samplings) = (call.context.clone(), Arc::clone(&call.samplings));
                 let as_task = ready.catalogue.tools.find_own(&route.said.name).is_some_and(|tool| tool.needs_task);
                 let of = (entry, &*route.said.name);
@@ -363,6 +371,13 @@ impl Aggregator {
     }
 }
 
+impl Drop for Aggregator {
+    /// Its servers may go on for another; what ends from now on is only this.
+    fn drop(&mut self) {
+        self.hub.end_events();
+    }
+}
+
 impl Upstream for Aggregator {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
@@ -398,8 +413,9 @@ impl Upstream for Aggregator {
 
     fn tell(&self, told: Call) {
         for (entry, ready) in self.entries.iter().filter_map(|entry| Some((entry, entry.running()?))) {
-            let sink = told.sink.clone().map(|sink| FromServer::new(&entry.name, sink) as _);
-            ready.upstream.tell(Call { sink, ..told.clone() });
+            let mut told = told.clone();
+            self.names_server(&mut told, entry, entry.policy().labels);
+            ready.upstream.tell(told);
         }
     }
 

@@ -20,7 +20,7 @@ use self::{definitions::Items, pages::Pages, resources::Place};
 pub(crate) use self::{
     mend::mended_resource,
     resources::LocatedList,
-    skills::{Skill, SkillList, entry_under},
+    skills::{File, Skill, SkillList, entry_under},
 };
 use crate::{
     definition::Defined,

@@ -8,6 +8,7 @@ mod questions;
 mod secret;
 mod sink;
 mod size;
+mod written;
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -19,6 +20,7 @@ pub(crate) use self::{findings::Tally, size::depth};
 pub(crate) use self::{hints::Hints, questions::OURS};
 use crate::{
     aggregator::{OutputText, ServerPolicy},
+    catalogue::File,
     hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},
     message::{Notification, RpcError},
     name::ServerId,
@@ -32,11 +34,12 @@ pub(crate) struct Guard {
     server: ServerId,
     policy: ServerPolicy,
     pub(crate) tally: Tally,
+    written: written::Written,
 }
 
 impl Guard {
     pub(crate) fn new(server: ServerId, policy: ServerPolicy) -> Arc<Self> {
-        Arc::new(Self { tally: Tally::new(server.clone()), server, policy })
+        Arc::new(Self { tally: Tally::new(server.clone()), server, policy, written: Default::default() })
     }
 
     pub(crate) fn policy(&self) -> &ServerPolicy {
@@ -65,6 +68,12 @@ impl Guard {
             return None;
         }
         Some(shown.map_or(settings, |shown| shown.json))
+    }
+
+    /// What was written, if what is shown now was not clean. It says all that can be known of that: the same is always shown of
+    /// it.
+    pub(crate) fn written(&self, shown: &File) -> Option<File> {
+        self.written.of(shown)
     }
 
     /// A notification as it may be shown.
@@ -100,16 +109,23 @@ impl Guard {
 
     fn result(&self, method: &str, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
         let result = self.shallow(result)?;
+        // What is told of a skill is a definition, like a list of them.
+        let is_definition = matches!(method, "skills/get" | "resources/directory/read");
         let result = match self.policy.output {
-            OutputText::Clean => match self.rewritten(&result, NOTHING) {
+            OutputText::AsWritten if !is_definition => result,
+            OutputText::Clean | OutputText::AsWritten => match self.rewritten(&result, NOTHING) {
                 // What was two members may be one now, and two readers would read two things.
                 Some(clean) if clean.keys && Members::of(&clean.json).is_err() => {
                     return Err(broken("the result names a member twice"));
                 }
-                Some(clean) => clean.json,
+                Some(clean) => {
+                    if method == "resources/read" && self.policy.pins.as_ref().is_some_and(|pins| !pins.follows()) {
+                        self.written.note(&result, &clean.json);
+                    }
+                    clean.json
+                }
                 None => result,
             },
-            OutputText::AsWritten => result,
         };
         self.fitted(method, result)
     }

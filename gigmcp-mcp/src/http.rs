@@ -1,5 +1,6 @@
 //! Streamable HTTP towards clients, with and without a session.
 
+mod array;
 mod body;
 mod client;
 mod dispatch;
@@ -92,6 +93,9 @@ pub struct StreamableHttpLimits {
     /// Bytes of the URIs that clients of one principal are subscribed to, in all its sessions and on all its streams; more
     /// subscriptions are refused. Default 4 MiB.
     pub max_subscribed_bytes_per_principal: usize,
+    /// Bytes of the answers of one principal that wait: in a batch for the others, or for a client that has to come back. What
+    /// does not fit becomes an error. Default 32 MiB.
+    pub max_waiting_answer_bytes_per_principal: usize,
     /// How long an answer may take before its stream is opened, if the client can come back to it (from 2025-11-25 on).
     /// Default 5 s.
     pub primed_after: Duration,
@@ -126,6 +130,7 @@ impl Default for StreamableHttpLimits {
             max_listeners: 16_384,
             max_listeners_per_principal: 256,
             max_subscribed_bytes_per_principal: 4 << 20,
+            max_waiting_answer_bytes_per_principal: 32 << 20,
             primed_after: Duration::from_secs(5),
             stream_for: None,
             resumable_for: Duration::from_secs(300),
@@ -178,7 +183,7 @@ impl StreamableHttp {
             hosts: guard::LOOPBACK.into_iter().map(Into::into).collect(),
             origins: HashSet::new(),
             streams: CancellationToken::new(),
-            parking: Parking::new(limits),
+            parking: Parking::new(limits, &shares),
             listeners: Arc::new(Semaphore::new(limits.max_listeners)),
             shares,
         }

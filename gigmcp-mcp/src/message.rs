@@ -63,6 +63,12 @@ impl Verdict {
     pub fn refused(error: &RpcError) -> Self {
         Self::Error(error.to_raw())
     }
+
+    /// How long it is.
+    pub(crate) fn bytes(&self) -> usize {
+        let (Self::Result(json) | Self::Error(json)) = self;
+        json.get().len()
+    }
 }
 
 impl Message {

@@ -7,11 +7,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Aggregator, AggregatorLimits, Backend, CallObserver, DuplicateServer, FlowPolicy,
     backend::Entry,
-    hub::Hub,
+    hub::{Hub, Shared},
     meta::Presentation,
     naming::{Names, Prefixes},
-    rate::Rates,
-    tasks::Ledger,
 };
 use crate::{meta::ToolMode, name::ServerId, seal::Sealer, stdio::StdioLaunch, upstream::Launch};
 
@@ -26,8 +24,7 @@ pub struct AggregatorBuilder {
     client_prefix: usize,
     presentation: Presentation,
     flow: FlowPolicy,
-    rates: Arc<Rates>,
-    ledger: Arc<Ledger>,
+    shared: Shared,
 }
 
 impl AggregatorBuilder {
@@ -103,10 +100,9 @@ impl AggregatorBuilder {
     }
 
     /// Calls are counted together with those of another aggregator, and so is what tasks ask for: of the same servers, before it
-    /// or beside it.
+    /// or beside it. What sessions have read counts in both ([`FlowPolicy`]), and tasks that are under way go on.
     pub fn counting_with(mut self, other: &Aggregator) -> Self {
-        self.ledger = Arc::clone(&other.hub.ledger);
-        self.rates = Arc::clone(&other.hub.rates);
+        self.shared = other.hub.shared();
         self
     }
 
@@ -115,9 +111,9 @@ impl AggregatorBuilder {
     /// # Errors
     /// If two servers have the same name.
     pub fn build(self) -> Result<Aggregator, DuplicateServer> {
-        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow, rates, ledger } = self;
+        let Self { backends, limits, observer, prefixes, client_prefix, presentation, flow, shared } = self;
         let mut names = Names::new(prefixes, client_prefix, &backends);
-        let hub = Hub::new(flow, (rates, ledger));
+        let hub = Hub::new(flow, shared);
         let mut by_name = HashMap::new();
         let mut entries = Vec::with_capacity(backends.len());
         for backend in backends {

@@ -64,7 +64,8 @@ impl Aggregator {
             return (None, Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
         }
         let uri = call.params.as_deref().and_then(uri_of);
-        let held = uri.as_deref().and_then(|uri| ready.held.located(uri).filter(|_| !ready.lists_uri(uri)));
+        let located = |uri| ready.held.located(uri).filter(|_| !ready.lists_uri(uri));
+        let held = uri.as_deref().and_then(|uri| located(uri).or_else(|| ready.held_skill(uri)));
         if let Some(held) = held {
             let exposed = uri.as_deref().unwrap_or_default();
             return (Some(held.code()), Outcome::refused(&held.to_rpc(&entry.name, exposed)));

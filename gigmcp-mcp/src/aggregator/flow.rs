@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::{json, value::RawValue};
@@ -38,22 +38,58 @@ pub(super) enum Admitted {
     Asked,
 }
 
-/// What each caller has read: a session, or somebody without sessions. Requests of nobody are taken together.
-#[derive(Debug, Default)]
+/// What is done about what callers have read.
+#[derive(Clone, Debug)]
 pub(super) struct Flow {
     policy: FlowPolicy,
-    sessions: Mutex<HashMap<Caller, Session>>,
+    read: Arc<HasRead>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// What each caller has read: a session, or somebody without sessions. Requests of nobody are taken together. It is the same for
+/// all aggregators over the same servers: a session goes on in the next.
+#[derive(Debug, Default)]
+pub(super) struct HasRead(Mutex<HashMap<Caller, Session>>);
+
+#[derive(Clone, Copy, Debug)]
 struct Session {
     seen: FlowLabels,
     agreed: Option<Instant>,
+    used: Instant,
+    /// It has said goodbye, at its end or on its way to another aggregator.
+    has_left: bool,
+}
+
+impl HasRead {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn new() -> Self {
+        Self { seen: FlowLabels::default(), agreed: None, used: Instant::now(), has_left: false }
+    }
+
+    /// Whether it may call again.
+    fn may_live(&self) -> bool {
+        !self.has_left && self.used.elapsed() < LIFE
+    }
 }
 
 impl Flow {
-    pub(super) fn new(policy: FlowPolicy) -> Self {
-        Self { policy, sessions: Mutex::default() }
+    pub(super) fn new(policy: FlowPolicy, read: Arc<HasRead>) -> Self {
+        Self { policy, read }
+    }
+
+    /// What is known, for the next aggregator.
+    pub(super) fn read(&self) -> Arc<HasRead> {
+        Arc::clone(&self.read)
+    }
+
+    /// Whether something is known that a later call has to be judged by.
+    pub(super) fn remembers(&self) -> bool {
+        let read_something = |session: &Session| session.seen != FlowLabels::default();
+        self.asks() && self.read.lock().values().any(|session| session.may_live() && read_something(session))
     }
 
     /// Whether anything is refused that nobody agrees to.
@@ -69,16 +105,18 @@ impl Flow {
         caller: &Caller,
         sink: Option<&dyn Sink>,
     ) -> Result<Admitted, Unasked> {
-        if self.policy == FlowPolicy::Off || labels == FlowLabels::default() {
+        if labels == FlowLabels::default() {
             return Ok(Admitted::AtOnce);
         }
+        // Also while nobody asks for it: the owner may in the middle of a session.
         let session = self.session(caller, |session| {
             // What it reads by this very call cannot be sent by it, but a server that does all three can do so in the next.
             session.seen.reads_untrusted |= labels.reads_untrusted;
             session.seen.reads_private |= labels.reads_private;
         });
         let agreed = session.agreed.is_some_and(|at| at.elapsed() < CONSENT);
-        if !labels.can_send || agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
+        let off = self.policy == FlowPolicy::Off;
+        if off || !labels.can_send || agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
             return Ok(Admitted::AtOnce);
         }
         guard.tally.add(Finding::Flow, 1);
@@ -93,27 +131,40 @@ impl Flow {
             self.session(caller, |session| session.agreed = Some(Instant::now()));
             return Ok(Admitted::Asked);
         }
+        let instead = match sink {
+            Some(_) => "start a new session for it, agree when asked by a client that can ask",
+            None => {
+                "nobody can be asked about this request: call one of its tools, agree when asked, and send it again"
+            }
+        };
         let text = format!(
-            "server {server} can send data out, and this session has read both private data and text of strangers; start a \
-             new session for it, agree when asked by a client that can ask, or let the profile's owner set flow=warn"
+            "server {server} can send data out, and this session has read both private data and text of strangers; \
+             {instead}, or let the profile's owner set flow=warn"
         );
         let data = json!({ "code": FLOW, "server": server.as_str() });
         Err((FLOW, Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&data))))
     }
 
+    /// Nothing is forgotten at once: a client says goodbye to one aggregator when it goes on in another, too.
     pub(super) fn forget(&self, client: ClientId) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&Caller::Client(client));
+        if let Some(session) = self.read.lock().get_mut(&Caller::Client(client)) {
+            session.has_left = true;
+        }
     }
 
     fn session(&self, caller: &Caller, change: impl FnOnce(&mut Session)) -> Session {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.read.lock();
+        if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(caller) {
+            sessions.retain(|_, session| session.may_live());
+        }
         // Clients that never say that they have gone must not fill the memory. One that is not remembered is one of those
         // that are nobody's.
         let known = sessions.len() < MAX_SESSIONS || sessions.contains_key(caller);
         let key = if known { caller.clone() } else { Caller::Unknown };
         // What one of them agrees to is not another's word.
         let shared = key == Caller::Unknown;
-        let session = sessions.entry(key).or_default();
+        let session = sessions.entry(key).or_insert_with(Session::new);
+        (session.used, session.has_left) = (Instant::now(), false);
         change(session);
         let told = *session;
         session.agreed = session.agreed.filter(|_| !shared);
@@ -158,5 +209,7 @@ pub(super) fn is_toxic(labels: impl IntoIterator<Item = FlowLabels>) -> bool {
 /// The stable code of a call that needs somebody's word.
 const FLOW: &str = "flow-needs-consent";
 const MAX_SESSIONS: usize = 10_000;
+/// How long a session may be unused.
+const LIFE: Duration = Duration::from_secs(12 * 3600);
 /// How long somebody's word is good: those without sessions never begin a new one.
 const CONSENT: Duration = Duration::from_secs(3600);

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use super::{
     FlowPolicy,
     backend::Entry,
-    flow::Flow,
+    flow::{Flow, HasRead},
     links::Links,
     pointing::links_of_result,
     rate::Rates,
@@ -35,10 +35,19 @@ pub(super) struct Hub {
     pub(super) ledger: Arc<Ledger>,
     pub(super) flow: Flow,
     pub(super) tasks: TaskListeners,
-    pub(super) working: Working,
+    pub(super) working: Arc<Working>,
     entries: OnceLock<Vec<Weak<Entry>>>,
     levels: Mutex<HashMap<Option<ClientId>, LogLevel>>,
     subscriptions: Mutex<Subscriptions>,
+}
+
+/// What aggregators over the same servers have in common: one in the place of another, or beside it for a token for less.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    rates: Arc<Rates>,
+    ledger: Arc<Ledger>,
+    read: Arc<HasRead>,
+    working: Arc<Working>,
 }
 
 /// Who is subscribed to what, and each client to how much.
@@ -70,19 +79,25 @@ pub(super) struct Subscribed {
 }
 
 impl Hub {
-    pub(super) fn new(flow: FlowPolicy, (rates, ledger): (Arc<Rates>, Arc<Ledger>)) -> Arc<Self> {
+    pub(super) fn new(flow: FlowPolicy, shared: Shared) -> Arc<Self> {
+        let Shared { rates, ledger, read, working } = shared;
         Arc::new(Self {
             events: Mutex::new(Some(broadcast::Sender::new(QUEUED_EVENTS))),
             links: Links::default(),
             rates,
             ledger,
-            flow: Flow::new(flow),
+            flow: Flow::new(flow, read),
             tasks: TaskListeners::default(),
-            working: Working::default(),
+            working,
             entries: OnceLock::new(),
             levels: Mutex::default(),
             subscriptions: Mutex::default(),
         })
+    }
+
+    pub(super) fn shared(&self) -> Shared {
+        let (rates, ledger) = (Arc::clone(&self.rates), Arc::clone(&self.ledger));
+        Shared { rates, ledger, read: self.flow.read(), working: Arc::clone(&self.working) }
     }
 
     pub(super) fn connect(&self, entries: &[Arc<Entry>]) {

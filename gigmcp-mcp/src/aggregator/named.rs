@@ -11,7 +11,7 @@ use super::{
     flow::Admitted,
     identity::Caller,
     offer::Offer,
-    passing::{FromServer, labelled_outcome, uri_of},
+    passing::{labelled_outcome, uri_of},
     spares::Wanted,
 };
 use crate::{
@@ -240,7 +240,7 @@ impl Aggregator {
             Ok(held) => held,
             Err(error) => return Outcome::refused(&error),
         };
-        call.sink = call.sink.map(|sink| FromServer::new(&entry.name, sink) as _);
+        self.names_server(&mut call, entry, entry.policy().labels);
         let (method, uri) = (call.method.clone(), call.params.as_deref().and_then(uri_of));
         let context = call.context.clone();
         match mended(&method, uri.as_deref(), held.call(call).await) {

@@ -4,26 +4,55 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::{Aggregator, FlowLabels, backend::Entry, flow::Flow, identity::Caller};
 use crate::{
+    guard::Guard,
     http::ClientCapabilities,
     level::LogLevel,
     message::{Notification, Request, RpcError, Verdict, error_code},
     name::ServerId,
     object::{Members, is_object, items, quoted},
     sink::{ClientContext, Sink},
-    upstream::{BoxFuture, Outcome},
+    upstream::{BoxFuture, Call, Outcome},
 };
 
 /// A client's sink as one server sees it.
 #[derive(Debug)]
-pub(super) struct FromServer {
+struct FromServer {
     server: ServerId,
     client: Arc<dyn Sink>,
+    flow: Flow,
+    guard: Arc<Guard>,
+    labels: FlowLabels,
+    caller: Caller,
+}
+
+impl Aggregator {
+    /// From here on, whatever a server says in a call has the server's name on it, and what its client answers is judged like what
+    /// it calls with.
+    pub(super) fn names_server(&self, call: &mut Call, entry: &Entry, labels: FlowLabels) {
+        let caller = Caller::of(call);
+        let (server, guard, flow) = (entry.name.clone(), Arc::clone(&entry.guard), self.hub.flow.clone());
+        call.sink =
+            call.sink.take().map(|client| Arc::new(FromServer { server, client, flow, guard, labels, caller }) as _);
+    }
 }
 
 impl FromServer {
-    pub(super) fn new(server: &ServerId, client: Arc<dyn Sink>) -> Arc<Self> {
-        Arc::new(Self { server: server.clone(), client })
+    /// What the client answers, unless it has read something meanwhile that is not to be sent away.
+    async fn answer(&self, request: Request) -> Verdict {
+        let answer = self.client.ask(request).await;
+        if matches!(answer, Verdict::Error(_)) {
+            return answer;
+        }
+        let guarded = (&*self.guard, self.labels);
+        match self.flow.admit(&self.server, guarded, &self.caller, Some(&*self.client)).await {
+            Ok(_) => answer,
+            Err(_) => {
+                let text = "the answer is not told: it could hold what is not to be sent away, and nobody has agreed";
+                Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, text))
+            }
+        }
     }
 }
 
@@ -34,7 +63,7 @@ impl Sink for FromServer {
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match labelled(&self.server, request) {
-            Ok(request) => self.client.ask(request),
+            Ok(request) => Box::pin(self.answer(request)),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
     }

@@ -12,6 +12,7 @@ use super::{
     skills::held,
 };
 use crate::{
+    catalogue::File,
     hygiene::is_dirty,
     object::{Members, items, quoted},
     upstream::Outcome,
@@ -45,7 +46,9 @@ pub(super) fn agreed(entry: &Arc<Entry>, ready: &Ready, (own, exposed): (&str, &
         let why = "is held back, as it is no file of the skill that was agreed to";
         return Outcome::refused(&held(entry, exposed, CHANGED, why));
     }
-    if bytes(own, result).is_some_and(|bytes| said.all(|file| file.is(&bytes))) {
+    let shown = bytes(own, result).map(|bytes| File::of(&bytes));
+    let written = shown.as_ref().and_then(|shown| entry.guard.written(shown));
+    if shown.is_some() && said.all(|file| Some(file) == shown.as_ref() || Some(file) == written.as_ref()) {
         return outcome;
     }
     entry.doubts_skills();

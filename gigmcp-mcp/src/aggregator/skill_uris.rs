@@ -38,10 +38,9 @@ impl Entry {
         self.offer_now().is_some_and(|offer| offer.said.catalogue.skills.around(own).next().is_some())
     }
 
-    /// Whether one of its skills has another URI than `skill://`.
+    /// Whether one of its skills has another URI than `skill://`. What nobody has agreed to takes no other server's names.
     fn has_other_skills(&self) -> bool {
-        let others =
-            |offer: &Offer| offer.said.catalogue.skills.skills().iter().any(|skill| !skill.uri.starts_with(SCHEME));
+        let others = |offer: &Offer| offer.catalogue.skills.skills().iter().any(|skill| !skill.uri.starts_with(SCHEME));
         self.offer_now().is_some_and(|offer| others(&offer))
     }
 }
@@ -65,7 +64,11 @@ impl Aggregator {
         }
         let (name, own) = uri.split_once('+')?;
         let entry = named(name)?;
-        entry.has_skill_around(own).then(|| (entry, own.into()))
+        let offer = entry.offer_now()?;
+        let agreed = offer.catalogue.skills.around(own).next().is_some();
+        // One that is held back says so, unless what it would be called is already somebody's.
+        let held = || offer.held_skill(own).is_some() && !self.entries.iter().any(|entry| entry.lists_uri(uri));
+        (agreed || held()).then(|| (entry, own.into()))
     }
 }
 

@@ -113,7 +113,9 @@ impl Start {
     /// The same of what was subscribed to, without what is held back now.
     async fn resume(&self, Ready { upstream, offer, .. }: &Ready) {
         if offer.description.capabilities.subscribe {
-            let shown = |uri: &str| offer.lists_uri(uri) || offer.held.located(uri).is_none();
+            let shown = |uri: &str| {
+                (offer.lists_uri(uri) || offer.held.located(uri).is_none()) && offer.held_skill(uri).is_none()
+            };
             for uri in self.hub.to_resume(self.index).into_iter().filter(|uri| shown(uri)) {
                 drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
             }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use tokio::time::{Duration, sleep};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{Duration, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -19,18 +22,22 @@ use crate::{
     message::RpcError,
     name::ServerId,
     object::Members,
-    upstream::{Hold, Outcome},
+    upstream::{Event, Hold, Outcome},
 };
 
-/// The tasks that are not over, as far as is known.
+/// The tasks that are not over, as far as is known, of all aggregators over the same servers: they go on when one takes the place
+/// of another.
 #[derive(Debug)]
 pub(super) struct Working(Mutex<Known>);
 
 #[derive(Debug)]
 struct Known {
-    tasks: HashMap<Task, Held>,
-    shares: Shares<usize>,
+    tasks: HashMap<Key, Held>,
+    shares: Shares<ServerId>,
 }
+
+/// Servers have other places in other aggregators.
+type Key = (ServerId, (ProcessId, Box<str>));
 
 struct Held {
     owner: Owner,
@@ -47,7 +54,7 @@ impl std::fmt::Debug for Held {
 }
 
 impl Hub {
-    /// A task has begun. Its server is held until it is over, and no longer than this.
+    /// A task has begun. Its server is held until it is over, and no longer than this, or than its process is there.
     pub(super) fn task_begins(
         self: &Arc<Self>,
         (task, owner): (Task, Owner),
@@ -55,19 +62,23 @@ impl Hub {
         longest: Duration,
         observation: Observation,
     ) {
-        let (hub, over) = (Arc::downgrade(self), task.clone());
-        let mut working = self.working.lock();
-        if working.tasks.contains_key(&task) || !working.shares.take(&task.server, &owner) {
+        let Some(entry) = self.entries().find(|entry| entry.index == task.server) else { return };
+        let Some(process) = entry.process(&task.process) else { return };
+        let key = (entry.name.clone(), task.own());
+        let (working, over) = (Arc::downgrade(&self.working), key.clone());
+        let mut known = self.working.lock();
+        if known.tasks.contains_key(&key) || !known.shares.take(&key.0, &owner) {
             return;
         }
+        let events = process.upstream.events();
         let end = tokio::spawn(async move {
-            sleep(longest).await;
-            if let Some(hub) = hub.upgrade() {
-                let held = hub.working.lock().remove(&over);
+            drop(timeout(longest, ended(events)).await);
+            if let Some(working) = working.upgrade() {
+                let held = working.lock().remove(&over);
                 drop(held); // and not under the lock
             }
         });
-        working.tasks.insert(task, Held { owner, _hold: hold, _end: AbortOnDropHandle::new(end), observation });
+        known.tasks.insert(key, Held { owner, _hold: hold, _end: AbortOnDropHandle::new(end), observation });
     }
 
     /// Something is told of a task: it may be over.
@@ -75,7 +86,7 @@ impl Hub {
         let Ok(members) = Members::of(told) else { return };
         let Some(status) = members.string("status").filter(|status| ENDS.contains(&&**status)) else { return };
         self.ledger.ends(server, task);
-        let Some(held) = self.working.lock().remove(task) else { return };
+        let Some(held) = self.working.lock().remove(&(server.clone(), task.own())) else { return };
         let member = |name| members.value(name).map(ToOwned::to_owned);
         let outcome = match &*status {
             "completed" => Outcome::Complete(member("result").unwrap_or_else(|| told.to_owned())),
@@ -88,20 +99,32 @@ impl Hub {
     /// Nobody follows a task.
     pub(super) fn task_is_given_up(&self, server: &ServerId, task: &Task) {
         self.ledger.ends(server, task);
-        let held = self.working.lock().remove(task);
+        let held = self.working.lock().remove(&(server.clone(), task.own()));
         drop(held); // and not under the lock
     }
 
-    /// A process has ended, and its tasks with it.
-    pub(super) fn process_ends(&self, server: usize, process: &ProcessId) {
+    /// Nobody follows a process any more: it has ended, and its tasks with it, unless only this aggregator has.
+    fn is_not_followed(&self, server: usize, process: &ProcessId) {
         self.tasks.end(server, process);
-        let mut working = self.working.lock();
-        let over: Vec<Task> =
-            working.tasks.keys().filter(|task| task.server == server && task.process == *process).cloned().collect();
-        let over: Vec<Held> = over.iter().filter_map(|task| working.remove(task)).collect();
-        drop(working);
+        let Some(name) = self.entries().find(|entry| entry.index == server).map(|entry| entry.name.clone()) else {
+            return;
+        };
+        if self.is_replaced() {
+            return;
+        }
+        let mut known = self.working.lock();
+        let of_process = |key: &&Key| key.0 == name && key.1.0 == *process;
+        let over: Vec<Key> = known.tasks.keys().filter(of_process).cloned().collect();
+        let over: Vec<Held> = over.iter().filter_map(|task| known.remove(task)).collect();
+        drop(known);
         drop(over); // and not under the lock
     }
+}
+
+/// Until nothing is left of a process.
+async fn ended(events: Option<Receiver<Event>>) {
+    let Some(mut events) = events else { return std::future::pending().await };
+    while !matches!(events.recv().await, Err(RecvError::Closed)) {}
 }
 
 /// Tells the hub when it is dropped, with whoever follows a process.
@@ -114,7 +137,7 @@ pub(super) struct Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.process_ends(self.server, &self.process);
+            hub.is_not_followed(self.server, &self.process);
         }
     }
 }
@@ -132,9 +155,9 @@ impl Working {
 }
 
 impl Known {
-    fn remove(&mut self, task: &Task) -> Option<Held> {
+    fn remove(&mut self, task: &Key) -> Option<Held> {
         let held = self.tasks.remove(task)?;
-        self.shares.give_back(&task.server, &held.owner);
+        self.shares.give_back(&task.0, &held.owner);
         Some(held)
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Skill {
 }
 
 /// What the entry of a skill says of the bytes of a file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct File {
     digest: Box<str>,
     size: u64,
@@ -155,9 +155,9 @@ impl Skill {
 }
 
 impl File {
-    /// Whether these are its bytes.
-    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
-        bytes.len() as u64 == self.size && *self.digest == digest(bytes)
+    /// What an entry would say of these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { digest: digest(bytes).into(), size: bytes.len() as u64 }
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn an_entry_says_what_is_in_a_file_and_which_are_its() {
         let list = SkillList::of(&[raw(&entry())], AS_IT_IS);
-        let fits = |uri: &str, bytes: &[u8]| list.files(uri).map(|file| file.is(bytes)).collect::<Vec<_>>();
+        let fits = |uri: &str, bytes: &[u8]| list.files(uri).map(|file| *file == File::of(bytes)).collect::<Vec<_>>();
         assert_eq!(fits("skill://acme/pdf/a/b.md", b"words"), [true]);
         assert_eq!(fits("skill://acme/pdf/a/b.md", b"worse"), [false]);
         assert!(fits("skill://acme/pdf/a/c.md", b"words").is_empty());

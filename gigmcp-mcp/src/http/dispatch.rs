@@ -10,11 +10,12 @@ use tokio::time::{Duration, timeout};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
+    array::Array,
     body::{Answer, Part, ResponseBody, resumable, stream},
     modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
-    shares::Taken,
+    shares::{Shares, Taken},
 };
 use crate::{
     attended::Attended,
@@ -217,17 +218,18 @@ impl StreamableHttp {
             Ok(_) => return refuse("this revision of the protocol has no batches"),
             Err(NoSession { status, error }) => return rpc_error(status, None, &error),
         };
-        let mut answers = Vec::new();
+        let mut answers = Array::default();
         let mut requests = Vec::new();
         for message in messages {
             match Message::from_raw(message) {
                 Ok(Message::Request(request)) if &*request.method != "initialize" => {
                     let (sender, answered) = tokio::sync::oneshot::channel();
                     let id = request.id.clone();
+                    let waiting = (Arc::clone(&self.shares), principal.clone());
                     let begun = self.share(principal, &request, message.get().len()).and_then(|share| {
                         begin(&session, upstream, request, None, async move |verdict| {
                             // The client may have gone.
-                            let _ = sender.send(write_response(Some(&id), &verdict));
+                            let _ = sender.send(waiting_answer(&waiting, &id, verdict));
                             drop(share);
                         })
                     });
@@ -237,28 +239,49 @@ impl StreamableHttp {
                             drop(call);
                             requests.push(answered);
                         }
-                        Err(Busy { id, error }) => answers.push(write_response(Some(&id), &Verdict::refused(&error))),
+                        Err(Busy { id, error }) => answers.push(&write_response(Some(&id), &Verdict::refused(&error))),
                     }
                 }
                 Ok(Message::Request(request)) => {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
-                    answers.push(write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
+                    answers.push(&write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
                 Ok(Message::Notification(notification)) => take_note(&session, upstream, &notification),
                 Ok(Message::Response(response)) => session.answered(response),
                 Err(error) => {
-                    answers.push(write_response(None, &Verdict::Error(invalid(&error).to_raw())));
+                    answers.push(&write_response(None, &Verdict::Error(invalid(&error).to_raw())));
                 }
             }
         }
         for request in requests {
-            answers.extend(request.await);
+            // Each is given up once it has been copied.
+            if let Ok((answer, room)) = request.await {
+                answers.push(&answer);
+                answers.holds(room);
+            }
         }
-        if answers.is_empty() {
-            return empty(StatusCode::ACCEPTED);
+        match answers.end() {
+            Some(text) => json_reply(StatusCode::OK, text),
+            None => empty(StatusCode::ACCEPTED),
         }
-        json_reply(StatusCode::OK, [&b"["[..], &answers.join(&b','), b"]"].concat())
     }
+}
+
+/// An answer in a batch, with the room that it takes until all are there.
+fn waiting_answer(
+    (shares, principal): &(Arc<Shares>, Principal),
+    id: &RequestId,
+    verdict: Verdict,
+) -> (Vec<u8>, Option<Taken>) {
+    let room = shares.answer(principal, verdict.bytes());
+    let verdict = if room.is_some() { verdict } else { Verdict::refused(&too_many_wait()) };
+    (write_response(Some(id), &verdict), room)
+}
+
+/// What is left of an answer that there is no room for while it waits.
+pub(super) fn too_many_wait() -> RpcError {
+    let text = "the answer is too long to be kept with others that wait; ask for it alone, or for less of it";
+    RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&json!({ "code": "answer-not-kept" }))
 }
 
 /// Why a message has no session.

@@ -21,6 +21,8 @@ struct Share {
     listeners: usize,
     /// Bytes of what it is subscribed to.
     subscribed: usize,
+    /// Bytes of answers that wait for something else than the connection.
+    answers: usize,
 }
 
 impl Shares {
@@ -55,6 +57,14 @@ impl Shares {
         self.take(principal, Share { subscribed, ..Share::default() }, |taken| taken.subscribed + subscribed <= max)
     }
 
+    /// Room for an answer that waits, in a batch for the others or for a client that has to come back.
+    pub(super) fn answer(self: &Arc<Self>, principal: &Principal, answers: usize) -> Option<Taken> {
+        let max = self.limits.max_waiting_answer_bytes_per_principal;
+        self.take(principal, Share { answers, ..Share::default() }, |taken| {
+            taken.answers.saturating_add(answers) <= max
+        })
+    }
+
     fn take(
         self: &Arc<Self>,
         principal: &Principal,
@@ -71,6 +81,7 @@ impl Shares {
             bytes: taken.bytes + part.bytes,
             listeners: taken.listeners + part.listeners,
             subscribed: taken.subscribed + part.subscribed,
+            answers: taken.answers + part.answers,
         };
         match table.get_mut(principal) {
             Some(share) => *share = more,
@@ -101,14 +112,16 @@ impl Drop for Taken {
         share.bytes -= self.part.bytes;
         share.listeners -= self.part.listeners;
         share.subscribed -= self.part.subscribed;
+        share.answers -= self.part.answers;
         if *share == Share::default() {
             table.remove(&self.principal);
         }
     }
 }
 
-/// What is kept with each text.
-const BESIDE_A_TEXT: usize = 128;
+/// What is kept with each text, here and of each profile, where there is room for so many subscriptions of all together: nobody
+/// has the bytes to take them all.
+const BESIDE_A_TEXT: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -122,6 +135,7 @@ mod tests {
             max_bytes_per_principal: 10,
             max_listeners_per_principal: 1,
             max_subscribed_bytes_per_principal: 2 * BESIDE_A_TEXT + 10,
+            max_waiting_answer_bytes_per_principal: 10,
             ..StreamableHttpLimits::default()
         };
         let (shares, one, two) = (Shares::new(limits), Principal::new("one"), Principal::new("two"));
@@ -136,10 +150,21 @@ mod tests {
         assert!(shares.subscribed(&one, [&String::new()]).is_none());
         assert!(shares.subscribed(&two, &texts("123456")).is_none());
         let others = (shares.request(&two, 9).unwrap(), shares.listener(&two).unwrap());
+        let answers = (shares.answer(&one, 10).unwrap(), shares.answer(&two, 10).unwrap());
+        assert!(shares.answer(&one, 1).is_none());
         drop(first);
         let alone = shares.request(&one, 6).unwrap();
-        drop((second, alone, listener, others, subscribed));
+        drop((second, alone, listener, others, subscribed, answers));
         assert!(shares.lock().is_empty());
         assert!(shares.request(&one, 1000).is_some(), "alone it may be longer");
+    }
+
+    #[test]
+    fn one_principal_leaves_most_subscriptions_of_a_profile_to_others() {
+        let shares = Shares::new(StreamableHttpLimits::default());
+        let (one, text) = (Principal::new("one"), "a:1".to_owned());
+        let taken: Vec<_> = std::iter::from_fn(|| shares.subscribed(&one, [&text])).collect();
+        assert!((1000..2500).contains(&taken.len()), "{} of 10,000", taken.len());
+        assert!(shares.subscribed(&Principal::new("two"), [&text]).is_some(), "twin: another's are not used up");
     }
 }

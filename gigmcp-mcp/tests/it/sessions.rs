@@ -254,7 +254,7 @@ fn subscribe(method: &str, uri: &str) -> String {
 async fn the_texts_of_subscriptions_are_bounded_over_all_sessions_and_streams_of_one_principal() {
     let stage = server();
     let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
-    let limits = StreamableHttpLimits { max_subscribed_bytes_per_principal: 10_000, ..StreamableHttpLimits::default() };
+    let limits = StreamableHttpLimits { max_subscribed_bytes_per_principal: 13_000, ..StreamableHttpLimits::default() };
     let endpoint = Endpoint::serve(aggregator, limits).await;
     let (one, other) = (endpoint.initialize("2025-11-25").await, endpoint.initialize("2025-11-25").await);
     let (long, next) = (format!("a:{}", "x".repeat(6_000)), format!("b:{}", "x".repeat(6_000)));

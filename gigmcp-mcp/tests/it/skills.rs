@@ -7,8 +7,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, BoxFuture, Call, Definition, DefinitionDigest, DefinitionKind, Outcome, Pins, PinsUnknown, Process,
-    ServerPolicy, Standing, Upstream,
+    Aggregator, BoxFuture, Call, Definition, DefinitionDigest, DefinitionKind, Outcome, OutputText, Pins, PinsUnknown,
+    Process, ServerPolicy, Standing, Upstream,
 };
 use rmcp::{
     ClientLifecycleMode,
@@ -23,6 +23,7 @@ use crate::{
     oracle_modern::{client_of, discover},
     played::{Reply, Stage, result},
     seam::raw,
+    seams::ask as of_client,
 };
 
 /// What a server has: the files of its skill by name, what its entry says of them, and what else it lists.
@@ -261,6 +262,121 @@ async fn what_has_changed_of_a_skill_is_held_back() {
             let got = ask(&aggregator, method, uri).await;
             assert_eq!(got["error"]["data"]["code"] == "definition-changed", pinned, "{method}: {got}");
         }
+    }
+}
+
+fn pinned() -> ServerPolicy {
+    let mut policy = ServerPolicy::default();
+    policy.pins = Some(Arc::new(First::default()));
+    policy
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_clean_is_compared_as_it_was_written() {
+    let skill = Skill::new("skill://pdf", "words");
+    for files in [true, false] {
+        let mut skill = skill.lock().unwrap();
+        let of = if files { &mut skill.files } else { &mut skill.entry };
+        of[1].1 = "\u{feff}some\u{c} words\r\n\u{1b}[1mand\u{200b} more".into();
+    }
+    let stage = stage(&skill, false);
+    let aggregator = Aggregator::new(vec![stage.backend("srv").with_policy(pinned())]).unwrap();
+    let b = "skill://srv/pdf/a/b.md";
+    assert_eq!(listed(&aggregator).await.len(), 1);
+    let shown = read(&aggregator, b).await;
+    assert!(shown.as_str().is_some_and(|text| text.contains("words") && !text.contains('\u{1b}')), "{shown}");
+    skill.lock().unwrap().files[1].1.push_str("\u{200b}!");
+    assert_eq!(read(&aggregator, b).await, "definition-changed", "twin: other words");
+}
+
+#[tokio::test]
+async fn a_skill_that_nobody_agreed_to_takes_no_name_of_another_server() {
+    for pins in [true, false] {
+        let (new, old) = (Skill::new("skill://pdf", "new"), Skill::new("skill://pdf", "old"));
+        old.lock().unwrap().resources = vec!["two+x://pdf/SKILL.md".into()];
+        let stages = [stage(&old, false), stage(&new, false)];
+        let policy = if pins { pinned() } else { ServerPolicy::default() };
+        let backends = vec![stages[0].backend("one"), stages[1].backend("two").with_policy(policy)];
+        let aggregator = Aggregator::new(backends).unwrap();
+        assert_eq!(listed(&aggregator).await.len(), 2);
+        assert_eq!(read(&aggregator, "two+x://pdf/SKILL.md").await, "listed");
+        *new.lock().unwrap() = Skill::new("x://pdf", "new").lock().unwrap().clone();
+        stages[1].say(r#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#);
+        while listed(&aggregator).await.iter().any(|uri| uri.starts_with("skill://two/")) {
+            tokio::task::yield_now().await;
+        }
+        let expected = if pins { "listed" } else { "new of it" };
+        assert_eq!(
+            read(&aggregator, "two+x://pdf/SKILL.md").await,
+            expected,
+            "twin: one that is agreed to has its name"
+        );
+        let other = read(&aggregator, "two+x://pdf/a/b.md").await;
+        assert_eq!(other, if pins { "definition-new" } else { "new" }, "what nobody lists is said to be held back");
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_skill_is_clean_whatever_results_may_be() {
+    let skill = Skill::new("skill://pdf", "words");
+    let answering = Arc::clone(&skill);
+    let capabilities =
+        r#""capabilities":{"tools":{},"resources":{},"extensions":{"io.modelcontextprotocol/skills":{}}}"#;
+    let stage =
+        Stage::new(capabilities, move |method, params| match answering.lock().unwrap().answer(method, params) {
+            Reply::Result(text) => result(text.replace("What it", "What\\u200b\\u001b[8m it")),
+            other => other,
+        });
+    for pins in [true, false] {
+        let mut policy = if pins { pinned() } else { ServerPolicy::default() };
+        policy.output = OutputText::AsWritten;
+        let aggregator = Aggregator::new(vec![stage.backend("srv").with_policy(policy)]).unwrap();
+        let uri = listed(&aggregator).await.remove(0);
+        let got = ask(&aggregator, "skills/get", &uri).await;
+        assert_eq!(got["skill"]["frontmatter"]["description"], "What it is for.", "{got}");
+        skill.lock().unwrap().files[1].1 = "What it".into();
+        let read = read(&aggregator, "skill://srv/pdf/a/b.md").await;
+        let written = read.as_str().is_some_and(|text| text.contains('\u{200b}'));
+        assert_eq!(written, !pins, "twin: a file is as it was written, if it is the one that was agreed to: {read}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_else_leads_to_a_skill_that_is_held_back() {
+    for pins in [true, false] {
+        let skill = Skill::new("skill://pdf", "words");
+        let answering = Arc::clone(&skill);
+        let capabilities = json!({
+            "tools": {}, "resources": { "subscribe": true },
+            "extensions": { "io.modelcontextprotocol/skills": {}, "com.example/odd": {} },
+        });
+        let table = move |method: &str, params: &str| match method {
+            "com.example/odd/do" => result("{}"),
+            _ => answering.lock().unwrap().answer(method, params),
+        };
+        let mut stage = Stage::new(&format!(r#""capabilities":{capabilities}"#), table);
+        let policy = if pins { pinned() } else { ServerPolicy::default() };
+        let aggregator = Aggregator::new(vec![stage.backend("srv").with_policy(policy)]).unwrap();
+        assert_eq!(listed(&aggregator).await.len(), 1);
+        let own = "skill://pdf/a/b.md";
+        let odd = async || of_client(&aggregator, "one", "com.example/odd/do", json!({ "uri": own })).await;
+        assert_eq!(odd().await, json!({}), "twin: it is not held back");
+        assert_eq!(ask(&aggregator, "resources/subscribe", "skill://srv/pdf/a/b.md").await, json!({}));
+        assert_eq!(stage.heard_so_far(&["resources/subscribe"]).len(), 1);
+        skill.lock().unwrap().entry[1].1 = "other".into();
+        stage.stop();
+        // Until it is noticed that the process has ended, and the next one has said what it has.
+        let mut heard = Vec::new();
+        while !heard.iter().any(|(method, _)| method == "skills/list") {
+            odd().await;
+            tokio::task::yield_now().await;
+            heard.extend(stage.heard_so_far(&["skills/list", "resources/subscribe"]));
+        }
+        assert_eq!(odd().await["error"]["data"]["code"] == "definition-changed", pins);
+        assert_eq!(listed(&aggregator).await.is_empty(), pins);
+        heard.extend(stage.heard_so_far(&["resources/subscribe"]));
+        let resumed = heard.iter().any(|(method, _)| method == "resources/subscribe");
+        assert_eq!(resumed, !pins, "twin: what is not held back is subscribed to again");
     }
 }
 

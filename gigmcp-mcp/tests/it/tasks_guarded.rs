@@ -294,6 +294,40 @@ async fn a_task_goes_on_in_the_next_aggregator_as_far_as_that_one_allows_its_too
 }
 
 #[tokio::test]
+async fn a_task_is_held_and_its_end_is_known_in_the_next_aggregator() {
+    for ends in [true, false] {
+        let (stage, script) = server();
+        let profile = Profile::of(&stage);
+        let notes = Arc::new(Notes::default());
+        let builder = || profile.builder(|_| {}).observed_by(notes.clone());
+        let before = builder().build().unwrap();
+        let id = task(&before, "one", "srv_do").await;
+        let after = builder().counting_with(&before).build().unwrap();
+        before.is_replaced();
+        drop(before);
+        // It has heard of all that by now.
+        ask(&after, "one", "tasks/get", json!({ "taskId": id })).await;
+        let ended =
+            || notes.0.lock().unwrap().iter().find(|it| &*it.method == "tasks/end").map(|it| it.verdict.clone());
+        assert_eq!(ended(), None, "it is under way");
+        if ends {
+            tells(&script, &json!({ "status": "completed", "result": { "content": [] } }));
+            ask(&after, "one", "tasks/get", json!({ "taskId": id })).await;
+        } else {
+            stage.stop();
+        }
+        let end = loop {
+            // That a process has ended is noticed when it is needed.
+            ask(&after, "one", "tasks/get", json!({ "taskId": id })).await;
+            if let Some(end) = ended() {
+                break end;
+            }
+        };
+        assert_eq!(end == CallVerdict::Ok, ends, "{end:?}; twin: its process has ended");
+    }
+}
+
+#[tokio::test]
 async fn a_task_that_is_waited_for_is_given_up_once_its_tool_is_held_back() {
     for held in [false, true] {
         let status = Arc::new(Mutex::new("working"));

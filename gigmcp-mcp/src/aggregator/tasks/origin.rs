@@ -13,7 +13,7 @@ pub(in crate::aggregator) struct Task {
 }
 
 impl Task {
-    pub(super) fn own(&self) -> (ProcessId, Box<str>) {
+    pub(in crate::aggregator) fn own(&self) -> (ProcessId, Box<str>) {
         (self.process.clone(), self.id.clone())
     }
 }

@@ -137,7 +137,7 @@ impl Driver {
                 came = &mut coming => came,
                 // The server did not wait. The client learns of it when it comes back.
                 outcome = &mut call => {
-                    early = Some(outcome);
+                    early = Some(parking.keep(&self.principal, outcome));
                     coming.as_mut().await
                 }
             };
@@ -150,7 +150,7 @@ impl Driver {
             });
             let Some(Resumed { id, parts, events, context, share }) = came else { return };
             (self.request.id, self.parts, self.share) = (id, parts, share);
-            if let Some(outcome) = early {
+            if let Some((outcome, _room)) = early {
                 return self.finish(outcome).await;
             }
             self.questions.attach(&self.parts, events, &context);

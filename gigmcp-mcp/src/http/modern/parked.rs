@@ -17,11 +17,15 @@ use super::{
 };
 use crate::{
     attended::Attended,
-    http::{Principal, StreamableHttpLimits},
+    http::{
+        Principal, StreamableHttpLimits,
+        dispatch::too_many_wait,
+        shares::{Shares, Taken},
+    },
     message::{Request, RpcError},
     object::Members,
     seal::{MAX_TOKEN_BYTES, Sealer},
-    upstream::Upstream,
+    upstream::{Outcome, Upstream},
 };
 
 /// The calls that are parked: each is taken at most once, by who made it, for the same request.
@@ -29,6 +33,7 @@ use crate::{
 pub(in crate::http) struct Parking {
     sealer: Sealer,
     table: Mutex<Table>,
+    shares: Arc<Shares>,
     pub(super) limits: StreamableHttpLimits,
 }
 
@@ -73,8 +78,20 @@ struct Said {
 }
 
 impl Parking {
-    pub(in crate::http) fn new(limits: StreamableHttpLimits) -> Arc<Self> {
-        Arc::new(Self { sealer: Sealer::new(), table: Mutex::default(), limits })
+    pub(in crate::http) fn new(limits: StreamableHttpLimits, shares: &Arc<Shares>) -> Arc<Self> {
+        Arc::new(Self { sealer: Sealer::new(), table: Mutex::default(), shares: Arc::clone(shares), limits })
+    }
+
+    /// An outcome that waits until its client comes back, with the room that it takes; an error, if there is none.
+    pub(super) fn keep(&self, principal: &Principal, outcome: Outcome) -> (Outcome, Option<Taken>) {
+        let bytes = match &outcome {
+            Outcome::Complete(json) | Outcome::InputRequired(json) | Outcome::Task(json) | Outcome::Error(json) => {
+                json.get().len()
+            }
+            Outcome::Failed(_) => 0,
+        };
+        let room = self.shares.answer(principal, bytes);
+        (if room.is_some() { outcome } else { Outcome::refused(&too_many_wait()) }, room)
     }
 
     /// Begins a call, or goes on with one that was parked, which is attended to already.
