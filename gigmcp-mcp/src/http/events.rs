@@ -48,7 +48,8 @@ impl StreamableHttp {
         let upstream = Arc::clone(upstream);
         tokio::spawn(async move {
             // It may be another one than before, to which the client was subscribed.
-            if session.has_asked_for_something() && session.is_served_by(&upstream) {
+            let moved = session.is_served_by(&upstream);
+            if moved && session.has_asked_for_something() {
                 Arc::clone(&session).move_to(upstream).await;
             } else {
                 drop(upstream);
