@@ -198,6 +198,7 @@ impl<S: Door> Router<S> {
         if !body.is_end_stream() {
             let room = match &caller {
                 Some(actor) => self.bodies.of(actor.user.as_str()),
+                None if route.own_room => self.bodies.of_provider(address),
                 None => self.bodies.of_stranger(address),
             };
             whole = read(body, &room, Bounds::of(route)).await?;
@@ -217,7 +218,12 @@ impl<S: Door> Router<S> {
     ) -> Result<Response<Body>, ApiError> {
         let (parts, (body, path)) = request.into_parts();
         let path_and_query = parts.uri.path_and_query().map_or("", |path| path.as_str());
-        let once = once::key(&parts.headers, &parts.method, path_and_query, caller.as_ref(), &body)?;
+        // What only looks is done as often as it is asked, and nothing is kept of it: a key of the control plane that may only
+        // look would fill the database.
+        let once = match route.rule.deed {
+            Deed::Read => None,
+            _ => once::key(&parts.headers, &parts.method, path_and_query, caller.as_ref(), &body)?,
+        };
         let raw = Raw {
             request_id: request_id.to_owned(),
             address,

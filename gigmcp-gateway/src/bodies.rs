@@ -24,6 +24,7 @@ use crate::people::Origin;
 #[derive(Debug)]
 pub(crate) struct Bodies {
     strangers: Arc<Pool>,
+    providers: Arc<Pool>,
     known: Arc<Pool>,
 }
 
@@ -85,6 +86,11 @@ impl Bodies {
         self.strangers.room(Sender::Source(Origin::new(address, "").source()))
     }
 
+    /// For the body of somebody who is not known, where only a program that we chose has something to say.
+    pub(crate) fn of_provider(&self, address: IpAddr) -> Room {
+        self.providers.room(Sender::Source(Origin::new(address, "").source()))
+    }
+
     /// For the body of somebody who is.
     pub(crate) fn of(&self, person: &str) -> Room {
         self.known.room(Sender::Person(person.into()))
@@ -93,16 +99,21 @@ impl Bodies {
 
 #[cfg(test)]
 impl Bodies {
+    /// In which strangers have taken all their room.
+    pub(crate) fn full_of_strangers() -> Self {
+        Self { strangers: Pool::new(Bounds { of_all: 0, of_one: 0 }), ..Self::default() }
+    }
+
     /// With so little room.
     pub(crate) fn small(bytes: usize) -> Self {
         let bounds = Bounds { of_all: bytes, of_one: bytes };
-        Self { strangers: Pool::new(bounds), known: Pool::new(bounds) }
+        Self { strangers: Pool::new(bounds), providers: Pool::new(bounds), known: Pool::new(bounds) }
     }
 }
 
 impl Default for Bodies {
     fn default() -> Self {
-        Self { strangers: Pool::new(STRANGERS), known: Pool::new(KNOWN) }
+        Self { strangers: Pool::new(STRANGERS), providers: Pool::new(PROVIDERS), known: Pool::new(KNOWN) }
     }
 }
 
@@ -196,7 +207,9 @@ where
 }
 
 /// Of those who sign in, mostly: each body is of 16 KiB at most, and has some seconds.
-const STRANGERS: Bounds = Bounds { of_all: 8 << 20, of_one: 1 << 20 };
+const STRANGERS: Bounds = Bounds { of_all: 8 << 20, of_one: 256 << 10 };
+/// What an identity provider says of sessions that are over is as small; how many it says at once is its own affair.
+const PROVIDERS: Bounds = Bounds { of_all: 4 << 20, of_one: 128 << 10 };
 /// What one calls tools with comes to 4 MiB at most; several programs of one person may do so at once.
 const KNOWN: Bounds = Bounds { of_all: 128 << 20, of_one: 32 << 20 };
 
@@ -208,7 +221,7 @@ mod tests {
 
     fn bodies() -> Bodies {
         let bounds = Bounds { of_all: 25, of_one: 10 };
-        Bodies { strangers: Pool::new(bounds), known: Pool::new(bounds) }
+        Bodies { strangers: Pool::new(bounds), providers: Pool::new(bounds), known: Pool::new(bounds) }
     }
 
     async fn read(room: &Room, bytes: usize) -> bool {
@@ -243,6 +256,7 @@ mod tests {
         }
         assert_eq!(rooms.iter().filter(|(was_read, _)| *was_read).count(), 2, "of 25");
         assert!(read(&bodies.of("ann"), 10).await, "twin");
+        assert!(read(&bodies.of_provider(IpAddr::from([192, 0, 2, 1])), 10).await, "nor from the identity provider");
         drop(rooms);
         assert!(read(&bodies.of_stranger(IpAddr::from([192, 0, 2, 9])), 10).await, "twin: afterwards");
         assert!(bodies.strangers.lock().of.is_empty(), "nothing is kept of who sent something");

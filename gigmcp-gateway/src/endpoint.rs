@@ -126,7 +126,7 @@ impl Endpoint {
                     false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
                 };
             }
-            welcome::PATH if request.method() == Method::GET => {
+            welcome::PATH if matches!(*request.method(), Method::GET | Method::HEAD) => {
                 return welcome::page(|text| Until::always(ResponseBody::whole(text)));
             }
             _ => {}

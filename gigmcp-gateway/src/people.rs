@@ -121,6 +121,10 @@ pub(crate) enum PeopleError {
     FactorThere,
     #[error("one's own identity is taken away where one proves once more who one is, at /identities/ID/unlink")]
     OwnIdentity,
+    #[error(
+        "of one's own account, password and second factor are changed where one proves once more who one is, at /session"
+    )]
+    OwnProof,
     #[error("no second factor was begun")]
     NoFactor,
     #[error("the kernel gave no random bytes")]

@@ -16,6 +16,7 @@ mod connection;
 mod copy;
 mod counted;
 mod devices;
+mod disk;
 mod error;
 mod flush;
 mod heads;
@@ -75,6 +76,7 @@ pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version}
 use counted::Counted;
 pub(crate) use counted::Tally;
 pub(crate) use devices::{DEVICE_SECONDS, NewDevice};
+use disk::Disk;
 pub(crate) use error::StoreError;
 use error::not_migrated;
 use flush::{Flush, Flusher};
@@ -88,7 +90,7 @@ pub(crate) use ledger::{LedgerChange, LedgerRow};
 pub(crate) use pins::{PinRow, PinSet, PinnedServer};
 pub(crate) use profiles::{Joins, Profile, ProfileId};
 pub(crate) use programs::Program;
-pub(crate) use provider_sessions::{EndedBy, ProviderSession, SealedGrant};
+pub(crate) use provider_sessions::{Claim, EndedBy, ProviderSession, SealedGrant};
 use reader::{Queue, Served, read_loop};
 pub(crate) use secrets::{Rewrapped, SecretHead, SecretKey, SecretRow};
 use sent::Sent;
@@ -162,8 +164,8 @@ struct Threads {
     admissions: Admissions,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
-    /// What was committed could not be flushed to the disk.
-    flush_failed: Arc<AtomicBool>,
+    /// Whether it keeps what is flushed.
+    disk: Disk,
     sent: Sent,
     /// How many rows were added to it by this program, and who is told when it is many more.
     audit_rows: AtomicU64,
@@ -205,16 +207,15 @@ impl Store {
             generation: Arc::default(),
             admissions: Admissions::default(),
             audit_lost: AtomicBool::new(false),
-            flush_failed: Arc::default(),
+            disk: Disk::default(),
             sent: Sent::default(),
             audit_rows: AtomicU64::new(0),
             audit_grew: Notify::new(),
             counted: Counted::default(),
         };
-        let flusher =
-            threads.log.clone().map(|log| Flusher::start(log, Arc::clone(&threads.flush_failed))).transpose()?;
+        let flusher = threads.log.clone().map(|log| Flusher::start(log, threads.disk.clone())).transpose()?;
         let queue = Queue(Arc::clone(&threads.writer));
-        let mut writer = Writer::new(writing, flusher, changes, Arc::clone(&threads.generation));
+        let mut writer = Writer::new(writing, flusher, threads.disk.clone(), changes, Arc::clone(&threads.generation));
         start("gig-db-write", move || writer.run(&queue))?;
         for connection in reading {
             let queue = Queue(Arc::clone(&threads.reader));
@@ -230,10 +231,11 @@ impl Store {
     /// file must not be opened here: closing it would give up the locks that this process has on it.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let Some(log) = &self.threads.log else { return Ok(()) };
-        match std::fs::File::open(log).and_then(|log| log.sync_all()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            synced => synced.map_err(|source| StoreError::Sync { path: log.clone(), source }),
+        match self.threads.disk.sync(log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced.map_err(|source| StoreError::Sync { path: log.clone(), source })?,
         }
+        Ok(self.threads.disk.check()?)
     }
 
     /// Changes whenever servers, profiles, tokens or secrets may have been changed: by this program, or by another gateway

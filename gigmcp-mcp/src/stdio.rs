@@ -219,7 +219,9 @@ impl Upstream for StdioUpstream {
     }
 
     fn is_occupied(&self) -> bool {
-        self.is_interactive() && (self.turn.available_permits() == 0 || self.shared.pending.has_callers())
+        // What it may still work on, though nobody waits for it, would make its next question nobody's.
+        let pending = &self.shared.pending;
+        self.is_interactive() && (self.turn.available_permits() == 0 || pending.has_callers() || pending.has_given_up())
     }
 
     fn works_for(&self, client: ClientId) -> Hold {

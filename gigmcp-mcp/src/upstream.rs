@@ -43,7 +43,7 @@ pub trait Upstream: Send + Sync {
     }
 
     /// Whether a further call with a [`Sink`] would wait for those under way, because the server's requests say nothing of
-    /// the call they belong to.
+    /// the call they belong to; or could not be asked anything, because the server may still work on what was given up.
     fn is_occupied(&self) -> bool {
         false
     }
@@ -271,6 +271,13 @@ pub enum CallError {
         /// The deadline.
         after: Duration,
     },
+    /// The deadline passed while the server worked on other calls. Nothing was sent to it, so this says nothing of how it is;
+    /// trying again may help.
+    #[error("no turn within {} s: the server works on other calls, and this one was not sent", after.as_secs_f32())]
+    NoTurn {
+        /// The deadline.
+        after: Duration,
+    },
     /// The server's output ended. Whether the request had an effect is unknown.
     #[error("the server exited")]
     Exited,
@@ -302,6 +309,7 @@ impl CallError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "server-timeout",
+            Self::NoTurn { .. } => "server-busy",
             Self::Exited => "server-exited",
             Self::Ended { code, .. } => code,
             Self::TooLong { .. } => "server-answer-too-long",

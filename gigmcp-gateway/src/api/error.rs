@@ -213,7 +213,9 @@ impl From<PeopleError> for ApiError {
             PeopleError::Hash(error) => error.into(),
             PeopleError::NoSession => Self::not_found("session"),
             PeopleError::Wrong => Self::new(Code::WrongProof, error.to_string()),
-            PeopleError::KeyGrants | PeopleError::ScopesAbove { .. } => Self::new(Code::Forbidden, error.to_string()),
+            PeopleError::KeyGrants | PeopleError::OwnProof | PeopleError::ScopesAbove { .. } => {
+                Self::new(Code::Forbidden, error.to_string())
+            }
             PeopleError::FactorThere | PeopleError::NoFactor | PeopleError::OwnIdentity => {
                 Self::new(Code::Conflict, error.to_string())
             }
@@ -304,7 +306,8 @@ impl From<StoreError> for ApiError {
             | StoreError::TooLong { .. }
             | StoreError::Disabled(_)
             | StoreError::Moved { .. }
-            | StoreError::Changed => Self::new(Code::Conflict, error.to_string()),
+            | StoreError::Changed
+            | StoreError::Confirmed => Self::new(Code::Conflict, error.to_string()),
             StoreError::NotFresh => Self::new(Code::FreshSignIn, error.to_string()),
             StoreError::TooMuch { .. } => Self::new(Code::Forbidden, error.to_string()),
             StoreError::Revoked => Self::unauthenticated(),

@@ -98,7 +98,7 @@ pub(super) fn answer(begun: Begun, request_id: &str) -> Result<Option<Response<B
         Begun::Another => {
             ApiError::new(Code::IdempotencyMismatch, "this key was sent with another request; take another")
         }
-        Begun::Full(seconds) => ApiError::new(Code::RateLimited, "too many keys are kept for this account")
+        Begun::Full(seconds) => ApiError::new(Code::RateLimited, "too many keys were sent in this way")
             .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
     };
     Err(refused)

@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{PREFIX, error::ErrorDocument, once, route::Route};
-use crate::people::Access;
+use crate::people::{Access, Deed};
 
 /// The document of these routes.
 pub(crate) fn document<S>(routes: &[Route<S>], session_cookie: &str) -> Value {
@@ -54,7 +54,7 @@ fn operation<S>(route: &Route<S>, generator: &mut SchemaGenerator) -> Value {
             parameters.extend(self::parameters(place, &schema(generator)));
         }
     }
-    if route.method == Method::POST && route.rule.access != Access::Public {
+    if route.method == Method::POST && route.rule.access != Access::Public && route.rule.deed != Deed::Read {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     let mut success = json!({ "description": route.answer.status.canonical_reason().unwrap_or("done") });

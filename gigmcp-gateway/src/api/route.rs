@@ -50,6 +50,8 @@ pub(crate) struct Route<S> {
     /// Who may call it, and what that is; there is no default.
     pub(crate) rule: Rule,
     pub(crate) max_body_bytes: usize,
+    /// Whether bodies of strangers take no room here from those elsewhere, nor those from them.
+    pub(crate) own_room: bool,
     pub(crate) replay: Replay,
     pub(crate) path_schema: Option<SchemaOf>,
     pub(crate) query_schema: Option<SchemaOf>,
@@ -93,6 +95,7 @@ pub(crate) fn route(method: Method, path: &'static str, id: &'static str, rule: 
         summary: "",
         rule,
         max_body_bytes: MAX_BODY_BYTES,
+        own_room: false,
         replay: Replay::Answer,
         schemas: [None; 3],
         body_type: BodyType::Json,
@@ -111,6 +114,7 @@ pub(crate) struct RouteBuilder<P, Q, B> {
     summary: &'static str,
     rule: Rule,
     max_body_bytes: usize,
+    own_room: bool,
     replay: Replay,
     schemas: [Option<SchemaOf>; 3],
     body_type: BodyType,
@@ -127,6 +131,12 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
     /// Another bound than 64 KiB.
     pub(crate) fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Strangers who fill the room for their bodies elsewhere take none from those here.
+    pub(crate) fn own_room(mut self) -> Self {
+        self.own_room = true;
         self
     }
 
@@ -166,6 +176,7 @@ impl<P, Q, B> RouteBuilder<P, Q, B> {
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            own_room: self.own_room,
             replay: self.replay,
             schemas: self.schemas,
             body_type: self.body_type,
@@ -255,6 +266,7 @@ where
             summary: self.summary,
             rule: self.rule,
             max_body_bytes: self.max_body_bytes,
+            own_room: self.own_room,
             replay: self.replay,
             path_schema,
             query_schema,

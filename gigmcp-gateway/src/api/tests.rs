@@ -205,8 +205,16 @@ async fn the_id_that_a_caller_is_told_finds_the_cause_in_the_log() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    // While there is one subscriber only, a thread without it that comes to a line first has it silenced for all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let _logged = tracing::subscriber::set_default(subscriber);
     let get = |path: &str| Request::get(format!("{PREFIX}{path}")).header("actor", "user");
+    // As another test may.
+    let elsewhere = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(ask(get("/fails"), ""));
+    });
+    elsewhere.join().expect("no panic");
     let (status, headers, document) = ask(get("/fails"), "").await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let id = headers["x-request-id"].to_str().expect("ASCII").to_owned();

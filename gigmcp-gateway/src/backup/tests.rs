@@ -343,3 +343,21 @@ async fn what_was_restored_tells_so_itself() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_session_by_a_provider_does_not_come_back() {
+    let (test, to) = (TestDatabase::sqlite(), TestDatabase::sqlite());
+    let store = test.open();
+    for hash in ["by provider", "by password"] {
+        let session =
+            format!("INSERT INTO sessions VALUES ('{hash}', 'local', 1, 9999999999, 9999999999, '', '', NULL, NULL)");
+        store.meddle(&session).await;
+    }
+    let of = "INSERT INTO provider_sessions VALUES ('by provider', 'https://id.example', 'ann', NULL, X'00', 1, 1)";
+    store.meddle(of).await;
+    let restored = restore(&backup_of(&test), &to, Before::Nothing).await.expect("it is empty");
+    for (hash, holds) in [("by provider", false), ("by password", true)] {
+        let found = restored.session(hash.to_owned(), 9999).await.expect("an answer");
+        assert_eq!(found.is_some(), holds, "{hash}");
+    }
+}

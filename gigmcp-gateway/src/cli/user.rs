@@ -159,15 +159,17 @@ pub(crate) async fn run(host: Host, command: Command, out: &Output) -> Result<()
         Command::ResetPassword { who, second_factor, identities } => {
             let found = find(&who).await?;
             let code = people.reset_password(&actor, &found.id).await?;
+            // It works whatever becomes of the rest: the only administrator keeps their last identity until it is used.
+            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), url, out)?;
+            if second_factor {
+                people.end_lost_totp(&actor, &found.id).await?;
+            }
             if identities {
                 for row in people.identities(&actor, &found.id).await? {
                     people.unlink_of(&actor, &found.id, &row.id()).await?;
                 }
             }
-            if second_factor {
-                people.end_lost_totp(&actor, &found.id).await?;
-            }
-            print_code(&format!("a new password of {}", Person::from(&found).called()), code.expose(), url, out)
+            Ok(())
         }
         Command::Identities { who, unlink: Some(id) } => {
             let found = find(&who).await?;

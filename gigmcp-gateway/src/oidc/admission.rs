@@ -46,6 +46,15 @@ impl NotAdmitted {
 }
 
 impl Admission {
+    /// Whether these claims speak of what was missing.
+    pub(super) fn speaks_of(&self, why: NotAdmitted, claims: &Claims) -> bool {
+        match why {
+            NotAdmitted::Domain => tells_of_address(claims),
+            NotAdmitted::Group => self.group_claim.find(claims).is_some(),
+            NotAdmitted::Role => self.role_claim.find(claims).is_some(),
+        }
+    }
+
     /// The role that somebody with these claims has here; none if the provider does not say. `email` is verified.
     pub(crate) fn judge(&self, claims: &Claims, email: Option<&Email>) -> Result<Option<Role>, NotAdmitted> {
         let domain = email.and_then(|email| email.as_str().rsplit_once('@')).map(|(_, domain)| domain);
@@ -64,6 +73,11 @@ impl Admission {
             self.role_map.iter().filter(|mapping| roles.contains(&&*mapping.claimed)).map(|mapping| mapping.role);
         mapped.max().map(Some).ok_or(NotAdmitted::Role)
     }
+}
+
+/// Whether it names an address, and says whether that is verified.
+pub(super) fn tells_of_address(claims: &Claims) -> bool {
+    claims.contains_key("email") && claims.contains_key("email_verified")
 }
 
 /// A role of the provider, and what it is here.
@@ -133,11 +147,14 @@ impl fmt::Display for ClaimPath {
 }
 
 impl ClaimPath {
+    fn find<'a>(&self, claims: &'a Claims) -> Option<&'a Value> {
+        let (first, rest) = self.0.split_first()?;
+        rest.iter().try_fold(claims.get(&**first)?, |value, name| value.get(&**name))
+    }
+
     /// What stands there: a text, the texts of a list, or the names of an object but those that are null or false.
     fn values<'a>(&self, claims: &'a Claims) -> Vec<&'a str> {
-        let Some((first, rest)) = self.0.split_first() else { return Vec::new() };
-        let found = rest.iter().try_fold(claims.get(&**first), |value, name| Some(value?.get(&**name)));
-        match found.flatten() {
+        match self.find(claims) {
             Some(Value::String(text)) => vec![text],
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
             Some(Value::Object(object)) => {

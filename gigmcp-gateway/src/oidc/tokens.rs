@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Answer, Claims, Flow, Grant, Identity, Oidc, OidcError, Proven, Purpose,
+    admission::tells_of_address,
     http::HttpError,
     provider::{Known, ProviderError},
     verify::{CLOCKS, Expected},
@@ -159,14 +160,24 @@ impl Oidc {
         refresh_token: Option<Zeroizing<String>>,
     ) -> Result<Proven, OidcError> {
         let userinfo = self.userinfo(&identity, response.access_token()).await?;
+        // An ID token always says something: it comes with each sign-in, and with a refresh only if the provider likes.
+        let unsigned = claims.is_empty();
         let email = verified_email(if tells_of_address(&claims) { &claims } else { &userinfo });
         for (name, value) in userinfo {
             claims.entry(name).or_insert(value);
         }
+        let admitted = self.config.admission.judge(&claims, email.as_ref());
+        if let Err(why) = admitted
+            && unsigned
+            && !self.config.admission.speaks_of(why, &claims)
+        {
+            // Silence refuses nobody, and lets nobody in.
+            return Err(why.into());
+        }
         let renewed = response.refresh_token().map(|token| Zeroizing::new(token.secret().clone()));
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         Ok(Proven {
-            admitted: self.config.admission.judge(&claims, email.as_ref()),
+            admitted,
             email,
             name: text("name").or_else(|| text("preferred_username")).map(told).filter(|name| !name.is_empty()),
             sid: text("sid").filter(|sid| sid.len() <= MAX_SID).map(ToOwned::to_owned),
@@ -226,11 +237,6 @@ fn asked_since(began_at: i64, claims: &Claims) -> Result<(), OidcError> {
         true => Ok(()),
         false => Err(OidcError::token("auth-time", "it asked who it is before, and not now")),
     }
-}
-
-/// Whether it names an address, and says whether that is verified.
-fn tells_of_address(claims: &Claims) -> bool {
-    claims.contains_key("email") && claims.contains_key("email_verified")
 }
 
 /// The address in it that it says is verified.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     oidc::{Grant, Oidc, Refreshed},
     output::whole,
-    store::{AuditRow, Happened, LiveSession, ProviderSession, Store, StoreError, now_seconds},
+    store::{AuditRow, Claim, Happened, LiveSession, ProviderSession, Store, StoreError, now_seconds},
 };
 
 /// What is known of a session.
@@ -51,18 +51,19 @@ impl People {
                 standing => Ok(standing),
             };
         }
-        if !self.store.claim_confirmation(token.hash(), provider.tried_at).await? {
+        let Some(claim) = self.store.claim_confirmation(token.hash(), provider.tried_at).await? else {
             return match unsure {
                 Standing::Unconfirmed => self.await_other(token, provider).await,
                 standing => Ok(standing),
             };
-        }
+        };
         let confirmation = Confirmation {
             store: self.store.clone(),
             oidc: Arc::clone(oidc),
             token: token.copy(),
             session: session.clone(),
             provider: provider.clone(),
+            claim,
         };
         // Whoever asked may go away; what the provider gives must be kept all the same.
         let confirmed = tokio::spawn(confirmation.run()).await;
@@ -92,6 +93,7 @@ struct Confirmation {
     token: SessionToken,
     session: LiveSession,
     provider: ProviderSession,
+    claim: Claim,
 }
 
 impl Confirmation {
@@ -104,12 +106,14 @@ impl Confirmation {
         };
         let proven = match self.oidc.refresh(&self.provider.identity, &grant).await {
             Ok(Refreshed::Proven(proven)) => proven,
-            Ok(Refreshed::Unsure(grant, error)) => {
+            Ok(Refreshed::Unsure(given, error)) => {
                 tracing::warn!("a session could not be confirmed: {}", whole(&error));
-                if let Some(sealed) = grant.seal(&self.token, user) {
-                    self.store.keep_grant(hash, sealed, None).await?;
-                }
-                return Ok(None);
+                let renewed = given.refresh_token != grant.refresh_token;
+                let Some(sealed) = given.seal(&self.token, user) else { return Ok(None) };
+                return match self.store.keep_grant(hash, sealed, None).await? {
+                    true => Ok(None),
+                    false => self.lost(renewed).await,
+                };
             }
             Ok(Refreshed::Refused(error)) => return self.refused(error.cause()).await,
             Ok(Refreshed::Ended(error)) => return self.end(error.cause()).await,
@@ -131,8 +135,22 @@ impl Confirmation {
         let Some(sealed) = proven.grant.seal(&self.token, user) else {
             return self.end("what the provider gave cannot be sealed").await;
         };
-        self.store.keep_grant(hash, sealed, Some(now_seconds())).await?;
-        Ok(Some(Standing::Holds))
+        match self.store.keep_grant(hash, sealed, Some(self.claim)).await? {
+            true => Ok(Some(Standing::Holds)),
+            false => self.lost(proven.grant.refresh_token != grant.refresh_token).await,
+        }
+    }
+
+    /// The session has another name by now, if it is there at all, for which what the provider gave cannot be sealed. If that is a
+    /// renewed refresh token, the one that is kept is worth nothing, and would be taken for stolen.
+    async fn lost(&self, renewed: bool) -> Result<Option<Standing>, StoreError> {
+        if !renewed {
+            return Ok(Some(Standing::Over));
+        }
+        let what = format!("ended {}, it got another name while the provider was asked", self.session.row.id());
+        let row = record::of(Kind::Session, self.session.row.user.as_str(), what, "renamed");
+        self.store.end_renamed(self.session.row.clone(), self.provider.identity.clone(), row).await?;
+        Ok(Some(Standing::Over))
     }
 
     /// The provider refuses what it gave with the session, and with it whoever is in it, until it says otherwise.

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Access, Actor, Deed, Password, People, PeopleError, Role, Rule, SecondFactor, SessionToken, SignInError, UserId,
-    account_secret,
+    Via, account_secret,
     password::Line,
     record::{self, Kind},
     throttle::Wait,
@@ -129,9 +129,10 @@ impl People {
         Ok(self.store.end_totp(actor.user.clone(), actor.does(row)).await?)
     }
 
-    /// The same for somebody who has lost it.
+    /// The same for somebody else, who has lost it.
     pub(crate) async fn end_lost_totp(&self, actor: &Actor, of: &UserId) -> Result<(), PeopleError> {
         actor.may(&LOST, Some(of))?;
+        not_own(actor, of)?;
         let row = record::done(Kind::Account, of, "second factor ended", actor);
         Ok(self.store.end_totp(of.clone(), actor.does(row)).await?)
     }
@@ -162,6 +163,15 @@ impl People {
         }
         self.accounts.succeeded(&actor.user);
         Ok(found)
+    }
+}
+
+/// Refuses what an administrator does for others when it is for themselves: a session alone does not show that it is they. Whoever is
+/// on the command line has the master key in their hands.
+pub(super) fn not_own(actor: &Actor, of: &UserId) -> Result<(), PeopleError> {
+    match *of == actor.user && actor.via != Via::Local {
+        true => Err(PeopleError::OwnProof),
+        false => Ok(()),
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct OnceMore {
     pub(crate) confirmation: Option<Confirmation>,
     /// What the browser keeps of a sign-in at the provider.
     pub(crate) flow: Option<Flow>,
+    /// Passwords are not taken, so an old one counts for nothing.
+    pub(crate) by_provider_only: bool,
 }
 
 /// Why somebody is not let in, or an identity not linked.
@@ -355,15 +357,16 @@ impl People {
     }
 
     /// Proves once more who is in a session, which may be in other hands: by one's own password and second factor, if there is a
-    /// password; otherwise by a sign-in at the provider just now, in this browser. That is used up with what it is for.
+    /// password and it is taken; otherwise by a sign-in at the provider just now, in this browser. That is used up with what it is for.
     async fn once_more(
         &self,
         actor: &Actor,
         session: &SessionToken,
-        OnceMore { confirmation, flow }: OnceMore,
+        OnceMore { confirmation, flow, by_provider_only }: OnceMore,
         secrets: &Secrets,
     ) -> Result<Option<Fresh>, PeopleError> {
-        match (self.store.user(actor.user.clone()).await?.password, confirmation) {
+        let password = self.store.user(actor.user.clone()).await?.password.filter(|_| !by_provider_only);
+        match (password, confirmation) {
             (Some(_), Some(confirmation)) => self.confirmed_twice(actor, confirmation, secrets).await.map(|_| None),
             (Some(_), None) => Err(PeopleError::Wrong),
             (None, _) => {

@@ -3,6 +3,7 @@
 use super::{
     Access, Actor, Deed, Email, Lifetime, Origin, Password, People, PeopleError, Role, Rule, UserId, Via,
     accounts::{CHANGE, may_grant},
+    factors::not_own,
     password::Line,
     record::{self, Kind},
     throttle::Wait,
@@ -70,9 +71,11 @@ impl People {
     ///
     /// Whoever has it can be that account. So one that an administrator asks for over the network takes away the secrets, tokens
     /// and keys of the account, or an administrator could run tools with what is another's. On the command line it does not: who is
-    /// there has the master key in their hands.
+    /// there has the master key in their hands. Nobody asks for one of their own over the network: who has their session and no
+    /// password of theirs would have the account.
     pub(crate) async fn reset_password(&self, actor: &Actor, id: &UserId) -> Result<Token, PeopleError> {
         actor.may(&RESET, Some(id))?;
+        not_own(actor, id)?;
         let found = self.store.user(id.clone()).await?.user;
         let email = Some(found.email.ok_or(PeopleError::EmailNeeded)?);
         let kind = match actor.via {

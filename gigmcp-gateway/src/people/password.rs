@@ -75,6 +75,8 @@ pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     /// Whoever waits or runs.
     queue: Arc<Semaphore>,
+    /// Of those, whoever comes from where nobody signed in before: many addresses together leave room for known browsers.
+    unknown: Arc<Semaphore>,
     /// Of those, how many of each line.
     lines: Lines,
     #[cfg(test)]
@@ -99,6 +101,7 @@ impl Hasher {
             cost,
             running: Arc::new(Semaphore::new(AT_ONCE)),
             queue: Arc::new(Semaphore::new(MAX_QUEUE)),
+            unknown: Arc::new(Semaphore::new(MAX_UNKNOWN)),
             lines: Lines::default(),
             #[cfg(test)]
             hashed: Arc::default(),
@@ -152,12 +155,14 @@ impl Hasher {
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
         let stands = self.lines.enter(line).ok_or(HashError::Busy)?;
-        let queued = Arc::clone(&self.queue).try_acquire_owned().map_err(|_| HashError::Busy)?;
+        let enter = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().map_err(|_| HashError::Busy);
+        let unknown = if line.is_known { None } else { Some(enter(&self.unknown)?) };
+        let queued = enter(&self.queue)?;
         let place = Arc::clone(&self.running).acquire_owned().await.map_err(|_| HashError::Failed)?;
         #[cfg(test)]
         self.hashed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let done = task::spawn_blocking(move || {
-            let _places = (stands, queued, place);
+            let _places = (stands, unknown, queued, place);
             work()
         });
         done.await.map_err(|_| HashError::Failed)?
@@ -181,6 +186,8 @@ const PASSES: u32 = 3;
 const AT_ONCE: usize = 2;
 /// How many may wait for it.
 const MAX_QUEUE: usize = 32;
+/// How many of them may be of lines of which nobody is known.
+const MAX_UNKNOWN: usize = MAX_QUEUE - MAX_LINE;
 /// How many of them may be of one line: what one address does leaves room for others.
 const MAX_LINE: usize = 8;
 
@@ -315,9 +322,16 @@ mod tests {
         until(MAX_QUEUE - MAX_LINE).await;
         let of_line = async |line: usize| hasher.hash(password("x"), &Line::of(&line)).await.err();
         assert_eq!(of_line(0).await, Some(HashError::Busy), "its places are taken, and not those of others");
-        waiting.extend((MAX_LINE..MAX_QUEUE).map(waits));
+        waiting.extend((MAX_LINE..MAX_UNKNOWN).map(waits));
+        until(MAX_QUEUE - MAX_UNKNOWN).await;
+        assert_eq!(of_line(MAX_QUEUE).await, Some(HashError::Busy), "all places of the unknown are taken");
+        let known = |device: usize| {
+            let hasher = hasher.clone();
+            tokio::spawn(async move { hasher.hash(password("x"), &Line::of_known(&device)).await })
+        };
+        waiting.extend((MAX_UNKNOWN..MAX_QUEUE).map(known)); // twin: there is room for known browsers
         until(0).await;
-        assert_eq!(of_line(MAX_QUEUE).await, Some(HashError::Busy), "all places are taken");
+        assert_eq!(known(0).await.expect("no panic").err(), Some(HashError::Busy), "all places are taken");
         drop(places);
         for waits in waiting.drain(..) {
             waits.await.expect("no panic").expect("twin: those who waited are served");

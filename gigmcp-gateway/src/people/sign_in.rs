@@ -243,7 +243,7 @@ impl Tries<'_> {
     /// Whose place it takes in the line of passwords that are to be compared.
     fn queue(&self) -> Line {
         match &self.known {
-            Some(device) => Line::of(device),
+            Some(device) => Line::of_known(device),
             None => Line::of(&self.origin.source()),
         }
     }

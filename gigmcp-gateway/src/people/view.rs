@@ -5,6 +5,7 @@ use super::{
     record::{self, Kind},
 };
 use crate::{
+    oidc::Grant,
     store::{Told, now_seconds},
     token::{self, Token},
 };
@@ -53,8 +54,11 @@ impl People {
     ) -> Result<SessionToken, PeopleError> {
         let renamed = SessionToken::of(&Token::mint_for(token::Kind::Session));
         // What a provider gave opens only with the token that it was sealed for.
-        let grant = self.grant(session, &actor.user).await?;
-        let sealed = grant.and_then(|grant| grant.seal(&renamed, &actor.user));
+        let before = self.store.grant(session.hash()).await?;
+        let sealed = before.and_then(|before| {
+            let after = Grant::open(&before, session, &actor.user)?.seal(&renamed, &actor.user)?;
+            Some((before, after))
+        });
         match self.store.set_view(session.hash(), renamed.hash(), viewed, sealed, told).await? {
             true => Ok(renamed),
             false => Err(PeopleError::NoSession),

@@ -202,7 +202,7 @@ impl Store {
 impl Threads {
     /// Whether the last row was lost, or may be.
     pub(super) fn is_audit_lost(&self) -> bool {
-        self.audit_lost.load(Ordering::Relaxed) || self.flush_failed.load(Ordering::Relaxed)
+        self.audit_lost.load(Ordering::Relaxed) || self.disk.may_lose()
     }
 
     fn note_audit(&self, kept: bool) {

@@ -237,7 +237,9 @@ pub(crate) enum SqlError {
     Replaced,
     #[error("what was written could not be flushed to the disk")]
     NotFlushed,
-    #[error("the disk failed to keep what was written before; look at it, then start the gateway again")]
+    #[error(
+        "the disk failed to keep what was written before, so a loss of power may undo what was done just now; look at the disk, then start the gateway again, and look whether it is still done"
+    )]
     FlushFailed,
     #[error("the transaction has ended already")]
     NoTransaction,

@@ -11,7 +11,7 @@ use super::{
     catalog::{Table, quoted},
     cell::Cell,
     connection::{Access, Connection, Row, SqlError},
-    postgres, sqlite,
+    postgres, provider_sessions, sqlite,
 };
 
 /// A piece of a database.
@@ -108,6 +108,8 @@ impl Store {
                 filler.take(connection, record)
             })?;
             filler.finish(connection)?;
+            // Providers have given other refresh tokens since, and take these for stolen.
+            provider_sessions::end_each(connection)?;
             told.append(connection)
         })
         .await

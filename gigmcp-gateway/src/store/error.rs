@@ -46,6 +46,8 @@ pub(crate) enum StoreError {
     Corrupt { what: &'static str, name: String },
     #[error("the secrets were changed by somebody else at the same time; try again")]
     Changed,
+    #[error("the identity provider confirmed the session at the same time; try again")]
+    Confirmed,
     #[error("the server {server} was changed by somebody else at the same time; look at it again")]
     Moved { server: ServerName },
     #[error(

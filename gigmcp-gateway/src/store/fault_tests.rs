@@ -219,3 +219,42 @@ async fn a_file_that_was_replaced_is_not_used_any_more() {
         store.takes_audit().await.expect("twin: its own file");
     }
 }
+
+/// Puts what the kernel cannot flush where the log was, until the answer is called.
+fn unflushable(database: &Database) -> impl FnOnce() {
+    let log = database.log().expect("it is SQLite's");
+    let away = log.with_extension("away");
+    std::fs::rename(&log, &away).expect("it is there");
+    std::os::unix::fs::symlink("/proc/self/stat", &log).expect("a link");
+    move || std::fs::rename(&away, &log).expect("it is there")
+}
+
+/// What is flushed after a hole in the log is not found again after a loss of power.
+#[tokio::test]
+async fn after_a_failed_flush_no_change_is_said_to_be_kept_and_each_is_made() {
+    for who in ["whoever waits for the audit trail", "whoever changes the master key"] {
+        let test = TestDatabase::sqlite();
+        let store = test.open();
+        let note = async |name: &'static str| {
+            let made = format!("CREATE TABLE made_{name} (id INTEGER)");
+            store.change(move |connection| Ok(connection.batch(&made)?)).await
+        };
+        note("before").await.expect("twin: the disk works");
+        store.sync().expect("twin: the disk works");
+        let mend = unflushable(&test.database);
+        match who {
+            "whoever waits for the audit trail" => drop(add(&store).await.expect_err("it is not flushed")),
+            _ => drop(store.sync().expect_err("it is not flushed")),
+        }
+        mend();
+        let refused = note("after").await.expect_err("what came before it may be missing");
+        assert!(matches!(refused, StoreError::Query(SqlError::FlushFailed)), "{who}: {refused:?}");
+        assert!(told(&refused).contains("a loss of power may undo"), "{who}");
+        let made =
+            store.read(|connection| connection.ask("SELECT count(*) FROM made_after", |row| Ok(row.get::<i64>(0)?)));
+        assert_eq!(made.await.expect("it is there, so that what it ended is ended")[0], 0, "{who}");
+        assert!(store.sync().is_err() && store.takes_audit().await.is_err(), "{who}: and nothing leaves");
+        store.profiles().await.expect("twin: it can still be read");
+        test.open().change(|_| Ok(())).await.expect("twin: after a start");
+    }
+}

@@ -38,21 +38,23 @@ pub(crate) enum Begun {
     Unknown,
     /// The same key was sent with another request.
     Another,
-    /// This account has sent too many keys; one is forgotten in so many seconds.
+    /// This one has sent too many keys; one is forgotten in so many seconds.
     Full(i64),
 }
 
 impl Store {
     /// Begins a request, unless it was begun before.
+    ///
+    /// What is then done is flushed, and this with it, as it stands before that in the log.
     pub(crate) async fn begin_once(&self, key: OnceKey) -> Result<Begun, StoreError> {
-        self.write(move |connection| {
+        self.write_flushed(Flush::Soon, move |connection| {
             let now = now_seconds();
             let old = Expr::col(IdempotencyKeys::BegunAt).lte(now - KEPT_SECONDS);
             connection.execute(Query::delete().from_table(IdempotencyKeys::Table).and_where(old))?;
             if let Some(found) = find(connection, &key, now)? {
                 return Ok(found);
             }
-            if let Some(oldest) = full(connection, &key.user)? {
+            if let Some(oldest) = full(connection, &key)? {
                 return Ok(Begun::Full(Ord::max(oldest + KEPT_SECONDS - now, 1)));
             }
             insert(connection, &key, now)?;
@@ -113,13 +115,15 @@ fn find(connection: &Connection, key: &OnceKey, now: i64) -> Result<Option<Begun
     })
 }
 
-/// When the oldest key of an account came, if it has as many as it may.
-fn full(connection: &Connection, user: &UserId) -> Result<Option<i64>, StoreError> {
+/// When the oldest key came that was sent in the same way, if there are as many as there may be. What a key of the control
+/// plane sends takes no room from the sessions of its owner, nor from other keys.
+fn full(connection: &Connection, key: &OnceKey) -> Result<Option<i64>, StoreError> {
     let select = Query::select()
         .expr(Expr::col(IdempotencyKeys::Hash).count())
         .expr(Expr::col(IdempotencyKeys::BegunAt).min())
         .from(IdempotencyKeys::Table)
-        .and_where(Expr::col(IdempotencyKeys::UserId).eq(user.as_str()))
+        .and_where(Expr::col(IdempotencyKeys::UserId).eq(key.user.as_str()))
+        .and_where(Expr::col(IdempotencyKeys::Via).eq(key.via.as_str()))
         .take();
     let counted = connection.row(&select, |row| Ok((row.get::<i64>(0)?, row.get::<Option<i64>>(1)?)))?;
     Ok(counted.filter(|(count, _)| *count >= MAX_KEYS).and_then(|(_, oldest)| oldest))
@@ -154,7 +158,7 @@ fn insert(connection: &Connection, key: &OnceKey, now: i64) -> Result<(), StoreE
 const KEPT_SECONDS: i64 = 24 * 3600;
 /// Longer than any request may take.
 const LONGEST_SECONDS: i64 = 15 * 60;
-/// Of one account; with the longest answers, 32 MiB.
+/// Of one key of the control plane, or of the sessions of one account; with the longest answers, 32 MiB.
 pub(crate) const MAX_KEYS: i64 = 2_000;
 
 #[cfg(test)]
@@ -211,6 +215,8 @@ mod tests {
             ));
             assert!(matches!(begin("more").await, Begun::Full(seconds) if seconds > KEPT_SECONDS - 60));
             assert_eq!(begin("one").await, Begun::InFlight, "twin: what is known");
+            let elsewhere = OnceKey { via: "ci".to_owned(), ..key("local", "more", "body") };
+            assert_eq!(store.begin_once(elsewhere).await.expect("it works"), Begun::First, "what another way sends");
             test.sql("DELETE FROM idempotency_keys WHERE hash = 'k7'");
             assert_eq!(begin("more").await, Begun::First, "twin: there is room");
         })

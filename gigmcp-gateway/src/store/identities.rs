@@ -6,7 +6,7 @@ use super::{
     By, NewSession, SealedGrant, Store, StoreError, Told, audit,
     connection::{Connection, Row},
     invitations, now_seconds, provider_sessions,
-    schema::{Identities, IdentityLinks, Sessions, TakenOnce},
+    schema::{Identities, IdentityLinks, Sessions, TakenOnce, Users},
     sessions, users,
 };
 use crate::{
@@ -138,6 +138,8 @@ impl Store {
                 return Ok(Outcome::Disabled(user));
             }
             provider_sessions::insert(connection, &hash, &given.identity, &grant)?;
+            // Whoever vouches for them does so again. A password says nothing of that.
+            users::update(connection, &user, Users::SuspendedAt, None::<i64>.into())?;
             happened.push(Happened::SignedIn { user: user.clone() });
             for happened in &happened {
                 audit::append(connection, &(given.told)(happened))?;
@@ -249,7 +251,11 @@ impl Store {
             if all.len() == 1 && users::require(connection, &user)?.password.is_none() {
                 match last {
                     LastOne::Stays => return Err(StoreError::LastIdentity),
-                    LastOne::Goes => users::keep_an_administrator(connection, &user)?,
+                    LastOne::Goes => {
+                        users::keep_an_administrator(connection, &user)?;
+                        // Nobody vouches for their programs any more either.
+                        users::suspend(connection, &user)?;
+                    }
                 }
             }
             let of = Expr::col(Identities::Issuer)
@@ -381,7 +387,7 @@ fn take_fresh(connection: &Connection, fresh: Option<&Fresh>) -> Result<(), Stor
     if taken == 1 { Ok(()) } else { Err(StoreError::NotFresh) }
 }
 
-fn seen(connection: &Connection, identity: &Identity) -> Result<(), StoreError> {
+pub(super) fn seen(connection: &Connection, identity: &Identity) -> Result<(), StoreError> {
     connection.execute(
         Query::update()
             .table(Identities::Table)
@@ -400,6 +406,11 @@ pub(super) fn find(connection: &Connection, identity: &Identity) -> Result<Optio
         .and_where(Expr::col(Identities::Subject).eq(identity.subject.as_str()))
         .take();
     connection.row(&select, parse)
+}
+
+/// Whether a provider has a say about somebody.
+pub(super) fn has(connection: &Connection, user: &UserId) -> Result<bool, StoreError> {
+    Ok(!of(connection, user)?.is_empty())
 }
 
 fn of(connection: &Connection, user: &UserId) -> Result<Vec<IdentityRow>, StoreError> {

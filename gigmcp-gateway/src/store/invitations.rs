@@ -138,6 +138,10 @@ impl Store {
                     set_password(connection, &new)?;
                 }
             }
+            if !identities::has(connection, &new.id)? {
+                // No provider has a say any more.
+                users::update(connection, &new.id, Users::SuspendedAt, None::<i64>.into())?;
+            }
             devices::delete_of(connection, &new.id)?;
             // Others for the same account would set another password.
             delete_for(connection, &new.id)?;

@@ -9,7 +9,7 @@ use super::{
     schema::{ProviderSessions, Sessions, Users},
     sessions, users,
 };
-use crate::{oidc::Identity, trail::AuditRow};
+use crate::{oidc::Identity, people::UserId, trail::AuditRow};
 
 /// Of a session, who vouched for it and when it is to be confirmed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +18,13 @@ pub(crate) struct ProviderSession {
     /// When the provider stood by it last; none if it cannot be asked.
     pub(crate) confirmed_at: Option<i64>,
     pub(crate) tried_at: i64,
+}
+
+/// That it is oneself who asks the provider about a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Claim {
+    /// Since when whoever is in it is refused. What comes later than this is no answer to what is asked now.
+    suspended_at: Option<i64>,
 }
 
 /// What a provider gave with a session, sealed for its browser.
@@ -40,53 +47,79 @@ pub(crate) struct EndedBy {
 impl Store {
     /// What the provider gave with a session.
     pub(crate) async fn grant(&self, hash: String) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(move |connection| {
-            let select = Query::select()
-                .column(ProviderSessions::Sealed)
-                .from(ProviderSessions::Table)
-                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
-                .take();
-            connection.row(&select, |row| Ok(row.get(0)?))
-        })
-        .await
+        self.read(move |connection| sealed(connection, &hash)).await
     }
 
-    /// Takes it upon oneself to have a session confirmed; false if somebody else has in the meantime. A refresh token that is used
+    /// Takes it upon oneself to have a session confirmed; none if somebody else has in the meantime. A refresh token that is used
     /// twice is taken for stolen by many providers.
-    pub(crate) async fn claim_confirmation(&self, hash: String, tried_at: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn claim_confirmation(&self, hash: String, tried_at: i64) -> Result<Option<Claim>, StoreError> {
         self.write(move |connection| {
             let claimed = connection.execute(
                 Query::update()
                     .table(ProviderSessions::Table)
                     .value(ProviderSessions::TriedAt, now_seconds())
-                    .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+                    .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash.as_str()))
                     .and_where(Expr::col(ProviderSessions::TriedAt).eq(tried_at)),
             )?;
-            Ok(claimed == 1)
+            match sessions::user_of(connection, &hash)? {
+                Some(user) if claimed == 1 => Ok(Some(Claim { suspended_at: suspended_at(connection, &user)? })),
+                _ => Ok(None),
+            }
         })
         .await
     }
 
-    /// Keeps what the provider gave; and that it stands by the session, if it does, and so by whoever is in it.
+    /// Keeps what the provider gave; and that it stands by the session, if it does, and so by whoever is in it, unless it has refused
+    /// them since it was asked: then it is to be asked once more. False if there is no such session any more.
     pub(crate) async fn keep_grant(
         &self,
         hash: String,
         sealed: Vec<u8>,
-        confirmed_at: Option<i64>,
+        confirmed: Option<Claim>,
+    ) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            let Some(user) = sessions::user_of(connection, &hash)? else { return Ok(false) };
+            put_sealed(connection, &hash, &sealed)?;
+            let Some(claim) = confirmed else { return Ok(true) };
+            if suspended_at(connection, &user)? != claim.suspended_at {
+                return Ok(true);
+            }
+            let now = now_seconds();
+            connection.execute(
+                Query::update()
+                    .table(ProviderSessions::Table)
+                    .value(ProviderSessions::ConfirmedAt, now)
+                    .value(ProviderSessions::TriedAt, now)
+                    .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash.as_str())),
+            )?;
+            users::update(connection, &user, Users::SuspendedAt, None::<i64>.into())?;
+            if let Some(session) = find(connection, &hash)? {
+                identities::seen(connection, &session.identity)?;
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Ends a session that was given another name while the provider was asked about it: what it gave instead of the refresh token
+    /// cannot be sealed for that name, and the one of before would be taken for stolen.
+    pub(crate) async fn end_renamed(
+        &self,
+        session: SessionRow,
+        identity: Identity,
+        told: AuditRow,
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
-            let mut update = Query::update()
-                .table(ProviderSessions::Table)
-                .value(ProviderSessions::Sealed, sealed)
-                .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash.as_str()))
+            let began = Query::select()
+                .column(Sessions::TokenHash)
+                .from(Sessions::Table)
+                .and_where(Expr::col(Sessions::UserId).eq(session.user.as_str()))
+                .and_where(Expr::col(Sessions::CreatedAt).eq(session.created_at))
                 .take();
-            if let Some(now) = confirmed_at {
-                update.value(ProviderSessions::ConfirmedAt, now).value(ProviderSessions::TriedAt, now);
-                if let Some(user) = sessions::user_of(connection, &hash)? {
-                    users::update(connection, &user, Users::SuspendedAt, None::<i64>.into())?;
-                }
+            let renamed = Expr::col(ProviderSessions::TokenHash).in_subquery(began);
+            if delete(connection, of(&identity).and(renamed))? > 0 {
+                audit::append(connection, &told)?;
             }
-            connection.execute(&update)?;
             Ok(())
         })
         .await
@@ -128,7 +161,7 @@ impl Store {
     }
 
     /// The provider does not stand by a session any more: it ends, and whatever else comes in for whoever is in it waits until the
-    /// provider stands by them again. Their other sessions are to be confirmed as of then, which is now.
+    /// provider stands by them again. Their other sessions are to be confirmed as of then, which is now; those that cannot be end.
     pub(crate) async fn refuse_session(
         &self,
         session: SessionRow,
@@ -141,13 +174,13 @@ impl Store {
                 return Ok(());
             }
             users::suspend(connection, &session.user)?;
+            delete(connection, of(&identity).and(Expr::col(ProviderSessions::ConfirmedAt).is_null()))?;
             connection.execute(
                 Query::update()
                     .table(ProviderSessions::Table)
                     .value(ProviderSessions::ConfirmedAt, due)
                     .value(ProviderSessions::TriedAt, due)
-                    .and_where(Expr::col(ProviderSessions::Issuer).eq(identity.issuer))
-                    .and_where(Expr::col(ProviderSessions::Subject).eq(identity.subject))
+                    .and_where(of(&identity))
                     .and_where(Expr::col(ProviderSessions::ConfirmedAt).gt(due)),
             )?;
             audit::append(connection, &told)
@@ -210,6 +243,15 @@ pub(super) fn insert(
     Ok(())
 }
 
+pub(super) fn sealed(connection: &Connection, hash: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let select = Query::select()
+        .column(ProviderSessions::Sealed)
+        .from(ProviderSessions::Table)
+        .and_where(Expr::col(ProviderSessions::TokenHash).eq(hash))
+        .take();
+    connection.row(&select, |row| Ok(row.get(0)?))
+}
+
 pub(super) fn put_sealed(connection: &Connection, hash: &str, sealed: &[u8]) -> Result<(), StoreError> {
     connection.execute(
         Query::update()
@@ -239,10 +281,22 @@ pub(super) fn find(connection: &Connection, hash: &str) -> Result<Option<Provide
 
 /// Ends the sessions that an identity vouched for.
 pub(super) fn end(connection: &Connection, identity: &Identity) -> Result<u64, StoreError> {
-    let which = Expr::col(ProviderSessions::Issuer)
+    delete(connection, of(identity))
+}
+
+/// Ends all that providers vouched for.
+pub(super) fn end_each(connection: &Connection) -> Result<u64, StoreError> {
+    delete(connection, Expr::col(ProviderSessions::Issuer).is_not_null())
+}
+
+fn of(identity: &Identity) -> SimpleExpr {
+    Expr::col(ProviderSessions::Issuer)
         .eq(identity.issuer.as_str())
-        .and(Expr::col(ProviderSessions::Subject).eq(identity.subject.as_str()));
-    delete(connection, which)
+        .and(Expr::col(ProviderSessions::Subject).eq(identity.subject.as_str()))
+}
+
+fn suspended_at(connection: &Connection, user: &UserId) -> Result<Option<i64>, StoreError> {
+    Ok(users::find(connection, user)?.and_then(|found| found.user.suspended_at))
 }
 
 fn delete(connection: &Connection, which: SimpleExpr) -> Result<u64, StoreError> {

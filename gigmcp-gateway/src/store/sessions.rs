@@ -167,20 +167,24 @@ impl Store {
         .await
     }
 
-    /// Begins or ends a view in a session, which gets another name with it; what a provider gave is sealed for that.
+    /// Begins or ends a view in a session, which gets another name with it; what a provider gave is sealed for that, if it is still
+    /// what it was before.
     pub(crate) async fn set_view(
         &self,
         hash: String,
         renamed: String,
         viewed: Option<(UserId, i64)>,
-        sealed: Option<Vec<u8>>,
+        sealed: Option<(Vec<u8>, Vec<u8>)>,
         told: impl Into<Told>,
     ) -> Result<bool, StoreError> {
         let told = told.into();
         self.write(move |connection| {
             told.check(connection)?;
-            if let Some(sealed) = &sealed {
-                provider_sessions::put_sealed(connection, &hash, sealed)?;
+            if let Some((before, after)) = &sealed {
+                if provider_sessions::sealed(connection, &hash)?.as_ref() != Some(before) {
+                    return Err(StoreError::Confirmed);
+                }
+                provider_sessions::put_sealed(connection, &hash, after)?;
             }
             let (viewed, until) = viewed.unzip();
             let updated = connection.execute(
@@ -223,8 +227,6 @@ pub(super) fn begin(connection: &Connection, new: NewSession) -> Result<bool, St
     }
     insert(connection, &new.row)?;
     users::update(connection, user, Users::LastLoginAt, now.into())?;
-    // Whoever vouches for them does so again.
-    users::update(connection, user, Users::SuspendedAt, None::<i64>.into())?;
     if let Some(device) = &new.device {
         devices::keep(connection, user, device)?;
     }

@@ -1,6 +1,6 @@
 //! People whom only a provider vouches for, and has not for long.
 
-use sea_query::{Expr, ExprTrait, Func, Query, SelectStatement};
+use sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
 use super::{
     Store, StoreError, audit,
@@ -35,7 +35,8 @@ impl Store {
 
 fn unseen(connection: &Connection, before: i64) -> Result<Vec<UserId>, StoreError> {
     let known = Query::select().column(Identities::UserId).from(Identities::Table).take();
-    let seen = Func::coalesce([Expr::col(Users::LastLoginAt), Expr::col(Users::CreatedAt)]);
+    // Sessions go; that they were confirmed stays here.
+    let seen = known.clone().and_where(Expr::col(Identities::LastLoginAt).gt(before)).take();
     let select = Query::select()
         .column(Users::Id)
         .from(Users::Table)
@@ -43,7 +44,7 @@ fn unseen(connection: &Connection, before: i64) -> Result<Vec<UserId>, StoreErro
         .and_where(Expr::col(Users::DisabledAt).is_null())
         .and_where(Expr::col(Users::Password).is_null())
         .and_where(Expr::col(Users::Id).in_subquery(known))
-        .and_where(Expr::expr(seen).lte(before))
+        .and_where(Expr::col(Users::Id).not_in_subquery(seen))
         .and_where(Expr::col(Users::Id).not_in_subquery(confirmed_since(before)))
         .take();
     connection.rows(&select, |row| {

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::{
     Flush, Job, SqlError,
     connection::Access,
+    disk::Disk,
     flush::Flusher,
     reader::{Queue, Served},
 };
@@ -26,6 +27,8 @@ pub(super) struct Writer {
     served: Served,
     /// Of SQLite; PostgreSQL flushes by itself.
     flusher: Option<Flusher>,
+    /// Of PostgreSQL's, PostgreSQL knows.
+    disk: Disk,
     changes: Arc<watch::Sender<()>>,
     generation: Arc<AtomicU64>,
     /// What SQLite said of other programs' changes.
@@ -38,10 +41,11 @@ impl Writer {
     pub(super) fn new(
         served: Served,
         flusher: Option<Flusher>,
+        disk: Disk,
         changes: Arc<watch::Sender<()>>,
         generation: Arc<AtomicU64>,
     ) -> Self {
-        Self { served, flusher, changes, generation, seen: None, with_commit: None }
+        Self { served, flusher, disk, changes, generation, seen: None, with_commit: None }
     }
 
     /// The life of the thread.
@@ -90,6 +94,14 @@ impl Writer {
         if followed {
             self.changes.send_replace(());
         }
+        if committed.as_ref().is_err_and(SqlError::is_failed_flush) {
+            self.disk.distrust();
+        }
+        // It stands, and what it ended is ended; but after a hole in the log a loss of power would bring it back.
+        let committed = match with_commit {
+            true => committed.and_then(|()| self.disk.check()),
+            false => committed,
+        };
         let soon = finishes.iter().any(|(flush, _)| *flush == Flush::Soon);
         let mut waiting = Vec::new();
         for (flush, finish) in finishes {
@@ -97,11 +109,6 @@ impl Writer {
                 (Flush::BeforeTold, Some(_), Ok(())) => waiting.push(finish),
                 _ => finish(committed.clone()),
             }
-        }
-        if let (Some(flusher), Err(error)) = (&self.flusher, &committed)
-            && error.is_failed_flush()
-        {
-            flusher.distrust();
         }
         if let Some(flusher) = &self.flusher
             && (!waiting.is_empty() || (soon && committed.is_ok()))

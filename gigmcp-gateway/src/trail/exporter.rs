@@ -41,13 +41,14 @@ impl Exporter {
         after: Option<Place>,
     ) -> Result<(Self, Line), ExportError> {
         let filter = Some(filter).filter(|filter| *filter != Filter::default());
+        let begins = after;
         let after = match after {
-            Some(place) => Some(link(store, place).await?),
+            Some(place) => Some(link(store, place, filter.is_some()).await?),
             None => None,
         };
         let keys = store.audit_keys().await?.iter().map(|row| hex::encode(&row.public_key)).collect();
         let head = ExportHead { version: 1, keys, after: after.map(|after| after.to_string()), filter: filter.clone() };
-        let end = after.map_or(Place::MIN, |after| after.place);
+        let end = begins.unwrap_or(Place::MIN);
         Ok((Self { store: store.clone(), filter, end, head: end, base: None }, Line::Head(head)))
     }
 
@@ -89,10 +90,11 @@ impl Exporter {
     }
 }
 
-/// What a row that was exported before has to be followed by.
-async fn link(store: &Store, place: Place) -> Result<Link, ExportError> {
+/// What a row that was exported before has to be followed by. Rows that a filter left out are not missed in what comes after
+/// them: there it is enough that the row was there once.
+async fn link(store: &Store, place: Place, has_filter: bool) -> Result<Link, ExportError> {
     let page = store.audit_page(place.saturating_sub(1), 1).await?;
     let row = page.rows.first().filter(|row| row.id == place).and_then(|row| row.link());
-    let base = page.base.map(|base| base.link).filter(|link| link.place == place);
+    let base = page.base.map(|base| base.link).filter(|link| link.place == place || has_filter && link.place > place);
     row.or(base).ok_or(ExportError::NoRow { place })
 }

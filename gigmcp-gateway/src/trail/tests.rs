@@ -320,3 +320,23 @@ async fn two_gateways_on_one_database_write_one_chain() {
     let report = verify(&one, &[signer.public_key()], None).await.expect("nothing is wrong");
     assert_eq!((report.rows, report.signed_to), (400, 400));
 }
+
+#[tokio::test]
+async fn what_is_filtered_goes_on_after_a_row_that_was_deleted_as_too_old() {
+    on_both(async |test| {
+        let trail = Trail::new(test).await;
+        let gone = Prune::Surplus { max_rows: 8, young_from_ms: 0 };
+        trail.store.prune_audit(gone, 64, Arc::clone(&trail.signer)).await.expect("it is written");
+        let some = Filter { kind: Some("request".to_owned()), ..Filter::default() };
+        let first = async |filter: &Filter, after| {
+            let (mut exporter, _) = Exporter::begin(&trail.store, filter.clone(), Some(after)).await.map_err(drop)?;
+            let lines = exporter.next().await.expect("it can be read").lines;
+            Ok(lines.into_iter().find_map(|line| if let Line::Row(row) = line { Some(row.id) } else { None }))
+        };
+        assert_eq!(first(&some, 7).await, Ok(Some(13)), "what is left");
+        assert_eq!(first(&Filter::default(), 7).await, Err(()), "rows that are to be verified are missed");
+        assert_eq!(first(&some, 15).await, Ok(Some(16)), "twin: it is there");
+        assert_eq!(first(&some, 99).await, Err(()), "it never was there");
+    })
+    .await;
+}

@@ -425,9 +425,13 @@ fn head_is_answered_where_get_is() {
     let session = Session::open(&internet, "/mcp/p/work", &token).id().to_owned();
     let key = installation.json(&["api-key", "create", "monitor", "--scopes", "system:read"], "");
     let key = key["key"].as_str().or(key["token"].as_str()).unwrap_or_else(|| panic!("{key}")).to_owned();
-    for (path, bearer) in
-        [("/healthz", None), ("/api/v1/openapi.json", None), ("/mcp/p/work", Some(&token)), ("/metrics", Some(&key))]
-    {
+    for (path, bearer) in [
+        ("/healthz", None),
+        ("/welcome", None),
+        ("/api/v1/openapi.json", None),
+        ("/mcp/p/work", Some(&token)),
+        ("/metrics", Some(&key)),
+    ] {
         for method in [http::Method::HEAD, http::Method::GET] {
             let mut request = Request::builder().method(&method).uri(path).header(header::HOST, ADDRESS);
             if let Some(bearer) = bearer {

@@ -145,6 +145,32 @@ fn people_are_invited_changed_and_deleted() {
 }
 
 #[test]
+fn the_only_administrator_whom_a_provider_vouches_for_gets_a_code_all_the_same() {
+    let installation = Installation::on_sqlite();
+    let setup = installation.json(&["user", "setup"], "")["code"].as_str().unwrap().to_owned();
+    installation.json(&["user", "accept", "--email", "root@example.com"], &format!("{setup}\n{PASSWORD}\n"));
+    let database = rusqlite::Connection::open(installation.data().join("gigmcp.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE users SET password = NULL;
+             INSERT INTO identities SELECT 'https://id.example', 'root', id, 1, 1 FROM users WHERE email IS NOT NULL;",
+        )
+        .unwrap();
+    let reset = ["--json", "user", "reset-password", "root@example.com", "--identities"];
+    let refused = installation.run(&reset, "");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("last administrator"), "{error}");
+    let shown: Value = serde_json::from_slice(&refused.stdout).unwrap_or_else(|error| panic!("{error}: {refused:?}"));
+    let accept = |code: &Value| {
+        installation.json(&["user", "accept"], &format!("{}\n{PASSWORD}\n", code["code"].as_str().unwrap()))
+    };
+    assert_eq!(accept(&shown)["email"], "root@example.com");
+    // Twin: with a password, nothing is refused.
+    assert_eq!(accept(&installation.json(&reset[1..], ""))["email"], "root@example.com");
+    assert_eq!(installation.json(&["user", "identities", "root@example.com"], ""), json!([]));
+}
+
+#[test]
 fn a_token_reaches_what_it_was_made_for_until_it_is_revoked() {
     let (internet, installation) = (Internet::new(), with_echoes(&["echo", "other"]));
     let whole = installation.profile("work", &["echo", "other"]);

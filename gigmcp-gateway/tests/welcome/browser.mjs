@@ -14,7 +14,7 @@ const status = { textContent: "" };
 let submit, address = link;
 const form = {
   hidden: true,
-  elements: { email: { value: "" }, password: { value: "" } },
+  elements: { email: { value: "" }, password: { value: "" }, go: { disabled: false } },
   addEventListener: (_, listener) => { submit = listener; },
 };
 const requests = [];
@@ -46,8 +46,11 @@ if (!form.hidden) {
   const before = status.textContent;
   if (!form.elements.email.readOnly) form.elements.email.value = email;
   form.elements.password.value = password;
-  submit({ preventDefault() {} });
+  // A button that is pressed twice submits twice, unless it is disabled.
+  for (const _ of [1, 2]) if (!form.elements.go.disabled) submit({ preventDefault() {} });
   await told(before);
+  await settled();
+  if (form.elements.go.disabled) throw new Error("it cannot be tried again");
 }
 if (address !== url.pathname) throw new Error("the code is left in the history");
 console.log(status.textContent);

@@ -176,7 +176,11 @@ impl Aggregator {
         };
         let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
         match entry.running().filter(|_| last) {
-            Some(ready) => self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await,
+            // What else the client says is judged by nobody here.
+            Some(ready) => {
+                let params = of_uri(&call.method, &uri).params;
+                self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await
+            }
             // A server that does not run has forgotten it by itself.
             None => nothing(),
         }

@@ -75,6 +75,11 @@ impl Aggregator {
         };
         let owner = call.context.as_deref().and_then(|context| context.owner.clone());
         let work = Work { entry, origin, exposed: (*exposed).into(), owner };
+        let context = match &*call.method {
+            "tasks/update" => call.context.clone(),
+            _ => call.context.as_deref().map(without_answers),
+        };
+        let call = Call { params, context, ..call };
         // A process that has ended has no tasks, and the one after it has others, perhaps under the same ids.
         let Some(held) = work.process().await else {
             return refused(RpcError::INVALID_PARAMS, "there is no such task any more: its server has ended");
@@ -85,9 +90,9 @@ impl Aggregator {
                 if let Err(refused) = self.may_look(&work, &call).await {
                     return refused;
                 }
-                self.asked_of_task(&work, &held, Call { params, ..call }).await
+                self.asked_of_task(&work, &held, call).await
             }
-            _ => self.told_to_task(&work, &held, Call { params, ..call }).await,
+            _ => self.told_to_task(&work, &held, call).await,
         }
     }
 
@@ -102,7 +107,9 @@ impl Aggregator {
 
     /// What changes a task is taken note of, like the call that made it.
     async fn told_to_task(&self, work: &Work<'_>, held: &Borrowed, call: Call) -> Outcome {
-        let mut observation = Observation::begin(self.observer.as_ref(), &call.method, call.params.as_deref());
+        let with_answers = with_answers(&call);
+        let params = with_answers.as_deref().or(call.params.as_deref());
+        let mut observation = Observation::begin(self.observer.as_ref(), &call.method, params);
         work.note(&mut observation);
         if let Err(error) = observation.ready().await {
             let refused = not_observed(error);
@@ -236,9 +243,10 @@ impl Aggregator {
     pub(super) fn forget_tasks(&self, client: ClientId) {
         let over = self.hub.tasks.forget(client);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        for Task { server, process, id } in over {
-            if let Some(held) = self.entries[server].process(&process) {
-                runtime.spawn(async move { held.call(of_task(UNSUBSCRIBE, &id)).await });
+        for task in over {
+            if let Some(held) = self.entries[task.server].process(&task.process) {
+                let hub = Arc::clone(&self.hub);
+                runtime.spawn(async move { unfollow(&hub.tasks, &held, &task).await });
             }
         }
     }
@@ -277,6 +285,28 @@ fn undeclared() -> Outcome {
     let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
     error.data = Some(required(TASKS));
     Outcome::refused(&error)
+}
+
+/// Whoever looks at a task, or stops it, answers nothing. What is sent to it is judged, and this would not be.
+fn without_answers(context: &ClientContext) -> Arc<ClientContext> {
+    Arc::new(ClientContext { responses: None, state: None, ..context.clone() })
+}
+
+/// The parameters with the client's answers, which an endpoint has taken out of them.
+fn with_answers(call: &Call) -> Option<Box<RawValue>> {
+    let answers = call.context.as_deref()?.responses.as_deref()?;
+    Some(Members::of(call.params.as_deref()?).ok()?.set("inputResponses", answers.get()))
+}
+
+/// Ends the stream of a task to which nobody listens any more. Somebody may begin to at any moment, and hears of it then.
+async fn unfollow(listeners: &TaskListeners, held: &Borrowed, task: &Task) {
+    if listeners.has(task) {
+        return;
+    }
+    drop(held.call(of_task(UNSUBSCRIBE, &task.id)).await);
+    if listeners.has(task) {
+        drop(held.call(of_task(SUBSCRIBE, &task.id)).await);
+    }
 }
 
 fn of_task(method: &str, id: &str) -> Call {

@@ -41,7 +41,7 @@ pub(super) async fn call(
     let mut waiting = Waiting { upstream: Arc::clone(&held.upstream), id: Some(task.id.clone()), working };
     match wait(of, held, (task, made), progress, Instant::now() + longest).await {
         Ok(ended) => {
-            if !matches!(ended, Outcome::Failed(CallError::Timeout { .. })) {
+            if !matches!(ended, Outcome::Failed(CallError::Timeout { .. } | CallError::NoTurn { .. })) {
                 waiting.id = None;
             }
             ended
@@ -72,7 +72,7 @@ async fn wait(
             let call = Call { method: "tasks/result".into(), params: Some(task.params()), ..made.clone() };
             match held.upstream.call(call).await {
                 // It goes on for longer than one request may take.
-                Outcome::Failed(CallError::Timeout { .. }) => {}
+                Outcome::Failed(CallError::Timeout { .. } | CallError::NoTurn { .. }) => {}
                 outcome => return Ok(outcome),
             }
         }

@@ -365,7 +365,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
         },
         _ => None,
     };
-    if (lasting.is_some() || session.has_asked_for_something()) && session.is_served_by(upstream) {
+    // Always noted, so that what serves it forgets the session with its end, whatever was asked for in it.
+    let moved = session.is_served_by(upstream);
+    if moved && (lasting.is_some() || session.has_asked_for_something()) {
         // What takes longer goes on meanwhile: a call of one server does not wait for another.
         let moving = tokio::spawn(Session::move_to(Arc::clone(session), Arc::clone(upstream)));
         drop(timeout(MOVING, moving).await);
@@ -447,7 +449,8 @@ impl Session {
 
 fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, notification: &Notification) {
     if &*notification.method == ROOTS_CHANGED && session.capabilities.has_roots() {
-        let mut told = Call::new(ROOTS_CHANGED, notification.params.clone()).of_client(session.client);
+        // It says nothing more than that, and nobody judges or bounds what else a client would say with it.
+        let mut told = Call::new(ROOTS_CHANGED, None).of_client(session.client);
         // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
         told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
         return upstream.tell(told);

@@ -109,7 +109,10 @@ impl Shared {
                 return Err(AMBIGUOUS);
             }
         };
-        let withdrawn = self.asks.begin(&request.id, limits.max_asks).ok_or("too many requests of the server wait")?;
+        let Some(withdrawn) = self.asks.begin(&request.id, limits.max_asks) else {
+            self.pending.does_not_ask(asking.id);
+            return Err("too many requests of the server wait");
+        };
         tokio::spawn(Arc::clone(self).ask(request.clone(), asking, withdrawn));
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::{
     sync::SemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{StdioUpstream, notes::progress_token, pending::Caller, shared::Shared};
@@ -51,11 +51,14 @@ impl StdioUpstream {
                 return answer;
             }
             let now = Instant::now();
-            match self.shared.pending.lives_until(entered.load(Ordering::Relaxed)) {
+            let entered = entered.load(Ordering::Relaxed);
+            match self.shared.pending.lives_until(entered) {
                 // What lets it live on may come to an end before that time, so it is looked at again.
                 Some(until) if until > now && last > now => {
                     deadline = until.min(last).min(now + self.limits.call_timeout);
                 }
+                // Our own ids begin with 1.
+                _ if entered == 0 => return Err(CallError::NoTurn { after: timeout }),
                 _ => return Err(CallError::Timeout { after: timeout }),
             }
         }
@@ -63,7 +66,8 @@ impl StdioUpstream {
 
     /// The turn of a call of which the server may ask something. None beside a question that another client has not answered
     /// yet: that may take minutes, and the server may remember something for this one that no other process would. What the
-    /// server asks while both are under way reaches nobody.
+    /// server asks while both are under way reaches nobody; so one without a session waits a little before, as many questions
+    /// are answered by programs.
     async fn turn(&self, client: Option<ClientId>) -> Result<Option<SemaphorePermit<'_>>, CallError> {
         let pending = &self.shared.pending;
         let turn = async {
@@ -72,10 +76,16 @@ impl StdioUpstream {
             pending.alone(None).await;
             Ok(Some(turn))
         };
+        let beside = async {
+            if client.is_none() {
+                sleep(PATIENCE).await;
+            }
+            pending.asks_another_than(client).await;
+        };
         tokio::select! {
             biased;
             turn = turn => turn,
-            () = pending.asks_another_than(client) => Ok(None),
+            () = beside => Ok(None),
         }
     }
 
@@ -142,3 +152,6 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+/// How long a call without a session waits for its turn before it goes beside a question.
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -81,7 +81,7 @@ impl From<ConnectError> for LaunchError {
 impl From<CallError> for ConnectError {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Timeout { after } => Self::Timeout { after },
+            CallError::Timeout { after } | CallError::NoTurn { after } => Self::Timeout { after },
             CallError::Exited | CallError::Ended { .. } => Self::Exited,
             CallError::TooLong { .. } => Self::Protocol { reason: "the answer is too long" },
             CallError::Protocol { reason } => Self::Protocol { reason },

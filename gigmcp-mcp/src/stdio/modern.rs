@@ -24,9 +24,17 @@ use crate::{
     version::{Era, MODERN},
 };
 
-/// Listen requests under way, by the URI each is for; that for the lists by none.
+/// Listen requests under way, by what each is for.
 #[derive(Debug, Default)]
-pub(super) struct Listens(Mutex<HashMap<Option<Box<str>>, Listen>>);
+pub(super) struct Listens(Mutex<HashMap<Followed, Listen>>);
+
+/// What a listen request is for. URIs and ids are any text, and none of them may be taken for one of another kind.
+#[derive(Debug, Eq, Hash, PartialEq)]
+enum Followed {
+    Lists,
+    Uri(Box<str>),
+    Task(Box<str>),
+}
 
 /// Its answer is its end, which nobody waits for.
 type Listen = (u64, oneshot::Receiver<Answer>);
@@ -47,7 +55,7 @@ pub(super) async fn discover(upstream: &StdioUpstream) -> Result<Hello, ConnectE
     }
     if Description::read(&result).capabilities.list_changed {
         let all = json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true });
-        upstream.listen(None, &all).await.map_err(ConnectError::from)?;
+        upstream.listen(Followed::Lists, &all).await.map_err(ConnectError::from)?;
     }
     Ok(Hello { era: Era::Modern, version: MODERN, result })
 }
@@ -60,18 +68,18 @@ impl StdioUpstream {
             ("logging/setLevel", _) => nothing(),
             ("resources/subscribe", Some(uri)) => {
                 let filter = json!({ "resourceSubscriptions": [&*uri] });
-                match self.listen(Some(uri), &filter).await {
+                match self.listen(Followed::Uri(uri), &filter).await {
                     Ok(()) => nothing(),
                     Err(error) => Outcome::Failed(error),
                 }
             }
             ("resources/unsubscribe", Some(uri)) => {
-                self.unlisten(uri);
+                self.unlisten(&Followed::Uri(uri));
                 nothing()
             }
             (SUBSCRIBE, _) => self.follow_task(&call).await,
             (UNSUBSCRIBE, _) => {
-                task_of(&call).into_iter().for_each(|id| self.unlisten(task_key(&id)));
+                task_of(&call).into_iter().for_each(|id| self.unlisten(&Followed::Task(id)));
                 nothing()
             }
             _ => self.rounds(call).await,
@@ -121,31 +129,32 @@ impl StdioUpstream {
     }
 
     /// Opens a stream of notifications, which goes on until the server ends or it is cancelled.
-    async fn listen(&self, uri: Option<Box<str>>, filter: &serde_json::Value) -> Result<(), CallError> {
+    async fn listen(&self, to: Followed, filter: &serde_json::Value) -> Result<(), CallError> {
         let (id, ended) = self.shared.pending.enter(None).ok_or(CallError::Exited)?;
         let params = RawValue::from_string(json!({ "notifications": filter }).to_string()).expect("it is JSON");
         let params = self.shared.dressed(id, Some(&params), false, None);
-        let before = self.shared.listens.lock().insert(uri, (id, ended));
+        let before = self.shared.listens.lock().insert(to, (id, ended));
         before.into_iter().for_each(|(id, _)| self.shared.cancel(id));
         self.shared.send(write_request(id, "subscriptions/listen", Some(&params))).await
     }
 
     async fn follow_task(&self, call: &Call) -> Outcome {
         let Some(id) = task_of(call) else { return nothing() };
-        match self.listen(Some(task_key(&id)), &json!({ "taskIds": [id] })).await {
+        let filter = json!({ "taskIds": [&*id] });
+        match self.listen(Followed::Task(id), &filter).await {
             Ok(()) => nothing(),
             Err(error) => Outcome::Failed(error),
         }
     }
 
-    fn unlisten(&self, uri: Box<str>) {
-        let listen = self.shared.listens.lock().remove(&Some(uri));
+    fn unlisten(&self, to: &Followed) {
+        let listen = self.shared.listens.lock().remove(to);
         listen.into_iter().for_each(|(id, _)| self.shared.cancel(id));
     }
 }
 
 impl Listens {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Option<Box<str>>, Listen>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Followed, Listen>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -292,13 +301,8 @@ const OF_THE_PROTOCOL: [&str; 12] = [
     "tools",
 ];
 
-fn task_of(call: &Call) -> Option<String> {
-    Members::of(call.params.as_deref()?).ok()?.string("taskId").map(String::from)
-}
-
-/// What no URI looks like.
-fn task_key(id: &str) -> Box<str> {
-    format!("\0task {id}").into()
+fn task_of(call: &Call) -> Option<Box<str>> {
+    Members::of(call.params.as_deref()?).ok()?.string("taskId").map(|id| Box::from(&*id))
 }
 
 type Answers = (Box<RawValue>, Option<Box<RawValue>>);

@@ -205,12 +205,12 @@ impl Pending {
         self.lock().given_up.remove(&id);
     }
 
-    /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one.
-    /// Cancel safe.
+    /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one. Of two
+    /// that have not said who they are, nothing tells that they are the same. Cancel safe.
     pub(crate) async fn asks_another_than(&self, client: Option<ClientId>) {
         loop {
             let changed = self.changed.notified();
-            let asks = |caller: &Caller| caller.open > 0 && caller.client != client;
+            let asks = |caller: &Caller| caller.open > 0 && (client.is_none() || caller.client != client);
             if self.lock().waiting.values().any(|entry| entry.caller.as_ref().is_some_and(asks)) {
                 return;
             }
@@ -256,6 +256,11 @@ impl Pending {
     /// Whether a request of a client is under way.
     pub(crate) fn has_callers(&self) -> bool {
         self.lock().waiting.values().any(|entry| entry.caller.is_some())
+    }
+
+    /// Whether the server may still be working on what nobody waits for.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.lock().works_for_anybody()
     }
 
     /// Notes progress of a request, which lets it live on for a while, and says where it is to be told and under which
@@ -320,6 +325,13 @@ impl Pending {
         if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
             caller.open = caller.open.saturating_sub(1);
             caller.lives_until = Some(Instant::now() + life);
+        }
+    }
+
+    /// What a request made the server ask was not put to its client after all.
+    pub(crate) fn does_not_ask(&self, id: u64) {
+        if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
+            caller.open = caller.open.saturating_sub(1);
         }
     }
 

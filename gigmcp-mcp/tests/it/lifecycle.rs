@@ -9,8 +9,8 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, CatalogueStore, ClientContext, Description, Event,
-    FaultKind, Hold, Known, Launch, LaunchError, List, Outcome, ServerPolicy, Upstream,
+    Aggregator, AggregatorLimits, Backend, BoxFuture, Call, CatalogueStore, ClientContext, ClientId, Description,
+    Event, FaultKind, Hold, Known, Launch, LaunchError, List, Outcome, ServerPolicy, Upstream,
 };
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -426,12 +426,17 @@ async fn each_server_has_its_own_number_of_processes_beside_it() {
             _ => Reply::Never,
         });
         let mut policy = ServerPolicy::default();
-        policy.spares = Some(spares);
+        (policy.spares, policy.stateless) = (Some(spares), true);
         let aggregator = Arc::new(aggregator(stage.backend("srv").with_policy(policy)));
-        let (sink, mut asked) = Client::connect();
+        // All are of one client, so none goes beside its own question.
+        let ((sink, mut asked), client) = (Client::connect(), ClientId::new());
+        let call = || {
+            let call = Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#)));
+            call.with_sink(Arc::clone(&sink)).of_client(client)
+        };
         let mut calls = Vec::new();
         for _ in 0..=spares {
-            let call = Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#))).with_sink(Arc::clone(&sink) as _);
+            let call = call();
             let aggregator = Arc::clone(&aggregator);
             calls.push(tokio::spawn(async move { aggregator.call(call).await }));
             stage.heard(&["tools/call"]).await;
@@ -439,7 +444,7 @@ async fn each_server_has_its_own_number_of_processes_beside_it() {
             let (_, answer) = question(&mut asked).await;
             std::mem::forget(answer); // it goes on thinking
         }
-        let one_more = Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#))).with_sink(Arc::clone(&sink) as _);
+        let one_more = call();
         let waiting = {
             let aggregator = Arc::clone(&aggregator);
             tokio::spawn(async move { aggregator.call(one_more).await })

@@ -225,6 +225,32 @@ async fn what_a_session_would_have_kept_is_kept_for_the_client() {
 }
 
 #[tokio::test]
+async fn no_uri_is_taken_for_a_task() {
+    let (upstream, mut server) = connected().await;
+    let call = async |method: &str, params: &str| upstream.call(Call::new(method, Some(raw(params)))).await;
+    call("tasks/subscribe", r#"{"taskId":"1"}"#).await;
+    let of_task = server.hear().await;
+    assert_eq!(params(&of_task)["notifications"], json!({ "taskIds": ["1"] }));
+    call("resources/subscribe", r#"{"uri":"\u0000task 1"}"#).await;
+    let of_uri = server.hear().await;
+    assert_eq!(of_uri.method, "subscriptions/listen", "that of the task goes on: {}", of_uri.params);
+    call("resources/unsubscribe", r#"{"uri":"\u0000task 1"}"#).await;
+    let cancelled = server.hear().await;
+    assert_eq!(
+        (&*cancelled.method, params(&cancelled)["requestId"].to_string()),
+        ("notifications/cancelled", of_uri.id)
+    );
+    // Twin: the same task once more takes the place of the one before.
+    call("tasks/subscribe", r#"{"taskId":"1"}"#).await;
+    let cancelled = server.hear().await;
+    assert_eq!(
+        (&*cancelled.method, params(&cancelled)["requestId"].to_string()),
+        ("notifications/cancelled", of_task.id)
+    );
+    assert_eq!(server.hear().await.method, "subscriptions/listen");
+}
+
+#[tokio::test]
 async fn it_has_no_requests_of_its_own() {
     let (upstream, mut server) = connected().await;
     let (client, mut reached) = Client::connect();

@@ -9,9 +9,9 @@ use std::{
 };
 
 use gigmcp_mcp::{
-    Aggregator, Backend, BoxFuture, Call, CallObserver, CallRecord, CatalogueStore, Definition, DefinitionDigest,
-    DefinitionKind, FaultKind, Hold, Known, Launch, LaunchError, Outcome, Pins, PinsUnknown, Process, ServerPolicy,
-    Standing, ToolMode, Upstream,
+    Aggregator, Backend, BoxFuture, Call, CallObserver, CallRecord, CatalogueStore, ClientId, Definition,
+    DefinitionDigest, DefinitionKind, FaultKind, Hold, Known, Launch, LaunchError, Outcome, Pins, PinsUnknown, Process,
+    ServerPolicy, Standing, ToolMode, Upstream,
 };
 use serde_json::{Value, json};
 
@@ -309,10 +309,16 @@ async fn a_further_process_that_says_something_else_does_not_get_the_call() {
     for (lies, follows, elsewhere) in [(true, false, false), (false, false, true), (true, true, true)] {
         let (lists, pins) = (lists(), Arc::new(Kept { follows, ..Kept::default() }));
         let mut stage = server(&lists, "");
-        let aggregator = aggregator(&stage, &pins);
+        let mut policy = ServerPolicy::default();
+        (policy.pins, policy.stateless) = (Some(pins.clone() as _), true);
+        let backends = [stage.backend("srv").with_policy(policy)];
+        let aggregator = Arc::new(Aggregator::builder().backends(backends).build().unwrap());
         let ((one, mut ones), (two, _twos)) = (Client::connect(), Client::connect());
+        // All are of one client, so none goes beside its own question.
+        let client = ClientId::new();
         let spawn = |sink: &Arc<dyn gigmcp_mcp::Sink>, params: Value| {
-            let call = Call::new("tools/call", Some(raw(&params.to_string()))).with_sink(Arc::clone(sink));
+            let call = Call::new("tools/call", Some(raw(&params.to_string())));
+            let call = call.with_sink(Arc::clone(sink)).of_client(client);
             let aggregator = Arc::clone(&aggregator);
             tokio::spawn(async move { aggregator.call(call).await })
         };

@@ -261,7 +261,7 @@ async fn a_request_of_nobodys_call_is_refused_and_calls_then_go_one_at_a_time() 
     first.await.unwrap();
     second.await.unwrap();
 
-    // Now the second waits for the first, and the same request is the first's.
+    // Now the second waits for the first, whose client answers at once, and the same request is the first's.
     let first = spawn(&upstream, Call::new("first", None).with_sink(one));
     let first_id = server.hear().await.id;
     let second = spawn(&upstream, Call::new("second", None).with_sink(two));
@@ -372,4 +372,29 @@ async fn what_a_server_may_ask_is_bounded() {
     assert!(server.hear_line().await.contains("the client did not answer in time"));
     drop(never);
     assert_eq!(upstream.counters().refused_requests, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_put_to_its_client_is_none_that_it_has_not_answered() {
+    for twice in [true, false] {
+        let (upstream, mut server) = connected(everything()).await;
+        let ((one, mut ones), (two, _twos)) = (Client::connect(), Client::connect());
+        let _first = spawn(&upstream, Call::new("first", None).with_sink(one).of_client(ClientId::new()));
+        let first_id = server.hear().await.id;
+        server.say(ELICIT).await;
+        let (_, answer) = question(&mut ones).await;
+        if twice {
+            server.say(ELICIT).await;
+            assert!(server.hear_line().await.contains("too many requests of the server wait"));
+        }
+        answer.send(Verdict::Result(raw("1"))).unwrap();
+        assert_eq!(server.hear_line().await, r#"{"jsonrpc":"2.0","id":"user_name","result":1}"#);
+        // Nothing is asked now, so the call of another client waits for its turn.
+        let _second = spawn(&upstream, Call::new("second", None).with_sink(two).of_client(ClientId::new()));
+        let _ours = spawn(&upstream, Call::new("ours", None));
+        let ours = server.hear().await;
+        assert_eq!(ours.method, "ours", "{twice}");
+        server.answer(&first_id, "1").await;
+        assert_eq!(server.hear().await.method, "second");
+    }
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use gigmcp_mcp::{
-    Aggregator, AggregatorBuilder, BoxFuture, Call, CallObserver, CallRecord, CallVerdict, ClientContext, Definition,
-    DefinitionKind, Event, FlowLabels, FlowPolicy, Misfit, Outcome, Pins, PinsUnknown, Process, ServerPolicy, Sink,
-    Standing, StreamableHttpLimits, Upstream, Verdict,
+    Aggregator, AggregatorBuilder, BoxFuture, Call, CallObserver, CallRecord, CallVerdict, ClientContext, ClientId,
+    Definition, DefinitionKind, Event, FlowLabels, FlowPolicy, Misfit, Outcome, Pins, PinsUnknown, Process,
+    ServerPolicy, Sink, Standing, StreamableHttpLimits, Upstream, Verdict,
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -184,12 +184,14 @@ async fn a_task_asks_for_no_more_samplings_in_all_its_life_than_a_call_may() {
     assert_eq!(next(&mut events).await["status"], "working", "the fifth is not told");
 }
 
-pub(crate) async fn listen(aggregator: &Aggregator, stage: &mut Stage, owner: &str, id: &str) {
+pub(crate) async fn listen(aggregator: &Aggregator, stage: &mut Stage, owner: &str, id: &str) -> ClientId {
+    let client = ClientId::new();
     let mut call = Call::new("tasks/subscribe", Some(raw(&json!({ "taskId": id }).to_string())));
     call.context = Some(context(owner, &json!({})));
-    call.client = Some(gigmcp_mcp::ClientId::new());
+    call.client = Some(client);
     assert!(matches!(aggregator.call(call).await, Outcome::Complete(_)));
     stage.heard(&["subscriptions/listen"]).await;
+    client
 }
 
 fn notice(told: &Value) -> String {

@@ -1,13 +1,17 @@
 //! What the clients of one server, and the sessions of one client, take from each other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use gigmcp_mcp::{
-    Aggregator, BoxFuture, Call, ClientContext, ClientId, Definition, DefinitionKind, Outcome, Pins, PinsUnknown,
-    Process, RateLimits, ServerPolicy, Sink, Standing, StreamableHttpLimits, Upstream, Verdict,
+    Aggregator, AggregatorLimits, BoxFuture, Call, ClientContext, ClientId, Definition, DefinitionKind, Outcome, Pins,
+    PinsUnknown, Process, RateLimits, ServerPolicy, Sink, Standing, StreamableHttpLimits, Upstream, Verdict,
 };
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -80,6 +84,106 @@ async fn a_question_that_one_client_does_not_answer_keeps_no_other_session_waiti
     assert_eq!(asked.elapsed(), Duration::from_secs(1));
     long.abort();
     thinking.abort();
+}
+
+/// What the endpoint answers to a client without a session.
+async fn call_of(endpoint: &Endpoint, principal: &str, tool: &str) -> Value {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": { "elicitation": {} },
+    });
+    let params = json!({ "name": tool, "_meta": meta });
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
+    let headers = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", tool),
+        ("x-principal", principal),
+    ];
+    endpoint.post(&headers, &body).await.json()
+}
+
+#[tokio::test]
+async fn a_question_that_one_client_without_a_session_does_not_answer_keeps_no_other_waiting() {
+    for asks in [true, false] {
+        let mut stage = server();
+        let limits = AggregatorLimits { max_spares: 0, ..AggregatorLimits::default() };
+        let builder = Aggregator::builder().backends([stage.backend("srv")]).limits(limits);
+        let aggregator = Arc::new(builder.build().unwrap());
+        let endpoint = Arc::new(Endpoint::serve(aggregator, StreamableHttpLimits::default()).await);
+        let thinking = tokio::spawn({
+            let endpoint = Arc::clone(&endpoint);
+            async move { call_of(&endpoint, "one", "srv_wait").await }
+        });
+        stage.heard(&["tools/call"]).await;
+        if asks {
+            stage.say(ask("a"));
+            assert_eq!(thinking.await.unwrap()["result"]["resultType"], "input_required");
+        }
+        let got = call_of(&endpoint, "two", "srv_do").await;
+        assert!(got["result"].is_object(), "{got}");
+        assert_eq!(stage.heard_so_far(&["tools/call"]).len(), 1, "it has reached the server");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_never_reached_its_server_says_nothing_of_how_that_is() {
+    for (own, code, ended) in [(true, "server-busy", false), (false, "server-timeout", true)] {
+        let mut stage = server();
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+        let ((one, mut ones), (two, _twos)) = (Client::connect(), Client::connect());
+        let (first, second) = (ClientId::new(), ClientId::new());
+        assert!(matches!(spawn(&aggregator, &two, second, "do").await.unwrap(), Outcome::Complete(_)));
+        stage.heard(&["tools/call"]).await;
+        let thinking = spawn(&aggregator, &one, first, "wait");
+        stage.heard(&["tools/call"]).await;
+        stage.say(ask("a"));
+        let (_, _answer) = question(&mut ones).await;
+        // Its own calls wait for their turn; those of another are sent, and the server does not answer them.
+        let (sink, client) = if own { (&one, first) } else { (&two, second) };
+        for _ in 0..3 {
+            let Outcome::Error(error) = spawn(&aggregator, sink, client, "wait").await.unwrap() else { panic!() };
+            assert!(error.get().contains(code), "{error}");
+        }
+        tokio::time::sleep(Duration::from_secs(6)).await; // of the paused clock: what it is given to say that it lives
+        assert_eq!(thinking.is_finished(), ended, "it does not answer `ping` either");
+    }
+}
+
+/// Answers everything, and notes which clients have called and which are forgotten.
+#[derive(Default)]
+struct Remembers {
+    called: Mutex<BTreeSet<ClientId>>,
+    forgotten: Mutex<BTreeSet<ClientId>>,
+}
+
+impl Upstream for Remembers {
+    fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
+        self.called.lock().unwrap().extend(call.client);
+        Box::pin(async { Outcome::Complete(raw("{}")) })
+    }
+
+    fn forget(&self, client: ClientId) {
+        self.forgotten.lock().unwrap().insert(client);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_forgotten_whatever_was_asked_for_in_it() {
+    let level = r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info"}}"#;
+    for (case, asked) in [("calls only", vec![CALL]), ("twin: a level", vec![level]), ("both", vec![CALL, level])] {
+        let remembers = Arc::new(Remembers::default());
+        let endpoint = Endpoint::serve(remembers.clone(), StreamableHttpLimits::default()).await;
+        let session = endpoint.initialize("2025-11-25").await;
+        for body in asked {
+            let reply = endpoint.post(&[("mcp-session-id", &session)], body).await.json();
+            assert!(reply["result"].is_object(), "{case}: {reply}");
+        }
+        assert!(remembers.forgotten.lock().unwrap().is_empty(), "{case}: it goes on");
+        endpoint.send(Method::DELETE, &[("mcp-session-id", &session)], "").await;
+        let called = remembers.called.lock().unwrap().clone();
+        assert_eq!((called.len(), &*remembers.forgotten.lock().unwrap()), (1, &called), "{case}");
+    }
 }
 
 /// Agrees to everything, but in a process beside the first not to what it declares of an extension.
@@ -213,5 +317,27 @@ async fn who_comes_back_for_the_rest_of_an_answer_takes_a_share_of_what_may_list
     drop(first);
     while resume().await.status != 200 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_roots_and_the_end_of_a_subscription_say_nothing_but_that() {
+    for private in ["", r#","x":"private""#] {
+        let mut stage = server();
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+        let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+        let session = endpoint.session(r#"{"roots":{"listChanged":true}}"#).await;
+        let session = [("mcp-session-id", &*session)];
+        let subscribed = endpoint.post(&session, &subscribe("resources/subscribe", "a:1")).await.json();
+        assert!(subscribed["result"].is_object(), "{subscribed}");
+        let ended = subscribe("resources/unsubscribe", "a:1").replace(r#""a:1""#, &format!(r#""a:1"{private}"#));
+        let ended = endpoint.post(&session, &ended).await.json();
+        assert!(ended["result"].is_object(), "{ended}");
+        assert_eq!(stage.heard(&["resources/unsubscribe"]).await.1, r#"{"uri":"a:1"}"#);
+        let changed = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":{{"_meta":{{}}{private}}}}}"#
+        );
+        assert_eq!(endpoint.post(&session, &changed).await.status, 202);
+        assert_eq!(stage.heard(&["notifications/roots/list_changed"]).await.1, "");
     }
 }

@@ -1,8 +1,8 @@
 //! A server that asks is started beside itself, so that one client's thinking does not keep others waiting.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use gigmcp_mcp::{Aggregator, AggregatorLimits, Call, ClientId, Outcome, ServerPolicy, Sink, Upstream};
+use gigmcp_mcp::{Aggregator, AggregatorLimits, Call, ClientId, Outcome, ServerPolicy, Sink, Upstream, Verdict};
 
 use crate::{
     played::{Reply, Stage, result},
@@ -56,9 +56,35 @@ async fn while_one_client_thinks_another_process_takes_the_next_call() {
             question(&mut twos).await;
             assert!(ones.try_recv().is_err());
         } else {
-            let Outcome::Error(error) = next.await.unwrap() else { panic!("it waits for its turn, in vain") };
-            assert!(error.get().contains("server-timeout"));
+            assert!(matches!(next.await.unwrap(), Outcome::Complete(_)), "it goes beside the question");
+            assert_eq!(stage.heard_so_far(&["initialize"]), [], "in the same process");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_process_may_work_on_what_was_given_up_another_takes_the_next_call() {
+    for (later, beside) in [(Duration::ZERO, true), (Duration::from_secs(61), false)] {
+        let mut stage = server();
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+        let ((one, mut ones), (two, mut twos)) = (Client::connect(), Client::connect());
+        let gone = spawn(&aggregator, &one, "wait");
+        stage.heard(&["tools/call"]).await;
+        stage.say(ELICIT);
+        question(&mut ones).await.1.send(Verdict::Result(raw("{}"))).unwrap();
+        stage.heard_answer().await;
+        gone.abort();
+        stage.heard(&["notifications/cancelled"]).await;
+        tokio::time::sleep(later).await; // of the paused clock: for so long it may work on what was given up
+        let _next = spawn(&aggregator, &two, "wait");
+        let (first, _) = stage.heard(&["initialize", "tools/call"]).await;
+        assert_eq!(first == "initialize", beside, "{later:?}");
+        if beside {
+            stage.heard(&["tools/call"]).await;
+        }
+        stage.say(ELICIT);
+        question(&mut twos).await;
+        assert!(ones.try_recv().is_err());
     }
 }
 

@@ -11,6 +11,7 @@ use gigmcp_mcp::{
     Standing, StreamableHttpLimits, Upstream, Verdict,
 };
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -433,6 +434,26 @@ async fn where_what_is_sent_is_judged_a_look_at_a_task_sends_nothing() {
 }
 
 #[tokio::test]
+async fn answers_reach_a_task_by_an_update_of_it_and_by_no_look_at_it() {
+    for flow in [FlowPolicy::Ask, FlowPolicy::Warn] {
+        let (mut stage, _script) = server();
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).flow(flow)).await;
+        let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+        let (_, made) = post(&endpoint, "tools/call", json!({ "name": "srv_do" })).await;
+        let id = &made["result"]["taskId"];
+        for (method, passes) in [("tasks/get", false), ("tasks/cancel", false), ("tasks/update", true)] {
+            let said =
+                json!({ "taskId": id, "inputResponses": { "k": { "x": "private" } }, "requestState": "private" });
+            let (_, got) = post(&endpoint, method, said).await;
+            assert!(got["result"].is_object(), "{method}: {got}");
+            let heard = stage.heard(&[method]).await.1;
+            assert_eq!(heard.contains("private"), passes, "{method}: {heard}");
+            assert!(!heard.contains("requestState"), "{method}: {heard}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_task_of_which_its_client_cannot_be_told_is_given_up() {
     for (declared, given_up) in [(json!({}), true), (json!({ "sampling": {} }), false)] {
         let capabilities = json!({ "tools": {}, "extensions": { TASKS: {} } });
@@ -526,6 +547,27 @@ async fn a_server_does_not_ask_the_same_client_for_ever() {
     assert_eq!((round, &got["error"]["message"]), (32, &json!("the server asks again and again")));
     let (round, got) = rounds(&endpoint, 32).await;
     assert_eq!((round, got), (32, Value::Null), "twin: another call begins anew");
+}
+
+#[tokio::test]
+async fn who_asks_for_input_says_for_what_or_has_a_state() {
+    let asks = json!({ "k": { "method": "elicitation/create", "params": { "message": "?" } } });
+    for (case, mut says, passes) in [
+        ("neither", json!({}), false),
+        ("twin: what is asked", json!({ "inputRequests": asks }), true),
+        ("twin: a state", json!({ "requestState": "own" }), true),
+    ] {
+        says["resultType"] = json!("input_required");
+        let stage = Stage::modern(r#""capabilities":{"tools":{}}"#, move |method, _| match method {
+            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+            "tools/call" => result(says.to_string()),
+            _ => Reply::Never,
+        });
+        let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
+        let (_, got) = post(&endpoint, "tools/call", json!({ "name": "srv_do" })).await;
+        assert_eq!(got["result"]["requestState"].is_string(), passes, "{case}: {got}");
+        assert_eq!(got["error"]["message"] == "the server asks for input in a malformed way", !passes, "{case}: {got}");
+    }
 }
 
 #[tokio::test]
@@ -786,5 +828,52 @@ async fn what_is_told_to_a_task_is_taken_note_of_or_not_told_and_a_refusal_is_to
         let verdict = book.notes.0.lock().unwrap().last().map(|record| (record.method.clone(), record.verdict.clone()));
         let expected = code.map_or(CallVerdict::Ok, |code| CallVerdict::Failed { code });
         assert_eq!(verdict, Some(("tasks/update".into(), expected)));
+    }
+}
+
+#[tokio::test]
+async fn of_answers_to_a_task_what_is_taken_note_of_is_their_own_digest() {
+    let answers = json!({ "k": { "action": "accept" } });
+    for (through, by_update) in [("the endpoint", true), ("the aggregator", true), ("the endpoint", false)] {
+        let (stage, _script) = server();
+        let book = Arc::new(Book::default());
+        let builder = Aggregator::builder().backends([stage.backend("srv")]).observed_by(book.clone());
+        let aggregator = built(builder).await;
+        let id = task(&aggregator, "one", "srv_do").await;
+        let said = json!({ "taskId": id, "inputResponses": answers });
+        let method = if by_update { "tasks/update" } else { "tasks/cancel" };
+        let got = match through {
+            "the aggregator" => ask(&aggregator, "one", method, said).await,
+            _ => {
+                let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+                post(&endpoint, method, said).await.1["result"].clone()
+            }
+        };
+        assert!(got.is_object() && got.get("error").is_none(), "{through}: {got}");
+        let record = book.notes.0.lock().unwrap().last().unwrap().clone();
+        let digest: [u8; 32] = Sha256::digest(answers.to_string()).into();
+        assert_eq!((&*record.method, record.arguments == digest), (method, by_update), "{through}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_task_goes_on_hearing_of_it() {
+    for comes_back in [true, false] {
+        let (mut stage, _script) = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let id = task(&aggregator, "one", "srv_do").await;
+        let client = listen(&aggregator, &mut stage, "one", &id).await;
+        // What follows from that has not happened yet when the same owner listens on another stream.
+        aggregator.forget(client);
+        if comes_back {
+            listen(&aggregator, &mut stage, "one", &id).await;
+        }
+        // Once it has answered that, it has heard all that came before.
+        for _ in 0..2 {
+            ask(&aggregator, "one", "prompts/get", json!({ "name": "srv_ok" })).await;
+        }
+        // The end of the first stream was heard before the second began.
+        let ended = stage.heard_so_far(&["notifications/cancelled"]).len();
+        assert_eq!(ended, if comes_back { 0 } else { 1 }, "{comes_back}");
     }
 }

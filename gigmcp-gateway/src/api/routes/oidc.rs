@@ -52,6 +52,7 @@ pub(super) fn routes() -> Vec<Route<State>> {
             .query::<SignedOut>()
             .responds(StatusCode::OK, "text/html", signed_out),
         route(Method::POST, "/oidc/backchannel-logout", "end_sessions_oidc", rules::SIGN_IN)
+            .own_room()
             .summary("The identity provider says that sessions are over")
             .form::<LogoutToken>()
             .responds(StatusCode::OK, "text/plain", backchannel_logout),
@@ -330,7 +331,8 @@ fn once_more(
     code: Option<Text<SecondFactor>>,
 ) -> Result<OnceMore, ApiError> {
     let confirmation = password.map(|password| Confirmation { password: password.0, code: code.map(|code| code.0) });
-    Ok(OnceMore { confirmation, flow: state.front.cookie.find_flow(&raw.headers)? })
+    let flow = state.front.cookie.find_flow(&raw.headers)?;
+    Ok(OnceMore { confirmation, flow, by_provider_only: !state.local_login })
 }
 
 fn provider(state: &State) -> Result<&std::sync::Arc<Oidc>, ApiError> {

@@ -94,3 +94,19 @@ async fn head_is_led_where_get_is() {
         assert_eq!(headers[header::ALLOW], allowed, "{path}");
     }
 }
+
+#[tokio::test]
+async fn strangers_elsewhere_take_no_room_from_the_identity_provider() {
+    let mut world = world::World::new(&[]).await;
+    world.router.bodies = Arc::new(Bodies::full_of_strangers());
+    let form = "application/x-www-form-urlencoded";
+    for (case, path, media_type, body, has_room) in [
+        ("twin", "/session", "application/json", r#"{"email":"ann@example.com","password":"Apollo 11"}"#, false),
+        ("the provider", "/oidc/backchannel-logout", form, "logout_token=x", true),
+    ] {
+        let request = Request::post(format!("{PREFIX}{path}")).header("content-type", media_type);
+        let answer = world.send(request.body(Full::new(Bytes::from(body))).expect("a request")).await;
+        let is_full = answer.body.to_string().contains("too many bodies");
+        assert_eq!(is_full, !has_room, "{case}: {}", answer.body);
+    }
+}

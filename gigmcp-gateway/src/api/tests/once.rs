@@ -38,7 +38,7 @@ async fn the_same_again_gets_the_same_answer_and_is_not_done_again() {
     let changed = json!({ "name": "mine2", "command": ["true"] });
     let mismatch = ask(&world, &boss, "/servers", changed.clone(), KEY).await;
     assert_eq!((mismatch.status.as_u16(), mismatch.code()), (422, "idempotency_mismatch"));
-    let elsewhere = ask(&world, &boss, "/definitions/digest", body.clone(), KEY).await;
+    let elsewhere = ask(&world, &boss, "/profiles", body.clone(), KEY).await;
     assert_eq!(elsewhere.code(), "idempotency_mismatch", "another path");
     let theirs = ask(&world, &proof(&other.session), "/servers", changed, KEY).await;
     assert_eq!(theirs.code(), "ok", "twin: another's key is another: {}", theirs.body);
@@ -134,4 +134,23 @@ async fn every_route_that_shows_a_secret_says_so() {
         found += shows;
     }
     assert!(found > 8, "twin: they are found: {found}");
+}
+
+/// Whoever has a key that may only look could otherwise fill what is kept.
+#[tokio::test]
+async fn of_what_only_looks_nothing_is_kept() {
+    let world = World::new(&[]).await;
+    let boss = proof(&world.account("boss", Role::Admin).await.session);
+    let ask = async |path, body: Value| {
+        let answer = ask(&world, &boss, path, body, KEY).await;
+        (answer.code().to_owned(), answer.headers.contains_key("idempotency-replayed"))
+    };
+    for name in ["one", "one", "other"] {
+        let tools = json!({ "tools": [{ "name": name }] });
+        assert_eq!(ask("/definitions/digest", tools).await, ("ok".to_owned(), false), "{name}");
+    }
+    for replayed in [false, true] {
+        let server = json!({ "name": "mine", "command": ["true"] });
+        assert_eq!(ask("/servers", server).await, ("ok".to_owned(), replayed), "twin: what changes something");
+    }
 }

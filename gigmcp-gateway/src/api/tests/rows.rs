@@ -186,8 +186,8 @@ fn people() -> Vec<Row> {
         with("set_role", "s ffffyy vv fff fyf", |_| Some(json!({ "role": "user" }))),
         row("disable_user", "s ffffyy vv fff fyf"),
         row("enable_user", "s ffffyy vv fff fyf"),
-        row("reset_password", "s ffffyy vv fff fff"),
-        row("end_lost_factor", "s ffffyy vv fff fff"),
+        row("reset_password", "s fffffy vv fff fff"),
+        row("end_lost_factor", "s fffffy vv fff fff"),
     ]
 }
 

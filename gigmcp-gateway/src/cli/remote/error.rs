@@ -124,6 +124,11 @@ impl RemoteError {
         }
     }
 
+    /// Whether the same may be answered later, by whoever answered before.
+    pub(super) fn may_pass(&self) -> bool {
+        self.is_no_answer() || matches!(self, Self::Late { .. })
+    }
+
     /// What programs go by, if the gateway said no.
     pub(crate) fn code(&self) -> Option<&str> {
         match self {

@@ -59,20 +59,22 @@ pub(super) async fn run(remote: &Remote, command: user::Command, out: &Output) -
         Command::ResetPassword { who, second_factor, identities } => {
             let found = find(remote, &who).await?;
             let code: Shown = remote.make(&Path::of(&["users", &found.id, "reset"])).await?;
-            if identities {
-                for linked in linked(remote, &found).await? {
-                    remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &linked.id])).await?;
-                }
-            }
-            if second_factor {
-                remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "factor"])).await?;
-            }
+            // It works whatever becomes of the rest.
             user::print_code(
                 &format!("a new password of {}", found.called()),
                 &code.token,
                 Some(remote.connection.url()),
                 out,
-            )
+            )?;
+            if second_factor {
+                remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "factor"])).await?;
+            }
+            if identities {
+                for linked in linked(remote, &found).await? {
+                    remote.tell(Method::DELETE, &Path::of(&["users", &found.id, "identities", &linked.id])).await?;
+                }
+            }
+            Ok(())
         }
         Command::Identities { who, unlink: Some(id) } => {
             let found = find(remote, &who).await?;

@@ -10,7 +10,11 @@ use super::MAX_LINE;
 
 /// Somebody among those who wait, by what they have in common: an address, a known browser, an account.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) struct Line(u64);
+pub(crate) struct Line {
+    hash: u64,
+    /// Whether it is one of browsers in which somebody signed in before.
+    pub(super) is_known: bool,
+}
 
 /// How many stand in each line. There are no more lines than places in all.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +31,12 @@ impl Line {
     pub(crate) fn of(what: &impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
-        Self(hasher.finish())
+        Self { hash: hasher.finish(), is_known: false }
+    }
+
+    /// The line of a browser in which somebody signed in before, for which there is room when others have taken theirs.
+    pub(crate) fn of_known(device: &impl Hash) -> Self {
+        Self { is_known: true, ..Self::of(device) }
     }
 }
 

@@ -224,6 +224,29 @@ async fn an_administrator_does_not_come_to_anothers_secrets_by_a_new_password() 
 }
 
 #[tokio::test]
+async fn a_stolen_session_of_an_administrator_does_not_get_the_account() {
+    on_both(async |test| {
+        let world = World::set_up(test).await;
+        let ann = world.invited("ann@example.com", Role::User).await;
+        let root = world.in_as("root@example.com").await.actor;
+        let people = &world.people;
+        for (whose, theirs) in [("one's own", &root.user), ("twin: another's", &ann)] {
+            let own = *theirs == root.user;
+            let reset = people.reset_password(&root, theirs).await.map(drop);
+            let ended = people.end_lost_totp(&root, theirs).await;
+            for done in [reset, ended] {
+                assert_eq!(matches!(done, Err(PeopleError::OwnProof)), own, "{whose}: {done:?}");
+                assert_eq!(done.is_ok(), !own, "{whose}: {done:?}");
+            }
+        }
+        // On the command line, where the master key is.
+        people.reset_password(&Actor::local(), &root.user).await.expect("twin");
+        people.end_lost_totp(&Actor::local(), &root.user).await.expect("twin");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn codes_of_somebody_who_is_no_administrator_any_more_do_not_work() {
     on_both(async |test| {
         let world = World::set_up(test).await;

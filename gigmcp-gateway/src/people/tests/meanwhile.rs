@@ -142,7 +142,7 @@ impl World {
                 people.change_password(me, token, confirmed(PASSWORD, None), new, &self.secrets).await
             }
             "begin_link" => {
-                let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, None)), flow: None };
+                let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, None)), ..OnceMore::default() };
                 people.begin_link(me, token, once_more, &flow(Purpose::Link), &self.secrets).await
             }
             "begin_proof" => people.begin_proof(me, token, &flow(Purpose::Confirm)).await,

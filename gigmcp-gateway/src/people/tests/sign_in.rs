@@ -210,7 +210,7 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
         }
         let flow = Flow::begin(Purpose::Link, LocalPath::default()).expect("it is drawn");
         let link = async |second: Option<&str>| {
-            let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, second)), flow: None };
+            let once_more = OnceMore { confirmation: Some(confirmed(PASSWORD, second)), ..OnceMore::default() };
             world.people.begin_link(&me, &first.token, once_more, &flow, &world.secrets).await
         };
         assert!(matches!(link(None).await, Err(PeopleError::FactorNeeded)), "it would be a way around the factor");

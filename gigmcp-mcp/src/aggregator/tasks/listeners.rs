@@ -56,6 +56,11 @@ impl TaskListeners {
         known.let_go(|of, listening| of == task && listening == client).contains(task)
     }
 
+    /// Whether anybody listens to it.
+    pub(super) fn has(&self, task: &Task) -> bool {
+        self.lock().listeners.contains_key(task)
+    }
+
     /// Each of the ids under which it is listened to, once.
     pub(super) fn of(&self, task: &Task) -> BTreeSet<Listener> {
         self.lock().listeners.get(task).map(|clients| clients.values().cloned().collect()).unwrap_or_default()

@@ -126,6 +126,19 @@ async fn a_fresh_sign_in_does_not_stand_in_for_a_password() {
     assert_eq!(scene.ask(&session, Method::POST, "/oidc/link", body).await.code(), "ok", "twin");
 }
 
+#[tokio::test]
+async fn where_no_passwords_are_taken_an_old_one_does_not_stand_in_for_a_fresh_sign_in() {
+    let mut scene = Scene::ready(&["--oidc-new-accounts", "anyone", "--local-login", "off"]).await;
+    let session = scene.known("ann").await;
+    let bob = scene.world.account("bob", Role::User).await;
+    let same = format!("UPDATE users SET password = (SELECT password FROM users WHERE id = '{}')", bob.id);
+    scene.world.state.store().meddle(&same).await;
+    let body = Some(json!({ "password": PASSWORD }));
+    assert_eq!(scene.ask(&session, Method::POST, "/oidc/link", body).await.code(), "fresh_sign_in");
+    let (_, flow) = scene.prove(&session, asked("ann", now_seconds())).await;
+    assert_eq!(scene.link(&format!("{session}; {flow}")).await.code(), "ok", "twin");
+}
+
 /// Gives somebody an identity by the password that they have.
 async fn linked(scene: &mut Scene, account: &Account) -> (String, String) {
     let session = format!("gig_session={}", account.session.expose());

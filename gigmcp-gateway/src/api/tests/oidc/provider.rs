@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::oneshot,
 };
 
 use crate::store::now_seconds;
@@ -50,6 +51,8 @@ pub(super) struct Plan {
     pub(super) kid: String,
     /// The refresh token that must come, if one is used.
     pub(super) expected_refresh: Option<&'static str>,
+    /// A path whose answer waits: that it is asked is told here, and it is answered when the other says so.
+    pub(super) held: Option<(&'static str, oneshot::Sender<()>, oneshot::Receiver<()>)>,
     /// The paths that were asked.
     pub(super) asked: Vec<String>,
 }
@@ -80,6 +83,7 @@ impl Plan {
             key: key(),
             kid: "first".to_owned(),
             expected_refresh: None,
+            held: None,
             asked: Vec::new(),
         }
     }
@@ -221,6 +225,13 @@ impl Provider {
         change(&mut self.plan());
     }
 
+    /// Lets whoever asks for that path next wait. Gives what tells that it is asked, and what lets it be answered.
+    pub(super) fn hold(&self, path: &'static str) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((asked, is_asked), (answer, answers)) = (oneshot::channel(), oneshot::channel());
+        self.plan().held = Some((path, asked, answers));
+        (is_asked, answer)
+    }
+
     /// Says what is right from now on, with the same keys.
     pub(super) fn right(&self) {
         let mut plan = self.plan();
@@ -250,6 +261,11 @@ async fn serve(mut stream: TcpStream, issuer: String, plan: Arc<Mutex<Plan>>) {
         body.push_str(std::str::from_utf8(&part[..count]).expect("ASCII"));
     }
     let path = head.split(' ').nth(1).expect("a target").to_owned();
+    let held = plan.lock().expect("nobody failed with it").held.take_if(|(at, ..)| *at == path);
+    if let Some((_, asked, answers)) = held {
+        asked.send(()).expect("the test waits for it");
+        answers.await.expect("the test lets it go on");
+    }
     let answer = plan.lock().expect("nobody failed with it").answer(&issuer, &path, &body);
     // Who reads no more is no fault here.
     drop(stream.write_all(answer.as_bytes()).await);
