@@ -104,9 +104,6 @@ impl StreamableHttp {
     }
 }
 
-/// What a client listens to, in one of its sessions.
-type Listened = (Receiver<Event>, Arc<Session>);
-
 /// Tells a client what it wants to see, until there is nobody to tell it.
 async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
     loop {
