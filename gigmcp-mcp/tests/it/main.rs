@@ -21,6 +21,7 @@ mod oracle;
 mod oracle_modern;
 mod pins;
 mod played;
+mod rounds;
 mod scripted;
 mod seam;
 mod seams;

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     played::{Reply, Stage, result},
+    rounds::post,
     seam::{Client, question, raw},
     seams::{Notes, TASKS, ask, asking, built, listen, needs, next, one, policy, samplings},
     serving::Endpoint,
@@ -124,21 +125,6 @@ async fn errors_of_a_task_are_errors_of_one_server_and_show_only_safe_addresses(
         let reply = post(&endpoint, "tasks/get", get).await;
         assert_eq!((reply.0, &reply.1["error"]["code"]), (200, &json!(code)), "{case}: {}", reply.1);
     }
-}
-
-/// What the endpoint answers to `one`, who can be asked for everything.
-async fn post(endpoint: &Endpoint, method: &str, mut params: Value) -> (u16, Value) {
-    let name = params["taskId"].as_str().or(params["name"].as_str()).unwrap_or_default().to_owned();
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientCapabilities": {
-            "elicitation": {}, "sampling": {}, "roots": {}, "extensions": { TASKS: {} },
-        },
-    });
-    let body = json!({ "jsonrpc": "2.0", "id": "r", "method": method, "params": params }).to_string();
-    let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method), ("mcp-name", &name)];
-    let reply = endpoint.post(&headers, &body).await;
-    (reply.status.as_u16(), reply.json())
 }
 
 /// Agrees to everything, until it agrees to no tool any more.
@@ -479,115 +465,6 @@ async fn a_task_of_which_its_client_cannot_be_told_is_given_up() {
     }
 }
 
-/// A server that asks for something at each attempt, as its script says: how many samplings, or a form; then it answers.
-fn asker(rounds: Vec<Option<usize>>, state: Option<&'static str>) -> (Stage, Arc<AtomicU64>) {
-    let round = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&round);
-    let capabilities = json!({ "tools": {}, "extensions": { TASKS: {} } });
-    let stage = Stage::modern(&format!(r#""capabilities":{capabilities}"#), move |method, _| match method {
-        "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
-        "tools/call" => {
-            let round = usize::try_from(counted.fetch_add(1, Ordering::SeqCst)).unwrap();
-            let requests = match rounds.get(round % rounds.len().max(1)) {
-                Some(Some(count)) => samplings(*count),
-                Some(None) => json!({ "k": { "method": "elicitation/create", "params": { "message": "?" } } }),
-                None => return result(r#"{"content":[]}"#),
-            };
-            let mut asks = json!({ "resultType": "input_required", "inputRequests": requests });
-            if let Some(state) = state {
-                asks["requestState"] = json!(state);
-            }
-            result(asks.to_string())
-        }
-        _ => Reply::Never,
-    });
-    (stage, round)
-}
-
-/// Goes on with a call for as long as its server asks; how often it has asked, and what came then.
-async fn rounds(endpoint: &Endpoint, most: usize) -> (usize, Value) {
-    let mut params = json!({ "name": "srv_do" });
-    for round in 0..most {
-        let (_, got) = post(endpoint, "tools/call", params.clone()).await;
-        if got["result"]["resultType"] != "input_required" {
-            return (round, got);
-        }
-        params["requestState"] = got["result"]["requestState"].clone();
-        params["inputResponses"] = json!({});
-    }
-    (most, Value::Null)
-}
-
-#[tokio::test]
-async fn a_call_asks_for_few_samplings_at_all_its_attempts_together() {
-    for state in [Some("own"), None] {
-        for (case, script, asked) in [
-            ("as many as it may", vec![Some(2), Some(2), None], 64),
-            ("twin: one attempt", vec![Some(4), None, None], 64),
-            ("more, in small parts", vec![Some(2), Some(2), Some(1)], 2),
-            ("more, with something between", vec![Some(3), None, Some(2)], 2),
-        ] {
-            // What comes after the script is the script again, so those that may go on are stopped by it.
-            let most = if asked == 64 { script.len() } else { asked + 1 };
-            let (stage, _) = asker(script, state);
-            let aggregator = one(&stage, |_| {}).await;
-            let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
-            let (round, got) = rounds(&endpoint, most).await;
-            let refused = got["error"]["message"].as_str().is_some_and(|text| text.contains("too many samplings"));
-            assert_eq!((round, refused), (asked.min(most), asked != 64), "{case}, {state:?}: {got}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_server_does_not_ask_the_same_client_for_ever() {
-    let (stage, _) = asker(vec![None], None);
-    let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
-    let (round, got) = rounds(&endpoint, 100).await;
-    assert_eq!((round, &got["error"]["message"]), (32, &json!("the server asks again and again")));
-    let (round, got) = rounds(&endpoint, 32).await;
-    assert_eq!((round, got), (32, Value::Null), "twin: another call begins anew");
-}
-
-#[tokio::test]
-async fn who_asks_for_input_says_for_what_or_has_a_state() {
-    let asks = json!({ "k": { "method": "elicitation/create", "params": { "message": "?" } } });
-    for (case, mut says, passes) in [
-        ("neither", json!({}), false),
-        ("twin: what is asked", json!({ "inputRequests": asks }), true),
-        ("twin: a state", json!({ "requestState": "own" }), true),
-    ] {
-        says["resultType"] = json!("input_required");
-        let stage = Stage::modern(r#""capabilities":{"tools":{}}"#, move |method, _| match method {
-            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
-            "tools/call" => result(says.to_string()),
-            _ => Reply::Never,
-        });
-        let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
-        let (_, got) = post(&endpoint, "tools/call", json!({ "name": "srv_do" })).await;
-        assert_eq!(got["result"]["requestState"].is_string(), passes, "{case}: {got}");
-        assert_eq!(got["error"]["message"] == "the server asks for input in a malformed way", !passes, "{case}: {got}");
-    }
-}
-
-#[tokio::test]
-async fn a_state_of_ours_is_of_nobody_else_and_the_servers_own_reaches_it_as_it_was() {
-    for state in [Some("own"), None] {
-        let (mut stage, _) = asker(vec![None], state);
-        let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
-        let (_, got) = post(&endpoint, "tools/call", json!({ "name": "srv_do" })).await;
-        let given = got["result"]["requestState"].clone();
-        assert!(given.is_string() && given != json!(state), "{got}");
-        stage.heard_so_far(&[]);
-        post(&endpoint, "tools/call", json!({ "name": "srv_do", "requestState": given })).await;
-        let heard: Value = serde_json::from_str(&stage.heard_so_far(&["tools/call"])[0].1).unwrap();
-        assert_eq!(heard.get("requestState"), state.map(|state| json!(state)).as_ref(), "{heard}");
-        let other = json!({ "name": "srv_do", "arguments": { "x": 1 }, "requestState": given });
-        let (_, got) = post(&endpoint, "tools/call", other).await;
-        assert_eq!(got["error"]["code"], -32602, "of another call: {got}");
-    }
-}
-
 #[tokio::test]
 async fn one_owners_tasks_leave_room_for_anothers() {
     let (stage, script) = server();
@@ -666,32 +543,6 @@ async fn an_id_that_a_server_gives_twice_leads_nobody_to_anothers_task() {
     assert_eq!(stage.heard_so_far(&["tasks/get", "tasks/update", "tasks/cancel", "subscriptions/listen"]), []);
     let got = ask(&aggregator, "two", "tasks/get", json!({ "taskId": second })).await;
     assert_eq!(got["status"], "completed", "twin: {got}");
-}
-
-#[tokio::test]
-async fn a_call_and_its_task_ask_for_no_more_than_a_call_may() {
-    for (asks, passes) in [(1, true), (2, false)] {
-        let attempts = AtomicU64::new(0);
-        let capabilities = json!({ "tools": {}, "extensions": { TASKS: {} } });
-        let stage = Stage::modern(&format!(r#""capabilities":{capabilities}"#), move |method, _| match method {
-            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
-            "tools/call" if attempts.fetch_add(1, Ordering::SeqCst) == 0 => {
-                result(json!({ "resultType": "input_required", "inputRequests": samplings(3) }).to_string())
-            }
-            "tools/call" => result(r#"{"resultType":"task","taskId":"1","status":"working","ttlMs":null}"#),
-            "tasks/get" => {
-                let mut told = needs(&samplings(asks));
-                told["taskId"] = json!("1");
-                result(told.to_string())
-            }
-            _ => Reply::Never,
-        });
-        let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
-        let (round, made) = rounds(&endpoint, 2).await;
-        assert_eq!(round, 1, "{made}");
-        let (_, got) = post(&endpoint, "tasks/get", json!({ "taskId": made["result"]["taskId"] })).await;
-        assert_eq!(got["result"]["inputRequests"].is_object(), passes, "{asks}: {got}");
-    }
 }
 
 #[tokio::test]
