@@ -19,6 +19,7 @@ mod lists;
 mod meta;
 mod named;
 mod naming;
+mod notices;
 mod observer;
 mod odd;
 mod offer;
@@ -49,6 +50,7 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
+pub(crate) use self::pace::Talk;
 pub(crate) use self::passing::host_of;
 pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
@@ -417,6 +419,10 @@ impl Upstream for Aggregator {
             self.names_server(&mut told, entry, entry.policy().labels);
             ready.upstream.tell(told);
         }
+    }
+
+    fn notify<'a>(&'a self, told: Call) -> BoxFuture<'a, ()> {
+        Box::pin(self.notified(told))
     }
 
     fn forget(&self, client: ClientId) {

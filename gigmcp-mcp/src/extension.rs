@@ -112,6 +112,15 @@ impl Extensions {
         self.0.keys().map(|id| &**id).find(|id| owns(id))
     }
 
+    /// Which of these a notification belongs to: `<id>/...`, with or without `notifications/` before it. None of those that have
+    /// a way of their own (tasks and skills), and none that looks like one of the protocol.
+    pub(crate) fn owner_of_notice(&self, method: &str) -> Option<&str> {
+        let own = method.strip_prefix("notifications/").unwrap_or(method);
+        let known = is_of_protocol(method) || own.split('/').next().is_some_and(|first| OF_PROTOCOL.contains(&first));
+        let id = Some(method).filter(|_| !known).and_then(|_| self.owner_of(own))?;
+        Some(id).filter(|id| id.contains('/') && method.len() <= MAX_METHOD_BYTES)
+    }
+
     /// As the value of `extensions`, each as it was written.
     pub(crate) fn to_raw(&self) -> Option<Box<RawValue>> {
         let all: Vec<String> = self.0.iter().map(|(id, raw)| format!("{}:{}", quoted(id), raw.get())).collect();
@@ -126,6 +135,25 @@ impl Extensions {
         let settings = |raw: &RawValue| serde_json::from_str::<serde_json::Value>(raw.get()).unwrap_or_default();
         Some(self.0.iter().map(|(id, raw)| (id.to_string(), settings(raw))).collect())
     }
+}
+
+/// Whether a notification is one that the protocol itself has, or tasks have; of all others, an extension must be the owner.
+pub(crate) fn is_of_protocol(method: &str) -> bool {
+    matches!(
+        method,
+        "notifications/cancelled"
+            | "notifications/elicitation/complete"
+            | "notifications/initialized"
+            | "notifications/message"
+            | "notifications/progress"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+            | "notifications/roots/list_changed"
+            | "notifications/subscriptions/acknowledged"
+            | "notifications/tasks"
+            | "notifications/tools/list_changed"
+    )
 }
 
 /// Two settings as one.
@@ -147,6 +175,26 @@ pub(crate) fn required(id: &str) -> Box<RawValue> {
     RawValue::from_string(text).expect("it is JSON")
 }
 
+/// What the methods of the protocol, and of extensions with a way of their own, begin with.
+const OF_PROTOCOL: [&str; 16] = [
+    "completion",
+    "elicitation",
+    "initialize",
+    "initialized",
+    "logging",
+    "notifications",
+    "ping",
+    "prompts",
+    "resources",
+    "roots",
+    "sampling",
+    "server",
+    "skills",
+    "subscriptions",
+    "tasks",
+    "tools",
+];
+const MAX_METHOD_BYTES: usize = 256;
 const MAX_EXTENSIONS: usize = 32;
 const MAX_ID_BYTES: usize = 128;
 const MAX_SETTINGS_BYTES: usize = 16 << 10;
@@ -180,6 +228,35 @@ mod tests {
         ] {
             assert_eq!(all.owner_of(method), expected, "{method}");
             assert_eq!(Extensions::default().owner_of(method), None);
+        }
+    }
+
+    #[test]
+    fn a_notification_belongs_to_a_declared_extension_and_never_to_the_protocol() {
+        let all = read(
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"io.modelcontextprotocol/ui":{},"com.example/x":{},"notifications":{},"notifications/message":{},"tools/x":{},"bare":{}}}"#,
+        );
+        let long = format!("com.example/x/{}", "a".repeat(MAX_METHOD_BYTES));
+        for (method, expected) in [
+            ("com.example/x/changed", Some("com.example/x")),
+            ("notifications/com.example/x/changed", Some("com.example/x")),
+            ("ui/notifications/changed", Some(UI)),
+            ("com.example/xy/changed", None),
+            ("com.example/x", None),
+            ("notifications/message", None),
+            ("notifications/message/x", None),
+            ("notifications/notifications/message/x", None),
+            ("notifications/resources/updated", None),
+            ("notifications/resources/directory/changed", None),
+            ("notifications/tasks", None),
+            ("tasks/changed", None),
+            ("skills/changed", None),
+            ("tools/x/changed", None),
+            ("bare/changed", None),
+            (&*long, None),
+        ] {
+            assert_eq!(all.owner_of_notice(method), expected, "{method}");
+            assert_eq!(Extensions::default().owner_of_notice(method), None);
         }
     }
 

@@ -21,10 +21,11 @@ pub(crate) use self::{hints::Hints, questions::OURS};
 use crate::{
     aggregator::{OutputText, ServerPolicy},
     catalogue::File,
+    extension::is_of_protocol,
     hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},
     message::{Notification, RpcError},
     name::ServerId,
-    object::Members,
+    object::{Members, is_object},
     upstream::{CallError, Launch, Outcome},
 };
 
@@ -78,6 +79,11 @@ impl Guard {
 
     /// A notification as it may be shown.
     pub(crate) fn notification(&self, notification: Notification) -> Option<Notification> {
+        if !is_of_protocol(&notification.method) {
+            let shown = self.notice(notification);
+            self.tally.add(Finding::NoticeRefused, u64::from(shown.is_none()));
+            return shown;
+        }
         let params = notification.params.filter(|params| size::is_shallow(params.get(), self.policy.limits.nesting));
         let params = match params {
             // Whoever is not told asks, and is told why not.
@@ -85,6 +91,24 @@ impl Guard {
             params => params.map(|params| self.shown(params, NOTHING)),
         };
         Some(Notification { params, ..notification })
+    }
+
+    /// One of an extension, whole or not at all: nobody here knows what a part of it would mean.
+    fn notice(&self, notification: Notification) -> Option<Notification> {
+        if is_dirty(&notification.method) {
+            return None;
+        }
+        let Some(params) = notification.params else { return Some(notification) };
+        if !size::is_shallow(params.get(), self.policy.limits.nesting) {
+            return None;
+        }
+        let params = match self.rewritten(&params, NOTHING) {
+            // What was two members may be one now, and two readers would read two things.
+            Some(clean) if clean.keys && is_object(&clean.json) && Members::of(&clean.json).is_err() => return None,
+            Some(clean) => clean.json,
+            None => params,
+        };
+        Some(Notification { params: Some(params), ..notification })
     }
 
     /// What a call came to, as it may be passed on. Whatever the method is: only lists of definitions are read by whoever

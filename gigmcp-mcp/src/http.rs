@@ -7,6 +7,7 @@ mod dispatch;
 mod events;
 mod guard;
 mod modern;
+mod notices;
 mod polling;
 mod receive;
 mod reply;

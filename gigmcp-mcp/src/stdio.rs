@@ -8,6 +8,7 @@ mod limits;
 mod lines;
 mod modern;
 mod notes;
+mod notices;
 mod oversized;
 mod pending;
 mod pump;
@@ -34,6 +35,7 @@ use self::{
     asks::Asks,
     limits::Counters,
     modern::Listens,
+    notices::Owners,
     pending::Pending,
     pump::{read_from, write_to},
     shared::Shared,
@@ -121,6 +123,9 @@ impl StdioUpstream {
             revisions: Default::default(),
             events: broadcast::Sender::new(QUEUED_EVENTS),
             tokens: Tokens::new(),
+            declared: Default::default(),
+            owners: Owners::default(),
+            notices: Default::default(),
             counters: Counters::default(),
         });
         let reader = tokio::spawn(read_from(stdout, Arc::clone(&shared)));
@@ -138,6 +143,8 @@ impl StdioUpstream {
             Era::Legacy => handshake::initialize(&upstream).await?,
             Era::Modern => modern::discover(&upstream).await?,
         };
+        // Nobody has done that before.
+        let _ = upstream.shared.declared.set(Description::read(&upstream.hello.result).extensions);
         Ok(upstream)
     }
 
@@ -190,6 +197,7 @@ impl StdioUpstream {
 impl Upstream for StdioUpstream {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            self.shared.owners.note(&call);
             if self.shared.era == Era::Modern {
                 return self.call_modern(call).await;
             }
@@ -203,7 +211,11 @@ impl Upstream for StdioUpstream {
 
     fn tell(&self, told: Call) {
         let roots = self.shared.features.roots == Roots::Forward && self.shared.era == Era::Legacy;
-        if roots && &*told.method == ROOTS_CHANGED {
+        if self.shared.is_of_extension(&told.method) {
+            self.shared.owners.note(&told);
+            self.shared.tell_of_extension(&told);
+        } else if roots && &*told.method == ROOTS_CHANGED {
+            self.shared.owners.note(&told);
             // The server will ask for them, and no call is under way that it could ask for.
             self.shared.asks.expect_roots(told.sink);
             self.shared.send_now(write_notification(ROOTS_CHANGED, told.params.as_deref()));

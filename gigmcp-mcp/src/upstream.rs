@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
+    ops::Deref,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -98,6 +99,12 @@ pub trait Upstream: Send + Sync {
     /// call's [`Sink`] leads to the client. By default it is not passed on.
     fn tell(&self, _told: Call) {}
 
+    /// The same of a notification of an extension that the client has declared: it may hold anything, and is judged before it is
+    /// told.
+    fn notify<'a>(&'a self, told: Call) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.tell(told) })
+    }
+
     /// A client has gone; what was kept for it may be forgotten.
     fn forget(&self, _client: ClientId) {}
 
@@ -126,7 +133,39 @@ impl fmt::Debug for Hold {
 }
 
 /// A notification that belongs to no call.
-pub type Event = Arc<Notification>;
+#[derive(Clone, Debug)]
+pub struct Event {
+    notification: Arc<Notification>,
+    owner: Option<Arc<str>>,
+}
+
+impl Event {
+    /// One that nobody hears but this owner ([`ClientContext::owner`]): all that its server knows can only be of it.
+    pub fn of(owner: Arc<str>, notification: Notification) -> Self {
+        Self { notification: Arc::new(notification), owner: Some(owner) }
+    }
+
+    /// Who alone may hear it; whoever is there, if nobody is named. Of an extension, nobody hears one that names nobody.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref()
+    }
+}
+
+impl From<Notification> for Event {
+    /// One for everybody who listens to such things.
+    fn from(notification: Notification) -> Self {
+        Self { notification: Arc::new(notification), owner: None }
+    }
+}
+
+impl Deref for Event {
+    type Target = Notification;
+
+    fn deref(&self) -> &Notification {
+        &self.notification
+    }
+}
 
 /// What a server can tell us has changed.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

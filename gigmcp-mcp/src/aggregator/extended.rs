@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Aggregator, NOT_OBSERVED, backend::Entry, lists::Gathered, not_observed, observer::Observation, passing::uri_of,
-    spares::Wanted,
+    Aggregator, NOT_OBSERVED, backend::Entry, lists::Gathered, not_observed, notices::held_at, observer::Observation,
+    passing::uri_of, spares::Wanted,
 };
 use crate::{
     extension::Extensions,
@@ -64,9 +64,7 @@ impl Aggregator {
             return (None, Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text)));
         }
         let uri = call.params.as_deref().and_then(uri_of);
-        let located = |uri| ready.held.located(uri).filter(|_| !ready.lists_uri(uri));
-        let held = uri.as_deref().and_then(|uri| located(uri).or_else(|| ready.held_skill(uri)));
-        if let Some(held) = held {
+        if let Some(held) = held_at(&ready, call.params.as_deref()) {
             let exposed = uri.as_deref().unwrap_or_default();
             return (Some(held.code()), Outcome::refused(&held.to_rpc(&entry.name, exposed)));
         }

@@ -1,9 +1,6 @@
 //! What a running server says without being asked.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Weak},
-};
+use std::{collections::HashSet, sync::Weak};
 
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -21,6 +18,7 @@ use super::{
     working::Ending,
 };
 use crate::{
+    extension::is_of_protocol,
     message::Notification,
     object::Members,
     upstream::{Event, List},
@@ -89,11 +87,12 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
     }
 }
 
-async fn pass(entry: &Entry, process: &ProcessId, event: &Notification, talk: &mut Talk) {
+async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk) {
     if !talk.may_go_on() {
         return;
     }
-    let Some(event) = &entry.guard.notification(event.clone()) else { return };
+    let owner = event.owner();
+    let Some(event) = &entry.guard.notification(Notification::clone(event)) else { return };
     let event = match &*event.method {
         "notifications/tasks" => {
             return notices(entry, process, event).await.into_iter().for_each(|notice| entry.hub.publish(notice));
@@ -117,11 +116,14 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Notification, talk: &m
             // A file of a skill has two names.
             let as_skill = skill_uris::exposed(entry.name.as_str(), &own);
             if as_skill != exposed && entry.has_skill_around(&own) {
-                entry.hub.publish(Arc::new(told(&as_skill)));
+                entry.hub.publish(told(&as_skill).into());
             }
             told(&exposed)
         }
+        method if !is_of_protocol(method) => {
+            return entry.notice_for(owner, event).into_iter().for_each(|notice| entry.hub.publish(notice));
+        }
         _ => event.clone(),
     };
-    entry.hub.publish(Arc::new(event));
+    entry.hub.publish(event.into());
 }

@@ -130,7 +130,7 @@ impl Hub {
     }
 
     pub(super) fn publish_changed(&self, list: List) {
-        self.publish(Arc::new(Notification { method: list.changed().into(), params: None }));
+        self.publish(Notification { method: list.changed().into(), params: None }.into());
     }
 
     /// The servers, in their order.

@@ -38,7 +38,7 @@ const FREE: u32 = 4;
 
 /// How much a server may say that belongs to no call. All servers share one bounded queue to each client.
 #[derive(Debug)]
-pub(super) struct Talk {
+pub(crate) struct Talk {
     left: u32,
     since: Instant,
 }
@@ -51,7 +51,7 @@ impl Default for Talk {
 
 impl Talk {
     /// Whether one more may be told; what is too much is lost.
-    pub(super) fn may_go_on(&mut self) -> bool {
+    pub(crate) fn may_go_on(&mut self) -> bool {
         if self.since.elapsed() >= Duration::from_secs(1) {
             *self = Self::default();
         }

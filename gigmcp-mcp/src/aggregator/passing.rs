@@ -1,11 +1,12 @@
 //! What a server says and asks, on its way to the client, with the server's name on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde_json::value::RawValue;
 
 use super::{Aggregator, FlowLabels, backend::Entry, flow::Flow, identity::Caller};
 use crate::{
+    extension::{Extensions, is_of_protocol},
     guard::Guard,
     http::ClientCapabilities,
     level::LogLevel,
@@ -25,20 +26,34 @@ struct FromServer {
     guard: Arc<Guard>,
     labels: FlowLabels,
     caller: Caller,
+    entry: Weak<Entry>,
+    context: Option<Arc<ClientContext>>,
 }
 
 impl Aggregator {
     /// From here on, whatever a server says in a call has the server's name on it, and what its client answers is judged like what
     /// it calls with.
-    pub(super) fn names_server(&self, call: &mut Call, entry: &Entry, labels: FlowLabels) {
+    pub(super) fn names_server(&self, call: &mut Call, entry: &Arc<Entry>, labels: FlowLabels) {
         let caller = Caller::of(call);
         let (server, guard, flow) = (entry.name.clone(), Arc::clone(&entry.guard), self.hub.flow.clone());
-        call.sink =
-            call.sink.take().map(|client| Arc::new(FromServer { server, client, flow, guard, labels, caller }) as _);
+        let (entry, context) = (Arc::downgrade(entry), call.context.clone());
+        call.sink = call
+            .sink
+            .take()
+            .map(|client| Arc::new(FromServer { server, client, flow, guard, labels, caller, entry, context }) as _);
     }
 }
 
 impl FromServer {
+    /// Whether a notification of an extension passes: both sides have declared it, and nothing that it names is held back.
+    fn may_say(&self, notification: &Notification) -> bool {
+        let declares = |context: &ClientContext| {
+            Extensions::read(&context.capabilities).owner_of_notice(&notification.method).is_some()
+        };
+        self.context.as_deref().is_some_and(declares)
+            && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
+    }
+
     /// What the client answers, unless it has read something meanwhile that is not to be sent away.
     async fn answer(&self, request: Request) -> Verdict {
         let answer = self.client.ask(request).await;
@@ -58,6 +73,9 @@ impl FromServer {
 
 impl Sink for FromServer {
     fn notify(&self, notification: Notification) {
+        if !is_of_protocol(&notification.method) && !self.may_say(&notification) {
+            return;
+        }
         self.client.notify(named(&self.server, notification));
     }
 

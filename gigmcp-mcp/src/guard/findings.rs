@@ -66,6 +66,8 @@ findings! {
     RateLimited = "rate-limited",
     /// A question to a client was refused: it asks for a secret, or there were too many.
     QuestionRefused = "question-refused",
+    /// A notification of an extension reached nobody: what it says cannot be shown, or is of something that is held back.
+    NoticeRefused = "notice-refused",
     /// A call would have carried out what was read of others.
     Flow = "toxic-flow",
 }

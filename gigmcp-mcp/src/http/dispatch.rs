@@ -83,10 +83,16 @@ impl StreamableHttp {
         };
         match message {
             Message::Request(request) => self.request(&session, upstream, (request, share), headers.events).await,
-            Message::Notification(notification) => {
-                take_note(&session, upstream, &notification);
-                empty(StatusCode::ACCEPTED)
-            }
+            Message::Notification(notification) => match session.notice(&notification) {
+                Some(told) => {
+                    session.is_told_to(upstream);
+                    self.pass_notice(principal, upstream, told).await
+                }
+                None => {
+                    take_note(&session, upstream, &notification);
+                    empty(StatusCode::ACCEPTED)
+                }
+            },
             Message::Response(response) => {
                 session.answered(response);
                 empty(StatusCode::ACCEPTED)
@@ -246,7 +252,11 @@ impl StreamableHttp {
                     let error = RpcError::new(RpcError::INVALID_REQUEST, "initialize in a batch");
                     answers.push(&write_response(Some(&request.id), &Verdict::Error(error.to_raw())));
                 }
-                Ok(Message::Notification(notification)) => take_note(&session, upstream, &notification),
+                Ok(Message::Notification(notification)) => match session.notice(&notification) {
+                    // Nobody is told that it was one too many.
+                    Some(told) => drop(self.pass_notice(principal, upstream, told).await),
+                    None => take_note(&session, upstream, &notification),
+                },
                 Ok(Message::Response(response)) => session.answered(response),
                 Err(error) => {
                     answers.push(&write_response(None, &Verdict::Error(invalid(&error).to_raw())));
@@ -451,6 +461,7 @@ fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, no
     if &*notification.method == ROOTS_CHANGED && session.capabilities.has_roots() {
         // It says nothing more than that, and nobody judges or bounds what else a client would say with it.
         let mut told = Call::new(ROOTS_CHANGED, None).of_client(session.client);
+        told.context = Some(Arc::clone(&lock(&session.context)));
         // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
         told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
         return upstream.tell(told);

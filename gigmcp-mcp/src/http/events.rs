@@ -13,6 +13,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    extension::is_of_protocol,
     message::write_notification,
     upstream::{Event, List, Upstream},
 };
@@ -110,7 +111,7 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
         match events.recv().await {
             Ok(event) => {
                 // One that another stream of this session is there for is not told twice.
-                if session.is_listening(parts) && session.wants(&event) {
+                if session.is_listening(parts) && session.may_hear(&event) {
                     parts.offer(write_notification(&event.method, event.params.as_deref()));
                 } else if !session.is_listening(parts) {
                     return;
@@ -120,6 +121,13 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
             // What is behind has been replaced by something else, with lists of its own.
             Err(RecvError::Closed) => return tell_all_changed(parts),
         }
+    }
+}
+
+impl Event {
+    /// Whether this principal may hear it. What an extension says of no call is somebody's, or nobody's.
+    pub(super) fn is_for(&self, principal: &Principal) -> bool {
+        self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| **owner == *principal.as_str())
     }
 }
 

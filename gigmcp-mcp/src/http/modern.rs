@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod extensions;
 mod listen;
+mod notices;
 mod parked;
 mod result;
 
@@ -23,7 +24,7 @@ use self::{
 use super::{
     Principal, StreamableHttp, VERSION_HEADER,
     body::{Answer, Part, Received, ResponseBody, stream},
-    reply::{answer as answer_reply, empty, plain, rpc_error},
+    reply::{answer as answer_reply, plain, rpc_error},
     shares::Taken,
 };
 use crate::{
@@ -69,8 +70,10 @@ impl StreamableHttp {
     ) -> Response<ResponseBody> {
         let request = match message {
             Message::Request(request) => request,
-            // Closing the stream is how a request is cancelled, and there is nothing else to tell.
-            Message::Notification(_) => return empty(StatusCode::ACCEPTED),
+            // Closing the stream is how a request is cancelled; what else there is to tell is of extensions.
+            Message::Notification(notification) => {
+                return self.modern_notice(principal, upstream, headers, notification).await;
+            }
             Message::Response(_) => {
                 let error = RpcError::new(RpcError::INVALID_REQUEST, "nothing was asked");
                 return rpc_error(StatusCode::BAD_REQUEST, None, &error);

@@ -70,6 +70,9 @@ pub struct StdioCounters {
     pub idle_progress: u64,
     /// Notifications that belong to no call and were too long to be told to anybody.
     pub oversized_events: u64,
+    /// Notifications of extensions that reached nobody: of none that the server has declared, too long, too many, of a call that is
+    /// over, or of which nothing tells whose they are.
+    pub dropped_notices: u64,
     /// Answers and cancellations that were not written because the server does not read.
     pub unwritten: u64,
 }
@@ -83,6 +86,7 @@ pub(super) struct Counters {
     pub(super) ambiguous: AtomicU64,
     pub(super) idle_progress: AtomicU64,
     pub(super) oversized_events: AtomicU64,
+    pub(super) dropped_notices: AtomicU64,
     pub(super) unwritten: AtomicU64,
 }
 
@@ -100,6 +104,7 @@ impl Counters {
             ambiguous: self.ambiguous.load(Ordering::Relaxed),
             idle_progress: self.idle_progress.load(Ordering::Relaxed),
             oversized_events: self.oversized_events.load(Ordering::Relaxed),
+            dropped_notices: self.dropped_notices.load(Ordering::Relaxed),
             unwritten: self.unwritten.load(Ordering::Relaxed),
         }
     }

@@ -8,7 +8,7 @@ use super::{limits::Counters, pending::Listener, shared::Shared};
 use crate::{
     message::Notification,
     object::{Members, is_object, string},
-    upstream::List,
+    upstream::{Event, List},
     version::Era,
 };
 
@@ -25,12 +25,14 @@ impl Shared {
             "notifications/tasks"
                 if notification.params.as_deref().is_some_and(|told| !self.asks_only_what_is_offered(told)) => {}
             "notifications/resources/updated" | "notifications/elicitation/complete" | "notifications/tasks" => {
-                self.publish(notification);
+                self.publish(notification, None);
             }
             method => {
                 if let Some(list) = List::ALL.into_iter().find(|list| list.changed() == method) {
                     self.revisions[list as usize].fetch_add(1, Ordering::Release);
-                    self.publish(Notification { params: None, ..notification });
+                    self.publish(Notification { params: None, ..notification }, None);
+                } else {
+                    self.hear_of_extension(notification);
                 }
             }
         }
@@ -53,12 +55,13 @@ impl Shared {
         match self.pending.listener() {
             Listener::One(Some(sink)) => sink.notify(notification),
             Listener::One(None) => {}
-            Listener::Everyone => self.publish(notification),
+            Listener::Everyone => self.publish(notification, None),
             Listener::Unknown => Counters::add(&self.counters.ambiguous),
         }
     }
 
-    fn publish(&self, mut notification: Notification) {
+    /// For everybody who listens, or for this owner alone.
+    pub(super) fn publish(&self, mut notification: Notification, owner: Option<Arc<str>>) {
         // What was not read yet is kept, by every one who listens.
         if notification.params.as_ref().is_some_and(|params| params.get().len() > MAX_EVENT_BYTES) {
             return Counters::add(&self.counters.oversized_events);
@@ -67,7 +70,10 @@ impl Shared {
             notification.params = notification.params.map(|params| untagged(&params).unwrap_or(params));
         }
         // Nobody may be listening.
-        let _ = self.events.send(Arc::new(notification));
+        let _ = self.events.send(match owner {
+            Some(owner) => Event::of(owner, notification),
+            None => notification.into(),
+        });
     }
 
     /// The parameters with a progress token that is ours alone, and the client's own. Absent stays absent.
@@ -104,4 +110,4 @@ pub(super) fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     valid.then(|| token.to_owned())
 }
 
-const MAX_EVENT_BYTES: usize = 64 << 10;
+pub(super) const MAX_EVENT_BYTES: usize = 64 << 10;

@@ -277,6 +277,13 @@ impl Pending {
         Some((sink, token))
     }
 
+    /// Where what names a request is told, and under which token its client knows it. Nothing of one that is over.
+    pub(crate) fn named(&self, id: u64) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
+        let table = self.lock();
+        let caller = table.waiting.get(&id)?.caller.as_ref()?;
+        Some((caller.sink.clone()?, caller.token.clone()?))
+    }
+
     /// Which request made the server ask; it lives for `life` from now on, while it waits for the answer.
     pub(crate) fn cause(&self, max_asked: usize, life: Duration) -> Cause {
         let mut table = self.lock();

@@ -1,7 +1,7 @@
 //! What the two tasks at a server's pipes and the callers have in common.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, AtomicU64},
 };
 
@@ -12,11 +12,14 @@ use super::{
     asks::Asks,
     limits::{Counters, StdioLimits},
     modern::Listens,
+    notices::Owners,
     pending::Pending,
     pump::Outgoing,
     tokens::Tokens,
 };
 use crate::{
+    aggregator::Talk,
+    extension::Extensions,
     sink::Features,
     upstream::{CallError, Event, List},
     version::Era,
@@ -39,6 +42,11 @@ pub(super) struct Shared {
     pub(super) revisions: [AtomicU64; List::ALL.len()],
     pub(super) events: broadcast::Sender<Event>,
     pub(super) tokens: Tokens,
+    /// What the server has declared, once it has.
+    pub(super) declared: OnceLock<Extensions>,
+    pub(super) owners: Owners,
+    /// How much it may say of extensions.
+    pub(super) notices: Mutex<Talk>,
     pub(super) counters: Counters,
 }
 

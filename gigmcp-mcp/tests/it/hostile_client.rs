@@ -190,7 +190,7 @@ async fn a_new_stream_of_a_session_ends_the_one_before() {
     let ended = tokio::time::timeout(std::time::Duration::from_secs(5), first.next()).await;
     assert_eq!(ended.expect("it ends, though nothing is told"), None);
     let changed = Notification { method: "notifications/tools/list_changed".into(), params: None };
-    plain.events.send(Arc::new(changed)).unwrap();
+    plain.events.send(changed.into()).unwrap();
     assert!(second.next().await.unwrap().contains("list_changed"));
 }
 

@@ -16,6 +16,7 @@ mod mirrored;
 mod modern;
 mod modern_server;
 mod names;
+mod notices;
 mod offers;
 mod oracle;
 mod oracle_modern;

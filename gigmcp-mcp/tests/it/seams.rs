@@ -345,7 +345,7 @@ async fn whoever_may_use_one_tool_may_not_read_what_its_task_points_at() {
 
 /// Everything is agreed to but what is named here.
 #[derive(Debug)]
-struct But(&'static [(DefinitionKind, &'static str)]);
+pub(crate) struct But(pub(crate) &'static [(DefinitionKind, &'static str)]);
 
 impl Pins for But {
     fn judge<'a>(

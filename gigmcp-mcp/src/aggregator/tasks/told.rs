@@ -1,7 +1,5 @@
 //! What is told of a task, whichever way: the answer that made it, answers, and notifications.
 
-use std::sync::Arc;
-
 use serde_json::value::RawValue;
 
 use super::{Task, listeners::Listener};
@@ -85,7 +83,7 @@ pub(in crate::aggregator) async fn notices(entry: &Entry, process: &ProcessId, e
             && entry.allows_now(&tool)
             && let Ok(params) = told(entry, &task, &tool, &exposed, params).await
         {
-            notices.push(Arc::new(Notification { method: event.method.clone(), params: Some(params) }));
+            notices.push(Notification { method: event.method.clone(), params: Some(params) }.into());
         }
     }
     entry.hub.task_is_told(&entry.name, &task, params).await;

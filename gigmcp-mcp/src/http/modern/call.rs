@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     attended::Attended,
+    extension::Extensions,
     http::{
         Principal,
         body::{Answer, Part, Parts},
@@ -219,6 +220,7 @@ struct State {
     stream: Option<Parts>,
     level: Option<LogLevel>,
     capabilities: ClientCapabilities,
+    extensions: Extensions,
     answers: HashMap<String, Box<RawValue>>,
     open: Vec<Open>,
     undeclared: Option<Undeclared>,
@@ -238,6 +240,7 @@ impl Questions {
         state.stream = events.then(|| parts.clone());
         state.level = context.level;
         state.capabilities = ClientCapabilities::read(Some(&context.capabilities));
+        state.extensions = Extensions::read(&context.capabilities);
         state.answers.clear();
         if let Some(responses) = context.responses.as_deref().and_then(|raw| Members::of(raw).ok()) {
             state.answers.extend(responses.iter().map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -325,7 +328,8 @@ impl Sink for Questions {
                 let level = params.and_then(|params| params.string("level")?.parse::<LogLevel>().ok());
                 level.zip(state.level).is_some_and(|(level, wanted)| level >= wanted)
             }
-            method => method == "notifications/progress",
+            "notifications/progress" => true,
+            method => state.extensions.owner_of_notice(method).is_some(),
         };
         if let Some(stream) = state.stream.as_ref().filter(|_| wanted) {
             stream.offer(write_notification(&notification.method, notification.params.as_deref()));

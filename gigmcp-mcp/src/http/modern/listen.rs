@@ -10,6 +10,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::SUBSCRIPTION_ID;
 use crate::{
     aggregator::SUBSCRIBE,
+    extension::Extensions,
     http::{
         ClientCapabilities, Principal, StreamableHttp,
         body::{Answer, Part, Parts, ResponseBody, stream},
@@ -69,6 +70,8 @@ struct Listening<U: Upstream + ?Sized> {
     parts: Parts,
     client: ClientId,
     capabilities: ClientCapabilities,
+    extensions: Extensions,
+    principal: Principal,
     upstream: std::sync::Weak<U>,
 }
 
@@ -115,6 +118,8 @@ impl StreamableHttp {
             parts,
             client: ClientId::new(),
             capabilities: ClientCapabilities::of(Some(&context)),
+            extensions: Extensions::read(&context.capabilities),
+            principal: principal.clone(),
             upstream: Arc::downgrade(upstream),
         };
         let context = Arc::new(context);
@@ -196,9 +201,10 @@ impl<U: Upstream + ?Sized> Listening<U> {
                 let asks = || params.is_none_or(|params| self.capabilities.allow_all(params).is_ok());
                 id.is_some_and(|id| self.filter.task_ids.contains(&id)) && asks()
             }
-            None => false,
+            // The filter has no word for these: whoever listens and has declared the extension hears them.
+            None => self.extensions.owner_of_notice(&event.method).is_some(),
         };
-        if wanted {
+        if wanted && event.is_for(&self.principal) {
             self.parts.offer(write_notification(&event.method, Some(&self.tagged(params))));
         }
     }

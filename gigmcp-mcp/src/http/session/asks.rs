@@ -6,12 +6,13 @@ use tokio::sync::oneshot;
 
 use super::{Session, lock};
 use crate::{
+    extension::Extensions,
     http::body::{Part, Parts},
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
     sink::Sink,
-    upstream::{BoxFuture, List},
+    upstream::{BoxFuture, Event, List},
 };
 
 /// One call's way back to its client: the stream of its own POST.
@@ -125,8 +126,19 @@ impl Session {
             "notifications/progress" => true,
             method if List::ALL.into_iter().any(|list| list.changed() == method) => true,
             // A closed list: of tasks, above all, only the newer era knows, and whoever follows one says so.
-            _ => false,
+            method => self.has_declared(method),
         }
+    }
+
+    /// Whether a notification is of an extension that the client has declared.
+    pub(in crate::http) fn has_declared(&self, method: &str) -> bool {
+        let context = Arc::clone(&lock(&self.context));
+        Extensions::read(&context.capabilities).owner_of_notice(method).is_some()
+    }
+
+    /// Whether what belongs to no call may be told to this client, and it wants to see it.
+    pub(in crate::http) fn may_hear(&self, event: &Event) -> bool {
+        event.is_for(&self.principal) && self.wants(event)
     }
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.

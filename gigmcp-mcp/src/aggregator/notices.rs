@@ -1,0 +1,113 @@
+//! Notifications of extensions, both ways.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::{
+    Aggregator, NOT_OBSERVED,
+    backend::{Entry, Ready},
+    identity::Caller,
+    not_observed,
+    observer::Observation,
+    offer::Offer,
+    passing::uri_of,
+    pins::HeldItem,
+    resources::nothing,
+    spares::Wanted,
+};
+use crate::{
+    extension::Extensions,
+    guard::Finding,
+    message::{Notification, RpcError, beginning},
+    upstream::{Call, Event, Outcome},
+};
+
+impl Entry {
+    /// Whether clients may be told this: the extension is one that they are shown, and what it names is not held back.
+    pub(super) fn shows_notice(&self, notification: &Notification) -> bool {
+        let shows = |offer: &Arc<Offer>| {
+            let owned = offer.description.extensions.owner_of_notice(&notification.method).is_some();
+            owned && held_at(offer, notification.params.as_deref()).is_none()
+        };
+        let shown = self.offer_now().is_some_and(|offer| shows(&offer));
+        if !shown {
+            self.guard.tally.add(Finding::NoticeRefused, 1);
+        }
+        shown
+    }
+
+    /// What belongs to no call, for the only owner that it can be of. Where it is judged what each session has read, nothing that
+    /// would have to be judged reaches one that did not ask for it.
+    pub(super) fn notice_for(&self, owner: Option<&Arc<str>>, notification: &Notification) -> Option<Event> {
+        let labels = self.policy().labels;
+        let unread = self.hub.flow.asks() && (labels.reads_untrusted || labels.reads_private);
+        // It may be of any tool, and not only of those that whoever listens here may use.
+        if unread || self.policy().only.is_some() {
+            self.guard.tally.add(Finding::NoticeRefused, 1);
+            return None;
+        }
+        let owner = owner.filter(|_| self.shows_notice(notification))?;
+        Some(Event::of(Arc::clone(owner), notification.clone()))
+    }
+}
+
+/// What is held back of what parameters name.
+pub(super) fn held_at<'a>(offer: &'a Offer, params: Option<&RawValue>) -> Option<&'a HeldItem> {
+    let uri = params.and_then(uri_of)?;
+    offer.held.located(&uri).filter(|_| !offer.lists_uri(&uri)).or_else(|| offer.held_skill(&uri))
+}
+
+impl Aggregator {
+    /// What a client says of an extension reaches the one server that has declared it, if that runs. Of several, nothing tells
+    /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much.
+    pub(super) async fn notified(&self, call: Call) {
+        let Some(context) = call.context.as_deref() else { return };
+        let declared = Extensions::read(&context.capabilities);
+        let Some(id) = declared.owner_of_notice(&call.method) else { return };
+        // One that does not run counts too: what is meant for it must not reach another.
+        let has = |entry: &&Arc<Entry>| entry.offer_now().is_some_and(|offer| offer.description.extensions.has(id));
+        let mut having = self.entries.iter().filter(has);
+        let (Some(entry), None) = (having.next(), having.next()) else { return };
+        if entry.running().is_none() {
+            return;
+        }
+        let mut observation = Observation::begin(self.observer.as_ref(), &call.method, call.params.as_deref());
+        observation.leads_to(&entry.name, None);
+        let (failure, outcome) = match observation.ready().await {
+            Ok(()) => self.told_to(entry, id, call.clone()).await,
+            Err(error) => (Some(NOT_OBSERVED), not_observed(error)),
+        };
+        observation.end(failure, &outcome).await;
+    }
+
+    async fn told_to(&self, entry: &Arc<Entry>, id: &str, mut call: Call) -> (Option<&'static str>, Outcome) {
+        let unknown = || {
+            let text = format!("Method not found: {}", beginning(&call.method));
+            (None, Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text)))
+        };
+        let ready: Arc<Ready> = match entry.ready().await {
+            Ok(ready) => ready,
+            Err(error) => return (Some(error.code()), Outcome::refused(&entry.refusal(&error))),
+        };
+        if !ready.description.extensions.has(id) {
+            return unknown();
+        }
+        if let Some(held) = held_at(&ready, call.params.as_deref()) {
+            return (Some(held.code()), Outcome::refused(&held.to_rpc(&entry.name, id)));
+        }
+        // Nobody can be asked about what wants no answer.
+        let guarded = (&*entry.guard, entry.policy().labels);
+        if let Err((code, refused)) = self.hub.flow.admit(&entry.name, guarded, &Caller::of(&call), None).await {
+            return (Some(code), refused);
+        }
+        call.sink = None;
+        match entry.upstream_for(&ready, &call, Wanted::Declared(id)).await {
+            Ok(held) => {
+                held.upstream.tell(call);
+                (None, nothing())
+            }
+            Err(error) => (Some(error.code()), Outcome::refused(&entry.refusal(&error))),
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Notifications of extensions pass where both sides have declared the extension, and reach whom they can only belong to.
+
+use std::sync::Arc;
+
+use gigmcp_mcp::{
+    Aggregator, BoxFuture, Call, ClientContext, DefinitionKind, Event, FlowLabels, FlowPolicy, Notification, Outcome,
+    Sink, StreamableHttpLimits, Upstream,
+};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{broadcast, mpsc::UnboundedReceiver},
+    task::JoinHandle,
+};
+
+use crate::{
+    played::{Reply, Stage, result},
+    seam::{Client, Reached, note, raw},
+    seams::{But, Notes, built, one, policy},
+    serving::{Endpoint, Streamed},
+};
+
+const ODD: &str = "com.example/odd";
+const CHANGED: &str = "com.example/odd/changed";
+
+fn answers(method: &str, params: &str) -> Reply {
+    match method {
+        "tools/list" => result(
+            r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}},{"name":"wait","inputSchema":{"type":"object"}}]}"#,
+        ),
+        "resources/list" => result(r#"{"resources":[{"uri":"doc:1","name":"d","description":"Held."}]}"#),
+        "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+        "tools/call" if params.contains(r#""do""#) => result(r#"{"content":[]}"#),
+        _ => Reply::Never,
+    }
+}
+
+fn server() -> Stage {
+    let capabilities = json!({ "tools": {}, "resources": {}, "extensions": { ODD: {} } });
+    Stage::new(&format!(r#""capabilities":{capabilities}"#), answers)
+}
+
+fn modern_server() -> Stage {
+    let capabilities = json!({ "tools": {}, "resources": {}, "extensions": { ODD: {} } });
+    Stage::modern(&format!(r#""capabilities":{capabilities}"#), answers)
+}
+
+fn says(method: &str, params: &Value) -> String {
+    json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string()
+}
+
+/// What follows it has been heard when this is.
+fn line(stage: &Stage) {
+    stage.say(says("notifications/message", &json!({ "level": "info", "data": "line" })));
+}
+
+fn context(owner: &str, extensions: &Value) -> Arc<ClientContext> {
+    let mut context = ClientContext::new(raw(&json!({ "extensions": extensions }).to_string()));
+    context.owner = Some(owner.into());
+    Arc::new(context)
+}
+
+fn call(owner: &str, extensions: &Value, tool: &str, sink: Option<Arc<dyn Sink>>) -> Call {
+    let params = json!({ "name": format!("srv_{tool}"), "_meta": { "progressToken": owner } });
+    let mut call = Call::new("tools/call", Some(raw(&params.to_string())));
+    (call.context, call.sink) = (Some(context(owner, extensions)), sink);
+    call
+}
+
+/// A call that its server does not answer, and its client.
+async fn waiting(
+    aggregator: &Arc<Aggregator>,
+    stage: &mut Stage,
+    owner: &str,
+    extensions: &Value,
+) -> (JoinHandle<Outcome>, UnboundedReceiver<Reached>, String) {
+    let (sink, reached) = Client::connect();
+    let (aggregator, call) = (Arc::clone(aggregator), call(owner, extensions, "wait", Some(sink)));
+    let under_way = tokio::spawn(async move { aggregator.call(call).await });
+    let heard: Value = serde_json::from_str(&stage.heard(&["tools/call"]).await.1).unwrap();
+    (under_way, reached, heard["_meta"]["progressToken"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_notification_reaches_the_only_call_under_way_if_both_sides_have_declared_its_extension() {
+    let declared = json!({ ODD: {} });
+    let held: &'static [_] = &[(DefinitionKind::Instructions, ODD)];
+    let resource: &'static [_] = &[(DefinitionKind::Resource, "doc:1")];
+    let (deep, shallow) = ("[".repeat(200) + &"]".repeat(200), "[[]]");
+    for (case, method, params, extensions, pins, passes) in [
+        ("twin", CHANGED, json!({ "x": 1 }), &declared, None, true),
+        ("twin: by its other name", "notifications/com.example/odd/changed", json!({}), &declared, None, true),
+        ("the client has not declared it", CHANGED, json!({}), &json!({ "com.example/other": {} }), None, false),
+        (
+            "the server has not",
+            "com.example/other/changed",
+            json!({}),
+            &json!({ "com.example/other": {} }),
+            None,
+            false,
+        ),
+        ("of no extension", "notifications/odd", json!({}), &declared, None, false),
+        ("what is declared of it is held back", CHANGED, json!({}), &declared, Some(held), false),
+        ("twin: a resource is", CHANGED, json!({ "uri": "doc:2" }), &declared, Some(resource), true),
+        ("of a resource that is held back", CHANGED, json!({ "uri": "doc:1" }), &declared, Some(resource), false),
+        ("nested too deeply", CHANGED, serde_json::from_str(&deep).unwrap_or(json!(deep)), &declared, None, false),
+        ("twin: less deeply", CHANGED, serde_json::from_str(shallow).unwrap(), &declared, None, true),
+        ("too long", CHANGED, json!({ "x": "a".repeat(65 << 10) }), &declared, None, false),
+        ("twin: shorter", CHANGED, json!({ "x": "a".repeat(63 << 10) }), &declared, None, true),
+    ] {
+        let mut stage = server();
+        let aggregator = one(&stage, |policy| policy.pins = pins.map(|pins| Arc::new(But(pins)) as _)).await;
+        let (_call, mut reached, _) = waiting(&aggregator, &mut stage, "one", extensions).await;
+        // A list as the value of a member is an object to the reader of a line.
+        let params = if params.is_object() { params } else { json!({ "x": params }) };
+        match case {
+            "nested too deeply" => {
+                stage.say(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"x":{deep}}}}}"#));
+            }
+            _ => stage.say(says(method, &params)),
+        }
+        line(&stage);
+        let (heard, said) = note(&mut reached).await;
+        assert_eq!(heard == method, passes, "{case}: {heard}");
+        if passes {
+            assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), params, "{case}");
+            assert_eq!(note(&mut reached).await.0, "notifications/message");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_it_says_is_clean() {
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    let (_call, mut reached, _) = waiting(&aggregator, &mut stage, "one", &json!({ ODD: {} })).await;
+    stage.say(says(CHANGED, &json!({ "x": "a\u{1b}[31mb\u{200b}" })));
+    assert_eq!(note(&mut reached).await, (CHANGED.to_owned(), r#"{"x":"ab"}"#.to_owned()));
+    // Two members that would become one.
+    stage.say(says(CHANGED, &json!({ "x\u{200b}": 1, "x": 2 })));
+    stage.say(says(&format!("{CHANGED}\u{1b}[31m"), &json!({})));
+    line(&stage);
+    assert_eq!(note(&mut reached).await.0, "notifications/message");
+    let found = aggregator.findings();
+    assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("notice-refused", 2)), "{found:?}");
+}
+
+#[tokio::test]
+async fn of_several_calls_it_reaches_the_one_that_it_names_and_else_nobody() {
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    let mut events = aggregator.events().unwrap();
+    let declared = json!({ ODD: {} });
+    let (first, mut ones, token) = waiting(&aggregator, &mut stage, "one", &declared).await;
+    let (_second, mut twos, _) = waiting(&aggregator, &mut stage, "two", &declared).await;
+    stage.say(says(CHANGED, &json!({ "secret": "of somebody" })));
+    for forged in [json!("0000000000000000-3"), json!("one"), json!(3), json!(null)] {
+        stage.say(says(CHANGED, &json!({ "forged": 1, "_meta": { "progressToken": forged } })));
+    }
+    stage.say(says(CHANGED, &json!({ "x": 1, "_meta": { "progressToken": token, "a": 1 } })));
+    let heard = note(&mut ones).await.1;
+    assert_eq!(
+        serde_json::from_str::<Value>(&heard).unwrap(),
+        json!({ "x": 1, "_meta": { "progressToken": "one", "a": 1 } })
+    );
+    stage.say(says(CHANGED, &json!({ "progressToken": token })));
+    assert_eq!(note(&mut ones).await.1, r#"{"progressToken":"one"}"#);
+    assert!(twos.try_recv().is_err() && events.try_recv().is_err());
+
+    // A call that is over is nobody's, and what belongs to no call is somebody's of two.
+    first.abort();
+    assert!(first.await.is_err());
+    stage.heard(&["notifications/cancelled"]).await;
+    stage.say(says(CHANGED, &json!({ "_meta": { "progressToken": token } })));
+    stage.say(says(CHANGED, &json!({})));
+    stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+    assert_eq!(&*events.recv().await.unwrap().method, "notifications/elicitation/complete");
+    assert!(ones.try_recv().is_err() && twos.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_anything() {
+    for stage in [server(), modern_server()] {
+        let aggregator = one(&stage, |_| {}).await;
+        let mut events = aggregator.events().unwrap();
+        let mut next = async || {
+            stage.say(says(CHANGED, &json!({ "x": 1 })));
+            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+            let first = events.recv().await.unwrap();
+            if &*first.method == CHANGED {
+                assert_eq!(first.params.as_ref().unwrap().get(), r#"{"x":1}"#);
+                assert_eq!(&*events.recv().await.unwrap().method, "notifications/elicitation/complete");
+                return first.owner().cloned();
+            }
+            None
+        };
+        assert_eq!(next().await, None, "nobody has");
+        for (owner, expected) in [("one", Some("one")), ("one", Some("one")), ("two", None), ("one", None)] {
+            aggregator.call(call(owner, &json!({}), "do", None)).await;
+            assert_eq!(next().await.as_deref(), expected, "{owner}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_what_sessions_have_read_is_judged_nothing_is_read_that_nobody_asked_for() {
+    let labels = FlowLabels { reads_untrusted: true, ..FlowLabels::default() };
+    for (flow, labels, passes) in [
+        (FlowPolicy::Ask, labels, false),
+        (FlowPolicy::Warn, labels, true),
+        (FlowPolicy::Ask, FlowLabels::default(), true),
+    ] {
+        let stage = server();
+        let backend = stage.backend("srv").with_policy(policy(|policy| policy.labels = labels));
+        let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
+        let mut events = aggregator.events().unwrap();
+        aggregator.call(call("one", &json!({}), "do", None)).await;
+        stage.say(says(CHANGED, &json!({})));
+        stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+        assert_eq!(&*events.recv().await.unwrap().method == CHANGED, passes, "{flow:?} {labels:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_no_more_than_so_much_in_a_second() {
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    let (_call, mut reached, _) = waiting(&aggregator, &mut stage, "one", &json!({ ODD: {} })).await;
+    let mut burst = async || {
+        (0..100).for_each(|_| stage.say(says(CHANGED, &json!({}))));
+        line(&stage);
+        let mut heard = 0;
+        while note(&mut reached).await.0 == CHANGED {
+            heard += 1;
+        }
+        heard
+    };
+    assert_eq!(burst().await, 64);
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(burst().await, 64, "twin: a second later");
+}
+
+/// Says what the test lets it say.
+struct Speaker(broadcast::Sender<Event>);
+
+impl Upstream for Speaker {
+    fn call<'a>(&'a self, _: Call) -> BoxFuture<'a, Outcome> {
+        Box::pin(std::future::pending())
+    }
+
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        Some(self.0.subscribe())
+    }
+}
+
+async fn session(endpoint: &Endpoint, principal: &str, extensions: &Value) -> String {
+    let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": { "extensions": extensions },
+        "clientInfo": { "name": "t", "version": "1" },
+    } });
+    endpoint.post(&[("x-principal", principal)], &body.to_string()).await.session()
+}
+
+fn meta(extensions: &Value) -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": { "extensions": extensions },
+    })
+}
+
+async fn listening(endpoint: &Endpoint, principal: &str, extensions: &Value, modern: bool) -> Streamed {
+    if !modern {
+        let session = session(endpoint, principal, extensions).await;
+        let headers = [("x-principal", principal), ("mcp-session-id", &session)];
+        return endpoint.open(Method::GET, &headers, "").await;
+    }
+    let body = json!({ "jsonrpc": "2.0", "id": "r", "method": "subscriptions/listen", "params": {
+        "notifications": { "toolsListChanged": true }, "_meta": meta(extensions),
+    } });
+    let headers =
+        [("x-principal", principal), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
+    let mut stream = endpoint.open(Method::POST, &headers, body.to_string()).await;
+    assert!(stream.next().await.unwrap().contains("acknowledged"));
+    stream
+}
+
+#[tokio::test]
+async fn streams_tell_it_to_its_owner_who_has_declared_the_extension_and_to_nobody_else() {
+    let changed = || Notification { method: CHANGED.into(), params: Some(raw(r#"{"x":1}"#)) };
+    for modern in [false, true] {
+        let events = broadcast::Sender::new(16);
+        let endpoint = Endpoint::serve(Arc::new(Speaker(events.clone())), StreamableHttpLimits::default()).await;
+        let mut streams = Vec::new();
+        for (case, principal, extensions, hears) in [
+            ("twin: its owner", "one", json!({ ODD: {} }), true),
+            ("another", "two", json!({ ODD: {} }), false),
+            ("its owner, who has not declared it", "one", json!({}), false),
+        ] {
+            streams.push((case, listening(&endpoint, principal, &extensions, modern).await, hears));
+        }
+        events.send(changed().into()).unwrap(); // nobody's
+        events.send(Event::of("one".into(), changed())).unwrap();
+        events.send(Notification { method: "notifications/tools/list_changed".into(), params: None }.into()).unwrap();
+        for (case, mut stream, hears) in streams {
+            let heard = stream.next().await.unwrap();
+            assert_eq!(heard.contains(CHANGED), hears, "{case}, modern: {modern}: {heard}");
+            if hears {
+                assert!(stream.next().await.unwrap().contains("list_changed"), "once");
+            }
+        }
+    }
+}
+
+/// The stream of a call that its server does not answer.
+async fn stream_of_a_call(endpoint: &Arc<Endpoint>, extensions: &Value, modern: bool) -> JoinHandle<Streamed> {
+    let mut params = json!({ "name": "srv_wait" });
+    let session = session(endpoint, "one", extensions).await;
+    let mut headers = vec![("mcp-session-id", session)];
+    if modern {
+        params["_meta"] = meta(extensions);
+        headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "srv_wait")]
+            .map(|(name, value)| (name, value.to_owned()))
+            .to_vec();
+    }
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
+    let endpoint = Arc::clone(endpoint);
+    tokio::spawn(async move {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
+        endpoint.open(Method::POST, &headers, body).await
+    })
+}
+
+#[tokio::test]
+async fn the_stream_of_a_call_tells_it_in_both_eras() {
+    for (modern, declares) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let endpoint = Arc::new(Endpoint::serve(aggregator, StreamableHttpLimits::default()).await);
+        let extensions = if declares { json!({ ODD: {} }) } else { json!({}) };
+        let stream = stream_of_a_call(&endpoint, &extensions, modern).await;
+        stage.heard(&["tools/call"]).await;
+        stage.say(says(CHANGED, &json!({ "x": 1 })));
+        let (id, error) = (stage.heard_requests(), json!({ "code": 1, "message": "over" }));
+        stage.say(json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string());
+        let mut stream = stream.await.unwrap();
+        if !declares {
+            assert_eq!(stream.headers["content-type"], "application/json", "nothing came before the answer");
+            continue;
+        }
+        let heard = stream.next().await.unwrap();
+        assert!(heard.contains(CHANGED) && heard.contains(r#"{"x":1}"#), "{heard}");
+        assert!(stream.next().await.unwrap().contains("over"));
+    }
+}
+
+/// What a client posts that wants no answer; its status.
+async fn posts(endpoint: &Endpoint, extensions: &Value, modern: bool, method: &str, params: &Value) -> u16 {
+    let mut params = params.clone();
+    let session = session(endpoint, "one", extensions).await;
+    let mut headers = vec![("mcp-session-id", &*session)];
+    if modern {
+        params["_meta"] = meta(extensions);
+        headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+    }
+    endpoint.post(&headers, &says(method, &params)).await.status.as_u16()
+}
+
+/// What this method said to a server until now.
+async fn told(aggregator: &Aggregator, stage: &mut Stage, method: &str) -> Option<Value> {
+    aggregator.call(call("one", &json!({}), "do", None)).await;
+    let told = stage.heard_so_far(&[method]).pop();
+    told.map(|(_, params)| serde_json::from_str(&params).unwrap())
+}
+
+#[tokio::test]
+async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extension() {
+    let declared = json!({ ODD: {} });
+    let resource: &'static [_] = &[(DefinitionKind::Resource, "doc:1")];
+    for (modern, of_newer_era) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut stage = if of_newer_era { modern_server() } else { server() };
+        let notes = Arc::new(Notes::default());
+        let backend = stage.backend("srv").with_policy(policy(|policy| policy.pins = Some(Arc::new(But(resource)))));
+        let aggregator = built(Aggregator::builder().backends([backend]).observed_by(notes.clone())).await;
+        let endpoint = Endpoint::serve(Arc::clone(&aggregator) as _, StreamableHttpLimits::default()).await;
+        for (case, extensions, method, params, passes) in [
+            ("twin", &declared, CHANGED, json!({ "x": 1 }), true),
+            ("not declared by the client", &json!({}), CHANGED, json!({}), false),
+            ("nor by the server", &json!({ "com.example/other": {} }), "com.example/other/do", json!({}), false),
+            ("of the protocol", &declared, "notifications/tools/list_changed", json!({}), false),
+            ("twin: with an address", &declared, CHANGED, json!({ "uri": "doc:2" }), true),
+            ("of what is held back", &declared, CHANGED, json!({ "uri": "doc:1" }), false),
+        ] {
+            assert_eq!(posts(&endpoint, extensions, modern, method, &params).await, 202, "{case}");
+            let mut told = told(&aggregator, &mut stage, method).await;
+            if let Some(told) = told.as_mut().filter(|_| of_newer_era) {
+                let meta = told.as_object_mut().unwrap().remove("_meta").unwrap();
+                assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28", "{case}");
+                assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "gigmcp-mcp", "{case}");
+            }
+            assert_eq!(told, passes.then_some(params), "{case}, modern: {modern}");
+        }
+        let notes = notes.0.lock().unwrap();
+        let noted: Vec<_> = notes.iter().filter(|record| &*record.method == CHANGED).map(|it| &it.verdict).collect();
+        assert_eq!(noted.len(), 3, "{noted:?}");
+        let long = json!({ "x": "a".repeat(65 << 10) });
+        assert_eq!(posts(&endpoint, &declared, modern, CHANGED, &long).await, 413);
+        let says_less = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "another")];
+        let body = says(CHANGED, &json!({ "_meta": meta(&declared) }));
+        assert_eq!(endpoint.post(&says_less, &body).await.status, 400, "a header says something else");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_says_reaches_none_of_several_servers_and_starts_none() {
+    let (mut first, mut second) = (server(), server());
+    let aggregator = built(Aggregator::builder().backends([first.backend("srv"), second.backend("other")])).await;
+    let says = |aggregator: &Arc<Aggregator>| {
+        let mut told = Call::new(CHANGED, Some(raw("{}")));
+        told.context = Some(context("one", &json!({ ODD: {} })));
+        let aggregator = Arc::clone(aggregator);
+        async move { aggregator.notify(told).await }
+    };
+    says(&aggregator).await;
+    assert_eq!(told(&aggregator, &mut first, CHANGED).await, None);
+    assert_eq!(second.heard_so_far(&[CHANGED]), []);
+
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    says(&aggregator).await;
+    assert_eq!(told(&aggregator, &mut stage, CHANGED).await, Some(json!({})), "twin: there is one");
+    let waits = call("one", &json!({}), "wait", None);
+    let (waiting, _) = tokio::join!(aggregator.call(waits), async { stage.stop() });
+    assert!(matches!(waiting, Outcome::Error(_)), "it has ended: {waiting:?}");
+    stage.heard_so_far(&[]);
+    says(&aggregator).await;
+    assert_eq!(stage.heard_so_far(&["initialize", CHANGED]), []);
+}
+
+#[tokio::test]
+async fn what_a_client_has_read_is_not_told_by_the_way() {
+    let labels = |reads, can_send| FlowLabels { reads_untrusted: reads, reads_private: reads, can_send };
+    for (flow, passes) in [(FlowPolicy::Ask, false), (FlowPolicy::Warn, true)] {
+        let reads = Stage::new(r#""capabilities":{"tools":{}}"#, answers);
+        let mut sends = server();
+        let backends = [
+            reads.backend("srv").with_policy(policy(|policy| policy.labels = labels(true, false))),
+            sends.backend("sends").with_policy(policy(|policy| policy.labels = labels(false, true))),
+        ];
+        let aggregator = built(Aggregator::builder().backends(backends).flow(flow)).await;
+        for read in [false, true] {
+            if read {
+                aggregator.call(call("one", &json!({}), "do", None)).await;
+            }
+            let mut told = Call::new(CHANGED, Some(raw("{}")));
+            told.context = Some(context("one", &json!({ ODD: {} })));
+            aggregator.notify(told).await;
+            let mut ping = Call::new("tools/call", Some(raw(r#"{"name":"sends_do"}"#)));
+            ping.context = Some(context("two", &json!({})));
+            aggregator.call(ping).await;
+            assert_eq!(!sends.heard_so_far(&[CHANGED]).is_empty(), passes || !read, "{flow:?}, has read: {read}");
+        }
+    }
+}
