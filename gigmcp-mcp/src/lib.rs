@@ -50,7 +50,7 @@ pub use message::{InvalidMessage, Message, Notification, Request, RequestId, Res
 pub use meta::{ListBudget, ToolMode, estimated_tokens};
 pub use mirror::Mirrored;
 pub use name::{ExposedName, InvalidExposedName, InvalidServerId, MAX_NAME_LENGTH, ServerId};
-pub use sink::{Asked, ClientContext, ClientId, Features, Passing, Root, Roots, Sink, Turns};
+pub use sink::{Asked, ClientContext, ClientId, Features, Hearing, Passing, Root, Roots, Sink, Turns};
 pub use stdio::{ConnectError, Hello, StdioCounters, StdioLaunch, StdioLimits, StdioUpstream};
 pub use upstream::{
     Again, BoxFuture, Call, CallError, CallId, Event, Hold, Launch, LaunchError, List, Outcome, Upstream,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
 use crate::{
     extension::{Extensions, TASKS},
@@ -27,7 +28,36 @@ pub trait Sink: fmt::Debug + Send + Sync {
     ///
     /// Dropping the future withdraws the request; the client is told so.
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict>;
+
+    /// The same of a request with a progress token: how far its client is, it says there until it has answered. By default it
+    /// does not.
+    fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {
+        drop(hearing);
+        self.ask(request)
+    }
 }
+
+/// Where it is heard how far a client is with what it was asked.
+#[derive(Clone, Debug)]
+pub struct Hearing(mpsc::Sender<Box<RawValue>>);
+
+impl Hearing {
+    /// One, and what is heard.
+    #[must_use]
+    pub fn open() -> (Self, mpsc::Receiver<Box<RawValue>>) {
+        let (sender, heard) = mpsc::channel(MAX_UNHEARD);
+        (Self(sender), heard)
+    }
+
+    /// Tells the parameters of a progress notification, without a token. It never waits; what there is no room for is lost.
+    pub fn tell(&self, progress: Box<RawValue>) {
+        // Whoever asked may just have given up.
+        let _ = self.0.try_send(progress);
+    }
+}
+
+/// Of one question.
+const MAX_UNHEARD: usize = 16;
 
 /// Tells clients apart for what lasts longer than one call: log levels and subscriptions. No two are the same in one
 /// process.

@@ -13,7 +13,7 @@ use crate::{
     message::{Notification, Request, RpcError, Verdict, error_code},
     name::ServerId,
     object::{Members, is_object, items, quoted},
-    sink::{ClientContext, Sink},
+    sink::{ClientContext, Hearing, Sink},
     upstream::{BoxFuture, Call, Outcome},
 };
 
@@ -54,9 +54,28 @@ impl FromServer {
             && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
     }
 
+    /// How far the client is, as long as it has not answered. It is judged like the answer, but nobody is asked about it.
+    async fn followed(&self, request: Request, hearing: Hearing) -> Verdict {
+        let (ours, mut heard) = Hearing::open();
+        let mut asking = self.client.ask_following(request, ours);
+        loop {
+            let progress = tokio::select! {
+                biased; // what was said before the answer comes before it
+                Some(progress) = heard.recv() => progress,
+                answer = &mut asking => return answer,
+            };
+            if self.flow.admit(&self.server, (&*self.guard, self.labels), &self.caller, None).await.is_ok() {
+                hearing.tell(progress);
+            }
+        }
+    }
+
     /// What the client answers, unless it has read something meanwhile that is not to be sent away.
-    async fn answer(&self, request: Request) -> Verdict {
-        let answer = self.client.ask(request).await;
+    async fn answer(&self, request: Request, hearing: Option<Hearing>) -> Verdict {
+        let answer = match hearing {
+            Some(hearing) => self.followed(request, hearing).await,
+            None => self.client.ask(request).await,
+        };
         if matches!(answer, Verdict::Error(_)) {
             return answer;
         }
@@ -81,7 +100,14 @@ impl Sink for FromServer {
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match labelled(&self.server, request) {
-            Ok(request) => Box::pin(self.answer(request)),
+            Ok(request) => Box::pin(self.answer(request, None)),
+            Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
+        }
+    }
+
+    fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {
+        match labelled(&self.server, request) {
+            Ok(request) => Box::pin(self.answer(request, Some(hearing))),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use super::{Finding, Guard, questions::is_ours};
 use crate::{
     message::{Notification, Request, RpcError, Verdict},
-    sink::Sink,
+    sink::{Hearing, Sink},
     upstream::{BoxFuture, Call},
 };
 
@@ -50,6 +50,13 @@ impl Sink for Guarding {
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match self.judged(request) {
             Ok(request) => self.client.ask(request),
+            Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
+        }
+    }
+
+    fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {
+        match self.judged(request) {
+            Ok(request) => self.client.ask_following(request, hearing),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
     }

@@ -466,6 +466,9 @@ fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, no
         told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
         return upstream.tell(told);
     }
+    if &*notification.method == "notifications/progress" {
+        return session.gets_on(notification);
+    }
     if &*notification.method != "notifications/cancelled" {
         return;
     }

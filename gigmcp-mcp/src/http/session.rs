@@ -1,6 +1,7 @@
 //! Sessions of clients.
 
 mod asks;
+mod following;
 #[cfg(any(fuzzing, test))]
 pub(super) mod laws;
 
@@ -13,12 +14,13 @@ use std::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::Semaphore,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::asks::CallStream;
+use self::following::Waiting;
 use super::{
     Principal, StreamableHttpLimits,
     body::Parts,
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     level::LogLevel,
-    message::{RequestId, Verdict},
+    message::RequestId,
     object::is_object,
     sink::{Asked, ClientContext, ClientId},
     upstream::Upstream,
@@ -64,7 +66,7 @@ pub(super) struct Session {
     /// What servers of the newer era are told of the client.
     pub(super) context: Mutex<Arc<ClientContext>>,
     /// What servers asked the client, by our own ids.
-    asks: Mutex<HashMap<u64, oneshot::Sender<Verdict>>>,
+    asks: Mutex<HashMap<u64, Waiting>>,
     last_ask: AtomicU64,
     pub(super) level: Mutex<Option<LogLevel>>,
     /// What it is subscribed to, and what that takes of its principal's share.

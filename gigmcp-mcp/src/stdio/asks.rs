@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     limits::Counters,
+    notes::progress_token,
     pending::{Asking, Cause},
     shared::Shared,
 };
 use crate::{
-    message::{Notification, Request, RequestId, RpcError, Verdict, write_response},
+    message::{Notification, Request, RequestId, RpcError, Verdict, write_notification, write_response},
     object::Members,
-    sink::{Sink, Treatment},
+    sink::{Hearing, Sink, Treatment},
     version::Era,
 };
 
@@ -122,7 +123,7 @@ impl Shared {
         let id = request.id.clone();
         let given_up = |reason| Some(Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, reason)));
         let verdict = tokio::select! {
-            answered = timeout(self.limits.ask_timeout, asking.sink.ask(request)) => {
+            answered = timeout(self.limits.ask_timeout, self.put(request, &*asking.sink)) => {
                 answered.map_or_else(|_| given_up("the client did not answer in time"), Some)
             }
             () = asking.ended.cancelled() => given_up("the call is over"),
@@ -142,6 +143,24 @@ impl Shared {
         let sent = timeout(self.limits.call_timeout, self.send(line)).await;
         if !matches!(sent, Ok(Ok(()))) {
             Counters::add(&self.counters.unwritten);
+        }
+    }
+
+    /// Puts one request to the client, and tells the server how far the client is if it wants to hear that.
+    async fn put(&self, request: Request, sink: &dyn Sink) -> Verdict {
+        let Some(token) = request.params.as_deref().and_then(progress_token) else { return sink.ask(request).await };
+        let (hearing, mut heard) = Hearing::open();
+        let mut asking = sink.ask_following(request, hearing);
+        loop {
+            let progress = tokio::select! {
+                biased; // what was said before the answer comes before it
+                Some(progress) = heard.recv() => progress,
+                answer = &mut asking => return answer,
+            };
+            if let Ok(members) = Members::of(&progress) {
+                let params = members.set("progressToken", token.get());
+                self.send_now(write_notification("notifications/progress", Some(&params)));
+            }
         }
     }
 

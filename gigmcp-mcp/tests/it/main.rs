@@ -6,6 +6,7 @@ mod apps;
 mod embedding;
 mod fidelity;
 mod flow;
+mod following;
 mod guarded;
 mod hostile_client;
 mod hostile_server;

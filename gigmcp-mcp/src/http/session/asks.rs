@@ -4,14 +4,18 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::oneshot;
 
-use super::{Session, lock};
+use super::{
+    Session,
+    following::{Waiting, renumber},
+    lock,
+};
 use crate::{
     extension::Extensions,
     http::body::{Part, Parts},
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
-    sink::Sink,
+    sink::{Hearing, Sink},
     upstream::{BoxFuture, Event, List},
 };
 
@@ -30,17 +34,27 @@ impl Sink for CallStream {
     }
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
-        Box::pin(async move {
-            let answer = match self.session.begin_ask(&request) {
-                Ok(asked) => self.put(asked, &request).await,
-                Err(error) => Err(error),
-            };
-            answer.unwrap_or_else(|error| Verdict::refused(&error))
-        })
+        Box::pin(self.asked(request, None))
+    }
+
+    fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {
+        Box::pin(self.asked(request, Some(hearing)))
     }
 }
 
 impl CallStream {
+    async fn asked(&self, mut request: Request, hearing: Option<Hearing>) -> Verdict {
+        let follows = hearing.is_some();
+        let answer = match self.session.begin_ask(&request, hearing) {
+            Ok(asked) => {
+                renumber(&mut request, follows.then_some(asked.id));
+                self.put(asked, &request).await
+            }
+            Err(error) => Err(error),
+        };
+        answer.unwrap_or_else(|error| Verdict::refused(&error))
+    }
+
     async fn put(&self, mut asked: Asked<'_>, request: &Request) -> Result<Verdict, RpcError> {
         let line = write_request(asked.id, &request.method, request.params.as_deref());
         // A connection may be lost while the client is still there.
@@ -81,7 +95,7 @@ impl Drop for Asked<'_> {
 }
 
 impl Session {
-    fn begin_ask(&self, request: &Request) -> Result<Asked<'_>, RpcError> {
+    fn begin_ask(&self, request: &Request, hearing: Option<Hearing>) -> Result<Asked<'_>, RpcError> {
         self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
         let mut asks = lock(&self.asks);
         if asks.len() >= MAX_ASKS {
@@ -89,7 +103,7 @@ impl Session {
         }
         let id = self.last_ask.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answered) = oneshot::channel();
-        asks.insert(id, sender);
+        asks.insert(id, Waiting::new(sender, hearing));
         drop(asks);
         self.note_elicitation(request);
         Ok(Asked { session: self, id, answered, way: None })
@@ -101,7 +115,7 @@ impl Session {
         let waiting = asked.and_then(|id| lock(&self.asks).remove(&id));
         if let Some(waiting) = waiting {
             // Whoever asked may just have given up.
-            let _ = waiting.send(response.verdict);
+            let _ = waiting.answer.send(response.verdict);
         }
     }
 
