@@ -19,7 +19,7 @@ use crate::{
     message::{RpcError, error_code},
     object::{Members, items},
     sink::ClientId,
-    upstream::{Call, Outcome},
+    upstream::{Call, Outcome, Upstream},
 };
 
 /// A server that may have a resource, and under which URI.
@@ -174,12 +174,15 @@ impl Aggregator {
         let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
             return not_found(&exposed);
         };
-        let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
+        let to = Subscribed { server: entry.index, uri: uri.clone() };
+        let last = self.hub.unsubscribe(&to, call.client);
         match entry.running().filter(|_| last) {
             // What else the client says is judged by nobody here.
             Some(ready) => {
                 let params = of_uri(&call.method, &uri).params;
-                self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await
+                let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await;
+                again(&self.hub, &*ready.upstream, &to).await;
+                outcome
             }
             // A server that does not run has forgotten it by itself.
             None => nothing(),
@@ -190,11 +193,28 @@ impl Aggregator {
     pub(super) fn forget(&self, client: ClientId) {
         let over = self.hub.forget(client);
         let Ok(runtime) = Handle::try_current() else { return };
-        for Subscribed { server, uri } in over {
-            if let Some(ready) = self.entries[server].running() {
-                runtime.spawn(async move { ready.upstream.call(of_uri("resources/unsubscribe", &uri)).await });
+        for to in over {
+            if let Some(ready) = self.entries[to.server].running() {
+                let hub = Arc::clone(&self.hub);
+                runtime.spawn(async move { unfollow(&hub, &*ready.upstream, &to).await });
             }
         }
+    }
+}
+
+/// Ends what nobody is subscribed to any more. Somebody may subscribe to it at any moment, and hears of it then.
+async fn unfollow(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
+    if hub.is_subscribed_to(to) {
+        return;
+    }
+    drop(upstream.call(of_uri("resources/unsubscribe", &to.uri)).await);
+    again(hub, upstream, to).await;
+}
+
+/// Subscribes to what somebody has subscribed to while it was ended.
+async fn again(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
+    if hub.is_subscribed_to(to) {
+        drop(upstream.call(of_uri("resources/subscribe", &to.uri)).await);
     }
 }
 

@@ -77,7 +77,7 @@ impl Aggregator {
         let work = Work { entry, origin, exposed: (*exposed).into(), owner };
         let context = match &*call.method {
             "tasks/update" => call.context.clone(),
-            _ => call.context.as_deref().map(without_answers),
+            _ => call.context.as_deref().map(|context| without_answers(context, self.hub.flow.asks())),
         };
         let call = Call { params, context, ..call };
         // A process that has ended has no tasks, and the one after it has others, perhaps under the same ids.
@@ -287,9 +287,14 @@ fn undeclared() -> Outcome {
     Outcome::refused(&error)
 }
 
-/// Whoever looks at a task, or stops it, answers nothing. What is sent to it is judged, and this would not be.
-fn without_answers(context: &ClientContext) -> Arc<ClientContext> {
-    Arc::new(ClientContext { responses: None, state: None, ..context.clone() })
+/// Whoever looks at a task, or stops it, answers nothing. What is sent to it is judged, and this would not be; `judged` says that
+/// what a client declares in words of its own counts too.
+fn without_answers(context: &ClientContext, judged: bool) -> Arc<ClientContext> {
+    let mut left = ClientContext { responses: None, state: None, ..context.clone() };
+    if judged {
+        left.capabilities = ClientCapabilities::of(Some(context)).written(&[TASKS]);
+    }
+    Arc::new(left)
 }
 
 /// The parameters with the client's answers, which an endpoint has taken out of them.

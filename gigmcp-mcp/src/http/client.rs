@@ -1,6 +1,6 @@
 //! What a client can do.
 
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     message::{Request, RpcError},
@@ -41,6 +41,25 @@ impl ClientCapabilities {
             elicitation_url: has("elicitation", "url"),
             roots: inside("roots").is_some(),
         }
+    }
+
+    /// The same in our own words, with these extensions and nothing else that was declared.
+    pub(crate) fn written(self, extensions: &[&str]) -> Box<RawValue> {
+        let there = |there: bool, name: &'static str| there.then(|| (name.to_owned(), json!({})));
+        let inside = |members: [Option<(String, Value)>; 2]| Value::Object(members.into_iter().flatten().collect());
+        let mut declared = serde_json::Map::new();
+        if self.sampling {
+            let tools = there(self.sampling_tools, "tools");
+            declared.insert("sampling".to_owned(), inside([tools, None]));
+        }
+        if self.elicitation_form || self.elicitation_url {
+            let modes = [there(self.elicitation_form, "form"), there(self.elicitation_url, "url")];
+            declared.insert("elicitation".to_owned(), inside(modes));
+        }
+        declared.extend(there(self.roots, "roots"));
+        let extensions: serde_json::Map<_, _> = extensions.iter().map(|id| ((*id).to_owned(), json!({}))).collect();
+        declared.insert("extensions".to_owned(), extensions.into());
+        serde_json::value::to_raw_value(&declared).expect("it is JSON")
     }
 
     pub(super) fn has_roots(self) -> bool {
@@ -133,6 +152,9 @@ mod tests {
             let asks = |name: &str| raw(&format!(r#"{{"{name}":{{"k":{{"method":"{method}","params":{params}}}}}}}"#));
             assert_eq!(client.allow_all(&asks("inputRequests")).is_ok(), expected, "{declared} {method} {params}");
             assert!(client.allow_all(&asks("x")).is_ok(), "twin");
+            let written = client.written(&["a/b"]);
+            assert_eq!(ClientCapabilities::read(Some(&written)), client, "{written}");
+            assert!(written.get().contains(r#""extensions":{"a/b":{}}"#), "{written}");
         }
     }
 }

@@ -100,6 +100,30 @@ async fn a_server_does_not_ask_the_same_client_for_ever() {
 }
 
 #[tokio::test]
+async fn a_server_that_only_has_a_state_does_not_let_its_client_come_back_for_ever() {
+    for says in [json!({ "requestState": "own" }), json!({ "requestState": "own", "inputRequests": {} })] {
+        let mut says = says;
+        says["resultType"] = json!("input_required");
+        for comes_to_an_end in [false, true] {
+            let (says, attempts) = (says.to_string(), AtomicU64::new(0));
+            let stage = Stage::modern(r#""capabilities":{"tools":{}}"#, move |method, _| match method {
+                "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+                "tools/call" if comes_to_an_end && attempts.fetch_add(1, Ordering::SeqCst) == 32 => {
+                    result(r#"{"content":[]}"#)
+                }
+                "tools/call" => result(&says),
+                _ => Reply::Never,
+            });
+            let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
+            let (round, got) = rounds(&endpoint, 100).await;
+            assert_eq!(round, 32, "{got}");
+            assert_eq!(got["error"]["message"] == "the server asks again and again", !comes_to_an_end, "{got}");
+            assert_eq!(got["result"]["content"].is_array(), comes_to_an_end, "twin: {got}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_asks_for_input_says_for_what_or_has_a_state() {
     let asks = json!({ "k": { "method": "elicitation/create", "params": { "message": "?" } } });
     for (case, mut says, passes) in [

@@ -341,3 +341,33 @@ async fn a_change_of_roots_and_the_end_of_a_subscription_say_nothing_but_that() 
         assert_eq!(stage.heard(&["notifications/roots/list_changed"]).await.1, "");
     }
 }
+
+#[tokio::test]
+async fn who_subscribes_while_another_is_forgotten_goes_on_hearing_of_it() {
+    for (comes_back, says_goodbye) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut stage = server();
+        let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+        let (first, second) = (ClientId::new(), ClientId::new());
+        let about = |method: &str, client| Call::new(method, Some(raw(r#"{"uri":"a:1"}"#))).of_client(client);
+        assert!(matches!(aggregator.call(about("resources/subscribe", first)).await, Outcome::Complete(_)));
+        // What follows from that has not happened yet when the other subscribes.
+        match says_goodbye {
+            true => {
+                let (aggregator, call) = (Arc::clone(&aggregator), about("resources/unsubscribe", first));
+                drop(tokio::spawn(async move { aggregator.call(call).await }));
+            }
+            false => aggregator.forget(first),
+        }
+        if comes_back {
+            assert!(matches!(aggregator.call(about("resources/subscribe", second)).await, Outcome::Complete(_)));
+        }
+        // Once these are answered, all that came before was heard.
+        for _ in 0..4 {
+            let call = Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#))).of_client(second);
+            assert!(matches!(aggregator.call(call).await, Outcome::Complete(_)));
+        }
+        let heard = stage.heard_so_far(&["resources/subscribe", "resources/unsubscribe"]);
+        let last = if comes_back { "resources/subscribe" } else { "resources/unsubscribe" };
+        assert_eq!(heard.last().map(|(method, _)| &**method), Some(last), "{says_goodbye}: {heard:?}");
+    }
+}

@@ -728,3 +728,23 @@ async fn who_comes_back_to_a_task_goes_on_hearing_of_it() {
         assert_eq!(ended, if comes_back { 0 } else { 1 }, "{comes_back}");
     }
 }
+
+#[tokio::test]
+async fn where_what_is_sent_is_judged_a_look_at_a_task_declares_nothing_in_the_clients_own_words() {
+    let declares = json!({ "elicitation": { "url": {}, "form": {} }, "sampling": { "x": "secret" }, "roots": {}, "experimental": { "secret": {} } });
+    for (flow, says_all) in [(FlowPolicy::Ask, false), (FlowPolicy::Warn, true)] {
+        let (mut stage, _script) = server();
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).flow(flow)).await;
+        let id = task(&aggregator, "one", "srv_do").await;
+        for (method, says_all) in [("tasks/get", says_all), ("tasks/update", true), ("tasks/cancel", says_all)] {
+            let params = json!({ "taskId": id, "inputResponses": {} });
+            let got = asking(&aggregator, ("one", &declares), (method, params), None).await;
+            assert!(got["error"].is_null(), "{method}: {got}");
+            let heard: Value = serde_json::from_str(&stage.heard(&[method]).await.1).unwrap();
+            let declared = &heard["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+            assert_eq!(declared.to_string().contains("secret"), says_all, "{method}, {flow:?}: {declared}");
+            assert_eq!(declared["elicitation"], json!({ "form": {}, "url": {} }), "twin: {method}");
+            assert!(declared["extensions"][TASKS].is_object(), "twin: {method}");
+        }
+    }
+}

@@ -63,7 +63,7 @@ enum State {
 pub(super) struct SoFar {
     /// Samplings.
     pub(super) samplings: usize,
-    /// How often it has asked for anything.
+    /// How often its client had to come back, whatever for.
     pub(super) rounds: usize,
 }
 
