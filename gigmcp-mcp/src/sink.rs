@@ -29,6 +29,11 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Dropping the future withdraws the request; the client is told so.
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict>;
 
+    /// Whether there is anybody to be asked; if not, it only tells.
+    fn can_be_asked(&self) -> bool {
+        true
+    }
+
     /// The same of a request with a progress token: how far its client is, it says there until it has answered. By default it
     /// does not.
     fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {

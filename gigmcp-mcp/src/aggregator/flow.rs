@@ -119,6 +119,7 @@ impl Flow {
         if off || !labels.can_send || agreed || !(session.seen.reads_untrusted && session.seen.reads_private) {
             return Ok(Admitted::AtOnce);
         }
+        let sink = sink.filter(|sink| sink.can_be_asked());
         guard.tally.add(Finding::Flow, 1);
         if self.policy == FlowPolicy::Warn {
             return Ok(Admitted::AtOnce);

@@ -98,6 +98,10 @@ impl Sink for FromServer {
         self.client.notify(named(&self.server, notification));
     }
 
+    fn can_be_asked(&self) -> bool {
+        self.client.can_be_asked()
+    }
+
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match labelled(&self.server, request) {
             Ok(request) => Box::pin(self.answer(request, None)),

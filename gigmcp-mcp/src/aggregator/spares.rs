@@ -93,7 +93,7 @@ impl Entry {
             return Ok(held);
         }
         if kept.as_ref() != Some(&ready.process)
-            && call.sink.is_some()
+            && call.sink.as_ref().is_some_and(|sink| sink.can_be_asked())
             && ready.upstream.is_occupied()
             && let Some(spare) = self.spare(ready, wanted).await
         {

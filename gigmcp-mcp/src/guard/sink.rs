@@ -47,6 +47,10 @@ impl Sink for Guarding {
         }
     }
 
+    fn can_be_asked(&self) -> bool {
+        self.client.can_be_asked()
+    }
+
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match self.judged(request) {
             Ok(request) => self.client.ask(request),

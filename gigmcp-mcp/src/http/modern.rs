@@ -104,7 +104,7 @@ impl StreamableHttp {
                 self.plain_call(upstream, &request, checked, Cached::List).await
             }
             "completion/complete" => self.plain_call(upstream, &request, checked, Cached::Never).await,
-            _ => self.extension(upstream, &request, checked).await,
+            _ => self.extension(upstream, request, checked, (events, share)).await,
         }
     }
 
@@ -153,6 +153,11 @@ impl StreamableHttp {
             Ok(None) => received.next().await,
             Err(error) => return rpc_error(StatusCode::OK, Some(&id), &error),
         };
+        self.whole_or_stream(first, received)
+    }
+
+    /// What begins with its answer is nothing else; before anything else, a stream is opened.
+    fn whole_or_stream(&self, first: Option<Part>, received: Received) -> Response<ResponseBody> {
         match first {
             Some(Part::Last(answer)) => answer_reply(answer),
             Some(Part::Event(first)) => received.into_response(first, self.limits.keep_alive),

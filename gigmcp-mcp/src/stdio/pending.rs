@@ -138,7 +138,7 @@ impl Caller {
     }
 
     pub(crate) fn can_be_asked(&self) -> bool {
-        self.sink.is_some()
+        self.sink.as_ref().is_some_and(|sink| sink.can_be_asked())
     }
 }
 

@@ -353,6 +353,41 @@ async fn the_stream_of_a_call_tells_it_in_both_eras() {
     }
 }
 
+#[tokio::test]
+async fn a_request_of_an_extension_has_a_stream_too_and_its_server_can_ask_nothing_in_it() {
+    for (mut stage, says) in [(server(), true), (server(), false), (modern_server(), true)] {
+        let aggregator = one(&stage, |_| {}).await;
+        let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+        let mut params = json!({ "_meta": meta(&json!({ ODD: {} })) });
+        params["_meta"]["progressToken"] = json!("p");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"]["elicitation"] = json!({});
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "com.example/odd/do", "params": params });
+        let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "com.example/odd/do")];
+        let opening = endpoint.open(Method::POST, &headers, body.to_string());
+        let (mut stream, ()) = tokio::join!(opening, async {
+            let heard: Value = serde_json::from_str(&stage.heard(&["com.example/odd/do"]).await.1).unwrap();
+            let id = stage.heard_requests();
+            let question = json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {} });
+            stage.say(question.to_string());
+            assert!(stage.heard_answer().await.contains("-32601"));
+            if says {
+                let token = &heard["_meta"]["progressToken"];
+                stage.say(self::says(CHANGED, &json!({ "_meta": { "progressToken": token } })));
+                stage.say(self::says("notifications/progress", &json!({ "progress": 1, "progressToken": token })));
+            }
+            stage.say(json!({ "jsonrpc": "2.0", "id": id, "result": { "over": 1 } }).to_string());
+        });
+        if says {
+            let heard = stream.next().await.unwrap();
+            assert!(heard.contains(CHANGED) && heard.contains(r#""progressToken":"p""#), "{heard}");
+            assert!(stream.next().await.unwrap().contains("notifications/progress"));
+            assert!(stream.next().await.unwrap().contains("over"));
+        } else {
+            assert_eq!(stream.headers["content-type"], "application/json", "twin: nothing came before the answer");
+        }
+    }
+}
+
 /// What a client posts that wants no answer; its status.
 async fn posts(endpoint: &Endpoint, extensions: &Value, modern: bool, method: &str, params: &Value) -> u16 {
     let mut params = params.clone();

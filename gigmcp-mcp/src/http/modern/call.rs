@@ -210,9 +210,10 @@ fn status_of(error: &RpcError) -> StatusCode {
 
 /// What the server asks, what the client has answered, and where it listens now.
 #[derive(Debug, Default)]
-struct Questions {
+pub(super) struct Questions {
     state: Mutex<State>,
     asked: Notify,
+    only_tells: bool,
 }
 
 #[derive(Debug, Default)]
@@ -234,6 +235,14 @@ struct Open {
 }
 
 impl Questions {
+    /// Of a request that cannot go on later, so that nothing can be asked meanwhile.
+    pub(super) fn none(parts: &Parts, context: &ClientContext) -> Arc<Self> {
+        let only_tells = Self { only_tells: true, ..Self::default() };
+        only_tells.attach(parts, true, context);
+        only_tells.lock().capabilities = ClientCapabilities::default();
+        Arc::new(only_tells)
+    }
+
     /// The client is there, with these answers.
     fn attach(&self, parts: &Parts, events: bool, context: &ClientContext) {
         let mut state = self.lock();
@@ -334,6 +343,10 @@ impl Sink for Questions {
         if let Some(stream) = state.stream.as_ref().filter(|_| wanted) {
             stream.offer(write_notification(&notification.method, notification.params.as_deref()));
         }
+    }
+
+    fn can_be_asked(&self) -> bool {
+        !self.only_tells
     }
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {

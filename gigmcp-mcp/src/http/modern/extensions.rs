@@ -5,14 +5,21 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::value::RawValue;
 
-use super::{Cached, Checked, check::Refused};
+use super::{Cached, Checked, call::Questions, check::Refused, finished};
 use crate::{
-    extension::{Extensions, SKILLS, required},
-    http::{StreamableHttp, body::ResponseBody, guard::single_header, reply::rpc_error},
-    message::{Request, RpcError, beginning},
+    attended::Attended,
+    extension::{Extensions, SKILLS, TASKS, required},
+    http::{
+        StreamableHttp,
+        body::{Answer, Part, ResponseBody, stream},
+        guard::single_header,
+        reply::rpc_error,
+        shares::Taken,
+    },
+    message::{Request, RpcError, beginning, write_response},
     mirror::Said,
     object::Members,
-    upstream::Upstream,
+    upstream::{Call, Upstream},
 };
 
 impl StreamableHttp {
@@ -20,8 +27,9 @@ impl StreamableHttp {
     pub(super) async fn extension<U: Upstream + ?Sized + 'static>(
         &self,
         upstream: &Arc<U>,
-        request: &Request,
+        request: Request,
         checked: Checked,
+        (events, share): (bool, Option<Taken>),
     ) -> Response<ResponseBody> {
         let method = &*request.method;
         let unknown = || {
@@ -44,7 +52,39 @@ impl StreamableHttp {
             "skills/list" | "skills/get" | "resources/directory/read" => Cached::List,
             _ => Cached::Never,
         };
-        self.plain_call(upstream, request, checked, cached).await
+        // What is told of tasks and skills has ways of its own.
+        if !events || matches!(id, SKILLS | TASKS) {
+            return self.plain_call(upstream, &request, checked, cached).await;
+        }
+        self.told_call(upstream, request, checked, share).await
+    }
+
+    /// A request whose server may say something meanwhile. It can ask for nothing: only requests of the protocol can go on later.
+    async fn told_call<U: Upstream + ?Sized + 'static>(
+        &self,
+        upstream: &Arc<U>,
+        request: Request,
+        checked: Checked,
+        share: Option<Taken>,
+    ) -> Response<ResponseBody> {
+        let (parts, mut received) = stream();
+        let sink = Questions::none(&parts, &checked.context);
+        let mut call = Call::new(request.method, Some(checked.params)).with_sink(sink);
+        call.context = Some(Arc::new(checked.context));
+        let (upstream, id) = (Arc::clone(upstream), request.id);
+        let call = Attended::new(async move {
+            let outcome = tokio::select! {
+                outcome = upstream.call(call) => outcome,
+                // In this revision, a client that hangs up cancels.
+                () = parts.closed() => return,
+            };
+            let (status, verdict) = finished(outcome, Cached::Never);
+            let text = write_response(Some(&id), &verdict);
+            drop(share);
+            parts.send(Part::Last(Answer { status, text })).await;
+        });
+        let first = call.until(received.next()).await;
+        self.whole_or_stream(first, received)
     }
 }
 
