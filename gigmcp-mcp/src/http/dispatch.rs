@@ -85,7 +85,7 @@ impl StreamableHttp {
             Message::Request(request) => self.request(&session, upstream, (request, share), headers.events).await,
             Message::Notification(notification) => match session.notice(&notification) {
                 Some(told) => {
-                    session.is_told_to(upstream);
+                    session.speaks_to(upstream);
                     self.pass_notice(principal, upstream, told).await
                 }
                 None => {

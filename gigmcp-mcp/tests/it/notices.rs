@@ -31,12 +31,13 @@ fn answers(method: &str, params: &str) -> Reply {
         "resources/list" => result(r#"{"resources":[{"uri":"doc:1","name":"d","description":"Held."}]}"#),
         "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
         "tools/call" if params.contains(r#""do""#) => result(r#"{"content":[]}"#),
+        "resources/subscribe" => result("{}"),
         _ => Reply::Never,
     }
 }
 
 fn server() -> Stage {
-    let capabilities = json!({ "tools": {}, "resources": {}, "extensions": { ODD: {} } });
+    let capabilities = json!({ "tools": {}, "resources": { "subscribe": true }, "extensions": { ODD: {} } });
     Stage::new(&format!(r#""capabilities":{capabilities}"#), answers)
 }
 
@@ -199,6 +200,28 @@ async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_any
             aggregator.call(call(owner, &json!({}), "do", None)).await;
             assert_eq!(next().await.as_deref(), expected, "{owner}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_subscribed_to_again_after_a_start_was_of_somebody_too() {
+    for subscribes in [true, false] {
+        let stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        if subscribes {
+            let mut subscribe = Call::new("resources/subscribe", Some(raw(r#"{"uri":"doc:1"}"#)));
+            subscribe.context = Some(context("one", &json!({})));
+            assert!(matches!(aggregator.call(subscribe).await, Outcome::Complete(_)));
+        }
+        let waits = call("one", &json!({}), "wait", None);
+        let (waiting, _) = tokio::join!(aggregator.call(waits), async { stage.stop() });
+        assert!(matches!(waiting, Outcome::Error(_)), "it has ended: {waiting:?}");
+        let mut events = aggregator.events().unwrap();
+        assert!(matches!(aggregator.call(call("two", &json!({}), "do", None)).await, Outcome::Complete(_)));
+        stage.say(says(CHANGED, &json!({})));
+        stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+        let first = events.recv().await.unwrap();
+        assert_eq!(first.owner().map(|owner| &**owner), (!subscribes).then_some("two"), "{}", first.method);
     }
 }
 
@@ -434,9 +457,8 @@ async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extensi
             }
             assert_eq!(told, passes.then_some(params), "{case}, modern: {modern}");
         }
-        let notes = notes.0.lock().unwrap();
-        let noted: Vec<_> = notes.iter().filter(|record| &*record.method == CHANGED).map(|it| &it.verdict).collect();
-        assert_eq!(noted.len(), 3, "{noted:?}");
+        let noted = notes.0.lock().unwrap().iter().filter(|record| &*record.method == CHANGED).count();
+        assert_eq!(noted, 3);
         let long = json!({ "x": "a".repeat(65 << 10) });
         assert_eq!(posts(&endpoint, &declared, modern, CHANGED, &long).await, 413);
         let says_less = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "another")];

@@ -30,7 +30,7 @@ impl StreamableHttp {
         Notification { method, params }: Notification,
     ) -> Response<ResponseBody> {
         let declared = meta(params.as_deref()).and_then(|meta| meta.value(CLIENT_CAPABILITIES).map(Extensions::read));
-        if !declared.is_some_and(|declared| declared.owner_of_notice(&method).is_some()) {
+        if declared.is_none_or(|declared| declared.owner_of_notice(&method).is_none()) {
             return empty(StatusCode::ACCEPTED);
         }
         // It says of itself what a request does.
