@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod amplified;
 mod apps;
 mod embedding;
 mod fidelity;
