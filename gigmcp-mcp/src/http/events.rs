@@ -50,10 +50,9 @@ impl StreamableHttp {
             // It may be another one than before, to which the client was subscribed.
             let moved = session.is_served_by(&upstream);
             if moved && session.has_asked_for_something() {
-                Arc::clone(&session).move_to(upstream).await;
-            } else {
-                drop(upstream);
+                session.moves_to(&upstream).await;
             }
+            drop(upstream);
             tokio::select! {
                 () = feed(&session, &parts, events) => {}
                 () = parts.closed() => {}

@@ -8,6 +8,7 @@ mod embedding;
 mod fidelity;
 mod flow;
 mod guarded;
+mod hanging;
 mod hostile_client;
 mod hostile_server;
 mod legacy;
