@@ -19,7 +19,7 @@ use crate::{
     message::{RpcError, error_code},
     object::{Members, items},
     sink::ClientId,
-    upstream::{Call, Outcome},
+    upstream::{Call, Outcome, Upstream},
 };
 
 /// A server that may have a resource, and under which URI.
@@ -159,7 +159,13 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
-                let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
+                let mut noted = Noted {
+                    hub: &self.hub,
+                    to: &to,
+                    client: call.client,
+                    upstream: Arc::clone(&ready.upstream),
+                    holds: false,
+                };
                 let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
                 noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
@@ -179,7 +185,9 @@ impl Aggregator {
             // What else the client says is judged by nobody here.
             Some(ready) => {
                 let params = of_uri(&call.method, &uri).params;
-                self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await
+                let ended = self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await;
+                again_if_wanted(&self.hub, &*ready.upstream, &Subscribed { server: entry.index, uri }).await;
+                ended
             }
             // A server that does not run has forgotten it by itself.
             None => nothing(),
@@ -190,20 +198,25 @@ impl Aggregator {
     pub(super) fn forget(&self, client: ClientId) {
         let over = self.hub.forget(client);
         let Ok(runtime) = Handle::try_current() else { return };
-        for Subscribed { server, uri } in over {
-            if let Some(ready) = self.entries[server].running() {
-                runtime.spawn(async move { ready.upstream.call(of_uri("resources/unsubscribe", &uri)).await });
+        for to in over {
+            if let Some(ready) = self.entries[to.server].running() {
+                let hub = Arc::clone(&self.hub);
+                runtime.spawn(async move {
+                    drop(ready.upstream.call(of_uri("resources/unsubscribe", &to.uri)).await);
+                    again_if_wanted(&hub, &*ready.upstream, &to).await;
+                });
             }
         }
     }
 }
 
 /// A subscription that does not hold yet, and is gone if it never does: refused, or given up by its client. The next one
-/// would not reach the server.
+/// would not reach the server. Whoever has come meanwhile was told that it holds.
 struct Noted<'a> {
-    hub: &'a Hub,
+    hub: &'a Arc<Hub>,
     to: &'a Subscribed,
     client: Option<ClientId>,
+    upstream: Arc<dyn Upstream>,
     holds: bool,
 }
 
@@ -211,7 +224,18 @@ impl Drop for Noted<'_> {
     fn drop(&mut self) {
         if !self.holds {
             self.hub.unsubscribe(self.to, self.client);
+            if let Ok(runtime) = Handle::try_current() {
+                let (hub, to, upstream) = (Arc::clone(self.hub), self.to.clone(), Arc::clone(&self.upstream));
+                runtime.spawn(async move { again_if_wanted(&hub, &*upstream, &to).await });
+            }
         }
+    }
+}
+
+/// Subscribes to what somebody is subscribed to although it has just ended: whoever came meanwhile was not told to the server.
+async fn again_if_wanted(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
+    if hub.is_subscribed_to(to) {
+        drop(upstream.call(of_uri("resources/subscribe", &to.uri)).await);
     }
 }
 

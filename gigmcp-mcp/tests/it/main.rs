@@ -29,6 +29,7 @@ mod seam;
 mod seams;
 mod serving;
 mod sessions;
+mod shared_uris;
 mod skills;
 mod spares;
 mod stdio;
