@@ -17,6 +17,7 @@ mod meta;
 mod mirrored;
 mod modern;
 mod modern_server;
+mod moved;
 mod names;
 mod offers;
 mod oracle;
