@@ -185,9 +185,7 @@ impl Aggregator {
             // What else the client says is judged by nobody here.
             Some(ready) => {
                 let params = of_uri(&call.method, &uri).params;
-                let ended = self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await;
-                again_if_wanted(&self.hub, &*ready.upstream, &Subscribed { server: entry.index, uri }).await;
-                ended
+                self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await
             }
             // A server that does not run has forgotten it by itself.
             None => nothing(),
@@ -197,15 +195,15 @@ impl Aggregator {
     /// Ends what only this client was subscribed to.
     pub(super) fn forget(&self, client: ClientId) {
         let over = self.hub.forget(client);
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return over.iter().for_each(|to| drop(self.hub.is_left(to))) };
         for to in over {
-            if let Some(ready) = self.entries[to.server].running() {
-                let hub = Arc::clone(&self.hub);
-                runtime.spawn(async move {
-                    drop(ready.upstream.call(of_uri("resources/unsubscribe", &to.uri)).await);
-                    again_if_wanted(&hub, &*ready.upstream, &to).await;
-                });
-            }
+            let (hub, running) = (Arc::clone(&self.hub), self.entries[to.server].running());
+            runtime.spawn(async move {
+                // Somebody may have come meanwhile, for whom it holds.
+                if let (true, Some(ready)) = (hub.is_left(&to), running) {
+                    ready.upstream.call(of_uri("resources/unsubscribe", &to.uri)).await;
+                }
+            });
         }
     }
 }
