@@ -195,7 +195,10 @@ impl Aggregator {
     /// Ends what only this client was subscribed to.
     pub(super) fn forget(&self, client: ClientId) {
         let over = self.hub.forget(client);
-        let Ok(runtime) = Handle::try_current() else { return over.iter().for_each(|to| drop(self.hub.is_left(to))) };
+        let Ok(runtime) = Handle::try_current() else {
+            over.iter().for_each(|to| _ = self.hub.is_left(to));
+            return;
+        };
         for to in over {
             let (hub, running) = (Arc::clone(&self.hub), self.entries[to.server].running());
             runtime.spawn(async move {

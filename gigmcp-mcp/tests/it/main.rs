@@ -38,4 +38,5 @@ mod streamable_http;
 mod strict;
 mod tasks;
 mod tasks_guarded;
+mod unread;
 mod waiting;

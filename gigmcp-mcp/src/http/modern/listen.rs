@@ -16,7 +16,7 @@ use crate::{
     aggregator::SUBSCRIBE,
     http::{
         ClientCapabilities, Principal, StreamableHttp,
-        body::{Answer, Part, Parts, ResponseBody, stream},
+        body::{Answer, Part, Parts, ResponseBody, stream_of_events},
         reply::rpc_error,
     },
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
@@ -112,7 +112,7 @@ impl StreamableHttp {
             return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&request.id), &error);
         };
         let events = upstream.events();
-        let (parts, received) = stream();
+        let (parts, received) = stream_of_events();
         let mut listening = Listening {
             id: request.id.clone(),
             filter,
