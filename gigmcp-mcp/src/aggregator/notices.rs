@@ -96,6 +96,9 @@ impl Aggregator {
         if let Some(held) = held_at(&ready, call.params.as_deref()) {
             return (Some(held.code()), Outcome::refused(&held.to_rpc(&entry.name, id)));
         }
+        if let Err(error) = entry.guard.takes(&call) {
+            return (None, Outcome::refused(&error));
+        }
         // Nobody can be asked about what wants no answer.
         let guarded = (&*entry.guard, entry.policy().labels);
         if let Err((code, refused)) = self.hub.flow.admit(&entry.name, guarded, &Caller::of(&call), None).await {

@@ -39,9 +39,9 @@ impl StreamableHttp {
 
 impl Session {
     /// Notes what serves the session now, which learns what its client has asked for.
-    pub(super) fn speaks_to<U: Upstream + ?Sized + 'static>(self: &Arc<Self>, upstream: &Arc<U>) {
+    pub(super) async fn speaks_to<U: Upstream + ?Sized + 'static>(self: &Arc<Self>, upstream: &Arc<U>) {
         if self.is_served_by(upstream) && self.has_asked_for_something() {
-            tokio::spawn(Self::move_to(Arc::clone(self), Arc::clone(upstream)));
+            self.moves_to(upstream).await;
         }
     }
 

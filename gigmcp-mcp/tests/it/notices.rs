@@ -16,7 +16,8 @@ use tokio::{
 use crate::{
     played::{Reply, Stage, result},
     seam::{Client, Reached, note, raw},
-    seams::{But, Notes, built, one, policy},
+    seams::{Notes, built, one, policy},
+    seams_pinned::But,
     serving::{Endpoint, Streamed},
 };
 
@@ -411,6 +412,10 @@ async fn a_request_of_an_extension_has_a_stream_too_and_its_server_can_ask_nothi
     }
 }
 
+fn nested(depth: usize) -> Value {
+    json!({ "x": (0..depth).fold(json!(1), |inner, _| json!([inner])) })
+}
+
 /// What a client posts that wants no answer; its status.
 async fn posts(endpoint: &Endpoint, extensions: &Value, modern: bool, method: &str, params: &Value) -> u16 {
     let mut params = params.clone();
@@ -447,6 +452,8 @@ async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extensi
             ("of the protocol", &declared, "notifications/tools/list_changed", json!({}), false),
             ("twin: with an address", &declared, CHANGED, json!({ "uri": "doc:2" }), true),
             ("of what is held back", &declared, CHANGED, json!({ "uri": "doc:1" }), false),
+            ("nested too deeply", &declared, CHANGED, nested(200), false),
+            ("twin: less deeply", &declared, CHANGED, nested(50), true),
         ] {
             assert_eq!(posts(&endpoint, extensions, modern, method, &params).await, 202, "{case}");
             let mut told = told(&aggregator, &mut stage, method).await;
@@ -458,7 +465,7 @@ async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extensi
             assert_eq!(told, passes.then_some(params), "{case}, modern: {modern}");
         }
         let noted = notes.0.lock().unwrap().iter().filter(|record| &*record.method == CHANGED).count();
-        assert_eq!(noted, 3);
+        assert_eq!(noted, 5);
         let long = json!({ "x": "a".repeat(65 << 10) });
         assert_eq!(posts(&endpoint, &declared, modern, CHANGED, &long).await, 413);
         let says_less = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "another")];
