@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
 
 mod aggregator;
+mod amplified;
 mod apps;
 mod embedding;
 mod fidelity;
 mod flow;
 mod guarded;
+mod hanging;
 mod hostile_client;
 mod hostile_server;
 mod hostile_talk;
@@ -17,6 +19,7 @@ mod meta_calls;
 mod mirrored;
 mod modern;
 mod modern_server;
+mod moved;
 mod names;
 mod offers;
 mod offers_lists;
@@ -34,6 +37,7 @@ mod seams_pinned;
 mod seams_tasks;
 mod serving;
 mod sessions;
+mod shared_uris;
 mod skills;
 mod spares;
 mod stdio;
@@ -45,4 +49,5 @@ mod tasks_guarded;
 mod tasks_held_back;
 mod tasks_played;
 mod tasks_replaced;
+mod unread;
 mod waiting;
