@@ -15,6 +15,7 @@ mod cell;
 mod connection;
 mod copy;
 mod counted;
+mod counter;
 mod devices;
 mod disk;
 mod error;
@@ -75,6 +76,7 @@ pub(crate) use connection::SqlError;
 pub(crate) use copy::{Before, Complete, Moment, Record, Scratch, newest_version};
 use counted::Counted;
 pub(crate) use counted::Tally;
+use counter::Counter;
 pub(crate) use devices::{DEVICE_SECONDS, NewDevice};
 use disk::Disk;
 pub(crate) use error::StoreError;
@@ -159,8 +161,8 @@ struct Threads {
     reader: Arc<Turns<Job>>,
     /// Told when something was changed that others follow.
     changes: Arc<watch::Sender<()>>,
-    /// How many changes there have been of what tokens open, by this program and by others on the same file of SQLite.
-    generation: Arc<AtomicU64>,
+    /// How many changes there have been of what tokens open.
+    counter: Arc<Counter>,
     admissions: Admissions,
     /// The last row of the audit trail could not be written.
     audit_lost: AtomicBool,
@@ -204,7 +206,7 @@ impl Store {
             writer: Arc::new(Turns::new()),
             reader: Arc::new(Turns::new()),
             changes: Arc::clone(&changes),
-            generation: Arc::default(),
+            counter: Arc::new(Counter::of(database.log().as_deref())),
             admissions: Admissions::default(),
             audit_lost: AtomicBool::new(false),
             disk: Disk::default(),
@@ -215,7 +217,7 @@ impl Store {
         };
         let flusher = threads.log.clone().map(|log| Flusher::start(log, threads.disk.clone())).transpose()?;
         let queue = Queue(Arc::clone(&threads.writer));
-        let mut writer = Writer::new(writing, flusher, threads.disk.clone(), changes, Arc::clone(&threads.generation));
+        let mut writer = Writer::new(writing, flusher, threads.disk.clone(), changes, Arc::clone(&threads.counter));
         start("gig-db-write", move || writer.run(&queue))?;
         for connection in reading {
             let queue = Queue(Arc::clone(&threads.reader));
@@ -321,9 +323,10 @@ impl Store {
     }
 
     /// The same for what must not be turned away.
-    async fn write_promised<F>(&self, flush: Flush, change: F) -> Result<(), StoreError>
+    async fn write_promised<T, F>(&self, flush: Flush, change: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (job, answer) = job(|connection| connection.undone_on_error(change));
         self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false, flush })?;

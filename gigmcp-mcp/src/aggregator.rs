@@ -381,6 +381,7 @@ impl Drop for Aggregator {
 impl Upstream for Aggregator {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            call.client.into_iter().for_each(|client| self.hub.flow.is_back(client));
             match &*call.method {
                 "tools/call" => {
                     let params = call.params.take();

@@ -5,6 +5,7 @@
 
 mod cache;
 mod cost;
+mod nearest;
 mod schema;
 
 pub(crate) use self::{
@@ -23,6 +24,6 @@ pub(crate) enum Unchecked {
     Foreign,
     /// Checking could take too long.
     TooCostly,
-    /// The value is one that we cannot read, though others may: a number out of range.
+    /// The value is nested so deeply that we cannot read it.
     Unreadable,
 }

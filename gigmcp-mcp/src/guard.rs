@@ -22,10 +22,10 @@ use crate::{
     aggregator::{OutputText, ServerPolicy},
     catalogue::File,
     hygiene::{Leave, Removal, Rewritten, cleaned_json, counted, is_dirty},
-    message::{Notification, RpcError},
+    message::{Notification, RpcError, Verdict},
     name::ServerId,
     object::Members,
-    upstream::{CallError, Launch, Outcome},
+    upstream::{Call, CallError, Launch, Outcome},
 };
 
 /// What is demanded of one server, and what was found.
@@ -89,6 +89,25 @@ impl Guard {
 
     /// What a call came to, as it may be passed on. Whatever the method is: only lists of definitions are read by whoever
     /// judges them one by one. `samplings` is how many the call has asked for.
+    /// Whether a server may hear of this: one that recurses into what a client has nested without end would end for all clients.
+    fn takes(&self, call: &Call) -> Result<(), RpcError> {
+        let responses = call.context.as_deref().and_then(|context| context.responses.as_deref());
+        let mut all = call.params.as_deref().into_iter().chain(responses);
+        match all.all(|json| size::is_shallow(json.get(), self.policy.limits.nesting)) {
+            true => Ok(()),
+            false => Err(RpcError::new(RpcError::INVALID_PARAMS, "params is nested too deeply")),
+        }
+    }
+
+    /// The same of what a client answers.
+    fn answer(&self, answer: Verdict) -> Verdict {
+        let (Verdict::Result(json) | Verdict::Error(json)) = &answer;
+        match size::is_shallow(json.get(), self.policy.limits.nesting) {
+            true => answer,
+            false => Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, "the answer is nested too deeply")),
+        }
+    }
+
     fn outcome(&self, method: &str, outcome: Outcome, samplings: &AtomicUsize) -> Outcome {
         let judged = match outcome {
             Outcome::Complete(result) if is_list(method) => Ok(Outcome::Complete(result)),

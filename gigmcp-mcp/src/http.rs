@@ -96,6 +96,9 @@ pub struct StreamableHttpLimits {
     /// Bytes of the answers of one principal that wait: in a batch for the others, or for a client that has to come back. What
     /// does not fit becomes an error. Default 32 MiB.
     pub max_waiting_answer_bytes_per_principal: usize,
+    /// Bytes of the answers of one principal that it has not read yet: they are kept, on however many connections. What does not
+    /// fit becomes an error. Default 128 MiB.
+    pub max_unread_answer_bytes_per_principal: usize,
     /// How long an answer may take before its stream is opened, if the client can come back to it (from 2025-11-25 on).
     /// Default 5 s.
     pub primed_after: Duration,
@@ -131,6 +134,7 @@ impl Default for StreamableHttpLimits {
             max_listeners_per_principal: 256,
             max_subscribed_bytes_per_principal: 4 << 20,
             max_waiting_answer_bytes_per_principal: 32 << 20,
+            max_unread_answer_bytes_per_principal: 128 << 20,
             primed_after: Duration::from_secs(5),
             stream_for: None,
             resumable_for: Duration::from_secs(300),
@@ -231,7 +235,7 @@ impl StreamableHttp {
         }
         match *request.method() {
             Method::GET | Method::HEAD | Method::DELETE if names_modern(request.headers()) => not_allowed("POST"),
-            Method::POST => self.post(principal, upstream, request).await,
+            Method::POST => self.counted(principal, self.post(principal, upstream, request).await),
             Method::DELETE => self.delete(principal, &request),
             Method::GET => self.listen(principal, upstream, request.headers()),
             Method::HEAD => self.would_listen(principal, upstream, request.headers()),
@@ -278,6 +282,21 @@ impl StreamableHttp {
         self.dispatch(principal, upstream, headers, &body).await
     }
 
+    /// The answer, as part of what its principal has not read yet.
+    fn counted(&self, principal: &Principal, answer: Response<ResponseBody>) -> Response<ResponseBody> {
+        let Some(bytes) = answer.body().whole_bytes().filter(|bytes| *bytes >= UNCOUNTED_BYTES) else { return answer };
+        match self.shares.unread(principal, bytes) {
+            Some(room) => answer.map(|body| body.taking(room)),
+            None => {
+                let text =
+                    "there is no room for the answer beside others that this client has not read yet; read them first";
+                let error = RpcError::new(RpcError::INTERNAL_ERROR, text)
+                    .with_data(&serde_json::json!({ "code": "answers-unread" }));
+                rpc_error(StatusCode::TOO_MANY_REQUESTS, None, &error)
+            }
+        }
+    }
+
     fn delete<B>(&self, principal: &Principal, request: &Request<B>) -> Response<ResponseBody> {
         match single_header(request.headers(), SESSION_HEADER) {
             Ok(Some(id)) if self.sessions.end(principal, id) => empty(StatusCode::NO_CONTENT),
@@ -287,5 +306,7 @@ impl StreamableHttp {
     }
 }
 
+/// What a connection takes up anyway.
+const UNCOUNTED_BYTES: usize = 2 << 10;
 const VERSION_HEADER: &str = "mcp-protocol-version";
 const SESSION_HEADER: &str = "mcp-session-id";

@@ -11,7 +11,7 @@ use self::{
     glance::is_right,
 };
 use crate::{
-    object::{Members, is_object, quoted, string},
+    object::{Members, NotItems, is_object, items, quoted, string},
     upstream::Outcome,
 };
 
@@ -50,7 +50,7 @@ fn tool_result(result: &RawValue) -> Option<Box<RawValue>> {
     let mended = members.value("content").map(|content| {
         let blocks = match content.get() {
             "null" => Vec::new(),
-            _ => blocks(content),
+            _ => blocks(content, MAX_BLOCKS),
         };
         members.set("content", &format!("[{}]", blocks.join(",")))
     });
@@ -63,43 +63,52 @@ fn tool_result(result: &RawValue) -> Option<Box<RawValue>> {
     })
 }
 
-fn blocks(content: &RawValue) -> Vec<String> {
+/// The blocks, if there are no more than so many; else all of it as the text of one.
+fn blocks(content: &RawValue, most: usize) -> Vec<String> {
     let mended = |block: &RawValue| mended_block(block).unwrap_or_else(|| block.get().to_owned());
-    match serde_json::from_str::<Vec<&RawValue>>(content.get()) {
+    match items(content, most) {
         Ok(blocks) => blocks.into_iter().map(mended).collect(),
-        Err(_) => vec![mended(content)],
+        Err(NotItems::NoList) => vec![mended(content)],
+        Err(NotItems::TooMany) => vec![text_block(content.get())],
     }
 }
 
 fn prompt(result: &RawValue) -> Option<Box<RawValue>> {
     let members = Members::of(result).ok()?;
     let mended = members.value("messages").map(|list| {
-        let listed: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_else(|_| vec![list]);
-        let messages: Vec<String> = listed.into_iter().flat_map(messages).collect();
+        let listed = items(list, MAX_BLOCKS).unwrap_or_else(|_| vec![list]);
+        let mut room = MAX_BLOCKS;
+        let messages: Vec<String> = listed.into_iter().flat_map(|message| messages(message, &mut room)).collect();
         members.set("messages", &format!("[{}]", messages.join(",")))
     });
     let mended = without_odd(mended.as_deref().unwrap_or(result), "description", |value| string(value).is_some());
     Some(without_odd(&mended, "_meta", is_object))
 }
 
-/// One message, or one for each block, if there are several in one.
-fn messages(message: &RawValue) -> Vec<String> {
+/// One message, or one for each block, if there are several in one and there is room for so many.
+fn messages(message: &RawValue, room: &mut usize) -> Vec<String> {
     let Ok(members) = Members::of(message) else {
         return vec![format!(r#"{{"role":"user","content":{}}}"#, text_block(message.get()))];
     };
     // Instructions of a system are for the model as much as those of a user, and there is no other role for them.
     let role = if members.string("role").as_deref() == Some("assistant") { r#""assistant""# } else { r#""user""# };
-    let blocks = members.value("content").map_or_else(|| vec![text_block("")], blocks);
+    let blocks = members.value("content").map_or_else(|| vec![text_block("")], |content| blocks(content, *room));
+    *room = room.saturating_sub(blocks.len());
     let with_role = members.set("role", role);
     let members = Members::of(&with_role).expect("it was read before");
-    blocks.iter().map(|block| members.set("content", block).get().to_owned()).collect()
+    let mut blocks = blocks.iter();
+    let first = blocks.next().map(|block| members.set("content", block).get().to_owned());
+    // What else there is of the message is told once: repeated with each block, a short text could become one that fills the memory.
+    let others = blocks.map(|block| format!(r#"{{"role":{role},"content":{block}}}"#));
+    first.into_iter().chain(others).collect()
 }
 
 fn resource(uri: Option<&str>, result: &RawValue) -> Option<Box<RawValue>> {
     let members = Members::of(result).ok()?;
     let mended = members.value("contents").map(|list| {
-        let listed: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_else(|_| vec![list]);
-        let listed: Vec<String> = listed.into_iter().map(|one| contents(uri.unwrap_or_default(), one)).collect();
+        let listed = items(list, MAX_BLOCKS).unwrap_or_else(|_| vec![list]);
+        let uri = uri.filter(|uri| uri.len() * listed.len() <= MAX_REPEATED).unwrap_or_default();
+        let listed: Vec<String> = listed.into_iter().map(|one| contents(uri, one)).collect();
         members.set("contents", &format!("[{}]", listed.join(",")))
     });
     Some(without_odd(mended.as_deref().unwrap_or(result), "_meta", is_object))
@@ -147,6 +156,10 @@ fn without_odd(object: &RawValue, name: &str, right: fn(&RawValue) -> bool) -> B
     }
 }
 
+/// Items of one result that are made others: some are two bytes long, and become far more.
+const MAX_BLOCKS: usize = 10_000;
+/// Bytes of a URI that is written into everything which has none.
+const MAX_REPEATED: usize = 1 << 20;
 /// The protocol's own bound.
 const MAX_VALUES: usize = 100;
 

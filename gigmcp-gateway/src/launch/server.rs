@@ -128,16 +128,15 @@ impl Upstream for Server {
     fn call<'a>(&'a self, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let _under_way = call.id.map(|id| self.calls.begin(id));
-            let subscription = Subscription::of(&call);
-            match &subscription {
-                Some(Subscription::Begins(uri)) => self.uses.subscribes(uri),
-                Some(Subscription::Ends(uri)) if !self.uses.unsubscribes(uri) => return nothing(),
-                Some(Subscription::Ends(_)) | None => {}
-            }
+            let subscribing = match Subscription::of(&call) {
+                Some(Subscription::Begins(uri)) => Some(self.uses.subscribes(uri)),
+                Some(Subscription::Ends(uri)) if !self.uses.unsubscribes(&uri) => return nothing(),
+                Some(Subscription::Ends(_)) | None => None,
+            };
             let outcome = self.upstream.call(call).await;
             self.note_whether_it_asks();
-            if let (Some(Subscription::Begins(uri)), false) = (&subscription, matches!(outcome, Outcome::Complete(_))) {
-                self.uses.unsubscribes(uri);
+            if let (Some(subscribing), Outcome::Complete(_)) = (subscribing, &outcome) {
+                subscribing.holds();
             }
             match outcome {
                 Outcome::Failed(CallError::Exited) => Outcome::Failed(self.why().await),

@@ -72,8 +72,10 @@ impl Uses {
         !self.lock().subscribed.is_empty()
     }
 
-    pub(super) fn subscribes(&self, uri: &str) {
-        *self.lock().subscribed.entry(uri.to_owned()).or_default() += 1;
+    /// Somebody subscribes to it.
+    pub(super) fn subscribes(self: &Arc<Self>, uri: String) -> Subscribing {
+        *self.lock().subscribed.entry(uri.clone()).or_default() += 1;
+        Subscribing { uses: Arc::clone(self), uri: Some(uri) }
     }
 
     /// Whether nobody is subscribed to it any more.
@@ -102,6 +104,26 @@ impl Drop for Use {
         drop(state);
         if idle {
             self.0.places.has_changed();
+        }
+    }
+}
+
+/// A subscription that does not hold yet: nobody's, if it is refused or given up.
+pub(super) struct Subscribing {
+    uses: Arc<Uses>,
+    uri: Option<String>,
+}
+
+impl Subscribing {
+    pub(super) fn holds(mut self) {
+        self.uri = None;
+    }
+}
+
+impl Drop for Subscribing {
+    fn drop(&mut self) {
+        if let Some(uri) = self.uri.take() {
+            self.uses.unsubscribes(&uri);
         }
     }
 }
@@ -155,8 +177,9 @@ mod tests {
     fn a_subscription_ends_with_the_last_who_has_it() {
         let uses = Uses::of(Places::new(1));
         for uri in ["a:1", "a:1", "a:2"] {
-            uses.subscribes(uri);
+            uses.subscribes(uri.to_owned()).holds();
         }
+        drop(uses.subscribes("a:1".to_owned())); // which was refused, or given up by its client
         assert!(!uses.unsubscribes("a:1") && uses.unsubscribes("a:2") && uses.is_listened_to());
         assert!(uses.unsubscribes("a:1") && !uses.is_listened_to());
         assert!(uses.unsubscribes("a:3"), "who knows better is not contradicted");

@@ -1,12 +1,12 @@
 //! What tokens open, kept for as long as nothing has changed that it depends on.
 //!
-//! Nothing is believed that is not known to hold now: each time, the thread that writes says how many changes there have been,
-//! by this program and by others on the same file. It is asked with every call in any case, because a call is made only if its
-//! row can be written.
+//! Nothing is believed that is not known to hold now: each time, it is found out how many changes there have been, by this
+//! program and by others on the same file. If it was not found a moment ago that the database takes writes, the thread that
+//! writes is asked, because a call is made only if its row can be written.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ struct Known {
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
     pub(crate) owner: Option<Arc<TokenOwner>>,
-    /// Whether the database takes writes, as [`Store::takes_audit`] would say at this moment.
+    /// Whether the database takes writes, as [`Store::takes_audit`] would have said a moment ago.
     pub(crate) takes_audit: bool,
 }
 
@@ -38,15 +38,14 @@ impl Store {
     pub(crate) async fn admission(&self, hash: &str) -> Result<Admission, StoreError> {
         let threads = &self.threads;
         if let Some(known) = threads.admissions.find(hash)
-            && let Ok(Ok(generation)) = timeout(PATIENCE, self.generation()).await
-            && generation == known.generation
+            && self.generation().await == Some(known.generation)
             && known.owner.token.is_live()
         {
             let takes_audit = !threads.is_audit_lost();
             return Ok(Admission { owner: Some(known.owner), takes_audit });
         }
         // Before what is read: a change in between makes it old at once.
-        let generation = threads.generation.load(Ordering::Acquire);
+        let generation = threads.counter.seen();
         let owner = self.token_owner(hash.to_owned()).await?.map(Arc::new);
         if threads.log.is_some() {
             // Another gateway on the same PostgreSQL would not be noticed in time.
@@ -62,12 +61,20 @@ impl Store {
         }
     }
 
-    /// How many changes there have been, once the database is found to take writes.
-    async fn generation(&self) -> Result<u64, StoreError> {
+    /// How many changes there have been, once the database is found to take writes, or was a moment ago.
+    async fn generation(&self) -> Option<u64> {
+        match self.threads.counter.now() {
+            Some(generation) => Some(generation),
+            None => timeout(PATIENCE, self.asked_generation()).await.ok()?.ok(),
+        }
+    }
+
+    /// What the thread that writes says of it.
+    async fn asked_generation(&self) -> Result<u64, StoreError> {
         let (answer, result) = oneshot::channel();
-        let generation = Arc::clone(&self.threads.generation);
+        let counter = Arc::clone(&self.threads.counter);
         let job: Job = Box::new(move |connection| {
-            let now = connection.map(|_| generation.load(Ordering::Acquire));
+            let now = connection.map(|_| counter.seen());
             let finish: Finish = Box::new(move |committed: Result<(), SqlError>| {
                 // Whoever asked may have gone away.
                 drop(answer.send(now.and_then(|now| committed.map(|()| now))));
@@ -118,7 +125,7 @@ mod tests {
     use crate::{
         people::Label,
         spec::{Owner, ProfileSlug},
-        store::{AuditRow, Database, NewToken, TestDatabase, on_both},
+        store::{AuditRow, Database, NewToken, TestDatabase, counter::RECENT, on_both},
         trail::testing::row,
     };
 
@@ -194,7 +201,7 @@ mod tests {
         let owner = admission(&store).await.owner.expect("it opens a profile");
         let mut over = TokenOwner::clone(&owner);
         over.token.expires_at = Some(now_seconds());
-        let generation = store.generation().await.expect("it takes writes");
+        let generation = store.asked_generation().await.expect("it takes writes");
         store.threads.admissions.keep("hash", generation, Some(&Arc::new(over)));
         assert!(!admission(&store).await.takes_audit, "it was asked anew");
         store.threads.admissions.keep("hash", generation, Some(&owner));
@@ -211,6 +218,7 @@ mod tests {
         let Database::Sqlite(path) = &test.database else { panic!("it is SQLite") };
         let another = rusqlite::Connection::open(path).expect("it is there");
         another.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
+        tokio::time::sleep(RECENT).await; // until then it is not noticed
         let meanwhile = admission(&store).await;
         assert!(meanwhile.owner.is_some() && !meanwhile.takes_audit);
         another.execute_batch("ROLLBACK").expect("it was begun");

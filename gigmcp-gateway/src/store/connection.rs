@@ -8,7 +8,7 @@ use sea_query_postgres::PostgresBinder;
 use sea_query_rusqlite::RusqliteBinder;
 use tokio_postgres::{error::SqlState, types::FromSqlOwned};
 
-use super::{StoreError, postgres::Session, sqlite};
+use super::{StoreError, counter::Written, postgres::Session, sqlite};
 
 /// A connection. What runs on it is part of the transaction that [`begin`](Self::begin) began.
 pub(super) enum Connection {
@@ -80,6 +80,16 @@ impl Connection {
                 Ok(connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
             }
             Self::Postgres(_) => Ok(0),
+        }
+    }
+
+    /// What has been written with this connection.
+    pub(super) fn written(&self) -> Written {
+        match self {
+            Self::Sqlite(connection) => {
+                Written { newest: connection.last_insert_rowid(), rows: connection.total_changes() }
+            }
+            Self::Postgres(_) => Written::default(),
         }
     }
 

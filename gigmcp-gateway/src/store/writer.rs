@@ -1,15 +1,13 @@
 //! The thread that writes: writes that wait together share one transaction.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::{
     Flush, Job, SqlError,
     connection::Access,
+    counter::{Begun, Counter},
     disk::Disk,
     flush::Flusher,
     reader::{Queue, Served},
@@ -30,7 +28,7 @@ pub(super) struct Writer {
     /// Of PostgreSQL's, PostgreSQL knows.
     disk: Disk,
     changes: Arc<watch::Sender<()>>,
-    generation: Arc<AtomicU64>,
+    counter: Arc<Counter>,
     /// What SQLite said of other programs' changes.
     seen: Option<i64>,
     /// Whether commits flush now.
@@ -43,9 +41,9 @@ impl Writer {
         flusher: Option<Flusher>,
         disk: Disk,
         changes: Arc<watch::Sender<()>>,
-        generation: Arc<AtomicU64>,
+        counter: Arc<Counter>,
     ) -> Self {
-        Self { served, flusher, disk, changes, generation, seen: None, with_commit: None }
+        Self { served, flusher, disk, changes, counter, seen: None, with_commit: None }
     }
 
     /// The life of the thread.
@@ -53,13 +51,16 @@ impl Writer {
         while let Some(first) = queue.0.next() {
             let with_commit = first.flush == Flush::WithCommit;
             match self.begin(with_commit) {
-                Ok(()) => self.transaction(first, queue),
-                Err(error) => (first.job)(Err(error))(Ok(())),
+                Ok(begun) => self.transaction(first, queue, &begun),
+                Err(error) => {
+                    self.counter.failed();
+                    (first.job)(Err(error))(Ok(()));
+                }
             }
         }
     }
 
-    fn begin(&mut self, with_commit: bool) -> Result<(), SqlError> {
+    fn begin(&mut self, with_commit: bool) -> Result<Begun, SqlError> {
         if self.with_commit != Some(with_commit) {
             self.served.connection.flush_with_commit(with_commit)?;
             self.with_commit = Some(with_commit);
@@ -67,15 +68,16 @@ impl Writer {
         let connection = self.served.begin(Access::Write)?;
         let seen = connection.changes_of_others()?;
         if self.seen.replace(seen) != Some(seen) {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.counter.add();
         }
-        Ok(())
+        Ok(self.counter.begun())
     }
 
     /// Does all that waits and comes to the disk in the same way. What is undone if it cannot be flushed is not together with
     /// what is told without.
-    fn transaction(&self, first: Write, queue: &Queue<Write>) {
+    fn transaction(&self, first: Write, queue: &Queue<Write>, begun: &Begun) {
         let connection = &self.served.connection;
+        let before = connection.written();
         let with_commit = first.flush == Flush::WithCommit;
         let alike = |next: &Write| (next.flush == Flush::WithCommit) == with_commit;
         let mut followed = false;
@@ -86,10 +88,15 @@ impl Writer {
             finishes.push((flush, job(Ok(connection))));
             next = if finishes.len() < MAX_BATCH { queue.0.try_next_if(alike) } else { None };
         }
+        let wrote = connection.written().since(before);
         let committed = connection.commit(followed);
         // Also when it is said to have failed: a connection that was lost may have committed.
         if with_commit {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.counter.add();
+        }
+        match &committed {
+            Ok(()) => self.counter.committed(begun, wrote),
+            Err(_) => self.counter.failed(),
         }
         if followed {
             self.changes.send_replace(());

@@ -283,6 +283,16 @@ impl Entry {
         }
     }
 
+    /// Until when whoever asks for something else waits for it, if that is so long: from its start on, and not each anew. One
+    /// whose last start has failed has been waited for before.
+    pub(super) fn waited_for(&self, wait: Duration) -> Instant {
+        let wait = match &*self.lock() {
+            State::Failed { .. } => wait.min(AFTER_A_FAILURE),
+            State::Cold | State::Ready(_) => wait,
+        };
+        self.flight.since().unwrap_or_else(Instant::now) + wait
+    }
+
     /// A list is answered without this server, so it will be news.
     pub(super) fn is_missed(&self) {
         self.missed.store(true, Ordering::Release);
@@ -420,6 +430,8 @@ impl Entry {
         lock(&self.state)
     }
 }
+
+const AFTER_A_FAILURE: Duration = Duration::from_secs(2);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::upstream::BoxFuture;
@@ -21,11 +21,17 @@ pub(super) struct Flight<T> {
 struct Current<T> {
     done: watch::Receiver<Option<T>>,
     task: AbortOnDropHandle<()>,
+    since: Instant,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flight<T> {
     pub(super) fn idle() -> Self {
         Self { current: Arc::default() }
+    }
+
+    /// When the work under way began.
+    pub(super) fn since(&self) -> Option<Instant> {
+        lock(&self.current).as_ref().filter(|current| !current.task.is_finished()).map(|current| current.since)
     }
 
     /// Joins the work under way or starts `work`. The future returned gives `None` if the work
@@ -48,7 +54,8 @@ impl<T: Clone + Send + Sync + 'static> Flight<T> {
                 drop(kept.upgrade().and_then(|kept| lock(&kept).take()));
                 sender.send_replace(Some(done));
             });
-            *current = Some(Current { done: done.clone(), task: AbortOnDropHandle::new(task) });
+            let since = Instant::now();
+            *current = Some(Current { done: done.clone(), task: AbortOnDropHandle::new(task), since });
             done
         });
         Box::pin(async move { done.wait_for(Option::is_some).await.ok()?.clone() })

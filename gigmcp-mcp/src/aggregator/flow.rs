@@ -152,6 +152,13 @@ impl Flow {
         }
     }
 
+    /// A client is there: it may have said goodbye to another aggregator, on its way to this one.
+    pub(super) fn is_back(&self, client: ClientId) {
+        if let Some(session) = self.read.lock().get_mut(&Caller::Client(client)) {
+            session.has_left = false;
+        }
+    }
+
     fn session(&self, caller: &Caller, change: impl FnOnce(&mut Session)) -> Session {
         let mut sessions = self.read.lock();
         if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(caller) {

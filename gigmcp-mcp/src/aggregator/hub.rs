@@ -190,15 +190,27 @@ impl Hub {
         if known.is_none() {
             *bytes += to.uri.len();
         }
-        let subscribed = clients.entry(to).or_default();
-        let first = subscribed.is_empty();
-        subscribed.insert(client);
+        // One that is about to be left is one that the server knows of.
+        let first = known.is_none();
+        clients.entry(to).or_default().insert(client);
         Some(first)
     }
 
     /// Whether anybody is subscribed to this.
     pub(super) fn is_subscribed_to(&self, to: &Subscribed) -> bool {
-        lock(&self.subscriptions).clients.contains_key(to)
+        lock(&self.subscriptions).clients.get(to).is_some_and(|clients| !clients.is_empty())
+    }
+
+    /// Forgets what [`forget`](Self::forget) has left to nobody, if it is still nobody's; whether it was. The server is to be told
+    /// then.
+    pub(super) fn is_left(&self, to: &Subscribed) -> bool {
+        let mut subscriptions = lock(&self.subscriptions);
+        let left = subscriptions.clients.get(to).is_some_and(BTreeSet::is_empty);
+        if left {
+            subscriptions.clients.remove(to);
+            subscriptions.bytes -= to.uri.len();
+        }
+        left
     }
 
     /// Ends a subscription; whether it was the last to this resource.
@@ -220,25 +232,24 @@ impl Hub {
     /// What a server that has just started is to be told of earlier.
     pub(super) fn to_resume(&self, server: usize) -> Vec<Box<str>> {
         let subscriptions = lock(&self.subscriptions);
-        subscriptions.clients.keys().filter(|key| key.server == server).map(|key| key.uri.clone()).collect()
+        let wanted = subscriptions.clients.iter().filter(|(key, clients)| key.server == server && !clients.is_empty());
+        wanted.map(|(key, _)| key.uri.clone()).collect()
     }
 
-    /// Forgets a client; what nobody is subscribed to any more.
+    /// Forgets a client; what nobody is subscribed to any more, and is [left](Self::is_left) next.
     pub(super) fn forget(&self, client: ClientId) -> Vec<Subscribed> {
         lock(&self.levels).remove(&Some(client));
         self.rates.forget(client);
         self.flow.forget(client);
         let mut subscriptions = lock(&self.subscriptions);
         let mut over = Vec::new();
-        let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
+        let Subscriptions { clients, of_client, .. } = &mut *subscriptions;
         of_client.remove(&client);
-        clients.retain(|key, clients| {
+        for (key, clients) in clients {
             if clients.remove(&Some(client)) && clients.is_empty() {
-                *bytes -= key.uri.len();
                 over.push(key.clone());
             }
-            !clients.is_empty()
-        });
+        }
         over
     }
 }

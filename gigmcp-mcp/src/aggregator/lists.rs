@@ -68,7 +68,7 @@ impl Aggregator {
         let starting: Vec<_> = entries.into_iter().map(|entry| (entry, entry.offer())).collect();
         let mut gathered = Gathered { servers: Vec::new(), faults: Vec::new(), incomplete: false };
         for (entry, offer) in starting {
-            let missing = match timeout_at(deadline, offer).await {
+            let missing = match timeout_at(entry.waited_for(wait).min(deadline), offer).await {
                 Ok(Ok(offer)) => {
                     gathered.faults.extend(entry.known_faults());
                     gathered.servers.push((Arc::clone(entry), offer));

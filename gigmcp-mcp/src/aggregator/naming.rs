@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     catalogue::Named,
+    hygiene::folded,
     message::RpcError,
     meta::MetaTool,
     name::{Naming, server_of},
@@ -116,13 +117,13 @@ impl Aggregator {
                 items.filter(|(_, item)| is_offered(kind, entry, item)).map(|(at, item)| (&**entry, at, item))
             })
         };
-        let mut having: HashMap<&str, usize> = HashMap::new();
+        let mut having: HashMap<String, usize> = HashMap::new();
         if self.names.prefixes == Prefixes::WhenNeeded {
-            offered().for_each(|(_, _, item)| *having.entry(&item.name).or_default() += 1);
+            // Those that look alike are told apart by their servers' names too.
+            offered().for_each(|(_, _, item)| *having.entry(folded(&item.name)).or_default() += 1);
         }
         let shown = offered().map(|(entry, at, item)| {
-            let alone = having.get(&*item.name) == Some(&1);
-            let bare = alone.then(|| self.bare(entry, &item.name)).flatten();
+            let bare = self.bare(entry, &item.name).filter(|name| having.get(&folded(name)) == Some(&1));
             Shown { entry, at, item, name: bare.unwrap_or(&item.exposed) }
         });
         shown.collect()

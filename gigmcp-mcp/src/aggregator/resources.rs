@@ -19,7 +19,7 @@ use crate::{
     message::{RpcError, error_code},
     object::{Members, items},
     sink::ClientId,
-    upstream::{Call, Outcome},
+    upstream::{Call, Outcome, Upstream},
 };
 
 /// A server that may have a resource, and under which URI.
@@ -159,7 +159,13 @@ impl Aggregator {
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         match self.hub.subscribe(to.clone(), call.client) {
             Some(true) => {
-                let mut noted = Noted { hub: &self.hub, to: &to, client: call.client, holds: false };
+                let mut noted = Noted {
+                    hub: &self.hub,
+                    to: &to,
+                    client: call.client,
+                    upstream: Arc::clone(&ready.upstream),
+                    holds: false,
+                };
                 let outcome = self.pass(&entry, &ready, Wanted::Uri(&uri), renamed(&call, &uri)).await;
                 noted.holds = matches!(outcome, Outcome::Complete(_));
                 outcome
@@ -189,21 +195,29 @@ impl Aggregator {
     /// Ends what only this client was subscribed to.
     pub(super) fn forget(&self, client: ClientId) {
         let over = self.hub.forget(client);
-        let Ok(runtime) = Handle::try_current() else { return };
-        for Subscribed { server, uri } in over {
-            if let Some(ready) = self.entries[server].running() {
-                runtime.spawn(async move { ready.upstream.call(of_uri("resources/unsubscribe", &uri)).await });
-            }
+        let Ok(runtime) = Handle::try_current() else {
+            over.iter().for_each(|to| _ = self.hub.is_left(to));
+            return;
+        };
+        for to in over {
+            let (hub, running) = (Arc::clone(&self.hub), self.entries[to.server].running());
+            runtime.spawn(async move {
+                // Somebody may have come meanwhile, for whom it holds.
+                if let (true, Some(ready)) = (hub.is_left(&to), running) {
+                    ready.upstream.call(of_uri("resources/unsubscribe", &to.uri)).await;
+                }
+            });
         }
     }
 }
 
 /// A subscription that does not hold yet, and is gone if it never does: refused, or given up by its client. The next one
-/// would not reach the server.
+/// would not reach the server. Whoever has come meanwhile was told that it holds.
 struct Noted<'a> {
-    hub: &'a Hub,
+    hub: &'a Arc<Hub>,
     to: &'a Subscribed,
     client: Option<ClientId>,
+    upstream: Arc<dyn Upstream>,
     holds: bool,
 }
 
@@ -211,7 +225,18 @@ impl Drop for Noted<'_> {
     fn drop(&mut self) {
         if !self.holds {
             self.hub.unsubscribe(self.to, self.client);
+            if let Ok(runtime) = Handle::try_current() {
+                let (hub, to, upstream) = (Arc::clone(self.hub), self.to.clone(), Arc::clone(&self.upstream));
+                runtime.spawn(async move { again_if_wanted(&hub, &*upstream, &to).await });
+            }
         }
+    }
+}
+
+/// Subscribes to what somebody is subscribed to although it has just ended: whoever came meanwhile was not told to the server.
+async fn again_if_wanted(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
+    if hub.is_subscribed_to(to) {
+        drop(upstream.call(of_uri("resources/subscribe", &to.uri)).await);
     }
 }
 

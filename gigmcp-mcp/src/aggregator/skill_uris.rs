@@ -8,7 +8,6 @@ use super::{
     Aggregator,
     backend::Entry,
     hub::{Hub, prefixed},
-    offer::Offer,
 };
 
 /// The URI under which clients know a skill, or a file of one.
@@ -20,10 +19,14 @@ pub(super) fn exposed(server: &str, own: &str) -> String {
 }
 
 /// Whether a server's own URI could be taken for one that has a server's name in it: of one that `is_server`, or before the `+`,
-/// where `git+ssh` is a scheme too, of one that `has_others`, skills of which the URI is no `skill://`. Schemes and hosts are the same in
-/// capital letters, and nobody else writes them in digits.
-pub(super) fn is_misleading(uri: &str, is_server: impl Fn(&str) -> bool, has_others: impl Fn(&str) -> bool) -> bool {
-    if uri.split_once('+').is_some_and(|(name, _)| has_others(name)) {
+/// where `git+ssh` is a scheme too, of one that `has_others`: skills of which the URI is no `skill://`, or the very resource that
+/// the rest names. Schemes and hosts are the same in capital letters, and nobody else writes them in digits.
+pub(super) fn is_misleading(
+    uri: &str,
+    is_server: impl Fn(&str) -> bool,
+    has_others: impl Fn(&str, &str) -> bool,
+) -> bool {
+    if uri.split_once('+').is_some_and(|(name, rest)| has_others(name, rest)) {
         return true;
     }
     let Some((scheme, path)) = uri.split_at_checked(SCHEME.len()) else { return false };
@@ -40,8 +43,7 @@ impl Entry {
 
     /// Whether one of its skills has another URI than `skill://`. What nobody has agreed to takes no other server's names.
     fn has_other_skills(&self) -> bool {
-        let others = |offer: &Offer| offer.catalogue.skills.skills().iter().any(|skill| !skill.uri.starts_with(SCHEME));
-        self.offer_now().is_some_and(|offer| others(&offer))
+        self.offer_now().is_some_and(|offer| offer.catalogue.skills.has_others(SCHEME))
     }
 }
 
@@ -49,7 +51,8 @@ impl Hub {
     /// Whether a server's own URI could be taken for one that has a server's name in it.
     pub(super) fn is_misleading(&self, uri: &str) -> bool {
         let named = |name: &str| self.entries().find(|entry| entry.name.as_str() == name);
-        let has_others = |name: &str| named(name).is_some_and(|entry| entry.has_other_skills());
+        let has_others =
+            |name: &str, own: &str| named(name).is_some_and(|entry| entry.has_other_skills() || entry.lists_uri(own));
         is_misleading(uri, |name| named(name).is_some(), has_others)
     }
 }
@@ -94,11 +97,13 @@ mod tests {
             ("a://docs/pdf", false),
             ("others+x://pdf", true),
             ("docs+x://pdf", false),
+            ("docs+a:1", true),
+            ("docs+a:11", false),
             ("skill:", false),
             ("", false),
         ] {
             assert_eq!(
-                is_misleading(uri, |name| matches!(name, "docs" | "a-1"), |name| name == "others"),
+                is_misleading(uri, |name| matches!(name, "docs" | "a-1"), |name, own| name == "others" || own == "a:1"),
                 expected,
                 "{uri}"
             );

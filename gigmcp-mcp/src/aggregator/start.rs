@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     backend::{Entry, Ready},
     fault::BackendError,
     follow::follow,
-    hub::{Hub, of_uri, set_level},
+    hub::{Hub, Subscribed, of_uri, set_level},
     identity::ProcessId,
     offer::{Offer, Said},
     pins::Process,
@@ -116,12 +116,34 @@ impl Start {
             let shown = |uri: &str| {
                 (offer.lists_uri(uri) || offer.held.located(uri).is_none()) && offer.held_skill(uri).is_none()
             };
-            for uri in self.hub.to_resume(self.index).into_iter().filter(|uri| shown(uri)) {
-                drop(upstream.call(of_uri("resources/subscribe", &uri).with_timeout(RESUMING)).await);
+            let uris: Vec<_> = self.hub.to_resume(self.index).into_iter().filter(|uri| shown(uri)).collect();
+            if !uris.is_empty() {
+                let again = subscribed_again(Arc::downgrade(upstream), Arc::clone(&self.hub), self.index, uris);
+                // There may be thousands. What takes longer goes on meanwhile: calls wait for this.
+                drop(timeout(RESUMING, tokio::spawn(again)).await);
             }
         }
     }
 }
+
+/// Subscribes to what somebody is still subscribed to, as long as the server runs.
+async fn subscribed_again(upstream: Weak<dyn Upstream>, hub: Arc<Hub>, server: usize, uris: Vec<Box<str>>) {
+    let mut under_way = JoinSet::new();
+    for uri in uris {
+        if under_way.len() >= AT_A_TIME {
+            under_way.join_next().await;
+        }
+        let Some(upstream) = upstream.upgrade() else { return };
+        if hub.is_subscribed_to(&Subscribed { server, uri: uri.clone() }) {
+            let call = of_uri("resources/subscribe", &uri).with_timeout(RESUMING);
+            under_way.spawn(async move { drop(upstream.call(call).await) });
+        }
+    }
+    while under_way.join_next().await.is_some() {}
+}
+
+/// Requests to one server that has just started.
+const AT_A_TIME: usize = 32;
 
 pub(super) fn revisions(upstream: &dyn Upstream) -> [u64; List::ALL.len()] {
     List::ALL.map(|list| upstream.revision(list))

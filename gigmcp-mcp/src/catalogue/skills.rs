@@ -1,7 +1,10 @@
 //! Skills (SEP-2640): instructions with files, each known by the URI of its `SKILL.md`. An entry holds the digest of every file, so
 //! who agrees to an entry agrees to what is in them.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Bound::{Included, Unbounded},
+};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -40,6 +43,10 @@ pub(crate) struct SkillList {
     skills: Vec<Skill>,
     odd: Vec<OddItem>,
     by_uri: HashMap<Box<str>, usize>,
+    /// By directory, with the slash at its end.
+    by_root: HashMap<Box<str>, usize>,
+    /// Every `SKILL.md` and every file.
+    paths: BTreeSet<Box<str>>,
 }
 
 impl SkillList {
@@ -72,22 +79,34 @@ impl SkillList {
 
     /// What entries say of a file: one that is of a skill within another is in both.
     pub(crate) fn files<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a File> {
-        self.skills.iter().filter_map(move |skill| skill.files.get(uri))
+        self.around(uri).filter_map(move |skill| skill.files.get(uri))
     }
 
     /// The skills in whose directories this is, be it one of their files, a directory, or something that they do not name.
     pub(crate) fn around<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a Skill> {
-        self.skills.iter().filter(move |skill| {
-            let root = skill.uri.strip_suffix(SKILL_MD).unwrap_or(&skill.uri);
-            uri.starts_with(root) || root.strip_suffix('/') == Some(uri)
-        })
+        let within = uri.match_indices('/').filter_map(|(slash, _)| self.by_root.get(&uri[..=slash]));
+        // The directory itself, without the slash.
+        let own = (!self.by_root.is_empty() && !uri.ends_with('/')).then(|| self.by_root.get(&*format!("{uri}/")));
+        within.chain(own.flatten()).map(|index| &self.skills[*index])
+    }
+
+    /// Whether one of them has a URI that does not begin so.
+    pub(crate) fn has_others(&self, scheme: &str) -> bool {
+        // They are sorted: what does not begin so is before or after all that does.
+        let is_other = |path: Option<&Box<str>>| path.is_some_and(|path| !path.starts_with(scheme));
+        is_other(self.paths.first()) || is_other(self.paths.last())
     }
 
     /// Whether this is a file of a skill, a directory on the way to one, or of a skill whose files nobody knows.
     pub(crate) fn leads_to(&self, uri: &str) -> bool {
-        let inside = |file: &str| file.strip_prefix(uri).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let within = |skill: &Skill| skill.is_made_anew() || skill.files.keys().any(|file| inside(file));
-        self.skills.iter().any(|skill| inside(&skill.uri)) || self.around(uri).any(within)
+        let below = format!("{uri}/");
+        self.paths.contains(uri)
+            || self
+                .paths
+                .range::<str, _>((Included(&*below), Unbounded))
+                .next()
+                .is_some_and(|path| path.starts_with(&below))
+            || self.around(uri).any(Skill::is_made_anew)
     }
 
     /// Those that are kept.
@@ -104,6 +123,9 @@ impl SkillList {
 
     fn add(&mut self, skill: Skill) {
         self.by_uri.insert(skill.uri.clone(), self.skills.len());
+        self.by_root.insert(skill.root().into(), self.skills.len());
+        self.paths.insert(skill.uri.clone());
+        self.paths.extend(skill.files.keys().cloned());
         self.skills.push(skill);
     }
 }
@@ -148,6 +170,11 @@ impl Skill {
 }
 
 impl Skill {
+    /// Its directory, with the slash at its end.
+    fn root(&self) -> &str {
+        self.uri.strip_suffix(SKILL_MD).unwrap_or(&self.uri)
+    }
+
     /// Whether nothing is said of its files, because they are made anew each time.
     pub(crate) fn is_made_anew(&self) -> bool {
         self.files.is_empty()
@@ -336,5 +363,26 @@ mod tests {
         let renamed = entry_under(&raw(&entry()), &|own| own.replace("skill://", "skill://docs/")).unwrap();
         let expected = entry().to_string().replace("skill://", "skill://docs/");
         assert_eq!(renamed.get(), expected);
+    }
+
+    #[test]
+    fn a_directory_of_many_files_in_skills_within_skills_is_read_in_little_time() {
+        let digest = digest(b"words");
+        let mut root = "skill://acme".to_owned();
+        let nested = (0..8).map(|depth| {
+            root += &format!("/s{depth}");
+            let file = |name: &str| json!({ "uri": format!("{root}/{name}"), "digest": digest, "size": 5 });
+            let mut files: Vec<Value> = (0..4_000).map(|number| file(&format!("d/{number}"))).collect();
+            files.push(file("SKILL.md"));
+            let frontmatter = json!({ "name": format!("s{depth}"), "description": "d" });
+            raw(&json!({ "uri": format!("{root}/SKILL.md"), "frontmatter": frontmatter, "resources": files }))
+        });
+        let definitions: Vec<_> = nested.collect();
+        let list = SkillList::of(&definitions, AS_IT_IS);
+        assert_eq!((list.skills().len(), list.around(&root).count()), (8, 8));
+        let began = std::time::Instant::now();
+        let leads = (0..5_000).filter(|number| list.leads_to(&format!("{root}/d/{number}"))).count();
+        assert_eq!(leads, 4_000);
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     Unchecked,
     cost::{BUDGET, Cost},
+    nearest::nearest,
 };
 use crate::{guard::depth, hygiene::safe_text};
 
@@ -76,7 +77,9 @@ impl Schema {
         if steps > BUDGET {
             return Checked::Unknown(Unchecked::TooCostly);
         }
-        let Ok(value) = serde_json::from_str::<Value>(text) else { return Checked::Unknown(Unchecked::Unreadable) };
+        let Some(value) = serde_json::from_str(text).ok().or_else(|| nearest(text)) else {
+            return Checked::Unknown(Unchecked::Unreadable);
+        };
         if steps <= AT_ONCE {
             return judged(validator, &value);
         }

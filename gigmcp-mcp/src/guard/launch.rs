@@ -56,6 +56,9 @@ struct Server {
 impl Upstream for Server {
     fn call<'a>(&'a self, mut call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
+            if let Err(error) = self.guard.takes(&call) {
+                return Outcome::refused(&error);
+            }
             let (method, samplings) = (call.method.clone(), Arc::clone(&call.samplings));
             call.sink = call.sink.take().map(|sink| Guarding::new(&self.guard, &call, sink) as _);
             self.guard.outcome(&method, self.upstream.call(call).await, &samplings)

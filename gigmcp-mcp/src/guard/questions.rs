@@ -19,6 +19,13 @@ impl Guard {
     /// The answer that the server gets instead.
     pub(super) fn question(&self, request: Request) -> Result<Request, RpcError> {
         let Some(params) = request.params else { return Ok(request) };
+        let most = match &*request.method {
+            "sampling/createMessage" => self.policy.limits.base64_bytes,
+            _ => MAX_QUESTION_BYTES,
+        };
+        if params.get().len() > most {
+            return Err(self.refused("the request is too long"));
+        }
         if !size::is_shallow(params.get(), self.policy.limits.nesting) {
             return Err(self.refused("the request is nested too deeply"));
         }
@@ -117,5 +124,7 @@ pub(super) fn is_ours(key: &str) -> bool {
 
 /// What the names of our own questions begin with.
 pub(crate) const OURS: &str = "gigmcp-";
+/// Of what people are asked; dozens may wait, and each is kept until then. A sampling may have pictures in it, and there are few.
+const MAX_QUESTION_BYTES: usize = 256 << 10;
 /// Which server asks for a sampling.
 const SERVER: &str = "gigmcp/server";

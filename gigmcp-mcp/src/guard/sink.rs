@@ -49,7 +49,7 @@ impl Sink for Guarding {
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         match self.judged(request) {
-            Ok(request) => self.client.ask(request),
+            Ok(request) => Box::pin(async { self.guard.answer(self.client.ask(request).await) }),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
     }

@@ -21,7 +21,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::polling::{Line, Reader, Told};
+use super::{
+    polling::{Line, Reader, Told},
+    shares::Taken,
+};
 
 /// The body of an answer of [`StreamableHttp`](crate::StreamableHttp): one text, or events as they happen.
 #[derive(Debug)]
@@ -37,6 +40,34 @@ impl ResponseBody {
     /// A body of these bytes.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Inner::Whole(bytes.into()))
+    }
+
+    /// How long it is, if it is one text.
+    pub(super) fn whole_bytes(&self) -> Option<usize> {
+        match &self.0 {
+            Inner::Whole(bytes) => Some(bytes.len()),
+            Inner::Events(_) => None,
+        }
+    }
+
+    /// The same, which takes this for as long as anybody has its bytes: whoever writes them to a connection keeps them until they
+    /// are read.
+    pub(super) fn taking(self, room: Taken) -> Self {
+        match self.0 {
+            Inner::Whole(bytes) => Self(Inner::Whole(Bytes::from_owner(Counted { bytes, _room: room }))),
+            events @ Inner::Events(_) => Self(events),
+        }
+    }
+}
+
+struct Counted {
+    bytes: Bytes,
+    _room: Taken,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -86,6 +117,7 @@ pub(super) struct Answer {
 pub(super) struct Parts {
     sender: mpsc::Sender<Part>,
     queued: Arc<AtomicUsize>,
+    max_bytes: usize,
     presence: Arc<Presence>,
 }
 
@@ -104,20 +136,29 @@ struct Presence {
     line: OnceLock<Weak<Line>>,
 }
 
-/// A new stream.
+/// A new stream, of a call.
 pub(super) fn stream() -> (Parts, Received) {
+    stream_of(MAX_QUEUED_BYTES)
+}
+
+/// A new stream of what belongs to no call. A client may have hundreds of them.
+pub(super) fn stream_of_events() -> (Parts, Received) {
+    stream_of(MAX_QUEUED_EVENT_BYTES)
+}
+
+fn stream_of(max_bytes: usize) -> (Parts, Received) {
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let queued = Arc::new(AtomicUsize::new(0));
     let presence = Arc::<Presence>::default();
     let received = Received { receiver, queued: Arc::clone(&queued), presence: Arc::clone(&presence) };
-    (Parts { sender, queued, presence }, received)
+    (Parts { sender, queued, max_bytes, presence }, received)
 }
 
 impl Parts {
     /// Sends a message if there is room; whether there was. A client that does not read loses it.
     pub(super) fn offer(&self, message: Vec<u8>) -> bool {
         let bytes = message.len();
-        if self.queued.fetch_add(bytes, Ordering::AcqRel) > MAX_QUEUED_BYTES {
+        if self.queued.fetch_add(bytes, Ordering::AcqRel) > self.max_bytes {
             self.queued.fetch_sub(bytes, Ordering::AcqRel);
             return false;
         }
@@ -315,6 +356,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const MAX_QUEUED: usize = 64;
 /// Bytes of them. One message may go beyond it.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
+/// The same of what belongs to no call.
+const MAX_QUEUED_EVENT_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -360,5 +403,13 @@ mod tests {
             received.next().await.unwrap();
         }
         assert!(parts.offer(vec![b'1']), "twin");
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_what_belongs_to_no_call_keeps_less() {
+        let kept = |(parts, _received): &(Parts, Received)| {
+            (0..MAX_QUEUED).filter(|_| parts.offer(vec![b'1'; 60 << 10])).count()
+        };
+        assert_eq!((kept(&stream_of_events()), kept(&stream())), (5, MAX_QUEUED), "twin: a call's");
     }
 }

@@ -368,9 +368,7 @@ async fn answer<U: Upstream + ?Sized + 'static>(
     // Always noted, so that what serves it forgets the session with its end, whatever was asked for in it.
     let moved = session.is_served_by(upstream);
     if moved && (lasting.is_some() || session.has_asked_for_something()) {
-        // What takes longer goes on meanwhile: a call of one server does not wait for another.
-        let moving = tokio::spawn(Session::move_to(Arc::clone(session), Arc::clone(upstream)));
-        drop(timeout(MOVING, moving).await);
+        session.moves_to(upstream).await;
     }
     let mut call = Call::new(request.method, request.params).of_client(session.client);
     call.context = Some(Arc::clone(&lock(&session.context)));
@@ -396,6 +394,9 @@ async fn answer<U: Upstream + ?Sized + 'static>(
 
 /// How long a call waits until what serves its session knows what its client asked for earlier.
 const MOVING: Duration = Duration::from_secs(5);
+
+/// And how long that may take at all; against a server that answers nothing, once for each of a thousand subscriptions.
+const MOVED: Duration = Duration::from_secs(120);
 
 /// What a client asks for beyond one call.
 enum Lasting {
@@ -435,8 +436,14 @@ impl Session {
         lock(&self.level).is_some() || !lock(&self.subscribed).is_empty()
     }
 
-    /// Makes sure that what serves the session now knows what its client asked for.
-    pub(super) async fn move_to<U: Upstream + ?Sized + 'static>(self: Arc<Self>, upstream: Arc<U>) {
+    /// Makes sure that what serves the session now knows what its client asked for. What takes longer goes on meanwhile: a call of
+    /// one server does not wait for another.
+    pub(super) async fn moves_to<U: Upstream + ?Sized + 'static>(self: &Arc<Self>, upstream: &Arc<U>) {
+        let moving = timeout(MOVED, Self::move_to(Arc::clone(self), Arc::clone(upstream)));
+        drop(timeout(MOVING, tokio::spawn(moving)).await);
+    }
+
+    async fn move_to<U: Upstream + ?Sized + 'static>(self: Arc<Self>, upstream: Arc<U>) {
         let (level, subscribed) = (*lock(&self.level), lock(&self.subscribed).keys().cloned().collect::<Vec<_>>());
         let level = level.map(|level| ("logging/setLevel", json!({ "level": level.as_str() })));
         let subscribed = subscribed.into_iter().map(|uri| ("resources/subscribe", json!({ "uri": uri })));

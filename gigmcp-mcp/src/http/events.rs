@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
-    body::{Parts, ResponseBody, head_of_stream, resumable, stream},
+    body::{Parts, ResponseBody, head_of_stream, resumable, stream_of_events},
     guard::{accepts, single_header},
     reply::{not_allowed, plain},
     session::Session,
@@ -42,7 +42,7 @@ impl StreamableHttp {
                 return resumable(reader.taking(share), None, self.limits.keep_alive);
             }
         }
-        let (parts, received) = stream();
+        let (parts, received) = stream_of_events();
         let replaced = session.listen(parts.clone());
         let ended = self.streams.child_token();
         let upstream = Arc::clone(upstream);
@@ -50,10 +50,9 @@ impl StreamableHttp {
             // It may be another one than before, to which the client was subscribed.
             let moved = session.is_served_by(&upstream);
             if moved && session.has_asked_for_something() {
-                Arc::clone(&session).move_to(upstream).await;
-            } else {
-                drop(upstream);
+                session.moves_to(&upstream).await;
             }
+            drop(upstream);
             tokio::select! {
                 () = feed(&session, &parts, events) => {}
                 () = parts.closed() => {}

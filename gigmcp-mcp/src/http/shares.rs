@@ -23,6 +23,8 @@ struct Share {
     subscribed: usize,
     /// Bytes of answers that wait for something else than the connection.
     answers: usize,
+    /// Bytes of answers that were given and not read yet.
+    unread: usize,
 }
 
 impl Shares {
@@ -65,6 +67,14 @@ impl Shares {
         })
     }
 
+    /// Room for an answer until it was read. One alone may be longer than all together.
+    pub(super) fn unread(self: &Arc<Self>, principal: &Principal, unread: usize) -> Option<Taken> {
+        let max = self.limits.max_unread_answer_bytes_per_principal;
+        self.take(principal, Share { unread, ..Share::default() }, |taken| {
+            taken.unread == 0 || taken.unread.saturating_add(unread) <= max
+        })
+    }
+
     fn take(
         self: &Arc<Self>,
         principal: &Principal,
@@ -82,6 +92,7 @@ impl Shares {
             listeners: taken.listeners + part.listeners,
             subscribed: taken.subscribed + part.subscribed,
             answers: taken.answers + part.answers,
+            unread: taken.unread + part.unread,
         };
         match table.get_mut(principal) {
             Some(share) => *share = more,
@@ -113,6 +124,7 @@ impl Drop for Taken {
         share.listeners -= self.part.listeners;
         share.subscribed -= self.part.subscribed;
         share.answers -= self.part.answers;
+        share.unread -= self.part.unread;
         if *share == Share::default() {
             table.remove(&self.principal);
         }

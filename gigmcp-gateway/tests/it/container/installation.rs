@@ -91,6 +91,7 @@ impl<'a> Installation<'a> {
         fs::write(self.deploy().join(".env"), settings).unwrap();
         let more = serde_json::json!({"services": {"gateway": {
             "restart": "no", // what ends is looked at
+            "healthcheck": {"interval": "1s"}, // who waits for it to be healthy waits for the first look
             "environment": {"GIG_UPSTREAM_EXTRA_ROOTS": "/config/authority.pem", "GIG_IMAGE_LAYOUTS": "/registry/layouts"},
             "volumes": [format!("{}:/registry:ro", site.display())],
         }}});

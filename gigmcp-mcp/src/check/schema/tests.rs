@@ -74,7 +74,9 @@ async fn values_are_told_from_those_that_do_not_fit() {
         ("another base", r##"{"properties":{"a":{"$id":"https://a.test/s"}}}"##, "1", Err(Unchecked::Foreign)),
         ("no schema", r#"{"type":"thing"}"#, "1", Err(Unchecked::Invalid)),
         ("another dialect", r#"{"$schema":"https://a.test/dialect","type":"object"}"#, "1", Err(Unchecked::Invalid)),
-        ("a number that we cannot read", r#"{"type":"number"}"#, "1e400", Err(Unchecked::Unreadable)),
+        ("a number that we cannot hold", r#"{"type":"number"}"#, "1e400", Ok(true)),
+        ("a misfit beside it", r#"{"items":{"maximum":7}}"#, "[1,1e400]", Ok(false)),
+        ("half a character", r#"{"type":"array"}"#, r#""\ud800""#, Ok(false)),
         ("itself", r##"{"$ref":"#"}"##, "1", Err(Unchecked::TooCostly)),
         (
             "itself, by another",

@@ -120,7 +120,10 @@ impl Driver {
             }
             let Some(requests) = self.questions.open() else { continue };
             let parking = Arc::clone(&self.parking);
-            let Some((ticket, token, mut resumed)) = parking.park(&self.principal, &self.request, &self.params) else {
+            // They are kept until the client comes back.
+            let room = parking.room(&self.principal, requests.len());
+            let parked = room.as_ref().and_then(|_| parking.park(&self.principal, &self.request, &self.params));
+            let Some((ticket, token, mut resumed)) = parked else {
                 let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many calls wait for their clients");
                 return self.send(StatusCode::OK, &Verdict::refused(&error)).await;
             };

@@ -5,14 +5,18 @@ use std::{collections::BTreeSet, sync::Arc};
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    task::JoinSet,
+    time::{Duration, Instant, timeout_at},
+};
 
 use super::SUBSCRIPTION_ID;
 use crate::{
     aggregator::SUBSCRIBE,
     http::{
         ClientCapabilities, Principal, StreamableHttp,
-        body::{Answer, Part, Parts, ResponseBody, stream},
+        body::{Answer, Part, Parts, ResponseBody, stream_of_events},
         reply::rpc_error,
     },
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
@@ -108,7 +112,7 @@ impl StreamableHttp {
             return rpc_error(StatusCode::TOO_MANY_REQUESTS, Some(&request.id), &error);
         };
         let events = upstream.events();
-        let (parts, received) = stream();
+        let (parts, received) = stream_of_events();
         let mut listening = Listening {
             id: request.id.clone(),
             filter,
@@ -137,31 +141,42 @@ impl StreamableHttp {
     }
 }
 
-impl<U: Upstream + ?Sized> Listening<U> {
-    /// Subscribes to each resource; what cannot be subscribed to is not acknowledged.
+impl<U: Upstream + ?Sized + 'static> Listening<U> {
+    /// Subscribes to each resource; what cannot be subscribed to, or not in time, is not acknowledged.
     async fn subscribe(&mut self, upstream: &Arc<U>, context: &Arc<ClientContext>) {
-        let mut accepted = BTreeSet::new();
-        for uri in std::mem::take(&mut self.filter.resource_subscriptions) {
-            let params = RawValue::from_string(format!(r#"{{"uri":{}}}"#, quoted(&uri))).expect("it is JSON");
-            let mut call = Call::new("resources/subscribe", Some(params)).of_client(self.client);
-            call.context = Some(Arc::clone(context));
-            if matches!(upstream.call(call).await, Outcome::Complete(_)) {
-                accepted.insert(uri);
-            }
-        }
-        self.filter.resource_subscriptions = accepted;
+        let uris = std::mem::take(&mut self.filter.resource_subscriptions);
+        self.filter.resource_subscriptions = self.begun(upstream, context, ("resources/subscribe", "uri"), uris).await;
     }
 
     /// The same with tasks.
     async fn follow_tasks(&mut self, upstream: &Arc<U>, context: &Arc<ClientContext>) {
-        for id in std::mem::take(&mut self.filter.task_ids) {
-            let params = RawValue::from_string(format!(r#"{{"taskId":{}}}"#, quoted(&id))).expect("it is JSON");
-            let mut call = Call::new(SUBSCRIBE, Some(params)).of_client(self.client);
+        let ids = std::mem::take(&mut self.filter.task_ids);
+        self.filter.task_ids = self.begun(upstream, context, (SUBSCRIBE, "taskId"), ids).await;
+    }
+
+    /// Those of which the server has said that it tells of them. A server that says nothing keeps those of others waiting no longer
+    /// than all of its own.
+    async fn begun(
+        &self,
+        upstream: &Arc<U>,
+        context: &Arc<ClientContext>,
+        (method, member): (&'static str, &str),
+        all: BTreeSet<String>,
+    ) -> BTreeSet<String> {
+        let mut beginning = JoinSet::new();
+        for text in all {
+            let params = RawValue::from_string(format!(r#"{{"{member}":{}}}"#, quoted(&text))).expect("it is JSON");
+            let mut call = Call::new(method, Some(params)).of_client(self.client);
             call.context = Some(Arc::clone(context));
-            if matches!(upstream.call(call).await, Outcome::Complete(_)) {
-                self.filter.task_ids.insert(id);
-            }
+            let upstream = Arc::clone(upstream);
+            beginning.spawn(async move { matches!(upstream.call(call).await, Outcome::Complete(_)).then_some(text) });
         }
+        let last = Instant::now() + BEGINNING;
+        let mut begun = BTreeSet::new();
+        while let Ok(Some(one)) = timeout_at(last, beginning.join_next()).await {
+            begun.extend(one.ok().flatten());
+        }
+        begun
     }
 
     fn acknowledged(&self) -> Vec<u8> {
@@ -236,5 +251,7 @@ impl<U: Upstream + ?Sized> Listening<U> {
     }
 }
 
+/// How long a stream's beginning waits for the servers that it is about.
+const BEGINNING: Duration = Duration::from_secs(10);
 /// Resources on one stream.
 const MAX_RESOURCES: usize = 256;

@@ -82,6 +82,11 @@ impl Parking {
         Arc::new(Self { sealer: Sealer::new(), table: Mutex::default(), shares: Arc::clone(shares), limits })
     }
 
+    /// Room for what waits until its client comes back; none if it has too much that waits.
+    pub(super) fn room(&self, principal: &Principal, bytes: usize) -> Option<Taken> {
+        self.shares.answer(principal, bytes)
+    }
+
     /// An outcome that waits until its client comes back, with the room that it takes; an error, if there is none.
     pub(super) fn keep(&self, principal: &Principal, outcome: Outcome) -> (Outcome, Option<Taken>) {
         let bytes = match &outcome {
@@ -90,7 +95,7 @@ impl Parking {
             }
             Outcome::Failed(_) => 0,
         };
-        let room = self.shares.answer(principal, bytes);
+        let room = self.room(principal, bytes);
         (if room.is_some() { outcome } else { Outcome::refused(&too_many_wait()) }, room)
     }
 
