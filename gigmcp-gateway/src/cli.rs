@@ -6,6 +6,7 @@ mod backup;
 mod catalog;
 mod config;
 mod examples;
+mod help;
 mod images;
 mod install;
 mod key;
@@ -126,7 +127,7 @@ enum Command {
 pub(crate) fn run() -> ExitCode {
     let listed = settings();
     let command = listed::without_empty_variables(examples::with(Cli::command()));
-    let (matches, faults) = match command.clone().try_get_matches() {
+    let (matches, faults) = match help::with(command.clone()).try_get_matches() {
         Ok(matches) => (matches, listed::faults(&listed, env::vars_os())),
         // Help and version are printed here, also to somebody whose settings are wrong.
         Err(error) if !error.use_stderr() => error.exit(),

@@ -351,8 +351,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (second.is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token)
 }
 
+/// The same whatever is wrong with it, and whether there is such a profile.
+const UNAUTHORIZED: &str =
+    "unauthorized: Authorization has to be `Bearer TOKEN`, with a token of this profile that is in force\n";
+
 fn unauthorized() -> Answer {
-    let mut answer = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+    let mut answer = plain(StatusCode::UNAUTHORIZED, UNAUTHORIZED);
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }

@@ -28,9 +28,9 @@ fn start(command: &str) -> io::Result<(ChildStdout, ChildStdin)> {
 pub async fn serve(listener: TcpListener, servers: Vec<String>) -> Result<(), Box<dyn Error>> {
     let mut builder = Aggregator::builder();
     for server in &servers {
-        let (name, command) = server.split_once('=').ok_or("a server is NAME=COMMAND")?;
-        let command = command.to_owned();
-        builder = builder.stdio(name.parse()?, move || std::future::ready(start(&command)));
+        let (name, command) = server.split_once('=').ok_or_else(|| format!("{server}: a server is NAME=COMMAND"))?;
+        let (name, command) = (name.parse().map_err(|error| format!("{name}: {error}"))?, command.to_owned());
+        builder = builder.stdio(name, move || std::future::ready(start(&command)));
     }
     let identity = ServerIdentity { name: "aggregate".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let endpoint = Arc::new(StreamableHttp::new(identity, StreamableHttpLimits::default()));

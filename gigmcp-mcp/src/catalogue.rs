@@ -60,6 +60,7 @@ impl Default for CatalogueLimits {
 
 /// Something in a list that is not as it should be. It costs only itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct OddItem {
     /// Which list.
     pub list: &'static str,
@@ -73,6 +74,7 @@ pub struct OddItem {
 
 /// What was done about an odd item.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum Remedy {
     /// It is not offered.
     LeftOut,
@@ -241,7 +243,7 @@ fn or_none(items: Result<Items, CatalogueError>, errors: &mut Vec<CatalogueError
 #[non_exhaustive]
 pub enum CatalogueError {
     /// The server did not answer.
-    #[error("{0}")]
+    #[error(transparent)]
     Call(CallError),
     /// The server answered with an error object; it is for the operator only.
     #[error("the server refused to list its {list}")]

@@ -279,7 +279,7 @@ pub enum CallError {
         after: Duration,
     },
     /// The server's output ended. Whether the request had an effect is unknown.
-    #[error("the server exited")]
+    #[error("the server exited before it answered, and may have done what was asked")]
     Exited,
     /// The server was ended, by whoever runs it. Whether the request had an effect is unknown.
     #[error("{detail}")]

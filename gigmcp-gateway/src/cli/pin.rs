@@ -34,7 +34,7 @@ pub(crate) enum Command {
         /// Only this tool, prompt, resource or template, as its server calls it: NAME or KIND:NAME, or `instructions`
         name: Vec<String>,
     },
-    /// Agree to what is held back; gateways that run show it at once
+    /// Agree to what is held back; gateways that run show it within two seconds
     Accept(Accept),
     /// Forget what was agreed to: what the server says next is pinned unseen
     Reset {

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::tokens;
+use super::{help, tokens};
 use crate::{
     host::Host,
     output::{Failure, Output, columns},
@@ -53,14 +53,15 @@ pub(crate) enum Command {
         server: ServerName,
     },
     /// Show what was said of a profile, or say something of it
+    #[command(after_long_help = help::of_profile_set())]
     Set {
         /// Name of the profile
         name: ProfileSlug,
-        /// What is said, as NAME=VALUE; NAME= goes back to the default
+        /// What is said, as NAME=VALUE, of those that --help lists; NAME= goes back to the default, and without any, what was said is shown
         #[arg(value_parser = setting)]
         said: Vec<(String, Option<String>)>,
         /// Say it of this server in the profile
-        #[arg(long)]
+        #[arg(long, requires = "said")]
         server: Option<ServerName>,
     },
     /// Show what the tools of a profile take of a model's context, estimated; starts its servers for a moment

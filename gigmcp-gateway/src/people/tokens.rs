@@ -54,7 +54,9 @@ impl People {
         let names: Vec<_> = found.servers.iter().map(|(name, _)| name).collect();
         if let Some(other) = wish.scope.servers().find(|server| !names.contains(server)) {
             let known = names.iter().map(ToString::to_string).collect();
-            return Err(StoreError::Missing { what: "server in the profile", name: other.to_string(), known }.into());
+            return Err(
+                StoreError::Missing { what: "server in this profile called", name: other.to_string(), known }.into()
+            );
         }
         let what = format!("created {} of {profile}{}", wish.name, told(&wish.scope));
         let row = record::done(Kind::Token, &found.owner, what, actor);

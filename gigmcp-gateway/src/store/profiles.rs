@@ -212,7 +212,7 @@ pub(super) fn require_member(profile: &Profile, server: &ServerName) -> Result<(
 
 fn no_member(profile: &Profile, server: &ServerName) -> StoreError {
     let known = profile.servers.iter().map(|(name, _)| name.to_string()).collect();
-    StoreError::Missing { what: "server in the profile", name: server.to_string(), known }
+    StoreError::Missing { what: "server in this profile called", name: server.to_string(), known }
 }
 
 /// The same, if the owner's account is not disabled.

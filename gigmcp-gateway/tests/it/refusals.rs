@@ -160,7 +160,7 @@ fn a_client_is_told_why_the_server_of_a_call_under_way_was_ended() {
     for (server, code, text) in [
         ("forbidden", "server-forbidden-call", "made a forbidden system call and was ended"),
         ("slow", "server-wall-time", "ran longer than allowed and was ended"),
-        ("dies", "server-exited", "the server exited"), // the twin: its own end
+        ("dies", "server-exited", "the server exited before it answered, and may have done what was asked"), // the twin: its own end
     ] {
         let failed = session.call(&format!("{server}_odd"), &json!({})).json();
         assert_eq!(failed["error"]["data"]["code"], code, "{failed}\n{}", gateway.log());

@@ -107,7 +107,9 @@ async fn arguments(guard: &Guard, ready: &Ready, tool: &str, params: &RawValue) 
             match guard.policy().arguments {
                 Misfit::Passed => Ok(()),
                 Misfit::Refused => {
-                    let text = format!("Invalid arguments for tool {tool}: {}", said(&misfits));
+                    // As its client calls it.
+                    let named = ready.catalogue.tools.find_own(tool).map_or(tool, |named| &*named.exposed);
+                    let text = format!("Invalid arguments for tool {named}: {}", said(&misfits));
                     Err((ARGUMENTS_INVALID, tool_error(&text, ARGUMENTS_INVALID, &misfits)))
                 }
             }
@@ -125,8 +127,11 @@ impl Guard {
 fn said(misfits: &[Misfitting]) -> String {
     let mut said = String::new();
     for (index, Misfitting { path, reason }) in misfits.iter().enumerate() {
-        let place = if path.is_empty() { "/" } else { path };
-        let _ = write!(said, "{}at {place}: {reason}", if index > 0 { "; " } else { "" });
+        let between = if index > 0 { "; " } else { "" };
+        let _ = match path.is_empty() {
+            true => write!(said, "{between}{reason}"),
+            false => write!(said, "{between}at {path}: {reason}"),
+        };
     }
     said
 }

@@ -55,6 +55,7 @@ impl BackendError {
 
 /// Something that is missing from a list, for the operator.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Fault {
     /// Whose fault it is.
     pub server: ServerId,

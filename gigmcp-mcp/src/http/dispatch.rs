@@ -24,7 +24,7 @@ use crate::{
     object::{Members, items},
     stdio::ROOTS_CHANGED,
     upstream::{Call, Outcome, Upstream},
-    version::{Era, LATEST_LEGACY, ProtocolVersion},
+    version::{Era, LATEST_LEGACY, MODERN, ProtocolVersion},
 };
 
 /// The headers that a message is read with.
@@ -44,9 +44,13 @@ impl StreamableHttp {
         headers: Headers<'_>,
         body: &Bytes,
     ) -> Response<ResponseBody> {
-        let Ok(raw) = serde_json::from_slice::<&RawValue>(body) else {
-            let error = RpcError::new(RpcError::PARSE_ERROR, "Parse error");
-            return rpc_error(StatusCode::BAD_REQUEST, None, &error);
+        let raw = match serde_json::from_slice::<&RawValue>(body) {
+            Ok(raw) => raw,
+            // It says where, and nothing of what stands there.
+            Err(fault) => {
+                let error = RpcError::new(RpcError::PARSE_ERROR, format!("Parse error: {fault}"));
+                return rpc_error(StatusCode::BAD_REQUEST, None, &error);
+            }
         };
         if raw.get().starts_with('[') {
             return self.batch(principal, upstream, headers, raw).await;
@@ -211,11 +215,14 @@ impl StreamableHttp {
             rpc_error(StatusCode::BAD_REQUEST, None, &error)
         };
         let Some(messages) = items(raw, self.limits.max_batch).ok().filter(|messages| !messages.is_empty()) else {
-            return refuse("a batch is empty or too long");
+            return refuse(&format!("a batch has one to {} messages", self.limits.max_batch));
         };
+        if headers.version == Some(MODERN) {
+            return refuse(NO_BATCHES);
+        }
         let session = match self.session(principal, &headers) {
             Ok(session) if session.version.has_batches() => session,
-            Ok(_) => return refuse("this revision of the protocol has no batches"),
+            Ok(_) => return refuse(NO_BATCHES),
             Err(NoSession { status, error }) => return rpc_error(status, None, &error),
         };
         let mut answers = Array::default();
@@ -283,6 +290,8 @@ pub(super) fn too_many_wait() -> RpcError {
     let text = "the answer is too long to be kept with others that wait; ask for it alone, or for less of it";
     RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&json!({ "code": "answer-not-kept" }))
 }
+
+const NO_BATCHES: &str = "this revision of the protocol has no batches; send each message by itself";
 
 /// Why a message has no session.
 struct NoSession {

@@ -40,16 +40,18 @@ impl StreamableHttp {
     {
         // A length that is declared need not be waited for.
         if body.size_hint().lower() > self.limits.max_body_bytes as u64 {
-            return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+            return Err(self.too_large());
         }
         let reading = Limited::new(body, self.limits.max_body_bytes).collect();
         match timeout(self.limits.body_timeout, reading).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"))
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(self.too_large()),
             Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body could not be read")),
             Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
         }
+    }
+
+    fn too_large(&self) -> Response<ResponseBody> {
+        plain(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {} bytes", self.limits.max_body_bytes))
     }
 }

@@ -13,8 +13,8 @@ pub(super) fn empty(status: StatusCode) -> Response<ResponseBody> {
 }
 
 /// A refusal before there is any JSON-RPC to answer.
-pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
-    with_body(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    with_body(status, "text/plain; charset=utf-8", text.into())
 }
 
 pub(super) fn json(status: StatusCode, text: Vec<u8>) -> Response<ResponseBody> {

@@ -17,6 +17,7 @@ use crate::{
 
 /// What a server said of itself in `initialize` or `server/discover`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Hello {
     /// What it speaks.
     pub era: Era,

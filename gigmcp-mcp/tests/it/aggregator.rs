@@ -149,7 +149,10 @@ async fn a_server_that_dies_in_a_call_fails_it_and_is_started_for_the_next() {
     });
     let failed = error(call(&aggregator, "srv_do").await);
     assert_eq!(failed["data"], json!({ "code": "server-exited", "server": "srv", "stage": "call" }));
-    assert_eq!(failed["message"], "server srv failed at call: the server exited");
+    assert_eq!(
+        failed["message"],
+        "server srv failed at call: the server exited before it answered, and may have done what was asked"
+    );
     assert!(matches!(call(&aggregator, "srv_do").await, Outcome::Complete(_)));
     assert_eq!(launcher.launches.load(Ordering::SeqCst), 2);
     drop(aggregator);

@@ -78,7 +78,7 @@ async fn arguments_that_do_not_fit_are_told_to_the_model_and_not_to_the_server()
             r#"{"name":"srv_do","arguments":{"n":"1"}}"#,
             Some("at /n: the value is not of type \\\"integer\\\""),
         ),
-        ("no object", r#"{"name":"srv_do","arguments":[1]}"#, Some("at /: the value is not of type")),
+        ("no object", r#"{"name":"srv_do","arguments":[1]}"#, Some("for tool srv_do: the value is not of type")),
         ("there must be one", r#"{"name":"srv_must","arguments":null}"#, Some("\\\"n\\\" is a required property")),
     ] {
         let answer = called(&strict, params).await;

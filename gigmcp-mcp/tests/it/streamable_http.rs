@@ -146,6 +146,9 @@ async fn bodies_are_refused_with_the_code_for_their_fault() {
             let answer = reply.json();
             assert_eq!(answer["error"]["code"], code, "{case}");
             assert_eq!(answer["id"].is_null(), status == 400, "{case}");
+            // It says where, and not what stands there.
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert_eq!(message.contains(" at line 1 column "), code == -32700, "{case}: {message}");
         }
     }
     let reply = endpoint.send(Method::POST, &[("mcp-session-id", &session)], &b"{\"\xff\":1}"[..]).await;
@@ -213,9 +216,13 @@ async fn batches_belong_to_one_revision() {
     }
     let quiet = endpoint.post(&[("mcp-session-id", &session)], r#"[{"jsonrpc":"2.0","method":"n"}]"#).await;
     assert_eq!(quiet.status, 202);
-    assert_eq!(endpoint.post(&[("mcp-session-id", &session)], "[]").await.status, 400);
+    let none = endpoint.post(&[("mcp-session-id", &session)], "[]").await;
+    assert!(none.status == 400 && none.body.contains("a batch has one to 64 messages"), "{}", none.body);
     let later = endpoint.initialize("2025-06-18").await;
-    assert_eq!(endpoint.post(&[("mcp-session-id", &later)], batch).await.status, 400);
+    for headers in [("mcp-session-id", &*later), ("mcp-protocol-version", "2026-07-28")] {
+        let reply = endpoint.post(&[headers], batch).await;
+        assert!(reply.status == 400 && reply.body.contains("has no batches; send each"), "{headers:?}: {}", reply.body);
+    }
 }
 
 const WAIT: &str = r#"{"jsonrpc":"2.0","id":"w","method":"wait"}"#;

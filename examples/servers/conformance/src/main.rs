@@ -2,7 +2,8 @@
 //!
 //! The first argument says what it speaks: `legacy` (up to 2025-11-25), `modern` (2026-07-28), `dual` (either, decided by
 //! the first message, as servers on the official Python SDK do it), `noisy` (legacy, and never silent) or `jobs` (modern,
-//! with tasks; a second argument leaves only the tools whose names begin with it and `_`, without both).
+//! with tasks; a second argument leaves only the tools whose names begin with it and `_`, without both). To the others,
+//! the second argument `skills` adds skills.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod prompts;
 mod questions;
 mod resources;
 mod server;
+mod skills;
 mod state;
 mod subscriptions;
 mod tools;

@@ -9,6 +9,7 @@ use crate::{
     catalogue::page,
     outcome::{INVALID_PARAMS, Outcome, RESOURCE_NOT_FOUND, Stop},
     server::Era,
+    skills,
     subscriptions::WATCHED,
     tools::PNG,
 };
@@ -27,7 +28,8 @@ pub(crate) fn templates(call: &Call) -> Outcome {
 
 pub(crate) fn read(call: &Call) -> Outcome {
     let uri = call.params["uri"].as_str().ok_or_else(|| Stop::invalid("`uri` is missing"))?;
-    let content = content(uri).ok_or_else(|| not_found(call.era, uri))?;
+    let of_a_skill = || skills::content(uri).filter(|_| call.server.has_skills);
+    let content = content(uri).or_else(of_a_skill).ok_or_else(|| not_found(call.era, uri))?;
     Ok(json!({ "contents": [content] }).to_string())
 }
 

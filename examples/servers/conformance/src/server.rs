@@ -23,6 +23,7 @@ use crate::{
     noise,
     outcome::{INVALID_REQUEST, Outcome, PARSE_ERROR, Stop},
     questions::Question,
+    skills,
     subscriptions::{Change, Subscriptions},
     wire::{Message, Output, locked, read_line},
 };
@@ -64,6 +65,7 @@ pub(crate) struct Server {
     pub(crate) mode: Mode,
     /// What the names of the tools had in front.
     pub(crate) prefix: String,
+    pub(crate) has_skills: bool,
     pub(crate) jobs: Jobs,
     pub(crate) output: Output,
     pub(crate) catalogue: Catalogue,
@@ -89,16 +91,21 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Server {
-    pub(crate) fn new(mode: Mode, prefix: Option<String>) -> Self {
-        let prefix = prefix.map(|prefix| format!("{prefix}_")).unwrap_or_default();
-        let catalogue = match mode {
+    pub(crate) fn new(mode: Mode, word: Option<String>) -> Self {
+        let has_skills = mode != Mode::Jobs && word.as_deref() == Some(skills::WORD);
+        let prefix = word.filter(|_| mode == Mode::Jobs).map(|prefix| format!("{prefix}_")).unwrap_or_default();
+        let mut catalogue = match mode {
             Mode::Noisy => Catalogue::of_the_noisy(),
             Mode::Jobs => Catalogue::of_jobs(&prefix),
             _ => Catalogue::of_the_suite(),
         };
+        if has_skills {
+            catalogue.resources.extend(skills::resources());
+        }
         Self {
             mode,
             prefix,
+            has_skills,
             jobs: Jobs::default(),
             output: Output::default(),
             catalogue,
@@ -266,6 +273,9 @@ fn common(method: &str, call: Call) -> Outcome {
         "resources/templates/list" => resources::templates(&call),
         "resources/read" => resources::read(&call),
         "completion/complete" => completion::complete(&call.params),
+        "skills/list" | "skills/get" | "resources/directory/read" if call.server.has_skills => {
+            skills::handle(method, &call)
+        }
         _ => Err(Stop::no_method()),
     }
 }

@@ -21,7 +21,10 @@ pub(super) enum Cached {
 
 /// A result that is complete.
 pub(super) fn complete(result: &RawValue, cached: Cached) -> Verdict {
-    let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's result is malformed");
+    let malformed = || {
+        let text = "the server's result is no object, or names a member twice";
+        RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&serde_json::json!({ "code": "server-protocol" }))
+    };
     if !is_object(result) {
         return Verdict::refused(&malformed());
     }

@@ -6,6 +6,7 @@ use super::{INSTRUCTIONS, LEGACY, Mode, capabilities, common, server_info};
 use crate::{
     call::{Call, LEVELS},
     outcome::{INVALID_REQUEST, Outcome, Stop},
+    skills::{self, SKILLS},
     wire::locked,
 };
 
@@ -44,9 +45,13 @@ fn initialize(call: &Call) -> Outcome {
         return Err(Stop::invalid("`capabilities` is missing or no object"));
     };
     *locked(&call.server.client) = Some(client.clone());
+    let mut capabilities = capabilities();
+    if call.server.has_skills {
+        capabilities["extensions"] = json!({ SKILLS: skills::settings() });
+    }
     let result = json!({
         "protocolVersion": version,
-        "capabilities": capabilities(),
+        "capabilities": capabilities,
         "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     });

@@ -7,6 +7,7 @@ use crate::{
     call::{CLIENT_CAPABILITIES, Call, PROTOCOL_VERSION, SERVER_INFO},
     jobs::{self, TASKS},
     outcome::{Outcome, Stop},
+    skills::{self, SKILLS},
 };
 
 /// Answers; nothing for a stream, which stays open.
@@ -19,7 +20,7 @@ pub(super) fn handle(method: &str, call: Call) -> Result<Option<String>, Stop> {
     check_meta(&call.params["_meta"], &supported)?;
     let cacheable = CACHEABLE.contains(&method);
     let result = match method {
-        "server/discover" => discover(&supported)?,
+        "server/discover" => discover(&call, &supported)?,
         "subscriptions/listen" => {
             let server = &call.server;
             server.subscriptions.listen(&server.output, &call.id, call.params.get("notifications"))?;
@@ -43,9 +44,12 @@ fn check_meta(meta: &Value, supported: &[&str]) -> Result<(), Stop> {
     Ok(())
 }
 
-fn discover(supported: &[&str]) -> Outcome {
+fn discover(call: &Call, supported: &[&str]) -> Outcome {
     let mut capabilities = capabilities();
     capabilities["extensions"] = json!({ TASKS: {} });
+    if call.server.has_skills {
+        capabilities["extensions"][SKILLS] = skills::settings();
+    }
     let result = json!({
         "supportedVersions": supported,
         "capabilities": capabilities,
@@ -74,5 +78,14 @@ fn supported(mode: Mode) -> Vec<&'static str> {
     [&[MODERN], legacy].concat()
 }
 
-const CACHEABLE: [&str; 6] =
-    ["server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"];
+const CACHEABLE: [&str; 9] = [
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "skills/list",
+    "skills/get",
+    "resources/directory/read",
+];

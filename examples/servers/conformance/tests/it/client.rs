@@ -37,12 +37,19 @@ impl Client {
 
     /// With a session, and everything that a client can declare.
     pub(crate) fn legacy(mode: &str) -> Self {
-        let mut client = Self::start(mode);
+        Self::start(mode).opened()
+    }
+
+    pub(crate) fn legacy_with(mode: &str, word: &str) -> Self {
+        Self::start_with(&[mode, word]).opened()
+    }
+
+    fn opened(mut self) -> Self {
         let capabilities = json!({ "elicitation": {}, "sampling": {}, "roots": {} });
-        let answer = client.initialize(&capabilities);
+        let answer = self.initialize(&capabilities);
         assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
-        client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        client
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        self
     }
 
     pub(crate) fn initialize(&mut self, capabilities: &Value) -> Value {

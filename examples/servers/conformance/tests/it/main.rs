@@ -6,3 +6,4 @@ mod jobs;
 mod legacy;
 mod modern;
 mod noisy;
+mod skills;
