@@ -86,7 +86,9 @@ impl Aggregator {
         if let Some(location) = self.prefixed(uri).await {
             return vec![location];
         }
+        // Whoever names what another one has gets no reads of it: its link has its name in front.
         if let Some(owner) = self.hub.links.owner(uri)
+            && !self.hub.is_anothers(owner, uri)
             && self.entries[owner].offer().await.is_ok_and(|offer| offer.description.capabilities.resources)
         {
             return vec![at(&self.entries[owner])];
@@ -112,7 +114,8 @@ impl Aggregator {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
         let offer = entry.offer().await.ok()?;
-        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest);
+        let is_linked = || self.hub.links.owner(rest) == Some(entry.index) && offer.description.capabilities.resources;
+        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest) || is_linked();
         its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }
 

@@ -61,6 +61,40 @@ async fn no_server_lists_what_another_ones_resource_is_called_here() {
     }
 }
 
+/// A server with this template, or none, whose tool points at `doc://7`.
+fn pointing(name: &'static str, template: Option<&'static str>) -> Stage {
+    Stage::new(ALL, move |method, params| match method {
+        "tools/list" => result(r#"{"tools":[{"name":"point","inputSchema":{"type":"object"}}]}"#),
+        "resources/list" => result(r#"{"resources":[]}"#),
+        "resources/templates/list" => {
+            let templates: Vec<_> = template.iter().map(|uri| json!({ "uriTemplate": uri, "name": "t" })).collect();
+            result(json!({ "resourceTemplates": templates }).to_string())
+        }
+        "tools/call" => result(r#"{"content":[{"type":"resource_link","uri":"doc://7","name":"d"}]}"#),
+        "resources/read" => {
+            let params: Value = serde_json::from_str(params).unwrap();
+            result(json!({ "contents": [{ "uri": params["uri"], "text": name }] }).to_string())
+        }
+        _ => result("{}"),
+    })
+}
+
+#[tokio::test]
+async fn a_link_draws_nothing_to_its_server_that_another_one_has() {
+    for (theirs, linked, bare) in [(Some("doc://{id}"), "a+doc://7", "b"), (Some("other://{id}"), "doc://7", "a")] {
+        let (one, two) = (pointing("a", None), pointing("b", theirs));
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        ask(&aggregator, "resources/templates/list", &json!({})).await;
+        let called = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
+        assert_eq!(called["content"][0]["uri"], linked, "{theirs:?}");
+        for (uri, owner) in [(linked, "a"), ("doc://7", bare)] {
+            let read = ask(&aggregator, "resources/read", &json!({ "uri": uri })).await;
+            assert_eq!((&read["contents"][0]["text"], &read["contents"][0]["uri"]), (&json!(owner), &json!(uri)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn names_that_look_alike_in_two_servers_have_their_servers_names() {
     let tools = |name: &'static str| {
