@@ -41,6 +41,7 @@ mod secrets;
 mod sent;
 mod servers;
 mod sessions;
+mod shape;
 mod sqlite;
 mod tokens;
 mod told;

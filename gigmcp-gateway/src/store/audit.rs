@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use sea_query::{Expr, ExprTrait, Func, Order, Query, SelectStatement, SimpleExpr};
+use sea_query::{Expr, ExprTrait, Func, InsertStatement, Order, Query, SelectStatement, SimpleExpr, Value};
 
 use super::{
     Flush, Store, StoreError, Threads,
     connection::{Connection, Row},
     heads,
     schema::Audit,
+    shape::Shape,
 };
 use crate::trail::{AuditRow, ChainedRow, Link, Place, Signer, Statement, StatementKind};
 
@@ -299,14 +300,8 @@ fn count(connection: &Connection, those: SimpleExpr) -> Result<u64, StoreError> 
 
 /// The end of the chain. Where rows stand from before the chain, it begins after them.
 pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
-    let newest = Query::select()
-        .columns([Audit::Id, Audit::Hash])
-        .from(Audit::Table)
-        .order_by(Audit::Id, Order::Desc)
-        .limit(1)
-        .take();
     let newest: Option<(Place, Option<Vec<u8>>)> =
-        connection.row(&newest, |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
+        connection.row(&NEWEST.with(vec![1_u64.into()]), |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
     Ok(match newest {
         Some((place, hash)) => match hash.and_then(|hash| hash.try_into().ok()) {
             Some(hash) => Link { place, hash },
@@ -320,7 +315,7 @@ pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
 pub(super) fn append(connection: &Connection, row: &AuditRow) -> Result<(), StoreError> {
     let full = || StoreError::Corrupt { what: "end of the audit trail", name: Place::MAX.to_string() };
     let link = tip(connection)?.try_then(row).ok_or_else(full)?;
-    connection.execute(Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic([
+    connection.execute(&APPEND.with(vec![
         link.place.into(),
         row.at_ms.into(),
         row.kind.as_str().into(),
@@ -345,6 +340,16 @@ pub(super) fn append(connection: &Connection, row: &AuditRow) -> Result<(), Stor
     ]))?;
     Ok(())
 }
+
+static APPEND: Shape<InsertStatement> = Shape::new(|| {
+    let nothing = COLUMNS.map(|_| Value::BigInt(None).into());
+    Query::insert().into_table(Audit::Table).columns(COLUMNS).values_panic(nothing).take()
+});
+
+static NEWEST: Shape<SelectStatement> = Shape::new(|| {
+    let mut newest = Query::select();
+    newest.columns([Audit::Id, Audit::Hash]).from(Audit::Table).order_by(Audit::Id, Order::Desc).limit(1).take()
+});
 
 pub(super) fn select() -> SelectStatement {
     Query::select().columns(COLUMNS).from(Audit::Table).take()

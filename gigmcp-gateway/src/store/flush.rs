@@ -6,7 +6,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,29 +33,40 @@ pub(super) enum Flush {
 type Waiting = Vec<Finish>;
 
 /// The way to the thread that flushes. It ends with this.
-pub(super) struct Flusher(Sender<Waiting>);
+pub(super) struct Flusher {
+    to: Sender<Waiting>,
+    /// It has been told of something, and has not begun to flush that yet.
+    told: Arc<AtomicBool>,
+}
 
 impl Flusher {
     /// Starts the thread.
     pub(super) fn start(log: PathBuf, disk: Disk) -> Result<Self, StoreError> {
-        let (sender, committed) = channel();
-        super::start("gig-db-flush", move || run(&log, &committed, &disk))?;
-        Ok(Self(sender))
+        let (to, committed) = channel();
+        let told = Arc::<AtomicBool>::default();
+        let tells = Arc::clone(&told);
+        super::start("gig-db-flush", move || run(&log, &committed, &tells, &disk))?;
+        Ok(Self { to, told })
     }
 
     /// Flushes what was committed, and then tells those who wait.
     pub(super) fn flush(&self, waiting: Waiting) {
+        if self.told.swap(true, Ordering::AcqRel) && waiting.is_empty() {
+            return;
+        }
         // The thread lives as long as this; if it does not, who waits is told that nobody is there.
-        drop(self.0.send(waiting));
+        drop(self.to.send(waiting));
     }
 }
 
-fn run(log: &Path, committed: &Receiver<Waiting>, disk: &Disk) {
+fn run(log: &Path, committed: &Receiver<Waiting>, told: &AtomicBool, disk: &Disk) {
     while let Ok(mut waiting) = committed.recv() {
         if waiting.is_empty() {
             wait_for_more(committed, &mut waiting);
         }
         waiting.extend(committed.try_iter().flatten());
+        // What was told until here was committed before; what is committed from now on may not be part of the flush.
+        told.swap(false, Ordering::AcqRel);
         let flushed = disk.flush(log);
         waiting.into_iter().for_each(|finish| finish(flushed.clone()));
     }
@@ -99,13 +114,31 @@ mod tests {
     }
 
     #[test]
+    fn who_tells_of_something_wakes_it_once_until_it_is_flushed() {
+        let (to, committed) = channel();
+        let flusher = Flusher { to, told: Arc::default() };
+        let waits = || -> Waiting { vec![Box::new(|_| {})] };
+        for (waiting, messages) in [(Vec::new(), 1), (Vec::new(), 0), (waits(), 1), (Vec::new(), 0), (waits(), 1)] {
+            flusher.flush(waiting);
+            assert_eq!(committed.try_iter().count(), messages);
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let (end, ended) = channel();
+        end.send(Vec::new()).expect("it is read");
+        drop(end);
+        run(&directory.path().join("absent"), &ended, &flusher.told, &Disk::default());
+        flusher.flush(Vec::new());
+        assert_eq!(committed.try_iter().count(), 1, "what comes after a flush");
+    }
+
+    #[test]
     fn what_nobody_waits_for_is_flushed_too() {
         let directory = tempfile::tempdir().expect("a directory");
         let disk = Disk::default();
         let (sender, committed) = channel();
         sender.send(Vec::new()).expect("it is read");
         drop(sender);
-        run(&directory.path().join("absent"), &committed, &disk);
+        run(&directory.path().join("absent"), &committed, &AtomicBool::new(true), &disk);
         assert!(disk.may_lose(), "it was tried");
     }
 }

@@ -32,12 +32,14 @@ struct Lines<J> {
     jobs: HashMap<Asker, VecDeque<J>>,
     /// Everyone with a line, once; the first is next.
     order: VecDeque<Asker>,
+    /// How many threads wait for a job, and have not been woken.
+    waiting: usize,
     closed: bool,
 }
 
 impl<J> Turns<J> {
     pub(super) fn new() -> Self {
-        let lines = Lines { jobs: HashMap::new(), order: VecDeque::new(), closed: false };
+        let lines = Lines { jobs: HashMap::new(), order: VecDeque::new(), waiting: 0, closed: false };
         Self { lines: Mutex::new(lines), changed: Condvar::new() }
     }
 
@@ -52,8 +54,8 @@ impl<J> Turns<J> {
     }
 
     fn put(&self, asker: Asker, job: J, longest: usize) -> Result<(), StoreError> {
-        let mut lines = self.lock();
-        let lines = &mut *lines;
+        let mut guard = self.lock();
+        let lines = &mut *guard;
         if lines.closed {
             return Err(StoreError::Stopped);
         }
@@ -65,14 +67,26 @@ impl<J> Turns<J> {
                 line.insert(VecDeque::from([job]));
             }
         }
-        self.changed.notify_one();
+        // To wake somebody costs more than to put it there.
+        let awaited = lines.waiting.checked_sub(1);
+        lines.waiting = awaited.unwrap_or_default();
+        drop(guard);
+        if awaited.is_some() {
+            self.changed.notify_one();
+        }
         Ok(())
     }
 
     /// The next job, once there is one; none when this was closed and nothing is left.
     pub(super) fn next(&self) -> Option<J> {
         let idle = |lines: &mut Lines<J>| lines.order.is_empty() && !lines.closed;
-        self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner).take()
+        let mut lines = self.lock();
+        while idle(&mut lines) {
+            // Whoever wakes it takes that back. One that wakes by itself is counted twice, and woken in vain.
+            lines.waiting += 1;
+            lines = self.changed.wait(lines).unwrap_or_else(PoisonError::into_inner);
+        }
+        lines.take()
     }
 
     /// The next job, if there is one now and it is one of these.
