@@ -90,7 +90,7 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
 }
 
 async fn pass(entry: &Entry, process: &ProcessId, event: &Notification, talk: &mut Talk) {
-    if !talk.may_go_on() {
+    if !talk.may_go_on(event.params.as_deref().map_or(0, |params| params.get().len())) {
         return;
     }
     let Some(event) = &entry.guard.notification(event.clone()) else { return };

@@ -201,6 +201,22 @@ impl Hub {
         lock(&self.subscriptions).clients.get(to).is_some_and(|clients| !clients.is_empty())
     }
 
+    /// What this client is subscribed to: this, or else what is `known` by the same name.
+    pub(super) fn subscribed_by(
+        &self,
+        client: Option<ClientId>,
+        this: Option<&Subscribed>,
+        known: impl Fn(&Subscribed) -> bool,
+    ) -> Option<Subscribed> {
+        let subscriptions = lock(&self.subscriptions);
+        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains(&client));
+        if let Some(this) = this.filter(|this| has(this)) {
+            return Some(this.clone());
+        }
+        let mut own = subscriptions.clients.iter().filter(|(_, clients)| clients.contains(&client)).map(|(to, _)| to);
+        own.find(|to| known(to)).cloned()
+    }
+
     /// Forgets what [`forget`](Self::forget) has left to nobody, if it is still nobody's; whether it was. The server is to be told
     /// then.
     pub(super) fn is_left(&self, to: &Subscribed) -> bool {

@@ -10,7 +10,8 @@ use super::{
     body::{Parts, ResponseBody, head_of_stream, resumable, stream_of_events},
     guard::{accepts, single_header},
     reply::{not_allowed, plain},
-    session::Session,
+    session::{Session, lock},
+    subject::subject,
 };
 use crate::{
     message::write_notification,
@@ -109,7 +110,7 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
         match events.recv().await {
             Ok(event) => {
                 // One that another stream of this session is there for is not told twice.
-                if session.is_listening(parts) && session.wants(&event) {
+                if session.is_listening(parts) && wants(session, &event) {
                     parts.offer(write_notification(&event.method, event.params.as_deref()));
                 } else if !session.is_listening(parts) {
                     return;
@@ -119,6 +120,21 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
             // What is behind has been replaced by something else, with lists of its own.
             Err(RecvError::Closed) => return tell_all_changed(parts),
         }
+    }
+}
+
+/// What [`Session::wants`] says, without reading a long event for each session anew.
+fn wants(session: &Session, event: &Event) -> bool {
+    match &*event.method {
+        "notifications/resources/updated" => {
+            let subscribed = lock(&session.subscribed);
+            !subscribed.is_empty() && subject(event).uri.as_deref().is_some_and(|uri| subscribed.contains_key(uri))
+        }
+        "notifications/message" => {
+            let wanted = *lock(&session.level);
+            wanted.is_none_or(|wanted| subject(event).level.is_none_or(|level| level >= wanted))
+        }
+        _ => session.wants(event),
     }
 }
 

@@ -14,6 +14,7 @@ mod hostile_server;
 mod hostile_talk;
 mod legacy;
 mod lifecycle;
+mod listeners;
 mod meta;
 mod meta_calls;
 mod mirrored;

@@ -151,3 +151,30 @@ async fn who_subscribes_while_the_last_one_leaves_stays_subscribed() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_not_there_any_more_can_be_unsubscribed_from() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let is_gone = Arc::clone(&gone);
+    let all = r#""capabilities":{"tools":{},"resources":{"subscribe":true,"listChanged":true}}"#;
+    let mut stage = Stage::new(all, move |method, _| match method {
+        "tools/list" => result(r#"{"tools":[]}"#),
+        "resources/list" if is_gone.load(Ordering::SeqCst) => result(r#"{"resources":[]}"#),
+        "resources/list" => result(r#"{"resources":[{"uri":"a:1","name":"n"}]}"#),
+        "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+        _ => result("{}"),
+    });
+    // With another server, not every URI is the only one's.
+    let other = listing("other", &["b:1"]);
+    let aggregator = Aggregator::new(vec![stage.backend("srv"), other.backend("other")]).unwrap();
+    let (one, two) = (ClientId::new(), ClientId::new());
+    assert!(matches!(aggregator.call(of("resources/subscribe", one)).await, Outcome::Complete(_)));
+    gone.store(true, Ordering::SeqCst);
+    stage.say(r#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#);
+    while ask(&aggregator, "resources/list", &json!({})).await["resources"].as_array().unwrap().len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(aggregator.call(of("resources/unsubscribe", two)).await, Outcome::Error(_)), "it had none");
+    assert!(matches!(aggregator.call(of("resources/unsubscribe", one)).await, Outcome::Complete(_)), "twin");
+    assert_eq!(stage.heard(&["resources/unsubscribe"]).await.1, r#"{"uri":"a:1"}"#);
+}
