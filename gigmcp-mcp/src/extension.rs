@@ -1,6 +1,6 @@
 //! Extensions of the protocol. What both ends have declared passes, and nothing else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use serde_json::value::RawValue;
 
@@ -158,15 +158,21 @@ pub(crate) fn is_of_protocol(method: &str) -> bool {
 
 /// Two settings as one.
 fn merged(one: &RawValue, two: &RawValue) -> Option<Box<RawValue>> {
-    let mut merged = one.to_owned();
-    for (name, value) in Members::of(two).ok()?.iter() {
-        let members = Members::of(&merged).ok()?;
-        let known = members.value(name).map(RawValue::get);
-        if known.is_none() || value.get() == "true" {
-            merged = members.set(name, value.get());
+    let (one, two) = (Members::of(one).ok()?, Members::of(two).ok()?);
+    let mut places = HashMap::new();
+    let mut all: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in one.iter().chain(two.iter()) {
+        match places.entry(name) {
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push((name, value.get()));
+            }
+            Entry::Occupied(place) if value.get() == "true" => all[*place.get()].1 = "true",
+            Entry::Occupied(_) => {}
         }
     }
-    Some(merged)
+    let all: Vec<String> = all.into_iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+    RawValue::from_string(format!("{{{}}}", all.join(","))).ok()
 }
 
 /// What a client has to declare for this, as the `data` of an error.

@@ -14,6 +14,7 @@ mod reply;
 mod service;
 mod session;
 mod shares;
+mod subject;
 
 use std::{collections::HashSet, error::Error, sync::Arc, time::Duration};
 

@@ -145,6 +145,10 @@ impl Event {
         Self { notification: Arc::new(notification), owner: Some(owner) }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Notification> {
+        &self.notification
+    }
+
     /// Who alone may hear it; whoever is there, if nobody is named. Of an extension, nobody hears one that names nobody.
     #[must_use]
     pub fn owner(&self) -> Option<&Arc<str>> {

@@ -60,8 +60,22 @@ fn said_of<T: JsonSchema>() -> String {
 fn entry(name: &str, about: &Value, schema: &Value) -> String {
     let words = about["description"].as_str().unwrap_or_default().replace('\n', " ");
     let choices = choices(about, schema);
-    let value = if choices.is_empty() { String::new() } else { choices.join("|") };
+    let value = if choices.is_empty() { kind(about).to_owned() } else { choices.join("|") };
     format!("  {name}={value}\n          {words}\n")
+}
+
+/// What a value looks like that is free.
+fn kind(about: &Value) -> &'static str {
+    match types(about).next() {
+        Some("integer") => "NUMBER",
+        Some("array") => "NAME,NAME",
+        Some("object") => r#"{"NEW":"OLD"}"#,
+        _ => "TEXT",
+    }
+}
+
+fn types(about: &Value) -> impl Iterator<Item = &str> {
+    about["type"].as_str().into_iter().chain(about["type"].as_array().into_iter().flatten().filter_map(Value::as_str))
 }
 
 /// The values that there are, if they can be counted.
@@ -70,11 +84,7 @@ fn choices(about: &Value, schema: &Value) -> Vec<String> {
         let definition = reference.strip_prefix('#').and_then(|pointer| schema.pointer(pointer));
         return definition.map(|definition| choices(definition, schema)).unwrap_or_default();
     }
-    let types = about["type"]
-        .as_str()
-        .into_iter()
-        .chain(about["type"].as_array().into_iter().flatten().filter_map(Value::as_str));
-    if types.into_iter().any(|kind| kind == "boolean") {
+    if types(about).any(|kind| kind == "boolean") {
         return vec!["true".to_owned(), "false".to_owned()];
     }
     let named = |value: &Value| value.as_str().map(str::to_owned);
@@ -145,7 +155,16 @@ mod tests {
                 assert!(help.contains(&format!("\n  {name}=")), "{what}: {name}\n{help}");
             }
         }
-        for values in ["tools=direct|meta|auto", "flow=off|warn|ask", "definitions=pin|follow", "prefix=true|false"] {
+        for values in [
+            "tools=direct|meta|auto",
+            "flow=off|warn|ask",
+            "definitions=pin|follow",
+            "prefix=true|false",
+            "max_servers=NUMBER",
+            "disabled_tools=NAME,NAME",
+            "client_name=TEXT",
+            r#"aliases={"NEW":"OLD"}"#,
+        ] {
             assert!(help.contains(values), "{values}\n{help}");
         }
     }

@@ -270,7 +270,7 @@ mod tests {
         let shared = shared();
         shared.ours.execute_batch("BEGIN IMMEDIATE").expect("nobody writes");
         let log = shared.ours.path().map(|path| format!("{path}-wal")).expect("it is a file");
-        drop(Counter::of(Some(Path::new(&log))));
+        let _ = Counter::of(Some(Path::new(&log)));
         let shm = log.replace("-wal", "-shm");
         let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&shm).expect("it is there"));
         let held = || {

@@ -53,7 +53,7 @@ impl Scene {
     }
 
     /// Runs the tester for so many seconds, with these further words.
-    fn run(&self, document: &str, callers: &[String], seconds: u32, words: &[&str]) -> (Output, Value) {
+    fn run(&self, document: &str, callers: &[String], seconds: u32, words: &[&str]) -> Ran {
         let tool =
             std::env::var_os("TEST_SCHEMATHESIS").expect("run the tests by ./dev test: TEST_SCHEMATHESIS is not set");
         let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis");
@@ -91,14 +91,27 @@ fn told(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned()).concat()
 }
 
-/// Nothing was wrong, and enough was asked.
-fn clean((output, report): (Output, Value), least: u64) {
-    assert!(output.status.success(), "{}", told(&output));
-    assert_eq!(report["failures"], json!([]), "{}", told(&output));
-    let (all, tested) = (&report["operations"]["selected"], &report["operations"]["tested"]);
-    assert!(all == tested && report["operations"]["errored"] == 0, "{report}");
-    assert!(report["test_cases"]["generated"].as_u64() >= Some(least), "{}", report["test_cases"]);
+/// How a run went.
+type Ran = (Output, Value);
+
+/// Nothing was wrong, and enough was asked: on a machine that does much else, in some more runs.
+fn clean(run: impl Fn() -> Ran, least: u64) {
+    let mut asked = 0;
+    for _ in 0..MOST_RUNS {
+        let (output, report) = run();
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(report["failures"], json!([]), "{}", told(&output));
+        let (all, tested) = (&report["operations"]["selected"], &report["operations"]["tested"]);
+        assert!(all == tested && report["operations"]["errored"] == 0, "{report}");
+        asked += report["test_cases"]["generated"].as_u64().unwrap();
+        if asked >= least {
+            return;
+        }
+    }
+    panic!("only {asked} cases in {MOST_RUNS} runs");
 }
+
+const MOST_RUNS: usize = 6;
 
 #[test]
 fn the_api_does_what_its_document_says_for_an_administrator_a_user_and_nobody() {
@@ -112,11 +125,11 @@ fn the_api_does_what_its_document_says_for_an_administrator_a_user_and_nobody() 
         admin.ask(Method::POST, "/api-keys", Some(body)).json()["token"].as_str().unwrap().to_owned()
     };
     let keys: Vec<String> = (0..8).map(key).collect();
-    clean(scene.run(&scene.served(), &keys, 30, &[]), 1000);
-    clean(scene.run(&scene.served(), &users, 20, &[]), 500);
+    clean(|| scene.run(&scene.served(), &keys, 30, &[]), 1000);
+    clean(|| scene.run(&scene.served(), &users, 20, &[]), 500);
     let public =
         ["sign_in", "look_at_invitation", "accept_invitation"].map(|id| ["--include-operation-id", id]).concat();
-    clean(scene.run(&scene.served(), &["none".to_owned()], 5, &public), 20);
+    clean(|| scene.run(&scene.served(), &["none".to_owned()], 5, &public), 20);
     let log = scene.gateway.log();
     assert!(!log.contains("panicked") && !log.contains("a request to the API failed"), "{log}");
     assert_eq!(admin.ask(Method::GET, "/session", None).status, StatusCode::OK, "who asked is still there");

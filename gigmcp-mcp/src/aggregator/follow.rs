@@ -88,7 +88,7 @@ pub(super) async fn follow_spare(entry: Weak<Entry>, mut events: Receiver<Event>
 }
 
 async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk) {
-    if !talk.may_go_on() {
+    if !talk.may_go_on(event.params.as_deref().map_or(0, |params| params.get().len())) {
         return;
     }
     let owner = event.owner();

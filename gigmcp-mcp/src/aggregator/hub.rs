@@ -149,6 +149,26 @@ impl Hub {
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
     }
 
+    /// The same for one that a result of this server names: in its name if it would lead to another server otherwise.
+    pub(super) fn linked_uri(&self, server: usize, uri: &str) -> Option<String> {
+        let exposed = self.exposed_uri(server, uri)?;
+        if exposed != uri || self.links.owner(uri) != Some(server) || !self.is_anothers(server, uri) {
+            return Some(exposed);
+        }
+        let own = self.entries.get()?.get(server)?.upgrade()?;
+        Some(prefixed(own.name.as_str(), uri))
+    }
+
+    /// Whether a server has this by what is known of it, and the one at that place has not.
+    pub(super) fn is_anothers(&self, server: usize, uri: &str) -> bool {
+        let has = |entry: &Entry| {
+            let lists = |offer: Arc<super::Offer>| offer.lists_uri(uri) || offer.catalogue.templates.matches(uri);
+            entry.offer_now().is_some_and(lists)
+        };
+        let (own, others): (Vec<_>, Vec<_>) = self.entries().partition(|entry| entry.index == server);
+        !own.iter().any(|entry| has(entry)) && others.iter().any(|entry| has(entry))
+    }
+
     /// An outcome whose links lead to what clients know.
     pub(super) fn pointing(&self, server: usize, outcome: Outcome) -> Outcome {
         match outcome {
@@ -199,6 +219,22 @@ impl Hub {
     /// Whether anybody is subscribed to this.
     pub(super) fn is_subscribed_to(&self, to: &Subscribed) -> bool {
         lock(&self.subscriptions).clients.get(to).is_some_and(|clients| !clients.is_empty())
+    }
+
+    /// What this client is subscribed to: this, or else what is `known` by the same name.
+    pub(super) fn subscribed_by(
+        &self,
+        client: Option<ClientId>,
+        this: Option<&Subscribed>,
+        known: impl Fn(&Subscribed) -> bool,
+    ) -> Option<Subscribed> {
+        let subscriptions = lock(&self.subscriptions);
+        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains(&client));
+        if let Some(this) = this.filter(|this| has(this)) {
+            return Some(this.clone());
+        }
+        let mut own = subscriptions.clients.iter().filter(|(_, clients)| clients.contains(&client)).map(|(to, _)| to);
+        own.find(|to| known(to)).cloned()
     }
 
     /// Forgets what [`forget`](Self::forget) has left to nobody, if it is still nobody's; whether it was. The server is to be told

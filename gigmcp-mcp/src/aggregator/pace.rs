@@ -40,25 +40,46 @@ const FREE: u32 = 4;
 #[derive(Debug)]
 pub(crate) struct Talk {
     left: u32,
+    bytes: usize,
     since: Instant,
 }
 
 impl Default for Talk {
     fn default() -> Self {
-        Self { left: MAX_A_SECOND, since: Instant::now() }
+        Self { left: MAX_A_SECOND, bytes: MAX_BYTES_A_SECOND, since: Instant::now() }
     }
 }
 
 impl Talk {
-    /// Whether one more may be told; what is too much is lost.
-    pub(crate) fn may_go_on(&mut self) -> bool {
+    /// Whether one more of this length may be told; what is too much is lost.
+    pub(crate) fn may_go_on(&mut self, bytes: usize) -> bool {
         if self.since.elapsed() >= Duration::from_secs(1) {
             *self = Self::default();
         }
-        let may = self.left > 0;
+        let may = self.left > 0 && bytes <= self.bytes;
         self.left = self.left.saturating_sub(1);
+        self.bytes -= if may { bytes } else { 0 };
         may
     }
 }
 
 const MAX_A_SECOND: u32 = 64;
+/// Each of thousands who listen may want to be told it all.
+const MAX_BYTES_A_SECOND: usize = 512 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_talks_so_often_and_so_long_a_second() {
+        let mut talk = Talk::default();
+        let told = |talk: &mut Talk, bytes| (0..1000).filter(|_| talk.may_go_on(bytes)).count();
+        assert_eq!(told(&mut talk, 100), MAX_A_SECOND as usize);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(told(&mut talk, 64 << 10), 8);
+        assert!(!talk.may_go_on(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(told(&mut talk, 100), MAX_A_SECOND as usize, "twin: in the next second");
+    }
+}

@@ -29,8 +29,8 @@ pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> O
 
 /// A result whose links lead to what clients know.
 pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Option<Box<RawValue>> {
-    // Of the first server nothing is changed but what looks like a skill, and most results name nothing.
-    if !result.get().contains(r#""resource"#) || server == 0 && !result.get().to_ascii_lowercase().contains("skill") {
+    // Most results name nothing.
+    if !result.get().contains(r#""resource"#) {
         return None;
     }
     let members = Members::of(result).ok()?;
@@ -66,10 +66,11 @@ fn blocks(hub: &Hub, server: usize, content: &RawValue) -> Option<String> {
 
 fn block(hub: &Hub, server: usize, block: &RawValue) -> Option<Box<RawValue>> {
     let members = Members::of(block).ok()?;
+    let known = |uri: &str| hub.linked_uri(server, uri);
     match &*members.string("type")? {
-        "resource_link" => exposed(hub, server, block, "uri"),
+        "resource_link" => renamed(block, "uri", known),
         "resource" => {
-            let changed = exposed(hub, server, members.value("resource")?, "uri")?;
+            let changed = renamed(members.value("resource")?, "uri", known)?;
             Some(members.set("resource", changed.get()))
         }
         _ => None,
@@ -78,8 +79,12 @@ fn block(hub: &Hub, server: usize, block: &RawValue) -> Option<Box<RawValue>> {
 
 /// The object with the URI in this member as clients know it; nothing if that is the same.
 fn exposed(hub: &Hub, server: usize, object: &RawValue, name: &str) -> Option<Box<RawValue>> {
+    renamed(object, name, |uri| hub.exposed_uri(server, uri))
+}
+
+fn renamed(object: &RawValue, name: &str, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {
     let members = Members::of(object).ok()?;
     let own = members.string(name)?;
-    let exposed = hub.exposed_uri(server, &own)?;
-    (*exposed != *own).then(|| members.with(name, &exposed)).flatten()
+    let known = known(&own)?;
+    (*known != *own).then(|| members.with(name, &known)).flatten()
 }

@@ -13,6 +13,7 @@ use super::{
     offer::Offer,
     passing::uri_of,
     skill_files::agreed,
+    skill_uris,
     spares::Wanted,
 };
 use crate::{
@@ -85,7 +86,9 @@ impl Aggregator {
         if let Some(location) = self.prefixed(uri).await {
             return vec![location];
         }
+        // Whoever names what another one has gets no reads of it: its link has its name in front.
         if let Some(owner) = self.hub.links.owner(uri)
+            && !self.hub.is_anothers(owner, uri)
             && self.entries[owner].offer().await.is_ok_and(|offer| offer.description.capabilities.resources)
         {
             return vec![at(&self.entries[owner])];
@@ -111,7 +114,8 @@ impl Aggregator {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
         let offer = entry.offer().await.ok()?;
-        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest);
+        let is_linked = || self.hub.links.owner(rest) == Some(entry.index) && offer.description.capabilities.resources;
+        let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest) || is_linked();
         its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }
 
@@ -177,19 +181,30 @@ impl Aggregator {
 
     pub(super) async fn unsubscribe(&self, call: Call) -> Outcome {
         let Some(exposed) = call.params.as_deref().and_then(uri_of) else { return no_uri() };
-        let Some(Location { entry, uri }) = self.locate(&exposed).await.into_iter().next() else {
+        let place = self.locate(&exposed).await.into_iter().next();
+        let place = place.map(|Location { entry, uri }| Subscribed { server: entry.index, uri });
+        // It may not be there any more, or be another server's by now.
+        let known = |to: &Subscribed| self.is_known_as(to, &exposed);
+        let Some(to) = self.hub.subscribed_by(call.client, place.as_ref(), known).or(place) else {
             return not_found(&exposed);
         };
-        let last = self.hub.unsubscribe(&Subscribed { server: entry.index, uri: uri.clone() }, call.client);
+        let (entry, uri) = (&self.entries[to.server], &to.uri);
+        let last = self.hub.unsubscribe(&to, call.client);
         match entry.running().filter(|_| last) {
             // What else the client says is judged by nobody here.
             Some(ready) => {
-                let params = of_uri(&call.method, &uri).params;
-                self.pass(&entry, &ready, Wanted::Uri(&uri), Call { params, ..call.clone() }).await
+                let params = of_uri(&call.method, uri).params;
+                self.pass(entry, &ready, Wanted::Uri(uri), Call { params, ..call.clone() }).await
             }
             // A server that does not run has forgotten it by itself.
             None => nothing(),
         }
+    }
+
+    /// Whether a client may have called a resource so, be it as its server does, or with the server's name.
+    fn is_known_as(&self, Subscribed { server, uri }: &Subscribed, exposed: &str) -> bool {
+        let name = self.entries[*server].name.as_str();
+        **uri == *exposed || prefixed(name, uri) == exposed || skill_uris::exposed(name, uri) == exposed
     }
 
     /// Ends what only this client was subscribed to.

@@ -10,7 +10,8 @@ use super::{
     body::{Parts, ResponseBody, head_of_stream, resumable, stream_of_events},
     guard::{accepts, single_header},
     reply::{not_allowed, plain},
-    session::Session,
+    session::{Session, lock},
+    subject::subject,
 };
 use crate::{
     extension::is_of_protocol,
@@ -110,7 +111,7 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
         match events.recv().await {
             Ok(event) => {
                 // One that another stream of this session is there for is not told twice.
-                if session.is_listening(parts) && session.may_hear(&event) {
+                if session.is_listening(parts) && event.is_for(session.principal()) && wants(session, &event) {
                     parts.offer(write_notification(&event.method, event.params.as_deref()));
                 } else if !session.is_listening(parts) {
                     return;
@@ -127,6 +128,21 @@ impl Event {
     /// Whether this principal may hear it. What an extension says of no call is somebody's, or nobody's.
     pub(super) fn is_for(&self, principal: &Principal) -> bool {
         self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| **owner == *principal.as_str())
+    }
+}
+
+/// What [`Session::wants`] says, without reading a long event for each session anew.
+fn wants(session: &Session, event: &Event) -> bool {
+    match &*event.method {
+        "notifications/resources/updated" => {
+            let subscribed = lock(&session.subscribed);
+            !subscribed.is_empty() && subject(event).uri.as_deref().is_some_and(|uri| subscribed.contains_key(uri))
+        }
+        "notifications/message" => {
+            let wanted = *lock(&session.level);
+            wanted.is_none_or(|wanted| subject(event).level.is_none_or(|level| level >= wanted))
+        }
+        _ => session.wants(event),
     }
 }
 

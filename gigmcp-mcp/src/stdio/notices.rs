@@ -67,11 +67,11 @@ impl Shared {
     /// To the call that it names; else where a line of the log would go; else to the only one who has ever asked this process for
     /// anything. What may be of several reaches nobody.
     fn pass_on(&self, notification: Notification) -> Option<()> {
-        let short = notification.params.as_ref().is_none_or(|params| params.get().len() <= MAX_EVENT_BYTES);
-        if !short || !self.is_of_extension(&notification.method) {
+        let bytes = notification.params.as_ref().map_or(0, |params| params.get().len());
+        if bytes > MAX_EVENT_BYTES || !self.is_of_extension(&notification.method) {
             return None;
         }
-        let may = self.notices.lock().unwrap_or_else(PoisonError::into_inner).may_go_on();
+        let may = self.notices.lock().unwrap_or_else(PoisonError::into_inner).may_go_on(bytes);
         if !may {
             return None;
         }

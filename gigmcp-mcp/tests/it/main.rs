@@ -15,6 +15,7 @@ mod hostile_server;
 mod hostile_talk;
 mod legacy;
 mod lifecycle;
+mod listeners;
 mod meta;
 mod meta_calls;
 mod mirrored;

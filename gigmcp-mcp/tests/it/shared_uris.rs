@@ -61,6 +61,40 @@ async fn no_server_lists_what_another_ones_resource_is_called_here() {
     }
 }
 
+/// A server with this template, or none, whose tool points at `doc://7`.
+fn pointing(name: &'static str, template: Option<&'static str>) -> Stage {
+    Stage::new(ALL, move |method, params| match method {
+        "tools/list" => result(r#"{"tools":[{"name":"point","inputSchema":{"type":"object"}}]}"#),
+        "resources/list" => result(r#"{"resources":[]}"#),
+        "resources/templates/list" => {
+            let templates: Vec<_> = template.iter().map(|uri| json!({ "uriTemplate": uri, "name": "t" })).collect();
+            result(json!({ "resourceTemplates": templates }).to_string())
+        }
+        "tools/call" => result(r#"{"content":[{"type":"resource_link","uri":"doc://7","name":"d"}]}"#),
+        "resources/read" => {
+            let params: Value = serde_json::from_str(params).unwrap();
+            result(json!({ "contents": [{ "uri": params["uri"], "text": name }] }).to_string())
+        }
+        _ => result("{}"),
+    })
+}
+
+#[tokio::test]
+async fn a_link_draws_nothing_to_its_server_that_another_one_has() {
+    for (theirs, linked, bare) in [(Some("doc://{id}"), "a+doc://7", "b"), (Some("other://{id}"), "doc://7", "a")] {
+        let (one, two) = (pointing("a", None), pointing("b", theirs));
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        ask(&aggregator, "resources/templates/list", &json!({})).await;
+        let called = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
+        assert_eq!(called["content"][0]["uri"], linked, "{theirs:?}");
+        for (uri, owner) in [(linked, "a"), ("doc://7", bare)] {
+            let read = ask(&aggregator, "resources/read", &json!({ "uri": uri })).await;
+            assert_eq!((&read["contents"][0]["text"], &read["contents"][0]["uri"]), (&json!(owner), &json!(uri)));
+        }
+    }
+}
+
 #[tokio::test]
 async fn names_that_look_alike_in_two_servers_have_their_servers_names() {
     let tools = |name: &'static str| {
@@ -150,4 +184,31 @@ async fn who_subscribes_while_the_last_one_leaves_stays_subscribed() {
             stage.heard(&["resources/unsubscribe"]).await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_there_any_more_can_be_unsubscribed_from() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let is_gone = Arc::clone(&gone);
+    let all = r#""capabilities":{"tools":{},"resources":{"subscribe":true,"listChanged":true}}"#;
+    let mut stage = Stage::new(all, move |method, _| match method {
+        "tools/list" => result(r#"{"tools":[]}"#),
+        "resources/list" if is_gone.load(Ordering::SeqCst) => result(r#"{"resources":[]}"#),
+        "resources/list" => result(r#"{"resources":[{"uri":"a:1","name":"n"}]}"#),
+        "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+        _ => result("{}"),
+    });
+    // With another server, not every URI is the only one's.
+    let other = listing("other", &["b:1"]);
+    let aggregator = Aggregator::new(vec![stage.backend("srv"), other.backend("other")]).unwrap();
+    let (one, two) = (ClientId::new(), ClientId::new());
+    assert!(matches!(aggregator.call(of("resources/subscribe", one)).await, Outcome::Complete(_)));
+    gone.store(true, Ordering::SeqCst);
+    stage.say(r#"{"jsonrpc":"2.0","method":"notifications/resources/list_changed"}"#);
+    while ask(&aggregator, "resources/list", &json!({})).await["resources"].as_array().unwrap().len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(aggregator.call(of("resources/unsubscribe", two)).await, Outcome::Error(_)), "it had none");
+    assert!(matches!(aggregator.call(of("resources/unsubscribe", one)).await, Outcome::Complete(_)), "twin");
+    assert_eq!(stage.heard(&["resources/unsubscribe"]).await.1, r#"{"uri":"a:1"}"#);
 }

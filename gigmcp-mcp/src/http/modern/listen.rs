@@ -19,6 +19,7 @@ use crate::{
         ClientCapabilities, Principal, StreamableHttp,
         body::{Answer, Part, Parts, ResponseBody, stream_of_events},
         reply::rpc_error,
+        subject::subject,
     },
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
     object::{Members, quoted},
@@ -207,14 +208,14 @@ impl<U: Upstream + ?Sized + 'static> Listening<U> {
         let wanted = match list {
             Some(list) => self.filter.wants(list),
             None if &*event.method == "notifications/resources/updated" => {
-                let uri = params.and_then(|params| Members::of(params).ok()?.string("uri").map(String::from));
-                uri.is_some_and(|uri| self.filter.resource_subscriptions.contains(&uri))
+                let uris = &self.filter.resource_subscriptions;
+                !uris.is_empty() && subject(event).uri.as_deref().is_some_and(|uri| uris.contains(uri))
             }
             None if &*event.method == "notifications/tasks" => {
-                let id = params.and_then(|params| Members::of(params).ok()?.string("taskId").map(String::from));
+                let ids = &self.filter.task_ids;
                 // What it cannot be asked it learns when it looks at the task.
                 let asks = || params.is_none_or(|params| self.capabilities.allow_all(params).is_ok());
-                id.is_some_and(|id| self.filter.task_ids.contains(&id)) && asks()
+                !ids.is_empty() && subject(event).task.as_deref().is_some_and(|id| ids.contains(id)) && asks()
             }
             // The filter has no word for these: whoever listens and has declared the extension hears them.
             None => self.extensions.owner_of_notice(&event.method).is_some(),

@@ -11,12 +11,15 @@ use super::{
 };
 use crate::{
     extension::Extensions,
-    http::body::{Part, Parts},
+    http::{
+        Principal,
+        body::{Part, Parts},
+    },
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
     sink::{Hearing, Sink},
-    upstream::{BoxFuture, Event, List},
+    upstream::{BoxFuture, List},
 };
 
 /// One call's way back to its client: the stream of its own POST.
@@ -150,9 +153,8 @@ impl Session {
         Extensions::read(&context.capabilities).owner_of_notice(method).is_some()
     }
 
-    /// Whether what belongs to no call may be told to this client, and it wants to see it.
-    pub(in crate::http) fn may_hear(&self, event: &Event) -> bool {
-        event.is_for(&self.principal) && self.wants(event)
+    pub(in crate::http) fn principal(&self) -> &Principal {
+        &self.principal
     }
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.

@@ -29,7 +29,7 @@ impl Waiting {
     /// Passes on what gets on, and not too much of it.
     fn tell(&mut self, value: f64, said: Box<RawValue>) {
         if let Some(hearing) = self.hearing.as_ref().filter(|_| value > self.progress && value.is_finite())
-            && self.talk.may_go_on()
+            && self.talk.may_go_on(said.get().len())
         {
             self.progress = value;
             hearing.tell(said);

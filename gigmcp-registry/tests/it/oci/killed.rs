@@ -79,7 +79,10 @@ fn collect_garbage(place: &Place) {
     loop {
         match place.store.collect_garbage(&Keep::default()) {
             Err(StoreError::Busy) if start.elapsed() < Duration::from_secs(10) => std::thread::yield_now(),
-            collected => return drop(collected.unwrap()),
+            collected => {
+                collected.unwrap();
+                return;
+            }
         }
     }
 }
