@@ -91,7 +91,7 @@ impl Description {
         let capabilities = serde_json::value::to_raw_value(&self.capabilities.to_json()).expect("it is JSON");
         let capabilities = match self.extensions.to_raw() {
             Some(extensions) => {
-                Members::of(&capabilities).expect("it is an object").set("extensions", extensions.get())
+                Members::grown(&capabilities).expect("it is an object").set("extensions", extensions.get())
             }
             None => capabilities,
         };

@@ -113,8 +113,11 @@ impl Guard {
 
     /// Whether a server may hear of this: one that recurses into what a client has nested without end would end for all clients.
     pub(crate) fn takes(&self, call: &Call) -> Result<(), RpcError> {
-        let responses = call.context.as_deref().and_then(|context| context.responses.as_deref());
-        let mut all = call.params.as_deref().into_iter().chain(responses);
+        let context = call.context.as_deref();
+        let said = context
+            .into_iter()
+            .flat_map(|context| context.responses.as_deref().into_iter().chain([&*context.capabilities]));
+        let mut all = call.params.as_deref().into_iter().chain(said);
         match all.all(|json| size::is_shallow(json.get(), self.policy.limits.nesting)) {
             true => Ok(()),
             false => Err(RpcError::new(RpcError::INVALID_PARAMS, "params is nested too deeply")),

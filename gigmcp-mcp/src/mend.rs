@@ -95,7 +95,7 @@ fn messages(message: &RawValue, room: &mut usize) -> Vec<String> {
     let blocks = members.value("content").map_or_else(|| vec![text_block("")], |content| blocks(content, *room));
     *room = room.saturating_sub(blocks.len());
     let with_role = members.set("role", role);
-    let members = Members::of(&with_role).expect("it was read before");
+    let members = Members::grown(&with_role).expect("it was read before");
     let mut blocks = blocks.iter();
     let first = blocks.next().map(|block| members.set("content", block).get().to_owned());
     // What else there is of the message is told once: repeated with each block, a short text could become one that fills the memory.
@@ -149,7 +149,7 @@ pub(crate) fn mended_error(error: &RawValue) -> Option<Box<RawValue>> {
 }
 
 fn without_odd(object: &RawValue, name: &str, right: fn(&RawValue) -> bool) -> Box<RawValue> {
-    let members = Members::of(object).expect("it was read before");
+    let members = Members::grown(object).expect("it was read before");
     match members.value(name) {
         Some(value) if !right(value) => members.without(name),
         _ => object.to_owned(),

@@ -21,8 +21,17 @@ impl<'a> Members<'a> {
     /// A member named twice is refused: two readers may pick different ones, and then what was
     /// checked is not what is used.
     pub(crate) fn of(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
+        Self::at_most::<MAX_MEMBERS>(raw)
+    }
+
+    /// The same of one that has been read, and has got a few members more since.
+    pub(crate) fn grown(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
+        Self::at_most::<{ MAX_MEMBERS + 16 }>(raw)
+    }
+
+    fn at_most<const MAX: usize>(raw: &'a RawValue) -> Result<Self, serde_json::Error> {
         let text = raw.get();
-        let Listed(members) = serde_json::from_str(text)?;
+        let Listed::<MAX>(members) = serde_json::from_str(text)?;
         Ok(Self { text, members })
     }
 
@@ -137,14 +146,14 @@ pub(crate) fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
-struct Listed<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Listed<'a, const MAX: usize>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Listed<'de> {
+impl<'de, const MAX: usize> Deserialize<'de> for Listed<'de, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        struct Object<const MAX: usize>;
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Listed<'de>;
+        impl<'de, const MAX: usize> Visitor<'de> for Object<MAX> {
+            type Value = Listed<'de, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -154,7 +163,7 @@ impl<'de> Deserialize<'de> for Listed<'de> {
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
                 let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
                 while let Some(Key(name)) = map.next_key()? {
-                    if members.len() == MAX_MEMBERS {
+                    if members.len() == MAX {
                         return Err(de::Error::custom("there are too many members"));
                     }
                     if !seen.insert(name.clone()) {
@@ -166,7 +175,7 @@ impl<'de> Deserialize<'de> for Listed<'de> {
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object::<MAX>)
     }
 }
 

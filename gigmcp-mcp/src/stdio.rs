@@ -213,6 +213,7 @@ impl Upstream for StdioUpstream {
         let roots = self.shared.features.roots == Roots::Forward && self.shared.era == Era::Legacy;
         if self.shared.is_of_extension(&told.method) {
             self.shared.owners.note(&told);
+            self.shared.pending.was_told(told.client, TOLD);
             self.shared.tell_of_extension(&told);
         } else if roots && &*told.method == ROOTS_CHANGED {
             self.shared.owners.note(&told);
@@ -256,6 +257,10 @@ impl Upstream for StdioUpstream {
         Some(self.shared.events.subscribe())
     }
 }
+
+/// For how long a server may ask and log for what it was told. Whoever tells it something again and again keeps others from
+/// being asked by this process, and so it is short.
+const TOLD: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A task of the server's that is waited for.
 struct Working {

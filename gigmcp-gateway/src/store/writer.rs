@@ -66,7 +66,8 @@ impl Writer {
             self.with_commit = Some(with_commit);
         }
         let connection = self.served.begin(Access::Write)?;
-        let seen = connection.changes_of_others()?;
+        // A transaction that was left open would keep everybody from writing.
+        let seen = connection.changes_of_others().inspect_err(|_| drop(connection.batch("ROLLBACK")))?;
         if self.seen.replace(seen) != Some(seen) {
             self.counter.add();
         }

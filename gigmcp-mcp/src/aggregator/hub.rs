@@ -1,6 +1,7 @@
 //! What the servers of one aggregator share: who listens, at which level, and to which resources.
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
@@ -150,9 +151,14 @@ impl Hub {
     }
 
     /// The same for one that a result of this server names: in its name if it would lead to another server otherwise.
-    pub(super) fn linked_uri(&self, server: usize, uri: &str) -> Option<String> {
+    /// What is not looked at, because a result names so much, has it too: it leads to the same.
+    pub(super) fn linked_uri(&self, server: usize, uri: &str, looked_at: &Cell<usize>) -> Option<String> {
         let exposed = self.exposed_uri(server, uri)?;
-        if exposed != uri || self.links.owner(uri) != Some(server) || !self.is_anothers(server, uri) {
+        if exposed != uri || self.links.owner(uri) != Some(server) {
+            return Some(exposed);
+        }
+        looked_at.set(looked_at.get() + 1);
+        if looked_at.get() <= MAX_LOOKED_AT && !self.is_anothers(server, uri) {
             return Some(exposed);
         }
         let own = self.entries.get()?.get(server)?.upgrade()?;
@@ -162,11 +168,14 @@ impl Hub {
     /// Whether a server has this by what is known of it, and the one at that place has not.
     pub(super) fn is_anothers(&self, server: usize, uri: &str) -> bool {
         let has = |entry: &Entry| {
-            let lists = |offer: Arc<super::Offer>| offer.lists_uri(uri) || offer.catalogue.templates.matches(uri);
+            let lists = |offer: Arc<super::Offer>| {
+                offer.lists_uri(uri) || offer.held.located(uri).is_some() || offer.catalogue.templates.matches(uri)
+            };
             entry.offer_now().is_some_and(lists)
         };
-        let (own, others): (Vec<_>, Vec<_>) = self.entries().partition(|entry| entry.index == server);
-        !own.iter().any(|entry| has(entry)) && others.iter().any(|entry| has(entry))
+        // Another one's first: it has nothing in the rule.
+        self.entries().any(|entry| entry.index != server && has(&entry))
+            && !self.entries().any(|entry| entry.index == server && has(&entry))
     }
 
     /// An outcome whose links lead to what clients know.
@@ -291,6 +300,9 @@ impl Hub {
 }
 
 /// How clients know a resource whose own URI another server has taken.
+/// How many links of one result are compared with other servers' templates.
+const MAX_LOOKED_AT: usize = 64;
+
 pub(super) fn prefixed(server: &str, uri: &str) -> String {
     format!("{server}+{uri}")
 }

@@ -161,6 +161,6 @@ fn is_offered(kind: Kind, entry: &Entry, item: &Named) -> bool {
 }
 
 fn under(item: &Named, name: &str) -> Box<RawValue> {
-    let members = Members::of(&item.definition).expect("it was read before");
+    let members = Members::grown(&item.definition).expect("it was read before");
     members.with("name", name).expect("it has a name")
 }

@@ -66,9 +66,17 @@ impl Aggregator {
         let declared = Extensions::read(&context.capabilities);
         let Some(id) = declared.owner_of_notice(&call.method) else { return };
         // One that does not run counts too: what is meant for it must not reach another.
-        let has = |entry: &&Arc<Entry>| entry.offer_now().is_some_and(|offer| offer.description.extensions.has(id));
-        let mut having = self.entries.iter().filter(has);
-        let (Some(entry), None) = (having.next(), having.next()) else { return };
+        let mut having = Vec::new();
+        for entry in &self.entries {
+            let offer = match entry.running() {
+                Some(ready) => Some(Arc::clone(&ready.offer)),
+                None => entry.known().await,
+            };
+            if offer.is_some_and(|offer| offer.description.extensions.has(id)) {
+                having.push(entry);
+            }
+        }
+        let [entry] = having[..] else { return };
         if entry.running().is_none() {
             return;
         }

@@ -1,6 +1,8 @@
 //! URIs that point from one thing of a server to another: they are the server's own, and clients may know what they point to
 //! under another one, because two servers have the same.
 
+use std::cell::Cell;
+
 use serde_json::value::RawValue;
 
 use super::hub::Hub;
@@ -33,9 +35,11 @@ pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Op
     if !result.get().contains(r#""resource"#) {
         return None;
     }
+    let looked_at = &Cell::new(0);
+    let known = |uri: &str| hub.linked_uri(server, uri, looked_at);
     let members = Members::of(result).ok()?;
     if let Some(content) = members.value("content") {
-        let changed = blocks(hub, server, content)?;
+        let changed = blocks(content, known)?;
         return Some(members.set("content", &changed));
     }
     let messages: Vec<&RawValue> = serde_json::from_str(members.value("messages")?.get()).ok()?;
@@ -43,7 +47,7 @@ pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Op
     let mut all = Vec::new();
     for message in messages {
         let changed = Members::of(message).ok().and_then(|read| {
-            let changed = block(hub, server, read.value("content")?)?;
+            let changed = block(read.value("content")?, known)?;
             Some(read.set("content", changed.get()))
         });
         any |= changed.is_some();
@@ -52,21 +56,20 @@ pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Op
     any.then(|| members.set("messages", &format!("[{}]", all.join(","))))
 }
 
-fn blocks(hub: &Hub, server: usize, content: &RawValue) -> Option<String> {
+fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> Option<String> {
     let content: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
     let mut any = false;
     let mut all = Vec::new();
     for one in content {
-        let changed = block(hub, server, one);
+        let changed = block(one, known);
         any |= changed.is_some();
         all.push(changed.as_deref().unwrap_or(one).get().to_owned());
     }
     any.then(|| format!("[{}]", all.join(",")))
 }
 
-fn block(hub: &Hub, server: usize, block: &RawValue) -> Option<Box<RawValue>> {
+fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {
     let members = Members::of(block).ok()?;
-    let known = |uri: &str| hub.linked_uri(server, uri);
     match &*members.string("type")? {
         "resource_link" => renamed(block, "uri", known),
         "resource" => {

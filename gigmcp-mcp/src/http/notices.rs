@@ -23,12 +23,14 @@ impl StreamableHttp {
         upstream: &Arc<U>,
         told: Call,
     ) -> Response<ResponseBody> {
+        // A server of the newer era is told with it what the client declares.
+        let context = told.context.as_deref().map_or(0, |context| context.capabilities.get().len());
         let bytes = told.params.as_ref().map_or(0, |params| params.get().len());
-        if bytes > MAX_NOTICE_BYTES {
+        if bytes.max(context) > MAX_NOTICE_BYTES {
             let error = RpcError::new(RpcError::INVALID_REQUEST, "the notification is too long");
             return rpc_error(StatusCode::PAYLOAD_TOO_LARGE, None, &error);
         }
-        let Some(_share) = self.shares.request(principal, bytes) else {
+        let Some(_share) = self.shares.request(principal, bytes + context) else {
             let error = RpcError::new(RpcError::INTERNAL_ERROR, "too many requests are under way");
             return rpc_error(StatusCode::TOO_MANY_REQUESTS, None, &error);
         };

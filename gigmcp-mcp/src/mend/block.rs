@@ -50,7 +50,7 @@ fn link(members: &Members<'_>) -> Option<String> {
     if sized {
         return Some(mended.get().to_owned());
     }
-    Some(Members::of(&mended).expect("it was read before").without("size").get().to_owned())
+    Some(Members::grown(&mended).expect("it was read before").without("size").get().to_owned())
 }
 
 /// The contents of a resource; `uri` is its own, should they not say it.
@@ -61,7 +61,8 @@ pub(super) fn contents(uri: &str, given: &RawValue) -> String {
     };
     let text = |members: &Members<'_>, name: &str| members.value(name).map(|value| string(value).is_some());
     let mut mended = given.to_owned();
-    let mut set = |name: &str, json: &str| mended = Members::of(&mended).expect("it was read before").set(name, json);
+    let mut set =
+        |name: &str, json: &str| mended = Members::grown(&mended).expect("it was read before").set(name, json);
     if text(&members, "uri") != Some(true) {
         set("uri", &quoted(uri));
     }
@@ -72,7 +73,7 @@ pub(super) fn contents(uri: &str, given: &RawValue) -> String {
     }
     for (name, right) in [("mimeType", is_text as fn(&RawValue) -> bool), ("_meta", is_object)] {
         if members.value(name).is_some_and(|value| !right(value)) {
-            mended = Members::of(&mended).expect("it was read before").without(name);
+            mended = Members::grown(&mended).expect("it was read before").without(name);
         }
     }
     mended.get().to_owned()

@@ -159,7 +159,7 @@ impl Shared {
             };
             if let Ok(members) = Members::of(&progress) {
                 let params = members.set("progressToken", token.get());
-                self.send_now(write_notification("notifications/progress", Some(&params)));
+                self.send_if_room(write_notification("notifications/progress", Some(&params)));
             }
         }
     }

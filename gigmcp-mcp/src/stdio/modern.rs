@@ -179,9 +179,9 @@ impl Shared {
         // Parameters that are no object, or name a member twice, are nothing that a server could answer.
         let mut params = params.filter(|params| Members::of(params).is_ok()).unwrap_or(&none).to_owned();
         let set = |object: &RawValue, name: &str, json: &str| {
-            Members::of(object).expect("it was read before").set(name, json)
+            Members::grown(object).expect("it was read before").set(name, json)
         };
-        let meta = Members::of(&params).expect("it was read before").value("_meta").filter(|meta| is_object(meta));
+        let meta = Members::grown(&params).expect("it was read before").value("_meta").filter(|meta| is_object(meta));
         let mut meta = meta.filter(|meta| Members::of(meta).is_ok()).unwrap_or(&none).to_owned();
         let info = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") });
         meta = set(&meta, "io.modelcontextprotocol/clientInfo", &info.to_string());
@@ -255,7 +255,7 @@ fn sorted(method: &str, result: Box<RawValue>, follows_tasks: bool) -> Outcome {
     let cached =
         method.ends_with("/list") || matches!(method, "resources/read" | "skills/get" | "resources/directory/read");
     for name in ["resultType", "ttlMs", "cacheScope"].into_iter().take(if cached { 3 } else { 1 }) {
-        let members = Members::of(&left).expect("it was read before");
+        let members = Members::grown(&left).expect("it was read before");
         if members.value(name).is_some() {
             left = members.without(name);
         }

@@ -64,8 +64,8 @@ impl Shared {
         }
     }
 
-    /// To the call that it names; else where a line of the log would go; else to the only one who has ever asked this process for
-    /// anything. What may be of several reaches nobody.
+    /// To the call that it names; else to the only one who has ever asked this process for anything, by a call of theirs that is
+    /// under way if there is one. What may be of several reaches nobody.
     fn pass_on(&self, notification: Notification) -> Option<()> {
         let bytes = notification.params.as_ref().map_or(0, |params| params.get().len());
         if bytes > MAX_EVENT_BYTES || !self.is_of_extension(&notification.method) {
@@ -82,13 +82,14 @@ impl Shared {
                 let params = with_token(params?, &theirs)?;
                 sink.notify(Notification { params: Some(params), ..notification });
             }
-            Named::Nothing => match self.pending.listener() {
-                Listener::One(Some(sink)) => sink.notify(notification),
-                Listener::One(None) | Listener::Everyone | Listener::Unknown => {
-                    let owner = self.owners.only()?;
-                    self.publish(notification, Some(owner));
+            Named::Nothing => {
+                // What it says on its own may be of anybody who has ever asked it, whoever asks it now.
+                let owner = self.owners.only()?;
+                match self.pending.listener() {
+                    Listener::One(Some(sink)) => sink.notify(notification),
+                    _ => self.publish(notification, Some(owner)),
                 }
-            },
+            }
         }
         Some(())
     }
@@ -103,7 +104,7 @@ impl Shared {
                 Some(self.dressed(0, told.params.as_deref(), false, context.as_ref()))
             }
         };
-        self.send_now(write_notification(&told.method, params.as_deref()));
+        self.send_if_room(write_notification(&told.method, params.as_deref()));
     }
 }
 

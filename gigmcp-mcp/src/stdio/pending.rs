@@ -35,6 +35,8 @@ struct Table {
     waiting: HashMap<u64, Entry>,
     /// What the server may still be working on, though nobody waits for it.
     given_up: HashMap<u64, GivenUp>,
+    /// Until when the server may be at what each client has told it.
+    told: HashMap<Option<ClientId>, Instant>,
     /// Until when there were more of them than are kept.
     crowded_until: Option<Instant>,
     closed: bool,
@@ -190,6 +192,17 @@ impl Pending {
         drop(table);
         self.changed.notify_waiters();
         waiting.is_some()
+    }
+
+    /// Notes that a client has told the server something, which answers nothing: for `life` what it asks and logs may be of that.
+    pub(crate) fn was_told(&self, client: Option<ClientId>, life: Duration) {
+        let mut table = self.lock();
+        let until = Instant::now() + life;
+        if table.told.len() < MAX_GIVEN_UP || table.told.contains_key(&client) {
+            table.told.insert(client, until);
+        } else {
+            table.crowded_until = Some(until);
+        }
     }
 
     /// Notes that the server works for a client until [`works_no_more`](Self::works_no_more) is told this number.
@@ -354,12 +367,13 @@ impl Pending {
 }
 
 impl Table {
-    /// Whether the server may still be working on a call that was given up.
+    /// Whether the server may still be working on a call that was given up, or on what it was told.
     fn works_for_anybody(&mut self) -> bool {
         let now = Instant::now();
         self.given_up.retain(|_, call| call.until.is_none_or(|until| until > now));
+        self.told.retain(|_, until| *until > now);
         self.crowded_until.take_if(|until| *until <= now);
-        self.crowded_until.is_some() || !self.given_up.is_empty()
+        self.crowded_until.is_some() || !self.given_up.is_empty() || !self.told.is_empty()
     }
 
     /// Whether one of these may be of another client.
@@ -367,7 +381,8 @@ impl Table {
         self.works_for_anybody()
             && (client.is_none()
                 || self.crowded_until.is_some()
-                || self.given_up.values().any(|call| call.client != client))
+                || self.given_up.values().any(|call| call.client != client)
+                || self.told.keys().any(|told| *told != client))
     }
 }
 

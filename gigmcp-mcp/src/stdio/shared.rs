@@ -68,6 +68,17 @@ impl Shared {
         }
     }
 
+    /// The same for what a client says and nobody waits for: half of the queue is for the rest.
+    pub(super) fn send_if_room(&self, line: Vec<u8>) {
+        let permits = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        let is_free = self.outgoing.capacity() > self.outgoing.max_capacity() / 2;
+        let room = is_free.then(|| Arc::clone(&self.write_budget).try_acquire_many_owned(permits).ok()).flatten();
+        let sent = room.is_some_and(|room| self.outgoing.try_send(Outgoing { line, _budget: Some(room) }).is_ok());
+        if !sent {
+            Counters::add(&self.counters.unwritten);
+        }
+    }
+
     pub(super) fn close(&self) {
         self.pending.close(&CallError::Exited);
         self.closed.cancel();

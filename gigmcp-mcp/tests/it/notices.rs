@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gigmcp_mcp::{
-    Aggregator, BoxFuture, Call, ClientContext, DefinitionKind, Event, FlowLabels, FlowPolicy, Notification, Outcome,
-    Sink, StreamableHttpLimits, Upstream,
+    Aggregator, BoxFuture, Call, ClientContext, ClientId, DefinitionKind, Event, FlowLabels, FlowPolicy, Notification,
+    Outcome, Sink, StreamableHttpLimits, Upstream,
 };
 use http::Method;
 use serde_json::{Value, json};
@@ -202,6 +202,43 @@ async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_any
             aggregator.call(call(owner, &json!({}), "do", None)).await;
             assert_eq!(next().await.as_deref(), expected, "{owner}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_names_no_call_is_not_of_the_one_under_way_if_another_has_asked_before() {
+    for (before, passes) in [("two", false), ("one", true)] {
+        let mut stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let declared = json!({ ODD: {} });
+        aggregator.call(call(before, &declared, "do", None)).await;
+        stage.heard(&["tools/call"]).await;
+        let (_call, mut reached, _) = waiting(&aggregator, &mut stage, "one", &declared).await;
+        stage.say(says(CHANGED, &json!({ "x": 1 })));
+        line(&stage);
+        assert_eq!(note(&mut reached).await.0 == CHANGED, passes, "{before}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_may_be_of_what_another_client_has_told_it() {
+    let (this, other) = (ClientId::new(), ClientId::new());
+    for (teller, heard) in [(other, CHANGED), (this, "notifications/message")] {
+        let mut stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let declared = json!({ ODD: {} });
+        let (sink, mut reached) = Client::connect();
+        let calling = call("one", &declared, "wait", Some(sink)).of_client(this);
+        let caller = Arc::clone(&aggregator);
+        let _call = tokio::spawn(async move { caller.call(calling).await });
+        let sent: Value = serde_json::from_str(&stage.heard(&["tools/call"]).await.1).unwrap();
+        let mut telling = Call::new(CHANGED, Some(raw("{}"))).of_client(teller);
+        telling.context = Some(context("one", &declared));
+        aggregator.notify(telling).await;
+        stage.heard(&[CHANGED]).await;
+        line(&stage);
+        stage.say(says(CHANGED, &json!({ "_meta": { "progressToken": sent["_meta"]["progressToken"] } })));
+        assert_eq!(note(&mut reached).await.0, heard);
     }
 }
 

@@ -96,6 +96,35 @@ async fn a_link_draws_nothing_to_its_server_that_another_one_has() {
 }
 
 #[tokio::test]
+async fn of_very_many_links_those_that_nobody_looks_at_have_their_servers_name() {
+    let links: Vec<_> = (0..100)
+        .map(|number| json!({ "type": "resource_link", "uri": format!("doc://{number}"), "name": "d" }))
+        .collect();
+    let links = json!({ "content": links }).to_string();
+    let one = Stage::new(ALL, move |method, params| match method {
+        "tools/list" => result(r#"{"tools":[{"name":"point","inputSchema":{"type":"object"}}]}"#),
+        "resources/list" => result(r#"{"resources":[]}"#),
+        "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+        "tools/call" => result(links.clone()),
+        _ => result(format!(
+            r#"{{"contents":[{{"uri":{},"text":"a"}}]}}"#,
+            serde_json::from_str::<Value>(params).unwrap_or_default()["uri"]
+        )),
+    });
+    let two = pointing("b", Some("other://{id}"));
+    let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+    aggregator.tools().await;
+    let called = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
+    let uris: Vec<&str> =
+        called["content"].as_array().unwrap().iter().map(|link| link["uri"].as_str().unwrap()).collect();
+    assert_eq!((uris[0], uris[63], uris[64], uris[99]), ("doc://0", "doc://63", "a+doc://64", "a+doc://99"));
+    for uri in [uris[0], uris[99]] {
+        let read = ask(&aggregator, "resources/read", &json!({ "uri": uri })).await;
+        assert_eq!(read["contents"][0]["text"], "a", "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn names_that_look_alike_in_two_servers_have_their_servers_names() {
     let tools = |name: &'static str| {
         Stage::new(r#""capabilities":{"tools":{}}"#, move |method, _| match method {

@@ -124,7 +124,7 @@ pub(crate) const CASES: &[Case] = &[
         let _ = set(&socket, 1, 2, &one).and_then(|_| set(&socket, 1, 15, &one));
         done(call(n::BIND, &[i64::from(socket.as_raw_fd()), at(&address), 16]))
     }),
-    case(93, "listen on 8080", |_| Ok(TcpListener::bind("0.0.0.0:8080").map(|_| String::new())?))
+    case(93, "listen on a port", |_| Ok(TcpListener::bind("0.0.0.0:0").map(|_| String::new())?))
         .by_design("in a network of its own, which the host's processes cannot dial"),
     case(97, "dial a literal address past the proxy", |world| reach(world, "198.51.100.7:8443")),
     case(98, "dial a global IPv6 address", |world| reach(world, "[2001:db8::1]:80")),

@@ -131,15 +131,15 @@ fn without_ours(params: &RawValue) -> Box<RawValue> {
     let read = |raw: &RawValue, name: &str| Members::of(raw).is_ok_and(|members| members.value(name).is_some());
     for name in ["inputResponses", "requestState"] {
         if read(&left, name) {
-            left = Members::of(&left).expect("it was read before").without(name);
+            left = Members::grown(&left).expect("it was read before").without(name);
         }
     }
-    let members = Members::of(&left).expect("it was read before");
+    let members = Members::grown(&left).expect("it was read before");
     let Some(meta) = members.value("_meta") else { return left };
     let mut meta = meta.to_owned();
     for name in [PROTOCOL_VERSION, CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL] {
         if read(&meta, name) {
-            meta = Members::of(&meta).expect("it was read before").without(name);
+            meta = Members::grown(&meta).expect("it was read before").without(name);
         }
     }
     match meta.get() {

@@ -28,9 +28,8 @@ pub(super) fn complete(result: &RawValue, cached: Cached) -> Verdict {
     if !is_object(result) {
         return Verdict::refused(&malformed());
     }
-    let set = |result: &RawValue, name: &str, json: &str| Members::of(result).map(|members| members.set(name, json));
-    let mut result = match set(result, "resultType", r#""complete""#) {
-        Ok(result) => result,
+    let mut result = match Members::of(result) {
+        Ok(members) => members.set("resultType", r#""complete""#),
         Err(_) => return Verdict::refused(&malformed()),
     };
     let ttl = match cached {
@@ -41,7 +40,7 @@ pub(super) fn complete(result: &RawValue, cached: Cached) -> Verdict {
     if let Some(ttl) = ttl {
         // What a profile sees is nobody else's, whatever the server thinks of it.
         for (name, json) in [("cacheScope", r#""private""#), ("ttlMs", ttl)] {
-            result = set(&result, name, json).expect("it was read before");
+            result = Members::grown(&result).expect("it was read before").set(name, json);
         }
     }
     Verdict::Result(result)
@@ -71,5 +70,22 @@ pub(super) fn has_failed(verdict: &Verdict) -> bool {
             let flag = Members::of(result).ok().and_then(|members| members.value("isError"));
             flag.is_some_and(|flag| flag.get() == "true")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    #[test]
+    fn an_object_of_as_many_members_as_are_read_may_get_some_more() {
+        let of = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| format!(r#""a{number}":0"#)).collect();
+            RawValue::from_string(format!("{{{}}}", members.join(","))).unwrap()
+        };
+        let Verdict::Result(result) = complete(&of(1 << 16), Cached::Once) else { panic!("it can be read") };
+        assert!(result.get().starts_with(r#"{"ttlMs":0,"cacheScope":"private","resultType":"complete","a0":0,"#));
+        assert!(matches!(complete(&of((1 << 16) + 1), Cached::Once), Verdict::Error(_)), "twin: too many");
     }
 }

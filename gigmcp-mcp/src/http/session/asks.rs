@@ -49,10 +49,10 @@ impl CallStream {
     async fn asked(&self, mut request: Request, hearing: Option<Hearing>) -> Verdict {
         let follows = hearing.is_some();
         let answer = match self.session.begin_ask(&request, hearing) {
-            Ok(asked) => {
-                renumber(&mut request, follows.then_some(asked.id));
-                self.put(asked, &request).await
-            }
+            Ok(asked) => match renumber(&mut request, follows.then_some(asked.id)) {
+                Ok(()) => self.put(asked, &request).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(|error| Verdict::refused(&error))

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::{Session, lock};
 use crate::{
     aggregator::Talk,
-    message::{Notification, Request, Verdict},
+    message::{Notification, Request, RpcError, Verdict},
     object::{Members, is_object, string},
     sink::Hearing,
 };
@@ -54,21 +54,23 @@ impl Session {
 }
 
 /// The request with a token of our own, which no two have in a session; or without one. The server's own would be another
-/// server's too.
-pub(super) fn renumber(request: &mut Request, asked: Option<u64>) {
-    let renumbered = request.params.as_deref().and_then(|params| {
-        let members = Members::of(params).ok()?;
-        let meta = Members::of(members.value("_meta").filter(|meta| is_object(meta))?).ok()?;
-        meta.value("progressToken")?;
-        let meta = match asked {
-            Some(id) => meta.set("progressToken", &format!(r#""{PREFIX}{id}""#)),
-            None => meta.without("progressToken"),
-        };
-        members.with_raw("_meta", meta.get())
-    });
-    if renumbered.is_some() {
-        request.params = renumbered;
+/// server's too, and so what cannot be read is refused.
+pub(super) fn renumber(request: &mut Request, asked: Option<u64>) -> Result<(), RpcError> {
+    let Some(params) = request.params.as_deref().filter(|params| is_object(params)) else { return Ok(()) };
+    let unread =
+        |_| RpcError::new(RpcError::INVALID_PARAMS, "params or params._meta names a member twice, or has too many");
+    let members = Members::of(params).map_err(unread)?;
+    let Some(meta) = members.value("_meta").filter(|meta| is_object(meta)) else { return Ok(()) };
+    let meta = Members::of(meta).map_err(unread)?;
+    if meta.value("progressToken").is_none() {
+        return Ok(());
     }
+    let meta = match asked {
+        Some(id) => meta.set("progressToken", &format!(r#""{PREFIX}{id}""#)),
+        None => meta.without("progressToken"),
+    };
+    request.params = members.with_raw("_meta", meta.get());
+    Ok(())
 }
 
 fn asked_by(token: &str) -> Option<u64> {
@@ -96,6 +98,26 @@ const MAX_BYTES: usize = 8 << 10;
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
+
+    #[test]
+    fn a_token_that_cannot_be_taken_out_goes_nowhere() {
+        for (params, expected) in [
+            (r#"{"_meta":{"progressToken":"asked-7","progressToken":"asked-7"}}"#, None),
+            (r#"{"_meta":{"progressToken":"asked-7"},"_meta":{}}"#, None),
+            (r#"{"_meta":{"progressToken":"asked-7","a":1}}"#, Some(r#"{"_meta":{"progressToken":"asked-1","a":1}}"#)),
+            (r#"{"_meta":{"a":1,"a\u0031":2}}"#, Some(r#"{"_meta":{"a":1,"a\u0031":2}}"#)),
+            (r#"{"_meta":7}"#, Some(r#"{"_meta":7}"#)),
+        ] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage","params":{params}}}"#);
+            let mut request = match crate::message::Message::parse(text.as_bytes()) {
+                Ok(crate::message::Message::Request(request)) => request,
+                other => panic!("{other:?}"),
+            };
+            let read = renumber(&mut request, Some(1)).is_ok();
+            let params = request.params.as_deref().map(RawValue::get);
+            assert_eq!(read.then_some(params).flatten(), expected, "{text}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_says_no_more_than_so_much_in_a_second() {
