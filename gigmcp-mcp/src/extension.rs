@@ -182,7 +182,7 @@ pub(crate) fn required(id: &str) -> Box<RawValue> {
 }
 
 /// What the methods of the protocol, and of extensions with a way of their own, begin with.
-const OF_PROTOCOL: [&str; 16] = [
+pub(crate) const OF_PROTOCOL: [&str; 16] = [
     "completion",
     "elicitation",
     "initialize",

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     aggregator::{SUBSCRIBE, UNSUBSCRIBE},
     describe::Description,
+    extension::OF_PROTOCOL,
     extension::TASKS,
     level::LogLevel,
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_request},
@@ -274,7 +275,7 @@ impl Shared {
         let offered = |request: &RawValue| {
             let members = Members::of(request).ok();
             members.and_then(|members| members.string("method").map(String::from)).is_some_and(|method| {
-                let known = OF_THE_PROTOCOL.contains(&method.split('/').next().unwrap_or_default());
+                let known = OF_PROTOCOL.contains(&method.split('/').next().unwrap_or_default());
                 !known || matches!(self.features.treat(&method), Treatment::Forward)
             })
         };
@@ -284,22 +285,6 @@ impl Shared {
         })
     }
 }
-
-/// What the methods of the protocol begin with, of clients and of servers.
-const OF_THE_PROTOCOL: [&str; 12] = [
-    "completion",
-    "elicitation",
-    "initialize",
-    "logging",
-    "ping",
-    "prompts",
-    "resources",
-    "roots",
-    "sampling",
-    "server",
-    "tasks",
-    "tools",
-];
 
 fn task_of(call: &Call) -> Option<Box<str>> {
     Members::of(call.params.as_deref()?).ok()?.string("taskId").map(|id| Box::from(&*id))
