@@ -312,8 +312,13 @@ async fn a_change_is_told_to_whoever_follows() {
                 break;
             }
         }
-        store.write(|_| Ok(())).await.expect("nothing was changed");
-        assert!(!here.has_changed().expect("it lives"));
+        let mut told = 0;
+        for _ in 0..3 {
+            here.mark_unchanged();
+            store.write(|_| Ok(())).await.expect("nothing was changed");
+            told += usize::from(here.has_changed().expect("it lives"));
+        }
+        assert!(told <= 1, "but for one who began to listen late: {told}");
         store.add_server(server("tickets"), spec("one"), Vec::new()).await.expect("a new server");
         tokio::time::timeout(LONG, here.changed()).await.expect("a change").expect("it lives");
         if matches!(test.database, Database::Postgres(_)) {

@@ -352,7 +352,7 @@ fn exec_ends_when_what_its_server_did_last_is_recorded() {
         assert_eq!(origin.recv(), Ok("gone"), "the server ended, and its connections with it");
         let (end, ended) = mpsc::channel();
         thread::spawn(move || end.send(child.wait()));
-        // It waits for the database for two seconds.
+        // It waits for the database for five seconds.
         if matches!(database, Database::HeldForAWhile) {
             assert!(ended.recv_timeout(Duration::from_millis(100)).is_err(), "it waits");
             other.execute_batch("ROLLBACK").unwrap();
