@@ -28,7 +28,7 @@ pub(super) struct Turns<J> {
 }
 
 /// A job in its line.
-struct Standing<J> {
+struct InLine<J> {
     job: J,
     /// It is not given up with others that were.
     promised: bool,
@@ -36,7 +36,7 @@ struct Standing<J> {
 
 struct Lines<J> {
     /// None of them is empty.
-    jobs: HashMap<Asker, VecDeque<Standing<J>>>,
+    jobs: HashMap<Asker, VecDeque<InLine<J>>>,
     /// Everyone with a line, once; the first is next.
     order: VecDeque<Asker>,
     /// How many threads wait for a job, and have not been woken.
@@ -52,15 +52,15 @@ impl<J> Turns<J> {
 
     /// Puts a job at the end of its line, unless that is too long for anybody to stand there who still waits.
     pub(super) fn push(&self, asker: Asker, job: J) -> Result<(), StoreError> {
-        self.put(asker, Standing { job, promised: false }, MAX_LINE)
+        self.put(asker, InLine { job, promised: false }, MAX_LINE)
     }
 
     /// The same however long the line is; and the first time that others are given up, it stays.
     pub(super) fn push_promised(&self, asker: Asker, job: J) -> Result<(), StoreError> {
-        self.put(asker, Standing { job, promised: true }, usize::MAX)
+        self.put(asker, InLine { job, promised: true }, usize::MAX)
     }
 
-    fn put(&self, asker: Asker, job: Standing<J>, longest: usize) -> Result<(), StoreError> {
+    fn put(&self, asker: Asker, job: InLine<J>, longest: usize) -> Result<(), StoreError> {
         let mut guard = self.lock();
         let lines = &mut *guard;
         if lines.closed {
@@ -108,10 +108,10 @@ impl<J> Turns<J> {
         let mut given_up = Vec::new();
         let Lines { jobs, order, .. } = &mut *self.lock();
         for line in jobs.values_mut() {
-            for standing in std::mem::take(line) {
-                match standing.promised {
-                    true => line.push_back(Standing { promised: false, ..standing }),
-                    false => given_up.push(standing.job),
+            for waits in std::mem::take(line) {
+                match waits.promised {
+                    true => line.push_back(InLine { promised: false, ..waits }),
+                    false => given_up.push(waits.job),
                 }
             }
         }
@@ -161,7 +161,7 @@ impl<J> Lines<J> {
             true => drop(self.jobs.remove(&asker)),
             false => self.order.push_back(asker),
         }
-        job.map(|standing| standing.job)
+        job.map(|waits| waits.job)
     }
 }
 
