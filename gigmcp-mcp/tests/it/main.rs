@@ -43,6 +43,7 @@ mod sessions;
 mod shared_uris;
 mod skills;
 mod spares;
+mod states;
 mod stdio;
 mod streamable_http;
 mod strict;
