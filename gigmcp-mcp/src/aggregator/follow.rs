@@ -1,6 +1,9 @@
 //! What a running server says without being asked.
 
-use std::{collections::HashSet, sync::Weak};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+};
 
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -125,5 +128,8 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
         }
         _ => event.clone(),
     };
-    entry.hub.publish(event.into());
+    entry.hub.publish(match owner {
+        Some(owner) => Event::of(Arc::clone(owner), event),
+        None => event.into(),
+    });
 }

@@ -99,8 +99,8 @@ pub(crate) enum Cause {
 /// Whom a line of the server's log is for.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// No call is under way: whoever listens to such things.
-    Everyone,
+    /// No call is under way.
+    Nobody,
     /// The client whose calls are the only ones under way, if there is a way back to it.
     One(Option<Arc<dyn Sink>>),
     /// Any of several.
@@ -328,7 +328,7 @@ impl Pending {
         let mut table = self.lock();
         let mut callers = table.waiting.values().filter_map(|entry| entry.caller.as_ref());
         let Some(first) = callers.next() else {
-            return if table.works_for_anybody() { Listener::Unknown } else { Listener::Everyone };
+            return if table.works_for_anybody() { Listener::Unknown } else { Listener::Nobody };
         };
         let (client, mut sink) = (first.client, first.sink.clone());
         for other in callers {

@@ -186,21 +186,25 @@ async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_any
     for stage in [server(), modern_server()] {
         let aggregator = one(&stage, |_| {}).await;
         let mut events = aggregator.events().unwrap();
-        let mut next = async || {
-            stage.say(says(CHANGED, &json!({ "x": 1 })));
+        let mut next = async |method: &str, params: Value| {
+            stage.say(says(method, &params));
             stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
             let first = events.recv().await.unwrap();
-            if &*first.method == CHANGED {
-                assert_eq!(first.params.as_ref().unwrap().get(), r#"{"x":1}"#);
+            if &*first.method == method {
+                let told: Value = serde_json::from_str(first.params.as_ref().unwrap().get()).unwrap();
+                assert!(params.as_object().unwrap().iter().all(|(name, value)| told[name] == *value), "{told}");
                 assert_eq!(&*events.recv().await.unwrap().method, "notifications/elicitation/complete");
                 return first.owner().cloned();
             }
             None
         };
-        assert_eq!(next().await, None, "nobody has");
+        let line = json!({ "level": "info", "data": "line" });
+        assert_eq!(next(CHANGED, json!({ "x": 1 })).await, None, "nobody has");
+        assert_eq!(next("notifications/message", line.clone()).await, None, "nobody has");
         for (owner, expected) in [("one", Some("one")), ("one", Some("one")), ("two", None), ("one", None)] {
             aggregator.call(call(owner, &json!({}), "do", None)).await;
-            assert_eq!(next().await.as_deref(), expected, "{owner}");
+            assert_eq!(next(CHANGED, json!({ "x": 1 })).await.as_deref(), expected, "{owner}");
+            assert_eq!(next("notifications/message", line.clone()).await.as_deref(), expected, "its log, {owner}");
         }
     }
 }
