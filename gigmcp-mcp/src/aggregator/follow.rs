@@ -100,8 +100,7 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
         "notifications/tasks" => {
             return notices(entry, process, event).await.into_iter().for_each(|notice| entry.hub.publish(notice));
         }
-        // It may be of any tool, and not only of those that whoever listens here may use.
-        "notifications/message" if entry.policy().only.is_some() => return,
+        "notifications/message" if !entry.may_tell_unasked() => return,
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();

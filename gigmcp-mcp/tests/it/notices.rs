@@ -281,9 +281,51 @@ async fn where_what_sessions_have_read_is_judged_nothing_is_read_that_nobody_ask
         let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
         let mut events = aggregator.events().unwrap();
         aggregator.call(call("one", &json!({}), "do", None)).await;
-        stage.say(says(CHANGED, &json!({})));
-        stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-        assert_eq!(&*events.recv().await.unwrap().method == CHANGED, passes, "{flow:?} {labels:?}");
+        for (method, params) in [(CHANGED, json!({})), ("notifications/message", json!({ "level": "info", "data": 1 }))]
+        {
+            stage.say(says(method, &params));
+            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+            let passed = &*events.recv().await.unwrap().method == method;
+            assert_eq!(passed, passes, "{method} {flow:?} {labels:?}");
+            if passed {
+                events.recv().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_of_a_tool_that_it_reads_strangers_text_tells_nothing_unasked_where_that_is_judged() {
+    for (flow, hint, passes) in [
+        (FlowPolicy::Ask, json!({ "openWorldHint": true }), false),
+        (FlowPolicy::Ask, json!({ "openWorldHint": "true" }), false),
+        (FlowPolicy::Warn, json!({ "openWorldHint": true }), true),
+        (FlowPolicy::Ask, json!({ "openWorldHint": false }), true),
+        (FlowPolicy::Ask, json!({}), true),
+    ] {
+        let capabilities = json!({ "tools": {}, "extensions": { ODD: {} } });
+        let tools = json!({ "tools": [
+            { "name": "do", "inputSchema": { "type": "object" } },
+            { "name": "reads", "inputSchema": { "type": "object" }, "annotations": hint },
+        ] });
+        let stage = Stage::new(&format!(r#""capabilities":{capabilities}"#), move |method, params| match method {
+            "tools/list" => result(tools.to_string()),
+            _ => answers(method, params),
+        });
+        let switched_off = policy(|policy| policy.disabled.extend(["reads".into()]));
+        let backend = stage.backend("srv").with_policy(switched_off);
+        let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
+        let mut events = aggregator.events().unwrap();
+        aggregator.call(call("one", &json!({}), "do", None)).await;
+        for method in [CHANGED, "notifications/message"] {
+            stage.say(says(method, &json!({ "level": "info", "data": 1 })));
+            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+            let passed = &*events.recv().await.unwrap().method == method;
+            assert_eq!(passed, passes, "{method} {flow:?} {hint}");
+            if passed {
+                events.recv().await.unwrap();
+            }
+        }
     }
 }
 
