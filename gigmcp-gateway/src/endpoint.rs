@@ -83,6 +83,16 @@ impl Admitted {
             Opened::Transitional(_) => &WHOLE,
         }
     }
+
+    /// Who comes with the token, and with the one that is put in its place: a token that is renewed keeps its name, which has no
+    /// stroke in it, and what it is good for.
+    fn owner(&self) -> String {
+        let profile = &self.profile().slug;
+        match &self.opened {
+            Opened::Token(owner) => format!("{profile}/{}/{}", owner.token.name, owner.token.scope),
+            Opened::Transitional(_) => profile.to_string(),
+        }
+    }
 }
 
 type Answer = Response<Until>;
@@ -145,6 +155,7 @@ impl Endpoint {
             Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
                     let principal = Principal::new(format!("{}/{hash}", admitted.profile().slug));
+                    let principal = principal.owned_by(admitted.owner());
                     let answer = self.transport.handle(&principal, &aggregator, request);
                     let answer = tool_audit::asked(admitted.takes_audit, answer).await;
                     self.streams.watch(answer, mount, hash)

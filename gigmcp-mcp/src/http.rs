@@ -39,16 +39,31 @@ use crate::{message::RpcError, upstream::Upstream};
 /// Whoever the caller authenticated, and what for: a session made by one principal is unknown to
 /// every other. A gateway with several profiles names the profile in it too.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Principal(Arc<str>);
+pub struct Principal {
+    name: Arc<str>,
+    owner: Arc<str>,
+}
 
 impl Principal {
     /// A principal of this name. It is compared and never shown to a client.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+        let name = name.into();
+        Self { owner: Arc::clone(&name), name }
+    }
+
+    /// The same, whose requests are this owner's ([`ClientContext::owner`](crate::ClientContext::owner)): a name that stays when what
+    /// the client shows is renewed, though its sessions do not. By default, it is the principal's own.
+    #[must_use]
+    pub fn owned_by(self, owner: impl Into<Arc<str>>) -> Self {
+        Self { owner: owner.into(), ..self }
     }
 
     fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    fn owner(&self) -> Arc<str> {
+        Arc::clone(&self.owner)
     }
 }
 

@@ -127,7 +127,7 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
 impl Event {
     /// Whether this principal may hear it. What an extension says of no call is somebody's, or nobody's.
     pub(super) fn is_for(&self, principal: &Principal) -> bool {
-        self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| **owner == *principal.as_str())
+        self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| *owner == principal.owner)
     }
 }
 

@@ -81,7 +81,7 @@ impl StreamableHttp {
         };
         let checked = match check(headers, &request) {
             Ok(mut checked) => {
-                checked.context.owner = Some(principal.as_str().into());
+                checked.context.owner = Some(principal.owner());
                 checked
             }
             Err(Refused { status, error }) => return rpc_error(status, Some(&request.id), &error),

@@ -32,6 +32,7 @@ mod pins;
 mod pins_cold;
 mod pins_processes;
 mod played;
+mod renewed;
 mod rounds;
 mod scripted;
 mod seam;
