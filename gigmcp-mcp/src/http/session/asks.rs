@@ -137,9 +137,7 @@ impl Session {
             "notifications/resources/updated" => {
                 member("uri").is_some_and(|uri| lock(&self.subscribed).contains_key(&uri))
             }
-            "notifications/elicitation/complete" => {
-                member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
-            }
+            "notifications/elicitation/complete" => member("elicitationId").is_some_and(|id| self.was_shown(&id)),
             "notifications/progress" => true,
             method if List::ALL.into_iter().any(|list| list.changed() == method) => true,
             // A closed list: of tasks, above all, only the newer era knows, and whoever follows one says so.
@@ -154,11 +152,16 @@ impl Session {
     }
 
     pub(in crate::http) fn principal(&self) -> &Principal {
+    /// Whether this elicitation by URL is one that the client has been asked for.
+    pub(in crate::http) fn was_shown(&self, elicitation: &str) -> bool {
+        lock(&self.elicitations).iter().any(|shown| **shown == *elicitation)
+    }
+
         &self.principal
     }
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
-    fn note_elicitation(&self, request: &Request) {
+    pub(in crate::http) fn note_elicitation(&self, request: &Request) {
         let id = request
             .params
             .as_deref()
