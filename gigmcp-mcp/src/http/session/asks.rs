@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     extension::Extensions,
-    http::{
-        Principal,
-        body::{Part, Parts},
-    },
+    http::{Principal, body::Parts},
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
@@ -65,7 +62,7 @@ impl CallStream {
             self.session.stream().filter(|stream| stream.offer(line)).inspect(|stream| asked.way = Some(stream.clone()))
         } else {
             asked.way = Some(self.parts.clone());
-            self.parts.send(Part::Event(line)).await.then(|| self.parts.clone())
+            self.parts.ask(line).await.then(|| self.parts.clone())
         };
         if sent.is_none() {
             return Err(RpcError::new(RpcError::INTERNAL_ERROR, "the client is not listening"));
@@ -152,12 +149,12 @@ impl Session {
     }
 
     pub(in crate::http) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
     /// Whether this elicitation by URL is one that the client has been asked for.
     pub(in crate::http) fn was_shown(&self, elicitation: &str) -> bool {
         lock(&self.elicitations).iter().any(|shown| **shown == *elicitation)
-    }
-
-        &self.principal
     }
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
