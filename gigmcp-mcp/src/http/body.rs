@@ -485,7 +485,7 @@ mod tests {
         };
         let shares = Shares::new(limits);
         let of_call = |principal: &str| stream_of_call(Unread::new(&shares, &Principal::new(principal)));
-        let (mut one, mut two, other) = (of_call("one"), of_call("one"), of_call("other"));
+        let (one, mut two, other) = (of_call("one"), of_call("one"), of_call("other"));
         assert!(one.0.offer(vec![b'1'; 60_000]));
         assert!(!two.0.offer(vec![b'1'; 60_000]) && !two.0.ask(vec![b'1'; 60_000]).await, "in two streams");
         assert!(other.0.offer(vec![b'1'; 60_000]), "twin: another's");
