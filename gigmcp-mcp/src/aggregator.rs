@@ -37,6 +37,7 @@ mod skill_uris;
 mod skills;
 mod spares;
 mod start;
+mod states;
 mod tasks;
 mod waited;
 mod working;
@@ -289,6 +290,10 @@ impl Aggregator {
                     observation.leads_to(&entry.name, None);
                     return refused;
                 }
+                if let Err(error) = entry.open_state(Wanted::Said(&route.said), &mut call) {
+                    observation.leads_to(&entry.name, None);
+                    return (None, Outcome::refused(&error));
+                }
                 let held = match entry.upstream_for(ready, &call, Wanted::Said(&route.said)).await {
                     Ok(held) => held,
                     Err(error) => {
@@ -331,6 +336,7 @@ impl Aggregator {
                         }
                         let outcome = self.hub.pointing(entry.index, outcome);
                         let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
+                        let outcome = entry.sealing_state(Wanted::Said(&route.said), context.as_deref(), outcome);
                         self.after_call(&route, outcome).await
                     }
                 }
