@@ -468,7 +468,9 @@ impl Session {
         let subscribed = subscribed.into_iter().map(|uri| ("resources/subscribe", json!({ "uri": uri })));
         for (method, params) in level.into_iter().chain(subscribed) {
             let params = serde_json::value::to_raw_value(&params).expect("strings are JSON");
-            drop(upstream.call(Call::new(method, Some(params)).of_client(self.client)).await);
+            let mut call = Call::new(method, Some(params)).of_client(self.client);
+            call.context = Some(Arc::clone(&lock(&self.context)));
+            drop(upstream.call(call).await);
         }
     }
 }

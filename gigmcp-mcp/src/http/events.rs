@@ -142,6 +142,9 @@ fn wants(session: &Session, event: &Event) -> bool {
             let wanted = *lock(&session.level);
             wanted.is_none_or(|wanted| subject(event).level.is_none_or(|level| level >= wanted))
         }
+        "notifications/elicitation/complete" => {
+            subject(event).elicitation.as_deref().is_some_and(|id| session.was_shown(id))
+        }
         _ => session.wants(event),
     }
 }

@@ -14,6 +14,7 @@ use crate::{level::LogLevel, message::Notification, object::Members, upstream::E
 pub(super) struct Subject {
     pub(super) uri: Option<Box<str>>,
     pub(super) task: Option<Box<str>>,
+    pub(super) elicitation: Option<Box<str>>,
     pub(super) level: Option<LogLevel>,
 }
 
@@ -45,6 +46,7 @@ impl Subject {
         Self {
             uri: member("uri").map(Into::into),
             task: member("taskId").map(Into::into),
+            elicitation: member("elicitationId").map(Into::into),
             level: member("level").and_then(|level| level.parse().ok()),
         }
     }

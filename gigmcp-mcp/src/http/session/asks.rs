@@ -137,14 +137,17 @@ impl Session {
             "notifications/resources/updated" => {
                 member("uri").is_some_and(|uri| lock(&self.subscribed).contains_key(&uri))
             }
-            "notifications/elicitation/complete" => {
-                member("elicitationId").is_some_and(|id| lock(&self.elicitations).contains(&id))
-            }
+            "notifications/elicitation/complete" => member("elicitationId").is_some_and(|id| self.was_shown(&id)),
             "notifications/progress" => true,
             method if List::ALL.into_iter().any(|list| list.changed() == method) => true,
             // A closed list: of tasks, above all, only the newer era knows, and whoever follows one says so.
             method => self.has_declared(method),
         }
+    }
+
+    /// Whether the client was shown this elicitation.
+    pub(in crate::http) fn was_shown(&self, id: &str) -> bool {
+        lock(&self.elicitations).iter().any(|shown| shown == id)
     }
 
     /// Whether a notification is of an extension that the client has declared.
