@@ -217,9 +217,10 @@ impl Upstream for StdioUpstream {
             self.shared.tell_of_extension(&told);
         } else if roots && &*told.method == ROOTS_CHANGED {
             self.shared.owners.note(&told);
+            self.shared.pending.was_told(told.client, TOLD);
             // The server will ask for them, and no call is under way that it could ask for.
-            self.shared.asks.expect_roots(told.sink);
-            self.shared.send_now(write_notification(ROOTS_CHANGED, told.params.as_deref()));
+            self.shared.asks.expect_roots(told.sink, told.client);
+            self.shared.send_if_room(write_notification(ROOTS_CHANGED, told.params.as_deref()));
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    TOLD,
     limits::Counters,
     notes::progress_token,
     pending::{Asking, Cause},
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     message::{Notification, Request, RequestId, RpcError, Verdict, write_notification, write_response},
     object::Members,
-    sink::{Hearing, Sink, Treatment},
+    sink::{ClientId, Hearing, Sink, Treatment},
     version::Era,
 };
 
@@ -27,8 +28,11 @@ use crate::{
 pub(super) struct Asks {
     under_way: Mutex<HashMap<RequestId, CancellationToken>>,
     /// Whose roots have changed last, and how it is asked for them.
-    changed_roots: Mutex<Option<Arc<dyn Sink>>>,
+    changed_roots: Mutex<Option<Teller>>,
 }
+
+/// A client that has told something, and how it is asked.
+type Teller = (Arc<dyn Sink>, Option<ClientId>);
 
 impl Asks {
     fn begin(&self, id: &RequestId, max: usize) -> Option<CancellationToken> {
@@ -57,11 +61,11 @@ impl Asks {
     }
 
     /// A client has told that its roots have changed; it is asked for them once.
-    pub(super) fn expect_roots(&self, client: Option<Arc<dyn Sink>>) {
-        *self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    pub(super) fn expect_roots(&self, sink: Option<Arc<dyn Sink>>, client: Option<ClientId>) {
+        *self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner) = sink.map(|sink| (sink, client));
     }
 
-    fn take_changed_roots(&self) -> Option<Arc<dyn Sink>> {
+    fn take_changed_roots(&self) -> Option<Teller> {
         self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -100,8 +104,8 @@ impl Shared {
             }
             Cause::None => {
                 let of_roots = (&*request.method == "roots/list").then(|| self.asks.take_changed_roots()).flatten();
-                let sink = of_roots.ok_or("no call is under way that this request could belong to")?;
-                Asking { id: 0, sink, ended: CancellationToken::new() }
+                let (sink, client) = of_roots.ok_or("no call is under way that this request could belong to")?;
+                Asking { id: 0, sink, client, ended: CancellationToken::new() }
             }
             Cause::TooMany => return Err("the call has made too many requests"),
             Cause::Many => {
@@ -136,6 +140,12 @@ impl Shared {
             // What others have called meanwhile ends first, if that is soon: while several calls are under way, the server's next
             // question would be nobody's.
             drop(timeout(BESIDE_FOR, self.pending.alone(Some(asking.id))).await);
+        } else {
+            self.pending.was_told(asking.client, TOLD);
+        }
+        // The id may be that of another question by now.
+        if withdrawn.is_cancelled() {
+            return;
         }
         self.asks.end(&id);
         let line = write_response(Some(&id), &verdict);

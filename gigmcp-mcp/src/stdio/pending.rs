@@ -112,6 +112,7 @@ pub(crate) enum Listener {
 pub(crate) struct Asking {
     pub(crate) id: u64,
     pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) client: Option<ClientId>,
     pub(crate) ended: CancellationToken,
 }
 
@@ -320,7 +321,7 @@ impl Pending {
         let ended = caller.ended.0.get_or_insert_default().clone();
         drop(table);
         self.changed.notify_waiters();
-        Cause::One(Asking { id, sink, ended })
+        Cause::One(Asking { id, sink, client, ended })
     }
 
     /// Where a line of the server's log belongs: to a client if all requests under way are its own.
