@@ -1,10 +1,10 @@
 //! What clients tell servers takes no more room than it may, and reaches nobody for whom it is not meant.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gigmcp_mcp::{
     Aggregator, BoxFuture, Call, CatalogueStore, ClientContext, ClientId, DefinitionKind, Features, Outcome, Roots,
-    Sink, StdioLimits, StdioUpstream, StreamableHttpLimits, Upstream,
+    StdioLimits, StdioUpstream, StreamableHttpLimits, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -177,8 +177,12 @@ async fn what_a_client_declares_counts_with_what_it_says() {
         tokio::spawn(async move { posts(&endpoint, 30 << 10).await })
     };
     hears.recv().await.unwrap();
-    assert_eq!(posts(&endpoint, 30 << 10).await, 429, "together with the first");
-    assert_eq!(posts(&endpoint, 65 << 10).await, 413);
+    for (bytes, status) in [(30 << 10, 429), (65 << 10, 413)] {
+        tokio::select! {
+            refused = posts(&endpoint, bytes) => assert_eq!(refused, status, "together with the first"),
+            _ = hears.recv() => panic!("a server is told {bytes} bytes"),
+        }
+    }
     slow.done.add_permits(1);
     assert_eq!(first.await.unwrap(), 202);
     slow.done.add_permits(1);
@@ -224,37 +228,50 @@ async fn a_server_that_has_declared_the_extension_counts_though_it_does_not_run_
     }
 }
 
+/// What this client's call is told first, after the server has logged something and then said how far the call is.
+async fn first_told(upstream: &Arc<StdioUpstream>, server: &mut Scripted, client: ClientId) -> String {
+    let (sink, mut reached) = Client::connect();
+    let params = r#"{"name":"do","_meta":{"progressToken":1}}"#;
+    let call = spawn(upstream, Call::new("tools/call", Some(raw(params))).with_sink(sink).of_client(client));
+    let heard = server.hear().await;
+    server.say(&says("notifications/message", &json!({ "level": "info", "data": "roots are secret" }))).await;
+    let progress = json!({ "progressToken": crate::seam::token(&heard.params).trim_matches('"'), "progress": 1 });
+    server.say(&says("notifications/progress", &progress)).await;
+    let first = note(&mut reached).await.0;
+    server.say(r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#).await;
+    // It can ask this client if it could tell it something.
+    let asked = async { while !matches!(reached.recv().await.unwrap(), Reached::Question(..)) {} };
+    let may_ask = tokio::select! {
+        () = asked => true,
+        refused = server.hear() => !refused.params.contains("request-ambiguous"),
+    };
+    assert_eq!(may_ask, first == "notifications/message");
+    call.abort();
+    first
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_after_a_client_told_it_of_its_roots_reaches_no_other_client() {
     let (this, other) = (ClientId::new(), ClientId::new());
-    for (teller, reaches) in [(other, false), (this, true)] {
+    for (teller, expected) in [(other, "notifications/progress"), (this, "notifications/message")] {
         let (upstream, mut server) = connected().await;
-        let (sink, mut reached) = Client::connect();
         let (theirs, mut asked) = Client::connect();
-        let mut told = Call::new(ROOTS_CHANGED, None).of_client(teller);
-        told.sink = Some(theirs);
-        upstream.tell(told);
-        assert_eq!(server.hear().await.method, ROOTS_CHANGED);
+        let told = async |upstream: &StdioUpstream, server: &mut Scripted| {
+            let told = Call::new(ROOTS_CHANGED, None).of_client(teller).with_sink(Arc::clone(&theirs));
+            upstream.tell(told);
+            assert_eq!(server.hear().await.method, ROOTS_CHANGED);
+        };
+        told(&upstream, &mut server).await;
+        assert_eq!(first_told(&upstream, &mut server, this).await, expected, "after it was told");
+
+        let (upstream, mut server) = connected().await;
+        told(&upstream, &mut server).await;
         server.say(r#"{"jsonrpc":"2.0","id":"r","method":"roots/list"}"#).await;
         let (_, answer) = question(&mut asked).await;
-        let params = r#"{"name":"do","_meta":{"progressToken":1}}"#;
-        let call = Call::new("tools/call", Some(raw(params))).with_sink(sink as Arc<dyn Sink>).of_client(this);
-        let call = spawn(&upstream, call);
-        let heard = server.hear().await;
-        answer.send(gigmcp_mcp::Verdict::Result(raw(r#"{"roots":[]}"#))).unwrap();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        answer.send(Verdict::Result(raw(r#"{"roots":[]}"#))).unwrap();
         assert!(server.hear().await.params.contains("roots"), "it is told them");
-        server.say(&says("notifications/message", &json!({ "level": "info", "data": "roots are secret" }))).await;
-        let progress = json!({ "progressToken": crate::seam::token(&heard.params).trim_matches('"'), "progress": 1 });
-        server.say(&says("notifications/progress", &progress)).await;
-        let first = note(&mut reached).await.0;
-        assert_eq!(first == "notifications/message", reaches, "{first}");
-        server.say(r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#).await;
-        if reaches {
-            while !matches!(reached.recv().await.unwrap(), Reached::Question(..)) {}
-        } else {
-            assert!(server.hear().await.params.contains("request-ambiguous"));
-        }
-        call.abort();
+        assert_eq!(first_told(&upstream, &mut server, this).await, expected, "after it was answered");
     }
 }
 
