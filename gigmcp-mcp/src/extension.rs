@@ -102,7 +102,7 @@ impl Extensions {
         self.0.entry(id.into()).or_insert_with(none);
     }
 
-    /// Which of these a method belongs to, if to any.
+    /// Which of these a method belongs to, if to any: of two of which one begins with the other, the longer one.
     pub(crate) fn owner_of(&self, method: &str) -> Option<&str> {
         let known = match method.split('/').next()? {
             "tasks" => Some(TASKS),
@@ -116,7 +116,7 @@ impl Extensions {
             // A vendor's methods begin with the identifier itself.
             None => method.strip_prefix(id).is_some_and(|rest| rest.starts_with('/')),
         };
-        self.0.keys().map(|id| &**id).find(|id| owns(id))
+        self.0.keys().map(|id| &**id).filter(|id| owns(id)).max_by_key(|id| id.len())
     }
 
     /// Which of these a notification belongs to: `<id>/...`, with or without `notifications/` before it. None of those that have
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_method_belongs_to_a_declared_extension_or_to_none() {
         let all = read(
-            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"com.example/x":{},"odd":true}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"com.example/x":{},"com.example/x/y":{},"odd":true}}"#,
         );
         for (method, expected) in [
             ("tasks/get", Some(TASKS)),
@@ -236,6 +236,8 @@ mod tests {
             ("resources/read", None),
             ("ui/initialize", None),
             ("com.example/x/do", Some("com.example/x")),
+            ("com.example/x/y/do", Some("com.example/x/y")),
+            ("com.example/x/yz/do", Some("com.example/x")),
             ("com.example/xy/do", None),
             ("com.example/x", None),
             ("odd/do", None), // not an object, so not declared

@@ -13,6 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    aggregator::Talk,
     message::Verdict,
     sink::{ClientId, Sink},
     upstream::CallError,
@@ -68,6 +69,8 @@ pub(crate) struct Caller {
     asked: usize,
     /// Of these, those that its client has not answered yet.
     open: usize,
+    /// How much its server may say of extensions in it.
+    notices: Talk,
     ended: Ended,
 }
 
@@ -126,6 +129,7 @@ impl Caller {
             lives_until: None,
             asked: 0,
             open: 0,
+            notices: Talk::default(),
             ended: Ended::default(),
         }
     }
@@ -291,11 +295,13 @@ impl Pending {
         Some((sink, token))
     }
 
-    /// Where what names a request is told, and under which token its client knows it. Nothing of one that is over.
-    pub(crate) fn named(&self, id: u64) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
-        let table = self.lock();
-        let caller = table.waiting.get(&id)?.caller.as_ref()?;
-        Some((caller.sink.clone()?, caller.token.clone()?))
+    /// Where so many bytes that name a request are told, and under which token its client knows it. Nothing of one that is over, or
+    /// of which too much was told.
+    pub(crate) fn named(&self, id: u64, bytes: usize) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
+        let mut table = self.lock();
+        let caller = table.waiting.get_mut(&id)?.caller.as_mut()?;
+        let way = (caller.sink.clone()?, caller.token.clone()?);
+        caller.notices.may_go_on(bytes).then_some(way)
     }
 
     /// Which request made the server ask; it lives for `life` from now on, while it waits for the answer.

@@ -324,6 +324,25 @@ async fn a_server_says_no_more_than_so_much_in_a_second() {
     assert_eq!(burst().await, 64, "twin: a second later");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_in_one_call_takes_nothing_from_another() {
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    let declared = json!({ ODD: {} });
+    let (_first, mut ones, of_one) = waiting(&aggregator, &mut stage, "one", &declared).await;
+    let (_second, mut twos, of_two) = waiting(&aggregator, &mut stage, "two", &declared).await;
+    (0..100).for_each(|_| stage.say(says(CHANGED, &json!({ "progressToken": of_one }))));
+    stage.say(says("notifications/progress", &json!({ "progressToken": of_one, "progress": 1 })));
+    stage.say(says(CHANGED, &json!({ "progressToken": of_two })));
+    stage.say(says("notifications/progress", &json!({ "progressToken": of_two, "progress": 1 })));
+    let mut heard = 0;
+    while note(&mut ones).await.0 == CHANGED {
+        heard += 1;
+    }
+    assert_eq!(heard, 64);
+    assert_eq!(note(&mut twos).await, (CHANGED.to_owned(), r#"{"progressToken":"two"}"#.to_owned()));
+}
+
 /// Says what the test lets it say.
 struct Speaker(broadcast::Sender<Event>);
 
