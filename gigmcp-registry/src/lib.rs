@@ -90,6 +90,8 @@ pub mod fuzzing_oci {
     pub use crate::extract::laws::registry_tar;
 }
 #[cfg(feature = "oci")]
+mod lock;
+#[cfg(feature = "oci")]
 mod oci;
 #[cfg(feature = "oci")]
 mod remote;

@@ -22,7 +22,6 @@ mod record;
 mod staging;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +31,7 @@ pub use error::{LeaseError, StoreError};
 pub use lease::Lease;
 pub(crate) use record::Record;
 
+use crate::lock::Locked;
 use crate::seal::{Fingerprint, TreeDigest};
 use places::Places;
 
@@ -49,7 +49,7 @@ struct Inner {
 /// Held by whoever adds to the store, so that nothing is collected meanwhile.
 #[derive(Debug)]
 pub(crate) struct Adding {
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Store {

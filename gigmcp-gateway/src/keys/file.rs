@@ -16,7 +16,7 @@ pub(crate) struct KeyFile {
     key: MasterKey,
     path: PathBuf,
     /// The lock is the directory's: the file itself is replaced.
-    _directory: File,
+    directory: File,
 }
 
 impl KeyFile {
@@ -33,7 +33,7 @@ impl KeyFile {
             opened => opened.map_err(failed)?,
         };
         match directory.try_lock() {
-            Ok(()) => Ok(Self { key, path, _directory: directory }),
+            Ok(()) => Ok(Self { key, path, directory }),
             Err(TryLockError::WouldBlock) => Err(MasterKeyError::Locked { path }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
@@ -86,6 +86,13 @@ impl KeyFile {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        // Closing it would not do while a process that was just forked has not left its descriptors behind.
+        let _ = self.directory.unlock();
     }
 }
 

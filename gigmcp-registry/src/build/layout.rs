@@ -9,12 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use super::image::{INDEX, described};
 use super::layer::LayerContent;
 use crate::digest::Digest;
+use crate::lock::Locked;
 use crate::oci::{LayoutImage, PullError, layout_blob, layout_images};
 
 /// A layout directory that images are written to. What is in it already stays.
@@ -100,14 +100,12 @@ impl Layout {
     }
 
     /// Makes the directory if it is not there, and keeps other builds from listing their images at the same time.
-    fn lock(&self) -> Result<File, LayoutError> {
+    fn lock(&self) -> Result<Locked, LayoutError> {
         let blobs = self.path.join(BLOBS);
         fs::create_dir_all(&blobs).map_err(|source| LayoutError::Write { path: blobs, source })?;
-        let locked = File::open(&self.path).and_then(|directory| {
-            flock(&directory, FlockOperation::LockExclusive)?;
-            Ok(directory)
-        });
-        let locked = locked.map_err(|source| LayoutError::Write { path: self.path.clone(), source })?;
+        let locked = File::open(&self.path)
+            .and_then(Locked::alone)
+            .map_err(|source| LayoutError::Write { path: self.path.clone(), source })?;
         if !self.path.join(MARK).exists() {
             self.put(MARK, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }

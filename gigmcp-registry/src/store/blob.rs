@@ -5,13 +5,12 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::places::sync_parent;
 use super::{Store, StoreError};
 use crate::digest::Digest;
+use crate::lock::Locked;
 
 /// What is wrong with a blob that was given.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Store {
 pub(crate) struct Partial {
     store: Store,
     path: PathBuf,
-    file: File,
+    file: Locked,
     digest: Digest,
     bytes: u64,
     have: u64,
@@ -79,11 +78,8 @@ impl Partial {
         let mut options = File::options();
         options.read(true).write(true).create(true).mode(0o600);
         let file = options.open(&path).map_err(failed())?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(StoreError::errno("locking a partial blob")(error)),
-        }
+        let locked = Locked::try_alone(file).map_err(StoreError::io("locking a partial blob"))?;
+        let Some(file) = locked else { return Ok(None) };
         // Whoever had it before has finished or discarded it.
         match fs::metadata(&path) {
             Ok(found) if found.ino() == file.metadata().map_err(failed())?.ino() => {}

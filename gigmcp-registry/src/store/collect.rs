@@ -5,10 +5,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::{Record, Store, StoreError};
 use crate::digest::Digest;
+use crate::lock::Locked;
 use crate::seal::TreeDigest;
 
 /// What garbage collection leaves.
@@ -63,11 +62,11 @@ impl Store {
             if kept {
                 continue;
             }
-            let lock = File::open(&path).map_err(StoreError::io("opening a tree"))?;
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let tree = File::open(&path).map_err(StoreError::io("opening a tree"))?;
+            let Some(_alone) = Locked::try_alone(tree).map_err(StoreError::io("locking a tree"))? else {
                 collected.leased += 1;
                 continue;
-            }
+            };
             // Under its name it is whole until it is gone. The lock ends before the sweep that removes it.
             fs::rename(&path, self.0.places.fresh()?).map_err(StoreError::io("removing a tree"))?;
             collected.trees += 1;

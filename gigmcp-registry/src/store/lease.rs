@@ -7,10 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::{LeaseError, Store};
 use crate::extract::open_directory;
+use crate::lock::Locked;
 use crate::seal::{TreeDigest, fingerprint, measure};
 
 /// A tree that stays while this is held, by whichever process, and was what it should be when the lease was given.
@@ -18,7 +17,7 @@ use crate::seal::{TreeDigest, fingerprint, measure};
 pub struct Lease {
     tree: TreeDigest,
     rootfs: PathBuf,
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Lease {
@@ -51,7 +50,7 @@ impl Store {
             opened => opened.map_err(failed)?,
         };
         // Only who removes a tree locks it alone.
-        flock(&lock, FlockOperation::NonBlockingLockShared).map_err(|_| LeaseError::Missing(tree))?;
+        let lock = Locked::try_shared(lock).map_err(failed)?.ok_or(LeaseError::Missing(tree))?;
         match fs::metadata(&path) {
             Ok(found) if found.ino() == lock.metadata().map_err(failed)?.ino() => {}
             _ => return Err(LeaseError::Missing(tree)),

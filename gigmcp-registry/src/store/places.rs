@@ -5,12 +5,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-
 use super::StoreError;
 use crate::digest::Digest;
 use crate::extract::{names, open_directory};
+use crate::lock::Locked;
 use crate::remove::remove_all;
 
 #[derive(Debug)]
@@ -59,19 +57,12 @@ impl Places {
         Ok(self.root.join("staging").join(hex::encode(random)))
     }
 
-    pub(super) fn lock_shared(&self) -> Result<File, StoreError> {
-        let file = self.lock_file()?;
-        flock(&file, FlockOperation::LockShared).map_err(StoreError::errno("locking"))?;
-        Ok(file)
+    pub(super) fn lock_shared(&self) -> Result<Locked, StoreError> {
+        self.lock_file().and_then(Locked::shared).map_err(StoreError::io("locking"))
     }
 
-    pub(super) fn lock_alone(&self) -> Result<Option<File>, StoreError> {
-        let file = self.lock_file()?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(StoreError::errno("locking")(error)),
-        }
+    pub(super) fn lock_alone(&self) -> Result<Option<Locked>, StoreError> {
+        self.lock_file().and_then(Locked::try_alone).map_err(StoreError::io("locking"))
     }
 
     /// With the store locked alone: what is in `staging` belongs to nobody, unless it is leased still.
@@ -80,9 +71,7 @@ impl Places {
         let staging = open_directory(&self.directory("staging")).map_err(failed())?;
         for name in names(&staging).map_err(failed())? {
             let path = self.directory("staging").join(hex_name(&name));
-            if let Ok(leased) = File::open(path)
-                && flock(&leased, FlockOperation::NonBlockingLockExclusive).is_err()
-            {
+            if File::open(path).is_ok_and(|tree| !is_free(tree)) {
                 continue;
             }
             remove_all(&staging, &name).map_err(failed())?;
@@ -99,11 +88,16 @@ impl Places {
         sync_parent(path).map_err(StoreError::io("writing"))
     }
 
-    fn lock_file(&self) -> Result<File, StoreError> {
+    fn lock_file(&self) -> io::Result<File> {
         let mut options = File::options();
         options.read(true).write(true).create(true).mode(0o600);
-        options.open(self.root.join("lock")).map_err(StoreError::io("locking"))
+        options.open(self.root.join("lock"))
     }
+}
+
+/// Whether nobody holds a lease of a tree, or can get one as long as it has no name.
+pub(super) fn is_free(tree: File) -> bool {
+    Locked::try_alone(tree).is_ok_and(|lock| lock.is_some())
 }
 
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use rustix::io::Errno;
 
-use super::places::sync_parent;
+use super::places::{is_free, sync_parent};
 use super::{Store, StoreError};
 use crate::extract::open_directory;
 use crate::remove::remove_all;
@@ -56,9 +56,7 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else { return };
-        if let Ok(held) = fs::File::open(&self.path)
-            && rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
-        {
+        if fs::File::open(&self.path).is_ok_and(|tree| !is_free(tree)) {
             return;
         }
         // What cannot be removed now is removed when the store is opened next.

@@ -70,6 +70,51 @@ async fn nothing_is_collected_while_an_image_is_added() {
 }
 
 #[tokio::test]
+async fn what_was_forked_meanwhile_holds_nothing() {
+    let place = Place::new();
+    let image = Image::single(&[Tar::new().file("a", "1")]);
+    image.write_layout(&place.path("layout"));
+    let (root, copies) = (place.path("store"), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+    let forked = std::sync::Arc::clone(&copies);
+    let fork = move || forked.lock().unwrap().extend(copies_below(&root));
+    let installed = place.installer().progress({
+        let fork = fork.clone();
+        move |_| fork()
+    });
+    let installed = installed.from_layout(place.path("layout"), image.digest).await.unwrap();
+    fork();
+    let copied: Vec<_> = copies.lock().unwrap().iter().map(|(path, _)| path.clone()).collect();
+    for held in [place.path("store/lock"), installed.lease.rootfs().parent().unwrap().to_owned()] {
+        assert!(copied.contains(&held), "{copied:?}");
+    }
+    // Nobody adds, and the lease is held by its owner.
+    let other = Store::open(place.path("store")).unwrap();
+    let collected = other.collect_garbage(&Keep::default()).unwrap();
+    assert_eq!((collected.trees, collected.leased), (0, 1));
+    drop(installed);
+    let collected = other.collect_garbage(&Keep::default()).unwrap();
+    assert_eq!((collected.trees, collected.leased), (1, 0));
+    for directory in ["partial", "staging", "trees"] {
+        assert_eq!(place.names(directory), [""; 0]);
+    }
+}
+
+/// What a process that is forked now has of this one's open files, until it runs its own program.
+fn copies_below(root: &Path) -> Vec<(std::path::PathBuf, std::os::fd::OwnedFd)> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let listed: Vec<_> = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let copied = listed.into_iter().filter_map(|entry| {
+        // What other tests have open may be gone by now.
+        let path = fs::read_link(&entry).ok().filter(|path| path.starts_with(root))?;
+        let number = entry.file_name()?.to_str()?.parse().ok()?;
+        Some((path, pidfd_getfd(&this, number, PidfdGetfdFlags::empty()).ok()?))
+    });
+    copied.collect()
+}
+
+#[tokio::test]
 async fn changed_trees_are_not_leased() {
     type Change = fn(&Path);
     let changes: &[(&str, Change, bool)] = &[
