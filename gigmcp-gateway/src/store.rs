@@ -329,7 +329,16 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (job, answer) = job(|connection| connection.undone_on_error(change));
+        self.promised(flush, |connection| connection.undone_on_error(change)).await
+    }
+
+    /// The same for what undoes itself when it fails.
+    async fn promised<T, F>(&self, flush: Flush, change: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (job, answer) = job(change);
         self.threads.writer.push_promised(self.asker.clone(), Write { job, followed: false, flush })?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }

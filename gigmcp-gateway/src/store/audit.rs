@@ -75,7 +75,8 @@ impl Store {
         self.threads.counted.count(&row);
         let flush = self.threads.sent.note(&row);
         // The row comes back: memory is given back at less cost by those who took it.
-        let added = self.write_promised(flush, move |connection| append(connection, &row).map(|()| row)).await;
+        let append = move |connection: &Connection| append(connection, &row).map(|()| row);
+        let added = self.promised(flush, |connection| connection.undone_alone(append)).await;
         self.note_audit(added.is_ok());
         added.map(drop)
     }
@@ -276,20 +277,27 @@ fn covered<'a>(
 pub(super) fn follow(connection: &Connection, from: Link, upto: Place) -> Result<Result<Link, Place>, StoreError> {
     let mut end = from;
     while end.place < upto {
-        let mut next = select().and_where(Expr::col(Audit::Id).gt(end.place)).take();
-        next.and_where(Expr::col(Audit::Id).lte(upto)).order_by(Audit::Id, Order::Asc).limit(MANY);
-        let rows = connection.rows(&next, parse)?;
-        if rows.is_empty() {
+        let next = step(connection, end, upto)?;
+        if next == end {
             return Ok(Err(end.place + 1));
         }
-        for row in rows {
-            match end.try_then(&row.row) {
-                Some(next) if row.link() == Some(next) => end = next,
-                _ => return Ok(Err(end.place + 1)),
-            }
-        }
+        end = next;
     }
     Ok(Ok(end))
+}
+
+/// The same of [`MANY`] rows at most, up to the first place where something else stands.
+pub(super) fn step(connection: &Connection, from: Link, upto: Place) -> Result<Link, StoreError> {
+    let mut next = select().and_where(Expr::col(Audit::Id).gt(from.place)).take();
+    next.and_where(Expr::col(Audit::Id).lte(upto)).order_by(Audit::Id, Order::Asc).limit(MANY);
+    let mut end = from;
+    for row in connection.rows(&next, parse)? {
+        match end.try_then(&row.row) {
+            Some(next) if row.link() == Some(next) => end = next,
+            _ => break,
+        }
+    }
+    Ok(end)
 }
 
 fn count(connection: &Connection, those: SimpleExpr) -> Result<u64, StoreError> {
@@ -301,7 +309,7 @@ fn count(connection: &Connection, those: SimpleExpr) -> Result<u64, StoreError> 
 /// The end of the chain. Where rows stand from before the chain, it begins after them.
 pub(super) fn tip(connection: &Connection) -> Result<Link, StoreError> {
     let newest: Option<(Place, Option<Vec<u8>>)> =
-        connection.row(&NEWEST.with(vec![1_u64.into()]), |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
+        connection.row(&NEWEST.with(Vec::new()), |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
     Ok(match newest {
         Some((place, hash)) => match hash.and_then(|hash| hash.try_into().ok()) {
             Some(hash) => Link { place, hash },
@@ -347,8 +355,11 @@ static APPEND: Shape<InsertStatement> = Shape::new(|| {
 });
 
 static NEWEST: Shape<SelectStatement> = Shape::new(|| {
+    // With a limit, SQLite would read the text of the statement each time: a limit is a value that it plans with.
+    let last = Query::select().expr(Expr::col(Audit::Id).max()).from(Audit::Table).take();
     let mut newest = Query::select();
-    newest.columns([Audit::Id, Audit::Hash]).from(Audit::Table).order_by(Audit::Id, Order::Desc).limit(1).take()
+    let is_last = Expr::col(Audit::Id).eq(SimpleExpr::SubQuery(None, Box::new(last.into())));
+    newest.columns([Audit::Id, Audit::Hash]).from(Audit::Table).and_where(is_last).take()
 });
 
 pub(super) fn select() -> SelectStatement {
@@ -455,6 +466,28 @@ mod tests {
             (0, 1, 1),
             "what is from before is deleted alike"
         );
+    }
+
+    #[tokio::test]
+    async fn many_rows_are_followed_before_they_are_signed() {
+        on_both(async |test| {
+            for changed in [None, Some(2), Some(MANY + 5)] {
+                let (store, signer) = (test.open(), Arc::new(Signer::for_test(1)));
+                store.add_audit(row("first")).await.expect("it takes rows");
+                let begun = store.sign_audit(Arc::clone(&signer), None).await.expect("it is written").head;
+                let first = begun.as_ref().expect("there is a row").link.place;
+                let rows = (0..MANY + 10).map(|_| store.add_audit(row("next")));
+                futures_util::future::try_join_all(rows).await.expect("it takes rows");
+                if let Some(after) = changed {
+                    let place = first + i64::try_from(after).expect("it is small");
+                    store.meddle(&format!("UPDATE audit SET verdict = 'x' WHERE id = {place}")).await;
+                }
+                let signed = store.sign_audit(signer, begun).await.expect("it is written");
+                assert_eq!(signed.changed.map(|place| place - first), changed.map(u64::cast_signed));
+                assert_eq!(signed.head.map(|head| head.link.place - first), Some(u64::cast_signed(MANY + 10)));
+            }
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -134,6 +134,16 @@ impl Connection {
         Ok(value)
     }
 
+    /// The same for a change that writes with one statement, its last: SQLite leaves nothing of one that fails.
+    pub(super) fn undone_alone<T>(&self, change: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match self {
+            Self::Sqlite(_) if self.is_undone() => Err(SqlError::Undone.into()),
+            Self::Sqlite(_) => change(self),
+            // Here one that fails is the end of its transaction.
+            Self::Postgres(_) => self.undone_on_error(change),
+        }
+    }
+
     /// Whether the transaction is over without having been ended: a full disk, for example, undoes all of it in SQLite.
     fn is_undone(&self) -> bool {
         match self {
