@@ -83,6 +83,16 @@ impl Admitted {
             Opened::Transitional(_) => &WHOLE,
         }
     }
+
+    /// Who comes with the token, and with the one that is put in its place: a token that is renewed keeps its name, which has no
+    /// stroke in it, and what it is good for.
+    fn owner(&self) -> String {
+        let profile = &self.profile().slug;
+        match &self.opened {
+            Opened::Token(owner) => format!("{profile}/{}/{}", owner.token.name, owner.token.scope),
+            Opened::Transitional(_) => profile.to_string(),
+        }
+    }
 }
 
 type Answer = Response<Until>;
@@ -145,6 +155,7 @@ impl Endpoint {
             Ok(Some(admitted)) => match self.profiles.scoped(admitted.profile(), admitted.scope()).await {
                 Ok(aggregator) => {
                     let principal = Principal::new(format!("{}/{hash}", admitted.profile().slug));
+                    let principal = principal.owned_by(admitted.owner());
                     let answer = self.transport.handle(&principal, &aggregator, request);
                     let answer = tool_audit::asked(admitted.takes_audit, answer).await;
                     self.streams.watch(answer, mount, hash)
@@ -401,10 +412,16 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
-    use crate::{host::Host, serve, spec::Owner};
+    use crate::{
+        host::Host,
+        people::Label,
+        serve,
+        spec::Owner,
+        store::{Absent, AuditRow, NewToken, Store},
+    };
 
-    #[tokio::test]
-    async fn who_calls_one_profile_does_not_wait_for_who_calls_another() {
+    /// An endpoint of these profiles, each opened by its own name, and what it has in the store.
+    async fn opened(slugs: &[&str]) -> (tempfile::TempDir, Store, Arc<Endpoint>) {
         let directory = tempfile::tempdir().expect("a directory");
         let command = Settings::augment_args(clap::Command::new("gigmcp-gateway"));
         let data = directory.path().to_str().expect("text");
@@ -414,7 +431,7 @@ mod tests {
         let host = Host::open(&settings).expect("a new data directory");
         let store = host.store.clone();
         store.stays_open();
-        for slug in ["loud", "quiet"] {
+        for slug in slugs {
             let (slug, hash) = (slug.parse().expect("a profile name"), token::hash(slug));
             store.create_profile(slug, Owner::local(), Vec::new(), hash).await.expect("a new profile");
         }
@@ -423,8 +440,38 @@ mod tests {
         custody.close().await;
         let supervisor = Arc::new(supervisor);
         let state = Arc::new(State::new(supervisor, &settings));
-        let endpoint = Arc::new(Endpoint::new(state, None, settings.listen, &settings));
+        (directory, store, Arc::new(Endpoint::new(state, None, settings.listen, &settings)))
+    }
 
+    #[tokio::test]
+    async fn a_token_that_is_renewed_is_the_same_client_and_another_is_not() {
+        let (_directory, store, endpoint) = opened(&["one", "two"]).await;
+        let owner = async |slug: &str, token: &str| {
+            let mount = Mount::Profile(slug.parse().expect("a profile name"));
+            let admitted = endpoint.admit(&mount, &token::hash(token)).await.expect("it can be read");
+            admitted.expect("it is let in").owner()
+        };
+        let slug = || "one".parse().expect("a profile name");
+        let first = owner("one", "one").await;
+        let renewed = (Label::first(), token::hash("renewed"));
+        let told = |_: &NewToken| AuditRow::default().into();
+        store.replace_token(slug(), renewed, Absent::Refused, told).await.expect("there is one");
+        assert_eq!(owner("one", "renewed").await, first);
+        let less: TokenScope = "srv".parse().expect("a scope");
+        for (case, name, scope) in [("another name", "phone", TokenScope::default()), ("for less", "default", less)] {
+            let new = NewToken { name: name.parse().expect("a name"), scope, ..NewToken::first(token::hash(case)) };
+            if name == "default" {
+                store.revoke_token(slug(), Label::first(), AuditRow::default()).await.expect("there is one");
+            }
+            store.add_token(slug(), new, AuditRow::default()).await.expect("a new one");
+            assert_ne!(owner("one", case).await, first, "{case}");
+        }
+        assert_ne!(owner("two", "two").await, first, "of another profile");
+    }
+
+    #[tokio::test]
+    async fn who_calls_one_profile_does_not_wait_for_who_calls_another() {
+        let (_directory, store, endpoint) = opened(&["loud", "quiet"]).await;
         let held = store.hold().await;
         let done = Arc::new(AtomicUsize::new(0));
         let mut calls = Vec::new();

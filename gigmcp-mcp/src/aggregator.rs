@@ -37,6 +37,7 @@ mod skill_uris;
 mod skills;
 mod spares;
 mod start;
+mod states;
 mod tasks;
 mod waited;
 mod working;
@@ -288,6 +289,10 @@ impl Aggregator {
                     observation.leads_to(&entry.name, None);
                     return refused;
                 }
+                if let Err(error) = entry.open_state(Wanted::Said(&route.said), &mut call) {
+                    observation.leads_to(&entry.name, None);
+                    return (None, Outcome::refused(&error));
+                }
                 let held = match entry.upstream_for(ready, &call, Wanted::Said(&route.said)).await {
                     Ok(held) => held,
                     Err(error) => {
@@ -327,6 +332,7 @@ impl Aggregator {
                     outcome => {
                         let outcome = self.hub.pointing(entry.index, ready, outcome).await;
                         let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
+                        let outcome = entry.sealing_state(Wanted::Said(&route.said), context.as_deref(), outcome);
                         self.after_call(&route, outcome).await
                     }
                 }

@@ -14,16 +14,16 @@ pub(crate) use self::{
 };
 
 /// Why a value is not checked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Unchecked {
-    /// The schema is larger than is compiled.
+    #[error("the schema is larger than is compiled")]
     TooLarge,
-    /// The schema is no schema, or one of another dialect.
+    #[error("the schema is no schema, or one of another dialect")]
     Invalid,
-    /// The schema refers to what is not in it, or by a way that is not followed.
+    #[error("the schema refers to what is not in it, or by a way that is not followed")]
     Foreign,
-    /// Checking could take too long.
+    #[error("checking a value of this length by it could take too long")]
     TooCostly,
-    /// The value is nested so deeply that we cannot read it.
+    #[error("the value is nested so deeply that it cannot be read")]
     Unreadable,
 }

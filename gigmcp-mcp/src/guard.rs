@@ -8,6 +8,7 @@ mod questions;
 mod secret;
 mod sink;
 mod size;
+mod unchecked;
 mod written;
 
 use std::sync::{Arc, atomic::AtomicUsize};
@@ -36,11 +37,18 @@ pub(crate) struct Guard {
     policy: ServerPolicy,
     pub(crate) tally: Tally,
     written: written::Written,
+    unchecked: unchecked::Told,
 }
 
 impl Guard {
     pub(crate) fn new(server: ServerId, policy: ServerPolicy) -> Arc<Self> {
-        Arc::new(Self { tally: Tally::new(server.clone()), server, policy, written: Default::default() })
+        Arc::new(Self {
+            tally: Tally::new(server.clone()),
+            server,
+            policy,
+            written: Default::default(),
+            unchecked: Default::default(),
+        })
     }
 
     pub(crate) fn policy(&self) -> &ServerPolicy {

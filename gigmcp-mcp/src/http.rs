@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::client::ClientCapabilities;
 pub use self::{body::ResponseBody, service::StreamableHttpService};
 use self::{
+    body::answers_unread,
     guard::{accepts, accepts_json, is_json, single_header},
     modern::{Parking, names_modern},
     reply::{empty, not_allowed, plain, rpc_error},
@@ -39,16 +40,31 @@ use crate::{message::RpcError, upstream::Upstream};
 /// Whoever the caller authenticated, and what for: a session made by one principal is unknown to
 /// every other. A gateway with several profiles names the profile in it too.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Principal(Arc<str>);
+pub struct Principal {
+    name: Arc<str>,
+    owner: Arc<str>,
+}
 
 impl Principal {
     /// A principal of this name. It is compared and never shown to a client.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+        let name = name.into();
+        Self { owner: Arc::clone(&name), name }
+    }
+
+    /// The same, whose requests are this owner's ([`ClientContext::owner`](crate::ClientContext::owner)): a name that stays when what
+    /// the client shows is renewed, though its sessions do not. By default, it is the principal's own.
+    #[must_use]
+    pub fn owned_by(self, owner: impl Into<Arc<str>>) -> Self {
+        Self { owner: owner.into(), ..self }
     }
 
     fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    fn owner(&self) -> Arc<str> {
+        Arc::clone(&self.owner)
     }
 }
 
@@ -95,8 +111,9 @@ pub struct StreamableHttpLimits {
     /// Bytes of the URIs that clients of one principal are subscribed to, in all its sessions and on all its streams; more
     /// subscriptions are refused. Default 4 MiB.
     pub max_subscribed_bytes_per_principal: usize,
-    /// Bytes of the answers of one principal that wait: in a batch for the others, or for a client that has to come back. What
-    /// does not fit becomes an error. Default 32 MiB.
+    /// Bytes of the answers of one principal that wait: in a batch for the others, or for a client that has to come back; and of what
+    /// its calls were told and asked before their answers, and it has not read yet. What does not fit becomes an error; a
+    /// notification is lost. Default 32 MiB.
     pub max_waiting_answer_bytes_per_principal: usize,
     /// Bytes of the answers of one principal that it has not read yet: they are kept, on however many connections. What does not
     /// fit becomes an error. Default 128 MiB.
@@ -289,13 +306,7 @@ impl StreamableHttp {
         let Some(bytes) = answer.body().whole_bytes().filter(|bytes| *bytes >= UNCOUNTED_BYTES) else { return answer };
         match self.shares.unread(principal, bytes) {
             Some(room) => answer.map(|body| body.taking(room)),
-            None => {
-                let text =
-                    "there is no room for the answer beside others that this client has not read yet; read them first";
-                let error = RpcError::new(RpcError::INTERNAL_ERROR, text)
-                    .with_data(&serde_json::json!({ "code": "answers-unread" }));
-                rpc_error(StatusCode::TOO_MANY_REQUESTS, None, &error)
-            }
+            None => rpc_error(StatusCode::TOO_MANY_REQUESTS, None, &answers_unread()),
         }
     }
 

@@ -66,6 +66,8 @@ fn bound(context: &[&str]) -> Vec<u8> {
 const NONCE_BYTES: usize = 24;
 /// Longer ones are not opened.
 pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
+/// What a client is told of a state that does not open.
+pub(crate) const STATE: &str = "requestState is not one that was given out for this request, or was used before";
 
 #[cfg(test)]
 mod tests {

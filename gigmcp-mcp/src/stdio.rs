@@ -33,6 +33,7 @@ pub(crate) use self::lines::{Line, Lines};
 
 use self::{
     asks::Asks,
+    exchange::whose,
     limits::Counters,
     modern::Listens,
     notices::Owners,
@@ -213,13 +214,18 @@ impl Upstream for StdioUpstream {
         let roots = self.shared.features.roots == Roots::Forward && self.shared.era == Era::Legacy;
         if self.shared.is_of_extension(&told.method) {
             self.shared.owners.note(&told);
-            self.shared.pending.was_told(told.client, TOLD);
-            self.shared.tell_of_extension(&told);
+            match self.shared.pending.is_told(whose(&told), TOLD) {
+                true => self.shared.tell_of_extension(&told),
+                false => Counters::add(&self.shared.counters.unwritten),
+            }
         } else if roots && &*told.method == ROOTS_CHANGED {
             self.shared.owners.note(&told);
-            self.shared.pending.was_told(told.client, TOLD);
+            let whose = whose(&told);
+            if !self.shared.pending.is_told(whose.clone(), TOLD) {
+                return Counters::add(&self.shared.counters.unwritten);
+            }
             // The server will ask for them, and no call is under way that it could ask for.
-            self.shared.asks.expect_roots(told.sink, told.client);
+            self.shared.asks.expect_roots(told.sink, whose);
             self.shared.send_if_room(write_notification(ROOTS_CHANGED, told.params.as_deref()));
         }
     }

@@ -321,6 +321,13 @@ pub enum CallError {
         /// The deadline.
         after: Duration,
     },
+    /// Whoever calls has given up so many calls that the server may still be at, that no more of theirs are sent. Nothing was sent to
+    /// it, so this says nothing of how it is; trying again may help, after a minute.
+    #[error("the server may still be at {calls} calls that this client has given up, and this one was not sent")]
+    GivenUp {
+        /// How many.
+        calls: usize,
+    },
     /// The server's output ended. Whether the request had an effect is unknown.
     #[error("the server exited before it answered, and may have done what was asked")]
     Exited,
@@ -352,7 +359,7 @@ impl CallError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Timeout { .. } => "server-timeout",
-            Self::NoTurn { .. } => "server-busy",
+            Self::NoTurn { .. } | Self::GivenUp { .. } => "server-busy",
             Self::Exited => "server-exited",
             Self::Ended { code, .. } => code,
             Self::TooLong { .. } => "server-answer-too-long",

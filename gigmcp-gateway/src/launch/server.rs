@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     END, Terms,
     places::{Occupant, Place},
+    told::Unused,
     uses::{Subscription, Uses},
 };
 use crate::{calls::Calls, events, output::whole, spec::ProgramDigest, store::Store, supervisor::Running};
@@ -37,6 +38,7 @@ pub(super) struct Server {
     pub(super) terms: Arc<Terms>,
     /// Where it is kept that it asks its clients something, until it is.
     pub(super) found: Found,
+    pub(super) unused: Unused,
     /// Dropping it ends the processes and their connections, and then gives up its place.
     pub(super) running: Mutex<Option<(Running, Place)>>,
 }
@@ -220,7 +222,7 @@ impl Occupant for Server {
         }
         let retired = self.uses.retire(idle_since);
         if retired {
-            tracing::info!(server = %self.name, instance = %self.instance, "ended, as nobody used it; the next call starts it again");
+            self.unused.ends();
             Self::end(self);
         }
         retired

@@ -14,7 +14,7 @@ use super::{
     END, Terms, era,
     places::{Place, Wants},
     server::{Found, Server},
-    told::{log_events, log_stderr},
+    told::{Unused, log_events, log_stderr},
     uses::Uses,
 };
 use crate::{
@@ -68,16 +68,16 @@ impl Starter {
     ) -> Result<Arc<Server>, LaunchError> {
         let known = self.program(&spec).await;
         let turns = if known.interactive { Turns::OneByOne } else { turns };
-        let first = known.era.unwrap_or(Era::Legacy);
+        let (first, unused) = (known.era.unwrap_or(Era::Legacy), Unused::default());
         let began = Instant::now();
-        let (era, started) = match self.start_as(&spec, turns, first).await {
+        let (era, started) = match self.start_as(&spec, (turns, first), &unused).await {
             Err(error) if may_speak_otherwise(&error) => {
                 let other = match first {
                     Era::Legacy => Era::Modern,
                     Era::Modern => Era::Legacy,
                 };
                 // What it had to say to what it should know is what helps.
-                (other, self.start_as(&spec, turns, other).await.map_err(|_| error))
+                (other, self.start_as(&spec, (turns, other), &unused).await.map_err(|_| error))
             }
             started => (first, started),
         };
@@ -105,6 +105,7 @@ impl Starter {
             uses: Uses::of(Arc::clone(place.places())),
             terms: Arc::clone(&self.terms),
             found,
+            unused,
             running: Mutex::new(Some((running, place))),
         };
         Ok(server.settle())
@@ -136,8 +137,8 @@ impl Starter {
     async fn start_as(
         &self,
         spec: &ServerSpec,
-        turns: Turns,
-        era: Era,
+        (turns, era): (Turns, Era),
+        unused: &Unused,
     ) -> Result<(StdioUpstream, Running), LaunchError> {
         let mut features = features(spec);
         features.turns = turns;
@@ -164,7 +165,8 @@ impl Starter {
         let mut running = sandboxed.map_err(|error| self.not_started(error))?;
         let (lines, redactor) = (running.sandbox.stderr_lines(), running.redactor.clone());
         tokio::spawn(log_stderr(self.profile.clone(), self.server.clone(), lines, redactor));
-        tokio::spawn(log_events(self.profile.clone(), self.server.clone(), running.sandbox.events()));
+        let whose = (self.profile.clone(), self.server.clone(), running.identity.clone());
+        tokio::spawn(log_events(whose, running.sandbox.events(), unused.clone()));
         let (stdin, stdout) = running.sandbox.stdio().map_err(|error| self.not_started(error))?;
         match StdioUpstream::connect_as(stdin, stdout, limits, features, era).await {
             Ok(upstream) => Ok((upstream, running)),

@@ -1,5 +1,14 @@
 //! What the operator is told of a server that runs.
 
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use gigmcp_egress::Identity;
 use gigmcp_sandbox::{Event, Events, Exit, StderrLines};
 use tokio::time::{self, Instant};
 
@@ -19,8 +28,33 @@ pub(super) async fn log_stderr(profile: ProfileSlug, server: ServerName, mut lin
     }
 }
 
+/// Whether a server was ended because nobody used it: its sandbox does not know why.
+#[derive(Clone, Default)]
+pub(super) struct Unused(Arc<AtomicBool>);
+
+impl Unused {
+    /// It is ended now.
+    pub(super) fn ends(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// How a server ended, in words.
+    fn how(&self, exit: Exit) -> Cow<'static, str> {
+        match exit {
+            Exit::Killed | Exit::Exited(0) if self.0.load(Ordering::Acquire) => {
+                "ended, as nobody used it; the next call starts it again".into()
+            }
+            exit => events::what(&Event::Ended(exit)),
+        }
+    }
+}
+
 /// Tells the operator what a server's sandbox refused, what it ran out of, and how it ended.
-pub(super) async fn log_events(profile: ProfileSlug, server: ServerName, mut happening: Events) {
+pub(super) async fn log_events(
+    (profile, server, instance): (ProfileSlug, ServerName, Identity),
+    mut happening: Events,
+    unused: Unused,
+) {
     let mut untold = Untold::default();
     let tell = |(call, pid, count): Told| {
         let what = events::what(&Event::Tripwire { call, pid, count });
@@ -48,8 +82,32 @@ pub(super) async fn log_events(profile: ProfileSlug, server: ServerName, mut hap
             Event::OomKill { count } | Event::PidsExhausted { count } | Event::Lost { count } => {
                 tracing::warn!(%profile, %server, count, "{what}");
             }
-            Event::Ended(Exit::Exited(0) | Exit::Killed) => tracing::info!(%profile, %server, "{what}"),
+            Event::Ended(exit @ (Exit::Exited(0) | Exit::Killed)) => {
+                tracing::info!(%profile, %server, %instance, "{}", unused.how(exit));
+            }
             _ => tracing::warn!(%profile, %server, "{what}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_server_that_nobody_used_is_told_as_that_and_any_other_as_it_was() {
+        for (exit, unused, expected) in [
+            (Exit::Killed, true, "ended, as nobody used it"),
+            (Exit::Exited(0), true, "ended, as nobody used it"),
+            (Exit::Killed, false, "was ended from outside"),
+            (Exit::Exited(0), false, "exited with code 0"),
+            (Exit::OomKilled, true, "used more memory"),
+        ] {
+            let ended = Unused::default();
+            if unused {
+                ended.ends();
+            }
+            assert!(ended.how(exit).starts_with(expected), "{exit:?}, {unused}: {}", ended.how(exit));
         }
     }
 }

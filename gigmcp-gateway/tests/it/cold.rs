@@ -107,6 +107,11 @@ fn a_server_that_nobody_uses_ends_and_the_next_call_starts_it() {
     }
     let left = gateway.descendants();
     assert!(stays.iter().all(|pid| left.contains(pid)), "twin: what is to stay stays, {stays:?} in {left:?}");
+    let log = gateway.wait_for("as nobody used it");
+    let ends = log.lines().filter(|line| line.contains("server=ends") && line.contains("ended"));
+    let unused = |line: &&str| line.contains("ended, as nobody used it; the next call starts it again");
+    let told: Vec<_> = ends.collect();
+    assert!((1..=2).contains(&told.len()) && told.iter().all(unused), "one line for each end, and true: {told:?}");
 }
 
 #[test]

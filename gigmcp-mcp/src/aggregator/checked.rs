@@ -7,7 +7,7 @@ use serde_json::{json, value::RawValue};
 use super::{Aggregator, Misfit, backend::Ready, flow::Admitted, identity::Caller, named::Route};
 use crate::{
     catalogue::NamedList,
-    check::{Checked, Misfitting, Schema, Unchecked},
+    check::{Checked, Misfitting, Schema},
     guard::{Finding, Guard},
     message::RpcError,
     object::{Members, is_object, quoted},
@@ -114,13 +114,6 @@ async fn arguments(guard: &Guard, ready: &Ready, tool: &str, params: &RawValue) 
                 }
             }
         }
-    }
-}
-
-impl Guard {
-    fn unchecked(&self, tool: &str, reason: Unchecked) {
-        self.tally.add(Finding::Unchecked, 1);
-        tracing::debug!(tool, ?reason, "a schema of the tool was not checked");
     }
 }
 

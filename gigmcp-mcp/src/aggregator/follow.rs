@@ -1,6 +1,9 @@
 //! What a running server says without being asked.
 
-use std::{collections::HashSet, sync::Weak};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+};
 
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -97,8 +100,7 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
         "notifications/tasks" => {
             return notices(entry, process, event).await.into_iter().for_each(|notice| entry.hub.publish(notice));
         }
-        // It may be of any tool, and not only of those that whoever listens here may use.
-        "notifications/message" if entry.policy().only.is_some() => return,
+        "notifications/message" if !entry.may_tell_unasked() => return,
         "notifications/message" => named(&entry.name, event.clone()),
         "notifications/resources/updated" => {
             let params = event.params.as_deref();
@@ -125,5 +127,8 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
         }
         _ => event.clone(),
     };
-    entry.hub.publish(event.into());
+    entry.hub.publish(match owner {
+        Some(owner) => Event::of(Arc::clone(owner), event),
+        None => event.into(),
+    });
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeSet,
+    future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
 use serde_json::value::RawValue;
@@ -221,11 +223,13 @@ impl Aggregator {
         };
         let (mut described, mut read_only, mut servers) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut notes = Vec::new();
-        for name in names {
-            let route = match self.find(Kind::Tool, &name).await {
+        // Side by side: each may have to wait until its server has started.
+        let found = all(names.iter().map(|name| self.find(Kind::Tool, name))).await;
+        for (name, found) in names.iter().zip(found) {
+            let route = match found {
                 Ok(route) => route,
                 Err(Refusal { entry: None, .. }) => {
-                    described.push(Described::IsNot(self.no_tool(&name)));
+                    described.push(Described::IsNot(self.no_tool(name)));
                     continue;
                 }
                 Err(Refusal { error, .. }) => {
@@ -234,10 +238,10 @@ impl Aggregator {
                 }
             };
             let Some(tool) = route.ready.catalogue.tools.find_own(&route.said.name) else { continue };
-            let definition = self.definition(Kind::Tool, route.entry.index, tool, &name);
+            let definition = self.definition(Kind::Tool, route.entry.index, tool, name);
             described.push(Described::Is(definition.into_owned()));
             if route.entry.policy().is_read_only(tool) {
-                read_only.push(name);
+                read_only.push(name.as_str());
             }
             if let Some(text) =
                 route.ready.description.instructions.as_ref().filter(|_| servers.insert(route.entry.index))
@@ -289,6 +293,21 @@ impl Shown<'_> {
             || names.contains(&self.item.exposed)
             || names.contains(&*format!("{server}_{}", self.item.name))
     }
+}
+
+/// What all of these come to, each polled in the same task. They are few.
+async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        for (future, output) in waiting.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let Poll::Ready(ready) = future.as_mut().poll(context) {
+                *output = Some(ready);
+            }
+        }
+        if waiting.iter().all(|(_, output)| output.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 /// Which tools of a list are offered.

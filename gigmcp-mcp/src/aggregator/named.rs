@@ -222,6 +222,9 @@ impl Aggregator {
 
     /// Makes a call of one server, with its name on whatever it says meanwhile.
     pub(super) async fn pass(&self, entry: &Arc<Entry>, ready: &Ready, wanted: Wanted<'_>, mut call: Call) -> Outcome {
+        if let Err(error) = entry.open_state(wanted, &mut call) {
+            return Outcome::refused(&error);
+        }
         let mut asked = false;
         // Whatever is asked of a server can tell it something, and what it answers is read. Only an end says nothing new.
         if &*call.method != "resources/unsubscribe" {
@@ -247,7 +250,8 @@ impl Aggregator {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
             outcome @ Outcome::Complete(_) => self.hub.pointing(entry.index, ready, outcome).await,
             outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
-                labelled_outcome(&entry.name, context.as_deref(), outcome)
+                let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
+                entry.sealing_state(wanted, context.as_deref(), outcome)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{
-    Aggregator, NOT_OBSERVED,
+    Aggregator, FlowLabels, NOT_OBSERVED,
     backend::{Entry, Ready},
     identity::Caller,
     not_observed,
@@ -37,13 +37,23 @@ impl Entry {
         shown
     }
 
-    /// What belongs to no call, for the only owner that it can be of. Where it is judged what each session has read, nothing that
-    /// would have to be judged reaches one that did not ask for it.
+    /// Whether it may tell clients what they did not ask for. It may be of any tool, and not only of those that whoever listens
+    /// here may use. Where it is judged what each session has read, nothing that would have to be judged reaches one that did not
+    /// ask for it: not if any tool reads what counts, be it the server alone who says so.
+    pub(super) fn may_tell_unasked(&self) -> bool {
+        let policy = self.policy();
+        let reads = |labels: FlowLabels| labels.reads_untrusted || labels.reads_private;
+        let any_reads = || {
+            let offer = self.offer_now();
+            let tools = offer.iter().flat_map(|offer| offer.said.catalogue.tools.items());
+            reads(policy.labels) || tools.into_iter().any(|tool| reads(policy.labels_of(Some(tool))))
+        };
+        policy.only.is_none() && !(self.hub.flow.asks() && any_reads())
+    }
+
+    /// What belongs to no call, for the only owner that it can be of.
     pub(super) fn notice_for(&self, owner: Option<&Arc<str>>, notification: &Notification) -> Option<Event> {
-        let labels = self.policy().labels;
-        let unread = self.hub.flow.asks() && (labels.reads_untrusted || labels.reads_private);
-        // It may be of any tool, and not only of those that whoever listens here may use.
-        if unread || self.policy().only.is_some() {
+        if !self.may_tell_unasked() {
             self.guard.tally.add(Finding::NoticeRefused, 1);
             return None;
         }

@@ -60,7 +60,8 @@ findings! {
     ArgumentsRefused = "arguments-refused",
     /// A result did not fit the tool's schema.
     ResultMismatch = "result-mismatch",
-    /// Arguments or a result could not be checked: the schema does not compile, or is too large.
+    /// Arguments or a result could not be checked, and passed: the schema does not compile, or is too large, or the check could have
+    /// taken too long for the length of the value.
     Unchecked = "schema-unchecked",
     /// A call was refused because there were too many.
     RateLimited = "rate-limited",

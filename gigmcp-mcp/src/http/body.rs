@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::{
     sync::mpsc,
@@ -23,8 +23,9 @@ use tokio::{
 
 use super::{
     polling::{Line, Reader, Told},
-    shares::Taken,
+    shares::{Taken, Unread},
 };
+use crate::message::{RequestId, RpcError, Verdict, write_response};
 
 /// The body of an answer of [`StreamableHttp`](crate::StreamableHttp): one text, or events as they happen.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl ResponseBody {
     /// are read.
     pub(super) fn taking(self, room: Taken) -> Self {
         match self.0 {
-            Inner::Whole(bytes) => Self(Inner::Whole(Bytes::from_owner(Counted { bytes, _room: room }))),
+            Inner::Whole(bytes) => Self(Inner::Whole(counted(bytes, Some(room)))),
             events @ Inner::Events(_) => Self(events),
         }
     }
@@ -63,6 +64,14 @@ impl ResponseBody {
 struct Counted {
     bytes: Bytes,
     _room: Taken,
+}
+
+/// Bytes that take this for as long as anybody has them.
+fn counted(bytes: Bytes, room: Option<Taken>) -> Bytes {
+    match room {
+        Some(room) => Bytes::from_owner(Counted { bytes, _room: room }),
+        None => bytes,
+    }
 }
 
 impl AsRef<[u8]> for Counted {
@@ -108,23 +117,27 @@ pub(super) enum Part {
 /// The answer to a request. It comes whole, with its status, if nothing came before it.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) status: http::StatusCode,
+    pub(super) status: StatusCode,
     pub(super) text: Vec<u8>,
 }
 
-/// The way to one client's stream. Bounded in messages and bytes.
+/// One thing on its way, with the room that it takes until it is read.
+pub(super) type Sent = (Part, Option<Taken>);
+
+/// The way to one client's stream. Bounded in messages and bytes, of a call also by what its principal has not read elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
-    sender: mpsc::Sender<Part>,
+    sender: mpsc::Sender<Sent>,
     queued: Arc<AtomicUsize>,
     max_bytes: usize,
+    unread: Option<Unread>,
     presence: Arc<Presence>,
 }
 
 /// The other end.
 #[derive(Debug)]
 pub(super) struct Received {
-    receiver: mpsc::Receiver<Part>,
+    receiver: mpsc::Receiver<Sent>,
     queued: Arc<AtomicUsize>,
     presence: Arc<Presence>,
 }
@@ -136,33 +149,45 @@ struct Presence {
     line: OnceLock<Weak<Line>>,
 }
 
-/// A new stream, of a call.
-pub(super) fn stream() -> (Parts, Received) {
-    stream_of(MAX_QUEUED_BYTES)
+/// A new stream, of a call of whom this is unread.
+pub(super) fn stream_of_call(unread: Unread) -> (Parts, Received) {
+    stream_of(MAX_QUEUED_BYTES, Some(unread))
 }
 
 /// A new stream of what belongs to no call. A client may have hundreds of them.
 pub(super) fn stream_of_events() -> (Parts, Received) {
-    stream_of(MAX_QUEUED_EVENT_BYTES)
+    stream_of(MAX_QUEUED_EVENT_BYTES, None)
 }
 
-fn stream_of(max_bytes: usize) -> (Parts, Received) {
+/// One that takes nothing of anybody's share.
+#[cfg(any(fuzzing, test))]
+pub(super) fn stream() -> (Parts, Received) {
+    stream_of(MAX_QUEUED_BYTES, None)
+}
+
+/// The way to nobody.
+pub(super) fn no_stream() -> Parts {
+    stream_of(0, None).0
+}
+
+fn stream_of(max_bytes: usize, unread: Option<Unread>) -> (Parts, Received) {
     let (sender, receiver) = mpsc::channel(MAX_QUEUED);
     let queued = Arc::new(AtomicUsize::new(0));
     let presence = Arc::<Presence>::default();
     let received = Received { receiver, queued: Arc::clone(&queued), presence: Arc::clone(&presence) };
-    (Parts { sender, queued, max_bytes, presence }, received)
+    (Parts { sender, queued, max_bytes, unread, presence }, received)
 }
 
 impl Parts {
     /// Sends a message if there is room; whether there was. A client that does not read loses it.
     pub(super) fn offer(&self, message: Vec<u8>) -> bool {
         let bytes = message.len();
+        let Ok(room) = self.room(|unread| unread.told(bytes)) else { return false };
         if self.queued.fetch_add(bytes, Ordering::AcqRel) > self.max_bytes {
             self.queued.fetch_sub(bytes, Ordering::AcqRel);
             return false;
         }
-        let sent = self.sender.try_send(Part::Event(message)).is_ok();
+        let sent = self.sender.try_send((Part::Event(message), room)).is_ok();
         if !sent {
             self.queued.fetch_sub(bytes, Ordering::AcqRel);
         }
@@ -170,12 +195,37 @@ impl Parts {
         sent
     }
 
-    /// Sends what must not be lost, waiting for room; whether the client still listens.
-    pub(super) async fn send(&self, part: Part) -> bool {
-        self.queued.fetch_add(part.bytes(), Ordering::AcqRel);
-        let sent = self.sender.send(part).await.is_ok();
+    /// Sends what must not be lost, waiting until there are not too many messages; whether the client listens and has not left too
+    /// much unread.
+    pub(super) async fn ask(&self, message: Vec<u8>) -> bool {
+        match self.room(|unread| unread.told(message.len())) {
+            Ok(room) => self.send((Part::Event(message), room)).await,
+            Err(NoRoom) => false,
+        }
+    }
+
+    /// Sends the answer to this request, or that there is no room for it beside others.
+    pub(super) async fn answer(&self, id: &RequestId, status: StatusCode, verdict: &Verdict) {
+        let text = write_response(Some(id), verdict);
+        let (answer, room) = match self.room(|unread| unread.answer(text.len())) {
+            Ok(room) => (Answer { status, text }, room),
+            Err(NoRoom) => {
+                let text = write_response(Some(id), &Verdict::refused(&answers_unread()));
+                (Answer { status: StatusCode::TOO_MANY_REQUESTS, text }, None)
+            }
+        };
+        self.send((Part::Last(answer), room)).await;
+    }
+
+    pub(super) async fn send(&self, sent: Sent) -> bool {
+        self.queued.fetch_add(sent.0.bytes(), Ordering::AcqRel);
+        let sent = self.sender.send(sent).await.is_ok();
         self.hear();
         sent
+    }
+
+    fn room(&self, take: impl FnOnce(&Unread) -> Option<Taken>) -> Result<Option<Taken>, NoRoom> {
+        self.unread.as_ref().map(|unread| take(unread).ok_or(NoRoom)).transpose()
     }
 
     /// What was sent while the client is away does not wait for it in the queue.
@@ -210,6 +260,15 @@ impl Parts {
     }
 }
 
+/// The client has not read so much that there is no room for more.
+struct NoRoom;
+
+/// What becomes of an answer then.
+pub(super) fn answers_unread() -> RpcError {
+    let text = "there is no room for the answer beside others that this client has not read yet; read them first";
+    RpcError::new(RpcError::INTERNAL_ERROR, text).with_data(&serde_json::json!({ "code": "answers-unread" }))
+}
+
 impl Part {
     fn bytes(&self) -> usize {
         match self {
@@ -220,7 +279,7 @@ impl Part {
 
 impl Received {
     pub(super) async fn next(&mut self) -> Option<Part> {
-        let part = self.receiver.recv().await?;
+        let (part, _) = self.receiver.recv().await?;
         self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
         Some(part)
     }
@@ -243,17 +302,17 @@ impl Received {
 
     /// What waits already; nothing also at the end.
     pub(super) fn waiting(&mut self) -> Option<Part> {
-        let part = self.receiver.try_recv().ok()?;
+        let (part, _) = self.receiver.try_recv().ok()?;
         self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
         Some(part)
     }
 
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Part>> {
-        let part = std::task::ready!(self.receiver.poll_recv(context));
-        if let Some(part) = &part {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Sent>> {
+        let sent = std::task::ready!(self.receiver.poll_recv(context));
+        if let Some((part, _)) = &sent {
             self.queued.fetch_sub(part.bytes(), Ordering::AcqRel);
         }
-        Poll::Ready(part)
+        Poll::Ready(sent)
     }
 
     /// The rest of the stream as the body of a response, after what was taken from it already.
@@ -281,11 +340,14 @@ impl Source {
     /// The next event, and whether it is the last.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(Bytes, bool)>> {
         Poll::Ready(match self {
-            Self::Once(received) => std::task::ready!(received.poll(context)).map(|part| match part {
-                Part::Event(text) => (event(&text), false),
-                Part::Last(Answer { text, .. }) => (event(&text), true),
+            Self::Once(received) => std::task::ready!(received.poll(context)).map(|(part, room)| match part {
+                Part::Event(text) => (counted(event(&text), room), false),
+                Part::Last(Answer { text, .. }) => (counted(event(&text), room), true),
             }),
-            Self::Kept(reader) => std::task::ready!(reader.poll(context)).map(|told| (numbered(&told), false)),
+            Self::Kept(reader) => std::task::ready!(reader.poll(context)).map(|mut told| {
+                let room = told.room.take();
+                (counted(numbered(&told), room), false)
+            }),
         })
     }
 
@@ -365,6 +427,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::http::{Principal, StreamableHttpLimits, shares::Shares};
 
     async fn next(response: &mut Response<ResponseBody>) -> Option<String> {
         let frame = response.body_mut().frame().await?.unwrap();
@@ -383,8 +446,8 @@ mod tests {
         }
         assert!(parts.offer(b"{\"a\":\n1,\r\n\"b\":2}".to_vec()));
         assert_eq!(next(&mut response).await.unwrap(), "event: message\ndata: {\"a\": 1,  \"b\":2}\n\n");
-        let answer = Answer { status: http::StatusCode::OK, text: b"1".to_vec() };
-        assert!(parts.send(Part::Last(answer)).await);
+        let answer = Answer { status: StatusCode::OK, text: b"1".to_vec() };
+        assert!(parts.send((Part::Last(answer), None)).await);
         assert_eq!(next(&mut response).await.unwrap(), "event: message\ndata: 1\n\n");
         assert_eq!(next(&mut response).await, None, "although the other end is still there");
         assert!(parts.is_closed());
@@ -411,5 +474,37 @@ mod tests {
             (0..MAX_QUEUED).filter(|_| parts.offer(vec![b'1'; 60 << 10])).count()
         };
         assert_eq!((kept(&stream_of_events()), kept(&stream())), (5, MAX_QUEUED), "twin: a call's");
+    }
+
+    #[tokio::test]
+    async fn what_calls_of_one_principal_are_told_and_what_is_answered_is_bounded_until_it_is_read() {
+        let limits = StreamableHttpLimits {
+            max_waiting_answer_bytes_per_principal: 100_000,
+            max_unread_answer_bytes_per_principal: 200_000,
+            ..StreamableHttpLimits::default()
+        };
+        let shares = Shares::new(limits);
+        let of_call = |principal: &str| stream_of_call(Unread::new(&shares, &Principal::new(principal)));
+        let (one, mut two, other) = (of_call("one"), of_call("one"), of_call("other"));
+        assert!(one.0.offer(vec![b'1'; 60_000]));
+        assert!(!two.0.offer(vec![b'1'; 60_000]) && !two.0.ask(vec![b'1'; 60_000]).await, "in two streams");
+        assert!(other.0.offer(vec![b'1'; 60_000]), "twin: another's");
+        let mut response = one.1.into_response(Vec::new(), Duration::from_secs(15));
+        let frame = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(!two.0.offer(vec![b'1'; 60_000]), "what a connection has taken and not written yet is not read");
+        drop(frame);
+        assert!(two.0.offer(vec![b'1'; 60_000]), "twin: now it is");
+        two.1.next().await.unwrap();
+
+        let verdict = |bytes| Verdict::Result(serde_json::value::to_raw_value(&"1".repeat(bytes)).unwrap());
+        one.0.answer(&0.into(), StatusCode::OK, &verdict(150_000)).await;
+        two.0.answer(&0.into(), StatusCode::OK, &verdict(150_000)).await;
+        let Some(Part::Last(refused)) = two.1.next().await else { panic!() };
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(String::from_utf8(refused.text).unwrap().contains("answers-unread"));
+        assert!(next(&mut response).await.unwrap().len() > 150_000);
+        two.0.answer(&0.into(), StatusCode::OK, &verdict(150_000)).await;
+        let Some(Part::Last(answer)) = two.1.next().await else { panic!() };
+        assert_eq!(answer.status, StatusCode::OK, "twin: the other was read");
     }
 }

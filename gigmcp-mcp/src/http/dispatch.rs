@@ -11,11 +11,11 @@ use tokio::time::{Duration, timeout};
 use super::{
     Principal, SESSION_HEADER, StreamableHttp,
     array::Array,
-    body::{Answer, Part, ResponseBody, resumable, stream},
+    body::{Part, ResponseBody, no_stream, resumable, stream_of_call},
     modern::is_modern,
     reply::{answer as answer_reply, empty, json as json_reply, plain, rpc_error},
     session::{CallStream, Session, lock},
-    shares::{Shares, Taken},
+    shares::{Shares, Taken, Unread},
 };
 use crate::{
     attended::Attended,
@@ -118,12 +118,11 @@ impl StreamableHttp {
         events: bool,
     ) -> Response<ResponseBody> {
         let id = request.id.clone();
-        let (parts, mut received) = stream();
+        let (parts, mut received) = stream_of_call(Unread::new(&self.shares, session.principal()));
         let sink = events.then(|| CallStream { session: Arc::clone(session), parts: parts.clone() });
         let begun = begin(session, upstream, request, sink, async move |verdict| {
-            let text = write_response(Some(&id), &verdict);
             drop(share);
-            parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
+            parts.answer(&id, StatusCode::OK, &verdict).await;
         });
         let call = match begun {
             Ok(call) => call,
@@ -469,6 +468,7 @@ impl Session {
         for (method, params) in level.into_iter().chain(subscribed) {
             let params = serde_json::value::to_raw_value(&params).expect("strings are JSON");
             let mut call = Call::new(method, Some(params)).of_client(self.client);
+            // They are still somebody's, and no stranger's.
             call.context = Some(Arc::clone(&lock(&self.context)));
             drop(upstream.call(call).await);
         }
@@ -481,7 +481,7 @@ fn take_note<U: Upstream + ?Sized>(session: &Arc<Session>, upstream: &Arc<U>, no
         let mut told = Call::new(ROOTS_CHANGED, None).of_client(session.client);
         told.context = Some(Arc::clone(&lock(&session.context)));
         // There is no call whose stream the client could be asked on; there may be one of what belongs to none.
-        told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: stream().0 }));
+        told.sink = Some(Arc::new(CallStream { session: Arc::clone(session), parts: no_stream() }));
         return upstream.tell(told);
     }
     if &*notification.method == "notifications/progress" {

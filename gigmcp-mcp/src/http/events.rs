@@ -127,7 +127,7 @@ async fn feed(session: &Session, parts: &Parts, mut events: Receiver<Event>) {
 impl Event {
     /// Whether this principal may hear it. What an extension says of no call is somebody's, or nobody's.
     pub(super) fn is_for(&self, principal: &Principal) -> bool {
-        self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| **owner == *principal.as_str())
+        self.owner().map_or_else(|| is_of_protocol(&self.method), |owner| *owner == principal.owner)
     }
 }
 
@@ -152,5 +152,40 @@ fn wants(session: &Session, event: &Event) -> bool {
 fn tell_all_changed(parts: &Parts) {
     for list in List::ALL {
         parts.offer(write_notification(list.changed(), None));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::{
+        super::{StreamableHttpLimits, session::Sessions, shares::Shares, subject::is_known},
+        *,
+    };
+    use crate::{
+        message::{Notification, Request},
+        version::LATEST_LEGACY,
+    };
+
+    fn raw(text: &str) -> Option<Box<serde_json::value::RawValue>> {
+        Some(serde_json::value::RawValue::from_string(text.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn the_end_of_an_elicitation_is_read_once_and_told_to_whom_it_was_shown() {
+        let limits = StreamableHttpLimits::default();
+        let (sessions, one) = (Sessions::new(limits, &Shares::new(limits)), Principal::new("one"));
+        let session = || sessions.find(&one, &sessions.begin(&one, LATEST_LEGACY, None).unwrap()).unwrap();
+        let (shown, other) = (session(), session());
+        let params = raw(r#"{"mode":"url","elicitationId":"1"}"#);
+        shown.note_elicitation(&Request { id: 0.into(), method: "elicitation/create".into(), params });
+        let ends = |params| Event::from(Notification { method: "notifications/elicitation/complete".into(), params });
+        let event = ends(raw(r#"{"elicitationId":"1"}"#));
+        assert!(!wants(&other, &event));
+        assert!(is_known(&event), "and whoever listens next need not read it");
+        assert!(wants(&shown, &event), "twin");
+        for params in [raw(r#"{"elicitationId":"2"}"#), raw("[]"), None] {
+            assert!(!wants(&shown, &ends(params)));
+        }
     }
 }

@@ -23,9 +23,9 @@ use self::{
 };
 use super::{
     Principal, StreamableHttp, VERSION_HEADER,
-    body::{Answer, Part, Received, ResponseBody, stream},
+    body::{Answer, Part, Received, ResponseBody, stream_of_call},
     reply::{answer as answer_reply, plain, rpc_error},
-    shares::Taken,
+    shares::{Taken, Unread},
 };
 use crate::{
     message::{Message, Request, RpcError, Verdict, write_response},
@@ -81,7 +81,7 @@ impl StreamableHttp {
         };
         let checked = match check(headers, &request) {
             Ok(mut checked) => {
-                checked.context.owner = Some(principal.as_str().into());
+                checked.context.owner = Some(principal.owner());
                 checked
             }
             Err(Refused { status, error }) => return rpc_error(status, Some(&request.id), &error),
@@ -96,7 +96,7 @@ impl StreamableHttp {
             "subscriptions/listen" if events => self.subscribe(principal, upstream, &request, checked.context).await,
             "subscriptions/listen" => plain(StatusCode::NOT_ACCEPTABLE, "the client does not accept text/event-stream"),
             "tools/call" | "prompts/get" | "resources/read" => {
-                let (parts, received) = stream();
+                let (parts, received) = stream_of_call(Unread::new(&self.shares, principal));
                 let begun = Begun { principal: principal.clone(), request, checked, parts, events, share };
                 self.modern_call(upstream, begun, received).await
             }
@@ -104,7 +104,7 @@ impl StreamableHttp {
                 self.plain_call(upstream, &request, checked, Cached::List).await
             }
             "completion/complete" => self.plain_call(upstream, &request, checked, Cached::Never).await,
-            _ => self.extension(upstream, request, checked, (events, share)).await,
+            _ => self.extension(principal, upstream, (request, checked), (events, share)).await,
         }
     }
 

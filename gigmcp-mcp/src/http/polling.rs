@@ -36,6 +36,8 @@ pub(super) struct Told {
     /// By which a client comes back for what follows.
     pub(super) id: String,
     pub(super) text: Vec<u8>,
+    /// What it takes up until it is read, if it is told for the first time.
+    pub(super) room: Option<Taken>,
 }
 
 /// One connection that tells what is to be told.
@@ -120,7 +122,7 @@ impl Reader {
     /// A message that was taken from the stream before it was kept.
     pub(super) fn first(&mut self, text: Vec<u8>) -> Told {
         self.last = self.line.note(&text);
-        Told { id: self.id(self.last), text }
+        Told { id: self.id(self.last), text, room: None }
     }
 
     /// The next message; nothing at the end, or when the client is to come back for the rest.
@@ -132,7 +134,7 @@ impl Reader {
             Poll::Ready(told) => {
                 self.done = told.as_ref().is_none_or(|told| told.last);
                 self.last = told.as_ref().map_or(self.last, |told| told.number);
-                Poll::Ready(told.map(|told| Told { id: self.id(told.number), text: told.text }))
+                Poll::Ready(told.map(|told| Told { id: self.id(told.number), text: told.text, room: told.room }))
             }
             Poll::Pending => match self.until.as_mut().map(|until| until.as_mut().poll(context)) {
                 Some(Poll::Ready(())) => {
@@ -175,7 +177,7 @@ mod tests {
         let (parts, received) = stream();
         let mut reader = lines.keep(received, None);
         let primer = reader.primer();
-        assert!(parts.send(answer(text)).await);
+        assert!(parts.send((answer(text), None)).await);
         assert_eq!(next(&mut reader).await.unwrap(), text);
         assert_eq!(next(&mut reader).await, None);
         primer
@@ -239,7 +241,7 @@ mod tests {
         assert!(other.resume(&kept, None).is_some());
         // It still hears everything that it listens to.
         let (parts, reader) = under_way.last_mut().unwrap();
-        assert!(parts.send(answer(b"2")).await);
+        assert!(parts.send((answer(b"2"), None)).await);
         assert_eq!(next(reader).await.unwrap(), b"2");
     }
 
@@ -257,7 +259,7 @@ mod tests {
         assert!(room.bytes() <= MAX_BYTES + (2 << 10), "{}", room.bytes());
         let long = vec![b'2'; 400 << 10];
         assert!(room.bytes() > MAX_BYTES / 2, "twin: what fits is kept");
-        assert!(parts.send(answer(&long)).await);
+        assert!(parts.send((answer(&long), None)).await);
         let mut reader = lines.resume(&primer, None).unwrap();
         let mut last = Vec::new();
         while let Some(text) = next(&mut reader).await {

@@ -130,7 +130,7 @@ impl Sessions {
         let none = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
         let mut context = ClientContext::new(declared.map_or_else(none, ToOwned::to_owned));
         context.asked = Asked::BySink;
-        context.owner = Some(principal.as_str().into());
+        context.owner = Some(principal.owner());
         let session = Session {
             principal: principal.clone(),
             version,

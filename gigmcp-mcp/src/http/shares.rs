@@ -59,7 +59,8 @@ impl Shares {
         self.take(principal, Share { subscribed, ..Share::default() }, |taken| taken.subscribed + subscribed <= max)
     }
 
-    /// Room for an answer that waits, in a batch for the others or for a client that has to come back.
+    /// Room for an answer that waits, in a batch for the others or for a client that has to come back, and for what is told before
+    /// one and was not read.
     pub(super) fn answer(self: &Arc<Self>, principal: &Principal, answers: usize) -> Option<Taken> {
         let max = self.limits.max_waiting_answer_bytes_per_principal;
         self.take(principal, Share { answers, ..Share::default() }, |taken| {
@@ -104,6 +105,29 @@ impl Shares {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Share>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one principal has not read yet of what its calls tell it.
+#[derive(Clone, Debug)]
+pub(super) struct Unread {
+    shares: Arc<Shares>,
+    principal: Principal,
+}
+
+impl Unread {
+    pub(super) fn new(shares: &Arc<Shares>, principal: &Principal) -> Self {
+        Self { shares: Arc::clone(shares), principal: principal.clone() }
+    }
+
+    /// Room for what is told before an answer.
+    pub(super) fn told(&self, bytes: usize) -> Option<Taken> {
+        self.shares.answer(&self.principal, bytes)
+    }
+
+    /// Room for an answer.
+    pub(super) fn answer(&self, bytes: usize) -> Option<Taken> {
+        self.shares.unread(&self.principal, bytes)
     }
 }
 

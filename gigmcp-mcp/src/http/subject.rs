@@ -14,8 +14,8 @@ use crate::{level::LogLevel, message::Notification, object::Members, upstream::E
 pub(super) struct Subject {
     pub(super) uri: Option<Box<str>>,
     pub(super) task: Option<Box<str>>,
-    pub(super) elicitation: Option<Box<str>>,
     pub(super) level: Option<LogLevel>,
+    pub(super) elicitation: Option<Box<str>>,
 }
 
 thread_local! {
@@ -39,6 +39,12 @@ pub(super) fn subject(event: &Event) -> Rc<Subject> {
     })
 }
 
+/// Whether somebody has read it on this thread.
+#[cfg(test)]
+pub(super) fn is_known(event: &Event) -> bool {
+    LAST.with_borrow(|last| last.iter().any(|(known, _)| known.as_ptr() == Arc::as_ptr(event.shared())))
+}
+
 impl Subject {
     fn of(event: &Event) -> Self {
         let members = event.params.as_deref().and_then(|params| Members::of(params).ok());
@@ -46,8 +52,8 @@ impl Subject {
         Self {
             uri: member("uri").map(Into::into),
             task: member("taskId").map(Into::into),
-            elicitation: member("elicitationId").map(Into::into),
             level: member("level").and_then(|level| level.parse().ok()),
+            elicitation: member("elicitationId").map(Into::into),
         }
     }
 }

@@ -11,7 +11,12 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{StdioUpstream, notes::progress_token, pending::Caller, shared::Shared};
+use super::{
+    StdioUpstream,
+    notes::progress_token,
+    pending::{Caller, Owner},
+    shared::Shared,
+};
 use crate::{
     message::{Verdict, write_notification, write_request},
     object::quoted,
@@ -36,7 +41,7 @@ impl StdioUpstream {
         // What a client asks for belongs to it also if there is no way back: nobody else must get what comes of it.
         let of_client = call.sink.is_some() || call.client.is_some() || call.context.is_some();
         let token = call.sink.as_ref().and(params).and_then(progress_token);
-        let caller = of_client.then(|| Caller::new(call.sink.clone(), call.client, token));
+        let caller = of_client.then(|| Caller::new(call.sink.clone(), whose(call), token));
         let giving_up = GivingUp::TellingTheServer;
         self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
     }
@@ -97,7 +102,7 @@ impl StdioUpstream {
         };
         let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
         let wants_progress = caller.as_ref().is_some_and(Caller::wants_progress);
-        let (id, answer) = self.shared.pending.enter(caller).ok_or(CallError::Exited)?;
+        let (id, answer) = self.shared.pending.enter(caller)?;
         entered.store(id, Ordering::Relaxed);
         let mut waiting = Waiting {
             shared: &self.shared,
@@ -117,6 +122,11 @@ impl StdioUpstream {
     pub(super) async fn notify(&self, method: &str) -> Result<(), CallError> {
         self.shared.send(write_notification(method, None)).await
     }
+}
+
+/// In which session a request is made, and whose it is.
+pub(super) fn whose(call: &Call) -> (Option<ClientId>, Owner) {
+    (call.client, call.context.as_deref().and_then(|context| context.owner.clone()))
 }
 
 /// A request under way. Dropped before its answer came, it is given up.

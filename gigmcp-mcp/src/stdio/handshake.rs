@@ -83,7 +83,8 @@ impl From<CallError> for ConnectError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Timeout { after } | CallError::NoTurn { after } => Self::Timeout { after },
-            CallError::Exited | CallError::Ended { .. } => Self::Exited,
+            // Nobody's calls are given up before there are any.
+            CallError::Exited | CallError::Ended { .. } | CallError::GivenUp { .. } => Self::Exited,
             CallError::TooLong { .. } => Self::Protocol { reason: "the answer is too long" },
             CallError::Protocol { reason } => Self::Protocol { reason },
         }

@@ -13,6 +13,8 @@ pub(crate) struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     max_bytes: usize,
+    /// Nothing was read yet.
+    begins: bool,
 }
 
 /// What stood on a line.
@@ -26,11 +28,13 @@ pub(crate) enum Line<'a> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(reader: R, max_bytes: usize) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER_BYTES, reader), line: Vec::new(), max_bytes }
+        Self { reader: BufReader::with_capacity(BUFFER_BYTES, reader), line: Vec::new(), max_bytes, begins: true }
     }
 
-    /// The next line; `None` at the end. Not cancel safe. A last line without an end is a line.
+    /// The next line; `None` at the end. Not cancel safe. A last line without an end is a line. A byte order mark, with which some
+    /// programs on Windows begin to write, is no part of the first.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        let begins = std::mem::take(&mut self.begins);
         self.line.clear();
         self.line.shrink_to(KEPT_CAPACITY);
         let limit = self.max_bytes as u64 + 1; // one more for the line's end
@@ -51,7 +55,8 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         if self.line.last() == Some(&b'\r') {
             self.line.pop();
         }
-        Ok(Some(Line::Whole(&self.line)))
+        let line = self.line.strip_prefix(BYTE_ORDER_MARK).filter(|_| begins);
+        Ok(Some(Line::Whole(line.unwrap_or(&self.line))))
     }
 }
 
@@ -74,6 +79,7 @@ async fn pass_over(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<u
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 const BUFFER_BYTES: usize = 64 << 10;
 const END_BYTES: usize = 1 << 10;
 /// A buffer that once held a large answer gives the memory back.
@@ -95,6 +101,10 @@ mod tests {
             ("far longer", "1234567890abcdef\nx\n", vec!["!123456789+0abcdef", "x"]),
             ("long and never ended", "1234567890", vec!["!123456789+0"]),
             ("nothing", "", vec![]),
+            ("a byte order mark", "\u{feff}a\nb\n", vec!["a", "b"]),
+            ("two of them", "\u{feff}\u{feff}a\n", vec!["\u{feff}a"]),
+            ("later, as written", "a\n\u{feff}b\n", vec!["a", "\u{feff}b"]),
+            ("in the middle, as written", "a\u{feff}\n", vec!["a\u{feff}"]),
         ] {
             let mut lines = Lines::new(text.as_bytes(), 8);
             let mut read = Vec::new();

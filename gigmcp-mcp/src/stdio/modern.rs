@@ -131,7 +131,7 @@ impl StdioUpstream {
 
     /// Opens a stream of notifications, which goes on until the server ends or it is cancelled.
     async fn listen(&self, to: Followed, filter: &serde_json::Value) -> Result<(), CallError> {
-        let (id, ended) = self.shared.pending.enter(None).ok_or(CallError::Exited)?;
+        let (id, ended) = self.shared.pending.enter(None)?;
         let params = RawValue::from_string(json!({ "notifications": filter }).to_string()).expect("it is JSON");
         let params = self.shared.dressed(id, Some(&params), false, None);
         let before = self.shared.listens.lock().insert(to, (id, ended));

@@ -52,13 +52,15 @@ impl Shared {
         Some(())
     }
 
-    /// A line of the log says nothing of what caused it.
+    /// A line of the log says nothing of what caused it. One of no call may be of anybody who has ever asked this process for
+    /// anything; before anybody has, it is of the start, and whoever runs the server has its standard error.
     fn log(&self, notification: Notification) {
-        match self.pending.listener() {
-            Listener::One(Some(sink)) => sink.notify(notification),
-            Listener::One(None) => {}
-            Listener::Everyone => self.publish(notification, None),
-            Listener::Unknown => Counters::add(&self.counters.ambiguous),
+        match (self.pending.listener(), self.owners.only()) {
+            (Listener::One(Some(sink)), _) => sink.notify(notification),
+            (Listener::One(None), _) => {}
+            (Listener::Nobody, Some(owner)) => self.publish(notification, Some(owner)),
+            (Listener::Nobody, None) if self.owners.are_unnamed() => self.publish(notification, None),
+            (Listener::Nobody, None) | (Listener::Unknown, _) => Counters::add(&self.counters.ambiguous),
         }
     }
 

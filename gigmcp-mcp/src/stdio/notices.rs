@@ -21,8 +21,10 @@ pub(super) struct Owners(Mutex<Known>);
 enum Known {
     #[default]
     Nobody,
+    /// Only such as have not said who they are.
+    Unnamed,
     One(Arc<str>),
-    /// Or somebody who has not said who it is.
+    /// Or one, and somebody who has not said who it is.
     Several,
 }
 
@@ -38,17 +40,23 @@ impl Owners {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*known, owner) {
             (Known::Nobody, Some(owner)) => *known = Known::One(Arc::clone(owner)),
+            (Known::Nobody | Known::Unnamed, None) => *known = Known::Unnamed,
             (Known::One(only), Some(owner)) if only == owner => {}
             _ => *known = Known::Several,
         }
     }
 
     /// The only one, if there is only one.
-    fn only(&self) -> Option<Arc<str>> {
+    pub(super) fn only(&self) -> Option<Arc<str>> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Known::One(owner) => Some(Arc::clone(owner)),
-            Known::Nobody | Known::Several => None,
+            Known::Nobody | Known::Unnamed | Known::Several => None,
         }
+    }
+
+    /// Whether nobody who has asked has said who it is: whoever runs this keeps nobody from what is another's.
+    pub(super) fn are_unnamed(&self) -> bool {
+        matches!(&*self.0.lock().unwrap_or_else(PoisonError::into_inner), Known::Unnamed)
     }
 }
 

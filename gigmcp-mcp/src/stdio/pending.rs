@@ -34,21 +34,21 @@ pub(crate) struct Pending {
 struct Table {
     last: u64,
     waiting: HashMap<u64, Entry>,
-    /// What the server may still be working on, though nobody waits for it.
-    given_up: HashMap<u64, GivenUp>,
+    /// What the server may still be working on, though nobody waits for it, and until when. Each owner has so many; for more, none
+    /// of theirs are sent, as what is not known of would take everybody's questions away.
+    given_up: HashMap<Owner, HashMap<u64, (Option<ClientId>, Instant)>>,
     /// Until when the server may be at what each client has told it.
-    told: HashMap<Option<ClientId>, Instant>,
-    /// Until when there were more of them than are kept.
-    crowded_until: Option<Instant>,
+    told: HashMap<Owner, HashMap<Option<ClientId>, Instant>>,
+    /// Whose tasks are waited for.
+    tasks: HashMap<u64, ClientId>,
     closed: bool,
 }
 
-#[derive(Debug)]
-struct GivenUp {
-    client: Option<ClientId>,
-    /// Nothing as long as its task is waited for.
-    until: Option<Instant>,
-}
+/// Whose a request is, in whatever session; nothing if nobody has said.
+pub(crate) type Owner = Option<Arc<str>>;
+
+/// A client, and whose it is.
+pub(crate) type Whose = (Option<ClientId>, Owner);
 
 #[derive(Debug)]
 struct Entry {
@@ -62,6 +62,7 @@ pub(crate) struct Caller {
     /// The way back, if there is one.
     sink: Option<Arc<dyn Sink>>,
     client: Option<ClientId>,
+    owner: Owner,
     /// The client's own progress token, as written.
     token: Option<Box<RawValue>>,
     progress: f64,
@@ -102,8 +103,8 @@ pub(crate) enum Cause {
 /// Whom a line of the server's log is for.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// No call is under way: whoever listens to such things.
-    Everyone,
+    /// No call is under way.
+    Nobody,
     /// The client whose calls are the only ones under way, if there is a way back to it.
     One(Option<Arc<dyn Sink>>),
     /// Any of several.
@@ -115,15 +116,17 @@ pub(crate) enum Listener {
 pub(crate) struct Asking {
     pub(crate) id: u64,
     pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) client: Option<ClientId>,
+    /// Of none, whose client has told the server something.
+    pub(crate) told_by: Option<Whose>,
     pub(crate) ended: CancellationToken,
 }
 
 impl Caller {
-    pub(crate) fn new(sink: Option<Arc<dyn Sink>>, client: Option<ClientId>, token: Option<Box<RawValue>>) -> Self {
+    pub(crate) fn new(sink: Option<Arc<dyn Sink>>, (client, owner): Whose, token: Option<Box<RawValue>>) -> Self {
         Self {
             sink,
             client,
+            owner,
             token,
             progress: f64::NEG_INFINITY,
             lives_until: None,
@@ -150,24 +153,32 @@ impl Caller {
 }
 
 impl Pending {
-    /// A new id and the place where its answer will come; `None` once the server is gone.
-    pub(crate) fn enter(&self, caller: Option<Caller>) -> Option<(u64, oneshot::Receiver<Answer>)> {
+    /// A new id and the place where its answer will come.
+    ///
+    /// # Errors
+    /// If the server is gone, or may still be at too much that this owner has given up.
+    pub(crate) fn enter(&self, caller: Option<Caller>) -> Result<(u64, oneshot::Receiver<Answer>), CallError> {
         let mut table = self.lock();
         if table.closed {
-            return None;
+            return Err(CallError::Exited);
+        }
+        if let Some(caller) = &caller
+            && table.has_given_up_too_much(&caller.owner)
+        {
+            return Err(CallError::GivenUp { calls: MAX_GIVEN_UP });
         }
         table.last += 1;
         let id = table.last;
         let (answer, receiver) = oneshot::channel();
         table.waiting.insert(id, Entry { answer, caller });
-        Some((id, receiver))
+        Ok((id, receiver))
     }
 
     /// Hands an answer to whoever waits for it; whether anybody does.
     pub(crate) fn settle(&self, id: u64, answer: Answer) -> bool {
         let mut table = self.lock();
         // An answer that comes late tells at least that the server is done.
-        table.given_up.remove(&id);
+        table.given_up.values_mut().for_each(|calls| _ = calls.remove(&id));
         let waiting = table.waiting.remove(&id);
         drop(table);
         self.changed.notify_waiters();
@@ -187,27 +198,25 @@ impl Pending {
         let mut table = self.lock();
         let waiting = table.waiting.remove(&id);
         if let Some(caller) = waiting.as_ref().and_then(|entry| entry.caller.as_ref()) {
-            let until = Instant::now() + life;
-            if table.given_up.len() < MAX_GIVEN_UP {
-                table.given_up.insert(id, GivenUp { client: caller.client, until: Some(until) });
-            } else {
-                table.crowded_until = Some(until);
-            }
+            let of_owner = table.given_up.entry(caller.owner.clone()).or_default();
+            of_owner.insert(id, (caller.client, Instant::now() + life));
         }
         drop(table);
         self.changed.notify_waiters();
         waiting.is_some()
     }
 
-    /// Notes that a client has told the server something, which answers nothing: for `life` what it asks and logs may be of that.
-    pub(crate) fn was_told(&self, client: Option<ClientId>, life: Duration) {
-        let mut table = self.lock();
-        let until = Instant::now() + life;
-        if table.told.len() < MAX_GIVEN_UP || table.told.contains_key(&client) {
-            table.told.insert(client, until);
-        } else {
-            table.crowded_until = Some(until);
+    /// Notes that a client is about to tell the server something, which answers nothing: for `life` what it asks and logs may be of
+    /// that. Whether it may: not if so many clients of this owner have done so that no more are known.
+    pub(crate) fn is_told(&self, (client, owner): Whose, life: Duration) -> bool {
+        let (mut table, now) = (self.lock(), Instant::now());
+        let of_owner = table.told.entry(owner).or_default();
+        of_owner.retain(|_, until| *until > now);
+        let may = of_owner.len() < MAX_GIVEN_UP || of_owner.contains_key(&client);
+        if may {
+            of_owner.insert(client, now + life);
         }
+        may
     }
 
     /// Notes that the server works for a client until [`works_no_more`](Self::works_no_more) is told this number.
@@ -215,12 +224,12 @@ impl Pending {
         let mut table = self.lock();
         table.last += 1;
         let id = table.last;
-        table.given_up.insert(id, GivenUp { client: Some(client), until: None });
+        table.tasks.insert(id, client);
         id
     }
 
     pub(crate) fn works_no_more(&self, id: u64) {
-        self.lock().given_up.remove(&id);
+        self.lock().tasks.remove(&id);
     }
 
     /// Waits until a client has not answered yet what its request made the server ask, and it is another than this one. Of two
@@ -327,7 +336,7 @@ impl Pending {
         let ended = caller.ended.0.get_or_insert_default().clone();
         drop(table);
         self.changed.notify_waiters();
-        Cause::One(Asking { id, sink, client, ended })
+        Cause::One(Asking { id, sink, told_by: None, ended })
     }
 
     /// Where a line of the server's log belongs: to a client if all requests under way are its own.
@@ -335,7 +344,7 @@ impl Pending {
         let mut table = self.lock();
         let mut callers = table.waiting.values().filter_map(|entry| entry.caller.as_ref());
         let Some(first) = callers.next() else {
-            return if table.works_for_anybody() { Listener::Unknown } else { Listener::Everyone };
+            return if table.works_for_anybody() { Listener::Unknown } else { Listener::Nobody };
         };
         let (client, mut sink) = (first.client, first.sink.clone());
         for other in callers {
@@ -374,23 +383,110 @@ impl Pending {
 }
 
 impl Table {
-    /// Whether the server may still be working on a call that was given up, or on what it was told.
+    /// Whether the server may still be working on a call that was given up, on what it was told, or on a task.
     fn works_for_anybody(&mut self) -> bool {
         let now = Instant::now();
-        self.given_up.retain(|_, call| call.until.is_none_or(|until| until > now));
-        self.told.retain(|_, until| *until > now);
-        self.crowded_until.take_if(|until| *until <= now);
-        self.crowded_until.is_some() || !self.given_up.is_empty() || !self.told.is_empty()
+        self.given_up.retain(|_, calls| {
+            calls.retain(|_, (_, until)| *until > now);
+            !calls.is_empty()
+        });
+        self.told.retain(|_, clients| {
+            clients.retain(|_, until| *until > now);
+            !clients.is_empty()
+        });
+        !self.given_up.is_empty() || !self.told.is_empty() || !self.tasks.is_empty()
     }
 
     /// Whether one of these may be of another client.
     fn works_for_another_than(&mut self, client: Option<ClientId>) -> bool {
         self.works_for_anybody()
             && (client.is_none()
-                || self.crowded_until.is_some()
-                || self.given_up.values().any(|call| call.client != client)
-                || self.told.keys().any(|told| *told != client))
+                || self.given_up.values().flat_map(HashMap::values).any(|(given_up, _)| *given_up != client)
+                || self.told.values().flat_map(HashMap::keys).any(|told| *told != client)
+                || self.tasks.values().any(|working| Some(*working) != client))
+    }
+
+    fn has_given_up_too_much(&mut self, owner: &Owner) -> bool {
+        let Some(calls) = self.given_up.get_mut(owner).filter(|calls| calls.len() >= MAX_GIVEN_UP) else {
+            return false;
+        };
+        let now = Instant::now();
+        calls.retain(|_, (_, until)| *until > now);
+        calls.len() >= MAX_GIVEN_UP
     }
 }
 
+/// Of one owner.
 const MAX_GIVEN_UP: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+    use crate::{
+        message::{Notification, Request},
+        upstream::BoxFuture,
+    };
+
+    #[derive(Debug)]
+    struct There;
+
+    impl Sink for There {
+        fn notify(&self, _: Notification) {}
+
+        fn ask<'a>(&'a self, _: Request) -> BoxFuture<'a, Verdict> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    const LIFE: Duration = Duration::from_secs(60);
+
+    fn caller(owner: &str, client: ClientId) -> Option<Caller> {
+        Some(Caller::new(Some(Arc::new(There)), (Some(client), Some(owner.into())), None))
+    }
+
+    /// Gives calls up for as long as it may, each in a session of its own; their ids.
+    fn gives_up(pending: &Pending, owner: &str) -> Vec<u64> {
+        let ids = std::iter::from_fn(|| {
+            let (id, _) = pending.enter(caller(owner, ClientId::new())).ok()?;
+            pending.give_up(id, LIFE).then_some(id)
+        });
+        ids.take(10 * MAX_GIVEN_UP).collect()
+    }
+
+    fn may_ask(pending: &Pending, owner: &str) -> bool {
+        let (id, _answer) = pending.enter(caller(owner, ClientId::new())).unwrap();
+        let cause = pending.cause(1, LIFE);
+        pending.forget(id);
+        matches!(cause, Cause::One(_))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_calls_again_and_again_takes_nobodys_questions_away_for_longer_than_they_are_worked_on() {
+        let pending = Pending::default();
+        let given_up = gives_up(&pending, "one");
+        assert_eq!(given_up.len(), MAX_GIVEN_UP);
+        let refused = pending.enter(caller("one", ClientId::new())).map(drop);
+        assert_eq!(refused, Err(CallError::GivenUp { calls: MAX_GIVEN_UP }));
+        assert!(!may_ask(&pending, "two"), "the server may be at any of them");
+        given_up.iter().for_each(|id| _ = pending.settle(*id, Err(CallError::Exited)));
+        assert!(may_ask(&pending, "two"), "all were answered, late");
+        assert_eq!(gives_up(&pending, "one").len(), MAX_GIVEN_UP, "twin: and so it may call again");
+        assert_eq!(gives_up(&pending, "two").len(), MAX_GIVEN_UP, "twin: another has as many");
+        tokio::time::advance(LIFE).await;
+        assert!(may_ask(&pending, "two") && may_ask(&pending, "one"), "twin: they are over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_sessions_of_one_owner_tell_a_server_something_at_a_time() {
+        let (pending, one) = (Pending::default(), || Some("one".into()));
+        let known = ClientId::new();
+        assert!(pending.is_told((Some(known), one()), LIFE));
+        let told = (0..10 * MAX_GIVEN_UP).filter(|_| pending.is_told((Some(ClientId::new()), one()), LIFE)).count();
+        assert_eq!(told, MAX_GIVEN_UP - 1);
+        assert!(pending.is_told((Some(known), one()), LIFE), "twin: one that is known");
+        assert!(pending.is_told((Some(ClientId::new()), Some("two".into())), LIFE), "twin: another's");
+        tokio::time::advance(LIFE).await;
+        assert!(pending.is_told((Some(ClientId::new()), one()), LIFE), "twin: later");
+    }
+}

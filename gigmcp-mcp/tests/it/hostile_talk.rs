@@ -15,7 +15,7 @@ use crate::{
     hostile_server::LOG,
     played::{Reply, Stage, result},
     scripted::Scripted,
-    seam::{raw, spawn},
+    seam::{asked, raw, spawn},
 };
 
 #[tokio::test]
@@ -59,6 +59,8 @@ async fn a_batch_is_read_only_as_far_as_it_is_short() {
 #[tokio::test]
 async fn what_belongs_to_no_call_is_short_or_not_told() {
     let (upstream, mut server) = Scripted::connected(StdioLimits::default()).await;
+    let upstream = Arc::new(upstream);
+    asked(&upstream, &mut server).await;
     let mut events = upstream.events().unwrap();
     let log = |length: usize| LOG.replace("of one", &"x".repeat(length));
     server.say(&log(1 << 20)).await;
@@ -105,6 +107,10 @@ async fn a_server_that_talks_without_end_drowns_no_neighbour() {
     let (one, two) = (with_resource("a:1"), with_resource("b:1"));
     let aggregator = Aggregator::new(vec![one.backend("one"), two.backend("two")]).unwrap();
     aggregator.tools().await;
+    for uri in ["a:1", "b:1"] {
+        let subscribe = Call::new("resources/subscribe", Some(raw(&format!(r#"{{"uri":"{uri}"}}"#))));
+        assert!(matches!(aggregator.call(subscribe).await, Outcome::Complete(_)));
+    }
     let mut events = aggregator.events().unwrap();
     for _ in 0..2000 {
         one.say(LOG);

@@ -463,7 +463,8 @@ async fn who_listens_hears_the_end_of_an_aggregator_that_is_replaced() {
     let stage = stage(TOOL.to_owned());
     let aggregator = aggregator(stage.backend("srv"));
     let mut before = aggregator.events().unwrap();
-    aggregator.tools().await;
+    let called = Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#))).of_client(ClientId::new());
+    assert!(matches!(aggregator.call(called).await, Outcome::Complete(_)));
     stage.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"twin"}}"#);
     assert_eq!(&*before.recv().await.unwrap().method, "notifications/message");
     aggregator.is_replaced();

@@ -352,3 +352,33 @@ async fn ten_thousand_tools_are_searched_whole() {
         );
     }
 }
+
+/// Starts what is played once so many others are about to start as well.
+struct Together(Stage, Arc<tokio::sync::Barrier>);
+
+impl Launch for Together {
+    fn launch<'a>(&'a self) -> BoxFuture<'a, Result<Arc<dyn Upstream>, LaunchError>> {
+        Box::pin(async {
+            self.1.wait().await;
+            self.0.played.launch().await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_whose_tools_are_described_start_side_by_side() {
+    let starting = Arc::new(tokio::sync::Barrier::new(3));
+    let backends = ["one", "two", "three"].map(|name| {
+        let launch = Together(files(), Arc::clone(&starting));
+        Backend::new(name.parse().unwrap(), Arc::new(launch))
+    });
+    let aggregator = Aggregator::builder().backends(backends).tool_mode(ToolMode::Meta).build().unwrap();
+    let names = json!(["one_read_file", "two_wait", "three_none", "three_wait"]);
+    let params = json!({ "name": "describe_tools", "arguments": { "names": names } });
+    let params = RawValue::from_string(params.to_string()).unwrap();
+    let Outcome::Complete(described) = aggregator.call_tool(Some(&params)).await else { panic!() };
+    let described: Value = serde_json::from_str(described.get()).unwrap();
+    let texts: Vec<_> = described["content"].as_array().unwrap().iter().map(|block| &block["text"]).collect();
+    let has = |at: usize, part: &str| texts[at].as_str().unwrap().contains(part);
+    assert!(has(0, "one_read_file") && has(1, "two_wait") && has(2, "three_none") && has(3, "three_wait"), "{texts:?}");
+}

@@ -208,21 +208,25 @@ async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_any
     for stage in [server(), modern_server()] {
         let aggregator = one(&stage, |_| {}).await;
         let mut events = aggregator.events().unwrap();
-        let mut next = async || {
-            stage.say(says(CHANGED, &json!({ "x": 1 })));
+        let mut next = async |method: &str, params: Value| {
+            stage.say(says(method, &params));
             stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
             let first = events.recv().await.unwrap();
-            if &*first.method == CHANGED {
-                assert_eq!(first.params.as_ref().unwrap().get(), r#"{"x":1}"#);
+            if &*first.method == method {
+                let told: Value = serde_json::from_str(first.params.as_ref().unwrap().get()).unwrap();
+                assert!(params.as_object().unwrap().iter().all(|(name, value)| told[name] == *value), "{told}");
                 assert_eq!(&*events.recv().await.unwrap().method, "notifications/elicitation/complete");
-                return first.owner().cloned();
+                return Some(first.owner().map_or_else(|| "everybody".into(), Arc::clone));
             }
             None
         };
-        assert_eq!(next().await, None, "nobody has");
+        let line = json!({ "level": "info", "data": "line" });
+        assert_eq!(next(CHANGED, json!({ "x": 1 })).await, None, "nobody has");
+        assert_eq!(next("notifications/message", line.clone()).await, None, "nobody has");
         for (owner, expected) in [("one", Some("one")), ("one", Some("one")), ("two", None), ("one", None)] {
             aggregator.call(call(owner, &json!({}), "do", None)).await;
-            assert_eq!(next().await.as_deref(), expected, "{owner}");
+            assert_eq!(next(CHANGED, json!({ "x": 1 })).await.as_deref(), expected, "{owner}");
+            assert_eq!(next("notifications/message", line.clone()).await.as_deref(), expected, "its log, {owner}");
         }
     }
 }
@@ -299,9 +303,51 @@ async fn where_what_sessions_have_read_is_judged_nothing_is_read_that_nobody_ask
         let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
         let mut events = aggregator.events().unwrap();
         aggregator.call(call("one", &json!({}), "do", None)).await;
-        stage.say(says(CHANGED, &json!({})));
-        stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-        assert_eq!(&*events.recv().await.unwrap().method == CHANGED, passes, "{flow:?} {labels:?}");
+        for (method, params) in [(CHANGED, json!({})), ("notifications/message", json!({ "level": "info", "data": 1 }))]
+        {
+            stage.say(says(method, &params));
+            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+            let passed = &*events.recv().await.unwrap().method == method;
+            assert_eq!(passed, passes, "{method} {flow:?} {labels:?}");
+            if passed {
+                events.recv().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_of_a_tool_that_it_reads_strangers_text_tells_nothing_unasked_where_that_is_judged() {
+    for (flow, hint, passes) in [
+        (FlowPolicy::Ask, json!({ "openWorldHint": true }), false),
+        (FlowPolicy::Ask, json!({ "openWorldHint": "true" }), false),
+        (FlowPolicy::Warn, json!({ "openWorldHint": true }), true),
+        (FlowPolicy::Ask, json!({ "openWorldHint": false }), true),
+        (FlowPolicy::Ask, json!({}), true),
+    ] {
+        let capabilities = json!({ "tools": {}, "extensions": { ODD: {} } });
+        let tools = json!({ "tools": [
+            { "name": "do", "inputSchema": { "type": "object" } },
+            { "name": "reads", "inputSchema": { "type": "object" }, "annotations": hint },
+        ] });
+        let stage = Stage::new(&format!(r#""capabilities":{capabilities}"#), move |method, params| match method {
+            "tools/list" => result(tools.to_string()),
+            _ => answers(method, params),
+        });
+        let switched_off = policy(|policy| policy.disabled.extend(["reads".into()]));
+        let backend = stage.backend("srv").with_policy(switched_off);
+        let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
+        let mut events = aggregator.events().unwrap();
+        aggregator.call(call("one", &json!({}), "do", None)).await;
+        for method in [CHANGED, "notifications/message"] {
+            stage.say(says(method, &json!({ "level": "info", "data": 1 })));
+            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
+            let passed = &*events.recv().await.unwrap().method == method;
+            assert_eq!(passed, passes, "{method} {flow:?} {hint}");
+            if passed {
+                events.recv().await.unwrap();
+            }
+        }
     }
 }
 

@@ -45,8 +45,8 @@ async fn a_changed_list_is_told_once_it_has_settled_and_only_if_it_is_another() 
     event(&mut events).await;
     assert_eq!(aggregator.tools().await.tools.len(), 3);
     assert!(events.try_recv().is_err());
-    server.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#);
-    assert_eq!(event(&mut events).await.1, r#"{"logger":"srv","level":"info","data":1}"#);
+    server.say(r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"1"}}"#);
+    assert_eq!(event(&mut events).await.1, r#"{"elicitationId":"1"}"#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,6 +85,14 @@ pub(crate) fn spawn(upstream: &Arc<StdioUpstream>, call: Call) -> tokio::task::J
     tokio::spawn(async move { upstream.call(call).await })
 }
 
+/// A call of a client that has not said who it is, and that is over.
+pub(crate) async fn asked(upstream: &Arc<StdioUpstream>, server: &mut Scripted) {
+    let call = spawn(upstream, Call::new("tools/call", None).of_client(ClientId::new()));
+    let id = server.hear().await.id;
+    server.answer(&id, "{}").await;
+    assert!(matches!(call.await.unwrap(), Outcome::Complete(_)));
+}
+
 fn with_token(token: &str) -> Call {
     Call::new("tools/call", Some(raw(&format!(r#"{{"name":"do","_meta":{{"a":1.0,"progressToken":{token}}}}}"#))))
 }
@@ -163,6 +171,7 @@ const LOG: &str =
 async fn a_log_line_reaches_the_only_client_it_can_belong_to() {
     let (upstream, mut server) = connected(Features::default()).await;
     let mut events = upstream.events().unwrap();
+    asked(&upstream, &mut server).await;
     server.say(LOG).await;
     assert_eq!(&*events.recv().await.unwrap().method, "notifications/message", "it belongs to no call");
 

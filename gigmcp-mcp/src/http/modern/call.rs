@@ -29,13 +29,13 @@ use crate::{
     extension::Extensions,
     http::{
         Principal,
-        body::{Answer, Part, Parts},
+        body::Parts,
         client::{ClientCapabilities, Undeclared},
         session::renumber,
         shares::Taken,
     },
     level::LogLevel,
-    message::{Notification, Request, RequestId, RpcError, Verdict, write_notification, write_response},
+    message::{Notification, Request, RequestId, RpcError, Verdict, write_notification},
     object::{Members, is_object, quoted, string},
     sink::{ClientContext, Sink},
     upstream::{BoxFuture, Call, Outcome, Upstream},
@@ -200,8 +200,7 @@ impl Driver {
     }
 
     async fn send(&self, status: StatusCode, verdict: &Verdict) {
-        let text = write_response(Some(&self.request.id), verdict);
-        self.parts.send(Part::Last(Answer { status, text })).await;
+        self.parts.answer(&self.request.id, status, verdict).await;
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     message::{Request, RpcError},
     mirror::decoded,
     object::{Members, is_object, string},
+    seal::STATE,
     sink::ClientContext,
     version::MODERN,
 };
@@ -96,8 +97,6 @@ pub(super) fn check(headers: &HeaderMap, request: &Request) -> Result<Checked, R
     (context.level, context.responses) = (level, responses.map(ToOwned::to_owned));
     Ok(Checked { params: without_ours(params.unwrap_or(RawValue::NULL)), context, state })
 }
-
-pub(super) const STATE: &str = "requestState is not one that was given out for this request, or was used before";
 
 /// What intermediaries route by must be what the body says.
 fn check_routing<'a>(

@@ -10,13 +10,13 @@ use crate::{
     attended::Attended,
     extension::{Extensions, SKILLS, TASKS, required},
     http::{
-        StreamableHttp,
-        body::{Answer, Part, ResponseBody, stream},
+        Principal, StreamableHttp,
+        body::{ResponseBody, stream_of_call},
         guard::single_header,
         reply::rpc_error,
-        shares::Taken,
+        shares::{Taken, Unread},
     },
-    message::{Request, RpcError, beginning, write_response},
+    message::{Request, RpcError, beginning},
     mirror::Said,
     object::Members,
     upstream::{Call, Upstream},
@@ -26,9 +26,9 @@ impl StreamableHttp {
     /// A method that the protocol itself does not have: passed on if an extension owns it that both sides have declared.
     pub(super) async fn extension<U: Upstream + ?Sized + 'static>(
         &self,
+        principal: &Principal,
         upstream: &Arc<U>,
-        request: Request,
-        checked: Checked,
+        (request, checked): (Request, Checked),
         (events, share): (bool, Option<Taken>),
     ) -> Response<ResponseBody> {
         let method = &*request.method;
@@ -56,18 +56,18 @@ impl StreamableHttp {
         if !events || matches!(id, SKILLS | TASKS) {
             return self.plain_call(upstream, &request, checked, cached).await;
         }
-        self.told_call(upstream, request, checked, share).await
+        self.told_call(upstream, (request, checked), share, Unread::new(&self.shares, principal)).await
     }
 
     /// A request whose server may say something meanwhile. It can ask for nothing: only requests of the protocol can go on later.
     async fn told_call<U: Upstream + ?Sized + 'static>(
         &self,
         upstream: &Arc<U>,
-        request: Request,
-        checked: Checked,
+        (request, checked): (Request, Checked),
         share: Option<Taken>,
+        unread: Unread,
     ) -> Response<ResponseBody> {
-        let (parts, mut received) = stream();
+        let (parts, mut received) = stream_of_call(unread);
         let sink = Questions::none(&parts, &checked.context);
         let mut call = Call::new(request.method, Some(checked.params)).with_sink(sink);
         call.context = Some(Arc::new(checked.context));
@@ -79,9 +79,8 @@ impl StreamableHttp {
                 () = parts.closed() => return,
             };
             let (status, verdict) = finished(outcome, Cached::Never);
-            let text = write_response(Some(&id), &verdict);
             drop(share);
-            parts.send(Part::Last(Answer { status, text })).await;
+            parts.answer(&id, status, &verdict).await;
         });
         let first = call.until(received.next()).await;
         self.whole_or_stream(first, received)

@@ -17,11 +17,11 @@ use crate::{
     extension::Extensions,
     http::{
         ClientCapabilities, Principal, StreamableHttp,
-        body::{Answer, Part, Parts, ResponseBody, stream_of_events},
+        body::{Parts, ResponseBody, stream_of_events},
         reply::rpc_error,
         subject::subject,
     },
-    message::{Request, RequestId, RpcError, Verdict, write_notification, write_response},
+    message::{Request, RequestId, RpcError, Verdict, write_notification},
     object::{Members, quoted},
     sink::{ClientContext, ClientId},
     upstream::{Call, Event, List, Outcome, Upstream},
@@ -235,8 +235,7 @@ impl<U: Upstream + ?Sized + 'static> Listening<U> {
     async fn end(&self) {
         let result = format!(r#"{{"resultType":"complete","_meta":{}}}"#, self.meta());
         let result = Verdict::Result(RawValue::from_string(result).expect("it is JSON"));
-        let text = write_response(Some(&self.id), &result);
-        self.parts.send(Part::Last(Answer { status: StatusCode::OK, text })).await;
+        self.parts.answer(&self.id, StatusCode::OK, &result).await;
     }
 
     /// Parameters that say to which stream they belong.

@@ -39,7 +39,7 @@ impl StreamableHttp {
             Ok(checked) => checked,
             Err(Refused { status, error }) => return rpc_error(status, None, &error),
         };
-        checked.context.owner = Some(principal.as_str().into());
+        checked.context.owner = Some(principal.owner());
         let mut told = Call::new(said.method, Some(checked.params));
         told.context = Some(Arc::new(checked.context));
         self.pass_notice(principal, upstream, told).await

@@ -11,10 +11,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    call::{Begun, Resumed},
-    check::STATE,
-};
+use super::call::{Begun, Resumed};
 use crate::{
     attended::Attended,
     http::{
@@ -24,7 +21,7 @@ use crate::{
     },
     message::{Request, RpcError},
     object::Members,
-    seal::{MAX_TOKEN_BYTES, Sealer},
+    seal::{MAX_TOKEN_BYTES, STATE, Sealer},
     upstream::{Outcome, Upstream},
 };
 

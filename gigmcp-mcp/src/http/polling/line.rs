@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{Lines, room::Place};
-use crate::http::body::{Answer, Part, Received};
+use crate::http::{
+    body::{Answer, Part, Received},
+    shares::Taken,
+};
 
 /// What was told on one of them, and what is still to be told to whoever came for it last.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(super) struct Next {
     pub(super) number: u64,
     pub(super) text: Vec<u8>,
     pub(super) last: bool,
+    pub(super) room: Option<Taken>,
 }
 
 impl Line {
@@ -113,10 +117,10 @@ impl Line {
         }
         let kept = || state.told.iter().find(|(number, _)| *number > after);
         if let Some((number, text)) = (state.count > after).then(kept).flatten() {
-            return Poll::Ready(Some(Next { number: *number, text: text.clone(), last: false }));
+            return Poll::Ready(Some(Next { number: *number, text: text.clone(), last: false, room: None }));
         }
         let Some(received) = &mut state.received else { return Poll::Ready(None) };
-        let Some(part) = std::task::ready!(received.poll(context)) else {
+        let Some((part, room)) = std::task::ready!(received.poll(context)) else {
             self.end(&mut state);
             return Poll::Ready(None);
         };
@@ -128,7 +132,7 @@ impl Line {
         }
         drop(state);
         self.make_room();
-        Poll::Ready(Some(Next { number, text, last }))
+        Poll::Ready(Some(Next { number, text, last, room }))
     }
 
     /// Keeps what is told; its number.

@@ -11,10 +11,7 @@ use super::{
 };
 use crate::{
     extension::Extensions,
-    http::{
-        Principal,
-        body::{Part, Parts},
-    },
+    http::{Principal, body::Parts},
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
     object::Members,
@@ -65,7 +62,7 @@ impl CallStream {
             self.session.stream().filter(|stream| stream.offer(line)).inspect(|stream| asked.way = Some(stream.clone()))
         } else {
             asked.way = Some(self.parts.clone());
-            self.parts.send(Part::Event(line)).await.then(|| self.parts.clone())
+            self.parts.ask(line).await.then(|| self.parts.clone())
         };
         if sent.is_none() {
             return Err(RpcError::new(RpcError::INTERNAL_ERROR, "the client is not listening"));
@@ -145,11 +142,6 @@ impl Session {
         }
     }
 
-    /// Whether the client was shown this elicitation.
-    pub(in crate::http) fn was_shown(&self, id: &str) -> bool {
-        lock(&self.elicitations).iter().any(|shown| shown == id)
-    }
-
     /// Whether a notification is of an extension that the client has declared.
     pub(in crate::http) fn has_declared(&self, method: &str) -> bool {
         let context = Arc::clone(&lock(&self.context));
@@ -160,8 +152,13 @@ impl Session {
         &self.principal
     }
 
+    /// Whether this elicitation by URL is one that the client has been asked for.
+    pub(in crate::http) fn was_shown(&self, elicitation: &str) -> bool {
+        lock(&self.elicitations).iter().any(|shown| **shown == *elicitation)
+    }
+
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
-    fn note_elicitation(&self, request: &Request) {
+    pub(in crate::http) fn note_elicitation(&self, request: &Request) {
         let id = request
             .params
             .as_deref()

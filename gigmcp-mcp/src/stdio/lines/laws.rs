@@ -44,14 +44,16 @@ fn expected(text: &[u8], max: usize) -> Vec<Read> {
     if lines.last().is_some_and(|last| last.is_empty()) {
         lines.pop(); // what follows the last line's end is no line
     }
-    let read = |line: &[u8]| {
+    let read = |(number, line): (usize, &[u8])| {
         if line.len() <= max {
-            return Read::Whole(line.strip_suffix(b"\r").unwrap_or(line).to_vec());
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let unmarked = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 0);
+            return Read::Whole(unmarked.unwrap_or(line).to_vec());
         }
         let (head, rest) = line.split_at(max + 1);
         Read::TooLong(head[..head.len().min(END_BYTES)].to_vec(), rest[rest.len().saturating_sub(END_BYTES)..].to_vec())
     };
-    lines.into_iter().map(read).collect()
+    lines.into_iter().enumerate().map(read).collect()
 }
 
 fn read(text: &[u8], lengths: &[u8], max: usize) -> Vec<Read> {
