@@ -62,7 +62,6 @@ use self::{
     named::{Kind, Refusal},
     naming::Names,
     observer::Observation,
-    offer::Offer,
     passing::labelled_outcome,
     resources::nothing,
     spares::Wanted,
@@ -331,10 +330,7 @@ impl Aggregator {
                         (None, self.task_made(&route, &held, call, &result).await)
                     }
                     outcome => {
-                        if let Outcome::Complete(result) = &outcome {
-                            self.learn(entry.index, ready, result);
-                        }
-                        let outcome = self.hub.pointing(entry.index, outcome);
+                        let outcome = self.hub.pointing(entry.index, ready, outcome).await;
                         let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
                         let outcome = entry.sealing_state(Wanted::Said(&route.said), context.as_deref(), outcome);
                         self.after_call(&route, outcome).await
@@ -350,13 +346,6 @@ impl Aggregator {
                 entry.into_iter().for_each(|entry| observation.leads_to(&entry.name, None));
                 (code, Outcome::refused(&error))
             }
-        }
-    }
-
-    /// Notes what a server's result points at, if clients may read any resource of that server.
-    fn learn(&self, server: usize, offer: &Offer, result: &RawValue) {
-        if offer.description.capabilities.resources {
-            self.hub.links.learn(server, result);
         }
     }
 

@@ -19,7 +19,7 @@ pub use self::{
 use self::{definitions::Items, pages::Pages, resources::Place};
 pub(crate) use self::{
     mend::mended_resource,
-    resources::LocatedList,
+    resources::{Located, LocatedList, TooLong},
     skills::{File, Skill, SkillList, entry_under},
 };
 use crate::{

@@ -25,10 +25,17 @@ impl Extensions {
         else {
             return Self::default();
         };
+        let mut room = MAX_BYTES;
+        let mut fits = |bytes: usize| {
+            let fits = bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
+        };
         let settings = declared
             .iter()
             .filter(|(id, settings)| id.len() <= MAX_ID_BYTES && settings.get().len() <= MAX_SETTINGS_BYTES)
             .filter(|(_, settings)| is_object(settings))
+            .filter(|(id, settings)| fits(id.len() + settings.get().len()))
             .take(MAX_EXTENSIONS);
         Self(settings.map(|(id, settings)| (id.into(), settings.to_owned())).collect())
     }
@@ -42,11 +49,11 @@ impl Extensions {
         self.0.contains_key(id)
     }
 
-    /// Those of another server too. Where both have one, whatever either has switched on is.
+    /// Those of another server too, however many there are by now: what one declares leaves room for the others. Where both have
+    /// one, whatever either has switched on is.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (id, settings) in &other.0 {
             match self.0.get(id) {
-                None if self.0.len() >= MAX_EXTENSIONS => {}
                 None => drop(self.0.insert(id.clone(), settings.clone())),
                 Some(known) => {
                     if let Some(merged) = merged(known, settings) {
@@ -95,7 +102,7 @@ impl Extensions {
         self.0.entry(id.into()).or_insert_with(none);
     }
 
-    /// Which of these a method belongs to, if to any.
+    /// Which of these a method belongs to, if to any: of two of which one begins with the other, the longer one.
     pub(crate) fn owner_of(&self, method: &str) -> Option<&str> {
         let known = match method.split('/').next()? {
             "tasks" => Some(TASKS),
@@ -109,7 +116,7 @@ impl Extensions {
             // A vendor's methods begin with the identifier itself.
             None => method.strip_prefix(id).is_some_and(|rest| rest.starts_with('/')),
         };
-        self.0.keys().map(|id| &**id).find(|id| owns(id))
+        self.0.keys().map(|id| &**id).filter(|id| owns(id)).max_by_key(|id| id.len())
     }
 
     /// Which of these a notification belongs to: `<id>/...`, with or without `notifications/` before it. None of those that have
@@ -201,7 +208,10 @@ pub(crate) const OF_PROTOCOL: [&str; 16] = [
     "tools",
 ];
 const MAX_METHOD_BYTES: usize = 256;
+/// Of one server or client.
 const MAX_EXTENSIONS: usize = 32;
+/// Of all these, with their settings.
+const MAX_BYTES: usize = 64 << 10;
 const MAX_ID_BYTES: usize = 128;
 const MAX_SETTINGS_BYTES: usize = 16 << 10;
 
@@ -217,7 +227,7 @@ mod tests {
     #[test]
     fn a_method_belongs_to_a_declared_extension_or_to_none() {
         let all = read(
-            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"com.example/x":{},"odd":true}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"io.modelcontextprotocol/skills":{},"com.example/x":{},"com.example/x/y":{},"odd":true}}"#,
         );
         for (method, expected) in [
             ("tasks/get", Some(TASKS)),
@@ -226,6 +236,8 @@ mod tests {
             ("resources/read", None),
             ("ui/initialize", None),
             ("com.example/x/do", Some("com.example/x")),
+            ("com.example/x/y/do", Some("com.example/x/y")),
+            ("com.example/x/yz/do", Some("com.example/x")),
             ("com.example/xy/do", None),
             ("com.example/x", None),
             ("odd/do", None), // not an object, so not declared
@@ -264,6 +276,23 @@ mod tests {
             assert_eq!(all.owner_of_notice(method), expected, "{method}");
             assert_eq!(Extensions::default().owner_of_notice(method), None);
         }
+    }
+
+    #[test]
+    fn what_one_declares_is_bounded_and_leaves_room_for_others() {
+        let many = |name: &str, count: usize, bytes: usize| {
+            let all: Vec<_> = (0..count).map(|n| format!(r#""{name}/{n}":{{"x":"{}"}}"#, "a".repeat(bytes))).collect();
+            read(&format!(r#"{{"extensions":{{{}}}}}"#, all.join(",")))
+        };
+        assert_eq!(many("a", 40, 1).0.len(), MAX_EXTENSIONS);
+        assert_eq!(
+            (many("a", 20, 10 << 10).0.len(), many("a", 6, 10 << 10).0.len()),
+            (6, 6),
+            "twin: as long, and fewer"
+        );
+        let mut all = many("a", 40, 1);
+        all.merge(&many("b", 1, 1));
+        assert!(all.has("b/0"));
     }
 
     #[test]

@@ -220,9 +220,13 @@ impl Upstream for StdioUpstream {
             }
         } else if roots && &*told.method == ROOTS_CHANGED {
             self.shared.owners.note(&told);
+            let whose = whose(&told);
+            if !self.shared.pending.is_told(whose.clone(), TOLD) {
+                return Counters::add(&self.shared.counters.unwritten);
+            }
             // The server will ask for them, and no call is under way that it could ask for.
-            self.shared.asks.expect_roots(told.sink);
-            self.shared.send_now(write_notification(ROOTS_CHANGED, told.params.as_deref()));
+            self.shared.asks.expect_roots(told.sink, whose);
+            self.shared.send_if_room(write_notification(ROOTS_CHANGED, told.params.as_deref()));
         }
     }
 

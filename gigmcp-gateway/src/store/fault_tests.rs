@@ -1,6 +1,8 @@
 //! Databases that fail: what is said, what is still true, and that nobody has to start again once the fault is gone.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, sync::atomic::Ordering};
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use super::{testing::TestDatabase, *};
 
@@ -218,6 +220,34 @@ async fn a_file_that_was_replaced_is_not_used_any_more() {
         store.servers().await.expect("twin: its own file");
         store.takes_audit().await.expect("twin: its own file");
     }
+}
+
+/// SQLite fails there only for want of memory, so it is told to refuse what is asked.
+#[tokio::test]
+async fn a_transaction_that_fails_before_its_first_change_keeps_nobody_from_writing() {
+    let test = TestDatabase::sqlite();
+    let store = test.open();
+    add(&store).await.expect("twin: nothing is refused");
+    let refuses = Arc::new(AtomicBool::new(true));
+    let is_refused = Arc::clone(&refuses);
+    let rule = move |asked: AuthContext<'_>| match asked.action {
+        AuthAction::Pragma { pragma_name: "data_version", .. } if is_refused.load(Ordering::SeqCst) => {
+            Authorization::Deny
+        }
+        _ => Authorization::Allow,
+    };
+    let told = store.write(move |connection| match connection {
+        Connection::Sqlite(sqlite) => Ok(sqlite.authorizer(Some(rule)).map_err(SqlError::from)?),
+        Connection::Postgres(_) => unreachable!("it is a file"),
+    });
+    told.await.expect("it is told");
+    for _ in 0..2 {
+        assert!(add(&store).await.is_err(), "what others have changed cannot be told");
+        test.sql("CREATE TABLE IF NOT EXISTS of_another (id INTEGER)");
+    }
+    refuses.store(false, Ordering::SeqCst);
+    add(&store).await.expect("twin: nothing is refused any more");
+    assert_eq!(rows(&store).await, 2);
 }
 
 /// Puts what the kernel cannot flush where the log was, until the answer is called.

@@ -14,13 +14,15 @@ use super::{
     backend::Entry,
     flow::{Flow, HasRead},
     links::Links,
-    pointing::links_of_result,
+    offer::Offer,
+    pointing::{MAX_WORK, links_of_result, may_link},
     rate::Rates,
     skill_uris::exposed,
     tasks::{Ledger, TaskListeners},
     working::Working,
 };
 use crate::{
+    catalogue::TooLong,
     level::LogLevel,
     message::Notification,
     object::quoted,
@@ -151,39 +153,63 @@ impl Hub {
     }
 
     /// The same for one that a result of this server names: in its name if it would lead to another server otherwise.
-    /// What is not looked at, because a result names so much, has it too: it leads to the same.
-    pub(super) fn linked_uri(&self, server: usize, uri: &str, looked_at: &Cell<usize>) -> Option<String> {
+    pub(super) fn linked_uri(&self, server: usize, uri: &str, work: &Cell<usize>) -> Option<String> {
         let exposed = self.exposed_uri(server, uri)?;
-        if exposed != uri || self.links.owner(uri) != Some(server) {
-            return Some(exposed);
-        }
-        looked_at.set(looked_at.get() + 1);
-        if looked_at.get() <= MAX_LOOKED_AT && !self.is_anothers(server, uri) {
-            return Some(exposed);
-        }
         let own = self.entries.get()?.get(server)?.upgrade()?;
-        Some(prefixed(own.name.as_str(), uri))
+        if exposed != uri || own.lists_uri(uri) {
+            return Some(exposed);
+        }
+        let leads_elsewhere = self.links.owner(uri).is_some_and(|owner| owner != server)
+            || self.entries().any(|entry| entry.lists_uri(uri))
+            || self.is_anothers_within(server, uri, work);
+        Some(if leads_elsewhere { prefixed(own.name.as_str(), uri) } else { exposed })
     }
 
-    /// Whether a server has this by what is known of it, and the one at that place has not.
+    /// Whether a server has this by what is known of it, and the one at that place has not. Where that takes too long to tell, it
+    /// is another's.
     pub(super) fn is_anothers(&self, server: usize, uri: &str) -> bool {
-        let has = |entry: &Entry| {
-            let lists = |offer: Arc<super::Offer>| {
-                offer.lists_uri(uri) || offer.held.located(uri).is_some() || offer.catalogue.templates.matches(uri)
+        self.is_anothers_within(server, uri, &Cell::new(MAX_WORK))
+    }
+
+    fn is_anothers_within(&self, server: usize, uri: &str, work: &Cell<usize>) -> bool {
+        let has = |entry: &Entry, too_long| {
+            let lists = |offer: Arc<Offer>| {
+                offer.lists_uri(uri)
+                    || offer.held.located_within(uri, work, too_long).is_some()
+                    || offer.catalogue.templates.first(uri, work, too_long).is_some()
             };
             entry.offer_now().is_some_and(lists)
         };
         // Another one's first: it has nothing in the rule.
-        self.entries().any(|entry| entry.index != server && has(&entry))
-            && !self.entries().any(|entry| entry.index == server && has(&entry))
+        self.entries().any(|entry| entry.index != server && has(&entry, TooLong::Fits))
+            && !self.entries().any(|entry| entry.index == server && has(&entry, TooLong::FitsNot))
     }
 
     /// An outcome whose links lead to what clients know.
-    pub(super) fn pointing(&self, server: usize, outcome: Outcome) -> Outcome {
+    pub(super) async fn pointing(&self, server: usize, offer: &Offer, outcome: Outcome) -> Outcome {
         match outcome {
-            Outcome::Complete(result) => Outcome::Complete(links_of_result(self, server, &result).unwrap_or(result)),
+            Outcome::Complete(result) => {
+                Outcome::Complete(self.pointing_result(server, offer, &result).await.unwrap_or(result))
+            }
             outcome => outcome,
         }
+    }
+
+    /// The same for a result, if something in it is to be changed.
+    pub(super) async fn pointing_result(
+        &self,
+        server: usize,
+        offer: &Offer,
+        result: &RawValue,
+    ) -> Option<Box<RawValue>> {
+        if !may_link(result) {
+            return None;
+        }
+        // What a server has that nobody has looked at yet is another's too.
+        for entry in self.entries() {
+            entry.known().await;
+        }
+        links_of_result(self, (server, offer), result)
     }
 
     /// Notes a client's level; what the servers are to be set to.
@@ -300,9 +326,6 @@ impl Hub {
 }
 
 /// How clients know a resource whose own URI another server has taken.
-/// How many links of one result are compared with other servers' templates.
-const MAX_LOOKED_AT: usize = 64;
-
 pub(super) fn prefixed(server: &str, uri: &str) -> String {
     format!("{server}+{uri}")
 }

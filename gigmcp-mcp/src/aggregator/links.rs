@@ -1,95 +1,93 @@
 //! Resources that were only ever named inside a result, and who named them.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::value::RawValue;
-
-use crate::object::{Members, items};
-
-/// Which server named a URI first. Bounded; the oldest are forgotten.
+/// Which servers named a URI, and which of them first. Bounded; the oldest are forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Links(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    owners: HashMap<Box<str>, usize>,
-    /// Of each server, oldest first.
-    order: HashMap<usize, VecDeque<Box<str>>>,
+    /// Who named it first.
+    owners: HashMap<Arc<str>, usize>,
+    of_server: HashMap<usize, Named>,
+}
+
+#[derive(Debug, Default)]
+struct Named {
+    all: HashSet<Arc<str>>,
+    /// Oldest first.
+    order: VecDeque<Arc<str>>,
 }
 
 impl Links {
     /// Notes what a server's result names. The first to name a URI keeps it: a later server must not draw to itself what
     /// another one's result pointed at.
-    pub(super) fn learn(&self, server: usize, result: &RawValue) {
-        // Most results name none, and reading all of them would be a waste.
-        if !result.get().contains(r#""resource"#) {
+    pub(super) fn learn(&self, server: usize, uri: &str) {
+        if uri.len() > MAX_URI_BYTES {
             return;
         }
-        for uri in uris(result) {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if uri.len() > MAX_URI_BYTES || known.owners.contains_key(&*uri) {
-                continue;
+        let mut known = self.lock();
+        let Known { owners, of_server } = &mut *known;
+        let named = of_server.entry(server).or_default();
+        if named.all.contains(uri) {
+            return;
+        }
+        let uri: Arc<str> = uri.into();
+        named.all.insert(Arc::clone(&uri));
+        named.order.push_back(Arc::clone(&uri));
+        owners.entry(uri).or_insert(server);
+        let oldest = if named.order.len() > MAX_LINKS { named.order.pop_front() } else { None };
+        if let Some(oldest) = oldest {
+            named.all.remove(&oldest);
+            if owners.get(&oldest) == Some(&server) {
+                owners.remove(&oldest);
             }
-            let uri: Box<str> = uri.into();
-            known.owners.insert(uri.clone(), server);
-            let order = known.order.entry(server).or_default();
-            order.push_back(uri);
-            let oldest = if order.len() > MAX_LINKS { order.pop_front() } else { None };
-            oldest.and_then(|oldest| known.owners.remove(&oldest));
         }
     }
 
+    /// Who named it first.
     pub(super) fn owner(&self, uri: &str) -> Option<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).owners.get(uri).copied()
+        self.lock().owners.get(uri).copied()
     }
-}
 
-/// The URIs of `resource_link` and embedded resources in the result of `tools/call` or `prompts/get`.
-fn uris(result: &RawValue) -> Vec<String> {
-    let Ok(members) = Members::of(result) else { return Vec::new() };
-    let list = |name| members.value(name).and_then(|list| items(list, MAX_BLOCKS).ok());
-    let mut blocks: Vec<&RawValue> = list("content").unwrap_or_default();
-    for message in list("messages").unwrap_or_default() {
-        blocks.extend(Members::of(message).ok().and_then(|message| message.value("content")));
+    /// Whether this server has named it too.
+    pub(super) fn has(&self, server: usize, uri: &str) -> bool {
+        self.lock().of_server.get(&server).is_some_and(|named| named.all.contains(uri))
     }
-    let uri = |block: &RawValue| {
-        let block = Members::of(block).ok()?;
-        match &*block.string("type")? {
-            "resource_link" => block.string("uri").map(Into::into),
-            "resource" => Members::of(block.value("resource")?).ok()?.string("uri").map(Into::into),
-            _ => None,
-        }
-    };
-    blocks.into_iter().filter_map(uri).collect()
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Of one server, so that none can make those of another be forgotten.
 const MAX_LINKS: usize = 1024;
-/// Blocks of one result, or messages of a prompt.
-const MAX_BLOCKS: usize = 10_000;
 const MAX_URI_BYTES: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
     use super::*;
 
     #[test]
     fn who_names_a_resource_first_keeps_it() {
         let links = Links::default();
-        let learn = |server, text: &str| links.learn(server, &RawValue::from_string(text.to_owned()).unwrap());
-        learn(1, r#"{"content":[{"type":"text","text":"x"},{"type":"resource_link","uri":"a:1"}]}"#);
-        learn(2, r#"{"content":[{"type":"resource_link","uri":"a:1"},{"type":"resource","resource":{"uri":"a:2"}}]}"#);
-        learn(3, r#"{"messages":[{"content":{"type":"resource","resource":{"uri":"a:3"}}}]}"#);
-        learn(4, r#"{"content":"resource_link"}"#);
+        for (server, uri) in [(1, "a:1"), (2, "a:1"), (2, "a:2"), (3, "a:3")] {
+            links.learn(server, uri);
+        }
         assert_eq!(["a:1", "a:2", "a:3", "a:4"].map(|uri| links.owner(uri)), [Some(1), Some(2), Some(3), None]);
+        assert_eq!([1, 2, 3].map(|server| links.has(server, "a:1")), [true, true, false], "others have named it too");
         for number in 0..MAX_LINKS {
-            learn(1, &format!(r#"{{"content":[{{"type":"resource_link","uri":"b:{number}"}}]}}"#));
+            links.learn(1, &format!("b:{number}"));
         }
         assert_eq!(links.owner("a:1"), None, "the oldest of the same server are forgotten");
+        links.learn(2, "a:1");
+        assert_eq!(links.owner("a:1"), None, "and what another one had named before does not become its own");
         assert_eq!((links.owner("b:0"), links.owner("a:2")), (Some(1), Some(2)), "and no others");
+        links.learn(1, &"a".repeat(MAX_URI_BYTES + 1));
+        assert_eq!(links.lock().owners.len(), MAX_LINKS + 2);
     }
 }

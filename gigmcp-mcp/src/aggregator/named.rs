@@ -248,10 +248,7 @@ impl Aggregator {
         let context = call.context.clone();
         match mended(&method, uri.as_deref(), held.call(call).await) {
             Outcome::Failed(error) => Outcome::refused(&error.to_rpc(&entry.name)),
-            Outcome::Complete(result) => {
-                self.learn(entry.index, ready, &result);
-                self.hub.pointing(entry.index, Outcome::Complete(result))
-            }
+            outcome @ Outcome::Complete(_) => self.hub.pointing(entry.index, ready, outcome).await,
             outcome @ (Outcome::InputRequired(_) | Outcome::Task(_) | Outcome::Error(_)) => {
                 let outcome = labelled_outcome(&entry.name, context.as_deref(), outcome);
                 entry.sealing_state(wanted, context.as_deref(), outcome)

@@ -1,6 +1,7 @@
 //! Which definitions somebody has agreed to: all others are held back.
 
 use std::{
+    cell::Cell,
     collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
@@ -8,7 +9,7 @@ use std::{
 
 use super::fault::{BackendError, FaultKind};
 use crate::{
-    catalogue::{Catalogue, LocatedList, NamedList, SkillList},
+    catalogue::{Catalogue, Located, LocatedList, NamedList, SkillList, TooLong},
     definition::{Defined, Definition, DefinitionKind},
     describe::Description,
     message::RpcError,
@@ -254,10 +255,20 @@ impl Held {
 
     /// What is held back and has this URI, or a template that fits.
     pub(super) fn located(&self, uri: &str) -> Option<&HeldItem> {
-        self.located.get(uri).or_else(|| {
-            let fits = self.templates.as_ref()?.matching_or_unknown(uri)?;
-            self.located.get(&fits.uri)
-        })
+        self.located_by(uri, |templates| templates.matching_or_unknown(uri))
+    }
+
+    /// The same, where no more than this `work` is done for several questions together.
+    pub(super) fn located_within(&self, uri: &str, work: &Cell<usize>, too_long: TooLong) -> Option<&HeldItem> {
+        self.located_by(uri, |templates| templates.first(uri, work, too_long))
+    }
+
+    fn located_by<'a>(
+        &'a self,
+        uri: &str,
+        fitting: impl Fn(&'a LocatedList) -> Option<&'a Located>,
+    ) -> Option<&'a HeldItem> {
+        self.located.get(uri).or_else(|| self.located.get(&fitting(self.templates.as_ref()?)?.uri))
     }
 
     /// A skill that is held back, in whose directory this is.

@@ -5,13 +5,13 @@ use std::cell::Cell;
 
 use serde_json::value::RawValue;
 
-use super::hub::Hub;
+use super::{hub::Hub, offer::Offer};
 use crate::object::{Members, is_object};
 
 /// A tool's definition with the page that a client shows beside its results (MCP Apps) under the URI that clients know.
 pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> Option<Box<RawValue>> {
     // Hardly any tool has one.
-    if !definition.get().contains("esourceUri") {
+    if !may_name(definition, "esourceUri") {
         return None;
     }
     let members = Members::of(definition).ok()?;
@@ -29,14 +29,16 @@ pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> O
     (pointing.get() != meta.get()).then(|| members.set("_meta", pointing.get()))
 }
 
-/// A result whose links lead to what clients know.
-pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Option<Box<RawValue>> {
-    // Most results name nothing.
-    if !result.get().contains(r#""resource"#) {
+/// A result whose links lead to what clients know. They are noted, if clients may read any resource of that server.
+pub(super) fn links_of_result(hub: &Hub, (server, offer): (usize, &Offer), result: &RawValue) -> Option<Box<RawValue>> {
+    if !offer.description.capabilities.resources {
         return None;
     }
-    let looked_at = &Cell::new(0);
-    let known = |uri: &str| hub.linked_uri(server, uri, looked_at);
+    let work = &Cell::new(MAX_WORK);
+    let known = |uri: &str| {
+        hub.links.learn(server, uri);
+        hub.linked_uri(server, uri, work)
+    };
     let members = Members::of(result).ok()?;
     if let Some(content) = members.value("content") {
         let changed = blocks(content, known)?;
@@ -55,6 +57,20 @@ pub(super) fn links_of_result(hub: &Hub, server: usize, result: &RawValue) -> Op
     }
     any.then(|| members.set("messages", &format!("[{}]", all.join(","))))
 }
+
+/// Whether a result could hold links; most name nothing.
+pub(super) fn may_link(result: &RawValue) -> bool {
+    may_name(result, r#""resource"#)
+}
+
+/// Whether this stands in JSON, or could: a letter may be spelled with an escape.
+fn may_name(json: &RawValue, text: &str) -> bool {
+    json.get().contains(text) || json.get().contains(r"\u")
+}
+
+/// How much of all links of one result is compared with templates, in bytes of URI times bytes of template. What is left then
+/// counts as another server's.
+pub(super) const MAX_WORK: usize = 128 << 20;
 
 fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> Option<String> {
     let content: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;

@@ -114,7 +114,7 @@ impl Aggregator {
         let (server, rest) = uri.split_once('+')?;
         let entry = &self.entries[*self.by_name.get(server)?];
         let offer = entry.offer().await.ok()?;
-        let is_linked = || self.hub.links.owner(rest) == Some(entry.index) && offer.description.capabilities.resources;
+        let is_linked = || self.hub.links.has(entry.index, rest) && offer.description.capabilities.resources;
         let its_own = offer.lists_uri(rest) || offer.catalogue.templates.matches(rest) || is_linked();
         its_own.then(|| Location { entry: Arc::clone(entry), uri: rest.into() })
     }

@@ -157,13 +157,7 @@ impl Aggregator {
                     ClientCapabilities::of(context).allow_all(&told).map(|()| told)
                 });
                 match told {
-                    Ok(told) => {
-                        let inlined = Members::of(&told).ok().and_then(|members| members.value("result"));
-                        if let Some((inlined, offer)) = inlined.zip(entry.offer_now()) {
-                            self.learn(entry.index, &offer, inlined);
-                        }
-                        Outcome::Complete(told)
-                    }
+                    Ok(told) => Outcome::Complete(told),
                     Err(error) => Outcome::refused(&error),
                 }
             }

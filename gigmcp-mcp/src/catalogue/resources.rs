@@ -1,6 +1,6 @@
 //! Resources and templates of resources: known by a URI, which clients see unchanged.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cell::Cell, collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
@@ -95,20 +95,21 @@ impl LocatedList {
 
     /// The first template that may expand to this URI.
     pub(crate) fn matching(&self, uri: &str) -> Option<&Located> {
-        self.first(uri, false)
+        self.first(uri, &Cell::new(MAX_WORK), TooLong::FitsNot)
     }
 
     /// The same, where one that takes too long to compare counts as one that may.
     pub(crate) fn matching_or_unknown(&self, uri: &str) -> Option<&Located> {
-        self.first(uri, true)
+        self.first(uri, &Cell::new(MAX_WORK), TooLong::Fits)
     }
 
-    fn first(&self, uri: &str, too_long: bool) -> Option<&Located> {
-        let mut work = MAX_WORK;
+    /// The same, where no more than this `work` is done for several questions together.
+    pub(crate) fn first(&self, uri: &str, work: &Cell<usize>, too_long: TooLong) -> Option<&Located> {
         self.items.iter().find(|item| {
             let Some(template) = &item.template else { return false };
-            work = work.saturating_sub(item.uri.len().saturating_mul(uri.len()));
-            if work == 0 { too_long } else { template.matches(uri) }
+            let costs = (item.uri.len() + BESIDE).saturating_mul(uri.len() + BESIDE);
+            work.set(work.get().saturating_sub(costs));
+            if work.get() == 0 { too_long == TooLong::Fits } else { template.matches(uri) }
         })
     }
 
@@ -135,6 +136,17 @@ impl LocatedList {
 /// Bytes of URI times bytes of template that are compared for one question; against many long templates, which would keep a
 /// thread busy for minutes.
 const MAX_WORK: usize = 32 << 20;
+/// Bytes that each costs beside its own, so that very many short ones are not compared for nothing.
+const BESIDE: usize = 16;
+
+/// What a template counts as that would take too long to compare.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TooLong {
+    /// As one that fits.
+    Fits,
+    /// As one that does not.
+    FitsNot,
+}
 
 impl Located {
     /// The definition under another URI.

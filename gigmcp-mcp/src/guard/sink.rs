@@ -7,6 +7,7 @@ use std::sync::{
 
 use super::{Finding, Guard, questions::is_ours};
 use crate::{
+    hygiene::is_dirty,
     message::{Notification, Request, RpcError, Verdict},
     sink::{Hearing, Sink},
     upstream::{BoxFuture, Call},
@@ -33,8 +34,9 @@ impl Guarding {
             self.guard.tally.add(Finding::QuestionRefused, 1);
             return Err(RpcError::new(RpcError::INVALID_REQUEST, "the call has asked for too many samplings"));
         }
-        if serde_json::from_str::<String>(request.id.as_json()).is_ok_and(|id| is_ours(&id)) {
-            return Err(self.guard.refused("the id of the request is one of ours"));
+        // To a client without sessions it is the name of the question.
+        if serde_json::from_str::<String>(request.id.as_json()).is_ok_and(|id| is_ours(&id) || is_dirty(&id)) {
+            return Err(self.guard.refused("the id of the request holds what is not to be seen, or is one of ours"));
         }
         self.guard.question(request)
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::asks::CallStream;
 use self::following::Waiting;
+pub(super) use self::following::renumber;
 use super::{
     Principal, StreamableHttpLimits,
     body::Parts,

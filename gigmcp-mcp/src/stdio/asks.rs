@@ -10,9 +10,10 @@ use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    TOLD,
     limits::Counters,
     notes::progress_token,
-    pending::{Asking, Cause},
+    pending::{Asking, Cause, Whose},
     shared::Shared,
 };
 use crate::{
@@ -27,8 +28,11 @@ use crate::{
 pub(super) struct Asks {
     under_way: Mutex<HashMap<RequestId, CancellationToken>>,
     /// Whose roots have changed last, and how it is asked for them.
-    changed_roots: Mutex<Option<Arc<dyn Sink>>>,
+    changed_roots: Mutex<Option<Teller>>,
 }
+
+/// A client that has told something, and how it is asked.
+type Teller = (Arc<dyn Sink>, Whose);
 
 impl Asks {
     fn begin(&self, id: &RequestId, max: usize) -> Option<CancellationToken> {
@@ -57,11 +61,11 @@ impl Asks {
     }
 
     /// A client has told that its roots have changed; it is asked for them once.
-    pub(super) fn expect_roots(&self, client: Option<Arc<dyn Sink>>) {
-        *self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    pub(super) fn expect_roots(&self, sink: Option<Arc<dyn Sink>>, whose: Whose) {
+        *self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner) = sink.map(|sink| (sink, whose));
     }
 
-    fn take_changed_roots(&self) -> Option<Arc<dyn Sink>> {
+    fn take_changed_roots(&self) -> Option<Teller> {
         self.changed_roots.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -100,8 +104,8 @@ impl Shared {
             }
             Cause::None => {
                 let of_roots = (&*request.method == "roots/list").then(|| self.asks.take_changed_roots()).flatten();
-                let sink = of_roots.ok_or("no call is under way that this request could belong to")?;
-                Asking { id: 0, sink, ended: CancellationToken::new() }
+                let (sink, whose) = of_roots.ok_or("no call is under way that this request could belong to")?;
+                Asking { id: 0, sink, told_by: Some(whose), ended: CancellationToken::new() }
             }
             Cause::TooMany => return Err("the call has made too many requests"),
             Cause::Many => {
@@ -136,6 +140,15 @@ impl Shared {
             // What others have called meanwhile ends first, if that is soon: while several calls are under way, the server's next
             // question would be nobody's.
             drop(timeout(BESIDE_FOR, self.pending.alone(Some(asking.id))).await);
+        }
+        // What it says next may be of that; where it is not known how many others it is of, nothing more is told.
+        if asking.told_by.is_some_and(|whose| !self.pending.is_told(whose, TOLD)) {
+            self.asks.end(&id);
+            return Counters::add(&self.counters.unwritten);
+        }
+        // The id may be that of another question by now.
+        if withdrawn.is_cancelled() {
+            return;
         }
         self.asks.end(&id);
         let line = write_response(Some(&id), &verdict);

@@ -179,6 +179,15 @@ impl Shared {
         let none = RawValue::from_string("{}".to_owned()).expect("it is JSON");
         // Parameters that are no object, or name a member twice, are nothing that a server could answer.
         let mut params = params.filter(|params| Members::of(params).is_ok()).unwrap_or(&none).to_owned();
+        // A client of the older era has no words for these: to it, a state was given by nobody, and may be another client's.
+        if context.is_some_and(|context| context.asked == sink::Asked::BySink) {
+            for name in ["inputResponses", "requestState"] {
+                let members = Members::grown(&params).expect("it was read before");
+                if members.value(name).is_some() {
+                    params = members.without(name);
+                }
+            }
+        }
         let set = |object: &RawValue, name: &str, json: &str| {
             Members::grown(object).expect("it was read before").set(name, json)
         };

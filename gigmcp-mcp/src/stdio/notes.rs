@@ -9,11 +9,13 @@ use crate::{
     message::Notification,
     object::{Members, is_object, string},
     upstream::{Event, List},
-    version::Era,
 };
 
 impl Shared {
-    pub(super) fn hear(&self, notification: Notification) {
+    pub(super) fn hear(&self, mut notification: Notification) {
+        if let Some(untagged) = notification.params.as_deref().and_then(untagged) {
+            notification.params = Some(untagged);
+        }
         match &*notification.method {
             "notifications/progress" => {
                 if self.progress(&notification).is_none() {
@@ -63,13 +65,10 @@ impl Shared {
     }
 
     /// For everybody who listens, or for this owner alone.
-    pub(super) fn publish(&self, mut notification: Notification, owner: Option<Arc<str>>) {
+    pub(super) fn publish(&self, notification: Notification, owner: Option<Arc<str>>) {
         // What was not read yet is kept, by every one who listens.
         if notification.params.as_ref().is_some_and(|params| params.get().len() > MAX_EVENT_BYTES) {
             return Counters::add(&self.counters.oversized_events);
-        }
-        if self.era == Era::Modern {
-            notification.params = notification.params.map(|params| untagged(&params).unwrap_or(params));
         }
         // Nobody may be listening.
         let _ = self.events.send(match owner {
@@ -87,11 +86,16 @@ impl Shared {
     }
 }
 
-/// Parameters that no longer say to which of our streams they belong.
+/// Parameters that no longer say to which stream they belong: that is one of ours, and a client may have another of this name.
 fn untagged(params: &RawValue) -> Option<Box<RawValue>> {
+    // A name may be spelled with escapes.
+    if !params.get().contains("subscriptionId") && !params.get().contains(r"\u") {
+        return None;
+    }
     let members = Members::of(params).ok()?;
-    let meta = members.value("_meta").filter(|meta| is_object(meta))?;
-    let meta = Members::of(meta).ok()?.without("io.modelcontextprotocol/subscriptionId");
+    let meta = Members::of(members.value("_meta").filter(|meta| is_object(meta))?).ok()?;
+    meta.value(SUBSCRIPTION_ID)?;
+    let meta = meta.without(SUBSCRIPTION_ID);
     match meta.get() {
         "{}" => Some(members.without("_meta")),
         meta => members.with_raw("_meta", meta),
@@ -112,4 +116,5 @@ pub(super) fn progress_token(params: &RawValue) -> Option<Box<RawValue>> {
     valid.then(|| token.to_owned())
 }
 
+const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 pub(super) const MAX_EVENT_BYTES: usize = 64 << 10;

@@ -79,20 +79,17 @@ impl Shared {
         if bytes > MAX_EVENT_BYTES || !self.is_of_extension(&notification.method) {
             return None;
         }
-        let may = self.notices.lock().unwrap_or_else(PoisonError::into_inner).may_go_on(bytes);
-        if !may {
-            return None;
-        }
         let params = notification.params.as_deref();
         match params.map_or(Some(Named::Nothing), named)? {
             Named::Token(token) => {
-                let (sink, theirs) = self.pending.named(self.tokens.call_of(&token)?)?;
+                let (sink, theirs) = self.pending.named(self.tokens.call_of(&token)?, bytes)?;
                 let params = with_token(params?, &theirs)?;
                 sink.notify(Notification { params: Some(params), ..notification });
             }
             Named::Nothing => {
+                let may = self.notices.lock().unwrap_or_else(PoisonError::into_inner).may_go_on(bytes);
                 // What it says on its own may be of anybody who has ever asked it, whoever asks it now.
-                let owner = self.owners.only()?;
+                let owner = self.owners.only().filter(|_| may)?;
                 match self.pending.listener() {
                     Listener::One(Some(sink)) => sink.notify(notification),
                     _ => self.publish(notification, Some(owner)),

@@ -13,6 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    aggregator::Talk,
     message::Verdict,
     sink::{ClientId, Sink},
     upstream::CallError,
@@ -46,6 +47,9 @@ struct Table {
 /// Whose a request is, in whatever session; nothing if nobody has said.
 pub(crate) type Owner = Option<Arc<str>>;
 
+/// A client, and whose it is.
+pub(crate) type Whose = (Option<ClientId>, Owner);
+
 #[derive(Debug)]
 struct Entry {
     answer: oneshot::Sender<Answer>,
@@ -66,6 +70,8 @@ pub(crate) struct Caller {
     asked: usize,
     /// Of these, those that its client has not answered yet.
     open: usize,
+    /// How much its server may say of extensions in it.
+    notices: Talk,
     ended: Ended,
 }
 
@@ -110,15 +116,13 @@ pub(crate) enum Listener {
 pub(crate) struct Asking {
     pub(crate) id: u64,
     pub(crate) sink: Arc<dyn Sink>,
+    /// Of none, whose client has told the server something.
+    pub(crate) told_by: Option<Whose>,
     pub(crate) ended: CancellationToken,
 }
 
 impl Caller {
-    pub(crate) fn new(
-        sink: Option<Arc<dyn Sink>>,
-        (client, owner): (Option<ClientId>, Owner),
-        token: Option<Box<RawValue>>,
-    ) -> Self {
+    pub(crate) fn new(sink: Option<Arc<dyn Sink>>, (client, owner): Whose, token: Option<Box<RawValue>>) -> Self {
         Self {
             sink,
             client,
@@ -128,6 +132,7 @@ impl Caller {
             lives_until: None,
             asked: 0,
             open: 0,
+            notices: Talk::default(),
             ended: Ended::default(),
         }
     }
@@ -203,7 +208,7 @@ impl Pending {
 
     /// Notes that a client is about to tell the server something, which answers nothing: for `life` what it asks and logs may be of
     /// that. Whether it may: not if so many clients of this owner have done so that no more are known.
-    pub(crate) fn is_told(&self, (client, owner): (Option<ClientId>, Owner), life: Duration) -> bool {
+    pub(crate) fn is_told(&self, (client, owner): Whose, life: Duration) -> bool {
         let (mut table, now) = (self.lock(), Instant::now());
         let of_owner = table.told.entry(owner).or_default();
         of_owner.retain(|_, until| *until > now);
@@ -299,11 +304,13 @@ impl Pending {
         Some((sink, token))
     }
 
-    /// Where what names a request is told, and under which token its client knows it. Nothing of one that is over.
-    pub(crate) fn named(&self, id: u64) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
-        let table = self.lock();
-        let caller = table.waiting.get(&id)?.caller.as_ref()?;
-        Some((caller.sink.clone()?, caller.token.clone()?))
+    /// Where so many bytes that name a request are told, and under which token its client knows it. Nothing of one that is over, or
+    /// of which too much was told.
+    pub(crate) fn named(&self, id: u64, bytes: usize) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {
+        let mut table = self.lock();
+        let caller = table.waiting.get_mut(&id)?.caller.as_mut()?;
+        let way = (caller.sink.clone()?, caller.token.clone()?);
+        caller.notices.may_go_on(bytes).then_some(way)
     }
 
     /// Which request made the server ask; it lives for `life` from now on, while it waits for the answer.
@@ -329,7 +336,7 @@ impl Pending {
         let ended = caller.ended.0.get_or_insert_default().clone();
         drop(table);
         self.changed.notify_waiters();
-        Cause::One(Asking { id, sink, ended })
+        Cause::One(Asking { id, sink, told_by: None, ended })
     }
 
     /// Where a line of the server's log belongs: to a client if all requests under way are its own.

@@ -45,7 +45,7 @@ pub(super) struct Shared {
     /// What the server has declared, once it has.
     pub(super) declared: OnceLock<Extensions>,
     pub(super) owners: Owners,
-    /// How much it may say of extensions.
+    /// How much it may say of extensions that is of no call.
     pub(super) notices: Mutex<Talk>,
     pub(super) counters: Counters,
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use gigmcp_mcp::{Aggregator, FlowLabels, FlowPolicy, StreamableHttpLimits};
+use gigmcp_mcp::{Aggregator, Call, FlowLabels, FlowPolicy, StreamableHttpLimits, Upstream};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::{
     played::{Reply, Stage, result},
+    rounds::post,
+    seam::{Client, question, raw},
     seams::{built, policy},
     serving::{Endpoint, Streamed},
 };
@@ -173,5 +175,42 @@ async fn what_a_client_has_read_is_not_told_in_its_progress() {
             asked.posts(&endpoint, declines).await;
         }
         assert_eq!(heard(&mut sends).await.len(), usize::from(passes), "{flow:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_session_is_told_no_token() {
+    let mut stage = server();
+    let aggregator = built(Aggregator::builder().backends([stage.backend("srv")])).await;
+    let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+    let meta = json!({ "progressToken": "t", "a": 1 });
+    let asking = async {
+        stage.heard(&["tools/call"]).await;
+        let params = json!({ "messages": [], "maxTokens": 1, "_meta": meta });
+        stage.say(
+            json!({ "jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params }).to_string(),
+        );
+    };
+    let ((status, asked), ()) = tokio::join!(post(&endpoint, "tools/call", json!({ "name": "srv_wait" })), asking);
+    let meta = &asked["result"]["inputRequests"]["q"]["params"]["_meta"];
+    assert_eq!((status, meta), (200, &json!({ "gigmcp/server": "srv", "a": 1 })), "{asked}");
+}
+
+#[tokio::test]
+async fn a_question_is_not_called_by_what_nobody_sees() {
+    for (id, passes) in [("q\u{200b}", false), ("q\u{1b}[31m", false), ("q", true)] {
+        let mut stage = server();
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")])).await;
+        let (sink, mut reached) = Client::connect();
+        let call = Call::new("tools/call", Some(raw(r#"{"name":"srv_wait"}"#))).with_sink(sink);
+        let call = tokio::spawn(async move { aggregator.call(call).await });
+        stage.heard(&["tools/call"]).await;
+        let params = json!({ "message": "?" });
+        stage.say(json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params }).to_string());
+        tokio::select! {
+            (asked, _) = question(&mut reached) => assert!(passes, "{asked:?}"),
+            answered = stage.heard_answer() => assert!(!passes && answered.contains("not to be seen"), "{answered}"),
+        }
+        call.abort();
     }
 }

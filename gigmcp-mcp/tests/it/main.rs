@@ -54,5 +54,6 @@ mod tasks_guarded;
 mod tasks_held_back;
 mod tasks_played;
 mod tasks_replaced;
+mod told;
 mod unread;
 mod waiting;

@@ -21,8 +21,8 @@ use crate::{
     serving::{Endpoint, Streamed},
 };
 
-const ODD: &str = "com.example/odd";
-const CHANGED: &str = "com.example/odd/changed";
+pub(crate) const ODD: &str = "com.example/odd";
+pub(crate) const CHANGED: &str = "com.example/odd/changed";
 
 fn answers(method: &str, params: &str) -> Reply {
     match method {
@@ -37,7 +37,7 @@ fn answers(method: &str, params: &str) -> Reply {
     }
 }
 
-fn server() -> Stage {
+pub(crate) fn server() -> Stage {
     let capabilities = json!({ "tools": {}, "resources": { "subscribe": true }, "extensions": { ODD: {} } });
     Stage::new(&format!(r#""capabilities":{capabilities}"#), answers)
 }
@@ -47,7 +47,7 @@ fn modern_server() -> Stage {
     Stage::modern(&format!(r#""capabilities":{capabilities}"#), answers)
 }
 
-fn says(method: &str, params: &Value) -> String {
+pub(crate) fn says(method: &str, params: &Value) -> String {
     json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string()
 }
 
@@ -147,6 +147,28 @@ async fn what_it_says_is_clean() {
     assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("notice-refused", 2)), "{found:?}");
 }
 
+/// That would be one of our own streams, and the client may have another of this name.
+#[tokio::test]
+async fn it_does_not_say_to_which_stream_it_belongs() {
+    for mut stage in [server(), modern_server()] {
+        let aggregator = one(&stage, |_| {}).await;
+        let (_call, mut reached, token) = waiting(&aggregator, &mut stage, "one", &json!({ ODD: {} })).await;
+        for (meta, told) in [
+            (json!({ "io.modelcontextprotocol/subscriptionId": 2, "a": 1 }), r#"{"_meta":{"a":1}}"#),
+            (json!({ "io.modelcontextprotocol/subscriptionId": "2" }), "{}"),
+            (json!({ "a": 1 }), r#"{"_meta":{"a":1}}"#),
+        ] {
+            stage.say(says(CHANGED, &json!({ "_meta": meta })));
+            stage.say(says(CHANGED, &json!({ "_meta": meta })).replace("subscriptionId", "subscript\\u0069onId"));
+            assert_eq!([note(&mut reached).await.1, note(&mut reached).await.1], [told, told]);
+        }
+        let progress =
+            json!({ "progressToken": token, "progress": 1, "_meta": { "io.modelcontextprotocol/subscriptionId": 2 } });
+        stage.say(says("notifications/progress", &progress));
+        assert_eq!(note(&mut reached).await.1, r#"{"progressToken":"one","progress":1}"#);
+    }
+}
+
 #[tokio::test]
 async fn of_several_calls_it_reaches_the_one_that_it_names_and_else_nobody() {
     let mut stage = server();
@@ -224,7 +246,7 @@ async fn what_names_no_call_is_not_of_the_one_under_way_if_another_has_asked_bef
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_server_says_may_be_of_what_another_client_has_told_it() {
     let (this, other) = (ClientId::new(), ClientId::new());
     for (teller, heard) in [(other, CHANGED), (this, "notifications/message")] {
@@ -346,6 +368,25 @@ async fn a_server_says_no_more_than_so_much_in_a_second() {
     assert_eq!(burst().await, 64);
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     assert_eq!(burst().await, 64, "twin: a second later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_in_one_call_takes_nothing_from_another() {
+    let mut stage = server();
+    let aggregator = one(&stage, |_| {}).await;
+    let declared = json!({ ODD: {} });
+    let (_first, mut ones, of_one) = waiting(&aggregator, &mut stage, "one", &declared).await;
+    let (_second, mut twos, of_two) = waiting(&aggregator, &mut stage, "two", &declared).await;
+    (0..100).for_each(|_| stage.say(says(CHANGED, &json!({ "progressToken": of_one }))));
+    stage.say(says("notifications/progress", &json!({ "progressToken": of_one, "progress": 1 })));
+    stage.say(says(CHANGED, &json!({ "progressToken": of_two })));
+    stage.say(says("notifications/progress", &json!({ "progressToken": of_two, "progress": 1 })));
+    let mut heard = 0;
+    while note(&mut ones).await.0 == CHANGED {
+        heard += 1;
+    }
+    assert_eq!(heard, 64);
+    assert_eq!(note(&mut twos).await, (CHANGED.to_owned(), r#"{"progressToken":"two"}"#.to_owned()));
 }
 
 /// Says what the test lets it say.

@@ -12,7 +12,7 @@ use crate::{
 
 /// Keeps what is known as text, as a database does.
 #[derive(Default)]
-struct Shelf(Mutex<Option<String>>);
+pub(crate) struct Shelf(Mutex<Option<String>>);
 
 impl CatalogueStore for Shelf {
     fn load<'a>(&'a self) -> BoxFuture<'a, Option<Known>> {

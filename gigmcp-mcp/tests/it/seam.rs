@@ -319,6 +319,39 @@ async fn a_request_that_the_server_withdraws_is_withdrawn_from_the_client() {
     assert_eq!(server.hear_line().await, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, "nothing else was written");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_waits_is_not_told_once_its_request_is_withdrawn() {
+    for withdrawn in [true, false] {
+        let (upstream, mut server) = connected(everything()).await;
+        let mut events = upstream.events().unwrap();
+        let ((one, mut ones), (two, _twos)) = (Client::connect(), Client::connect());
+        let _first = spawn(&upstream, Call::new("first", None).with_sink(one).of_client(ClientId::new()));
+        server.hear().await;
+        server.say(ELICIT).await;
+        let (_, answer) = question(&mut ones).await;
+        let _second = spawn(&upstream, Call::new("second", None).with_sink(two).of_client(ClientId::new()));
+        let second = server.hear().await;
+        assert_eq!(second.method, "second", "beside the question");
+        // It waits for the end of that call.
+        answer.send(Verdict::Result(raw("1"))).unwrap();
+        if withdrawn {
+            let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"user_name"}}"#;
+            server.say(cancel).await;
+        }
+        server.say(r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{}}"#).await;
+        events.recv().await.unwrap();
+        server.answer(&second.id, "2").await;
+        let mut heard = Vec::new();
+        for id in 2..4 {
+            server.say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#)).await;
+            while !heard.last().is_some_and(|line: &String| line.contains(&format!(r#""id":{id},"#))) {
+                heard.push(server.hear_line().await);
+            }
+        }
+        assert_eq!(heard.iter().any(|line| line.contains("user_name")), !withdrawn, "{heard:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_end_of_a_call_ends_what_its_server_asked() {
     let (upstream, mut server) = connected(everything()).await;

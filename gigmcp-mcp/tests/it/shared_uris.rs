@@ -5,12 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use gigmcp_mcp::{Aggregator, Call, ClientId, Outcome, Prefixes, Upstream};
+use gigmcp_mcp::{Aggregator, Call, CatalogueStore, ClientId, DefinitionKind, Outcome, Prefixes, Upstream};
 use serde_json::{Value, json};
 
 use crate::{
+    pins_cold::Shelf,
     played::{Reply, Stage, result},
     seam::raw,
+    seams::{self, built, policy, task},
+    seams_pinned::But,
 };
 
 const ALL: &str = r#""capabilities":{"tools":{},"resources":{"subscribe":true}}"#;
@@ -62,21 +65,46 @@ async fn no_server_lists_what_another_ones_resource_is_called_here() {
 }
 
 /// A server with this template, or none, whose tool points at `doc://7`.
-fn pointing(name: &'static str, template: Option<&'static str>) -> Stage {
+fn pointing(name: &'static str, template: Option<&str>) -> Stage {
+    offering(name, (&[], template), &link("doc://7"))
+}
+
+fn link(uri: &str) -> String {
+    json!({ "type": "resource_link", "uri": uri, "name": "d" }).to_string()
+}
+
+/// A server with these resources and this template, whose tool gives this content; it says in each resource that it is this one.
+fn offering(name: &'static str, (listed, template): (&[&str], Option<&str>), content: &str) -> Stage {
+    let listed: Vec<_> =
+        listed.iter().map(|uri| json!({ "uri": uri, "name": "n", "description": "Something." })).collect();
+    let templates: Vec<_> = template.iter().map(|uri| json!({ "uriTemplate": uri, "name": "t" })).collect();
+    let (listed, templates) = (json!({ "resources": listed }), json!({ "resourceTemplates": templates }));
+    let content = format!(r#"{{"content":[{content}]}}"#);
     Stage::new(ALL, move |method, params| match method {
         "tools/list" => result(r#"{"tools":[{"name":"point","inputSchema":{"type":"object"}}]}"#),
-        "resources/list" => result(r#"{"resources":[]}"#),
-        "resources/templates/list" => {
-            let templates: Vec<_> = template.iter().map(|uri| json!({ "uriTemplate": uri, "name": "t" })).collect();
-            result(json!({ "resourceTemplates": templates }).to_string())
-        }
-        "tools/call" => result(r#"{"content":[{"type":"resource_link","uri":"doc://7","name":"d"}]}"#),
+        "resources/list" => result(listed.to_string()),
+        "resources/templates/list" => result(templates.to_string()),
+        "tools/call" => result(content.clone()),
         "resources/read" => {
             let params: Value = serde_json::from_str(params).unwrap();
             result(json!({ "contents": [{ "uri": params["uri"], "text": name }] }).to_string())
         }
         _ => result("{}"),
     })
+}
+
+async fn called(aggregator: &Aggregator, tool: &str) -> Vec<String> {
+    let called = ask(aggregator, "tools/call", &json!({ "name": tool })).await;
+    let uri = |block: &Value| block["uri"].as_str().or(block["resource"]["uri"].as_str()).unwrap().to_owned();
+    called["content"].as_array().unwrap().iter().map(uri).collect()
+}
+
+/// Whose a resource is that is read under this URI; nobody's, if it cannot be read.
+async fn read(aggregator: &Aggregator, uri: &str) -> Option<String> {
+    let read = ask(aggregator, "resources/read", &json!({ "uri": uri })).await;
+    let content = read["contents"].get(0)?;
+    assert_eq!(content["uri"], uri);
+    content["text"].as_str().map(String::from)
 }
 
 #[tokio::test]
@@ -86,41 +114,125 @@ async fn a_link_draws_nothing_to_its_server_that_another_one_has() {
         let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
         aggregator.tools().await;
         ask(&aggregator, "resources/templates/list", &json!({})).await;
-        let called = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
-        assert_eq!(called["content"][0]["uri"], linked, "{theirs:?}");
+        assert_eq!(called(&aggregator, "a_point").await, [linked], "{theirs:?}");
         for (uri, owner) in [(linked, "a"), ("doc://7", bare)] {
-            let read = ask(&aggregator, "resources/read", &json!({ "uri": uri })).await;
-            assert_eq!((&read["contents"][0]["text"], &read["contents"][0]["uri"]), (&json!(owner), &json!(uri)));
+            assert_eq!(read(&aggregator, uri).await.as_deref(), Some(owner));
         }
     }
 }
 
 #[tokio::test]
-async fn of_very_many_links_those_that_nobody_looks_at_have_their_servers_name() {
-    let links: Vec<_> = (0..100)
-        .map(|number| json!({ "type": "resource_link", "uri": format!("doc://{number}"), "name": "d" }))
-        .collect();
-    let links = json!({ "content": links }).to_string();
-    let one = Stage::new(ALL, move |method, params| match method {
-        "tools/list" => result(r#"{"tools":[{"name":"point","inputSchema":{"type":"object"}}]}"#),
-        "resources/list" => result(r#"{"resources":[]}"#),
-        "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
-        "tools/call" => result(links.clone()),
-        _ => result(format!(
-            r#"{{"contents":[{{"uri":{},"text":"a"}}]}}"#,
-            serde_json::from_str::<Value>(params).unwrap_or_default()["uri"]
-        )),
-    });
-    let two = pointing("b", Some("other://{id}"));
-    let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
-    aggregator.tools().await;
-    let called = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
-    let uris: Vec<&str> =
-        called["content"].as_array().unwrap().iter().map(|link| link["uri"].as_str().unwrap()).collect();
-    assert_eq!((uris[0], uris[63], uris[64], uris[99]), ("doc://0", "doc://63", "a+doc://64", "a+doc://99"));
-    for uri in [uris[0], uris[99]] {
+async fn a_link_leads_to_its_own_server_however_it_is_told() {
+    let long = format!("doc://{}", "a".repeat(5000));
+    let spelled = |name: &str| link("doc://7").replace(&name[..1], &format!("\\u{:04x}", name.as_bytes()[0]));
+    let embedded = json!({ "type": "resource", "resource": { "uri": "doc://7", "text": "t" } }).to_string();
+    for (case, content, uri, template) in [
+        ("as usual", link("doc://7"), "doc://7", None),
+        ("a letter of its type is spelled otherwise", spelled("resource_link"), "doc://7", None),
+        ("embedded", embedded, "doc://7", None),
+        ("longer than what is remembered", link(&long), &*long, None),
+        ("its server has a template for everything", link("doc://7"), "doc://7", Some("{+any}")),
+    ] {
+        for theirs in [uri, "other://7"] {
+            let (one, two) = (offering("a", (&[], template), &content), offering("b", (&[theirs], None), ""));
+            let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+            aggregator.tools().await;
+            let linked = called(&aggregator, "a_point").await.remove(0);
+            let is_anothers = theirs == uri;
+            assert_eq!(linked.starts_with("a+"), is_anothers, "{case}: {theirs}: {linked}");
+            if is_anothers {
+                assert_eq!(read(&aggregator, uri).await.as_deref(), Some("b"), "{case}");
+            }
+            // What is so long is not remembered, and cannot be read.
+            if uri.len() < 4096 {
+                assert_eq!(read(&aggregator, &linked).await.as_deref(), Some("a"), "{case}: {theirs}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_not_led_to_who_has_named_it_before() {
+    for (named_before, linked, bare) in [(true, "a+doc://7", "b"), (false, "doc://7", "a")] {
+        let (one, two) = (pointing("a", None), pointing("b", None));
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        if named_before {
+            assert_eq!(called(&aggregator, "b_point").await, ["doc://7"]);
+        }
+        assert_eq!(called(&aggregator, "a_point").await, [linked], "{named_before}");
+        assert_eq!(read(&aggregator, linked).await.as_deref(), Some("a"));
+        assert_eq!(read(&aggregator, "doc://7").await.as_deref(), Some(bare));
+    }
+}
+
+#[tokio::test]
+async fn a_link_draws_nothing_to_its_server_that_is_held_back_of_another() {
+    let resource: &'static [_] = &[(DefinitionKind::Resource, "doc://7")];
+    let of_template: &'static [_] = &[(DefinitionKind::Template, "doc://{id}")];
+    for (case, listed, template, held, linked, bare) in [
+        ("a resource", "doc://7", "x://{id}", resource, "a+doc://7", None),
+        ("a template", "x://7", "doc://{id}", of_template, "a+doc://7", None),
+        ("twin: another one", "doc://8", "x://{id}", resource, "doc://7", Some("a")),
+        ("twin: another template", "x://7", "x://{id}", of_template, "doc://7", Some("a")),
+    ] {
+        let (one, mut two) = (pointing("a", None), offering("b", (&[listed], Some(template)), ""));
+        let policy = policy(|policy| policy.pins = Some(Arc::new(But(held))));
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b").with_policy(policy)]).unwrap();
+        aggregator.tools().await;
+        assert_eq!(called(&aggregator, "a_point").await, [linked], "{case}");
+        assert_eq!(read(&aggregator, linked).await.as_deref(), Some("a"), "{case}");
+        assert_eq!(read(&aggregator, "doc://7").await.as_deref(), bare, "{case}");
+        let refused = ask(&aggregator, "resources/read", &json!({ "uri": "doc://7" })).await;
+        assert_eq!(refused["data"]["code"] == "definition-changed", bare.is_none(), "{case}: {refused}");
+        assert_eq!(read(&aggregator, "b+doc://7").await, None, "{case}: nor by its own server's name");
+        assert!(two.heard_so_far(&["resources/read"]).is_empty(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_has_that_nobody_has_looked_at_yet_is_its_own() {
+    for theirs in ["doc://7", "other://7"] {
+        let shelf = Arc::<Shelf>::default();
+        let two = offering("b", (&[theirs], None), "");
+        let kept = || two.backend("b").with_store(Arc::clone(&shelf) as Arc<dyn CatalogueStore>);
+        drop(Aggregator::new(vec![kept()]).unwrap().tools().await);
+        let one = pointing("a", None);
+        let aggregator = Aggregator::new(vec![one.backend("a"), kept()]).unwrap();
+        // Of the second, no list has been asked for.
+        assert_eq!(called(&aggregator, "a_point").await[0].starts_with("a+"), theirs == "doc://7", "{theirs}");
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_the_result_of_a_task_leads_to_its_own_server() {
+    for theirs in ["doc://7", "other://7"] {
+        let (stage, two) = (seams::server(), offering("b", (&[theirs], None), ""));
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv"), two.backend("b")])).await;
+        let linked: Value = serde_json::from_str(&link("doc://7")).unwrap();
+        let done = json!({ "status": "completed", "result": { "content": [linked], "structuredContent": { "n": 1 } } });
+        let id = task(&aggregator, "one", &done).await;
+        let got = seams::ask(&aggregator, "one", "tasks/get", json!({ "taskId": id })).await;
+        let uri = got["result"]["content"][0]["uri"].as_str().unwrap_or_else(|| panic!("{got}"));
+        assert_eq!(uri.starts_with("srv+"), theirs == "doc://7", "{theirs}: {got}");
         let read = ask(&aggregator, "resources/read", &json!({ "uri": uri })).await;
-        assert_eq!(read["contents"][0]["text"], "a", "{uri}");
+        assert_eq!(read["contents"], json!([]), "it is the one that says nothing: {read}");
+    }
+}
+
+#[tokio::test]
+async fn of_links_that_would_take_too_long_to_compare_the_rest_have_their_servers_name() {
+    let links: Vec<_> = (0..100).map(|number| link(&format!("doc://{number}"))).collect();
+    let one = offering("a", (&[], None), &links.join(","));
+    for (template, compared) in [(format!("other://{{id}}{}", "a".repeat(400_000)), false), ("x://{id}".into(), true)] {
+        let two = offering("b", (&[], Some(&template)), "");
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        let uris = called(&aggregator, "a_point").await;
+        assert_eq!((&*uris[0], uris[99].starts_with("a+")), ("doc://0", !compared));
+        for uri in [&uris[0], &uris[99]] {
+            assert_eq!(read(&aggregator, uri).await.as_deref(), Some("a"), "{uri}");
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::{
         identity::ProcessId,
         offer::Offer,
         passing::{labelled_error, labelled_requests},
-        pointing::links_of_result,
     },
     mend::{mended_error, mended_result},
     message::{Notification, RpcError},
@@ -52,8 +51,12 @@ pub(super) async fn told(
 /// The result of a tool, if it is not as it came.
 async fn result_of(entry: &Entry, tool: &str, result: &RawValue) -> Option<Box<RawValue>> {
     let mended = mended_result("tools/call", None, result);
-    let pointing = links_of_result(&entry.hub, entry.index, mended.as_deref().unwrap_or(result)).or(mended);
     let offer = entry.offer_now();
+    let pointing = match &offer {
+        Some(offer) => entry.hub.pointing_result(entry.index, offer, mended.as_deref().unwrap_or(result)).await,
+        None => None,
+    };
+    let pointing = pointing.or(mended);
     let tools = offer.as_deref().map(|offer: &Offer| &*offer.catalogue.tools);
     let fitted = fitting(&entry.guard, tools, tool, pointing.as_deref().unwrap_or(result)).await;
     fitted.or(pointing)

@@ -31,6 +31,7 @@ use crate::{
         Principal,
         body::Parts,
         client::{ClientCapabilities, Undeclared},
+        session::renumber,
         shares::Taken,
     },
     level::LogLevel,
@@ -351,8 +352,12 @@ impl Sink for Questions {
         !self.only_tells
     }
 
-    fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
+    fn ask<'a>(&'a self, mut request: Request) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
+            // Of progress on it, a client without a session can tell nothing.
+            if let Err(error) = renumber(&mut request, None) {
+                return Verdict::refused(&error);
+            }
             let answered = {
                 let mut state = self.lock();
                 if let Err(undeclared) = state.capabilities.allow(&request) {

@@ -55,7 +55,7 @@ impl Session {
 
 /// The request with a token of our own, which no two have in a session; or without one. The server's own would be another
 /// server's too, and so what cannot be read is refused.
-pub(super) fn renumber(request: &mut Request, asked: Option<u64>) -> Result<(), RpcError> {
+pub(in crate::http) fn renumber(request: &mut Request, asked: Option<u64>) -> Result<(), RpcError> {
     let Some(params) = request.params.as_deref().filter(|params| is_object(params)) else { return Ok(()) };
     let unread =
         |_| RpcError::new(RpcError::INVALID_PARAMS, "params or params._meta names a member twice, or has too many");
