@@ -342,7 +342,7 @@ fn escaped(text: &str, max_bytes: usize) -> String {
     escaped
 }
 
-const SETTLE_DEADLINE: Duration = Duration::from_secs(2);
+const SETTLE_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_HOST_BYTES: usize = 256;
 const MAX_METHOD_BYTES: usize = 32;
 const MAX_PATH_BYTES: usize = 1024;

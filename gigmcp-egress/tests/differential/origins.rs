@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// One of them, and where it listens.
 pub(crate) struct Origin {
@@ -101,8 +101,11 @@ async fn saw(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, hyper
 
 /// nginx as a reverse proxy: it tells hyper what it understood, and hands it the body that it read.
 async fn nginx(dir: &Path, behind: SocketAddr) -> (Child, SocketAddr) {
-    // nginx does not say which port it was given, so one is taken that was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // nginx does not say which port it was given. Where this does not listen, nginx may, and nobody else is given it.
+    let held = TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = held.local_addr().unwrap();
     let config = format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log; events {{}}
         http {{

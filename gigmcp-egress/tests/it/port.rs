@@ -269,7 +269,7 @@ async fn who_is_refused_again_and_again_slows_down_nobody_elsewhere() {
     assert_eq!(from("127.0.0.1", address).await.ask(get("/", None)).await.status, 407);
     let denied = plain("GET", "evil.test", "/", Some("unidentified:token"), "");
     assert_eq!(from("127.0.0.1", address).await.ask(denied).await.code(), Some("host-denied"), "whatever its name");
-    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
     let all = async {
         for wire in &mut eager[1..] {
             wire.reply().await;

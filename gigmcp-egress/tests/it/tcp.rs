@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gigmcp_egress::{AuditKind, Rule};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::world::{RUNS_OUT, Sandbox, TCP_PORT, Trust, World, soon};
 
@@ -175,8 +175,10 @@ async fn who_is_refused_again_and_again_has_to_wait() {
             (limits.connections, limits.refusals_per_second) = (1, refusals);
         })
         .await;
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        world.set_plain(closed);
+        // Nobody listens there, nor will another test.
+        let closed = TcpSocket::new_v4().unwrap();
+        closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        world.set_plain(closed.local_addr().unwrap());
         let sandbox = world.sandbox("one");
         allow(&world, &sandbox);
         let tries = Cell::new(0);

@@ -156,7 +156,7 @@ impl Running {
 /// All until the end, also if that is not in order.
 async fn read_all(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut read = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut read)).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut read)).await;
     assert!(ended.is_ok(), "it did not end: {}", String::from_utf8_lossy(&read));
     String::from_utf8_lossy(&read).into_owned()
 }

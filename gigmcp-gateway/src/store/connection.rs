@@ -284,6 +284,16 @@ impl SqlError {
         error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
     }
 
+    /// Whether somebody else wrote for as long as is waited for them.
+    pub(super) fn is_locked(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
+            Self::Postgres(error) => error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE),
+            Self::Full | Self::ReadOnly | Self::Undone | Self::Connect(_) | Self::Unreachable(_) => false,
+            Self::Lost | Self::Replaced | Self::NotFlushed | Self::FlushFailed | Self::NoTransaction => false,
+        }
+    }
+
     /// Whether nothing was written, and the same may be possible soon: a full disk, a lock of another program, a database that
     /// cannot be reached.
     pub(crate) fn is_passing(&self) -> bool {

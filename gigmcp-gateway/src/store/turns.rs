@@ -27,9 +27,16 @@ pub(super) struct Turns<J> {
     changed: Condvar,
 }
 
+/// A job in its line.
+struct InLine<J> {
+    job: J,
+    /// It is not given up with others that were.
+    promised: bool,
+}
+
 struct Lines<J> {
     /// None of them is empty.
-    jobs: HashMap<Asker, VecDeque<J>>,
+    jobs: HashMap<Asker, VecDeque<InLine<J>>>,
     /// Everyone with a line, once; the first is next.
     order: VecDeque<Asker>,
     /// How many threads wait for a job, and have not been woken.
@@ -45,15 +52,15 @@ impl<J> Turns<J> {
 
     /// Puts a job at the end of its line, unless that is too long for anybody to stand there who still waits.
     pub(super) fn push(&self, asker: Asker, job: J) -> Result<(), StoreError> {
-        self.put(asker, job, MAX_LINE)
+        self.put(asker, InLine { job, promised: false }, MAX_LINE)
     }
 
-    /// The same however long the line is.
+    /// The same however long the line is; and the first time that others are given up, it stays.
     pub(super) fn push_promised(&self, asker: Asker, job: J) -> Result<(), StoreError> {
-        self.put(asker, job, usize::MAX)
+        self.put(asker, InLine { job, promised: true }, usize::MAX)
     }
 
-    fn put(&self, asker: Asker, job: J, longest: usize) -> Result<(), StoreError> {
+    fn put(&self, asker: Asker, job: InLine<J>, longest: usize) -> Result<(), StoreError> {
         let mut guard = self.lock();
         let lines = &mut *guard;
         if lines.closed {
@@ -93,7 +100,24 @@ impl<J> Turns<J> {
     pub(super) fn try_next_if(&self, wanted: impl FnOnce(&J) -> bool) -> Option<J> {
         let mut lines = self.lock();
         let next = lines.order.front().and_then(|asker| lines.jobs.get(asker)?.front());
-        if next.is_some_and(wanted) { lines.take() } else { None }
+        if next.is_some_and(|next| wanted(&next.job)) { lines.take() } else { None }
+    }
+
+    /// All that stand in line, to be told that it cannot be done. What was promised stays there, once.
+    pub(super) fn give_up(&self) -> Vec<J> {
+        let mut given_up = Vec::new();
+        let Lines { jobs, order, .. } = &mut *self.lock();
+        for line in jobs.values_mut() {
+            for waits in std::mem::take(line) {
+                match waits.promised {
+                    true => line.push_back(InLine { promised: false, ..waits }),
+                    false => given_up.push(waits.job),
+                }
+            }
+        }
+        jobs.retain(|_, line| !line.is_empty());
+        order.retain(|asker| jobs.contains_key(asker));
+        given_up
     }
 
     #[cfg(test)]
@@ -137,7 +161,7 @@ impl<J> Lines<J> {
             true => drop(self.jobs.remove(&asker)),
             false => self.order.push_back(asker),
         }
-        job
+        job.map(|waits| waits.job)
     }
 }
 
@@ -175,6 +199,27 @@ mod tests {
         assert_eq!(turns.try_next_if(|job| *job == 1), Some(1), "twin");
         assert_eq!(turns.try_next_if(|job| *job == 2), Some(2));
         assert_eq!(turns.try_next_if(|_| true), None);
+    }
+
+    #[test]
+    fn all_are_given_up_but_what_was_promised_and_that_the_second_time() {
+        let turns = Turns::new();
+        for (asker, job) in [("a", 1), ("b", 2), ("c", 3)] {
+            turns.push(instance(asker), job).expect("open");
+            turns.push_promised(instance(asker), job * 10).expect("open");
+        }
+        turns.push(instance("d"), 4).expect("open");
+        let mut given_up = turns.give_up();
+        given_up.sort_unstable();
+        assert_eq!(given_up, [1, 2, 3, 4]);
+        assert_eq!(turns.try_next(), Some(10), "twin: in its turn");
+        turns.push_promised(instance("a"), 50).expect("open");
+        let mut given_up = turns.give_up();
+        given_up.sort_unstable();
+        assert_eq!(given_up, [20, 30], "what was there before");
+        assert_eq!((turns.try_next(), turns.try_next()), (Some(50), None), "twin");
+        let lines = turns.lock();
+        assert!(lines.jobs.is_empty() && lines.order.is_empty(), "nothing is kept of who was given up");
     }
 
     #[test]

@@ -52,11 +52,18 @@ impl Writer {
             let with_commit = first.flush == Flush::WithCommit;
             match self.begin(with_commit) {
                 Ok(begun) => self.transaction(first, queue, &begun),
-                Err(error) => {
-                    self.counter.failed();
-                    (first.job)(Err(error))(Ok(()));
-                }
+                Err(error) => self.refuse(first, queue, &error),
             }
+        }
+    }
+
+    /// Tells whoever waited for a transaction why none could be begun. While somebody keeps the database locked, each of
+    /// them would wait for that as long again, one after the other.
+    fn refuse(&self, first: Write, queue: &Queue<Write>, error: &SqlError) {
+        self.counter.failed();
+        let others = if error.is_locked() { queue.0.give_up() } else { Vec::new() };
+        for write in std::iter::once(first).chain(others) {
+            (write.job)(Err(error.clone()))(Ok(()));
         }
     }
 

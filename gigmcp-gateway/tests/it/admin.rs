@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::json;
 
-use crate::gateway::{GATEWAY, Installation, demo_server};
+use crate::gateway::{Installation, copy_gateway, demo_server};
 
 #[test]
 fn servers_profiles_and_secrets_are_kept() {
@@ -177,7 +177,7 @@ fn bad_settings_stop_the_program_with_the_fix() {
 pub(crate) fn copy_for_anybody() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();
+    copy_gateway(&directory.path().join("gigmcp-gateway"));
     directory
 }
 

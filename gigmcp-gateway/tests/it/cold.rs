@@ -249,7 +249,7 @@ fn a_gateway_that_stops_waits_for_no_client_that_thinks_or_listens() {
         gateway.wait_for("a client listens");
         let began = std::time::Instant::now();
         assert!(gateway.interrupt().success());
-        assert!(began.elapsed().as_secs() < 9, "before what is waited for at most");
+        assert!(began.elapsed().as_secs() < 25, "before what is waited for at most");
         listening.join().unwrap()
     });
     let text = String::from_utf8(stream.body.to_vec()).unwrap();

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    gateway::{GATEWAY, Installation, descendants, real_servers, wait_gone},
+    gateway::{Installation, copy_gateway, descendants, real_servers, wait_gone},
     internet::Internet,
     search,
 };
@@ -31,7 +31,7 @@ impl Anywhere {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::copy(GATEWAY, directory.path().join("gigmcp-gateway")).unwrap();
+        copy_gateway(&directory.path().join("gigmcp-gateway"));
         let home = directory.path().join("home");
         fs::create_dir(&home).unwrap();
         std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
@@ -352,7 +352,7 @@ fn exec_ends_when_what_its_server_did_last_is_recorded() {
         assert_eq!(origin.recv(), Ok("gone"), "the server ended, and its connections with it");
         let (end, ended) = mpsc::channel();
         thread::spawn(move || end.send(child.wait()));
-        // It waits for the database for two seconds.
+        // It waits for the database for five seconds.
         if matches!(database, Database::HeldForAWhile) {
             assert!(ended.recv_timeout(Duration::from_millis(100)).is_err(), "it waits");
             other.execute_batch("ROLLBACK").unwrap();

@@ -16,6 +16,13 @@ use crate::{internet::Internet, postgres::Postgres};
 
 pub(crate) const GATEWAY: &str = env!("CARGO_BIN_EXE_gigmcp-gateway");
 
+/// Copies it to where anybody may run it. By another process: if this one had it open for writing, a child that another test
+/// starts at that moment would too, and it could not be started.
+pub(crate) fn copy_gateway(to: &Path) {
+    let copied = Command::new("install").arg("--mode=755").arg(GATEWAY).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
 /// A data directory and the commands that work on it.
 pub(crate) struct Installation {
     directory: tempfile::TempDir,
@@ -274,7 +281,7 @@ pub(crate) fn wait_gone(pids: &[u32]) -> Vec<u32> {
         // A pidfd becomes readable when the process ends; it cannot be opened once it is gone.
         let Ok(handle) = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) else { continue };
         let mut wait = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+        let limit = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
         rustix::event::poll(&mut wait, Some(&limit)).unwrap();
     }
     pids.iter().copied().filter(alive).collect()

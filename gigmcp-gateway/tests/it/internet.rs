@@ -142,17 +142,17 @@ impl Internet {
         internet
     }
 
-    /// A command that runs on the gateway's side.
+    /// A command that runs on the gateway's side, and ignores none of what the tests were started to ignore.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.gateway]).arg(program);
+        command.args(["netns", "exec", &self.gateway, "env", "--default-signal"]).arg(program);
         command
     }
 
     /// The same with this machine's /sys, and so with control groups; `ip` puts a new one in its place.
     pub(crate) fn command_with_control_groups(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.gateway)).arg(program);
+        command.arg(format!("--net=/run/netns/{}", self.gateway)).args(["env", "--default-signal"]).arg(program);
         command
     }
 

@@ -68,7 +68,7 @@ fn called(session: &Session<'_>, tool: &str) -> Value {
 pub(crate) fn wait_for_tools(session: &Session<'_>, expected: &[&str]) {
     let began = std::time::Instant::now();
     while session.tools() != expected {
-        assert!(began.elapsed().as_secs() < 20, "{:?} are not {expected:?}", session.tools());
+        assert!(began.elapsed().as_secs() < 60, "{:?} are not {expected:?}", session.tools());
     }
 }
 

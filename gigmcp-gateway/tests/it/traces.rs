@@ -209,10 +209,12 @@ fn a_dead_collector_makes_nobody_wait() {
         let answer = call(&internet, &token, &session, None, None);
         assert!(answer.text().contains("user-agent"), "{answer:?}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // Each, waiting for the collector, would take ten seconds.
+    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
     let begun = Instant::now();
     assert!(gateway.interrupt().success());
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // The kernel gives up a connection after two minutes.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 #[test]

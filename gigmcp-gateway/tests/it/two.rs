@@ -147,12 +147,12 @@ impl Two {
             let took: Vec<_> = self.streams.lock().unwrap()[before..].iter().map(took).collect();
             eprintln!("{case}: answers under way ended after {took:?}");
             // The promise is two seconds; the rest is for machines that do much else.
-            assert!(took.iter().all(|took| *took < Duration::from_secs(10)), "{case}: {took:?}");
+            assert!(took.iter().all(|took| *took < Duration::from_secs(30)), "{case}: {took:?}");
         });
     }
 
     fn wait(&self, done: impl Fn(&[Stream]) -> bool) {
-        let limit = Instant::now() + Duration::from_secs(25);
+        let limit = Instant::now() + Duration::from_secs(60);
         while !done(&self.streams.lock().unwrap()) {
             assert!(Instant::now() < limit, "it did not happen");
             thread::sleep(Duration::from_millis(10));

@@ -57,8 +57,11 @@ fn a_server_that_ignores_its_end_is_gone_with_the_gateway_whatever_ends_it() {
 fn the_same_is_so_for_one_behind_exec() {
     for by in [Signal::KILL, Signal::ABORT] {
         let home = tempfile::tempdir().unwrap();
-        let mut command = Command::new(GATEWAY);
-        command.args(["exec", "--read-only", ODD, "--", "python3"]).arg(format!("{ODD}/odd.py")).arg("undying");
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal", GATEWAY, "exec", "--read-only", ODD, "--", "python3"])
+            .arg(format!("{ODD}/odd.py"))
+            .arg("undying");
         command.env("HOME", home.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         speak(&mut child);
@@ -74,13 +77,16 @@ fn the_same_is_so_for_one_behind_exec() {
 #[test]
 fn nothing_else_ends_it() {
     let mut command = Command::new("python3");
-    command.arg(format!("{ODD}/odd.py")).arg("undying").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(format!("{ODD}/odd.py")).arg("undying");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     speak(&mut child);
     let below = descendants(child.id());
-    drop(child.stdin.take());
     signal(child.id(), Signal::TERM);
-    assert_eq!(wait_gone(&[child.id()]), [child.id()], "it ignores both");
+    drop(child.stdin.take());
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "it goes on\n", "it ignores both");
     let killed: ExitStatus = {
         child.kill().unwrap();
         child.wait().unwrap()

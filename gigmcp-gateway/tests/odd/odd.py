@@ -115,4 +115,5 @@ for line in sys.stdin:
 
 if MODE == "undying":
     # Its input has ended, and so it should.
+    print("it goes on", file=sys.stderr, flush=True)
     time.sleep(3600)

@@ -4,7 +4,6 @@
 use std::{
     env,
     io::Read,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
@@ -13,10 +12,14 @@ use std::{
     },
 };
 
+use tokio::net::TcpSocket;
+
 /// A running server.
 pub(crate) struct Postgres {
     directory: PathBuf,
     port: u16,
+    /// Keeps the port of 127.0.0.1 from being given to others.
+    _held: Option<TcpSocket>,
     /// The server is stopped when this is closed, also by our death.
     _lifeline: ChildStdin,
 }
@@ -40,18 +43,26 @@ impl Postgres {
 
     /// A server for one test that ends it.
     pub(crate) fn start() -> Self {
-        Self::start_with(5432, &[], "")
+        Self::start_with(5432, None, &[], "")
     }
 
     /// The same, and on a port of 127.0.0.1 it can be reached with TLS, by that PEM text of a certificate and its key.
     pub(crate) fn start_with_tls(certificate: &str, key: &str) -> Self {
-        // Free until a moment ago.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        // Nobody listens there who does not say, as PostgreSQL does, that it may be shared with those that do not.
+        let held = TcpSocket::new_v4().expect("a socket");
+        held.set_reuseaddr(true).expect("an option");
+        held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let port = held.local_addr().expect("a port").port();
         let files = [("server.crt", certificate), ("server.key", key)];
-        Self::start_with(port, &files, &format!("listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n"))
+        Self::start_with(
+            port,
+            Some(held),
+            &files,
+            &format!("listen_addresses = '127.0.0.1'\nport = {port}\nssl = on\n"),
+        )
     }
 
-    fn start_with(port: u16, files: &[(&str, &str)], more: &str) -> Self {
+    fn start_with(port: u16, held: Option<TcpSocket>, files: &[(&str, &str)], more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("gig-pg-").tempdir().expect("a directory").keep();
         let data = directory.join("data");
         run(program(&directory, "initdb")
@@ -70,7 +81,7 @@ impl Postgres {
             std::fs::set_permissions(&file, private).expect("the cluster can be configured");
         }
         let lifeline = lifeline(&directory);
-        let server = Self { directory, port, _lifeline: lifeline };
+        let server = Self { directory, port, _held: held, _lifeline: lifeline };
         server.resume();
         server
     }

@@ -383,6 +383,6 @@ mod tests {
         let began = std::time::Instant::now();
         let leads = (0..5_000).filter(|number| list.leads_to(&format!("{root}/d/{number}"))).count();
         assert_eq!(leads, 4_000);
-        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -173,6 +173,6 @@ mod tests {
         let text = "\u{1b}]".repeat(200_000);
         let begin = std::time::Instant::now();
         assert_eq!(cleaned(&Plain(&text), &mut Removal::default()).as_deref(), Some(""));
-        assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
     }
 }

@@ -187,7 +187,7 @@ async fn a_new_stream_of_a_session_ends_the_one_before() {
     let headers = [("mcp-session-id", &*session)];
     let mut first = endpoint.open(Method::GET, &headers, "").await;
     let mut second = endpoint.open(Method::GET, &headers, "").await;
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(5), first.next()).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), first.next()).await;
     assert_eq!(ended.expect("it ends, though nothing is told"), None);
     let changed = Notification { method: "notifications/tools/list_changed".into(), params: None };
     plain.events.send(changed.into()).unwrap();

@@ -61,7 +61,7 @@ impl Gateway {
             if wanted(&account) {
                 return account;
             }
-            assert!(clock.elapsed() < Duration::from_secs(30), "{what}: {account:?}");
+            assert!(clock.elapsed() < Duration::from_secs(60), "{what}: {account:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gigmcp_mcp::toolpack::{HttpsClient, ToolpackLimits};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     origin::{Answer, Origin},
@@ -191,9 +191,10 @@ async fn a_service_that_does_not_answer_is_given_up() {
     let result = call(&upstream, json!({})).await;
     assert!(text(&result).contains("did not answer within 0.2 s"), "{result}");
 
-    let nobody = silent.local_addr().unwrap();
-    drop(silent);
-    let client = HttpsClient::new(origin.roots.as_bytes()).unwrap().to_address(nobody);
+    // Nobody listens there, nor will another test.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let client = HttpsClient::new(origin.roots.as_bytes()).unwrap().to_address(nobody.local_addr().unwrap());
     let result = call(&Pack::tool("GET", "/x", "").start_with(Arc::new(client)).unwrap(), json!({})).await;
     assert!(text(&result).contains("cannot be reached"), "{result}");
 }

@@ -23,7 +23,9 @@ struct Bundle {
 impl Bundle {
     fn new(engine: &Path, pack: &Pack) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::copy(engine, directory.path().join("server")).unwrap();
+        // By another process: while this one has it open for writing, a child that another test starts has it too.
+        let copied = Command::new("cp").arg(engine).arg(directory.path().join("server")).status().unwrap();
+        assert!(copied.success());
         fs::write(directory.path().join("manifest.yaml"), pack.manifest_text()).unwrap();
         fs::write(directory.path().join("toolspec.yaml"), pack.toolspec_text()).unwrap();
         Self { directory }

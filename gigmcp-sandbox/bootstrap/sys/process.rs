@@ -286,6 +286,8 @@ pub(crate) fn wait_for(pid: i32) {
 
 /// Blocks every signal and returns a descriptor that becomes readable when a child ends.
 pub(crate) fn child_signals() -> io::Result<File> {
+    // Whoever started the host may have ignored it, which is inherited: nobody is told then of a child's end, nor how it was.
+    reset_signal(SIGCHLD)?;
     let all: SignalSet = [u64::MAX; 16];
     let mut children: SignalSet = [0; 16];
     children[0] = 1 << (SIGCHLD - 1);
@@ -297,24 +299,27 @@ pub(crate) fn child_signals() -> io::Result<File> {
 }
 
 /// Gives every signal its default disposition and blocks none.
-///
-/// Not by the library, which refuses its own two, 32 and 33: its `posix_spawn`, by which we were
-/// started, ignores them, and `execve` would keep that.
 pub(crate) fn reset_signals() -> io::Result<()> {
     let none: SignalSet = [0; 16];
-    let default = [0_u64; 4];
-    for number in 1..=SIGNALS {
-        // These two refuse it, and have it anyway.
-        if [SIGKILL, SIGSTOP].contains(&number) {
-            continue;
-        }
-        // SAFETY: reads `struct sigaction` of the kernel, all zero: SIG_DFL, no flags, no mask of 8 bytes.
-        check_long(unsafe {
-            syscall(SYS_RT_SIGACTION, c_long::from(number), &raw const default, ptr::null::<u64>(), 8 as c_long)
-        })?;
+    // These two refuse it, and have it anyway.
+    for number in (1..=SIGNALS).filter(|number| ![SIGKILL, SIGSTOP].contains(number)) {
+        reset_signal(number)?;
     }
     // SAFETY: reads one set.
     check(unsafe { sigprocmask(SIG_SETMASK, &raw const none, ptr::null_mut()) }).map(drop)
+}
+
+/// Gives a signal its default disposition.
+///
+/// Not by the library, which refuses its own two, 32 and 33: its `posix_spawn`, by which we were
+/// started, ignores them, and `execve` would keep that.
+fn reset_signal(number: c_int) -> io::Result<()> {
+    let default = [0_u64; 4];
+    // SAFETY: reads `struct sigaction` of the kernel, all zero: SIG_DFL, no flags, no mask of 8 bytes.
+    check_long(unsafe {
+        syscall(SYS_RT_SIGACTION, c_long::from(number), &raw const default, ptr::null::<u64>(), 8 as c_long)
+    })
+    .map(drop)
 }
 
 /// What is the matter with a descriptor.

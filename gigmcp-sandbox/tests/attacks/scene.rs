@@ -27,6 +27,13 @@ pub(crate) fn red_team() -> &'static Path {
     })
 }
 
+/// Copies a program. By another process: if this one had it open for writing, a child forked at that moment by another test
+/// would too, and it could not be started.
+pub(crate) fn copy_program(program: &Path, to: &Path, mode: &str) {
+    let copied = Command::new("install").args(["--mode", mode]).arg(program).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
 /// Names the program to a test binary that is run again as another user.
 pub(crate) const PROGRAM_VARIABLE: &str = "GIGMCP_TEST_REDTEAM";
 
@@ -175,9 +182,8 @@ fn image(top: &Path) -> Vec<OwnedFd> {
     for dir in ["bin", "etc", "usr/lib", "app"] {
         fs::create_dir_all(top.join(dir)).unwrap();
     }
-    for (name, mode) in [("server", 0o755), ("bin/set-user-id", 0o6755), ("bin/file-capabilities", 0o755)] {
-        fs::copy(red_team(), top.join(name)).unwrap();
-        fs::set_permissions(top.join(name), Permissions::from_mode(mode)).unwrap();
+    for (name, mode) in [("server", "755"), ("bin/set-user-id", "6755"), ("bin/file-capabilities", "755")] {
+        copy_program(red_team(), &top.join(name), mode);
     }
     fs::write(top.join("usr/lib/libc.so"), "not really").unwrap();
     if rustix::process::geteuid().is_root() {

@@ -8,7 +8,7 @@ use std::process::Command;
 use super::modes;
 use super::report::Table;
 use super::run::{Verdicts, cases, inside, outside, sweep, verdicts};
-use super::scene::{PROGRAM_VARIABLE, Scene, red_team};
+use super::scene::{PROGRAM_VARIABLE, Scene, copy_program, red_team};
 
 /// Names the key to a test binary that is run again with one in its session.
 const KEY: &str = "GIGMCP_TEST_KEY";
@@ -77,10 +77,8 @@ fn as_somebody_else(key: &str) -> Verdicts {
     let dir = std::env::temp_dir().join(format!("gigmcp-somebody-{}", std::process::id()));
     fs::create_dir(&dir).unwrap();
     let copied = |name: &str, from: &Path| {
-        let to = dir.join(name);
-        fs::copy(from, &to).unwrap();
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        to
+        copy_program(from, &dir.join(name), "755");
+        dir.join(name)
     };
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let (tests, program) = (copied("tests", &std::env::current_exe().unwrap()), copied("redteam", red_team()));

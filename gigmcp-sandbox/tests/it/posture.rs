@@ -13,7 +13,7 @@ use gigmcp_sandbox::{Network, Rootfs, Sandbox, SandboxBuilder, ServerSignal, Sta
 use crate::inherited::standing;
 use crate::left_out::has_root;
 use crate::lifecycle::ready;
-use crate::probe::{Dir, PROBE_VARIABLE, probe, sandbox};
+use crate::probe::{Dir, PROBE_VARIABLE, copy_program, probe, sandbox};
 use crate::processes::{field, marker, of_program};
 
 type Found = BTreeMap<String, String>;
@@ -276,6 +276,32 @@ fn a_host_process_whose_memory_is_merged_does_not_pass_that_on() {
     assert!(inside.contains("test result: ok. 1 passed"), "{inside}");
 }
 
+#[test]
+fn a_host_that_was_started_to_ignore_signals_does_not_pass_that_on_and_hears_of_the_end() {
+    // As shells leave it to what they start after `trap ''`. What hangs is ended.
+    let ignoring = |signals: &str, command: &[&str]| {
+        let mut ended = Command::new("timeout");
+        ended.args(["300", "env", signals]).args(command).env(PROBE_VARIABLE, probe());
+        let output = ended.output().unwrap();
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
+    };
+    let (all, those_of_a_terminal) = ("--ignore-signal", "--ignore-signal=HUP,INT,QUIT,TERM,TSTP");
+    let outside = ignoring(all, &["cat", "/proc/self/status"]);
+    let ignored = outside.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    let ended_and_terminated = 1 << 16 | 1 << 14;
+    let ignored = u64::from_str_radix(ignored, 16).unwrap();
+    assert_eq!(ignored & ended_and_terminated, ended_and_terminated, "the control: {outside}");
+    let tests = std::env::current_exe().unwrap();
+    for (signals, test) in [
+        // It waits for children of its own.
+        (those_of_a_terminal, "posture::a_server_in_a_root_of_one_file_is_exactly_as_confined_as_it_must_be"),
+        (all, "lifecycle::a_server_is_asked_to_end_and_made_to_when_it_does_not"),
+    ] {
+        let inside = ignoring(signals, &[tests.to_str().unwrap(), "--exact", test]);
+        assert!(inside.contains("test result: ok. 1 passed"), "{inside}");
+    }
+}
+
 /// By its own program it would be ended with `SIGSYS`, and each end would look like an attack.
 #[tokio::test]
 async fn pid_1_ends_by_itself_however_its_sandbox_does() {
@@ -307,7 +333,7 @@ async fn a_server_in_an_image_sees_its_parts_under_our_names_and_a_state_directo
     for dir in ["usr", "etc", "app"] {
         fs::create_dir(image.path().join(dir)).unwrap();
     }
-    fs::copy(probe(), image.path().join("usr/server")).unwrap();
+    copy_program(probe(), image.path().join("usr/server"));
     let builder = Sandbox::builder(Rootfs::image(image.path())).state(state.path(), StateQuota::default());
     let (sandbox, server) = started(builder, "/usr/server").await;
     assert_usual(server, "/usr/server");

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::left_out::has_root;
 use crate::link::{BareLink, interface};
-use crate::probe::{Dir, PROBE_VARIABLE, probe, run, sandbox};
+use crate::probe::{Dir, PROBE_VARIABLE, copy_program, probe, run, sandbox};
 use crate::processes::{marker, of_server};
 
 /// Asks the test binary to start a sandbox with a link and say what happens.
@@ -96,12 +95,7 @@ fn role_says(command: &mut Command) -> String {
 /// What the role says as an unprivileged user with these capabilities and no other.
 fn unprivileged_with(capabilities: &str) -> String {
     let dir = Dir::new("veth");
-    let copied = |name: &str, from: &std::path::Path| {
-        let to = dir.path().join(name);
-        fs::copy(from, &to).unwrap();
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        to
-    };
+    let copied = |name: &str, from: &std::path::Path| copy_program(from, dir.path().join(name));
     let binary = copied("it", &std::env::current_exe().unwrap());
     let mut command = Command::new("setpriv");
     command

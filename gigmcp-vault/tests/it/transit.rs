@@ -179,8 +179,10 @@ async fn what_may_pass_and_what_will_not_are_told_apart() {
     }
     server.feels(Mood::Honest);
     assert_eq!(patient.unwrap(&wrapped).await.unwrap(), key());
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = Transit::new(&format!("http://{nobody}"), "gigmcp", token("s.right")).unwrap();
+    // Nobody listens there, nor will another test.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let gone = Transit::new(&format!("http://{}", nobody.local_addr().unwrap()), "gigmcp", token("s.right")).unwrap();
     assert!(matches!(gone.wrap(&key()).await, Err(KeyWrapError::Unavailable { .. })));
 }
 

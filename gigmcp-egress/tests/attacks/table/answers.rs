@@ -362,8 +362,10 @@ fn headers() -> Vec<Row> {
         "Range is removed".into()
     }));
     rows.push(scene("206", "refusals and errors of upstreams", "a code and a fixed text", |stage| async move {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        stage.backstage.route("93.184.216.36", nobody);
+        // Nobody listens there, nor will another test.
+        let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        stage.backstage.route("93.184.216.36", nobody.local_addr().unwrap());
         stage.backstage.resolves(API, &["93.184.216.36"]);
         let sandbox = stage.sandbox();
         let reply = sandbox.https(API).await.ask(request(&sandbox)).await;

@@ -308,9 +308,11 @@ fn addresses() -> Vec<Row> {
         let many: Vec<_> = (0..500).map(|n| format!("93.184.{}.{}", 100 + n / 250, n % 250)).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         stage.backstage.resolves("api.example.com", &many);
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Nobody listens there, nor will another test.
+        let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
         for address in &many {
-            stage.backstage.route(address, nobody);
+            stage.backstage.route(address, nobody.local_addr().unwrap());
         }
         let before = stage.touched();
         let reply = sandbox.https("api.example.com").await.ask(GET).await;

@@ -82,7 +82,7 @@ async fn who_sends_a_body_slowly_makes_room_when_there_is_none() {
 
 #[tokio::test]
 async fn who_does_not_read_makes_room_when_there_is_none() {
-    let limits = Limits { max_connections: 2, unread: Duration::from_secs(6), ..Limits::default() };
+    let limits = Limits { max_connections: 2, unread: Duration::from_secs(30), ..Limits::default() };
     let running = Running::new(limits, &[], None).await;
     let (mut lazy, mut busy) = (running.connect().await, running.connect().await);
     lazy.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is read");

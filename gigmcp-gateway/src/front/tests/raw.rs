@@ -34,7 +34,7 @@ pub(super) async fn begin(running: &Running) -> TcpStream {
 /// The next frame: its kind, stream and payload; none at the end.
 pub(super) async fn next(stream: &mut TcpStream) -> Option<(u8, u32, Vec<u8>)> {
     let mut head = [0; 9];
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut head)).await.expect("it goes on");
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut head)).await.expect("it goes on");
     read.ok()?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
     let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);

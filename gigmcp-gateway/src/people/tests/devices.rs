@@ -48,7 +48,8 @@ async fn few_browsers_are_known_and_those_used_last() {
     assert!(world.knows("root@example.com", &known[1]).await && world.knows("root@example.com", &known[20]).await);
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn who_has_a_known_browser_guesses_no_faster() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let device = world.in_as("root@example.com").await.device;

@@ -43,7 +43,8 @@ async fn an_account_without_a_password_is_not_one_to_sign_in_to() {
     assert!(matches!(world.sign_in("root@example.com", PASSWORD, None).await, Err(SignInError::Refused)));
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     world.invited("ann@example.com", Role::User).await;
@@ -82,7 +83,8 @@ async fn nobody_is_locked_out_by_others_and_nobody_goes_on_trying() {
     assert_eq!(waits, 2, "one row a wait");
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn who_is_held_back_for_an_account_does_not_make_others_of_the_address_wait() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     world.invited("ann@example.com", Role::User).await;
@@ -109,7 +111,8 @@ async fn who_is_held_back_for_an_account_does_not_make_others_of_the_address_wai
     assert_eq!(wrong, 20, "twin: what is tried is counted");
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn many_of_one_office_accept_on_one_day() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     for number in 0..25 {
@@ -135,7 +138,8 @@ async fn many_of_one_office_accept_on_one_day() {
     world.sign_in_from("203.0.113.9", "user-7@example.com", PASSWORD, None).await.expect("and locks nobody out");
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn one_address_does_not_try_all_accounts() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let mut tried = 0;
@@ -226,7 +230,8 @@ async fn a_second_factor_is_asked_for_and_no_code_is_good_twice() {
     .await;
 }
 
-#[tokio::test]
+// The clock stands still: what is tried may take longer than the wait.
+#[tokio::test(start_paused = true)]
 async fn who_guesses_codes_waits() {
     let world = World::set_up(TestDatabase::sqlite()).await;
     let root = UserId::local();

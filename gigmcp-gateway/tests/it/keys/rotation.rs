@@ -3,8 +3,9 @@
 use std::{
     fs,
     process::Stdio,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::json;
@@ -80,7 +81,7 @@ fn a_rotation_may_be_killed_at_any_time() {
         installation.json(&["key", "rotate"], "");
         clock.elapsed()
     };
-    let whole = (0..5).map(rotation).min().unwrap();
+    let mut whole = (0..5).map(rotation).min().unwrap();
     sound(&installation, SECRETS);
     let (mut killed, mut unfinished) = (0, 0);
     for round in 0..40_u32 {
@@ -91,14 +92,18 @@ fn a_rotation_may_be_killed_at_any_time() {
         let mut random = [0; 4];
         getrandom::fill(&mut random).unwrap();
         let part = f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX);
-        thread::sleep(whole.mul_f64((f64::from(round) + part) / 40.0));
+        let patience = whole.mul_f64((f64::from(round) + part) / 40.0);
+        thread::sleep(patience);
         child.kill().unwrap();
-        killed += usize::from(!child.wait().unwrap().success());
+        match child.wait().unwrap().success() {
+            // What else ran when the others were measured does so no more.
+            true => whole = patience,
+            false => killed += 1,
+        }
         sound(&installation, SECRETS);
         let (_, said) = check(&installation);
         unfinished += usize::from(said["keys"].as_object().unwrap().len() > 1);
     }
-    // Half of them: when other tests end meanwhile, a rotation may be faster than those that were measured.
     assert!(killed >= 20, "only {killed} were killed before their end");
     assert!(unfinished > 0, "none was killed while secrets were rewrapped");
     installation.json(&["key", "rotate"], "");
@@ -237,6 +242,31 @@ fn arrives(internet: &Internet, session: &Session, key: &str) -> bool {
     internet.seen()[before..].iter().any(|seen| seen.count(key) > 0)
 }
 
+/// Does this while the key is rotated again and again; it is told how often that was done.
+fn while_rotating(installation: &Installation, work: impl FnOnce(&dyn Fn() -> usize)) {
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let (ended, rotations) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let _ends = Ends(&ended);
+        let rotating = scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                let output = installation.run(&["key", "rotate"], "");
+                assert!(output.status.success(), "{}", error_of(&output));
+                rotations.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        work(&|| {
+            assert!(!rotating.is_finished(), "a rotation failed");
+            rotations.load(Ordering::SeqCst)
+        });
+    });
+}
+
 #[test]
 fn a_running_gateway_follows_a_rotation() {
     let installation = Installation::on_sqlite();
@@ -259,22 +289,12 @@ fn a_running_gateway_follows_a_rotation() {
     installation.json(&["secret", "set", "first", "API_KEY"], "sk-the-second-value");
     assert!(arrives(&internet, &session, "sk-the-second-value"), "{}", gateway.log());
     // A rotation goes on all the time, and no request lacks its key.
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
-                let output = installation.run(&["key", "rotate"], "");
-                assert!(output.status.success(), "{}", error_of(&output));
-            }
-        });
-        let until = Instant::now() + Duration::from_secs(4);
+    while_rotating(&installation, |rotations| {
         let mut calls = 0;
-        while Instant::now() < until {
+        while calls < 20 || rotations() < 5 {
             assert!(arrives(&internet, &session, "sk-the-second-value"), "{}", gateway.log());
             calls += 1;
         }
-        stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        assert!(calls > 10);
     });
 }
 
@@ -282,20 +302,13 @@ fn a_running_gateway_follows_a_rotation() {
 fn what_is_set_during_a_rotation_is_not_lost() {
     let installation = with_secrets(1);
     more_secrets(&installation, 30);
-    thread::scope(|scope| {
-        let rotating = scope.spawn(|| {
-            for _ in 0..10 {
-                let output = installation.run(&["key", "rotate"], "");
-                assert!(output.status.success(), "{}", error_of(&output));
-            }
-        });
+    while_rotating(&installation, |rotations| {
         let mut version = 1;
-        while !rotating.is_finished() {
+        while version <= 5 || rotations() < 10 {
             version += 1;
             let set = installation.json(&["secret", "set", "s0", "KEY"], &format!("value-of-version-{version}"));
             assert_eq!(set["version"], version);
         }
-        assert!(version > 5);
     });
     sound(&installation, 30);
     installation.json(&["key", "rotate"], "");

@@ -217,7 +217,7 @@ fn a_key_that_kubernetes_mounts_is_taken() {
     // A pod's user is not root, and its group is one of the pod's.
     let copied = tempfile::tempdir().unwrap();
     let program = copied.path().join("gigmcp-gateway");
-    fs::copy(crate::gateway::GATEWAY, &program).unwrap();
+    crate::gateway::copy_gateway(&program);
     for directory in [copied.path(), elsewhere.0.path(), maker.data().parent().unwrap(), &data] {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
     }

@@ -153,7 +153,7 @@ async fn no_schema_takes_long() {
         let found = check(&schema, &value).await;
         let took = begin.elapsed();
         // A debug build is some twenty times slower than what runs.
-        assert!(took < Duration::from_secs(10), "{case}: {took:?}, {found:?}");
+        assert!(took < Duration::from_secs(60), "{case}: {took:?}, {found:?}");
     }
 }
 

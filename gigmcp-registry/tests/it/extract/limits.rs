@@ -146,7 +146,7 @@ fn a_directory_is_cleared_once_however_often_a_layer_says_so() {
     let begun = std::time::Instant::now();
     place.extract(&[files(tar(), "d/lower").end(), again.file("d/last", "").end()], &ImageLimits::default()).unwrap();
     // Each time would take minutes.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
     let listing = place.listing();
     assert_eq!(listing.len(), 4002);
     assert!(!listing.iter().any(|line| line.contains("lower")) && listing.contains(&"f d/last ".to_owned()));

@@ -78,7 +78,7 @@ fn collect_garbage(place: &Place) {
     let start = Instant::now();
     loop {
         match place.store.collect_garbage(&Keep::default()) {
-            Err(StoreError::Busy) if start.elapsed() < Duration::from_secs(10) => std::thread::yield_now(),
+            Err(StoreError::Busy) if start.elapsed() < Duration::from_secs(60) => std::thread::yield_now(),
             collected => {
                 collected.unwrap();
                 return;

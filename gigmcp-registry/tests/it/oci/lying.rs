@@ -19,16 +19,29 @@ fn image() -> Image {
     Image::index(&[Tar::new().entry(crate::tar_bytes::Header::new(b'0', "a"), &noise), Tar::new().file("b", "1")])
 }
 
-/// A client that reaches loopback, and speaks plain HTTP with these.
+/// A client that reaches loopback, and speaks plain HTTP with these. Nothing here takes as long as it waits.
 pub(crate) fn client(servers: &[&Server]) -> RemoteBuilder {
+    client_that_waits(servers, Duration::from_secs(60), Duration::from_secs(60))
+}
+
+/// The same, for so long while nothing comes, and for so long while little does.
+fn client_that_waits(servers: &[&Server], nothing: Duration, little: Duration) -> RemoteBuilder {
     let mut timeouts = Timeouts::default();
-    timeouts.answer = Duration::from_millis(500);
-    timeouts.idle = Duration::from_millis(500);
-    timeouts.grace = Duration::from_millis(2000);
+    (timeouts.answer, timeouts.idle, timeouts.grace) = (nothing, nothing, little);
     timeouts.slowest_bytes_per_second = 1 << 20;
     let builder = Remote::builder(|_: &str, address: IpAddr| address.is_loopback(), Anonymous).timeouts(timeouts);
     servers.iter().fold(builder, |builder, server| builder.danger_plain_http(server.name.parse().unwrap()))
 }
+
+/// One that waits only as long as an honest server takes on a machine that does much else, if it is to wait in vain.
+fn client_for(servers: &[&Server], expected: &str) -> RemoteBuilder {
+    match expected.starts_with("did not") {
+        true => client_that_waits(servers, RUNS_OUT, RUNS_OUT),
+        false => client(servers),
+    }
+}
+
+const RUNS_OUT: Duration = Duration::from_secs(5);
 
 /// What is wrong, in a word.
 fn fault(error: &PullError) -> String {
@@ -148,7 +161,7 @@ async fn lies_about_a_layer_leave_nothing() {
             _ => honest(&given, request),
         });
         let server = server.await;
-        let remote = client(&[&server]).build().unwrap();
+        let remote = client_for(&[&server], expected).build().unwrap();
         let error = place.installer().pull(&remote, &server.image(&image)).await.unwrap_err();
         assert_eq!(fault(&error), *expected, "{case}");
         // Of the layer that nobody lied about, the beginning may be there.
@@ -181,7 +194,7 @@ async fn lies_about_a_manifest_leave_nothing() {
         let (place, image) = (Place::new(), image());
         let (given, lie) = (image.clone(), *lie);
         let server = Server::start(move |_| lie(&given.content[&given.digest.to_string()])).await;
-        let remote = client(&[&server]).build().unwrap();
+        let remote = client_for(&[&server], expected).build().unwrap();
         let error = place.installer().pull(&remote, &server.image(&image)).await.unwrap_err();
         assert_eq!(fault(&error), *expected, "{case}");
         place.must_be_empty(case);
@@ -209,7 +222,8 @@ async fn a_slow_registry_is_waited_for_until_it_is_too_slow() {
             }
         }
     });
-    let remote = client(&[]).danger_plain_http(name.parse().unwrap()).build().unwrap();
+    let remote = client_that_waits(&[], Duration::from_secs(60), Duration::from_secs(2));
+    let remote = remote.danger_plain_http(name.parse().unwrap()).build().unwrap();
     let reference = gigmcp_registry::ImageReference::new(&format!("{name}/example/a"), image.digest).unwrap();
     let error = place.installer().pull(&remote, &reference).await.unwrap_err();
     assert_eq!(fault(&error), "did not send its content");
