@@ -243,7 +243,8 @@ impl Supervisor {
             }),
             Ok(Some((report, descriptors))) => live.hear(report, descriptors),
             Ok(None) => live.control = None,
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            // Said once, before what is left to read, if PID 1 ended with signals unread.
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNRESET) => {}
             Err(_) => {
                 live.lifeline.cut();
                 live.control = None;

@@ -335,6 +335,26 @@ async fn signals_are_forwarded_to_the_server() {
     }
 }
 
+/// A socket that is closed with something unread tells the other end so first, before what was sent to it.
+#[tokio::test]
+async fn how_a_server_ended_is_told_whatever_signals_are_on_their_way() {
+    for on_their_way in [0, 3] {
+        let mut sandbox = hanging("on-their-way").await;
+        let processes = of_server("on-their-way");
+        let [server, init, _] = *processes else { panic!("{processes:?}") };
+        let send = |process: u32, signal| {
+            kill_process(Pid::from_raw(i32::try_from(process).unwrap()).unwrap(), signal).unwrap();
+        };
+        send(init, Signal::STOP);
+        (0..on_their_way).for_each(|_| sandbox.signal(ServerSignal::User1));
+        let gone = Watched::new(&[server]);
+        send(server, Signal::KILL);
+        gone.assert_gone();
+        send(init, Signal::CONT);
+        assert_eq!(sandbox.wait().await, Exit::Signaled(9), "{on_their_way}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_runs_too_long_is_ended_and_says_so() {
     let short = Limits::default().wall_time(Some(Duration::from_millis(300)));
