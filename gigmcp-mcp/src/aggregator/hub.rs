@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -18,7 +18,7 @@ use super::{
     pointing::{MAX_WORK, links_of_result, may_link},
     rate::Rates,
     skill_uris::exposed,
-    tasks::{Ledger, TaskListeners},
+    tasks::{Ledger, Owner, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     level::LogLevel,
     message::Notification,
     object::quoted,
-    sink::ClientId,
+    sink::{ClientContext, ClientId},
     upstream::{Call, Event, List, Outcome},
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Shared {
 /// Who is subscribed to what, and each client to how much.
 #[derive(Default)]
 struct Subscriptions {
-    clients: HashMap<Subscribed, BTreeSet<Option<ClientId>>>,
+    clients: HashMap<Subscribed, BTreeMap<Option<ClientId>, Owner>>,
     of_client: HashMap<ClientId, usize>,
     /// Bytes of the URIs.
     bytes: usize,
@@ -224,8 +224,8 @@ impl Hub {
         lock(&self.levels).values().copied().min()
     }
 
-    /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
-    pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
+    /// Notes a subscription of a client, and whose it is; whether it is the first to this resource. `None` if there are too many.
+    pub(super) fn subscribe(&self, to: Subscribed, (client, owner): (Option<ClientId>, Owner)) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
         let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
         let known = clients.get(&to);
@@ -233,7 +233,7 @@ impl Hub {
         if known.is_none() && is_full() {
             return None;
         }
-        if known.is_none_or(|known| !known.contains(&client))
+        if known.is_none_or(|known| !known.contains_key(&client))
             && let Some(client) = client
         {
             let count = of_client.entry(client).or_default();
@@ -247,8 +247,22 @@ impl Hub {
         }
         // One that is about to be left is one that the server knows of.
         let first = known.is_none();
-        clients.entry(to).or_default().insert(client);
+        clients.entry(to).or_default().insert(client, owner);
         Some(first)
+    }
+
+    /// The calls that subscribe to this again: one of each owner who is subscribed to it, as the server is to know of all whose it is
+    /// what it says of it on its own.
+    pub(super) fn subscribes_again(&self, to: &Subscribed) -> Vec<Call> {
+        let subscriptions = lock(&self.subscriptions);
+        let owners: BTreeSet<_> = subscriptions.clients.get(to).into_iter().flat_map(BTreeMap::values).collect();
+        let nothing = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        let of = |owner| Arc::new(ClientContext { owner: Some(owner), ..ClientContext::new(nothing()) });
+        let again = owners
+            .into_iter()
+            .cloned()
+            .map(|owner| Call { context: owner.map(of), ..of_uri("resources/subscribe", &to.uri) });
+        again.collect()
     }
 
     /// Whether anybody is subscribed to this.
@@ -264,11 +278,12 @@ impl Hub {
         known: impl Fn(&Subscribed) -> bool,
     ) -> Option<Subscribed> {
         let subscriptions = lock(&self.subscriptions);
-        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains(&client));
+        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains_key(&client));
         if let Some(this) = this.filter(|this| has(this)) {
             return Some(this.clone());
         }
-        let mut own = subscriptions.clients.iter().filter(|(_, clients)| clients.contains(&client)).map(|(to, _)| to);
+        let mut own =
+            subscriptions.clients.iter().filter(|(_, clients)| clients.contains_key(&client)).map(|(to, _)| to);
         own.find(|to| known(to)).cloned()
     }
 
@@ -276,7 +291,7 @@ impl Hub {
     /// then.
     pub(super) fn is_left(&self, to: &Subscribed) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
-        let left = subscriptions.clients.get(to).is_some_and(BTreeSet::is_empty);
+        let left = subscriptions.clients.get(to).is_some_and(BTreeMap::is_empty);
         if left {
             subscriptions.clients.remove(to);
             subscriptions.bytes -= to.uri.len();
@@ -288,8 +303,9 @@ impl Hub {
     pub(super) fn unsubscribe(&self, to: &Subscribed, client: Option<ClientId>) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
         let Some(clients) = subscriptions.clients.get_mut(to) else { return false };
-        let was_there = clients.remove(&client);
-        let last = clients.is_empty();
+        let was_there = clients.remove(&client).is_some();
+        // One that is about to be left is told to the server by whoever leaves it.
+        let last = was_there && clients.is_empty();
         if last {
             subscriptions.clients.remove(to);
             subscriptions.bytes -= to.uri.len();
@@ -297,7 +313,7 @@ impl Hub {
         if was_there {
             subscriptions.less_of(client);
         }
-        was_there && last
+        last
     }
 
     /// What a server that has just started is to be told of earlier.
@@ -317,7 +333,7 @@ impl Hub {
         let Subscriptions { clients, of_client, .. } = &mut *subscriptions;
         of_client.remove(&client);
         for (key, clients) in clients {
-            if clients.remove(&Some(client)) && clients.is_empty() {
+            if clients.remove(&Some(client)).is_some() && clients.is_empty() {
                 over.push(key.clone());
             }
         }

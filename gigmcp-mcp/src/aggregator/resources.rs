@@ -161,7 +161,8 @@ impl Aggregator {
             return Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text));
         }
         let to = Subscribed { server: entry.index, uri: uri.clone() };
-        match self.hub.subscribe(to.clone(), call.client) {
+        let owner = call.context.as_deref().and_then(|context| context.owner.clone());
+        match self.hub.subscribe(to.clone(), (call.client, owner)) {
             Some(true) => {
                 let mut noted = Noted {
                     hub: &self.hub,
@@ -250,8 +251,8 @@ impl Drop for Noted<'_> {
 
 /// Subscribes to what somebody is subscribed to although it has just ended: whoever came meanwhile was not told to the server.
 async fn again_if_wanted(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
-    if hub.is_subscribed_to(to) {
-        drop(upstream.call(of_uri("resources/subscribe", &to.uri)).await);
+    for call in hub.subscribes_again(to) {
+        drop(upstream.call(call).await);
     }
 }
 

@@ -33,6 +33,7 @@ mod pins_cold;
 mod pins_processes;
 mod played;
 mod renewed;
+mod resumed;
 mod rounds;
 mod scripted;
 mod seam;
