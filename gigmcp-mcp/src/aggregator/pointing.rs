@@ -6,7 +6,10 @@ use std::cell::Cell;
 use serde_json::value::RawValue;
 
 use super::{hub::Hub, offer::Offer};
-use crate::object::{Members, is_object};
+use crate::{
+    mend::{text_block, text_message},
+    object::{Members, is_object},
+};
 
 /// A tool's definition with the page that a client shows beside its results (MCP Apps) under the URI that clients know.
 pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> Option<Box<RawValue>> {
@@ -48,10 +51,13 @@ pub(super) fn links_of_result(hub: &Hub, (server, offer): (usize, &Offer), resul
     let mut any = false;
     let mut all = Vec::new();
     for message in messages {
-        let changed = Members::of(message).ok().and_then(|read| {
-            let changed = block(read.value("content")?, known)?;
-            Some(read.set("content", changed.get()))
-        });
+        let changed = match Members::of(message) {
+            Ok(read) => {
+                let changed = read.value("content").and_then(|content| block(content, known));
+                changed.map(|changed| read.set("content", changed.get()))
+            }
+            Err(_) => RawValue::from_string(text_message(message.get())).ok(),
+        };
         any |= changed.is_some();
         all.push(changed.as_deref().unwrap_or(message).get().to_owned());
     }
@@ -84,12 +90,18 @@ fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> 
     any.then(|| format!("[{}]", all.join(",")))
 }
 
+/// What names a member twice may be a link to some reader, and is told as text.
 fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {
-    let members = Members::of(block).ok()?;
+    let text = || RawValue::from_string(text_block(block.get())).ok();
+    let Ok(members) = Members::of(block) else { return text() };
     match &*members.string("type")? {
         "resource_link" => renamed(block, "uri", known),
         "resource" => {
-            let changed = renamed(members.value("resource")?, "uri", known)?;
+            let resource = members.value("resource")?;
+            if Members::of(resource).is_err() {
+                return text();
+            }
+            let changed = renamed(resource, "uri", known)?;
             Some(members.set("resource", changed.get()))
         }
         _ => None,

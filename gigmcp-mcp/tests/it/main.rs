@@ -56,5 +56,6 @@ mod tasks_held_back;
 mod tasks_played;
 mod tasks_replaced;
 mod told;
+mod twice;
 mod unread;
 mod waiting;
