@@ -142,24 +142,26 @@ impl Hub {
     }
 
     /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
-    pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
+    fn exposed_uri(&self, server: usize, uri: &str, work: &Cell<usize>) -> Option<String> {
         let entries = self.entries.get()?;
         let own = entries.get(server)?.upgrade()?;
-        if self.is_misleading(uri) {
+        if self.is_misleading(uri, work) {
             return Some(exposed(own.name.as_str(), uri));
         }
         let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
     }
 
-    /// The same for one that a result of this server names: in its name if it would lead to another server otherwise.
+    /// The same for one that this server only names: in its name if it would lead to another server otherwise.
     pub(super) fn linked_uri(&self, server: usize, uri: &str, work: &Cell<usize>) -> Option<String> {
-        let exposed = self.exposed_uri(server, uri)?;
+        let exposed = self.exposed_uri(server, uri, work)?;
         let own = self.entries.get()?.get(server)?.upgrade()?;
         if exposed != uri || own.lists_uri(uri) {
             return Some(exposed);
         }
-        let leads_elsewhere = self.links.owner(uri).is_some_and(|owner| owner != server)
+        // Whoever has named it first does not get it, if it is another's.
+        let leads = |owner| owner != server && !self.is_anothers_within(owner, uri, work);
+        let leads_elsewhere = self.links.owner(uri).is_some_and(leads)
             || self.entries().any(|entry| entry.lists_uri(uri))
             || self.is_anothers_within(server, uri, work);
         Some(if leads_elsewhere { prefixed(own.name.as_str(), uri) } else { exposed })

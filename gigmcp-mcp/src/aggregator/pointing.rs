@@ -77,6 +77,10 @@ fn may_name(json: &RawValue, text: &str) -> bool {
 /// How much of all links of one result is compared with templates, in bytes of URI times bytes of template. What is left then
 /// counts as another server's.
 pub(super) const MAX_WORK: usize = 128 << 20;
+/// The same of one resource that has changed, as often as its server says so.
+pub(super) const WORK_OF_UPDATE: usize = 4 << 20;
+/// The same of the page of one tool, of which there may be thousands.
+const WORK_OF_PAGE: usize = 1 << 20;
 
 fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> Option<String> {
     let content: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
@@ -110,7 +114,11 @@ fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box
 
 /// The object with the URI in this member as clients know it; nothing if that is the same.
 fn exposed(hub: &Hub, server: usize, object: &RawValue, name: &str) -> Option<Box<RawValue>> {
-    renamed(object, name, |uri| hub.exposed_uri(server, uri))
+    renamed(object, name, |uri| {
+        // It need not be listed: then this names it.
+        hub.links.learn(server, uri);
+        hub.linked_uri(server, uri, &Cell::new(WORK_OF_PAGE))
+    })
 }
 
 fn renamed(object: &RawValue, name: &str, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {

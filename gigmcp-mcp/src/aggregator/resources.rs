@@ -1,6 +1,6 @@
 //! What is asked by URI: reading resources and subscribing to them.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use serde_json::{json, value::RawValue};
 use tokio::runtime::Handle;
@@ -12,6 +12,7 @@ use super::{
     lists::Gathered,
     offer::Offer,
     passing::uri_of,
+    pointing::MAX_WORK,
     skill_files::agreed,
     skill_uris,
     spares::Wanted,
@@ -55,12 +56,12 @@ impl Aggregator {
         if let Some((entry, own)) = self.named_in(uri) {
             return vec![Location { entry: Arc::clone(entry), uri: own }];
         }
-        if self.hub.is_misleading(uri) {
-            return self.prefixed(uri).await.into_iter().collect();
-        }
         let mut known = Vec::new();
         for entry in &self.entries {
             known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
+        }
+        if self.hub.is_misleading(uri, &Cell::new(MAX_WORK)) {
+            return self.prefixed(uri).await.into_iter().collect();
         }
         let found = self.locate_among(&known, uri).await;
         if !found.is_empty() {

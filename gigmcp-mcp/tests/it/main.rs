@@ -32,6 +32,7 @@ mod pins;
 mod pins_cold;
 mod pins_processes;
 mod played;
+mod prefixed_uris;
 mod renewed;
 mod resumed;
 mod rounds;
