@@ -52,7 +52,7 @@ use serde_json::value::RawValue;
 use tokio::{sync::broadcast, task::JoinSet};
 
 pub(crate) use self::pace::Talk;
-pub(crate) use self::passing::host_of;
+pub(crate) use self::passing::{MAX_ADDRESSES, host_of};
 pub(crate) use self::tasks::{SUBSCRIBE, UNSUBSCRIBE};
 use self::{
     backend::Entry,

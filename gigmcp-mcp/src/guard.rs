@@ -229,6 +229,11 @@ impl Guard {
     }
 
     fn fitted(&self, method: &str, result: Box<RawValue>) -> Result<Box<RawValue>, Refused> {
+        // Two readers would read two things: what is checked and changed of it would not be what a client sees.
+        if is_object(&result) && Members::of(&result).is_err() {
+            self.tally.add(Finding::ResultRefused, 1);
+            return Err(broken("the result names a member twice, or has too many"));
+        }
         match size::fitted(method, &result, &self.policy.limits, &self.tally) {
             Ok(fitted) => Ok(fitted.unwrap_or(result)),
             Err(limit_bytes) => Err(self.too_long(limit_bytes)),

@@ -86,7 +86,7 @@ pub struct StreamableHttpLimits {
     pub body_timeout: Duration,
     /// Sessions of one principal; the one unused for longest makes room. Default 256.
     pub max_sessions_per_principal: usize,
-    /// Sessions of all; the one unused for longest makes room. Default 16,384.
+    /// Sessions of all; of whoever has most, the one unused for longest makes room. Default 16,384.
     pub max_sessions: usize,
     /// How long a session may be unused. Default 12 h, because few clients survive the loss of one.
     pub session_idle: Duration,
@@ -98,7 +98,8 @@ pub struct StreamableHttpLimits {
     pub max_bytes_per_principal: usize,
     /// Messages in one batch. Default 64.
     pub max_batch: usize,
-    /// Calls that wait for their client to come back with answers; more fail. Default 1,024.
+    /// Calls that wait for their client to come back with answers; of whoever has most, the oldest makes room for one with fewer, and
+    /// more fail. Default 1,024.
     pub max_parked: usize,
     /// The same, of one principal. Default 64.
     pub max_parked_per_principal: usize,

@@ -6,8 +6,9 @@ mod glance;
 
 use serde_json::value::RawValue;
 
+pub(crate) use self::block::text_block;
 use self::{
-    block::{contents, mended_block, object_or_none, text_block},
+    block::{contents, mended_block, object_or_none},
     glance::is_right,
 };
 use crate::{
@@ -85,10 +86,15 @@ fn prompt(result: &RawValue) -> Option<Box<RawValue>> {
     Some(without_odd(&mended, "_meta", is_object))
 }
 
+/// A message of a prompt that says this.
+pub(crate) fn text_message(text: &str) -> String {
+    format!(r#"{{"role":"user","content":{}}}"#, text_block(text))
+}
+
 /// One message, or one for each block, if there are several in one and there is room for so many.
 fn messages(message: &RawValue, room: &mut usize) -> Vec<String> {
     let Ok(members) = Members::of(message) else {
-        return vec![format!(r#"{{"role":"user","content":{}}}"#, text_block(message.get()))];
+        return vec![text_message(message.get())];
     };
     // Instructions of a system are for the model as much as those of a user, and there is no other role for them.
     let role = if members.string("role").as_deref() == Some("assistant") { r#""assistant""# } else { r#""user""# };

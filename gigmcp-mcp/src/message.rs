@@ -226,6 +226,8 @@ impl RpcError {
     pub const MISSING_CAPABILITY: i64 = -32021;
     /// The revision is not spoken here; `data.supported` says which are.
     pub const UNSUPPORTED_VERSION: i64 = -32022;
+    /// The client has to open addresses and call again; `data.elicitations` says which. Of revision 2025-11-25.
+    pub const URL_ELICITATION_REQUIRED: i64 = -32042;
     /// The client cancelled the request itself.
     pub const REQUEST_CANCELLED: i64 = -32800;
 

@@ -64,8 +64,10 @@ fn bound(context: &[&str]) -> Vec<u8> {
 }
 
 const NONCE_BYTES: usize = 24;
-/// Longer ones are not opened.
-pub(crate) const MAX_TOKEN_BYTES: usize = 64 << 10;
+/// Longer ones are not opened. A server's state of 64 KiB fits, which is sealed twice.
+pub(crate) const MAX_TOKEN_BYTES: usize = 128 << 10;
+/// What is told of a longer one.
+pub(crate) const TOO_LONG: &str = "the server's state is too long";
 /// What a client is told of a state that does not open.
 pub(crate) const STATE: &str = "requestState is not one that was given out for this request, or was used before";
 
@@ -90,7 +92,7 @@ mod tests {
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(sealer.open(&["cursor", "tools"], &changed), None, "{position}");
         }
-        for nonsense in ["", "A", "not base64!", &token[1..], &"A".repeat(100_000)] {
+        for nonsense in ["", "A", "not base64!", &token[1..], &"A".repeat(200_000)] {
             assert_eq!(sealer.open(&["cursor", "tools"], nonsense), None);
         }
     }

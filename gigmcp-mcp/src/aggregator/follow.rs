@@ -1,6 +1,7 @@
 //! What a running server says without being asked.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     sync::{Arc, Weak},
 };
@@ -16,6 +17,7 @@ use super::{
     identity::ProcessId,
     pace::{Settling, Talk},
     passing::{named, uri_of},
+    pointing::WORK_OF_UPDATE,
     skill_uris,
     tasks::notices,
     working::Ending,
@@ -107,10 +109,11 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
             let Some(own) = params.and_then(uri_of) else { return };
             // What nobody asked this server about may be a neighbour's.
             let to = Subscribed { server: entry.index, uri: own.as_str().into() };
-            let Some(exposed) = entry.hub.exposed_uri(entry.index, &own).filter(|_| entry.hub.is_subscribed_to(&to))
-            else {
+            if !entry.hub.is_subscribed_to(&to) {
                 return;
-            };
+            }
+            // As it is called where it is named, so that nobody takes it for another one's.
+            let Some(exposed) = entry.hub.linked_uri(entry.index, &own, &Cell::new(WORK_OF_UPDATE)) else { return };
             let told = |uri: &str| {
                 let params = params.and_then(|params| Members::of(params).ok()?.with("uri", uri));
                 Notification { params, ..event.clone() }

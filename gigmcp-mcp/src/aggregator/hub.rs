@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -18,7 +18,7 @@ use super::{
     pointing::{MAX_WORK, links_of_result, may_link},
     rate::Rates,
     skill_uris::exposed,
-    tasks::{Ledger, TaskListeners},
+    tasks::{Ledger, Owner, TaskListeners},
     working::Working,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     level::LogLevel,
     message::Notification,
     object::quoted,
-    sink::ClientId,
+    sink::{ClientContext, ClientId},
     upstream::{Call, Event, List, Outcome},
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Shared {
 /// Who is subscribed to what, and each client to how much.
 #[derive(Default)]
 struct Subscriptions {
-    clients: HashMap<Subscribed, BTreeSet<Option<ClientId>>>,
+    clients: HashMap<Subscribed, BTreeMap<Option<ClientId>, Owner>>,
     of_client: HashMap<ClientId, usize>,
     /// Bytes of the URIs.
     bytes: usize,
@@ -142,24 +142,26 @@ impl Hub {
     }
 
     /// Under which URI clients know a resource of a server: its own, unless a server before it has the same.
-    pub(super) fn exposed_uri(&self, server: usize, uri: &str) -> Option<String> {
+    fn exposed_uri(&self, server: usize, uri: &str, work: &Cell<usize>) -> Option<String> {
         let entries = self.entries.get()?;
         let own = entries.get(server)?.upgrade()?;
-        if self.is_misleading(uri) {
+        if self.is_misleading(uri, work) {
             return Some(exposed(own.name.as_str(), uri));
         }
         let taken = entries.iter().take(server).filter_map(Weak::upgrade).any(|entry| entry.lists_uri(uri));
         Some(if taken && own.lists_uri(uri) { prefixed(own.name.as_str(), uri) } else { uri.to_owned() })
     }
 
-    /// The same for one that a result of this server names: in its name if it would lead to another server otherwise.
+    /// The same for one that this server only names: in its name if it would lead to another server otherwise.
     pub(super) fn linked_uri(&self, server: usize, uri: &str, work: &Cell<usize>) -> Option<String> {
-        let exposed = self.exposed_uri(server, uri)?;
+        let exposed = self.exposed_uri(server, uri, work)?;
         let own = self.entries.get()?.get(server)?.upgrade()?;
         if exposed != uri || own.lists_uri(uri) {
             return Some(exposed);
         }
-        let leads_elsewhere = self.links.owner(uri).is_some_and(|owner| owner != server)
+        // Whoever has named it first does not get it, if it is another's.
+        let leads = |owner| owner != server && !self.is_anothers_within(owner, uri, work);
+        let leads_elsewhere = self.links.owner(uri).is_some_and(leads)
             || self.entries().any(|entry| entry.lists_uri(uri))
             || self.is_anothers_within(server, uri, work);
         Some(if leads_elsewhere { prefixed(own.name.as_str(), uri) } else { exposed })
@@ -224,8 +226,8 @@ impl Hub {
         lock(&self.levels).values().copied().min()
     }
 
-    /// Notes a subscription; whether it is the first to this resource. `None` if there are too many.
-    pub(super) fn subscribe(&self, to: Subscribed, client: Option<ClientId>) -> Option<bool> {
+    /// Notes a subscription of a client, and whose it is; whether it is the first to this resource. `None` if there are too many.
+    pub(super) fn subscribe(&self, to: Subscribed, (client, owner): (Option<ClientId>, Owner)) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
         let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
         let known = clients.get(&to);
@@ -233,7 +235,7 @@ impl Hub {
         if known.is_none() && is_full() {
             return None;
         }
-        if known.is_none_or(|known| !known.contains(&client))
+        if known.is_none_or(|known| !known.contains_key(&client))
             && let Some(client) = client
         {
             let count = of_client.entry(client).or_default();
@@ -247,8 +249,22 @@ impl Hub {
         }
         // One that is about to be left is one that the server knows of.
         let first = known.is_none();
-        clients.entry(to).or_default().insert(client);
+        clients.entry(to).or_default().insert(client, owner);
         Some(first)
+    }
+
+    /// The calls that subscribe to this again: one of each owner who is subscribed to it, as the server is to know of all whose it is
+    /// what it says of it on its own.
+    pub(super) fn subscribes_again(&self, to: &Subscribed) -> Vec<Call> {
+        let subscriptions = lock(&self.subscriptions);
+        let owners: BTreeSet<_> = subscriptions.clients.get(to).into_iter().flat_map(BTreeMap::values).collect();
+        let nothing = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        let of = |owner| Arc::new(ClientContext { owner: Some(owner), ..ClientContext::new(nothing()) });
+        let again = owners
+            .into_iter()
+            .cloned()
+            .map(|owner| Call { context: owner.map(of), ..of_uri("resources/subscribe", &to.uri) });
+        again.collect()
     }
 
     /// Whether anybody is subscribed to this.
@@ -264,11 +280,12 @@ impl Hub {
         known: impl Fn(&Subscribed) -> bool,
     ) -> Option<Subscribed> {
         let subscriptions = lock(&self.subscriptions);
-        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains(&client));
+        let has = |to: &Subscribed| subscriptions.clients.get(to).is_some_and(|clients| clients.contains_key(&client));
         if let Some(this) = this.filter(|this| has(this)) {
             return Some(this.clone());
         }
-        let mut own = subscriptions.clients.iter().filter(|(_, clients)| clients.contains(&client)).map(|(to, _)| to);
+        let mut own =
+            subscriptions.clients.iter().filter(|(_, clients)| clients.contains_key(&client)).map(|(to, _)| to);
         own.find(|to| known(to)).cloned()
     }
 
@@ -276,7 +293,7 @@ impl Hub {
     /// then.
     pub(super) fn is_left(&self, to: &Subscribed) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
-        let left = subscriptions.clients.get(to).is_some_and(BTreeSet::is_empty);
+        let left = subscriptions.clients.get(to).is_some_and(BTreeMap::is_empty);
         if left {
             subscriptions.clients.remove(to);
             subscriptions.bytes -= to.uri.len();
@@ -288,8 +305,9 @@ impl Hub {
     pub(super) fn unsubscribe(&self, to: &Subscribed, client: Option<ClientId>) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
         let Some(clients) = subscriptions.clients.get_mut(to) else { return false };
-        let was_there = clients.remove(&client);
-        let last = clients.is_empty();
+        let was_there = clients.remove(&client).is_some();
+        // One that is about to be left is told to the server by whoever leaves it.
+        let last = was_there && clients.is_empty();
         if last {
             subscriptions.clients.remove(to);
             subscriptions.bytes -= to.uri.len();
@@ -297,7 +315,7 @@ impl Hub {
         if was_there {
             subscriptions.less_of(client);
         }
-        was_there && last
+        last
     }
 
     /// What a server that has just started is to be told of earlier.
@@ -317,7 +335,7 @@ impl Hub {
         let Subscriptions { clients, of_client, .. } = &mut *subscriptions;
         of_client.remove(&client);
         for (key, clients) in clients {
-            if clients.remove(&Some(client)) && clients.is_empty() {
+            if clients.remove(&Some(client)).is_some() && clients.is_empty() {
                 over.push(key.clone());
             }
         }

@@ -1,6 +1,6 @@
 //! The lists that clients see.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::Cell, sync::Arc};
 
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -14,6 +14,7 @@ use super::{
     named::Kind,
     naming::Shown,
     offer::Offer,
+    pointing::MAX_WORK,
     skill_uris::exposed,
 };
 use crate::{
@@ -124,12 +125,13 @@ impl Aggregator {
     /// Definitions of resources or templates. Of two servers with the same URI, the second one's is changed, and so is any that
     /// could be taken for one with a server's name in it.
     fn located(&self, gathered: &Gathered, of: fn(&Catalogue) -> &LocatedList) -> Vec<Box<RawValue>> {
+        let work = &Cell::new(MAX_WORK);
         let mut taken = std::collections::HashSet::new();
         let mut items = Vec::new();
         for (entry, ready) in &gathered.servers {
             for item in of(&ready.catalogue).items() {
                 let name = entry.name.as_str();
-                let misleading = self.hub.is_misleading(&item.uri);
+                let misleading = self.hub.is_misleading(&item.uri, work);
                 if !misleading && taken.insert(item.uri.to_string()) {
                     items.push(item.definition.clone());
                     continue;

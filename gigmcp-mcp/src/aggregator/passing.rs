@@ -200,7 +200,7 @@ pub(super) fn labelled_error(server: &ServerId, error: Box<RawValue>) -> Box<Raw
             RpcError::INTERNAL_ERROR,
             format!("server {server} answered with an error of an endpoint"),
         )),
-        Some(URL_ELICITATION_REQUIRED) => with_labelled_addresses(server, &error),
+        Some(RpcError::URL_ELICITATION_REQUIRED) => with_labelled_addresses(server, &error),
         _ => Ok(None),
     };
     match instead {
@@ -226,9 +226,8 @@ fn with_labelled_addresses(server: &ServerId, error: &RawValue) -> Result<Option
     Ok(data.and_then(|data| members.with_raw("data", data.get())))
 }
 
-/// `URLElicitationRequiredError` of revision 2025-11-25.
-const URL_ELICITATION_REQUIRED: i64 = -32042;
-const MAX_ADDRESSES: usize = 64;
+/// Of one error.
+pub(crate) const MAX_ADDRESSES: usize = 64;
 
 pub(super) fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<Option<Box<RawValue>>, RpcError> {
     let malformed = || RpcError::new(RpcError::INTERNAL_ERROR, "the server asks for input in a malformed way");

@@ -6,7 +6,10 @@ use std::cell::Cell;
 use serde_json::value::RawValue;
 
 use super::{hub::Hub, offer::Offer};
-use crate::object::{Members, is_object};
+use crate::{
+    mend::{text_block, text_message},
+    object::{Members, is_object},
+};
 
 /// A tool's definition with the page that a client shows beside its results (MCP Apps) under the URI that clients know.
 pub(super) fn page_of_tool(hub: &Hub, server: usize, definition: &RawValue) -> Option<Box<RawValue>> {
@@ -48,10 +51,13 @@ pub(super) fn links_of_result(hub: &Hub, (server, offer): (usize, &Offer), resul
     let mut any = false;
     let mut all = Vec::new();
     for message in messages {
-        let changed = Members::of(message).ok().and_then(|read| {
-            let changed = block(read.value("content")?, known)?;
-            Some(read.set("content", changed.get()))
-        });
+        let changed = match Members::of(message) {
+            Ok(read) => {
+                let changed = read.value("content").and_then(|content| block(content, known));
+                changed.map(|changed| read.set("content", changed.get()))
+            }
+            Err(_) => RawValue::from_string(text_message(message.get())).ok(),
+        };
         any |= changed.is_some();
         all.push(changed.as_deref().unwrap_or(message).get().to_owned());
     }
@@ -71,6 +77,10 @@ fn may_name(json: &RawValue, text: &str) -> bool {
 /// How much of all links of one result is compared with templates, in bytes of URI times bytes of template. What is left then
 /// counts as another server's.
 pub(super) const MAX_WORK: usize = 128 << 20;
+/// The same of one resource that has changed, as often as its server says so.
+pub(super) const WORK_OF_UPDATE: usize = 4 << 20;
+/// The same of the page of one tool, of which there may be thousands.
+const WORK_OF_PAGE: usize = 1 << 20;
 
 fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> Option<String> {
     let content: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
@@ -84,12 +94,18 @@ fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> 
     any.then(|| format!("[{}]", all.join(",")))
 }
 
+/// What names a member twice may be a link to some reader, and is told as text.
 fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {
-    let members = Members::of(block).ok()?;
+    let text = || RawValue::from_string(text_block(block.get())).ok();
+    let Ok(members) = Members::of(block) else { return text() };
     match &*members.string("type")? {
         "resource_link" => renamed(block, "uri", known),
         "resource" => {
-            let changed = renamed(members.value("resource")?, "uri", known)?;
+            let resource = members.value("resource")?;
+            if Members::of(resource).is_err() {
+                return text();
+            }
+            let changed = renamed(resource, "uri", known)?;
             Some(members.set("resource", changed.get()))
         }
         _ => None,
@@ -98,7 +114,11 @@ fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box
 
 /// The object with the URI in this member as clients know it; nothing if that is the same.
 fn exposed(hub: &Hub, server: usize, object: &RawValue, name: &str) -> Option<Box<RawValue>> {
-    renamed(object, name, |uri| hub.exposed_uri(server, uri))
+    renamed(object, name, |uri| {
+        // It need not be listed: then this names it.
+        hub.links.learn(server, uri);
+        hub.linked_uri(server, uri, &Cell::new(WORK_OF_PAGE))
+    })
 }
 
 fn renamed(object: &RawValue, name: &str, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {

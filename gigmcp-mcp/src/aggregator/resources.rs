@@ -1,6 +1,6 @@
 //! What is asked by URI: reading resources and subscribing to them.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use serde_json::{json, value::RawValue};
 use tokio::runtime::Handle;
@@ -12,6 +12,7 @@ use super::{
     lists::Gathered,
     offer::Offer,
     passing::uri_of,
+    pointing::MAX_WORK,
     skill_files::agreed,
     skill_uris,
     spares::Wanted,
@@ -55,12 +56,12 @@ impl Aggregator {
         if let Some((entry, own)) = self.named_in(uri) {
             return vec![Location { entry: Arc::clone(entry), uri: own }];
         }
-        if self.hub.is_misleading(uri) {
-            return self.prefixed(uri).await.into_iter().collect();
-        }
         let mut known = Vec::new();
         for entry in &self.entries {
             known.extend(entry.known().await.map(|offer| (Arc::clone(entry), offer)));
+        }
+        if self.hub.is_misleading(uri, &Cell::new(MAX_WORK)) {
+            return self.prefixed(uri).await.into_iter().collect();
         }
         let found = self.locate_among(&known, uri).await;
         if !found.is_empty() {
@@ -161,7 +162,8 @@ impl Aggregator {
             return Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text));
         }
         let to = Subscribed { server: entry.index, uri: uri.clone() };
-        match self.hub.subscribe(to.clone(), call.client) {
+        let owner = call.context.as_deref().and_then(|context| context.owner.clone());
+        match self.hub.subscribe(to.clone(), (call.client, owner)) {
             Some(true) => {
                 let mut noted = Noted {
                     hub: &self.hub,
@@ -250,8 +252,8 @@ impl Drop for Noted<'_> {
 
 /// Subscribes to what somebody is subscribed to although it has just ended: whoever came meanwhile was not told to the server.
 async fn again_if_wanted(hub: &Hub, upstream: &dyn Upstream, to: &Subscribed) {
-    if hub.is_subscribed_to(to) {
-        drop(upstream.call(of_uri("resources/subscribe", &to.uri)).await);
+    for call in hub.subscribes_again(to) {
+        drop(upstream.call(call).await);
     }
 }
 

@@ -2,13 +2,15 @@
 //! `skill://docs/PATH`, and any other `URI` is `docs+URI`. What begins with a server's name leads to that server alone, whoever
 //! else lists something under it.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use super::{
     Aggregator,
     backend::Entry,
     hub::{Hub, prefixed},
+    offer::Offer,
 };
+use crate::catalogue::TooLong;
 
 /// The URI under which clients know a skill, or a file of one.
 pub(super) fn exposed(server: &str, own: &str) -> String {
@@ -19,8 +21,7 @@ pub(super) fn exposed(server: &str, own: &str) -> String {
 }
 
 /// Whether a server's own URI could be taken for one that has a server's name in it: of one that `is_server`, or before the `+`,
-/// where `git+ssh` is a scheme too, of one that `has_others`: skills of which the URI is no `skill://`, or the very resource that
-/// the rest names. Schemes and hosts are the same in capital letters, and nobody else writes them in digits.
+/// where `git+ssh` is a scheme too, of one that `has_others`: skills of which the URI is no `skill://`, or what the rest names. Schemes and hosts are the same in capital letters, and nobody else writes them in digits.
 pub(super) fn is_misleading(
     uri: &str,
     is_server: impl Fn(&str) -> bool,
@@ -48,11 +49,18 @@ impl Entry {
 }
 
 impl Hub {
-    /// Whether a server's own URI could be taken for one that has a server's name in it.
-    pub(super) fn is_misleading(&self, uri: &str) -> bool {
+    /// Whether a server's own URI could be taken for one that has a server's name in it. Where that takes too long to tell, it could.
+    pub(super) fn is_misleading(&self, uri: &str, work: &Cell<usize>) -> bool {
         let named = |name: &str| self.entries().find(|entry| entry.name.as_str() == name);
-        let has_others =
-            |name: &str, own: &str| named(name).is_some_and(|entry| entry.has_other_skills() || entry.lists_uri(own));
+        let expands = |offer: &Offer, own: &str| offer.catalogue.templates.first(own, work, TooLong::Fits).is_some();
+        let has_others = |name: &str, own: &str| {
+            named(name).is_some_and(|entry| {
+                entry.has_other_skills()
+                    || entry.lists_uri(own)
+                    || self.links.has(entry.index, own)
+                    || entry.offer_now().is_some_and(|offer| expands(&offer, own))
+            })
+        };
         is_misleading(uri, |name| named(name).is_some(), has_others)
     }
 }

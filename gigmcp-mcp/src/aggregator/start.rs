@@ -13,7 +13,7 @@ use super::{
     backend::{Entry, Ready},
     fault::BackendError,
     follow::follow,
-    hub::{Hub, Subscribed, of_uri, set_level},
+    hub::{Hub, Subscribed, set_level},
     identity::ProcessId,
     offer::{Offer, Said},
     pins::Process,
@@ -134,10 +134,12 @@ async fn subscribed_again(upstream: Weak<dyn Upstream>, hub: Arc<Hub>, server: u
             under_way.join_next().await;
         }
         let Some(upstream) = upstream.upgrade() else { return };
-        if hub.is_subscribed_to(&Subscribed { server, uri: uri.clone() }) {
-            let call = of_uri("resources/subscribe", &uri).with_timeout(RESUMING);
-            under_way.spawn(async move { drop(upstream.call(call).await) });
-        }
+        let calls = hub.subscribes_again(&Subscribed { server, uri });
+        under_way.spawn(async move {
+            for call in calls {
+                drop(upstream.call(call.with_timeout(RESUMING)).await);
+            }
+        });
     }
     while under_way.join_next().await.is_some() {}
 }

@@ -9,7 +9,7 @@ use super::{backend::Entry, spares::Wanted};
 use crate::{
     message::RpcError,
     object::{Members, quoted, string},
-    seal::{STATE, Sealer},
+    seal::{MAX_TOKEN_BYTES, STATE, Sealer, TOO_LONG},
     sink::ClientContext,
     upstream::{Call, Outcome},
 };
@@ -47,6 +47,9 @@ impl Entry {
         }
         let plain = state.map_or("", RawValue::get).as_bytes();
         let token = Sealer::of_process().seal(&self.bound(wanted, context), plain);
+        if token.len() > MAX_TOKEN_BYTES {
+            return Outcome::refused(&RpcError::new(RpcError::INTERNAL_ERROR, TOO_LONG));
+        }
         Outcome::InputRequired(members.set("requestState", &quoted(&token)))
     }
 

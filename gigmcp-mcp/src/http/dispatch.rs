@@ -402,7 +402,10 @@ async fn answer<U: Upstream + ?Sized + 'static>(
             RpcError::INTERNAL_ERROR,
             "the server asks in a way this client does not know",
         )),
-        Outcome::Error(error) => Verdict::Error(error),
+        Outcome::Error(error) => {
+            session.note_addresses(&error);
+            Verdict::Error(error)
+        }
         Outcome::Failed(error) => {
             let data = json!({ "code": error.code() });
             Verdict::refused(&RpcError::new(RpcError::INTERNAL_ERROR, error.to_string()).with_data(&data))

@@ -154,8 +154,13 @@ impl Sessions {
         let mut table = self.lock();
         let mut over: Vec<Entry> =
             table.extract_if(|_, entry| entry.is_over(now, self.idle)).map(|(_, entry)| entry).collect();
-        over.extend(make_room(&mut table, self.max_per_principal, |entry| entry.session.principal == *principal));
-        over.extend(make_room(&mut table, self.max, |_| true));
+        let own = |entry: &Entry| entry.session.principal == *principal;
+        while table.values().filter(|entry| own(entry)).count() >= self.max_per_principal {
+            over.extend(take_oldest(&mut table, own));
+        }
+        while table.len() >= self.max {
+            over.extend(take_of_most(&mut table));
+        }
         let entry = Entry { session: Arc::new(session), last_used: now };
         table.insert(id.as_str().into(), entry);
         drop(table);
@@ -212,21 +217,19 @@ impl Entry {
     }
 }
 
-/// Removes the entries unused for longest while `max` or more are `counted`.
-fn make_room(table: &mut HashMap<Box<str>, Entry>, max: usize, counted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-    let mut removed = Vec::new();
-    while table.values().filter(|entry| counted(entry)).count() >= max {
-        let oldest = table
-            .iter()
-            .filter(|(_, entry)| counted(entry))
-            .min_by_key(|(_, entry)| entry.last_used)
-            .map(|(id, _)| id.clone());
-        match oldest {
-            Some(id) => removed.extend(table.remove(&id)),
-            None => break,
-        }
-    }
-    removed
+/// Takes out the one of these that was unused for longest.
+fn take_oldest(table: &mut HashMap<Box<str>, Entry>, of: impl Fn(&Entry) -> bool) -> Option<Entry> {
+    let these = table.iter().filter(|(_, entry)| of(entry));
+    let id = these.min_by_key(|(_, entry)| entry.last_used).map(|(id, _)| id.clone())?;
+    table.remove(&id)
+}
+
+/// The same of whoever has most: who has few sessions loses none to who has many.
+fn take_of_most(table: &mut HashMap<Box<str>, Entry>) -> Option<Entry> {
+    let mut counts: HashMap<Principal, usize> = HashMap::new();
+    table.values().for_each(|entry| *counts.entry(entry.session.principal.clone()).or_default() += 1);
+    let most = counts.values().copied().max()?;
+    take_oldest(table, |entry| counts[&entry.session.principal] == most)
 }
 
 impl Session {
@@ -382,6 +385,22 @@ mod tests {
         assert!(sessions.find(&one, &ids[1]).is_none());
         assert!(sessions.find(&one, &ids[0]).is_some());
         assert!(sessions.find(&two, &ids[2]).is_some(), "others are not touched");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_few_sessions_loses_none_to_who_has_many() {
+        for (all, stays) in [(["two", "one", "one"], true), (["two", "one", "four"], false)] {
+            let sessions = sessions();
+            let mut ids = Vec::new();
+            for name in all {
+                ids.push(sessions.begin(&Principal::new(name), LATEST_LEGACY, None).unwrap());
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            sessions.begin(&Principal::new("three"), LATEST_LEGACY, None).unwrap();
+            assert_eq!(sessions.find(&Principal::new("two"), &ids[0]).is_some(), stays, "{all:?}");
+            assert_eq!(sessions.find(&Principal::new("one"), &ids[1]).is_some(), !stays, "twin: {all:?}");
+            assert_eq!(sessions.len(), 3);
+        }
     }
 
     #[tokio::test(start_paused = true)]

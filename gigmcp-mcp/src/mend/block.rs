@@ -87,7 +87,7 @@ pub(super) fn object_or_none(value: &RawValue) -> Option<&RawValue> {
     is_object(value).then_some(value)
 }
 
-pub(super) fn text_block(text: &str) -> String {
+pub(crate) fn text_block(text: &str) -> String {
     format!(r#"{{"type":"text","text":{}}}"#, quoted(text))
 }
 

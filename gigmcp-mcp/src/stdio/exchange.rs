@@ -39,7 +39,9 @@ impl StdioUpstream {
         let timeout = call.timeout.map_or(self.limits.call_timeout, |timeout| timeout.min(self.limits.call_timeout));
         let params = call.params.as_deref();
         // What a client asks for belongs to it also if there is no way back: nobody else must get what comes of it.
-        let of_client = call.sink.is_some() || call.client.is_some() || call.context.is_some();
+        // What is only subscribed to again is under way for nobody.
+        let again = call.sink.is_none() && call.client.is_none() && &*call.method == "resources/subscribe";
+        let of_client = !again && (call.sink.is_some() || call.client.is_some() || call.context.is_some());
         let token = call.sink.as_ref().and(params).and_then(progress_token);
         let caller = of_client.then(|| Caller::new(call.sink.clone(), whose(call), token));
         let giving_up = GivingUp::TellingTheServer;

@@ -313,7 +313,8 @@ async fn answers(sink: &dyn Sink, result: &RawValue, limit: Duration) -> Result<
             let request = Members::of(request).map_err(|_| malformed())?;
             let id = RawValue::from_string(quoted(key)).expect("a string is JSON");
             let request = Request {
-                id: RequestId::from_raw(&id).expect("a string is an id"),
+                // One that is too long is none.
+                id: RequestId::from_raw(&id).ok_or_else(malformed)?,
                 method: request.string("method").ok_or_else(malformed)?.into(),
                 params: request.value("params").map(ToOwned::to_owned),
             };

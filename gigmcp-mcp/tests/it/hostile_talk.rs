@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gigmcp_mcp::{Aggregator, Call, Outcome, StdioLimits, Upstream};
+use gigmcp_mcp::{Aggregator, Call, Outcome, StdioLimits, StreamableHttpLimits, Upstream};
 use serde_json::Value;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     played::{Reply, Stage, result},
     scripted::Scripted,
     seam::{asked, raw, spawn},
+    serving::Endpoint,
 };
 
 #[tokio::test]
@@ -227,5 +228,37 @@ async fn an_address_in_an_error_is_safe_and_says_whose_it_is() {
             }
             None => assert_eq!((&error["code"], &error["data"]), (&(-32603).into(), &Value::Null)),
         }
+    }
+}
+
+#[tokio::test]
+async fn that_an_address_of_an_error_is_done_with_is_told_to_whom_it_was_shown() {
+    let stage = Stage::new(r#""capabilities":{"tools":{}}"#, |method, params| {
+        match method {
+        "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+        _ if params.contains("plain") => result("{}"),
+        _ => Reply::Error(
+            r#"{"code":-32042,"message":"m","data":{"elicitations":[{"mode":"url","url":"https://a.test/x","message":"Go","elicitationId":"e-1"}]}}"#
+                .into(),
+        ),
+    }
+    });
+    let aggregator = Arc::new(Aggregator::new(vec![stage.backend("srv")]).unwrap());
+    let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+    for (arguments, first) in
+        [("{}", "notifications/elicitation/complete"), (r#"{"plain":1}"#, "notifications/message")]
+    {
+        let session = endpoint.session(r#"{"elicitation":{"url":{}}}"#).await;
+        let headers = [("mcp-session-id", &*session)];
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"srv_do","arguments":{arguments}}}}}"#
+        );
+        endpoint.post(&headers, &call).await;
+        let mut stream = endpoint.open(http::Method::GET, &headers, "").await;
+        stage
+            .say(r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e-1"}}"#);
+        stage.say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#);
+        let heard: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
+        assert_eq!(heard["method"], first, "{arguments}");
     }
 }

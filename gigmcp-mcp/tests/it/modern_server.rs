@@ -260,3 +260,34 @@ async fn it_has_no_requests_of_its_own() {
     assert!(server.hear_line().await.contains("-32601"));
     assert!(reached.try_recv().is_err());
 }
+
+/// An id of ours is no longer than a client's.
+#[tokio::test]
+async fn a_question_with_a_name_that_is_too_long_costs_its_call_and_nothing_else() {
+    for (bytes, passes) in [(1000, true), (2000, false)] {
+        let (upstream, mut server) = connected().await;
+        let (client, mut reached) = Client::connect();
+        let mut call = Call::new("tools/call", None).with_sink(client);
+        let mut context = context();
+        context.asked = Asked::BySink;
+        call.context = Some(Arc::new(context));
+        let calling = spawn(&upstream, call);
+        let heard = server.hear().await;
+        let asked = json!({ "k".repeat(bytes): { "method": "elicitation/create", "params": { "message": "?" } } });
+        let asks = json!({ "resultType": "input_required", "inputRequests": asked });
+        server.answer(&heard.id, &asks.to_string()).await;
+        if passes {
+            let (_, answer) = question(&mut reached).await;
+            answer.send(Verdict::Result(raw(r#"{"action":"accept"}"#))).unwrap();
+            let heard = server.hear().await;
+            assert_eq!(params(&heard)["inputResponses"]["k".repeat(bytes)]["action"], "accept", "twin");
+            server.answer(&heard.id, "{}").await;
+        }
+        let outcome = calling.await.unwrap();
+        assert_eq!(matches!(outcome, Outcome::Complete(_)), passes, "{outcome:?}");
+        assert!(
+            passes || matches!(&outcome, Outcome::Error(error) if error.get().contains("malformed")),
+            "{outcome:?}"
+        );
+    }
+}

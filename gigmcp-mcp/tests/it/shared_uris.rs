@@ -19,7 +19,7 @@ use crate::{
 const ALL: &str = r#""capabilities":{"tools":{},"resources":{"subscribe":true}}"#;
 
 /// A server with these resources, which says in each that it is this one.
-fn listing(name: &'static str, uris: &[&str]) -> Stage {
+pub(crate) fn listing(name: &'static str, uris: &[&str]) -> Stage {
     let uris: Vec<Value> = uris.iter().map(|uri| json!({ "uri": uri, "name": name })).collect();
     let listed = json!({ "resources": uris }).to_string();
     Stage::new(ALL, move |method, params| match method {
@@ -34,7 +34,7 @@ fn listing(name: &'static str, uris: &[&str]) -> Stage {
     })
 }
 
-async fn ask(aggregator: &Aggregator, method: &str, params: &Value) -> Value {
+pub(crate) async fn ask(aggregator: &Aggregator, method: &str, params: &Value) -> Value {
     match aggregator.call(Call::new(method, Some(raw(&params.to_string())))).await {
         Outcome::Complete(result) | Outcome::Error(result) => serde_json::from_str(result.get()).unwrap(),
         other => panic!("{other:?}"),
@@ -69,12 +69,12 @@ fn pointing(name: &'static str, template: Option<&str>) -> Stage {
     offering(name, (&[], template), &link("doc://7"))
 }
 
-fn link(uri: &str) -> String {
+pub(crate) fn link(uri: &str) -> String {
     json!({ "type": "resource_link", "uri": uri, "name": "d" }).to_string()
 }
 
 /// A server with these resources and this template, whose tool gives this content; it says in each resource that it is this one.
-fn offering(name: &'static str, (listed, template): (&[&str], Option<&str>), content: &str) -> Stage {
+pub(crate) fn offering(name: &'static str, (listed, template): (&[&str], Option<&str>), content: &str) -> Stage {
     let listed: Vec<_> =
         listed.iter().map(|uri| json!({ "uri": uri, "name": "n", "description": "Something." })).collect();
     let templates: Vec<_> = template.iter().map(|uri| json!({ "uriTemplate": uri, "name": "t" })).collect();
@@ -93,14 +93,14 @@ fn offering(name: &'static str, (listed, template): (&[&str], Option<&str>), con
     })
 }
 
-async fn called(aggregator: &Aggregator, tool: &str) -> Vec<String> {
+pub(crate) async fn called(aggregator: &Aggregator, tool: &str) -> Vec<String> {
     let called = ask(aggregator, "tools/call", &json!({ "name": tool })).await;
     let uri = |block: &Value| block["uri"].as_str().or(block["resource"]["uri"].as_str()).unwrap().to_owned();
     called["content"].as_array().unwrap().iter().map(uri).collect()
 }
 
 /// Whose a resource is that is read under this URI; nobody's, if it cannot be read.
-async fn read(aggregator: &Aggregator, uri: &str) -> Option<String> {
+pub(crate) async fn read(aggregator: &Aggregator, uri: &str) -> Option<String> {
     let read = ask(aggregator, "resources/read", &json!({ "uri": uri })).await;
     let content = read["contents"].get(0)?;
     assert_eq!(content["uri"], uri);

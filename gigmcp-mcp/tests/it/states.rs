@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use gigmcp_mcp::{Aggregator, Call, ClientContext, Outcome, Prefixes, Upstream};
+use gigmcp_mcp::{Aggregator, Call, ClientContext, Outcome, Prefixes, StreamableHttpLimits, Upstream};
 use serde_json::{Value, json};
 
 use crate::{
     played::{Reply, Stage, result},
+    rounds::post,
     seam::raw,
     seams::built,
+    serving::Endpoint,
 };
 
 /// A server that asks at each attempt, with this state if it has any, and says this of what it has.
@@ -109,4 +111,38 @@ async fn answers_for_a_server_without_a_state_reach_no_other_either() {
     ask(&first, "me", what, Some(&made)).await;
     let heard: Value = serde_json::from_str(&one.heard(&METHODS).await.1).unwrap();
     assert_eq!((heard.get("requestState"), heard["inputResponses"].is_object()), (None, true), "twin");
+}
+
+#[tokio::test]
+async fn a_long_state_comes_back_and_one_that_would_not_is_refused_at_once() {
+    for (bytes, passes) in [(64 << 10, true), (200 << 10, false)] {
+        let mut stage = Stage::modern(r#""capabilities":{"tools":{}}"#, move |method, params| match method {
+            "tools/list" => result(r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}}]}"#),
+            "tools/call" if params.contains("inputResponses") => result(r#"{"content":[]}"#),
+            "tools/call" => {
+                let asked = json!({ "k": { "method": "elicitation/create", "params": { "message": "?" } } });
+                let state = "x".repeat(bytes);
+                let asks = json!({ "resultType": "input_required", "inputRequests": asked, "requestState": state });
+                result(asks.to_string())
+            }
+            _ => Reply::Never,
+        });
+        let aggregator = built(Aggregator::builder().backends([stage.backend("srv")])).await;
+        let direct = ask(&aggregator, "me", ("tools/call", json!({ "name": "srv_do" })), None).await;
+        assert_eq!(direct.is_string(), passes, "without an endpoint");
+        let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
+        let (_, asks) = post(&endpoint, "tools/call", json!({ "name": "srv_do" })).await;
+        let state = asks["result"]["requestState"].clone();
+        if !passes {
+            assert_eq!(asks["error"]["message"], "the server's state is too long", "{asks}");
+            continue;
+        }
+        stage.heard_so_far(&[]);
+        let again =
+            json!({ "name": "srv_do", "requestState": state, "inputResponses": { "k": { "action": "accept" } } });
+        let (_, answer) = post(&endpoint, "tools/call", again).await;
+        assert!(answer["result"]["content"].is_array(), "{answer}");
+        let heard: Value = serde_json::from_str(&stage.heard(&METHODS).await.1).unwrap();
+        assert!(heard["requestState"] == "x".repeat(bytes), "as it was");
+    }
 }

@@ -37,6 +37,7 @@ use crate::{
     level::LogLevel,
     message::{Notification, Request, RequestId, RpcError, Verdict, write_notification},
     object::{Members, is_object, quoted, string},
+    seal::TOO_LONG,
     sink::{ClientContext, Sink},
     upstream::{BoxFuture, Call, Outcome, Upstream},
 };
@@ -195,7 +196,7 @@ impl Driver {
         }
         let so_far = SoFar { samplings: self.samplings.load(Ordering::Relaxed), rounds };
         let token = self.parking.server_state(&self.principal, &self.request, &self.params, (state, so_far));
-        let too_long = || RpcError::new(RpcError::INTERNAL_ERROR, "the server's state is too long");
+        let too_long = || RpcError::new(RpcError::INTERNAL_ERROR, TOO_LONG);
         Ok(members.set("requestState", &quoted(&token.ok_or_else(too_long)?)))
     }
 

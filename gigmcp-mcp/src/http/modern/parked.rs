@@ -129,8 +129,11 @@ impl Parking {
         let (resume, resumed) = oneshot::channel();
         let mut table = self.lock();
         let of_principal = table.parked.values().filter(|parked| parked.principal == *principal).count();
-        if table.parked.len() >= self.limits.max_parked || of_principal >= self.limits.max_parked_per_principal {
+        if of_principal >= self.limits.max_parked_per_principal {
             return None;
+        }
+        if table.parked.len() >= self.limits.max_parked {
+            table.take_of_more_than(of_principal + 1)?;
         }
         table.last += 1;
         let id = table.last;
@@ -189,6 +192,18 @@ impl Parking {
     }
 }
 
+impl Table {
+    /// Gives up the oldest call of whoever has most, if that is more than this: who has few leaves none of theirs to who has many.
+    fn take_of_more_than(&mut self, count: usize) -> Option<Parked> {
+        let mut counts: HashMap<&Principal, usize> = HashMap::new();
+        self.parked.values().for_each(|parked| *counts.entry(&parked.principal).or_default() += 1);
+        let most = counts.values().copied().max().filter(|most| *most > count)?;
+        let of_most = self.parked.iter().filter(|(_, parked)| counts[&parked.principal] == most);
+        let oldest = of_most.map(|(id, _)| *id).min()?;
+        self.parked.remove(&oldest)
+    }
+}
+
 /// A call's place among the parked, given up when dropped.
 pub(super) struct Ticket<'a> {
     parking: &'a Parking,
@@ -222,4 +237,28 @@ fn hex(bytes: &[u8]) -> String {
 fn started() -> Instant {
     static STARTED: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     *STARTED.get_or_init(Instant::now)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test's failure")]
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_parked_few_calls_finds_room_beside_who_has_parked_many() {
+        let limits =
+            StreamableHttpLimits { max_parked: 3, max_parked_per_principal: 3, ..StreamableHttpLimits::default() };
+        let parking = Parking::new(limits, &Shares::new(limits));
+        let request = Request { id: 1.into(), method: "tools/call".into(), params: None };
+        let park = |name: &str| parking.park(&Principal::new(name), &request, RawValue::NULL);
+        let mut many: Vec<_> = (0..3).map(|_| park("many").unwrap()).collect();
+        assert!(park("many").is_none(), "they are all its own");
+        let few = park("few").unwrap();
+        assert!(many[0].2.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert!(many[1].2.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty), "twin");
+        let other = park("few");
+        assert!(other.is_none(), "twin: the other has no more than that then");
+        drop((few, many));
+        assert_eq!(parking.len(), 0);
+    }
 }

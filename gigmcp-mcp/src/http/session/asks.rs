@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use super::{
@@ -10,11 +11,14 @@ use super::{
     lock,
 };
 use crate::{
+    aggregator::MAX_ADDRESSES,
     extension::Extensions,
     http::{Principal, body::Parts},
     level::LogLevel,
-    message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
-    object::Members,
+    message::{
+        Notification, Request, RequestId, Response, RpcError, Verdict, error_code, write_notification, write_request,
+    },
+    object::{Members, items},
     sink::{Hearing, Sink},
     upstream::{BoxFuture, List},
 };
@@ -88,7 +92,7 @@ impl Drop for Asked<'_> {
         let waits = lock(&self.session.asks).remove(&self.id).is_some();
         if let Some(way) = self.way.take().filter(|_| waits) {
             let params = format!(r#"{{"requestId":{},"reason":"the server no longer waits"}}"#, self.id);
-            let params = serde_json::value::RawValue::from_string(params).expect("it is JSON");
+            let params = RawValue::from_string(params).expect("it is JSON");
             way.offer(write_notification("notifications/cancelled", Some(&params)));
         }
     }
@@ -159,10 +163,21 @@ impl Session {
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
     pub(in crate::http) fn note_elicitation(&self, request: &Request) {
-        let id = request
-            .params
-            .as_deref()
-            .and_then(|params| Members::of(params).ok()?.string("elicitationId").map(String::from));
+        request.params.as_deref().into_iter().for_each(|params| self.note_shown(params));
+    }
+
+    /// The same of an error that has addresses in it.
+    pub(in crate::http) fn note_addresses(&self, error: &RawValue) {
+        if error_code(error) != Some(RpcError::URL_ELICITATION_REQUIRED) {
+            return;
+        }
+        let data = Members::of(error).ok().and_then(|members| Members::of(members.value("data")?).ok());
+        let shown = data.and_then(|data| items(data.value("elicitations")?, MAX_ADDRESSES).ok());
+        shown.into_iter().flatten().for_each(|params| self.note_shown(params));
+    }
+
+    fn note_shown(&self, params: &RawValue) {
+        let id = Members::of(params).ok().and_then(|params| params.string("elicitationId").map(String::from));
         if let Some(id) = id.filter(|id| id.len() <= MAX_ELICITATION_ID_BYTES) {
             let mut elicitations = lock(&self.elicitations);
             elicitations.push_back(id);

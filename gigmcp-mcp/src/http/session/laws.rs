@@ -87,7 +87,10 @@ impl World {
             self.oldest_ends(|known| known.principal == principal);
         }
         while self.known.len() >= MAX {
-            self.oldest_ends(|_| true);
+            let count = |of: usize| self.known.iter().filter(|known| known.principal == of).count();
+            let counts = [count(0), count(1), count(2)];
+            let most = counts.into_iter().max();
+            self.oldest_ends(|known| Some(counts[known.principal]) == most);
         }
         let id = self.sessions.begin(&self.principals[principal], LATEST_LEGACY, None).unwrap();
         let session = self.sessions.find(&self.principals[principal], &id).unwrap();

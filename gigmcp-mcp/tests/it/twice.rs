@@ -1,0 +1,79 @@
+//! Results in which a member is named twice: two readers read two things.
+
+use gigmcp_mcp::{Aggregator, Call, Outcome, Upstream};
+use serde_json::json;
+
+use crate::{
+    played::{Reply, Stage, result},
+    seam::raw,
+    shared_uris::{ask, called, link, offering},
+};
+
+#[tokio::test]
+async fn what_is_a_link_to_some_readers_only_is_told_as_text() {
+    let embedded = |beside: &str| format!(r#"{{"type":"resource","resource":{{"uri":"doc://7","text":"t"{beside}}}}}"#);
+    let linking = |beside: &str| link("doc://7").replace('}', &format!("{beside}}}"));
+    for block in [&linking as &dyn Fn(&str) -> String, &embedded] {
+        for (beside, is_link) in [(r#","x":1,"x":2"#, false), (r#","x":1,"y":2"#, true)] {
+            let (one, two) = (offering("a", (&[], None), &block(beside)), offering("b", (&["doc://7"], None), ""));
+            let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+            aggregator.tools().await;
+            if is_link {
+                assert_eq!(called(&aggregator, "a_point").await, ["a+doc://7"], "twin");
+            } else {
+                let told = ask(&aggregator, "tools/call", &json!({ "name": "a_point" })).await;
+                assert_eq!(told["content"], json!([{ "type": "text", "text": block(beside) }]));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_a_link_to_some_readers_only_is_told_as_text() {
+    for (beside, is_link) in [(r#","x":1,"x":2"#, false), (r#","x":1,"y":2"#, true)] {
+        let message = format!(r#"{{"role":"user","content":{}{beside}}}"#, link("doc://7"));
+        let messages = format!(r#"{{"messages":[{message}]}}"#);
+        let one = Stage::new(r#""capabilities":{"prompts":{},"resources":{}}"#, move |method, _| match method {
+            "tools/list" => result(r#"{"tools":[]}"#),
+            "prompts/list" => result(r#"{"prompts":[{"name":"ask"}]}"#),
+            "prompts/get" => result(messages.clone()),
+            "resources/list" => result(r#"{"resources":[]}"#),
+            "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+            _ => Reply::Never,
+        });
+        let two = offering("b", (&["doc://7"], None), "");
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        let told = ask(&aggregator, "prompts/get", &json!({ "name": "a_ask" })).await;
+        let content = &told["messages"][0]["content"];
+        match is_link {
+            true => assert_eq!(content["uri"], "a+doc://7", "twin"),
+            false => assert_eq!(*content, json!({ "type": "text", "text": message })),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_two_readers_would_read_as_two_is_refused() {
+    for (result_of, passes) in [
+        (r#"{"content":[],"structuredContent":{"n":"no"},"structuredContent":{"n":1}}"#, false),
+        (r#"{"content":[],"structuredContent":{"n":1},"x":1,"x":2}"#, false),
+        (r#"{"content":[],"structuredContent":{"n":1},"x":1,"y":2}"#, true),
+    ] {
+        let stage = Stage::new(r#""capabilities":{"tools":{}}"#, move |method, _| match method {
+            "tools/list" => result(
+                json!({ "tools": [{ "name": "do", "inputSchema": { "type": "object" }, "outputSchema": {
+                    "type": "object", "properties": { "n": { "type": "number" } } } }] })
+                .to_string(),
+            ),
+            _ => result(result_of),
+        });
+        let aggregator = Aggregator::new(vec![stage.backend("srv")]).unwrap();
+        let called = aggregator.call(Call::new("tools/call", Some(raw(r#"{"name":"srv_do"}"#)))).await;
+        match called {
+            Outcome::Complete(told) => assert!(passes && told.get() == result_of, "{told}"),
+            Outcome::Error(error) => assert!(!passes && error.get().contains(r#""code":"server-protocol""#), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
