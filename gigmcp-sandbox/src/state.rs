@@ -4,6 +4,7 @@
 //! for us without project quotas, which few file systems have switched on. So one thread of the
 //! host process measures, and a server over its quota is ended.
 
+mod locked;
 mod still;
 mod unlinked;
 
@@ -17,11 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fchmod, flock,
-    fstat, mkdirat, openat2, statat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fchmod, fstat, mkdirat, openat2,
+    statat,
 };
 use rustix::io::Errno;
 
+use self::locked::Locked;
 use self::still::Still;
 use crate::host_uids::UidLease;
 use crate::made_once::MadeOnce;
@@ -36,7 +38,7 @@ use crate::{PathRefusal, SpawnError, StateQuota, sources};
 pub(crate) struct State {
     /// Where the server sees it.
     inside: PathBuf,
-    top: OwnedFd,
+    top: Locked,
     data: OwnedFd,
     device: u64,
     quota: StateQuota,
@@ -68,9 +70,7 @@ impl State {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
             .map_err(unreadable)?;
-        // The lock ends with the last descriptor, so a killed host leaves none behind.
-        flock(&top, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| SpawnError::StateInUse { path: path.to_owned() })?;
+        let top = Locked::new(top).map_err(|_| SpawnError::StateInUse { path: path.to_owned() })?;
         for entry in Dir::read_from(&top).map_err(unreadable)? {
             if ![b".".as_slice(), b"..", DATA.as_bytes()].contains(&entry.map_err(unreadable)?.file_name().to_bytes()) {
                 return Err(refused(PathRefusal::NotState));
@@ -101,11 +101,9 @@ impl State {
         self.monitor.store(monitor, Ordering::Relaxed);
     }
 
-    /// Lets others use the directory. Closing it would not while it is being measured, or while a
-    /// process that was just forked has not left its descriptors behind.
+    /// Lets others use the directory, although it may be being measured.
     pub(crate) fn release(&self) {
-        // Fails only for what is not open.
-        let _ = flock(&self.top, FlockOperation::Unlock);
+        self.top.release();
     }
 
     /// Whether the server was ended for using more than its quota.
@@ -262,7 +260,7 @@ fn now() -> i64 {
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn open_below(dir: &OwnedFd, name: &Path) -> Result<OwnedFd, Errno> {
+fn open_below(dir: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat2(dir.as_fd(), name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
 }

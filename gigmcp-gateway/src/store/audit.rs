@@ -425,12 +425,15 @@ const MANY: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use refinery::Target;
     use rusqlite::Connection;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::{
-        store::{Database, testing::on_both},
+        store::{Asker, Database, Job, testing::on_both},
         trail::{Signer, testing::row, verify},
     };
 
@@ -488,6 +491,46 @@ mod tests {
             }
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn rows_are_signed_although_more_come_while_they_are_followed() {
+        let (store, _directory) = Store::open_for_test();
+        let signer = Arc::new(Signer::for_test(1));
+        store.add_audit(row("first")).await.expect("it takes rows");
+        let begun = store.sign_audit(Arc::clone(&signer), None).await.expect("it is written").head;
+        let first = begun.as_ref().expect("there is a row").link.place;
+        let hold = || {
+            let (release, held) = mpsc::channel::<()>();
+            let (begin, begins) = oneshot::channel();
+            let holds: Job = Box::new(move |_| {
+                begin.send(()).expect("it is waited for");
+                // Nothing is sent; the end of the sender is waited for.
+                let _ = held.recv();
+                Box::new(|_| {})
+            });
+            let other = Asker::Profile("work".parse().expect("a profile name"));
+            store.threads.reader.push(other, holds).expect("the thread runs");
+            (begins, release)
+        };
+        // Somebody else reads between any two of its looks, and more is written meanwhile than may wait for the end.
+        let mut next = hold();
+        let signs = store.clone();
+        let signing = tokio::spawn(async move { signs.sign_audit(signer, begun).await });
+        let mut rounds = 0;
+        while !signing.is_finished() {
+            let (begins, release) = next;
+            begins.await.expect("it is its turn");
+            let rows = (0..200).map(|_| store.add_audit(row("next")));
+            futures_util::future::try_join_all(rows).await.expect("it takes rows");
+            next = hold();
+            drop(release);
+            rounds += 1;
+            assert!(rounds < 100, "nothing is signed as long as rows come");
+        }
+        drop(next);
+        let signed = signing.await.expect("it does not panic").expect("it is written");
+        assert!(signed.changed.is_none() && signed.head.is_some_and(|head| head.link.place > first));
     }
 
     #[tokio::test]

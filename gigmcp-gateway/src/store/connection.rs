@@ -1,7 +1,8 @@
 //! One connection to either kind of database, and the one way in which queries are run on both.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
+use deadpool_postgres::PoolError;
 use rusqlite::{ErrorCode, types::FromSql as FromSqlite};
 use sea_query::{PostgresQueryBuilder, SqliteQueryBuilder};
 use sea_query_postgres::PostgresBinder;
@@ -240,7 +241,7 @@ pub(crate) enum SqlError {
     #[error("{}", postgres_hint(.0))]
     Postgres(#[source] Arc<tokio_postgres::Error>),
     #[error("{}", connect_hint(.0))]
-    Connect(#[source] Arc<deadpool_postgres::PoolError>),
+    Connect(#[source] Arc<PoolError>),
     #[error("{}", unreachable_hint(.0))]
     Unreachable(#[source] Arc<tokio_postgres::Error>),
     #[error("the connection to PostgreSQL was lost; try again")]
@@ -284,12 +285,18 @@ impl SqlError {
         error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
     }
 
-    /// Whether somebody else wrote for as long as is waited for them.
-    pub(super) fn is_locked(&self) -> bool {
+    /// Whether it came only after all the time that is waited for somebody else who writes, or for PostgreSQL to answer: whoever
+    /// is next would wait as long again.
+    pub(super) fn is_late(&self) -> bool {
         match self {
             Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy),
             Self::Postgres(error) => error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE),
-            Self::Full | Self::ReadOnly | Self::Undone | Self::Connect(_) | Self::Unreachable(_) => false,
+            Self::Connect(error) => match &**error {
+                PoolError::Timeout(_) => true,
+                PoolError::Backend(error) => is_timed_out(error),
+                _ => false,
+            },
+            Self::Full | Self::ReadOnly | Self::Undone | Self::Unreachable(_) => false,
             Self::Lost | Self::Replaced | Self::NotFlushed | Self::FlushFailed | Self::NoTransaction => false,
         }
     }
@@ -336,9 +343,14 @@ pub(super) fn hint_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Optio
     })
 }
 
-fn connect_hint(error: &deadpool_postgres::PoolError) -> &'static str {
+fn is_timed_out(error: &tokio_postgres::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+fn connect_hint(error: &PoolError) -> &'static str {
     match error {
-        deadpool_postgres::PoolError::Backend(error) => unreachable_hint(error),
+        PoolError::Backend(error) => unreachable_hint(error),
         _ => NO_CONNECTION,
     }
 }

@@ -85,16 +85,23 @@ impl Store {
     }
 
     /// How far the rows after a link are what their chain says. They are read beside whoever writes, some at a time: after
-    /// many calls it takes long.
+    /// many calls it takes long. What comes meanwhile is followed a few times, for it may come faster than it is read.
     async fn followed(&self, from: Link) -> Result<Link, StoreError> {
         let mut end = from;
-        loop {
-            let begun = end;
-            end = self.read(move |connection| step(connection, begun, Place::MAX)).await?;
-            if end.place.saturating_sub(begun.place) < FEW {
-                return Ok(end);
+        for _ in 0..LAPS {
+            let upto = self.read(tip).await?.place;
+            if upto.saturating_sub(end.place) < FEW {
+                break;
+            }
+            while end.place < upto {
+                let begun = end;
+                end = self.read(move |connection| step(connection, begun, upto)).await?;
+                if end == begun {
+                    return Ok(end);
+                }
             }
         }
+        Ok(end)
     }
 
     /// The heads after a place and not beyond another, in their order.
@@ -292,6 +299,8 @@ fn put(connection: &Connection, statement: &Statement) -> Result<(), StoreError>
 
 /// So many rows are read quickly enough for others to wait.
 const FEW: Place = 100;
+/// How often it is gone on with what came meanwhile.
+const LAPS: usize = 3;
 
 /// So many are looked at at once.
 const SEARCHED: u64 = 100;

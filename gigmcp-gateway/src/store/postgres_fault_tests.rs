@@ -1,6 +1,8 @@
 //! PostgreSQL that fails.
 
-use std::sync::atomic::Ordering;
+use std::{cell::RefCell, sync::atomic::Ordering};
+
+use futures_util::future::join_all;
 
 use super::{
     fault_tests::{Small, add, rows, told, until_refused},
@@ -162,6 +164,33 @@ async fn postgres_without_a_connection_to_spare_is_waited_for() {
     server.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
     add(&store).await.expect("twin: there are connections again");
     store.takes_audit().await.expect("twin: requests leave again");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_postgres_that_is_silent_is_told_with_the_first() {
+    let (server, name, store) = own_postgres();
+    // What has connections already hears that they still work.
+    let reader = Store::open(&Database::Postgres(server.url(&name).parse().expect("a URL"))).expect("it opens");
+    let late = |told: Result<(), StoreError>| matches!(told, Err(StoreError::Query(error)) if error.is_late());
+    // It answers again once the first was told, and so would whoever is tried then.
+    let silence = RefCell::new(Some(server.silence()));
+    let written = join_all([(); 2].map(async |()| {
+        let told = store.write(|_| Ok(())).await;
+        drop(silence.take());
+        told
+    }));
+    assert!(written.await.into_iter().all(late));
+    store.write(|_| Ok(())).await.expect("twin: it answers");
+
+    silence.replace(Some(server.silence()));
+    let mut read = join_all([(); READERS + 1].map(async |()| {
+        let told = reader.read(|_| Ok(())).await;
+        drop(silence.take());
+        told
+    }))
+    .await;
+    assert!(late(read.pop().expect("there are some")), "for whom no thread was left");
+    reader.read(|_| Ok(())).await.expect("twin: it answers");
 }
 
 #[tokio::test]

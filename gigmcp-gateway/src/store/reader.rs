@@ -12,6 +12,15 @@ use super::{
 /// A thread's side of its queue. Nobody waits for a thread that has ended.
 pub(super) struct Queue<J>(pub(super) Arc<Turns<J>>);
 
+impl<J> Queue<J> {
+    /// Who is told of an error with the first who is. While somebody keeps the database locked, or it does not answer, each of
+    /// those in line would wait for that as long again, one after the other.
+    pub(super) fn with_first(&self, first: J, error: &SqlError) -> impl Iterator<Item = J> {
+        let others = if error.is_late() { self.0.give_up() } else { Vec::new() };
+        std::iter::once(first).chain(others)
+    }
+}
+
 impl<J> Drop for Queue<J> {
     fn drop(&mut self) {
         self.0.abandon();
@@ -37,7 +46,11 @@ impl Served {
 pub(super) fn read_loop(served: &Served, queue: &Queue<Job>) {
     while let Some(job) = queue.0.next() {
         match served.begin(Access::Read) {
-            Err(error) => job(Err(error))(Ok(())),
+            Err(error) => {
+                for job in queue.with_first(job, &error) {
+                    job(Err(error.clone()))(Ok(()));
+                }
+            }
             Ok(connection) => {
                 let finish = job(Ok(connection));
                 // What was read was read, however the transaction ends.

@@ -57,12 +57,10 @@ impl Writer {
         }
     }
 
-    /// Tells whoever waited for a transaction why none could be begun. While somebody keeps the database locked, each of
-    /// them would wait for that as long again, one after the other.
+    /// Tells whoever waited for a transaction why none could be begun.
     fn refuse(&self, first: Write, queue: &Queue<Write>, error: &SqlError) {
         self.counter.failed();
-        let others = if error.is_locked() { queue.0.give_up() } else { Vec::new() };
-        for write in std::iter::once(first).chain(others) {
+        for write in queue.with_first(first, error) {
             (write.job)(Err(error.clone()))(Ok(()));
         }
     }

@@ -9,10 +9,7 @@ use std::{
     os::fd::AsFd,
     path::PathBuf,
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -104,8 +101,9 @@ impl Internet {
         alpn: &[&[u8]],
         serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
     ) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // Also what a run that was killed has left has another name.
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.');
         let (gateway, origin) = (format!("gig-g-{name}"), format!("gig-o-{name}"));
         for namespace in [&gateway, &origin] {
             ip(&["netns", "add", namespace]);
@@ -121,7 +119,6 @@ impl Internet {
         fs::create_dir_all(&etc).unwrap();
         fs::write(etc.join("resolv.conf"), format!("nameserver {ORIGIN}\noptions timeout:30 attempts:2\n")).unwrap();
 
-        let directory = tempfile::tempdir().unwrap();
         let (authority_pem, acceptor) = certificates(alpn);
         let authority = directory.path().join("authority.pem");
         fs::write(&authority, authority_pem).unwrap();

@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpSocket;
 
 /// A running server.
@@ -143,10 +144,27 @@ impl Postgres {
         run(self.control().arg("--log").arg(self.directory.join("log")).args(["-t", "120", "start"]));
     }
 
+    /// Nobody who comes hears anything from it until this is dropped.
+    pub(crate) fn silence(&self) -> Silence {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).expect("it runs");
+        let process = file.lines().next().and_then(|first| Pid::from_raw(first.parse().ok()?)).expect("a number");
+        kill_process(process, Signal::STOP).expect("it is ours");
+        Silence(process)
+    }
+
     fn control(&self) -> Command {
         let mut control = program(&self.directory, "pg_ctl");
         control.arg("-w").arg("-D").arg(self.directory.join("data"));
         control
+    }
+}
+
+/// A server that stands still.
+pub(crate) struct Silence(Pid);
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

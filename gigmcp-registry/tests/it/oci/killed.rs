@@ -2,9 +2,9 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gigmcp_registry::{Digest, Installer, Keep, Platform, Store, StoreError};
+use gigmcp_registry::{Digest, Installer, Keep, Platform, Store};
 
 use super::Place;
 use super::image::Image;
@@ -48,11 +48,11 @@ async fn nothing_half_done_is_taken_for_whole() {
     let mut events = 0;
     while !run(&place, events).wait().unwrap().success() {
         whole_or_not_there(&place);
-        collect_garbage(&place);
+        place.store.collect_garbage(&Keep::default()).unwrap();
         events += 1;
     }
     assert!(events >= 6, "layers, each of three, unpacking, installed: and only {events}");
-    collect_garbage(&place);
+    place.store.collect_garbage(&Keep::default()).unwrap();
 
     // And at any other moment: how far the process is then is not what is tested.
     let start = Instant::now();
@@ -60,7 +60,7 @@ async fn nothing_half_done_is_taken_for_whole() {
     let whole = start.elapsed();
     for step in 0..16 {
         if step % 3 == 0 {
-            collect_garbage(&place);
+            place.store.collect_garbage(&Keep::default()).unwrap();
         }
         let mut child = run(&place, u64::MAX);
         std::thread::sleep(whole * step / 16);
@@ -71,20 +71,6 @@ async fn nothing_half_done_is_taken_for_whole() {
     let installed = place.installer().from_layout(place.path("layout"), image.digest).await.unwrap();
     assert_eq!(std::fs::read_dir(installed.lease.rootfs()).unwrap().count(), 3);
     assert_eq!(place.names("staging"), [""; 0]);
-}
-
-/// A process that another test is about to start has what we have open, and with it our lock, until it is its own program.
-fn collect_garbage(place: &Place) {
-    let start = Instant::now();
-    loop {
-        match place.store.collect_garbage(&Keep::default()) {
-            Err(StoreError::Busy) if start.elapsed() < Duration::from_secs(60) => std::thread::yield_now(),
-            collected => {
-                collected.unwrap();
-                return;
-            }
-        }
-    }
 }
 
 fn whole_or_not_there(place: &Place) {
