@@ -55,5 +55,6 @@ mod tasks_held_back;
 mod tasks_played;
 mod tasks_replaced;
 mod told;
+mod unasked;
 mod unread;
 mod waiting;
