@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -95,6 +95,18 @@ pub struct ClientContext {
     pub asked: Asked,
     /// Whose it is, for what must not reach anybody else (ids of tasks open for their owner only) and for what is counted.
     pub owner: Option<Arc<str>>,
+    /// What is read of the capabilities.
+    pub(crate) read: Declared,
+}
+
+/// What a client has declared of extensions, read once. A copy, which may be given other capabilities, is read anew.
+#[derive(Debug, Default)]
+pub(crate) struct Declared(OnceLock<Extensions>);
+
+impl Clone for Declared {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// How a client is asked for input by a server that cannot send requests.
@@ -110,13 +122,19 @@ pub enum Asked {
 impl ClientContext {
     /// Whether it can follow a task. One of the older era cannot: it knows another kind.
     pub(crate) fn follows_tasks(&self) -> bool {
-        self.asked == Asked::ByOutcome && Extensions::read(&self.capabilities).has(TASKS)
+        self.asked == Asked::ByOutcome && self.extensions().has(TASKS)
+    }
+
+    /// What it has declared of extensions.
+    pub(crate) fn extensions(&self) -> &Extensions {
+        self.read.0.get_or_init(|| Extensions::read(&self.capabilities))
     }
 
     /// Of a client that has declared these capabilities.
     #[must_use]
     pub fn new(capabilities: Box<RawValue>) -> Self {
-        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome, owner: None }
+        let asked = Asked::ByOutcome;
+        Self { capabilities, level: None, responses: None, state: None, asked, owner: None, read: Declared::default() }
     }
 }
 

@@ -17,7 +17,6 @@ use super::{
     spares::Wanted,
 };
 use crate::{
-    extension::Extensions,
     guard::Finding,
     message::{Notification, RpcError, beginning},
     upstream::{Call, Event, Outcome},
@@ -73,8 +72,7 @@ impl Aggregator {
     /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much.
     pub(super) async fn notified(&self, call: Call) {
         let Some(context) = call.context.as_deref() else { return };
-        let declared = Extensions::read(&context.capabilities);
-        let Some(id) = declared.owner_of_notice(&call.method) else { return };
+        let Some(id) = context.extensions().owner_of_notice(&call.method) else { return };
         // One that does not run counts too: what is meant for it must not reach another.
         let mut having = Vec::new();
         for entry in &self.entries {

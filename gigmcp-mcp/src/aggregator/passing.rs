@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Aggregator, FlowLabels, backend::Entry, flow::Flow, identity::Caller};
 use crate::{
-    extension::{Extensions, is_of_protocol},
+    extension::is_of_protocol,
     guard::Guard,
     http::ClientCapabilities,
     level::LogLevel,
@@ -47,9 +47,7 @@ impl Aggregator {
 impl FromServer {
     /// Whether a notification of an extension passes: both sides have declared it, and nothing that it names is held back.
     fn may_say(&self, notification: &Notification) -> bool {
-        let declares = |context: &ClientContext| {
-            Extensions::read(&context.capabilities).owner_of_notice(&notification.method).is_some()
-        };
+        let declares = |context: &ClientContext| context.extensions().owner_of_notice(&notification.method).is_some();
         self.context.as_deref().is_some_and(declares)
             && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
     }

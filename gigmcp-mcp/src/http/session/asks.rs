@@ -10,7 +10,6 @@ use super::{
     lock,
 };
 use crate::{
-    extension::Extensions,
     http::{Principal, body::Parts},
     level::LogLevel,
     message::{Notification, Request, RequestId, Response, RpcError, Verdict, write_notification, write_request},
@@ -145,7 +144,7 @@ impl Session {
     /// Whether a notification is of an extension that the client has declared.
     pub(in crate::http) fn has_declared(&self, method: &str) -> bool {
         let context = Arc::clone(&lock(&self.context));
-        Extensions::read(&context.capabilities).owner_of_notice(method).is_some()
+        context.extensions().owner_of_notice(method).is_some()
     }
 
     pub(in crate::http) fn principal(&self) -> &Principal {
