@@ -69,7 +69,8 @@ pub(super) fn held_at<'a>(offer: &'a Offer, params: Option<&RawValue>) -> Option
 
 impl Aggregator {
     /// What a client says of an extension reaches the one server that has declared it, if that runs. Of several, nothing tells
-    /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much.
+    /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much, and
+    /// what is too much in a second is lost.
     pub(super) async fn notified(&self, call: Call) {
         let Some(context) = call.context.as_deref() else { return };
         let Some(id) = context.extensions().owner_of_notice(&call.method) else { return };
@@ -87,6 +88,10 @@ impl Aggregator {
         let [entry] = having[..] else { return };
         if entry.running().is_none() {
             return;
+        }
+        let bytes = call.params.as_ref().map_or(0, |params| params.get().len());
+        if !self.hub.rates.may_tell(&entry.name, Caller::counted(&call), bytes) {
+            return entry.guard.tally.add(Finding::RateLimited, 1);
         }
         let mut observation = Observation::begin(self.observer.as_ref(), &call.method, call.params.as_deref());
         observation.leads_to(&entry.name, None);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::{Aggregator, FlowLabels, backend::Entry, flow::Flow, identity::Caller};
 use crate::{
     extension::is_of_protocol,
-    guard::Guard,
+    guard::{Finding, Guard},
     http::ClientCapabilities,
     level::LogLevel,
     message::{Notification, Request, RpcError, Verdict, error_code},
@@ -48,8 +48,11 @@ impl FromServer {
     /// Whether a notification of an extension passes: both sides have declared it, and nothing that it names is held back.
     fn may_say(&self, notification: &Notification) -> bool {
         let declares = |context: &ClientContext| context.extensions().owner_of_notice(&notification.method).is_some();
-        self.context.as_deref().is_some_and(declares)
-            && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
+        let declared = self.context.as_deref().is_some_and(declares);
+        if !declared {
+            self.guard.tally.add(Finding::NoticeRefused, 1);
+        }
+        declared && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
     }
 
     /// How far the client is, as long as it has not answered. It is judged like the answer, but nobody is asked about it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gigmcp_mcp::{
-    Aggregator, Call, ClientContext, ClientId, DefinitionKind, FlowLabels, FlowPolicy, Outcome, Sink,
+    Aggregator, Asked, Call, ClientContext, ClientId, DefinitionKind, FlowLabels, FlowPolicy, Outcome, Sink,
     StreamableHttpLimits, Upstream,
 };
 use http::Method;
@@ -142,6 +142,23 @@ async fn what_it_says_is_clean() {
     assert_eq!(note(&mut reached).await.0, "notifications/message");
     let found = aggregator.findings();
     assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("notice-refused", 2)), "{found:?}");
+}
+
+#[tokio::test]
+async fn what_is_lost_as_the_client_of_the_call_has_not_declared_the_extension_is_counted() {
+    for (extensions, lost) in [(json!({}), 2), (json!({ ODD: {} }), 0)] {
+        let mut stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let (_call, mut reached, token) = waiting(&aggregator, &mut stage, "one", &extensions).await;
+        for params in [json!({}), json!({ "progressToken": token })] {
+            stage.say(says(CHANGED, &params));
+        }
+        line(&stage);
+        while note(&mut reached).await.0 == CHANGED {}
+        let found = aggregator.findings();
+        let refused = found[0].1.iter().find(|(finding, _)| finding.name() == "notice-refused");
+        assert_eq!(refused.map_or(0, |(_, count)| count), lost, "{extensions}: {found:?}");
+    }
 }
 
 /// That would be one of our own streams, and the client may have another of this name.
@@ -412,6 +429,32 @@ async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extensi
         let body = says(CHANGED, &json!({ "_meta": meta(&declared) }));
         assert_eq!(endpoint.post(&says_less, &body).await.status, 400, "a header says something else");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_says_no_more_than_so_much_in_a_second_and_each_for_itself() {
+    let mut stage = server();
+    let notes = Arc::new(Notes::default());
+    let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).observed_by(notes.clone())).await;
+    let mut burst = async |owner: &str, count: usize| {
+        for _ in 0..count {
+            let mut told = Call::new(CHANGED, Some(raw("{}"))).of_client(ClientId::new());
+            let mut of_session = ClientContext::clone(&context(owner, &json!({ ODD: {} })));
+            of_session.asked = Asked::BySink;
+            told.context = Some(Arc::new(of_session));
+            aggregator.notify(told).await;
+        }
+        aggregator.call(call("three", &json!({}), "do", None)).await;
+        let noted = std::mem::take(&mut *notes.0.lock().unwrap());
+        let noted = noted.iter().filter(|record| &*record.method == CHANGED).count();
+        (stage.heard_so_far(&[CHANGED]).len(), noted)
+    };
+    assert_eq!(burst("one", 100).await, (64, 64), "in whatever sessions");
+    assert_eq!(burst("two", 10).await, (10, 10), "twin: another's");
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(burst("one", 10).await, (10, 10), "twin: a second later");
+    let found = aggregator.findings();
+    assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("rate-limited", 36)), "{found:?}");
 }
 
 #[tokio::test]
