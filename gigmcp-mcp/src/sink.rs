@@ -23,8 +23,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Passes a notification on: progress, a log line. It never waits; a client that does not read loses some.
     fn notify(&self, notification: Notification);
 
-    /// Puts a request of the server to the client and waits for the answer: sampling, elicitation, roots. The id is the
-    /// server's own, for whoever needs a key that means the same on every attempt; a client gets another.
+    /// Puts a request of the server to the client and waits for the answer: sampling, elicitation, roots, and what
+    /// [extensions](Self::has_extension_of) ask. The id is the server's own, for whoever needs a key that means the same on every
+    /// attempt; a client gets another.
     ///
     /// Dropping the future withdraws the request; the client is told so.
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict>;
@@ -32,6 +33,12 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Whether there is anybody to be asked; if not, it only tells.
     fn can_be_asked(&self) -> bool {
         true
+    }
+
+    /// Whether a request by this method, which is an extension's, can be put to the client: it has declared the extension. By default
+    /// it has declared none.
+    fn has_extension_of(&self, _method: &str) -> bool {
+        false
     }
 
     /// The same of a request with a progress token: how far its client is, it says there until it has answered. By default it

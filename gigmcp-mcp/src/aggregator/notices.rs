@@ -17,6 +17,7 @@ use super::{
     spares::Wanted,
 };
 use crate::{
+    extension::Extensions,
     guard::Finding,
     message::{Notification, RpcError, beginning},
     upstream::{Call, Event, Outcome},
@@ -25,15 +26,22 @@ use crate::{
 impl Entry {
     /// Whether clients may be told this: the extension is one that they are shown, and what it names is not held back.
     pub(super) fn shows_notice(&self, notification: &Notification) -> bool {
-        let shows = |offer: &Arc<Offer>| {
-            let owned = offer.description.extensions.owner_of_notice(&notification.method).is_some();
-            owned && held_at(offer, notification.params.as_deref()).is_none()
-        };
-        let shown = self.offer_now().is_some_and(|offer| shows(&offer));
+        let shown = self.shows(notification.params.as_deref(), |shown| shown.owner_of_notice(&notification.method));
         if !shown {
             self.guard.tally.add(Finding::NoticeRefused, 1);
         }
         shown
+    }
+
+    /// Whether a client may be asked this, by the same rule.
+    pub(super) fn shows_question(&self, method: &str, params: Option<&RawValue>) -> bool {
+        self.shows(params, |shown| shown.owner_of_request(method))
+    }
+
+    fn shows(&self, params: Option<&RawValue>, owner: impl Fn(&Extensions) -> Option<&str>) -> bool {
+        let shows =
+            |offer: Arc<Offer>| owner(&offer.description.extensions).is_some() && held_at(&offer, params).is_none();
+        self.offer_now().is_some_and(shows)
     }
 
     /// Whether it may tell clients what they did not ask for. It may be of any tool, and not only of those that whoever listens

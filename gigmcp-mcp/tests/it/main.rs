@@ -5,6 +5,7 @@ mod aggregator;
 mod amplified;
 mod apps;
 mod embedding;
+mod extension_questions;
 mod fidelity;
 mod flow;
 mod following;

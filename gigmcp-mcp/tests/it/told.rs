@@ -26,7 +26,7 @@ use crate::{
 const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 
 /// A server that has declared an extension, and reads when the test lets it.
-async fn connected() -> (Arc<StdioUpstream>, Scripted) {
+pub(crate) async fn connected() -> (Arc<StdioUpstream>, Scripted) {
     let (ours, mut server) = Scripted::pipes();
     let (stdout, stdin) = split(ours);
     let mut features = Features::default();

@@ -32,6 +32,10 @@ impl Sink for CallStream {
         }
     }
 
+    fn has_extension_of(&self, method: &str) -> bool {
+        self.session.has_extension_of(method)
+    }
+
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         Box::pin(self.asked(request, None))
     }
@@ -95,7 +99,9 @@ impl Drop for Asked<'_> {
 
 impl Session {
     fn begin_ask(&self, request: &Request, hearing: Option<Hearing>) -> Result<Asked<'_>, RpcError> {
-        self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
+        if !self.has_extension_of(&request.method) {
+            self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
+        }
         let mut asks = lock(&self.asks);
         if asks.len() >= MAX_ASKS {
             return Err(RpcError::new(RpcError::INTERNAL_ERROR, "too many requests wait for the client"));
@@ -147,6 +153,12 @@ impl Session {
         context.extensions().owner_of_notice(method).is_some()
     }
 
+    /// The same of a request of a server.
+    fn has_extension_of(&self, method: &str) -> bool {
+        let context = Arc::clone(&lock(&self.context));
+        context.extensions().owner_of_request(method).is_some()
+    }
+
     pub(in crate::http) fn principal(&self) -> &Principal {
         &self.principal
     }
@@ -158,10 +170,8 @@ impl Session {
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
     pub(in crate::http) fn note_elicitation(&self, request: &Request) {
-        let id = request
-            .params
-            .as_deref()
-            .and_then(|params| Members::of(params).ok()?.string("elicitationId").map(String::from));
+        let shown = request.params.as_deref().filter(|_| &*request.method == "elicitation/create");
+        let id = shown.and_then(|params| Members::of(params).ok()?.string("elicitationId").map(String::from));
         if let Some(id) = id.filter(|id| id.len() <= MAX_ELICITATION_ID_BYTES) {
             let mut elicitations = lock(&self.elicitations);
             elicitations.push_back(id);
