@@ -101,7 +101,7 @@ fn bound(connection: &Connection, order: Order) -> Result<Option<Place>, StoreEr
     connection.row(&one, |row| Ok::<_, StoreError>(row.get(0)?))
 }
 
-/// The same as [`Filter::takes`], for the database.
+/// The same as `Filter::takes`, which tests keep it to, for the database.
 fn condition(filter: &Filter) -> Condition {
     let mut all = Condition::all();
     let texts = [
