@@ -184,12 +184,12 @@ async fn it_is_bounded_like_any_other_question() {
 }
 
 /// A session with a call under way, in which its server has asked by a method of the extension.
-async fn asked(endpoint: &Endpoint, stage: &mut Stage, session: &str) -> Streamed {
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "srv_wait" } });
+async fn asked(endpoint: &Endpoint, stage: &mut Stage, session: &str, method: &str) -> Streamed {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "name": "srv_wait" } });
     let headers = [("mcp-session-id", session)];
     let opening = endpoint.open(Method::POST, &headers, body.to_string());
     let (stream, ()) = tokio::join!(opening, async {
-        stage.heard(&["tools/call"]).await;
+        stage.heard(&[method]).await;
         stage.say(asks("q", ASK, &json!({ "x": 1, "_meta": { "progressToken": "t" } })));
     });
     stream
@@ -197,30 +197,33 @@ async fn asked(endpoint: &Endpoint, stage: &mut Stage, session: &str) -> Streame
 
 #[tokio::test]
 async fn a_session_is_asked_on_the_stream_of_its_call_and_answers_for_itself() {
-    let mut stage = server();
-    let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
-    let declared = json!({ ODD: {} });
-    let (this, other) = (session(&endpoint, "one", &declared).await, session(&endpoint, "one", &declared).await);
-    let mut stream = asked(&endpoint, &mut stage, &this).await;
-    let request: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
-    assert_eq!((&request["method"], &request["params"]["x"]), (&json!(ASK), &json!(1)));
-    let token = &request["params"]["_meta"]["progressToken"];
-    assert_ne!(*token, "t", "of ours");
-    let answer = |said: &str| json!({ "jsonrpc": "2.0", "id": request["id"], "result": { "said": said } });
-    posts(&endpoint, &other, answer("by another session")).await;
-    posts(&endpoint, &this, progress(&json!({ "progressToken": token, "progress": 1 }))).await;
-    posts(&endpoint, &this, answer("by its own")).await;
-    assert_eq!(heard(&mut stage).await, [json!({ "progressToken": "t", "progress": 1 })]);
-    stage.say(asks("q2", ASK, &json!({})));
-    let request: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
-    stage.say(
-        json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "q2" } }).to_string(),
-    );
-    let cancelled: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
-    assert_eq!(
-        (&cancelled["method"], &cancelled["params"]["requestId"]),
-        (&json!("notifications/cancelled"), &request["id"])
-    );
+    for method in ["tools/call", "com.example/odd/do"] {
+        let mut stage = server();
+        let endpoint = Endpoint::serve(one(&stage, |_| {}).await, StreamableHttpLimits::default()).await;
+        let declared = json!({ ODD: {} });
+        let (this, other) = (session(&endpoint, "one", &declared).await, session(&endpoint, "one", &declared).await);
+        let mut stream = asked(&endpoint, &mut stage, &this, method).await;
+        let request: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
+        assert_eq!((&request["method"], &request["params"]["x"]), (&json!(ASK), &json!(1)));
+        let token = &request["params"]["_meta"]["progressToken"];
+        assert_ne!(*token, "t", "of ours");
+        let answer = |said: &str| json!({ "jsonrpc": "2.0", "id": request["id"], "result": { "said": said } });
+        posts(&endpoint, &other, answer("by another session")).await;
+        posts(&endpoint, &this, progress(&json!({ "progressToken": token, "progress": 1 }))).await;
+        posts(&endpoint, &this, answer("by its own")).await;
+        assert_eq!(heard(&mut stage).await, [json!({ "progressToken": "t", "progress": 1 })]);
+        stage.say(asks("q2", ASK, &json!({})));
+        let request: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
+        stage.say(
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "q2" } })
+                .to_string(),
+        );
+        let cancelled: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
+        assert_eq!(
+            (&cancelled["method"], &cancelled["params"]["requestId"]),
+            (&json!("notifications/cancelled"), &request["id"])
+        );
+    }
 }
 
 #[tokio::test]
@@ -345,7 +348,7 @@ async fn what_a_client_has_read_is_not_told_in_its_answer() {
         let aggregator = built(Aggregator::builder().backends(backends).flow(flow)).await;
         let endpoint = Endpoint::serve(aggregator, StreamableHttpLimits::default()).await;
         let session = session(&endpoint, "one", &json!({ ODD: {} })).await;
-        let mut stream = asked(&endpoint, &mut sends, &session).await;
+        let mut stream = asked(&endpoint, &mut sends, &session, "tools/call").await;
         let request: Value = serde_json::from_str(&stream.next().await.unwrap()).unwrap();
         if reads_before {
             let read = json!({ "jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": { "name": "reads_do" } });
@@ -367,7 +370,7 @@ async fn it_shows_no_elicitation() {
     let capabilities = json!({ "elicitation": { "url": {} }, "extensions": { ODD: {} } });
     let session = endpoint.session(&capabilities.to_string()).await;
     let mut listening = endpoint.open(Method::GET, &[("mcp-session-id", &*session)], "").await;
-    let mut stream = asked(&endpoint, &mut stage, &session).await;
+    let mut stream = asked(&endpoint, &mut stage, &session, "tools/call").await;
     assert!(stream.next().await.unwrap().contains(ASK));
     let shown = |id: &str| json!({ "mode": "url", "url": "https://a.test/", "message": "?", "elicitationId": id });
     for (id, method) in [("one", ASK), ("two", "elicitation/create")] {
