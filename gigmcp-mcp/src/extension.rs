@@ -123,8 +123,13 @@ impl Extensions {
     /// a way of their own (tasks and skills), and none that looks like one of the protocol.
     pub(crate) fn owner_of_notice(&self, method: &str) -> Option<&str> {
         let own = method.strip_prefix("notifications/").unwrap_or(method);
-        let known = is_of_protocol(method) || own.split('/').next().is_some_and(|first| OF_PROTOCOL.contains(&first));
-        let id = Some(method).filter(|_| !known).and_then(|_| self.owner_of(own))?;
+        self.owner_of_request(own).filter(|_| !is_of_protocol(method) && method.len() <= MAX_METHOD_BYTES)
+    }
+
+    /// The same of a request of a server: `<id>/...`.
+    pub(crate) fn owner_of_request(&self, method: &str) -> Option<&str> {
+        let known = method.split('/').next().is_some_and(|first| OF_PROTOCOL.contains(&first));
+        let id = Some(method).filter(|_| !known).and_then(|_| self.owner_of(method))?;
         Some(id).filter(|id| id.contains('/') && method.len() <= MAX_METHOD_BYTES)
     }
 
@@ -161,6 +166,12 @@ pub(crate) fn is_of_protocol(method: &str) -> bool {
             | "notifications/tasks"
             | "notifications/tools/list_changed"
     )
+}
+
+/// Whether this is what the protocol itself lets a server ask a client, in one era or the other; any other question must be an
+/// extension's.
+pub(crate) fn is_question_of_protocol(method: &str) -> bool {
+    matches!(method, "elicitation/create" | "roots/list" | "sampling/createMessage")
 }
 
 /// Two settings as one.
@@ -275,6 +286,9 @@ mod tests {
         ] {
             assert_eq!(all.owner_of_notice(method), expected, "{method}");
             assert_eq!(Extensions::default().owner_of_notice(method), None);
+            let asked = expected.filter(|_| !method.starts_with("notifications/"));
+            assert_eq!(all.owner_of_request(method), asked, "as a request, {method}");
+            assert_eq!(Extensions::default().owner_of_request(method), None);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -23,8 +23,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Passes a notification on: progress, a log line. It never waits; a client that does not read loses some.
     fn notify(&self, notification: Notification);
 
-    /// Puts a request of the server to the client and waits for the answer: sampling, elicitation, roots. The id is the
-    /// server's own, for whoever needs a key that means the same on every attempt; a client gets another.
+    /// Puts a request of the server to the client and waits for the answer: sampling, elicitation, roots, and what
+    /// [extensions](Self::has_extension_of) ask. The id is the server's own, for whoever needs a key that means the same on every
+    /// attempt; a client gets another.
     ///
     /// Dropping the future withdraws the request; the client is told so.
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict>;
@@ -32,6 +33,12 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Whether there is anybody to be asked; if not, it only tells.
     fn can_be_asked(&self) -> bool {
         true
+    }
+
+    /// Whether a request by this method, which is an extension's, can be put to the client: it has declared the extension. By default
+    /// it has declared none.
+    fn has_extension_of(&self, _method: &str) -> bool {
+        false
     }
 
     /// The same of a request with a progress token: how far its client is, it says there until it has answered. By default it
@@ -95,6 +102,18 @@ pub struct ClientContext {
     pub asked: Asked,
     /// Whose it is, for what must not reach anybody else (ids of tasks open for their owner only) and for what is counted.
     pub owner: Option<Arc<str>>,
+    /// What is read of the capabilities.
+    pub(crate) read: Declared,
+}
+
+/// What a client has declared of extensions, read once. A copy, which may be given other capabilities, is read anew.
+#[derive(Debug, Default)]
+pub(crate) struct Declared(OnceLock<Extensions>);
+
+impl Clone for Declared {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// How a client is asked for input by a server that cannot send requests.
@@ -110,13 +129,19 @@ pub enum Asked {
 impl ClientContext {
     /// Whether it can follow a task. One of the older era cannot: it knows another kind.
     pub(crate) fn follows_tasks(&self) -> bool {
-        self.asked == Asked::ByOutcome && Extensions::read(&self.capabilities).has(TASKS)
+        self.asked == Asked::ByOutcome && self.extensions().has(TASKS)
+    }
+
+    /// What it has declared of extensions.
+    pub(crate) fn extensions(&self) -> &Extensions {
+        self.read.0.get_or_init(|| Extensions::read(&self.capabilities))
     }
 
     /// Of a client that has declared these capabilities.
     #[must_use]
     pub fn new(capabilities: Box<RawValue>) -> Self {
-        Self { capabilities, level: None, responses: None, state: None, asked: Asked::ByOutcome, owner: None }
+        let asked = Asked::ByOutcome;
+        Self { capabilities, level: None, responses: None, state: None, asked, owner: None, read: Declared::default() }
     }
 }
 

@@ -7,7 +7,6 @@ use super::{
     passing::uri_of, spares::Wanted,
 };
 use crate::{
-    extension::Extensions,
     message::{RpcError, beginning},
     upstream::{Call, Outcome},
 };
@@ -20,8 +19,7 @@ impl Aggregator {
             Outcome::refused(&RpcError::new(RpcError::METHOD_NOT_FOUND, text))
         };
         let Some(context) = call.context.as_deref() else { return unknown() };
-        let declared = Extensions::read(&context.capabilities);
-        let Some(id) = declared.owner_of(&call.method) else { return unknown() };
+        let Some(id) = context.extensions().owner_of(&call.method) else { return unknown() };
         let Gathered { servers, .. } = self.gather(self.limits.list_wait).await;
         let having: Vec<_> = servers.iter().filter(|(_, offer)| offer.description.extensions.has(id)).collect();
         match &having[..] {

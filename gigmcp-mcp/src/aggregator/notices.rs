@@ -26,15 +26,22 @@ use crate::{
 impl Entry {
     /// Whether clients may be told this: the extension is one that they are shown, and what it names is not held back.
     pub(super) fn shows_notice(&self, notification: &Notification) -> bool {
-        let shows = |offer: &Arc<Offer>| {
-            let owned = offer.description.extensions.owner_of_notice(&notification.method).is_some();
-            owned && held_at(offer, notification.params.as_deref()).is_none()
-        };
-        let shown = self.offer_now().is_some_and(|offer| shows(&offer));
+        let shown = self.shows(notification.params.as_deref(), |shown| shown.owner_of_notice(&notification.method));
         if !shown {
             self.guard.tally.add(Finding::NoticeRefused, 1);
         }
         shown
+    }
+
+    /// Whether a client may be asked this, by the same rule.
+    pub(super) fn shows_question(&self, method: &str, params: Option<&RawValue>) -> bool {
+        self.shows(params, |shown| shown.owner_of_request(method))
+    }
+
+    fn shows(&self, params: Option<&RawValue>, owner: impl Fn(&Extensions) -> Option<&str>) -> bool {
+        let shows =
+            |offer: Arc<Offer>| owner(&offer.description.extensions).is_some() && held_at(&offer, params).is_none();
+        self.offer_now().is_some_and(shows)
     }
 
     /// Whether it may tell clients what they did not ask for. It may be of any tool, and not only of those that whoever listens
@@ -70,11 +77,11 @@ pub(super) fn held_at<'a>(offer: &'a Offer, params: Option<&RawValue>) -> Option
 
 impl Aggregator {
     /// What a client says of an extension reaches the one server that has declared it, if that runs. Of several, nothing tells
-    /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much.
+    /// which is meant; and none is started to be told something. Taken note of, like a request: it may do as much, and
+    /// what is too much in a second is lost.
     pub(super) async fn notified(&self, call: Call) {
         let Some(context) = call.context.as_deref() else { return };
-        let declared = Extensions::read(&context.capabilities);
-        let Some(id) = declared.owner_of_notice(&call.method) else { return };
+        let Some(id) = context.extensions().owner_of_notice(&call.method) else { return };
         // One that does not run counts too: what is meant for it must not reach another.
         let mut having = Vec::new();
         for entry in &self.entries {
@@ -89,6 +96,10 @@ impl Aggregator {
         let [entry] = having[..] else { return };
         if entry.running().is_none() {
             return;
+        }
+        let bytes = call.params.as_ref().map_or(0, |params| params.get().len());
+        if !self.hub.rates.may_tell(&entry.name, Caller::counted(&call), bytes) {
+            return entry.guard.tally.add(Finding::RateLimited, 1);
         }
         let mut observation = Observation::begin(self.observer.as_ref(), &call.method, call.params.as_deref());
         observation.leads_to(&entry.name, None);

@@ -36,7 +36,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Changes in a row that are read without a longer pause.
 const FREE: u32 = 4;
 
-/// How much a server may say that belongs to no call. All servers share one bounded queue to each client.
+/// How much a server may say that belongs to no call, as all servers share one bounded queue to each client; or a client of what
+/// wants no answer.
 #[derive(Debug)]
 pub(crate) struct Talk {
     left: u32,
@@ -53,13 +54,18 @@ impl Default for Talk {
 impl Talk {
     /// Whether one more of this length may be told; what is too much is lost.
     pub(crate) fn may_go_on(&mut self, bytes: usize) -> bool {
-        if self.since.elapsed() >= Duration::from_secs(1) {
+        if self.is_over() {
             *self = Self::default();
         }
         let may = self.left > 0 && bytes <= self.bytes;
         self.left = self.left.saturating_sub(1);
         self.bytes -= if may { bytes } else { 0 };
         may
+    }
+
+    /// Whether it has been silent for so long that nothing of what it said counts.
+    pub(super) fn is_over(&self) -> bool {
+        self.since.elapsed() >= Duration::from_secs(1)
     }
 }
 

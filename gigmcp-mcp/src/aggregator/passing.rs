@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::{Aggregator, FlowLabels, backend::Entry, flow::Flow, identity::Caller};
 use crate::{
-    extension::{Extensions, is_of_protocol},
-    guard::Guard,
+    extension::{Extensions, is_of_protocol, is_question_of_protocol},
+    guard::{Finding, Guard},
     http::ClientCapabilities,
     level::LogLevel,
     message::{Notification, Request, RpcError, Verdict, error_code},
@@ -47,11 +47,37 @@ impl Aggregator {
 impl FromServer {
     /// Whether a notification of an extension passes: both sides have declared it, and nothing that it names is held back.
     fn may_say(&self, notification: &Notification) -> bool {
-        let declares = |context: &ClientContext| {
-            Extensions::read(&context.capabilities).owner_of_notice(&notification.method).is_some()
-        };
-        self.context.as_deref().is_some_and(declares)
-            && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
+        let declared = self.declared().is_some_and(|declared| declared.owner_of_notice(&notification.method).is_some());
+        if !declared {
+            self.guard.tally.add(Finding::NoticeRefused, 1);
+        }
+        declared && self.entry.upgrade().is_some_and(|entry| entry.shows_notice(notification))
+    }
+
+    /// The same of a request of an extension.
+    fn may_ask(&self, request: &Request) -> bool {
+        let shows = |entry: Arc<Entry>| entry.shows_question(&request.method, request.params.as_deref());
+        let shown = self.has_extension_of(&request.method) && self.entry.upgrade().is_some_and(shows);
+        if !shown {
+            self.guard.tally.add(Finding::QuestionRefused, 1);
+        }
+        shown
+    }
+
+    /// What the client has declared of extensions.
+    fn declared(&self) -> Option<&Extensions> {
+        self.context.as_deref().map(ClientContext::extensions)
+    }
+
+    /// A request as it is put to the client.
+    ///
+    /// # Errors
+    /// The answer that the server gets instead.
+    fn asked(&self, request: Request) -> Result<Request, RpcError> {
+        if !is_question_of_protocol(&request.method) && !self.may_ask(&request) {
+            return Err(RpcError::new(RpcError::METHOD_NOT_FOUND, "method not found"));
+        }
+        labelled(&self.server, request)
     }
 
     /// How far the client is, as long as it has not answered. It is judged like the answer, but nobody is asked about it.
@@ -102,15 +128,21 @@ impl Sink for FromServer {
         self.client.can_be_asked()
     }
 
+    fn has_extension_of(&self, method: &str) -> bool {
+        self.declared().is_some_and(|declared| declared.owner_of_request(method).is_some())
+            && self.client.has_extension_of(method)
+            && self.entry.upgrade().is_some_and(|entry| entry.shows_question(method, None))
+    }
+
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
-        match labelled(&self.server, request) {
+        match self.asked(request) {
             Ok(request) => Box::pin(self.answer(request, None)),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
     }
 
     fn ask_following<'a>(&'a self, request: Request, hearing: Hearing) -> BoxFuture<'a, Verdict> {
-        match labelled(&self.server, request) {
+        match self.asked(request) {
             Ok(request) => Box::pin(self.answer(request, Some(hearing))),
             Err(error) => Box::pin(std::future::ready(Verdict::refused(&error))),
         }
@@ -238,7 +270,7 @@ pub(super) fn labelled_requests(server: &ServerId, result: &RawValue) -> Result<
     for (key, request) in requests.iter() {
         let members = Members::of(request).map_err(|_| malformed())?;
         let method = members.string("method").ok_or_else(malformed)?;
-        if !matches!(&*method, "elicitation/create" | "sampling/createMessage" | "roots/list") {
+        if !is_question_of_protocol(&method) {
             continue;
         }
         let params = members.value("params").map(ToOwned::to_owned);

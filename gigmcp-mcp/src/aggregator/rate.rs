@@ -8,12 +8,15 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::identity::Caller;
+use super::{identity::Caller, pace::Talk};
 use crate::{guard::Guard, name::ServerId, sink::ClientId};
 
-/// Who has called whom, as far as there are bounds.
+/// Who has called whom, as far as there are bounds, and who has told whom something of an extension.
 #[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<HashMap<Key, Bucket>>);
+pub(super) struct Rates {
+    calls: Mutex<HashMap<Key, Bucket>>,
+    told: Mutex<HashMap<(ServerId, Caller), Talk>>,
+}
 
 /// A server, and one caller of it or all together.
 type Key = (ServerId, Option<Caller>);
@@ -52,13 +55,22 @@ impl Rates {
         Ok(())
     }
 
+    /// Whether a caller may tell a server so many bytes more that want no answer: each time is taken note of.
+    pub(super) fn may_tell(&self, server: &ServerId, caller: Caller, bytes: usize) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MAX_BUCKETS {
+            told.retain(|_, talk| !talk.is_over());
+        }
+        told.entry((server.clone(), caller)).or_default().may_go_on(bytes)
+    }
+
     pub(super) fn forget(&self, client: ClientId) {
         let forgotten = Some(Caller::Client(client));
         self.lock().retain(|(_, caller), _| *caller != forgotten);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Bucket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

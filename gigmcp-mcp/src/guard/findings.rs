@@ -63,11 +63,13 @@ findings! {
     /// Arguments or a result could not be checked, and passed: the schema does not compile, or is too large, or the check could have
     /// taken too long for the length of the value.
     Unchecked = "schema-unchecked",
-    /// A call was refused because there were too many.
+    /// A call was refused because there were too many, or a notification of an extension by a client was lost because of that.
     RateLimited = "rate-limited",
-    /// A question to a client was refused: it asks for a secret, or there were too many.
+    /// A question to a client was refused: it asks for a secret, it is an extension's that the client has not declared or that is held
+    /// back, or there were too many.
     QuestionRefused = "question-refused",
-    /// A notification of an extension reached nobody: what it says cannot be shown, or is of something that is held back.
+    /// A notification of an extension reached nobody: what it says cannot be shown, or is of something that is held back, or the client
+    /// that it could be of has not declared the extension.
     NoticeRefused = "notice-refused",
     /// A call would have carried out what was read of others.
     Flow = "toxic-flow",

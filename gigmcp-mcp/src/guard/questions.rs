@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::{Finding, Guard, NOTHING, secret::secret_field, size};
 use crate::{
     aggregator::host_of,
+    extension::is_question_of_protocol,
     hygiene::is_dirty,
     message::{Request, RpcError},
     object::{Members, quoted},
@@ -18,7 +19,12 @@ impl Guard {
     /// # Errors
     /// The answer that the server gets instead.
     pub(super) fn question(&self, request: Request) -> Result<Request, RpcError> {
-        let Some(params) = request.params else { return Ok(request) };
+        let of_extension = !is_question_of_protocol(&request.method);
+        let nothing = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
+        // Nothing else in it would say who asks.
+        let Some(params) = request.params.or_else(|| of_extension.then(nothing)) else {
+            return Ok(Request { params: None, ..request });
+        };
         let most = match &*request.method {
             "sampling/createMessage" => self.policy.limits.base64_bytes,
             _ => MAX_QUESTION_BYTES,
@@ -37,6 +43,7 @@ impl Guard {
         let params = match &*request.method {
             "sampling/createMessage" => self.sampling(params)?,
             "elicitation/create" => self.elicitation(params)?,
+            _ if of_extension => self.named(&params)?,
             _ => params,
         };
         Ok(Request { params: Some(params), ..request })
@@ -76,12 +83,17 @@ impl Guard {
 
     /// Without what other servers said, and with the name of the one that asks.
     fn sampling(&self, params: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let twice = |_| self.refused("params is no object, or names a member twice");
-        let mut params = params;
-        if Members::of(&params).map_err(twice)?.value("includeContext").is_some() {
-            params = Members::of(&params).map_err(twice)?.without("includeContext");
+        let members = Members::of(&params).map_err(|_| self.refused(NO_OBJECT))?;
+        match members.value("includeContext") {
+            Some(_) => self.named(&members.without("includeContext")),
+            None => self.named(&params),
         }
-        let members = Members::of(&params).map_err(twice)?;
+    }
+
+    /// With the name of the one that asks.
+    fn named(&self, params: &RawValue) -> Result<Box<RawValue>, RpcError> {
+        let twice = |_| self.refused(NO_OBJECT);
+        let members = Members::of(params).map_err(twice)?;
         let meta = match members.value("_meta") {
             Some(meta) => Members::of(meta).map_err(twice)?.set(SERVER, &quoted(self.server.as_str())),
             None => RawValue::from_string(format!("{{{}:{}}}", quoted(SERVER), quoted(self.server.as_str())))
@@ -92,7 +104,7 @@ impl Guard {
 
     /// A form asks for no secret: what is typed into one goes to the server, and past the vault.
     fn elicitation(&self, params: Box<RawValue>) -> Result<Box<RawValue>, RpcError> {
-        let members = Members::of(&params).map_err(|_| self.refused("params is no object, or names a member twice"))?;
+        let members = Members::of(&params).map_err(|_| self.refused(NO_OBJECT))?;
         if members.string("mode").as_deref() == Some("url") {
             return match members.string("url").and_then(|url| host_of(&url)) {
                 Some(_) => Ok(params),
@@ -126,5 +138,6 @@ pub(super) fn is_ours(key: &str) -> bool {
 pub(crate) const OURS: &str = "gigmcp-";
 /// Of what people are asked; dozens may wait, and each is kept until then. A sampling may have pictures in it, and there are few.
 const MAX_QUESTION_BYTES: usize = 256 << 10;
-/// Which server asks for a sampling.
+const NO_OBJECT: &str = "params is no object, or names a member twice";
+/// Which server asks for a sampling, or for what an extension knows.
 const SERVER: &str = "gigmcp/server";

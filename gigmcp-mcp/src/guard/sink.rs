@@ -38,6 +38,10 @@ impl Guarding {
         if serde_json::from_str::<String>(request.id.as_json()).is_ok_and(|id| is_ours(&id) || is_dirty(&id)) {
             return Err(self.guard.refused("the id of the request holds what is not to be seen, or is one of ours"));
         }
+        // What an extension asks for by another name than it has written reaches nobody.
+        if is_dirty(&request.method) {
+            return Err(self.guard.refused("the method of the request holds what is not to be seen"));
+        }
         self.guard.question(request)
     }
 }
@@ -51,6 +55,10 @@ impl Sink for Guarding {
 
     fn can_be_asked(&self) -> bool {
         self.client.can_be_asked()
+    }
+
+    fn has_extension_of(&self, method: &str) -> bool {
+        self.client.has_extension_of(method)
     }
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {

@@ -73,7 +73,11 @@ impl Asks {
 impl Shared {
     /// Answers a request of the server, or lets a client answer it. Never waits.
     pub(super) fn answer(self: &Arc<Self>, request: Request) {
-        let error = match self.features.treat(&request.method) {
+        let treatment = match self.features.treat(&request.method) {
+            Treatment::Refuse if self.is_of_clients_extension(&request.method) => Treatment::Forward,
+            treatment => treatment,
+        };
+        let error = match treatment {
             Treatment::Answer(result) => {
                 return self.send_now(write_response(Some(&request.id), &Verdict::Result(result)));
             }
@@ -92,6 +96,13 @@ impl Shared {
         };
         Counters::add(&self.counters.refused_requests);
         self.send_now(write_response(Some(&request.id), &Verdict::refused(&error)));
+    }
+
+    /// Whether a request is of an extension that the server has declared, and so has a client whose call is under way. Without one,
+    /// the server learns what a client without the extension would tell it, and its calls go on together.
+    fn is_of_clients_extension(&self, method: &str) -> bool {
+        self.declared.get().is_some_and(|declared| declared.owner_of_request(method).is_some())
+            && self.pending.sinks().iter().any(|sink| sink.has_extension_of(method))
     }
 
     fn put_to_client(self: &Arc<Self>, request: &Request) -> Result<(), &'static str> {

@@ -15,8 +15,7 @@ use super::{
 use crate::{
     aggregator::{SUBSCRIBE, UNSUBSCRIBE},
     describe::Description,
-    extension::OF_PROTOCOL,
-    extension::TASKS,
+    extension::{OF_PROTOCOL, TASKS, is_question_of_protocol},
     level::LogLevel,
     message::{Request, RequestId, RpcError, Verdict, write_notification, write_request},
     object::{Members, is_object, quoted},
@@ -318,6 +317,12 @@ async fn answers(sink: &dyn Sink, result: &RawValue, limit: Duration) -> Result<
                 method: request.string("method").ok_or_else(malformed)?.into(),
                 params: request.value("params").map(ToOwned::to_owned),
             };
+            // Nothing else can be there (`InputRequest` of revision 2026-07-28), whatever extensions the client has.
+            if !is_question_of_protocol(&request.method) {
+                return Err(
+                    RpcError::new(RpcError::METHOD_NOT_FOUND, "the client does not support this request").to_raw()
+                );
+            }
             match timeout(limit, sink.ask(request)).await.map_err(|_| late())? {
                 Verdict::Result(answer) => answers.push(format!("{}:{}", quoted(key), answer.get())),
                 Verdict::Error(error) => return Err(error),

@@ -304,6 +304,12 @@ impl Pending {
         Some((sink, token))
     }
 
+    /// The ways back to whoever has a request under way.
+    pub(crate) fn sinks(&self) -> Vec<Arc<dyn Sink>> {
+        let table = self.lock();
+        table.waiting.values().filter_map(|entry| entry.caller.as_ref()?.sink.clone()).collect()
+    }
+
     /// Where so many bytes that name a request are told, and under which token its client knows it. Nothing of one that is over, or
     /// of which too much was told.
     pub(crate) fn named(&self, id: u64, bytes: usize) -> Option<(Arc<dyn Sink>, Box<RawValue>)> {

@@ -65,17 +65,17 @@ impl Asked {
     }
 }
 
-async fn posts(endpoint: &Endpoint, session: &str, message: Value) {
+pub(crate) async fn posts(endpoint: &Endpoint, session: &str, message: Value) {
     let reply = endpoint.post(&[("mcp-session-id", session)], &message.to_string()).await;
     assert_eq!(reply.status, 202, "{}", reply.body);
 }
 
-fn progress(params: &Value) -> Value {
+pub(crate) fn progress(params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params })
 }
 
 /// All progress that a server hears until it hears the answer.
-async fn heard(stage: &mut Stage) -> Vec<Value> {
+pub(crate) async fn heard(stage: &mut Stage) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let (method, params) = stage.heard(&["notifications/progress", ""]).await;

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use gigmcp_mcp::{
-    Aggregator, BoxFuture, Call, ClientContext, ClientId, DefinitionKind, Event, FlowLabels, FlowPolicy, Notification,
-    Outcome, Sink, StreamableHttpLimits, Upstream,
+    Aggregator, Asked, Call, ClientContext, ClientId, DefinitionKind, FlowLabels, FlowPolicy, Outcome, Sink,
+    StreamableHttpLimits, Upstream,
 };
 use http::Method;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{broadcast, mpsc::UnboundedReceiver},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
 
 use crate::{
     played::{Reply, Stage, result},
@@ -24,7 +21,7 @@ use crate::{
 pub(crate) const ODD: &str = "com.example/odd";
 pub(crate) const CHANGED: &str = "com.example/odd/changed";
 
-fn answers(method: &str, params: &str) -> Reply {
+pub(crate) fn answers(method: &str, params: &str) -> Reply {
     match method {
         "tools/list" => result(
             r#"{"tools":[{"name":"do","inputSchema":{"type":"object"}},{"name":"wait","inputSchema":{"type":"object"}}]}"#,
@@ -42,7 +39,7 @@ pub(crate) fn server() -> Stage {
     Stage::new(&format!(r#""capabilities":{capabilities}"#), answers)
 }
 
-fn modern_server() -> Stage {
+pub(crate) fn modern_server() -> Stage {
     let capabilities = json!({ "tools": {}, "resources": {}, "extensions": { ODD: {} } });
     Stage::modern(&format!(r#""capabilities":{capabilities}"#), answers)
 }
@@ -52,17 +49,17 @@ pub(crate) fn says(method: &str, params: &Value) -> String {
 }
 
 /// What follows it has been heard when this is.
-fn line(stage: &Stage) {
+pub(crate) fn line(stage: &Stage) {
     stage.say(says("notifications/message", &json!({ "level": "info", "data": "line" })));
 }
 
-fn context(owner: &str, extensions: &Value) -> Arc<ClientContext> {
+pub(crate) fn context(owner: &str, extensions: &Value) -> Arc<ClientContext> {
     let mut context = ClientContext::new(raw(&json!({ "extensions": extensions }).to_string()));
     context.owner = Some(owner.into());
     Arc::new(context)
 }
 
-fn call(owner: &str, extensions: &Value, tool: &str, sink: Option<Arc<dyn Sink>>) -> Call {
+pub(crate) fn call(owner: &str, extensions: &Value, tool: &str, sink: Option<Arc<dyn Sink>>) -> Call {
     let params = json!({ "name": format!("srv_{tool}"), "_meta": { "progressToken": owner } });
     let mut call = Call::new("tools/call", Some(raw(&params.to_string())));
     (call.context, call.sink) = (Some(context(owner, extensions)), sink);
@@ -70,7 +67,7 @@ fn call(owner: &str, extensions: &Value, tool: &str, sink: Option<Arc<dyn Sink>>
 }
 
 /// A call that its server does not answer, and its client.
-async fn waiting(
+pub(crate) async fn waiting(
     aggregator: &Arc<Aggregator>,
     stage: &mut Stage,
     owner: &str,
@@ -147,6 +144,23 @@ async fn what_it_says_is_clean() {
     assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("notice-refused", 2)), "{found:?}");
 }
 
+#[tokio::test]
+async fn what_is_lost_as_the_client_of_the_call_has_not_declared_the_extension_is_counted() {
+    for (extensions, lost) in [(json!({}), 2), (json!({ ODD: {} }), 0)] {
+        let mut stage = server();
+        let aggregator = one(&stage, |_| {}).await;
+        let (_call, mut reached, token) = waiting(&aggregator, &mut stage, "one", &extensions).await;
+        for params in [json!({}), json!({ "progressToken": token })] {
+            stage.say(says(CHANGED, &params));
+        }
+        line(&stage);
+        while note(&mut reached).await.0 == CHANGED {}
+        let found = aggregator.findings();
+        let refused = found[0].1.iter().find(|(finding, _)| finding.name() == "notice-refused");
+        assert_eq!(refused.map_or(0, |(_, count)| count), lost, "{extensions}: {found:?}");
+    }
+}
+
 /// That would be one of our own streams, and the client may have another of this name.
 #[tokio::test]
 async fn it_does_not_say_to_which_stream_it_belongs() {
@@ -203,49 +217,6 @@ async fn of_several_calls_it_reaches_the_one_that_it_names_and_else_nobody() {
     assert!(ones.try_recv().is_err() && twos.try_recv().is_err());
 }
 
-#[tokio::test]
-async fn of_no_call_it_is_of_the_only_one_who_has_ever_asked_the_process_for_anything() {
-    for stage in [server(), modern_server()] {
-        let aggregator = one(&stage, |_| {}).await;
-        let mut events = aggregator.events().unwrap();
-        let mut next = async |method: &str, params: Value| {
-            stage.say(says(method, &params));
-            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-            let first = events.recv().await.unwrap();
-            if &*first.method == method {
-                let told: Value = serde_json::from_str(first.params.as_ref().unwrap().get()).unwrap();
-                assert!(params.as_object().unwrap().iter().all(|(name, value)| told[name] == *value), "{told}");
-                assert_eq!(&*events.recv().await.unwrap().method, "notifications/elicitation/complete");
-                return Some(first.owner().map_or_else(|| "everybody".into(), Arc::clone));
-            }
-            None
-        };
-        let line = json!({ "level": "info", "data": "line" });
-        assert_eq!(next(CHANGED, json!({ "x": 1 })).await, None, "nobody has");
-        assert_eq!(next("notifications/message", line.clone()).await, None, "nobody has");
-        for (owner, expected) in [("one", Some("one")), ("one", Some("one")), ("two", None), ("one", None)] {
-            aggregator.call(call(owner, &json!({}), "do", None)).await;
-            assert_eq!(next(CHANGED, json!({ "x": 1 })).await.as_deref(), expected, "{owner}");
-            assert_eq!(next("notifications/message", line.clone()).await.as_deref(), expected, "its log, {owner}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_names_no_call_is_not_of_the_one_under_way_if_another_has_asked_before() {
-    for (before, passes) in [("two", false), ("one", true)] {
-        let mut stage = server();
-        let aggregator = one(&stage, |_| {}).await;
-        let declared = json!({ ODD: {} });
-        aggregator.call(call(before, &declared, "do", None)).await;
-        stage.heard(&["tools/call"]).await;
-        let (_call, mut reached, _) = waiting(&aggregator, &mut stage, "one", &declared).await;
-        stage.say(says(CHANGED, &json!({ "x": 1 })));
-        line(&stage);
-        assert_eq!(note(&mut reached).await.0 == CHANGED, passes, "{before}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_may_be_of_what_another_client_has_told_it() {
     let (this, other) = (ClientId::new(), ClientId::new());
@@ -265,89 +236,6 @@ async fn what_a_server_says_may_be_of_what_another_client_has_told_it() {
         line(&stage);
         stage.say(says(CHANGED, &json!({ "_meta": { "progressToken": sent["_meta"]["progressToken"] } })));
         assert_eq!(note(&mut reached).await.0, heard);
-    }
-}
-
-#[tokio::test]
-async fn what_is_subscribed_to_again_after_a_start_was_of_somebody_too() {
-    for subscribes in [true, false] {
-        let stage = server();
-        let aggregator = one(&stage, |_| {}).await;
-        if subscribes {
-            let mut subscribe = Call::new("resources/subscribe", Some(raw(r#"{"uri":"doc:1"}"#)));
-            subscribe.context = Some(context("one", &json!({})));
-            assert!(matches!(aggregator.call(subscribe).await, Outcome::Complete(_)));
-        }
-        let waits = call("one", &json!({}), "wait", None);
-        let (waiting, _) = tokio::join!(aggregator.call(waits), async { stage.stop() });
-        assert!(matches!(waiting, Outcome::Error(_)), "it has ended: {waiting:?}");
-        let mut events = aggregator.events().unwrap();
-        assert!(matches!(aggregator.call(call("two", &json!({}), "do", None)).await, Outcome::Complete(_)));
-        stage.say(says(CHANGED, &json!({})));
-        stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-        let first = events.recv().await.unwrap();
-        assert_eq!(first.owner().map(|owner| &**owner), (!subscribes).then_some("two"), "{}", first.method);
-    }
-}
-
-#[tokio::test]
-async fn where_what_sessions_have_read_is_judged_nothing_is_read_that_nobody_asked_for() {
-    let labels = FlowLabels { reads_untrusted: true, ..FlowLabels::default() };
-    for (flow, labels, passes) in [
-        (FlowPolicy::Ask, labels, false),
-        (FlowPolicy::Warn, labels, true),
-        (FlowPolicy::Ask, FlowLabels::default(), true),
-    ] {
-        let stage = server();
-        let backend = stage.backend("srv").with_policy(policy(|policy| policy.labels = labels));
-        let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
-        let mut events = aggregator.events().unwrap();
-        aggregator.call(call("one", &json!({}), "do", None)).await;
-        for (method, params) in [(CHANGED, json!({})), ("notifications/message", json!({ "level": "info", "data": 1 }))]
-        {
-            stage.say(says(method, &params));
-            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-            let passed = &*events.recv().await.unwrap().method == method;
-            assert_eq!(passed, passes, "{method} {flow:?} {labels:?}");
-            if passed {
-                events.recv().await.unwrap();
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_server_that_says_of_a_tool_that_it_reads_strangers_text_tells_nothing_unasked_where_that_is_judged() {
-    for (flow, hint, passes) in [
-        (FlowPolicy::Ask, json!({ "openWorldHint": true }), false),
-        (FlowPolicy::Ask, json!({ "openWorldHint": "true" }), false),
-        (FlowPolicy::Warn, json!({ "openWorldHint": true }), true),
-        (FlowPolicy::Ask, json!({ "openWorldHint": false }), true),
-        (FlowPolicy::Ask, json!({}), true),
-    ] {
-        let capabilities = json!({ "tools": {}, "extensions": { ODD: {} } });
-        let tools = json!({ "tools": [
-            { "name": "do", "inputSchema": { "type": "object" } },
-            { "name": "reads", "inputSchema": { "type": "object" }, "annotations": hint },
-        ] });
-        let stage = Stage::new(&format!(r#""capabilities":{capabilities}"#), move |method, params| match method {
-            "tools/list" => result(tools.to_string()),
-            _ => answers(method, params),
-        });
-        let switched_off = policy(|policy| policy.disabled.extend(["reads".into()]));
-        let backend = stage.backend("srv").with_policy(switched_off);
-        let aggregator = built(Aggregator::builder().backends([backend]).flow(flow)).await;
-        let mut events = aggregator.events().unwrap();
-        aggregator.call(call("one", &json!({}), "do", None)).await;
-        for method in [CHANGED, "notifications/message"] {
-            stage.say(says(method, &json!({ "level": "info", "data": 1 })));
-            stage.say(says("notifications/elicitation/complete", &json!({ "elicitationId": "1" })));
-            let passed = &*events.recv().await.unwrap().method == method;
-            assert_eq!(passed, passes, "{method} {flow:?} {hint}");
-            if passed {
-                events.recv().await.unwrap();
-            }
-        }
     }
 }
 
@@ -389,20 +277,7 @@ async fn what_a_server_says_in_one_call_takes_nothing_from_another() {
     assert_eq!(note(&mut twos).await, (CHANGED.to_owned(), r#"{"progressToken":"two"}"#.to_owned()));
 }
 
-/// Says what the test lets it say.
-struct Speaker(broadcast::Sender<Event>);
-
-impl Upstream for Speaker {
-    fn call<'a>(&'a self, _: Call) -> BoxFuture<'a, Outcome> {
-        Box::pin(std::future::pending())
-    }
-
-    fn events(&self) -> Option<broadcast::Receiver<Event>> {
-        Some(self.0.subscribe())
-    }
-}
-
-async fn session(endpoint: &Endpoint, principal: &str, extensions: &Value) -> String {
+pub(crate) async fn session(endpoint: &Endpoint, principal: &str, extensions: &Value) -> String {
     let body = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": { "extensions": extensions },
         "clientInfo": { "name": "t", "version": "1" },
@@ -410,54 +285,11 @@ async fn session(endpoint: &Endpoint, principal: &str, extensions: &Value) -> St
     endpoint.post(&[("x-principal", principal)], &body.to_string()).await.session()
 }
 
-fn meta(extensions: &Value) -> Value {
+pub(crate) fn meta(extensions: &Value) -> Value {
     json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": { "extensions": extensions },
     })
-}
-
-async fn listening(endpoint: &Endpoint, principal: &str, extensions: &Value, modern: bool) -> Streamed {
-    if !modern {
-        let session = session(endpoint, principal, extensions).await;
-        let headers = [("x-principal", principal), ("mcp-session-id", &session)];
-        return endpoint.open(Method::GET, &headers, "").await;
-    }
-    let body = json!({ "jsonrpc": "2.0", "id": "r", "method": "subscriptions/listen", "params": {
-        "notifications": { "toolsListChanged": true }, "_meta": meta(extensions),
-    } });
-    let headers =
-        [("x-principal", principal), ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
-    let mut stream = endpoint.open(Method::POST, &headers, body.to_string()).await;
-    assert!(stream.next().await.unwrap().contains("acknowledged"));
-    stream
-}
-
-#[tokio::test]
-async fn streams_tell_it_to_its_owner_who_has_declared_the_extension_and_to_nobody_else() {
-    let changed = || Notification { method: CHANGED.into(), params: Some(raw(r#"{"x":1}"#)) };
-    for modern in [false, true] {
-        let events = broadcast::Sender::new(16);
-        let endpoint = Endpoint::serve(Arc::new(Speaker(events.clone())), StreamableHttpLimits::default()).await;
-        let mut streams = Vec::new();
-        for (case, principal, extensions, hears) in [
-            ("twin: its owner", "one", json!({ ODD: {} }), true),
-            ("another", "two", json!({ ODD: {} }), false),
-            ("its owner, who has not declared it", "one", json!({}), false),
-        ] {
-            streams.push((case, listening(&endpoint, principal, &extensions, modern).await, hears));
-        }
-        events.send(changed().into()).unwrap(); // nobody's
-        events.send(Event::of("one".into(), changed())).unwrap();
-        events.send(Notification { method: "notifications/tools/list_changed".into(), params: None }.into()).unwrap();
-        for (case, mut stream, hears) in streams {
-            let heard = stream.next().await.unwrap();
-            assert_eq!(heard.contains(CHANGED), hears, "{case}, modern: {modern}: {heard}");
-            if hears {
-                assert!(stream.next().await.unwrap().contains("list_changed"), "once");
-            }
-        }
-    }
 }
 
 /// The stream of a call that its server does not answer.
@@ -597,6 +429,32 @@ async fn what_a_client_says_reaches_the_one_server_that_has_declared_the_extensi
         let body = says(CHANGED, &json!({ "_meta": meta(&declared) }));
         assert_eq!(endpoint.post(&says_less, &body).await.status, 400, "a header says something else");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_says_no_more_than_so_much_in_a_second_and_each_for_itself() {
+    let mut stage = server();
+    let notes = Arc::new(Notes::default());
+    let aggregator = built(Aggregator::builder().backends([stage.backend("srv")]).observed_by(notes.clone())).await;
+    let mut burst = async |owner: &str, count: usize| {
+        for _ in 0..count {
+            let mut told = Call::new(CHANGED, Some(raw("{}"))).of_client(ClientId::new());
+            let mut of_session = ClientContext::clone(&context(owner, &json!({ ODD: {} })));
+            of_session.asked = Asked::BySink;
+            told.context = Some(Arc::new(of_session));
+            aggregator.notify(told).await;
+        }
+        aggregator.call(call("three", &json!({}), "do", None)).await;
+        let noted = std::mem::take(&mut *notes.0.lock().unwrap());
+        let noted = noted.iter().filter(|record| &*record.method == CHANGED).count();
+        (stage.heard_so_far(&[CHANGED]).len(), noted)
+    };
+    assert_eq!(burst("one", 100).await, (64, 64), "in whatever sessions");
+    assert_eq!(burst("two", 10).await, (10, 10), "twin: another's");
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(burst("one", 10).await, (10, 10), "twin: a second later");
+    let found = aggregator.findings();
+    assert!(found[0].1.iter().any(|(finding, count)| (finding.name(), count) == ("rate-limited", 36)), "{found:?}");
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ impl Sink for Client {
         self.0.send(Reached::Note(notification)).ok();
     }
 
+    fn has_extension_of(&self, _: &str) -> bool {
+        true
+    }
+
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Reached::Question(request, answer)).ok();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gigmcp_mcp::{
     Aggregator, BoxFuture, Call, CatalogueStore, ClientContext, ClientId, DefinitionKind, Features, Outcome, Roots,
-    StdioLimits, StdioUpstream, StreamableHttpLimits, Upstream, Verdict,
+    Sink, StdioLimits, StdioUpstream, StreamableHttpLimits, Upstream, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -26,7 +26,7 @@ use crate::{
 const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 
 /// A server that has declared an extension, and reads when the test lets it.
-async fn connected() -> (Arc<StdioUpstream>, Scripted) {
+pub(crate) async fn connected() -> (Arc<StdioUpstream>, Scripted) {
     let (ours, mut server) = Scripted::pipes();
     let (stdout, stdin) = split(ours);
     let mut features = Features::default();
@@ -272,6 +272,68 @@ async fn what_a_server_says_after_a_client_told_it_of_its_roots_reaches_no_other
         answer.send(Verdict::Result(raw(r#"{"roots":[]}"#))).unwrap();
         assert!(server.hear().await.params.contains("roots"), "it is told them");
         assert_eq!(first_told(&upstream, &mut server, this).await, expected, "after it was answered");
+    }
+}
+
+/// As many sessions of one owner as can be known to have told a server something have told it so.
+const MANY: usize = 1024;
+
+fn changed_roots(owner: &str, client: ClientId, sink: &Arc<dyn Sink>) -> Call {
+    let mut told = Call::new(ROOTS_CHANGED, None).of_client(client).with_sink(Arc::clone(sink));
+    let mut context = ClientContext::new(raw("{}"));
+    context.owner = Some(owner.into());
+    told.context = Some(Arc::new(context));
+    told
+}
+
+async fn change_many(upstream: &StdioUpstream, server: &mut Scripted, owner: &str, sink: &Arc<dyn Sink>) {
+    for _ in 0..MANY {
+        upstream.tell(changed_roots(owner, ClientId::new(), sink));
+        assert_eq!(server.hear().await.method, ROOTS_CHANGED);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_roots_of_a_session_that_could_not_be_known_are_not_told() {
+    let (upstream, mut server) = connected().await;
+    let (sink, _reached) = Client::connect();
+    let known = ClientId::new();
+    upstream.tell(changed_roots("two", known, &sink));
+    assert_eq!(server.hear().await.method, ROOTS_CHANGED);
+    change_many(&upstream, &mut server, "one", &sink).await;
+    upstream.tell(changed_roots("one", ClientId::new(), &sink));
+    assert_eq!(upstream.counters().unwritten, 1);
+    upstream.tell(changed_roots("two", ClientId::new(), &sink));
+    assert_eq!(server.hear().await.method, ROOTS_CHANGED, "twin: another's");
+    tokio::time::advance(Duration::from_secs(5)).await;
+    upstream.tell(changed_roots("one", ClientId::new(), &sink));
+    assert_eq!(server.hear().await.method, ROOTS_CHANGED, "twin: later");
+    assert_eq!(upstream.counters().unwritten, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn roots_are_not_answered_for_a_session_that_can_no_longer_be_known() {
+    for (others, answered) in [("one", false), ("two", true)] {
+        let (upstream, mut server) = connected().await;
+        let (sink, mut reached) = Client::connect();
+        upstream.tell(changed_roots("one", ClientId::new(), &sink));
+        assert_eq!(server.hear().await.method, ROOTS_CHANGED);
+        server.say(r#"{"jsonrpc":"2.0","id":"r","method":"roots/list"}"#).await;
+        let (_, answer) = question(&mut reached).await;
+        // What it was told is no longer at work, and then others tell it something.
+        tokio::time::advance(Duration::from_secs(20)).await;
+        change_many(&upstream, &mut server, others, &sink).await;
+        answer.send(Verdict::Result(raw(r#"{"roots":[]}"#))).unwrap();
+        let given_up = async {
+            while upstream.counters().unwritten == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let told = tokio::select! {
+            heard = server.hear() => heard.params.contains("roots"),
+            () = given_up => false,
+        };
+        assert_eq!(told, answered, "{others}");
     }
 }
 

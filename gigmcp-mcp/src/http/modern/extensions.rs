@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{Cached, Checked, call::Questions, check::Refused, finished};
 use crate::{
     attended::Attended,
-    extension::{Extensions, SKILLS, TASKS, required},
+    extension::{SKILLS, TASKS, required},
     http::{
         Principal, StreamableHttp,
         body::{ResponseBody, stream_of_call},
@@ -43,7 +43,7 @@ impl StreamableHttp {
         let description = upstream.describe().await;
         let Some(id) = description.extensions.owner_of(method) else { return unknown() };
         // Skills ask for nothing that a client would have to be able to do.
-        if id != SKILLS && !Extensions::read(&checked.context.capabilities).has(id) {
+        if id != SKILLS && !checked.context.extensions().has(id) {
             let mut error = RpcError::new(RpcError::MISSING_CAPABILITY, "Missing required client capability");
             error.data = Some(required(id));
             return rpc_error(StatusCode::BAD_REQUEST, Some(&request.id), &error);

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     aggregator::MAX_ADDRESSES,
-    extension::Extensions,
     http::{Principal, body::Parts},
     level::LogLevel,
     message::{
@@ -35,6 +34,10 @@ impl Sink for CallStream {
         if self.session.wants(&notification) {
             self.parts.offer(write_notification(&notification.method, notification.params.as_deref()));
         }
+    }
+
+    fn has_extension_of(&self, method: &str) -> bool {
+        self.session.has_extension_of(method)
     }
 
     fn ask<'a>(&'a self, request: Request) -> BoxFuture<'a, Verdict> {
@@ -100,7 +103,9 @@ impl Drop for Asked<'_> {
 
 impl Session {
     fn begin_ask(&self, request: &Request, hearing: Option<Hearing>) -> Result<Asked<'_>, RpcError> {
-        self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
+        if !self.has_extension_of(&request.method) {
+            self.capabilities.allow(request).map_err(|undeclared| undeclared.to_rpc())?;
+        }
         let mut asks = lock(&self.asks);
         if asks.len() >= MAX_ASKS {
             return Err(RpcError::new(RpcError::INTERNAL_ERROR, "too many requests wait for the client"));
@@ -149,7 +154,13 @@ impl Session {
     /// Whether a notification is of an extension that the client has declared.
     pub(in crate::http) fn has_declared(&self, method: &str) -> bool {
         let context = Arc::clone(&lock(&self.context));
-        Extensions::read(&context.capabilities).owner_of_notice(method).is_some()
+        context.extensions().owner_of_notice(method).is_some()
+    }
+
+    /// The same of a request of a server.
+    fn has_extension_of(&self, method: &str) -> bool {
+        let context = Arc::clone(&lock(&self.context));
+        context.extensions().owner_of_request(method).is_some()
     }
 
     pub(in crate::http) fn principal(&self) -> &Principal {
@@ -163,7 +174,8 @@ impl Session {
 
     /// The end of an elicitation by URL is told to nobody but whom it was shown.
     pub(in crate::http) fn note_elicitation(&self, request: &Request) {
-        request.params.as_deref().into_iter().for_each(|params| self.note_shown(params));
+        let shown = request.params.as_deref().filter(|_| &*request.method == "elicitation/create");
+        shown.into_iter().for_each(|params| self.note_shown(params));
     }
 
     /// The same of an error that has addresses in it.
