@@ -139,6 +139,13 @@ impl Caller {
 }
 
 impl Caller {
+    /// Lets it live on for so long, or for as long as another question of it that is open does.
+    fn lives_on(&mut self, life: Duration) {
+        let until = Instant::now() + life;
+        let others = self.lives_until.filter(|_| self.open > 0);
+        self.lives_until = others.max(Some(until));
+    }
+
     pub(crate) fn wants_progress(&self) -> bool {
         self.token.is_some()
     }
@@ -300,7 +307,7 @@ impl Pending {
             return None;
         }
         caller.progress = value;
-        caller.lives_until = Some(Instant::now() + life);
+        caller.lives_on(life);
         Some((sink, token))
     }
 
@@ -338,7 +345,7 @@ impl Pending {
             return Cause::TooMany;
         }
         caller.open += 1;
-        caller.lives_until = Some(Instant::now() + life);
+        caller.lives_on(life);
         let ended = caller.ended.0.get_or_insert_default().clone();
         drop(table);
         self.changed.notify_waiters();
@@ -366,7 +373,7 @@ impl Pending {
     pub(crate) fn go_on(&self, id: u64, life: Duration) {
         if let Some(caller) = self.lock().waiting.get_mut(&id).and_then(|entry| entry.caller.as_mut()) {
             caller.open = caller.open.saturating_sub(1);
-            caller.lives_until = Some(Instant::now() + life);
+            caller.lives_on(life);
         }
     }
 
@@ -481,6 +488,20 @@ mod tests {
         assert_eq!(gives_up(&pending, "two").len(), MAX_GIVEN_UP, "twin: another has as many");
         tokio::time::advance(LIFE).await;
         assert!(may_ask(&pending, "two") && may_ask(&pending, "one"), "twin: they are over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_lives_for_as_long_as_the_last_of_its_questions() {
+        let pending = Pending::default();
+        let (id, _answer) = pending.enter(caller("one", ClientId::new())).unwrap();
+        let asks = || assert!(matches!(pending.cause(2, 10 * LIFE), Cause::One(_)));
+        let lives_for = || pending.lives_until(id).map(|until| until - Instant::now());
+        asks();
+        asks();
+        pending.go_on(id, LIFE);
+        assert_eq!(lives_for(), Some(10 * LIFE), "the other is open");
+        pending.go_on(id, LIFE);
+        assert_eq!(lives_for(), Some(LIFE), "twin: none is");
     }
 
     #[tokio::test(start_paused = true)]
