@@ -155,11 +155,15 @@ impl Sessions {
         let mut over: Vec<Entry> =
             table.extract_if(|_, entry| entry.is_over(now, self.idle)).map(|(_, entry)| entry).collect();
         let own = |entry: &Entry| entry.session.principal == *principal;
-        while table.values().filter(|entry| own(entry)).count() >= self.max_per_principal {
-            over.extend(take_oldest(&mut table, own));
+        while table.values().filter(|entry| own(entry)).count() >= self.max_per_principal
+            && let Some(entry) = take_oldest(&mut table, own)
+        {
+            over.push(entry);
         }
-        while table.len() >= self.max {
-            over.extend(take_of_most(&mut table));
+        while table.len() >= self.max
+            && let Some(entry) = take_of_most(&mut table)
+        {
+            over.push(entry);
         }
         let entry = Entry { session: Arc::new(session), last_used: now };
         table.insert(id.as_str().into(), entry);
@@ -385,6 +389,17 @@ mod tests {
         assert!(sessions.find(&one, &ids[1]).is_none());
         assert!(sessions.find(&one, &ids[0]).is_some());
         assert!(sessions.find(&two, &ids[2]).is_some(), "others are not touched");
+    }
+
+    #[test]
+    fn where_there_is_room_for_none_there_is_the_newest() {
+        let limits = StreamableHttpLimits { max_sessions: 0, ..StreamableHttpLimits::default() };
+        for limits in [limits, StreamableHttpLimits { max_sessions_per_principal: 0, ..limits }] {
+            let sessions = Sessions::new(limits, &Shares::new(limits));
+            let one = Principal::new("one");
+            let [first, second] = [(); 2].map(|()| sessions.begin(&one, LATEST_LEGACY, None).unwrap());
+            assert!(sessions.find(&one, &first).is_none() && sessions.find(&one, &second).is_some());
+        }
     }
 
     #[tokio::test(start_paused = true)]
