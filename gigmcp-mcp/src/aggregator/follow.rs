@@ -1,7 +1,6 @@
 //! What a running server says without being asked.
 
 use std::{
-    cell::Cell,
     collections::HashSet,
     sync::{Arc, Weak},
 };
@@ -17,8 +16,6 @@ use super::{
     identity::ProcessId,
     pace::{Settling, Talk},
     passing::{named, uri_of},
-    pointing::WORK_OF_UPDATE,
-    skill_uris,
     tasks::notices,
     working::Ending,
 };
@@ -97,6 +94,10 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
         return;
     }
     let owner = event.owner();
+    let of_owner = |event: Notification| match owner {
+        Some(owner) => Event::of(Arc::clone(owner), event),
+        None => event.into(),
+    };
     let Some(event) = &entry.guard.notification(Notification::clone(event)) else { return };
     let event = match &*event.method {
         "notifications/tasks" => {
@@ -109,29 +110,17 @@ async fn pass(entry: &Entry, process: &ProcessId, event: &Event, talk: &mut Talk
             let Some(own) = params.and_then(uri_of) else { return };
             // What nobody asked this server about may be a neighbour's.
             let to = Subscribed { server: entry.index, uri: own.as_str().into() };
-            if !entry.hub.is_subscribed_to(&to) {
-                return;
-            }
-            // As it is called where it is named, so that nobody takes it for another one's.
-            let Some(exposed) = entry.hub.linked_uri(entry.index, &own, &Cell::new(WORK_OF_UPDATE)) else { return };
             let told = |uri: &str| {
                 let params = params.and_then(|params| Members::of(params).ok()?.with("uri", uri));
-                Notification { params, ..event.clone() }
+                of_owner(Notification { params, ..event.clone() })
             };
-            // A file of a skill has two names.
-            let as_skill = skill_uris::exposed(entry.name.as_str(), &own);
-            if as_skill != exposed && entry.has_skill_around(&own) {
-                entry.hub.publish(told(&as_skill).into());
-            }
-            told(&exposed)
+            let names = entry.hub.names_of(&to, entry.name.as_str());
+            return names.iter().for_each(|uri| entry.hub.publish(told(uri)));
         }
         method if !is_of_protocol(method) => {
             return entry.notice_for(owner, event).into_iter().for_each(|notice| entry.hub.publish(notice));
         }
         _ => event.clone(),
     };
-    entry.hub.publish(match owner {
-        Some(owner) => Event::of(Arc::clone(owner), event),
-        None => event.into(),
-    });
+    entry.hub.publish(of_owner(event));
 }

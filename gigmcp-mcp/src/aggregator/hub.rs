@@ -53,10 +53,19 @@ pub(super) struct Shared {
     working: Arc<Working>,
 }
 
+/// A client that is subscribed to a resource.
+#[derive(Default)]
+struct Subscriber {
+    owner: Owner,
+    /// Whether it knows the resource as its server does, and whether with the server's name.
+    by_own: bool,
+    by_named: bool,
+}
+
 /// Who is subscribed to what, and each client to how much.
 #[derive(Default)]
 struct Subscriptions {
-    clients: HashMap<Subscribed, BTreeMap<Option<ClientId>, Owner>>,
+    clients: HashMap<Subscribed, BTreeMap<Option<ClientId>, Subscriber>>,
     of_client: HashMap<ClientId, usize>,
     /// Bytes of the URIs.
     bytes: usize,
@@ -159,11 +168,12 @@ impl Hub {
         if exposed != uri || own.lists_uri(uri) {
             return Some(exposed);
         }
-        // Whoever has named it first does not get it, if it is another's.
-        let leads = |owner| owner != server && !self.is_anothers_within(owner, uri, work);
-        let leads_elsewhere = self.links.owner(uri).is_some_and(leads)
-            || self.entries().any(|entry| entry.lists_uri(uri))
-            || self.is_anothers_within(server, uri, work);
+        let leads_elsewhere = match self.links.owner(uri) {
+            _ if self.entries().any(|entry| entry.lists_uri(uri)) => true,
+            // Whoever has named it first gets it, unless it is this one's, and nobody else's.
+            Some(first) if first != server => self.others_have(server, uri, work) || !self.has(server, uri, work),
+            _ => self.is_anothers_within(server, uri, work),
+        };
         Some(if leads_elsewhere { prefixed(own.name.as_str(), uri) } else { exposed })
     }
 
@@ -174,17 +184,16 @@ impl Hub {
     }
 
     fn is_anothers_within(&self, server: usize, uri: &str, work: &Cell<usize>) -> bool {
-        let has = |entry: &Entry, too_long| {
-            let lists = |offer: Arc<Offer>| {
-                offer.lists_uri(uri)
-                    || offer.held.located_within(uri, work, too_long).is_some()
-                    || offer.catalogue.templates.first(uri, work, too_long).is_some()
-            };
-            entry.offer_now().is_some_and(lists)
-        };
-        // Another one's first: it has nothing in the rule.
-        self.entries().any(|entry| entry.index != server && has(&entry, TooLong::Fits))
-            && !self.entries().any(|entry| entry.index == server && has(&entry, TooLong::FitsNot))
+        // Others first: this one has nothing in the rule.
+        self.others_have(server, uri, work) && !self.has(server, uri, work)
+    }
+
+    fn has(&self, server: usize, uri: &str, work: &Cell<usize>) -> bool {
+        self.entries().any(|entry| entry.index == server && entry.has_within(uri, work, TooLong::FitsNot))
+    }
+
+    fn others_have(&self, server: usize, uri: &str, work: &Cell<usize>) -> bool {
+        self.entries().any(|entry| entry.index != server && entry.has_within(uri, work, TooLong::Fits))
     }
 
     /// An outcome whose links lead to what clients know.
@@ -226,8 +235,14 @@ impl Hub {
         lock(&self.levels).values().copied().min()
     }
 
-    /// Notes a subscription of a client, and whose it is; whether it is the first to this resource. `None` if there are too many.
-    pub(super) fn subscribe(&self, to: Subscribed, (client, owner): (Option<ClientId>, Owner)) -> Option<bool> {
+    /// Notes a subscription of a client, whose it is, and as what the client knows the resource; whether it is the first to it.
+    /// `None` if there are too many.
+    pub(super) fn subscribe(
+        &self,
+        to: Subscribed,
+        (client, owner): (Option<ClientId>, Owner),
+        exposed: &str,
+    ) -> Option<bool> {
         let mut subscriptions = lock(&self.subscriptions);
         let Subscriptions { clients, of_client, bytes } = &mut *subscriptions;
         let known = clients.get(&to);
@@ -249,15 +264,35 @@ impl Hub {
         }
         // One that is about to be left is one that the server knows of.
         let first = known.is_none();
-        clients.entry(to).or_default().insert(client, owner);
+        let is_own = *to.uri == *exposed;
+        let subscriber = clients.entry(to).or_default().entry(client).or_default();
+        subscriber.owner = owner;
+        subscriber.by_own |= is_own;
+        subscriber.by_named |= !is_own;
         Some(first)
+    }
+
+    /// As what those who are subscribed to it know a resource of the server with this name.
+    pub(super) fn names_of(&self, to: &Subscribed, server: &str) -> BTreeSet<String> {
+        let subscriptions = lock(&self.subscriptions);
+        let subscribers = || subscriptions.clients.get(to).into_iter().flat_map(BTreeMap::values);
+        let mut names = BTreeSet::new();
+        if subscribers().any(|subscriber| subscriber.by_own) {
+            names.insert(to.uri.to_string());
+        }
+        if subscribers().any(|subscriber| subscriber.by_named) {
+            // A file of a skill has two; both lead to this server alone.
+            names.extend([prefixed(server, &to.uri), exposed(server, &to.uri)]);
+        }
+        names
     }
 
     /// The calls that subscribe to this again: one of each owner who is subscribed to it, as the server is to know of all whose it is
     /// what it says of it on its own.
     pub(super) fn subscribes_again(&self, to: &Subscribed) -> Vec<Call> {
         let subscriptions = lock(&self.subscriptions);
-        let owners: BTreeSet<_> = subscriptions.clients.get(to).into_iter().flat_map(BTreeMap::values).collect();
+        let subscribers = subscriptions.clients.get(to).into_iter().flat_map(BTreeMap::values);
+        let owners: BTreeSet<_> = subscribers.map(|subscriber| &subscriber.owner).collect();
         let nothing = || RawValue::from_string("{}".to_owned()).expect("it is JSON");
         let of = |owner| Arc::new(ClientContext { owner: Some(owner), ..ClientContext::new(nothing()) });
         let again = owners
@@ -265,11 +300,6 @@ impl Hub {
             .cloned()
             .map(|owner| Call { context: owner.map(of), ..of_uri("resources/subscribe", &to.uri) });
         again.collect()
-    }
-
-    /// Whether anybody is subscribed to this.
-    pub(super) fn is_subscribed_to(&self, to: &Subscribed) -> bool {
-        lock(&self.subscriptions).clients.get(to).is_some_and(|clients| !clients.is_empty())
     }
 
     /// What this client is subscribed to: this, or else what is `known` by the same name.

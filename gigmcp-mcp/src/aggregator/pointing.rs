@@ -56,7 +56,8 @@ pub(super) fn links_of_result(hub: &Hub, (server, offer): (usize, &Offer), resul
                 let changed = read.value("content").and_then(|content| block(content, known));
                 changed.map(|changed| read.set("content", changed.get()))
             }
-            Err(_) => RawValue::from_string(text_message(message.get())).ok(),
+            Err(_) if is_object(message) => RawValue::from_string(text_message(message.get())).ok(),
+            Err(_) => None,
         };
         any |= changed.is_some();
         all.push(changed.as_deref().unwrap_or(message).get().to_owned());
@@ -77,10 +78,8 @@ fn may_name(json: &RawValue, text: &str) -> bool {
 /// How much of all links of one result is compared with templates, in bytes of URI times bytes of template. What is left then
 /// counts as another server's.
 pub(super) const MAX_WORK: usize = 128 << 20;
-/// The same of one resource that has changed, as often as its server says so.
-pub(super) const WORK_OF_UPDATE: usize = 4 << 20;
 /// The same of the page of one tool, of which there may be thousands.
-const WORK_OF_PAGE: usize = 1 << 20;
+const WORK_OF_PAGE: usize = 64 << 10;
 
 fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> Option<String> {
     let content: Vec<&RawValue> = serde_json::from_str(content.get()).ok()?;
@@ -97,12 +96,15 @@ fn blocks(content: &RawValue, known: impl Fn(&str) -> Option<String> + Copy) -> 
 /// What names a member twice may be a link to some reader, and is told as text.
 fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box<RawValue>> {
     let text = || RawValue::from_string(text_block(block.get())).ok();
+    if !is_object(block) {
+        return None;
+    }
     let Ok(members) = Members::of(block) else { return text() };
     match &*members.string("type")? {
         "resource_link" => renamed(block, "uri", known),
         "resource" => {
             let resource = members.value("resource")?;
-            if Members::of(resource).is_err() {
+            if is_object(resource) && Members::of(resource).is_err() {
                 return text();
             }
             let changed = renamed(resource, "uri", known)?;
@@ -116,7 +118,9 @@ fn block(block: &RawValue, known: impl Fn(&str) -> Option<String>) -> Option<Box
 fn exposed(hub: &Hub, server: usize, object: &RawValue, name: &str) -> Option<Box<RawValue>> {
     renamed(object, name, |uri| {
         // It need not be listed: then this names it.
-        hub.links.learn(server, uri);
+        if hub.entries().any(|entry| entry.index == server && entry.has_resources()) {
+            hub.links.learn(server, uri);
+        }
         hub.linked_uri(server, uri, &Cell::new(WORK_OF_PAGE))
     })
 }

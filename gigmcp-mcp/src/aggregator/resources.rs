@@ -18,6 +18,7 @@ use super::{
     spares::Wanted,
 };
 use crate::{
+    catalogue::TooLong,
     message::{RpcError, error_code},
     object::{Members, items},
     sink::ClientId,
@@ -163,7 +164,7 @@ impl Aggregator {
         }
         let to = Subscribed { server: entry.index, uri: uri.clone() };
         let owner = call.context.as_deref().and_then(|context| context.owner.clone());
-        match self.hub.subscribe(to.clone(), (call.client, owner)) {
+        match self.hub.subscribe(to.clone(), (call.client, owner), &exposed) {
             Some(true) => {
                 let mut noted = Noted {
                     hub: &self.hub,
@@ -306,6 +307,20 @@ impl Entry {
     /// Whether clients know a resource of this URI as this server's.
     pub(super) fn lists_uri(&self, uri: &str) -> bool {
         self.known_now().is_some_and(|offer| offer.lists_uri(uri))
+    }
+
+    /// Whether it has one by what is known of it.
+    pub(super) fn has_within(&self, uri: &str, work: &Cell<usize>, too_long: TooLong) -> bool {
+        self.offer_now().is_some_and(|offer| {
+            offer.lists_uri(uri)
+                || offer.held.located_within(uri, work, too_long).is_some()
+                || offer.catalogue.templates.first(uri, work, too_long).is_some()
+        })
+    }
+
+    /// Whether clients may read any resource of it.
+    pub(super) fn has_resources(&self) -> bool {
+        self.offer_now().is_some_and(|offer| offer.description.capabilities.resources)
     }
 }
 

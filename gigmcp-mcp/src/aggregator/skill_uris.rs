@@ -21,7 +21,8 @@ pub(super) fn exposed(server: &str, own: &str) -> String {
 }
 
 /// Whether a server's own URI could be taken for one that has a server's name in it: of one that `is_server`, or before the `+`,
-/// where `git+ssh` is a scheme too, of one that `has_others`: skills of which the URI is no `skill://`, or what the rest names. Schemes and hosts are the same in capital letters, and nobody else writes them in digits.
+/// where `git+ssh` is a scheme too, of one that `has_others`: skills of which the URI is no `skill://`, or what the rest
+/// names. Schemes and hosts are the same in capital letters, and nobody else writes them in digits.
 pub(super) fn is_misleading(
     uri: &str,
     is_server: impl Fn(&str) -> bool,
@@ -37,11 +38,6 @@ pub(super) fn is_misleading(
 }
 
 impl Entry {
-    /// Whether clients may know this as something of a skill.
-    pub(super) fn has_skill_around(&self, own: &str) -> bool {
-        self.offer_now().is_some_and(|offer| offer.said.catalogue.skills.around(own).next().is_some())
-    }
-
     /// Whether one of its skills has another URI than `skill://`. What nobody has agreed to takes no other server's names.
     fn has_other_skills(&self) -> bool {
         self.offer_now().is_some_and(|offer| offer.catalogue.skills.has_others(SCHEME))

@@ -156,14 +156,14 @@ impl Sessions {
             table.extract_if(|_, entry| entry.is_over(now, self.idle)).map(|(_, entry)| entry).collect();
         let own = |entry: &Entry| entry.session.principal == *principal;
         while table.values().filter(|entry| own(entry)).count() >= self.max_per_principal
-            && let Some(entry) = take_oldest(&mut table, own)
+            && let Some(id) = oldest(&table, own)
         {
-            over.push(entry);
+            over.extend(table.remove(&id));
         }
         while table.len() >= self.max
-            && let Some(entry) = take_of_most(&mut table)
+            && let Some(id) = oldest_of_most(&table)
         {
-            over.push(entry);
+            over.extend(table.remove(&id));
         }
         let entry = Entry { session: Arc::new(session), last_used: now };
         table.insert(id.as_str().into(), entry);
@@ -221,19 +221,18 @@ impl Entry {
     }
 }
 
-/// Takes out the one of these that was unused for longest.
-fn take_oldest(table: &mut HashMap<Box<str>, Entry>, of: impl Fn(&Entry) -> bool) -> Option<Entry> {
+/// The one of these that was unused for longest.
+fn oldest(table: &HashMap<Box<str>, Entry>, of: impl Fn(&Entry) -> bool) -> Option<Box<str>> {
     let these = table.iter().filter(|(_, entry)| of(entry));
-    let id = these.min_by_key(|(_, entry)| entry.last_used).map(|(id, _)| id.clone())?;
-    table.remove(&id)
+    these.min_by_key(|(_, entry)| entry.last_used).map(|(id, _)| id.clone())
 }
 
 /// The same of whoever has most: who has few sessions loses none to who has many.
-fn take_of_most(table: &mut HashMap<Box<str>, Entry>) -> Option<Entry> {
-    let mut counts: HashMap<Principal, usize> = HashMap::new();
-    table.values().for_each(|entry| *counts.entry(entry.session.principal.clone()).or_default() += 1);
+fn oldest_of_most(table: &HashMap<Box<str>, Entry>) -> Option<Box<str>> {
+    let mut counts: HashMap<&Principal, usize> = HashMap::new();
+    table.values().for_each(|entry| *counts.entry(&entry.session.principal).or_default() += 1);
     let most = counts.values().copied().max()?;
-    take_oldest(table, |entry| counts[&entry.session.principal] == most)
+    oldest(table, |entry| counts[&entry.session.principal] == most)
 }
 
 impl Session {

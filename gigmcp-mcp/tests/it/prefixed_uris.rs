@@ -77,6 +77,49 @@ async fn a_link_in_the_name_of_another_server_leads_to_its_own() {
 }
 
 #[tokio::test]
+async fn a_link_leads_to_its_server_although_others_have_named_it_first() {
+    for (template, linked) in [(Some("doc://{id}"), "a+doc://7"), (Some("other://{id}"), "doc://7")] {
+        let one = offering("c", (&[], template), "");
+        let two = offering("a", (&[], Some("doc://{id}")), &link("doc://7"));
+        let three = offering("b", (&[], None), &link("doc://7"));
+        let backends = vec![one.backend("c"), two.backend("a"), three.backend("b")];
+        let aggregator = Aggregator::new(backends).unwrap();
+        aggregator.tools().await;
+        assert_eq!(called(&aggregator, "b_point").await, ["b+doc://7"]);
+        assert_eq!(called(&aggregator, "a_point").await, [linked], "{template:?}");
+        assert_eq!(read(&aggregator, linked).await.as_deref(), Some("a"), "{template:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_subscribed_is_told_by_the_name_they_know() {
+    let names = ["doc://7", "a+doc://7"];
+    for subscribed in [&names[..1], &names[1..], &names] {
+        let (one, two) = (offering("a", (&[], Some("doc://{id}")), ""), offering("b", (&[], None), ""));
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        let mut events = aggregator.events().unwrap();
+        let client = ClientId::new();
+        for name in subscribed {
+            let params = Some(raw(&json!({ "uri": name }).to_string()));
+            let subscribe = Call::new("resources/subscribe", params).of_client(client);
+            assert!(matches!(aggregator.call(subscribe).await, Outcome::Complete(_)));
+        }
+        one.say(r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"doc://7"}}"#);
+        one.say(r#"{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"end"}}"#);
+        let mut told = Vec::new();
+        loop {
+            let event = events.recv().await.unwrap();
+            let params: Value = serde_json::from_str(event.params.as_deref().unwrap().get()).unwrap();
+            let Some(uri) = params["uri"].as_str() else { break };
+            told.push(uri.to_owned());
+        }
+        told.sort_unstable_by_key(String::len);
+        assert_eq!(told, subscribed);
+    }
+}
+
+#[tokio::test]
 async fn that_a_linked_resource_has_changed_is_told_as_the_link_says() {
     for (theirs, linked) in [("doc://7", "a+doc://7"), ("other://7", "doc://7")] {
         let (one, two) = (offering("a", (&[], None), &link("doc://7")), offering("b", (&[theirs], None), ""));
@@ -131,6 +174,25 @@ async fn a_page_that_is_not_listed_is_its_own_servers() {
         assert_eq!(listed["tools"][0]["_meta"]["ui"]["resourceUri"], page, "{theirs}");
         assert_eq!(read(&aggregator, page).await.as_deref(), Some("a"), "{theirs}");
         assert_eq!(read(&aggregator, theirs).await.as_deref(), Some("b"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_without_resources_names_is_not_its_own() {
+    for (resources, listed) in [("", "a+ui://page"), (r#","resources":{}"#, "b+a+ui://page")] {
+        let one = Stage::new(&format!(r#""capabilities":{{"tools":{{}}{resources}}}"#), |method, _| match method {
+            "tools/list" => result(
+                r#"{"tools":[{"name":"show","inputSchema":{"type":"object"},"_meta":{"ui":{"resourceUri":"ui://page"}}}]}"#,
+            ),
+            "resources/list" => result(r#"{"resources":[]}"#),
+            "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+            _ => Reply::Never,
+        });
+        let two = offering("b", (&["a+ui://page"], None), "");
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        ask(&aggregator, "tools/list", &json!({})).await;
+        assert_eq!(ask(&aggregator, "resources/list", &json!({})).await["resources"][0]["uri"], listed);
+        assert_eq!(read(&aggregator, listed).await.as_deref(), Some("b"));
     }
 }
 

@@ -1,9 +1,12 @@
 //! Results in which a member is named twice: two readers read two things.
 
-use gigmcp_mcp::{Aggregator, Call, Outcome, Upstream};
+use std::sync::Arc;
+
+use gigmcp_mcp::{Aggregator, Call, ClientContext, Outcome, Upstream};
 use serde_json::json;
 
 use crate::{
+    notices::ODD,
     played::{Reply, Stage, result},
     seam::raw,
     shared_uris::{ask, called, link, offering},
@@ -50,6 +53,32 @@ async fn a_message_that_is_a_link_to_some_readers_only_is_told_as_text() {
             true => assert_eq!(content["uri"], "a+doc://7", "twin"),
             false => assert_eq!(*content, json!({ "type": "text", "text": message })),
         }
+    }
+}
+
+#[tokio::test]
+async fn what_no_reader_takes_for_a_link_passes_as_it_is() {
+    let messages = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}},"\u00e9"]}}"#);
+    let strange = messages(r#"[{"type":"text","text":"\u00e9"}]"#);
+    let linking = messages(&link("doc://7"));
+    let changed = messages(&link("a+doc://7"));
+    for (answer, told) in [(&strange, &strange), (&linking, &changed)] {
+        let capabilities = json!({ "tools": {}, "resources": {}, "extensions": { ODD: {} } });
+        let answer = answer.clone();
+        let one = Stage::new(&format!(r#""capabilities":{capabilities}"#), move |method, _| match method {
+            "tools/list" => result(r#"{"tools":[]}"#),
+            "resources/list" => result(r#"{"resources":[]}"#),
+            "resources/templates/list" => result(r#"{"resourceTemplates":[]}"#),
+            "com.example/odd/do" => result(answer.clone()),
+            _ => Reply::Never,
+        });
+        let two = offering("b", (&["doc://7"], None), "");
+        let aggregator = Aggregator::new(vec![one.backend("a"), two.backend("b")]).unwrap();
+        aggregator.tools().await;
+        let mut call = Call::new("com.example/odd/do", None);
+        call.context = Some(Arc::new(ClientContext::new(raw(&json!({ "extensions": { ODD: {} } }).to_string()))));
+        let Outcome::Complete(result) = aggregator.call(call).await else { panic!("refused") };
+        assert_eq!(result.get(), told);
     }
 }
 
