@@ -90,7 +90,7 @@ impl ClientId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientContext {
-    /// What the client can be asked for, as it declared it.
+    /// What the client can be asked for, as it declared it. What it says of extensions is read once: to change it, make a copy.
     pub capabilities: Box<RawValue>,
     /// From which level on it wants log lines; none at all by default.
     pub level: Option<LogLevel>,

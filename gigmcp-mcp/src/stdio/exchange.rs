@@ -30,6 +30,8 @@ pub(super) struct Asked<'a> {
     pub(super) method: &'a str,
     pub(super) params: Option<&'a RawValue>,
     pub(super) caller: Option<Caller>,
+    /// Whose it is, if it is only subscribed to again.
+    pub(super) again: Option<Owner>,
     pub(super) context: Option<&'a ClientContext>,
     pub(super) giving_up: GivingUp,
 }
@@ -40,12 +42,13 @@ impl StdioUpstream {
         let params = call.params.as_deref();
         // What a client asks for belongs to it also if there is no way back: nobody else must get what comes of it.
         // What is only subscribed to again is under way for nobody.
-        let again = call.sink.is_none() && call.client.is_none() && &*call.method == "resources/subscribe";
-        let of_client = !again && (call.sink.is_some() || call.client.is_some() || call.context.is_some());
+        let is_again = call.sink.is_none() && call.client.is_none() && &*call.method == "resources/subscribe";
+        let again = is_again.then(|| whose(call).1);
+        let of_client = !is_again && (call.sink.is_some() || call.client.is_some() || call.context.is_some());
         let token = call.sink.as_ref().and(params).and_then(progress_token);
         let caller = of_client.then(|| Caller::new(call.sink.clone(), whose(call), token));
         let giving_up = GivingUp::TellingTheServer;
-        self.request(Asked { method: &call.method, params, caller, context, giving_up }, timeout).await
+        self.request(Asked { method: &call.method, params, caller, again, context, giving_up }, timeout).await
     }
 
     pub(super) async fn request(&self, asked: Asked<'_>, timeout: Duration) -> Result<Verdict, CallError> {
@@ -97,7 +100,7 @@ impl StdioUpstream {
     }
 
     async fn exchange(&self, asked: Asked<'_>, entered: &AtomicU64) -> Result<Verdict, CallError> {
-        let Asked { method, params, caller, context, giving_up } = asked;
+        let Asked { method, params, caller, again, context, giving_up } = asked;
         let _turn = match &caller {
             Some(caller) if caller.can_be_asked() && self.is_interactive() => self.turn(caller.client()).await?,
             _ => None,
@@ -105,6 +108,9 @@ impl StdioUpstream {
         let _slot = self.in_flight.acquire().await.map_err(|_| CallError::Exited)?;
         let wants_progress = caller.as_ref().is_some_and(Caller::wants_progress);
         let (id, answer) = self.shared.pending.enter(caller)?;
+        if let Some(owner) = again {
+            self.shared.pending.is_again(id, owner);
+        }
         entered.store(id, Ordering::Relaxed);
         let mut waiting = Waiting {
             shared: &self.shared,

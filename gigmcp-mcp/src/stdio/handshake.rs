@@ -102,6 +102,7 @@ pub(super) async fn initialize(upstream: &StdioUpstream) -> Result<Hello, Connec
     let asked = Asked {
         method: "initialize",
         params: Some(&params),
+        again: None,
         caller: None,
         context: None,
         giving_up: GivingUp::Silently,

@@ -41,8 +41,14 @@ type Listen = (u64, oneshot::Receiver<Answer>);
 
 /// Asks a server what it is, which must be one of this revision.
 pub(super) async fn discover(upstream: &StdioUpstream) -> Result<Hello, ConnectError> {
-    let asked =
-        Asked { method: "server/discover", params: None, caller: None, context: None, giving_up: GivingUp::Silently };
+    let asked = Asked {
+        method: "server/discover",
+        params: None,
+        caller: None,
+        again: None,
+        context: None,
+        giving_up: GivingUp::Silently,
+    };
     let verdict = upstream.request(asked, upstream.limits.initialize_timeout).await.map_err(ConnectError::from)?;
     let result = match verdict {
         Verdict::Result(result) => result,

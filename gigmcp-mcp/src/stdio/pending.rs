@@ -54,6 +54,8 @@ pub(crate) type Whose = (Option<ClientId>, Owner);
 struct Entry {
     answer: oneshot::Sender<Answer>,
     caller: Option<Caller>,
+    /// Whose it is, if it is only subscribed to again: under way for nobody, and yet the server may log something of it.
+    again: Option<Owner>,
 }
 
 /// Who made a request, and how it goes.
@@ -177,8 +179,15 @@ impl Pending {
         table.last += 1;
         let id = table.last;
         let (answer, receiver) = oneshot::channel();
-        table.waiting.insert(id, Entry { answer, caller });
+        table.waiting.insert(id, Entry { answer, caller, again: None });
         Ok((id, receiver))
+    }
+
+    /// Notes that what was entered is only subscribed to again, and whose it is.
+    pub(crate) fn is_again(&self, id: u64, owner: Owner) {
+        if let Some(entry) = self.lock().waiting.get_mut(&id) {
+            entry.again = Some(owner);
+        }
     }
 
     /// Hands an answer to whoever waits for it; whether anybody does.
@@ -360,6 +369,10 @@ impl Pending {
             return if table.works_for_anybody() { Listener::Unknown } else { Listener::Nobody };
         };
         let (client, mut sink) = (first.client, first.sink.clone());
+        let others = |entry: &Entry| entry.again.as_ref().is_some_and(|owner| *owner != first.owner);
+        if table.waiting.values().any(others) {
+            return Listener::Unknown;
+        }
         for other in callers {
             if client.is_none() || other.client != client {
                 return Listener::Unknown;
@@ -502,6 +515,19 @@ mod tests {
         assert_eq!(lives_for(), Some(10 * LIFE), "the other is open");
         pending.go_on(id, LIFE);
         assert_eq!(lives_for(), Some(LIFE), "twin: none is");
+    }
+
+    #[test]
+    fn what_is_logged_while_another_one_is_subscribed_again_is_nobodys() {
+        for (owner, is_known) in [("two", false), ("one", true)] {
+            let pending = Pending::default();
+            let _call = pending.enter(caller("one", ClientId::new())).unwrap();
+            let (again, _answer) = pending.enter(None).unwrap();
+            pending.is_again(again, Some(owner.into()));
+            assert_eq!(matches!(pending.listener(), Listener::One(_)), is_known, "{owner}");
+            pending.settle(again, Err(CallError::Exited));
+            assert!(matches!(pending.listener(), Listener::One(_)), "twin: it is over");
+        }
     }
 
     #[tokio::test(start_paused = true)]
